@@ -1,0 +1,5 @@
+//! Load, run and sample language models from GGUF files, bit-exactly, on the Burn framework.
+
+mod tensor_type;
+
+pub use tensor_type::TensorType;
