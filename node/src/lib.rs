@@ -1,1 +1,5 @@
-//! Potluck node.
+//! Potluck's node.
+mod cancel;
+pub mod catalogue;
+pub mod home;
+pub use cancel::Cancel;

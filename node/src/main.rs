@@ -1,1 +1,2 @@
+//! The `potluck` command.
 fn main() {}
