@@ -15,8 +15,10 @@
 mod cursor;
 mod error;
 mod metadata;
+pub mod synth;
 mod tensor;
 mod value;
+mod writer;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,7 @@ pub use metadata::Metadata;
 pub use tensor::TensorInfo;
 use tensor::Tensors;
 pub use value::{Array, Number, NumberArray, StringArray, Value, ValueType};
+pub use writer::{ClaimedCounts, GgufWriter, PlacedTensor, RawTensor};
 
 use crate::kernels::mapping::map_file;
 
