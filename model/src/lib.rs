@@ -1,5 +1,7 @@
 //! Load, run and sample language models from GGUF files, bit-exactly, on the Burn framework.
 
+pub mod gguf;
+pub mod kernels;
 mod tensor_type;
 
 pub use tensor_type::TensorType;

@@ -1,0 +1,258 @@
+//! What can be wrong with a GGUF file.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::TensorType;
+
+/// Why a GGUF file, or a field of it, was refused.
+///
+/// Offsets are bytes from the start of the file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GgufError {
+    /// The system could not open or map the file.
+    #[error("cannot open {}: {source}", path.display())]
+    Open {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The path is a folder, a pipe or a device.
+    #[error("{} is not a regular file: give the path of a .gguf file", path.display())]
+    NotAFile {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// The first four bytes are not `GGUF`.
+    #[error("not a GGUF file: it starts with \"{}\", not \"GGUF\"", found.escape_ascii())]
+    NotGguf {
+        /// The first bytes met, at most four.
+        found: Vec<u8>,
+    },
+    /// A file for big-endian machines.
+    #[error("this GGUF file is big-endian: fetch or convert the little-endian one")]
+    BigEndian,
+    /// A version that is neither 2 nor 3.
+    #[error(
+        "GGUF version {version} is not supported: convert the file to version 3 (versions 2 and 3 are read)"
+    )]
+    UnsupportedVersion {
+        /// The version met.
+        version: u32,
+    },
+    /// The file ends before an item does.
+    #[error(
+        "{item} at byte {offset} needs {needed} bytes and the file has {available} left: the file is cut short or corrupt, fetch it again"
+    )]
+    Truncated {
+        /// What was being read.
+        item: String,
+        /// Where it starts.
+        offset: u64,
+        /// Its length, saturated.
+        needed: u64,
+        /// Bytes from `offset` to the end.
+        available: u64,
+    },
+    /// A count or a length beyond what any real file holds.
+    #[error(
+        "{item} at byte {offset} is {count}, and at most {limit} is accepted: the file is corrupt, fetch it again"
+    )]
+    TooMany {
+        /// What is counted.
+        item: String,
+        /// Where the count stands.
+        offset: u64,
+        /// The count met.
+        count: u64,
+        /// The most that is accepted.
+        limit: u64,
+    },
+    /// A key or a tensor name that is not UTF-8.
+    #[error("{item} at byte {offset} is not valid UTF-8: the file is corrupt, fetch it again")]
+    InvalidName {
+        /// Which name.
+        item: String,
+        /// Where its bytes start.
+        offset: u64,
+    },
+    /// Two metadata entries have one key.
+    #[error("metadata key `{key}` appears twice: the file is corrupt, fetch it again")]
+    DuplicateKey {
+        /// The key.
+        key: String,
+    },
+    /// A metadata value has a type that GGUF does not define.
+    #[error("{item} at byte {offset} has value type {number}, which GGUF does not define")]
+    UnknownValueType {
+        /// Whose type it is.
+        item: String,
+        /// Where the type number stands.
+        offset: u64,
+        /// The number met.
+        number: u32,
+    },
+    /// Arrays inside arrays, deeper than any real file nests them.
+    #[error("{item} at byte {offset} nests arrays more than {limit} deep")]
+    TooDeep {
+        /// Whose value it is.
+        item: String,
+        /// Where the innermost array accepted starts.
+        offset: u64,
+        /// The greatest depth accepted.
+        limit: u32,
+    },
+    /// A boolean that is neither 0 nor 1.
+    #[error(
+        "{item} at byte {offset} is a boolean of value {byte}: the file is corrupt, fetch it again"
+    )]
+    InvalidBool {
+        /// Whose value it is.
+        item: String,
+        /// Where the byte stands.
+        offset: u64,
+        /// The byte met.
+        byte: u8,
+    },
+    /// `general.alignment` is not a power of two from 8 to 65,536.
+    #[error("`general.alignment` is {alignment}: it must be a power of two from 8 to 65536")]
+    InvalidAlignment {
+        /// The alignment met.
+        alignment: u32,
+    },
+    /// A metadata entry that must be there is not.
+    #[error("metadata key `{key}` is missing: this file cannot be used as it is, choose another")]
+    MissingKey {
+        /// The key.
+        key: String,
+    },
+    /// A metadata entry has another type than its key calls for.
+    #[error("metadata key `{key}` must be {expected}, and this file has {found}")]
+    WrongType {
+        /// The key.
+        key: String,
+        /// What was asked for, with its article.
+        expected: &'static str,
+        /// What the file has, with its article.
+        found: String,
+    },
+    /// A number that does not fit what its key calls for.
+    #[error("metadata key `{key}` must be {expected}, and this file has {value}")]
+    OutOfRange {
+        /// The key.
+        key: String,
+        /// What was asked for, with its article.
+        expected: &'static str,
+        /// The number met.
+        value: i128,
+    },
+    /// A text that is not UTF-8.
+    #[error(
+        "metadata key `{key}` holds text that is not valid UTF-8: the file is corrupt, fetch it again"
+    )]
+    InvalidText {
+        /// The key.
+        key: String,
+    },
+    /// An element of an array of texts that is not UTF-8.
+    #[error(
+        "metadata key `{key}`: element {index} is not valid UTF-8: the file is corrupt, fetch it again"
+    )]
+    InvalidElement {
+        /// The key.
+        key: String,
+        /// Which element, from 0.
+        index: usize,
+    },
+    /// A tensor that must be there is not.
+    #[error("tensor `{name}` is missing: this file cannot be used as it is, choose another")]
+    MissingTensor {
+        /// The tensor's name.
+        name: String,
+    },
+    /// Something about one tensor.
+    #[error("tensor `{name}`: {problem}")]
+    Tensor {
+        /// The tensor's name.
+        name: String,
+        /// What is wrong with it.
+        problem: TensorProblem,
+    },
+}
+
+/// What is wrong with one tensor's entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TensorProblem {
+    /// Another tensor has this name.
+    #[error("the name appears twice")]
+    DuplicateName,
+    /// A storage type that is not supported.
+    #[error(
+        "type {}{number} is not supported: choose a file with {}",
+        name.map(|name| format!("{name}, number ")).unwrap_or_default(),
+        TensorType::ALL.map(TensorType::name).join(", ")
+    )]
+    UnsupportedType {
+        /// The type's GGUF number.
+        number: u32,
+        /// Its name, if GGUF defines it.
+        name: Option<&'static str>,
+    },
+    /// No dimension, or more than four.
+    #[error("it has {count} dimensions, and 1 to 4 are accepted")]
+    DimensionCount {
+        /// The number of dimensions met.
+        count: u32,
+    },
+    /// A dimension of length 0.
+    #[error("dimension {index} is 0")]
+    EmptyDimension {
+        /// Which dimension, innermost first, from 0.
+        index: usize,
+    },
+    /// The number of elements or bytes overflows.
+    #[error("its dimensions {dimensions:?} multiply to more than this device can address")]
+    TooLarge {
+        /// The dimensions, innermost first.
+        dimensions: Vec<u64>,
+    },
+    /// A row is not a whole number of blocks.
+    #[error("rows of {columns} elements are not a whole number of {tensor_type} blocks of {}", tensor_type.block_elements())]
+    PartialBlock {
+        /// Elements of a row.
+        columns: u64,
+        /// The tensor's type.
+        tensor_type: TensorType,
+    },
+    /// The data does not start at a multiple of the file's alignment.
+    #[error("its data offset {offset} is not a multiple of the alignment {alignment}")]
+    Misaligned {
+        /// Offset from the start of the data section.
+        offset: u64,
+        /// The file's alignment.
+        alignment: u32,
+    },
+    /// The data reaches past the end of the file.
+    #[error(
+        "its {bytes} bytes at byte {offset} reach past the end of the file, which has {file_len}: the file is cut short, fetch it again"
+    )]
+    OutOfFile {
+        /// Absolute offset, saturated.
+        offset: u64,
+        /// Length of the data.
+        bytes: u64,
+        /// Length of the file.
+        file_len: u64,
+    },
+    /// The data shares bytes with another tensor's.
+    #[error("its data at byte {offset} overlaps that of `{other}`")]
+    Overlap {
+        /// Absolute offset.
+        offset: u64,
+        /// The tensor that starts before it.
+        other: String,
+    },
+}
