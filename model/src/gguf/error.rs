@@ -191,8 +191,8 @@ pub enum TensorProblem {
     DuplicateName,
     /// A storage type that is not supported.
     #[error(
-        "type {}{number} is not supported: choose a file with {}",
-        name.map(|name| format!("{name}, number ")).unwrap_or_default(),
+        "type {} is not supported: choose a file with {}",
+        known_or_number(*number, *name),
         TensorType::ALL.map(TensorType::name).join(", ")
     )]
     UnsupportedType {
@@ -255,4 +255,12 @@ pub enum TensorProblem {
         /// The tensor that starts before it.
         other: String,
     },
+}
+
+/// "Q2_K, number 10," or "number 4096".
+fn known_or_number(number: u32, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("{name}, number {number},"),
+        None => format!("number {number}"),
+    }
 }

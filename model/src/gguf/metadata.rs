@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use super::cursor::Cursor;
-use super::value::{NumberArray, StringArray, Value};
-use super::{Array, GgufError, Number};
+use super::{Array, GgufError, Number, NumberArray, StringArray, Value};
 
 /// The longest key accepted, as the format defines it.
 const KEY_LIMIT: u64 = 65_535;

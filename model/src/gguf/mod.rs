@@ -12,11 +12,14 @@
 //! **A file is never trusted.** Every count and length is checked against the bytes left before
 //! anything of that size is allocated, and a file that parses is consistent: see [`TensorInfo`].
 
+mod array;
 mod cursor;
 mod error;
 mod metadata;
 pub mod synth;
 mod tensor;
+#[cfg(test)]
+mod tests;
 mod value;
 mod writer;
 
@@ -25,12 +28,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+pub use array::{Array, Number, NumberArray, StringArray};
 use cursor::Cursor;
 pub use error::{GgufError, TensorProblem};
 pub use metadata::Metadata;
 pub use tensor::TensorInfo;
 use tensor::Tensors;
-pub use value::{Array, Number, NumberArray, StringArray, Value, ValueType};
+pub use value::{Value, ValueType};
 pub use writer::{ClaimedCounts, GgufWriter, PlacedTensor, RawTensor};
 
 use crate::kernels::mapping::map_file;

@@ -1,3 +1,45 @@
-//! The only part of the crate with `unsafe`: memory mapping and the arithmetic of the formats.
+//! The arithmetic: storage formats, SIMD kernels, threads. The only place with `unsafe` code.
+//!
+//! Every kernel follows one canonical arithmetic, so that its result does not depend on the
+//! instruction set, the number of threads, or how many positions are computed together:
+//!
+//! - **Quantised weights.** Activations are quantised in blocks of 32 to 16 bits
+//!   ([`activations`]). The dot product of a block is an exact integer. An output element is one
+//!   `f32` accumulator: for ascending blocks `acc = fma(d_w · d_x, float(block_sum), acc)`, then,
+//!   for types with a minimum, `acc = fma(m_w, s_x, acc)` with `s_x = d_x · Σx`. Types that scale
+//!   each 16 elements (Q6_K) take the first step twice a block.
+//! - **Float weights** fold into 16 lanes, `lane[i mod 16] = fma(w_i, x_i, lane)`, then by one
+//!   tree: lanes `l` and `l + 8`, `l + 4`, `l + 2`, `l + 1` ([`float`]).
+//! - **Norms** fold squares in the same lanes and tree ([`norm`]).
+//! - **Attention** folds a score over ascending dimensions and values over ascending positions,
+//!   with an online softmax over blocks of 64 absolute positions ([`attention`]).
+//! - exp and tanh are ours ([`math`]), sin and cos pure Rust (`libm`).
+//!
+//! Work is divided across output rows, heads and positions, never across a reduction.
 
-pub mod mapping;
+pub(crate) mod activations;
+pub(crate) mod attention;
+pub(crate) mod codec;
+pub(crate) mod dequantise;
+pub(crate) mod float;
+pub(crate) mod gate;
+pub(crate) mod linear;
+#[cfg(test)]
+mod linear_tests;
+#[cfg(test)]
+mod bench_tests;
+pub(crate) mod mapping;
+pub(crate) mod math;
+pub(crate) mod norm;
+pub(crate) mod quantised;
+pub(crate) mod rows;
+pub(crate) mod rope;
+mod shared_slice;
+pub(crate) mod simd;
+pub(crate) mod team;
+
+mod isa;
+
+pub use isa::{Isa, IsaError};
+pub(crate) use isa::{Kernel, dispatch};
+pub(crate) use shared_slice::SharedSlice;

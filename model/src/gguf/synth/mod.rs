@@ -8,6 +8,8 @@
 mod layout;
 mod presets;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod vocabulary;
 mod weights;
 

@@ -85,6 +85,10 @@ impl Stream {
     fn jitter(&mut self) -> f32 {
         0.75 + (self.next() >> 48) as f32 / 131_072.0
     }
+
+    fn sign(&mut self) -> f32 {
+        if self.next() >> 63 == 0 { 1.0 } else { -1.0 }
+    }
 }
 
 /// SplitMix64's finaliser.
@@ -120,7 +124,9 @@ fn fill_block(tensor_type: TensorType, block: &mut [u8], stream: &mut Stream, sp
                 TensorType::Q5_0 => 9.233,
                 _ => 73.9,
             };
-            let d = scale(stream, of_quants);
+            // The middle of these quants is −½: signs at random keep the tensor's mean at 0, which
+            // would else add up through the layers and drown everything.
+            let d = scale(stream, of_quants) * stream.sign();
             put_f16(block, 0, d);
         }
         // w = d · q + m: the minimum puts the middle of the quants at zero.

@@ -1,0 +1,439 @@
+//! Causal grouped-query attention over an f16 KV cache, with an optional sliding window.
+//!
+//! The cache is laid out for reading: keys as `[kv_head, block, dimension, 64 positions]`, so that
+//! 64 scores are computed side by side without any horizontal sum, values as
+//! `[kv_head, position, dimension]`.
+//!
+//! Canonical order, for a query at absolute position `p`: a score is one fused chain over
+//! ascending dimensions, then times `1/√d`. Blocks of 64 absolute positions are taken in ascending
+//! order with an online softmax (Milakov and Gimelshein 2018, arXiv:1805.02867): the block's
+//! maximum is joined first, the running sum and output are scaled once, the block's weights fold
+//! into sixteen lanes and one tree, and the output is one fused chain over ascending positions.
+
+use std::ops::Range;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use super::SharedSlice;
+use super::float::fold;
+use super::isa::{Isa, Kernel, dispatch};
+use super::math::exp;
+use super::simd::{LANES, Simd};
+
+/// Positions of a cache block.
+pub(crate) const BLOCK: usize = 64;
+
+/// Vectors across a block.
+const VECTORS: usize = BLOCK / LANES;
+
+/// Sizes that attention needs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct CacheShape {
+    pub(crate) kv_heads: usize,
+    /// Coordinates of a head; a multiple of 8.
+    pub(crate) head_dim: usize,
+    /// Positions there is room for; a multiple of [`BLOCK`].
+    pub(crate) capacity: usize,
+}
+
+impl CacheShape {
+    /// Elements of the key cache, and of the value cache.
+    pub(crate) fn elements(&self) -> usize {
+        self.kv_heads * self.capacity * self.head_dim
+    }
+
+    /// Where a block of keys of one head lies: `[head_dim, 64]`.
+    fn key_block(&self, head: usize, block: usize) -> Range<usize> {
+        let size = self.head_dim * BLOCK;
+        let start = (head * (self.capacity / BLOCK) + block) * size;
+        start..start + size
+    }
+
+    /// Where the values of one head from `position` on lie: `[count, head_dim]`.
+    fn value_rows(&self, head: usize, position: usize, count: usize) -> Range<usize> {
+        let start = (head * self.capacity + position) * self.head_dim;
+        start..start + count * self.head_dim
+    }
+}
+
+/// Stores the keys and values of one position, `[kv_heads, head_dim]` each.
+///
+/// # Panics
+/// If the sizes do not match or the position is beyond the capacity.
+///
+/// # Safety
+/// No other thread touches this position of the caches.
+pub(crate) unsafe fn append(
+    shape: CacheShape,
+    position: usize,
+    key: &[f32],
+    value: &[f32],
+    keys: SharedSlice<'_, f16>,
+    values: SharedSlice<'_, f16>,
+) {
+    assert!(position < shape.capacity, "the KV cache was reserved for fewer positions");
+    let heads = key.chunks_exact(shape.head_dim).zip(value.chunks_exact(shape.head_dim));
+    assert_eq!(heads.len(), shape.kv_heads);
+    let mut narrow = vec![f16::ZERO; shape.head_dim];
+    for (head, (key, value)) in heads.enumerate() {
+        // SAFETY: this position's row is ours.
+        let row = unsafe { values.part(shape.value_rows(head, position, 1)) };
+        row.convert_from_f32_slice(value);
+        narrow.convert_from_f32_slice(key);
+        let block = shape.key_block(head, position / BLOCK);
+        for (d, &k) in narrow.iter().enumerate() {
+            let at = block.start + d * BLOCK + position % BLOCK;
+            // SAFETY: this position's elements are ours.
+            unsafe { values_of(keys, at)[0] = k };
+        }
+    }
+}
+
+/// # Safety
+/// No other thread touches element `at`.
+unsafe fn values_of<'a>(slice: SharedSlice<'a, f16>, at: usize) -> &'a mut [f16] {
+    // SAFETY: the caller's promise is this function's.
+    unsafe { slice.part(at..at + 1) }
+}
+
+/// Queries that share a key and value head.
+pub(crate) struct Attend<'a> {
+    pub(crate) shape: CacheShape,
+    pub(crate) kv_head: usize,
+    pub(crate) keys: &'a [f16],
+    pub(crate) values: &'a [f16],
+    /// A query attends to the last `window` positions up to its own.
+    pub(crate) window: Option<usize>,
+    /// Multiplies scores; `1/√d` unless the model says otherwise.
+    pub(crate) scale: f32,
+    /// Each query's absolute position, ascending, and its vector `[head_dim]`.
+    pub(crate) queries: &'a [(usize, &'a [f32])],
+}
+
+impl Attend<'_> {
+    /// The outputs, `[queries, head_dim]`, into `out`.
+    pub(crate) fn run(self, isa: Isa, out: &mut [f32]) {
+        let head_dim = self.shape.head_dim;
+        assert_eq!(out.len(), self.queries.len() * head_dim);
+        assert!(head_dim.is_multiple_of(LANES));
+        assert_eq!(self.keys.len(), self.shape.elements());
+        assert_eq!(self.values.len(), self.shape.elements());
+        for (position, query) in self.queries {
+            assert!(*position < self.shape.capacity && query.len() == head_dim);
+        }
+        dispatch(isa, AttendKernel { attend: self, out });
+    }
+
+    /// The first position a query at `position` sees.
+    fn first(&self, position: usize) -> usize {
+        self.window.map_or(0, |w| (position + 1).saturating_sub(w))
+    }
+}
+
+struct AttendKernel<'a, 'b> {
+    attend: Attend<'a>,
+    out: &'b mut [f32],
+}
+
+/// The running softmax of one query.
+#[derive(Clone, Copy)]
+struct Softmax {
+    max: f32,
+    sum: f32,
+}
+
+impl Kernel for AttendKernel<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { attend, out } = self;
+        let head_dim = attend.shape.head_dim;
+        out.fill(0.0);
+        let Some(&(last, _)) = attend.queries.last() else {
+            return;
+        };
+        let start = attend.queries.iter().map(|&(p, _)| attend.first(p)).min().unwrap_or(0);
+        let mut softmax = vec![Softmax { max: f32::MIN, sum: 0.0 }; attend.queries.len()];
+        // One query reads the cache as it is; several share one widened copy of each block.
+        let share = attend.queries.len() > 1;
+        let mut wide = vec![0.0_f32; if share { 2 * BLOCK * head_dim } else { 0 }];
+        for block in start / BLOCK..=last / BLOCK {
+            let keys = &attend.keys[attend.shape.key_block(attend.kv_head, block)];
+            let values = &attend.values
+                [attend.shape.value_rows(attend.kv_head, block * BLOCK, BLOCK)];
+            if share {
+                let (wide_keys, wide_values) = wide.split_at_mut(BLOCK * head_dim);
+                widen(s, keys, wide_keys);
+                widen(s, values, wide_values);
+            }
+            let queries = attend.queries.iter().zip(&mut softmax);
+            for ((&(position, query), softmax), out) in queries.zip(out.chunks_exact_mut(head_dim))
+            {
+                let from = attend.first(position).max(block * BLOCK);
+                let to = (position + 1).min((block + 1) * BLOCK);
+                if from >= to {
+                    continue;
+                }
+                let seen = from - block * BLOCK..to - block * BLOCK;
+                let (weights, rescale) = if share {
+                    let load = |s: S, at: *const f32| {
+                        // SAFETY: `scores` gives eight values.
+                        unsafe { s.load(at) }
+                    };
+                    let scores = scores(s, query, &wide[..BLOCK * head_dim], load);
+                    softmax.join(s, scores, attend.scale, seen.clone())
+                } else {
+                    let scores = scores(s, query, keys, load_f16);
+                    softmax.join(s, scores, attend.scale, seen.clone())
+                };
+                if share {
+                    let load = |s: S, at: *const f32| {
+                        // SAFETY: `accumulate` gives eight values.
+                        unsafe { s.load(at) }
+                    };
+                    accumulate(s, &weights, seen, rescale, &wide[BLOCK * head_dim..], load, out);
+                } else {
+                    accumulate(s, &weights, seen, rescale, values, load_f16, out);
+                }
+            }
+        }
+        for (softmax, out) in softmax.iter().zip(out.chunks_exact_mut(head_dim)) {
+            let inverse = 1.0 / softmax.sum;
+            for value in out {
+                *value *= inverse;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn load_f16<S: Simd>(s: S, at: *const f16) -> S::F32 {
+    // SAFETY: the callers give eight values.
+    unsafe { s.load_f16(at.cast()) }
+}
+
+#[inline(always)]
+fn widen<S: Simd>(s: S, from: &[f16], to: &mut [f32]) {
+    assert!(from.len() == to.len() && from.len().is_multiple_of(LANES));
+    for i in (0..from.len()).step_by(LANES) {
+        // SAFETY: eight values of both.
+        unsafe { s.store(s.load_f16(from.as_ptr().add(i).cast()), to.as_mut_ptr().add(i)) };
+    }
+}
+
+/// The query's products with 64 keys: `[dimension, 64]`.
+#[inline(always)]
+fn scores<S: Simd, T>(
+    s: S,
+    query: &[f32],
+    keys: &[T],
+    load: impl Fn(S, *const T) -> S::F32,
+) -> [S::F32; VECTORS] {
+    assert_eq!(keys.len(), query.len() * BLOCK);
+    let mut sums = [s.splat(0.0); VECTORS];
+    for (d, &q) in query.iter().enumerate() {
+        let q = s.splat(q);
+        for (v, sum) in sums.iter_mut().enumerate() {
+            *sum = s.fma(q, load(s, keys.as_ptr().wrapping_add(d * BLOCK + v * LANES)), *sum);
+        }
+    }
+    sums
+}
+
+impl Softmax {
+    /// Joins a block's scores: the weights of the positions `seen` (others 0), and what the output
+    /// so far must be multiplied with.
+    #[inline(always)]
+    fn join<S: Simd>(
+        &mut self,
+        s: S,
+        scores: [S::F32; VECTORS],
+        scale: f32,
+        seen: Range<usize>,
+    ) -> ([f32; BLOCK], f32) {
+        let mut values = [0.0_f32; BLOCK];
+        for (v, score) in scores.into_iter().enumerate() {
+            // SAFETY: eight of 64 values.
+            unsafe { s.store(s.mul(score, s.splat(scale)), values.as_mut_ptr().add(v * LANES)) };
+        }
+        values[..seen.start].fill(f32::MIN);
+        values[seen.end..].fill(f32::MIN);
+        let mut largest = s.splat(self.max);
+        let at = |values: &[f32; BLOCK], v: usize| {
+            // SAFETY: eight of 64 values.
+            unsafe { s.load(values.as_ptr().add(v * LANES)) }
+        };
+        for v in 0..VECTORS {
+            largest = s.max(largest, at(&values, v));
+        }
+        let mut lanes = [0.0_f32; LANES];
+        // SAFETY: eight lanes.
+        unsafe { s.store(largest, lanes.as_mut_ptr()) };
+        let mut max = lanes[0];
+        for lane in lanes {
+            max = if lane > max { lane } else { max };
+        }
+        for v in 0..VECTORS {
+            let weight = exp(s, s.sub(at(&values, v), s.splat(max)));
+            // SAFETY: eight of 64 values.
+            unsafe { s.store(weight, values.as_mut_ptr().add(v * LANES)) };
+        }
+        values[..seen.start].fill(0.0);
+        values[seen.end..].fill(0.0);
+        let mut sums = [s.splat(0.0); 2];
+        for v in 0..VECTORS {
+            sums[v % 2] = s.add(sums[v % 2], at(&values, v));
+        }
+        // SAFETY: eight lanes.
+        unsafe { s.store(exp(s, s.splat(self.max - max)), lanes.as_mut_ptr()) };
+        let rescale = lanes[0];
+        self.sum = self.sum * rescale + fold(s, sums);
+        self.max = max;
+        (values, rescale)
+    }
+}
+
+/// `out = out · rescale`, then for ascending positions `out = fma(weight, value, out)`.
+#[inline(always)]
+fn accumulate<S: Simd, T>(
+    s: S,
+    weights: &[f32; BLOCK],
+    seen: Range<usize>,
+    rescale: f32,
+    values: &[T],
+    load: impl Fn(S, *const T) -> S::F32,
+    out: &mut [f32],
+) {
+    let head_dim = out.len();
+    assert!(values.len() == BLOCK * head_dim && seen.end <= BLOCK);
+    let mut first = 0;
+    while first < head_dim {
+        let vectors = VECTORS.min((head_dim - first) / LANES);
+        let mut sums = [s.splat(0.0); VECTORS];
+        for (v, sum) in sums.iter_mut().enumerate().take(vectors) {
+            // SAFETY: within `out`.
+            *sum = unsafe { s.load(out.as_ptr().add(first + v * LANES)) };
+            *sum = s.mul(*sum, s.splat(rescale));
+        }
+        let base = values.as_ptr().wrapping_add(first);
+        if vectors == VECTORS {
+            for i in seen.clone() {
+                let weight = s.splat(weights[i]);
+                let row = base.wrapping_add(i * head_dim);
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = s.fma(weight, load(s, row.wrapping_add(v * LANES)), *sum);
+                }
+            }
+        } else {
+            for i in seen.clone() {
+                let weight = s.splat(weights[i]);
+                let row = base.wrapping_add(i * head_dim);
+                for (v, sum) in sums.iter_mut().enumerate().take(vectors) {
+                    *sum = s.fma(weight, load(s, row.wrapping_add(v * LANES)), *sum);
+                }
+            }
+        }
+        for (v, sum) in sums.into_iter().enumerate().take(vectors) {
+            // SAFETY: within `out`.
+            unsafe { s.store(sum, out.as_mut_ptr().add(first + v * LANES)) };
+        }
+        first += vectors * LANES;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(i: usize) -> f32 {
+        ((i.wrapping_mul(2_654_435_761) >> 7) % 1000) as f32 / 500.0 - 1.0
+    }
+
+    /// Attention by its formula in `f64`.
+    fn expected(
+        shape: CacheShape,
+        kv: &[(Vec<f32>, Vec<f32>)],
+        head: usize,
+        position: usize,
+        query: &[f32],
+        window: Option<usize>,
+    ) -> Vec<f64> {
+        let d = shape.head_dim;
+        let narrow = |x: f32| f16::from_f32(x).to_f64();
+        let first = window.map_or(0, |w| (position + 1).saturating_sub(w));
+        let weights: Vec<f64> = (first..=position)
+            .map(|p| {
+                let key = &kv[p].0[head * d..][..d];
+                let dot: f64 = (0..d).map(|i| f64::from(query[i]) * narrow(key[i])).sum();
+                (dot / (d as f64).sqrt()).exp()
+            })
+            .collect();
+        let sum: f64 = weights.iter().sum();
+        (0..d)
+            .map(|i| {
+                let all = weights.iter().enumerate();
+                all.map(|(p, w)| w * narrow(kv[first + p].1[head * d + i])).sum::<f64>() / sum
+            })
+            .collect()
+    }
+
+    #[test]
+    fn matches_the_formula_and_one_query_equals_many_on_every_isa() {
+        for (head_dim, window) in [(64, None), (40, Some(70)), (8, Some(3)), (128, Some(64))] {
+            let shape = CacheShape {
+                kv_heads: 2,
+                head_dim,
+                capacity: 192,
+            };
+            let width = 2 * head_dim;
+            let mut keys = vec![f16::ZERO; shape.elements()];
+            let mut values = vec![f16::ZERO; shape.elements()];
+            let kv: Vec<(Vec<f32>, Vec<f32>)> = (0..150)
+                .map(|p| {
+                    let row = |salt| (0..width).map(|i| value(salt + p * width + i)).collect();
+                    (row(1), row(90_001))
+                })
+                .collect();
+            for (p, (k, v)) in kv.iter().enumerate() {
+                // SAFETY: one thread.
+                unsafe {
+                    let (keys, values) = (SharedSlice::new(&mut keys), SharedSlice::new(&mut values));
+                    append(shape, p, k, v, keys, values);
+                }
+            }
+            let query: Vec<Vec<f32>> = (0..150)
+                .map(|p| (0..head_dim).map(|i| 3.0 * value(7 + 31 * p + i)).collect())
+                .collect();
+            let run = |isa, positions: Range<usize>| {
+                let queries: Vec<_> = positions.map(|p| (p, query[p].as_slice())).collect();
+                let mut out = vec![0.0; queries.len() * head_dim];
+                Attend {
+                    shape,
+                    kv_head: 1,
+                    keys: &keys,
+                    values: &values,
+                    window,
+                    scale: 1.0 / (head_dim as f32).sqrt(),
+                    queries: &queries,
+                }
+                .run(isa, &mut out);
+                out
+            };
+            let all = run(Isa::SCALAR, 0..150);
+            for isa in Isa::available() {
+                assert_eq!(run(isa, 0..150), all, "{isa}");
+                for p in [0, 1, 63, 64, 65, 127, 128, 149] {
+                    assert_eq!(run(isa, p..p + 1), all[p * head_dim..][..head_dim], "{isa} {p}");
+                }
+            }
+            for p in [0, 5, 64, 149] {
+                let want = expected(shape, &kv, 1, p, &query[p], window);
+                for (i, want) in want.into_iter().enumerate() {
+                    assert!((f64::from(all[p * head_dim + i]) - want).abs() < 1e-5);
+                }
+            }
+        }
+    }
+}

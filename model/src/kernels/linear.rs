@@ -1,0 +1,101 @@
+//! Linear maps: one input, several weight matrices, all threads.
+
+use super::activations::Activations;
+use super::rows::WeightRows;
+use super::simd::{BlockOrder, LANES};
+use super::team::Team;
+use super::{Isa, SharedSlice, float, quantised};
+use crate::TensorType;
+
+/// Bytes of weights a thread takes at a time in decode: large enough that taking is rare, small
+/// enough that threads finish together.
+const GRAIN_BYTES: usize = 16 * 1024;
+
+/// Computes `y_i = x · w_iᵀ` for each matrix: `x` is `[positions, columns]`, `w_i` is
+/// `[rows_i, columns]`, `y_i` is `[positions, rows_i]`. The input is quantised once.
+///
+/// # Panics
+/// If sizes do not match; loading checked that they do.
+pub(crate) fn linear(
+    isa: Isa,
+    team: &Team,
+    x: &[f32],
+    weights: &[WeightRows<'_>],
+    outputs: &mut [Vec<f32>],
+) {
+    let Some(columns) = weights.first().map(WeightRows::columns) else {
+        return;
+    };
+    let positions = x.len() / columns;
+    assert!(x.len() == positions * columns && weights.len() == outputs.len());
+    let quantised = if weights.iter().any(|w| !is_float(w.tensor_type())) {
+        quantise(isa, team, x, positions, columns)
+    } else {
+        Activations::zeros(BlockOrder::Gemv, 0, columns)
+    };
+    let mut parts = Vec::with_capacity(weights.len());
+    let mut items = 0;
+    for (w, y) in weights.iter().zip(outputs) {
+        assert!(w.columns() == columns && y.len() == positions * w.rows());
+        parts.push((items, *w, SharedSlice::new(y)));
+        items += w.groups().next_multiple_of(2);
+    }
+    let grain = grain(weights, positions);
+    team.run(items / 2, grain, &|pairs| {
+        for &(start, w, y) in &parts {
+            // Items are pairs of row groups, the GEMM's tile, numbered through all matrices.
+            let first = (2 * pairs.start).max(start);
+            let end = (2 * pairs.end).min(start + w.groups());
+            if first >= end {
+                continue;
+            }
+            let groups = first - start..end - start;
+            // SAFETY: the team gives each pair of groups to one thread.
+            unsafe {
+                if is_float(w.tensor_type()) {
+                    let rows = groups.start * LANES..(groups.end * LANES).min(w.rows());
+                    float::multiply(isa, w, x, rows, y);
+                } else {
+                    quantised::multiply(isa, w, &quantised, positions, groups, y);
+                }
+            }
+        }
+    });
+}
+
+fn is_float(tensor_type: TensorType) -> bool {
+    match tensor_type {
+        TensorType::F32 | TensorType::F16 | TensorType::BF16 => true,
+        TensorType::Q4_0
+        | TensorType::Q4_1
+        | TensorType::Q5_0
+        | TensorType::Q5_1
+        | TensorType::Q8_0
+        | TensorType::Q4_K
+        | TensorType::Q5_K
+        | TensorType::Q6_K => false,
+    }
+}
+
+/// Pairs of row groups a thread takes at a time.
+fn grain(weights: &[WeightRows<'_>], positions: usize) -> usize {
+    if positions > quantised::GEMV_POSITIONS {
+        return 1;
+    }
+    let pair_bytes = weights.iter().map(|w| 2 * LANES * w.row_bytes()).max();
+    (GRAIN_BYTES / pair_bytes.unwrap_or(1).max(1)).max(1)
+}
+
+fn quantise(isa: Isa, team: &Team, x: &[f32], positions: usize, columns: usize) -> Activations {
+    let order = quantised::order_for(positions);
+    let mut activations = Activations::zeros(order, positions, columns);
+    let rows = activations.rows_mut();
+    team.run(positions, 8, &|range| {
+        for position in range {
+            let x = &x[position * columns..][..columns];
+            // SAFETY: the team gives each position to one thread.
+            unsafe { rows.quantise(isa, position, x) };
+        }
+    });
+    activations
+}

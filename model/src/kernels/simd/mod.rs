@@ -1,0 +1,230 @@
+//! The small vector trait that every kernel is written against, and its implementations.
+//!
+//! A kernel is generic over [`Simd`], whose values are proofs that the CPU has the instructions:
+//! they are made only by [`dispatch`](super::dispatch) after detection. Every method is a pure
+//! function of its arguments with one defined result, bit for bit, on every implementation:
+//! integer sums are exact, and each floating-point method is one correctly rounded operation.
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod portable;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+
+/// Rows a GEMV works on at a time, and lanes of [`Simd::F32`] and [`Simd::I32`].
+pub(crate) const LANES: usize = 8;
+
+/// Rows of a GEMM tile, and lanes of [`Simd::TileF32`] and [`Simd::TileI32`].
+pub(crate) const TILE_ROWS: usize = 16;
+
+/// Bytes of one 32-element block of a GEMM panel of [`TILE_ROWS`] rows (the largest layout).
+pub(crate) const PANEL_BLOCK_BYTES: usize = 1024;
+
+/// One block of 32 quantised activations, in the order its reader wants (see [`BlockOrder`]).
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct ActivationBlock(pub(crate) [i16; 32]);
+
+/// How an [`ActivationBlock`] is laid out in memory: for the GEMV or for the GEMM, which some
+/// instruction sets read differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BlockOrder {
+    Gemv,
+    Gemm,
+}
+
+/// What the 32 weight bytes of a block mean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WeightKind {
+    /// Unsigned values of at most 7 bits, from which an offset is subtracted.
+    Unsigned,
+    /// Signed bytes.
+    Signed,
+}
+
+/// Vector operations of one instruction set.
+///
+/// # Safety
+/// Implementations promise that a value of the type exists only where the CPU has the
+/// instructions its methods use.
+pub(crate) unsafe trait Simd: Copy + Send + Sync {
+    /// Eight `f32`.
+    type F32: Copy;
+    /// Eight `i32`.
+    type I32: Copy;
+    /// 32 weight bytes from each of [`Self::ROWS_PER_BYTES`] rows.
+    type Bytes: Copy;
+    /// Sixteen `f32`, a lane for each row of a GEMM tile.
+    type TileF32: Copy;
+    /// Sixteen `i32`, a lane for each row of a GEMM tile.
+    type TileI32: Copy;
+
+    /// Rows held by one [`Self::Bytes`]: row `i` and, where it is two, row `i + 4`.
+    const ROWS_PER_BYTES: usize;
+
+    /// Every lane `value`.
+    fn splat(self, value: f32) -> Self::F32;
+    /// Eight consecutive values.
+    ///
+    /// # Safety
+    /// `from` is valid for reading eight `f32`.
+    unsafe fn load(self, from: *const f32) -> Self::F32;
+    /// Eight consecutive `f16`, widened exactly.
+    ///
+    /// # Safety
+    /// `from` is valid for reading eight 16-bit values.
+    unsafe fn load_f16(self, from: *const u16) -> Self::F32;
+    /// Eight consecutive `bf16`, widened exactly.
+    ///
+    /// # Safety
+    /// `from` is valid for reading eight 16-bit values.
+    unsafe fn load_bf16(self, from: *const u16) -> Self::F32;
+    /// # Safety
+    /// `to` is valid for writing eight `f32`.
+    unsafe fn store(self, value: Self::F32, to: *mut f32);
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a · b + c`, rounded once.
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// The larger of each lane; for finite values.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The smaller of each lane; for finite values.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// Rounded to the nearest integer, ties to even; for values within `i32`.
+    fn round_to_i32(self, a: Self::F32) -> Self::I32;
+    /// Rounded to the nearest `f32`, ties to even.
+    fn to_f32(self, a: Self::I32) -> Self::F32;
+    fn f32_bits(self, a: Self::F32) -> Self::I32;
+    fn f32_from_bits(self, a: Self::I32) -> Self::F32;
+
+    /// Every lane `value`.
+    fn splat_i32(self, value: i32) -> Self::I32;
+    /// # Safety
+    /// `to` is valid for writing eight `i32`.
+    unsafe fn store_i32(self, value: Self::I32, to: *mut i32);
+    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    fn sub_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    fn and_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    fn or_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    fn max_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Logical shift right by a constant.
+    fn shr_i32<const N: i32>(self, a: Self::I32) -> Self::I32;
+    fn shl_i32<const N: i32>(self, a: Self::I32) -> Self::I32;
+    /// Logical shift right, the same for all lanes.
+    fn shr_i32_by(self, a: Self::I32, by: u32) -> Self::I32;
+    /// Sign-extends the low byte of each lane.
+    fn sign_extend_byte(self, a: Self::I32) -> Self::I32;
+
+    /// Lane `r` is the little-endian `u16` at `from + r · stride`, zero-extended.
+    ///
+    /// # Safety
+    /// Those eight reads are valid.
+    unsafe fn gather_u16(self, from: *const u8, stride: usize) -> Self::I32;
+    /// Lane `r` is the little-endian `u32` at `from + r · stride`.
+    ///
+    /// # Safety
+    /// Those eight reads are valid.
+    unsafe fn gather_u32(self, from: *const u8, stride: usize) -> Self::I32;
+    /// The low 16 bits of each lane, as an `f16`, widened exactly.
+    fn f16_lanes_to_f32(self, a: Self::I32) -> Self::F32;
+
+    /// 32 bytes of row 0 and, where a vector holds two rows, of the row `pair_stride` further.
+    ///
+    /// # Safety
+    /// Those reads are valid.
+    unsafe fn load_bytes(self, from: *const u8, pair_stride: usize) -> Self::Bytes;
+    /// 16 bytes of each row as 32 nibbles: the low ones, then the high ones.
+    ///
+    /// # Safety
+    /// Those reads are valid.
+    unsafe fn load_nibbles(self, from: *const u8, pair_stride: usize) -> Self::Bytes;
+    /// 32 bits of each row as 32 bytes, `0x10` where bit `i` is set, else 0.
+    ///
+    /// # Safety
+    /// Those reads (4 bytes a row) are valid.
+    unsafe fn load_bits_as_16(self, from: *const u8, pair_stride: usize) -> Self::Bytes;
+    fn and_bytes(self, a: Self::Bytes, mask: u8) -> Self::Bytes;
+    fn or_bytes(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// Shifts 16-bit units right; the caller masks away what crosses bytes.
+    fn shr_bytes<const N: i32>(self, a: Self::Bytes) -> Self::Bytes;
+    /// Shifts 16-bit units left; the caller masks away what crosses bytes.
+    fn shl_bytes<const N: i32>(self, a: Self::Bytes) -> Self::Bytes;
+    /// Zeros, to initialise arrays.
+    fn zero_bytes(self) -> Self::Bytes;
+
+    /// Exact integer dot products of eight rows' 32 weights with one activation block, for the
+    /// first and the second 16 elements. Lane `r` is row `r`; only the first
+    /// `8 / ROWS_PER_BYTES` entries of `rows` are used. `sums` are the block's own sums of its
+    /// first and second half.
+    fn dot_rows(
+        self,
+        kind: WeightKind,
+        rows: &[Self::Bytes; LANES],
+        x: &ActivationBlock,
+        sums: &[i32; 2],
+    ) -> [Self::I32; 2];
+
+    /// Rearranges a block of 32 values in −32639..=32639, four vectors in natural order.
+    ///
+    /// # Safety
+    /// `to` is valid for writing.
+    unsafe fn store_block(self, order: BlockOrder, values: [Self::I32; 4], to: *mut ActivationBlock);
+
+    /// Writes eight rows' 32 weights, `offset` subtracted, into rows `8·group..8·group + 8` of a
+    /// panel block.
+    ///
+    /// # Safety
+    /// `panel` is valid for writing [`PANEL_BLOCK_BYTES`], aligned to 64.
+    unsafe fn pack_rows(
+        self,
+        kind: WeightKind,
+        rows: &[Self::Bytes; LANES],
+        offset: i32,
+        group: usize,
+        panel: *mut u8,
+    );
+    /// Exact integer dot products of sixteen packed rows with `N` activation blocks in
+    /// [`BlockOrder::Gemm`], over the elements of half 0, half 1, or both.
+    ///
+    /// # Safety
+    /// `panel` holds a packed block; every `x` is valid for reading.
+    unsafe fn tile_dot<const N: usize>(
+        self,
+        panel: *const u8,
+        halves: Halves,
+        x: &[*const ActivationBlock; N],
+    ) -> [Self::TileI32; N];
+    /// Calls `of` with the number of positions of a GEMM tile: as many as the registers hold.
+    fn with_tile_positions<T: OfTile<Self>>(self, of: T);
+    fn tile_splat(self, value: f32) -> Self::TileF32;
+    /// # Safety
+    /// `from` is valid for reading sixteen `f32`.
+    unsafe fn tile_load(self, from: *const f32) -> Self::TileF32;
+    /// # Safety
+    /// `to` is valid for writing sixteen `f32`.
+    unsafe fn tile_store(self, value: Self::TileF32, to: *mut f32);
+    fn tile_mul(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32;
+    fn tile_fma(self, a: Self::TileF32, b: Self::TileF32, c: Self::TileF32) -> Self::TileF32;
+    fn tile_to_f32(self, a: Self::TileI32) -> Self::TileF32;
+
+    /// Hints that the cache line at `at` will be read.
+    fn prefetch(self, at: *const u8);
+}
+
+/// A computation generic over the number of positions of a tile.
+pub(crate) trait OfTile<S> {
+    /// Must be `#[inline(always)]`, as [`Kernel::run`](super::Kernel::run).
+    fn call<const N: usize>(self, simd: S);
+}
+
+/// Which elements of a block a tile dot product covers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Halves {
+    Both,
+    First,
+    Second,
+}

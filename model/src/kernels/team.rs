@@ -1,0 +1,326 @@
+//! A small persistent team of threads that share one loop at a time.
+//!
+//! The thread that calls [`Team::run`] works too. Parts of the loop are handed out one by one from
+//! a counter, so that fast and slow cores, or a core that another program took, each do what they
+//! can. Between loops the helpers spin for a short bounded time (a decode step has some hundred
+//! loops, a few microseconds apart), then park.
+//!
+//! A helper that is late, because its core was taken from it, is not waited for: the caller closes
+//! the gate when the counter is used up, and waits only for helpers that are inside.
+
+use std::cell::UnsafeCell;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+
+/// Spins before parking: some tens of microseconds.
+const SPINS: u32 = 4000;
+
+/// The part of [`Shared::gate`] that counts helpers inside.
+const INSIDE: u64 = (1 << 16) - 1;
+/// The gate is open: helpers may enter.
+const OPEN: u64 = 1 << 16;
+/// The team is ending.
+const ENDING: u64 = 1 << 17;
+/// One loop; the bits above count them.
+const EPOCH: u64 = 1 << 18;
+
+/// A loop's body, its lifetime erased.
+type Body = *const (dyn Fn(Range<usize>) + Sync);
+
+/// A team of threads, the caller among them.
+pub(crate) struct Team {
+    shared: Arc<Shared>,
+    helpers: Vec<JoinHandle<()>>,
+    /// One loop at a time.
+    turn: Mutex<()>,
+}
+
+struct Shared {
+    gate: AtomicU64,
+    next: AtomicUsize,
+    caller_parked: AtomicBool,
+    panicked: AtomicBool,
+    plan: UnsafeCell<Option<Plan>>,
+    asleep: Vec<AtomicBool>,
+}
+
+/// The loop in hand.
+#[derive(Clone)]
+struct Plan {
+    body: Body,
+    items: usize,
+    grain: usize,
+    caller: Thread,
+}
+
+// SAFETY: `plan` is written only while the gate is closed and nobody is inside, and read only
+// from inside; the gate's acquire and release order the two.
+unsafe impl Sync for Shared {}
+// SAFETY: as above; `body` points at a `Sync` closure.
+unsafe impl Send for Shared {}
+
+impl Team {
+    /// A team of `threads`, the caller included.
+    pub(crate) fn new(threads: NonZeroUsize) -> Self {
+        let helpers = threads.get() - 1;
+        let shared = Arc::new(Shared {
+            gate: AtomicU64::new(0),
+            next: AtomicUsize::new(0),
+            caller_parked: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
+            plan: UnsafeCell::new(None),
+            asleep: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
+        });
+        let helpers = (0..helpers)
+            .map_while(|i| {
+                let shared = Arc::clone(&shared);
+                // Fewer threads than asked for compute the same, only slower.
+                thread::Builder::new()
+                    .name(format!("potluck-{}", i + 1))
+                    .spawn(move || shared.help(i))
+                    .ok()
+            })
+            .collect();
+        Self {
+            shared,
+            helpers,
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Threads, the caller included.
+    pub(crate) fn threads(&self) -> usize {
+        self.helpers.len() + 1
+    }
+
+    /// Calls `body` with ranges that cover `0..items` once, at most `grain` items at a time, on
+    /// all threads of the team, and returns when all is done.
+    ///
+    /// # Panics
+    /// If `body` panicked on any thread.
+    pub(crate) fn run(&self, items: usize, grain: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
+        let grain = grain.max(1);
+        if self.helpers.is_empty() || items <= grain {
+            if items > 0 {
+                body(0..items);
+            }
+            return;
+        }
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime changes; `Closer` waits until nobody is inside before `body`
+        // goes away, also when `body` unwinds.
+        let body: Body = unsafe {
+            std::mem::transmute::<*const (dyn Fn(Range<usize>) + Sync + '_), Body>(body)
+        };
+        let plan = Plan {
+            body,
+            items,
+            grain,
+            caller: thread::current(),
+        };
+        // SAFETY: the gate is closed and nobody is inside: see `Closer`.
+        unsafe { *shared.plan.get() = Some(plan.clone()) };
+        shared.next.store(0, Ordering::Relaxed);
+        // SeqCst here and in `wait_for_next`: either a helper sees the gate, or we see it asleep.
+        shared.gate.fetch_add(EPOCH | OPEN, Ordering::SeqCst);
+        self.wake();
+        {
+            let _closer = Closer(shared);
+            shared.work(&plan);
+        }
+        assert!(
+            !shared.panicked.swap(false, Ordering::Relaxed),
+            "a helper thread panicked"
+        );
+    }
+
+    fn wake(&self) {
+        for (asleep, helper) in self.shared.asleep.iter().zip(&self.helpers) {
+            if asleep.load(Ordering::SeqCst) && asleep.swap(false, Ordering::SeqCst) {
+                helper.thread().unpark();
+            }
+        }
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.gate.fetch_or(ENDING, Ordering::SeqCst);
+        self.wake();
+        for helper in self.helpers.drain(..) {
+            // A helper's panic was reported by `run`.
+            let _ = helper.join();
+        }
+    }
+}
+
+/// Closes the gate and waits until nobody is inside.
+struct Closer<'a>(&'a Shared);
+
+impl Drop for Closer<'_> {
+    fn drop(&mut self) {
+        let shared = self.0;
+        // After a panic the counter must not hand out more.
+        shared.next.fetch_max(usize::MAX / 2, Ordering::Relaxed);
+        let mut gate = shared.gate.fetch_and(!OPEN, Ordering::AcqRel);
+        let mut spins = 0;
+        while gate & INSIDE != 0 {
+            if spins < SPINS {
+                spins += 1;
+                std::hint::spin_loop();
+            } else {
+                shared.caller_parked.store(true, Ordering::SeqCst);
+                if shared.gate.load(Ordering::SeqCst) & INSIDE != 0 {
+                    thread::park();
+                }
+                shared.caller_parked.store(false, Ordering::SeqCst);
+            }
+            gate = shared.gate.load(Ordering::Acquire);
+        }
+    }
+}
+
+impl Shared {
+    /// Takes parts of the loop until none is left.
+    fn work(&self, plan: &Plan) {
+        loop {
+            let start = self.next.fetch_add(plan.grain, Ordering::Relaxed);
+            if start >= plan.items {
+                return;
+            }
+            // SAFETY: the caller of `run` keeps the closure alive while anyone is inside.
+            let body = unsafe { &*plan.body };
+            body(start..(start + plan.grain).min(plan.items));
+        }
+    }
+
+    /// A helper's life.
+    fn help(&self, index: usize) {
+        let mut seen = 0;
+        loop {
+            let gate = self.wait_for_next(index, seen);
+            if gate & ENDING != 0 {
+                return;
+            }
+            seen = gate / EPOCH;
+            if gate & OPEN == 0 || !self.enter(gate) {
+                continue;
+            }
+            // SAFETY: inside an open gate the plan is set and does not change.
+            if let Some(plan) = unsafe { (*self.plan.get()).clone() } {
+                let work = std::panic::AssertUnwindSafe(|| self.work(&plan));
+                if std::panic::catch_unwind(work).is_err() {
+                    self.panicked.store(true, Ordering::Relaxed);
+                }
+                self.leave(&plan.caller);
+            }
+        }
+    }
+
+    /// The gate once it counts another loop than `seen`, or ends: spins, then parks.
+    fn wait_for_next(&self, index: usize, seen: u64) -> u64 {
+        let mut spins = 0;
+        loop {
+            let gate = self.gate.load(Ordering::Acquire);
+            if gate / EPOCH != seen || gate & ENDING != 0 {
+                return gate;
+            }
+            if spins < SPINS {
+                spins += 1;
+                std::hint::spin_loop();
+                continue;
+            }
+            self.asleep[index].store(true, Ordering::SeqCst);
+            let gate = self.gate.load(Ordering::SeqCst);
+            if gate / EPOCH == seen && gate & ENDING == 0 {
+                thread::park();
+            }
+            self.asleep[index].store(false, Ordering::SeqCst);
+            spins = 0;
+        }
+    }
+
+    /// Enters the gate if it is still the open one of `gate`'s loop.
+    fn enter(&self, mut gate: u64) -> bool {
+        let epoch = gate / EPOCH;
+        while gate & OPEN != 0 && gate / EPOCH == epoch {
+            match self.gate.compare_exchange_weak(
+                gate,
+                gate + 1,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return true,
+                Err(now) => gate = now,
+            }
+        }
+        false
+    }
+
+    fn leave(&self, caller: &Thread) {
+        let before = self.gate.fetch_sub(1, Ordering::SeqCst);
+        if before & INSIDE == 1 && self.caller_parked.load(Ordering::SeqCst) {
+            caller.unpark();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn team(threads: usize) -> Team {
+        Team::new(NonZeroUsize::new(threads).expect("not zero"))
+    }
+
+    #[test]
+    fn every_item_is_visited_once() {
+        for threads in 1..5 {
+            let team = team(threads);
+            for items in [0, 1, 2, 7, 100, 1001] {
+                let visits: Vec<_> = (0..items).map(|_| AtomicUsize::new(0)).collect();
+                team.run(items, 3, &|range| {
+                    for i in range {
+                        visits[i].fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+                assert!(visits.iter().all(|v| v.load(Ordering::Relaxed) == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn many_short_loops_with_pauses_lose_nothing() {
+        let team = team(3);
+        let sum = AtomicUsize::new(0);
+        for round in 0..5000 {
+            team.run(8, 1, &|range| {
+                sum.fetch_add(range.len(), Ordering::Relaxed);
+            });
+            if round % 1000 == 0 {
+                thread::sleep(std::time::Duration::from_millis(2));
+            }
+        }
+        assert_eq!(sum.load(Ordering::Relaxed), 40_000);
+    }
+
+    #[test]
+    fn a_panic_in_the_body_reaches_the_caller_and_the_team_survives() {
+        let team = team(2);
+        for _ in 0..20 {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                team.run(64, 1, &|range| assert!(range.start != 20, "on purpose"));
+            }));
+            assert!(result.is_err());
+        }
+        let count = AtomicUsize::new(0);
+        team.run(10, 1, &|r| {
+            count.fetch_add(r.len(), Ordering::Relaxed);
+        });
+        assert_eq!(count.load(Ordering::Relaxed), 10);
+    }
+}
