@@ -3,5 +3,6 @@
 pub mod gguf;
 pub mod kernels;
 mod tensor_type;
+pub mod tokenizer;
 
 pub use tensor_type::TensorType;
