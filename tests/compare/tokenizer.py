@@ -6,11 +6,12 @@ Needs `pip install llama-cpp-python` and, for --pre, `gguf`; builds nothing itse
     cargo build --release -p potluck-model --example tokenize
     tests/compare/tokenizer.py target/release/examples/tokenize MODEL.gguf…
     tests/compare/tokenizer.py --pre target/release/examples/tokenize MODEL.gguf
-    tests/compare/tokenizer.py --golden tests/data/tokens.jsonl MODEL.gguf…
+    tests/compare/tokenizer.py --golden tests/data/tokens.jsonl NAME=MODEL.gguf…
+    tests/compare/tokenizer.py --pre --golden tests/data/pre_tokenizers.jsonl
 
 With --pre, every supported pre-tokenizer is compared on a made-up vocabulary in which each short
-piece of the texts is a token, so that a word cut elsewhere shows. With --golden, nothing is
-compared: each line of the file is {"text", "ids": {model file name: ids}}, special tokens parsed.
+piece of the texts is a token, so that a word cut elsewhere shows. With --golden, llama.cpp's ids
+are written instead of compared: {"text", "ids": {name: ids}} a line, special tokens parsed.
 """
 
 import argparse
@@ -27,6 +28,10 @@ deepseek-r1-qwen megrez stablelm2 hunyuan solar-open grok-2 bailingmoe qwen35 se
 minicpm5 smollm starcoder refact command-r codeshell exaone minerva-7b mellum2 gpt-2 phi-2 mpt olmo
 jais trillion exaone4 tekken gpt-4o llama4 kanana2 minimax-m2 falcon deepseek-llm deepseek-coder
 deepseek-v3 hunyuan-dense joyai-llm poro-chat bloom gpt3-finnish viking""".split()
+
+# One of each kind.
+PRE_FAMILIES = """default falcon gpt-2 smollm llama-bpe qwen2 qwen35 seed-coder ufakzeka minicpm5 dbrx
+tekken gpt-4o deepseek-llm deepseek-coder deepseek-v3 bloom viking""".split()
 
 
 def theirs(path, texts, special):
@@ -95,30 +100,50 @@ def without_engine_limits(texts):
     return [text for text in texts if len(text) < 400]
 
 
+def short(texts):
+    return [text for text in texts if 0 < len(text) < 60]
+
+
+def write_golden(path, texts, models):
+    with path.open("w") as out:
+        for at, text in enumerate(texts):
+            ids = {name: rows[at] for name, rows in models.items()}
+            out.write(json.dumps({"text": text, "ids": ids}, separators=(",", ":")) + "\n")
+
+
+def write_pre_golden(path, texts):
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder, "pre.gguf")
+        models = {}
+        for pre in PRE_FAMILIES:
+            write_pre_model(file, pre, texts, longest=4)
+            models[pre] = theirs(file, texts, True)
+    write_golden(path, texts, models)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--lines", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pre", action="store_true")
     parser.add_argument("--golden", type=pathlib.Path)
-    parser.add_argument("files", nargs="+")
+    parser.add_argument("files", nargs="*")
     arguments = parser.parse_args()
+    texts = lines.lines(arguments.seed, arguments.lines)
+    if arguments.golden and arguments.pre:
+        write_pre_golden(arguments.golden, short(texts)[:60])
+        return 0
     if arguments.golden:
-        texts = lines.lines(arguments.seed, arguments.lines)
-        models = {pathlib.Path(path).name: theirs(path, texts, True) for path in arguments.files}
-        with arguments.golden.open("w") as out:
-            for at, text in enumerate(texts):
-                ids = {name: rows[at] for name, rows in models.items()}
-                out.write(json.dumps({"text": text, "ids": ids}, separators=(",", ":")) + "\n")
+        models = dict(file.split("=", 1) for file in arguments.files)
+        write_golden(arguments.golden, texts, {name: theirs(path, texts, True) for name, path in models.items()})
         return 0
     program, *models = arguments.files
-    texts = lines.lines(arguments.seed, arguments.lines)
     if not arguments.pre:
         return min(1, sum(compare(program, path, texts, path) for path in models))
     differing = 0
     texts = without_engine_limits(texts)[:1500]
     # Pieces of the shorter texts, so that the vocabulary stays small; the others use them, too.
-    pieces = [text for text in texts if len(text) < 60][:150]
+    pieces = short(texts)[:150]
     with tempfile.TemporaryDirectory() as folder:
         for pre in PRE_TOKENIZERS:
             path = pathlib.Path(folder, f"{pre}.gguf")

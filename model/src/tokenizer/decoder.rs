@@ -60,7 +60,11 @@ impl<'t> TokenDecoder<'t> {
 
     /// The end of the text: U+FFFD if a character is still open.
     pub fn finish(self) -> &'static str {
-        if self.pending.is_empty() { "" } else { "\u{fffd}" }
+        if self.pending.is_empty() {
+            ""
+        } else {
+            "\u{fffd}"
+        }
     }
 }
 

@@ -110,10 +110,6 @@ impl VocabularyFields {
 
     /// The scores: none, or one a token.
     pub(super) fn take_scores(&mut self) -> Result<Vec<f32>, TokenizerError> {
-        Self::fit(
-            self.tokens.len(),
-            std::mem::take(&mut self.scores),
-            SCORES,
-        )
+        Self::fit(self.tokens.len(), std::mem::take(&mut self.scores), SCORES)
     }
 }

@@ -126,7 +126,11 @@ mod tests {
 
     fn merged<'t>(text: &'t str, known: &'static [&'static str]) -> Vec<&'t str> {
         Merger::new()
-            .merge(text.as_bytes(), text.chars().map(char::len_utf8), &Known(known))
+            .merge(
+                text.as_bytes(),
+                text.chars().map(char::len_utf8),
+                &Known(known),
+            )
             .map(|range| &text[range])
             .collect()
     }

@@ -111,11 +111,7 @@ impl Tokenizer {
                 .or(is_sentence_piece.then_some(usual).filter(within))
         };
         let known = |given: Option<TokenId>| given.filter(|&id| (id as usize) < vocabulary.len());
-        let (bos, eos, unknown) = (
-            id(fields.bos, 1),
-            id(fields.eos, 2),
-            id(fields.unknown, 0),
-        );
+        let (bos, eos, unknown) = (id(fields.bos, 1), id(fields.eos, 2), id(fields.unknown, 0));
         let given = GivenIds {
             eos,
             eot: known(fields.eot),

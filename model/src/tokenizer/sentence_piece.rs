@@ -102,14 +102,26 @@ mod tests {
 
     #[test]
     fn scores_order_as_numbers_do() {
-        let scores = [f32::NEG_INFINITY, -1e9, -2.5, -1e-40, 0.0, 1e-40, 3.0, f32::INFINITY];
+        let scores = [
+            f32::NEG_INFINITY,
+            -1e9,
+            -2.5,
+            -1e-40,
+            0.0,
+            1e-40,
+            3.0,
+            f32::INFINITY,
+        ];
         assert!(scores.map(ascending).is_sorted_by(|a, b| a < b));
         assert_eq!(ascending(-0.0), ascending(0.0));
     }
 
     #[test]
     fn lengths_cover_any_bytes() {
-        assert_eq!(char_lens("aü語🦀".as_bytes()).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert_eq!(
+            char_lens("aü語🦀".as_bytes()).collect::<Vec<_>>(),
+            [1, 2, 3, 4]
+        );
         assert_eq!(char_lens(b"\x80\xff\xf0\x9f").collect::<Vec<_>>(), [1, 3]);
     }
 }

@@ -27,7 +27,9 @@ impl Texts {
     ///
     /// # Errors
     /// [`TokenizerError::TooLarge`] beyond 4 GiB.
-    pub fn pack<T: AsRef<[u8]>>(texts: impl IntoIterator<Item = T>) -> Result<Self, TokenizerError> {
+    pub fn pack<T: AsRef<[u8]>>(
+        texts: impl IntoIterator<Item = T>,
+    ) -> Result<Self, TokenizerError> {
         let mut data = Vec::new();
         let mut starts = Vec::new();
         for text in texts {

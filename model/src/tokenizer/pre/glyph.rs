@@ -103,7 +103,12 @@ pub(super) fn glyphs(text: &[u8]) -> Vec<Glyph> {
     let mut glyphs = Vec::with_capacity(text.len());
     for piece in text.utf8_chunks() {
         glyphs.extend(piece.valid().chars().map(Glyph::from));
-        glyphs.extend(piece.invalid().iter().map(|_| Glyph::from(char::REPLACEMENT_CHARACTER)));
+        glyphs.extend(
+            piece
+                .invalid()
+                .iter()
+                .map(|_| Glyph::from(char::REPLACEMENT_CHARACTER)),
+        );
     }
     glyphs
 }
@@ -126,7 +131,12 @@ mod tests {
 
     #[test]
     fn invalid_bytes_count_one_each() {
-        let chars = |text| glyphs(text).iter().map(|glyph| glyph.char).collect::<String>();
+        let chars = |text| {
+            glyphs(text)
+                .iter()
+                .map(|glyph| glyph.char)
+                .collect::<String>()
+        };
         assert_eq!(chars(b"a\xe2\x82b\xff"), "a\u{fffd}\u{fffd}b\u{fffd}");
         assert_eq!(chars("aü語".as_bytes()), "aü語");
     }

@@ -85,8 +85,7 @@ const NEWLINE: Stage = Stage::Run {
 /// `[一-龥ࠀ-一가-퟿]+`, without the spaces in there, which only count as `\s`
 const EAST_ASIAN: Stage = Stage::Run {
     of: |glyph| {
-        !glyph.is_space
-            && glyph.is_within(&[('一', '龥'), ('\u{800}', '一'), ('가', '\u{d7ff}')])
+        !glyph.is_space && glyph.is_within(&[('一', '龥'), ('\u{800}', '一'), ('가', '\u{d7ff}')])
     },
     most: usize::MAX,
 };
@@ -294,7 +293,6 @@ const DEEPSEEK_CASED: &[(char, char)] = &[
     ('\u{118a0}', '\u{118df}'),
     ('\u{1e900}', '\u{1e943}'),
 ];
-
 
 fn is_space(glyph: Glyph) -> bool {
     glyph.is_space

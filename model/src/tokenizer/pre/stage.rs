@@ -17,10 +17,7 @@ pub(super) enum Stage {
     /// ``[!-/:-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+``
     DeepSeek3,
     /// `[…]{1,most}` of the characters for which the function is true.
-    Run {
-        of: fn(Glyph) -> bool,
-        most: usize,
-    },
+    Run { of: fn(Glyph) -> bool, most: usize },
     /// `[0-9][0-9][0-9]`
     Triples,
     /// `…?[…]+`: a run, with one character in front.
@@ -80,11 +77,7 @@ impl Stage {
 
 /// Cuts out the matches, leftmost first. `longest` gives the length of the match at the start of
 /// what it is given, 0 for none.
-fn cut_by(
-    fragment: &[Glyph],
-    mut emit: impl FnMut(usize),
-    matched: impl Fn(&[Glyph]) -> usize,
-) {
+fn cut_by(fragment: &[Glyph], mut emit: impl FnMut(usize), matched: impl Fn(&[Glyph]) -> usize) {
     let mut gap = 0;
     let mut at = 0;
     while at < fragment.len() {
