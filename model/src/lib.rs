@@ -11,6 +11,7 @@ mod nn;
 pub mod ops;
 mod shard;
 mod tensor_type;
+pub mod tokenizer;
 
 pub use compute::Compute;
 pub use config::ModelConfig;
