@@ -10,53 +10,18 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-pub type TokenId = u32;
-#[derive(Debug, thiserror::Error)]
-#[error("shim")]
-pub struct ModelError;
+pub use potluck_model::tokenizer::{SpecialTokens, TokenId, Tokenizer};
+pub use potluck_model::{Isa, ModelConfig, ModelError};
+
 #[derive(Debug, Clone, Default)]
 pub struct EngineOptions {
     pub threads: Option<NonZeroUsize>,
     pub context: usize,
 }
-#[derive(Debug, Clone, Copy)]
-pub enum Isa {
-    Scalar,
-}
-impl std::fmt::Display for Isa {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("scalar")
-    }
-}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub role: String,
     pub content: String,
-}
-pub enum SpecialTokens {
-    Parse,
-    AsText,
-}
-pub struct Tokenizer;
-impl Tokenizer {
-    pub fn encode(&self, text: &str, special: SpecialTokens) -> Vec<TokenId> {
-        unimplemented!()
-    }
-    pub fn encode_prompt(&self, text: &str, special: SpecialTokens) -> Vec<TokenId> {
-        unimplemented!()
-    }
-    pub fn bos(&self) -> Option<TokenId> {
-        unimplemented!()
-    }
-    pub fn adds_bos(&self) -> bool {
-        unimplemented!()
-    }
-    pub fn token_text(&self, token: TokenId) -> String {
-        unimplemented!()
-    }
-    pub fn vocabulary_size(&self) -> usize {
-        unimplemented!()
-    }
 }
 pub struct ChatTemplate;
 impl ChatTemplate {
@@ -67,9 +32,6 @@ impl ChatTemplate {
     ) -> Result<String, ModelError> {
         unimplemented!()
     }
-}
-pub struct ModelConfig {
-    pub context: usize,
 }
 pub struct Engine;
 pub struct Session;

@@ -6,6 +6,7 @@
 //! | `chat` | [`conversation::Conversation`] |
 //! | `pull` | [`catalogue::fetch`] |
 //! | `models` | [`catalogue::entries`], [`catalogue::Store::state`] |
+//! | `inspect` | [`inspect::inspect`] |
 //! | `score` | [`score::score`] |
 //!
 //! Models are named by [`ModelRef`] and kept in the [`catalogue::Store`] of a [`home::Home`]. Long
@@ -18,6 +19,7 @@ pub mod catalogue;
 pub mod conversation;
 pub mod engine;
 pub mod home;
+pub mod inspect;
 mod model_ref;
 pub mod prompt;
 pub mod score;

@@ -209,6 +209,11 @@ impl StringArray {
         self.len == 0
     }
 
+    /// The texts as they are stored, each behind its length in eight little-endian bytes.
+    pub(crate) fn encoded(&self) -> &Bytes {
+        &self.data
+    }
+
     /// The texts in order, as the file has them.
     pub fn iter_bytes(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let mut rest = &self.data[..];

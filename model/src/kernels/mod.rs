@@ -19,6 +19,7 @@
 
 pub(crate) mod activations;
 pub(crate) mod attention;
+pub(crate) mod attention_step;
 pub(crate) mod codec;
 pub(crate) mod dequantise;
 pub(crate) mod float;
@@ -41,5 +42,4 @@ pub(crate) mod team;
 mod isa;
 
 pub use isa::{Isa, IsaError};
-pub(crate) use isa::{Kernel, dispatch};
 pub(crate) use shared_slice::SharedSlice;

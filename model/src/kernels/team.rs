@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
+use super::SharedSlice;
+
 /// Spins before parking: some tens of microseconds.
 const SPINS: u32 = 4000;
 
@@ -136,6 +138,32 @@ impl Team {
             !shared.panicked.swap(false, Ordering::Relaxed),
             "a helper thread panicked"
         );
+    }
+
+    /// Calls `body` once for each row of the equally shaped `matrices`, `[rows, width]`, with its
+    /// index and its part of each, on all threads, `grain` rows at a time.
+    ///
+    /// # Panics
+    /// If a matrix is not whole rows, or has another number of them than the first.
+    pub(crate) fn rows<const N: usize>(
+        &self,
+        matrices: [&mut [f32]; N],
+        width: usize,
+        grain: usize,
+        body: &(dyn Fn(usize, [&mut [f32]; N]) + Sync),
+    ) {
+        let shared = matrices.map(SharedSlice::new);
+        let rows = shared.first().map_or(0, SharedSlice::len) / width.max(1);
+        assert!(shared.iter().all(|m| m.len() == rows * width));
+        self.run(rows, grain, &|range| {
+            for row in range {
+                // SAFETY: the loop gives each row to one thread.
+                let parts = shared
+                    .each_ref()
+                    .map(|m| unsafe { m.part(row * width..(row + 1) * width) });
+                body(row, parts);
+            }
+        });
     }
 
     fn wake(&self) {

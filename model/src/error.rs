@@ -1,0 +1,90 @@
+//! Errors of loading and running a model.
+
+use crate::gguf::GgufError;
+use crate::kernels::IsaError;
+
+/// Why a model could not be loaded or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The file could not be read as GGUF.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// The file names an architecture this build does not know.
+    #[error("unknown model architecture {0:?}: this build runs llama, qwen2, qwen3 and gemma3")]
+    UnknownArchitecture(String),
+    /// A setting in the file is impossible or not supported.
+    #[error("the model file's {key} is {value}: {problem}")]
+    Setting {
+        /// The metadata key.
+        key: String,
+        /// What it says.
+        value: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A tensor does not have the shape or type the settings ask for.
+    #[error("tensor {name} is {found}, but the model's settings need {expected}")]
+    Tensor {
+        /// The tensor's name.
+        name: String,
+        /// What the file holds.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// The layers asked for are not the model's.
+    #[error("layers {first}..{end} of a model with {layers}")]
+    LayerRange {
+        /// First layer.
+        first: usize,
+        /// One past the last.
+        end: usize,
+        /// What the model has.
+        layers: usize,
+    },
+    /// A shard was asked for a part it does not hold.
+    #[error("this shard holds no {0}")]
+    NotHeld(&'static str),
+    /// The session has no room for what is to come.
+    #[error(
+        "{needed} tokens do not fit: the context has {free} of {capacity} positions free; \
+         shorten the text or raise the context"
+    )]
+    ContextFull {
+        /// Positions wanted.
+        needed: usize,
+        /// Positions left.
+        free: usize,
+        /// Positions reserved.
+        capacity: usize,
+    },
+    /// The context asked for exceeds what the model was made for.
+    #[error("a context of {asked} positions: this model was made for at most {limit}")]
+    ContextTooLong {
+        /// Positions wanted.
+        asked: usize,
+        /// The model's own limit.
+        limit: usize,
+    },
+    /// A token id beyond the vocabulary.
+    #[error("token {id} is not in the vocabulary of {vocabulary}")]
+    UnknownToken {
+        /// The id.
+        id: u32,
+        /// Tokens there are.
+        vocabulary: usize,
+    },
+    /// There is nothing to continue from.
+    #[error("the prompt is empty: give at least one token")]
+    EmptyPrompt,
+    /// The KV cache does not fit in memory.
+    #[error("no memory for a KV cache of {bytes} bytes: choose a smaller context")]
+    OutOfMemory {
+        /// Bytes wanted.
+        bytes: usize,
+    },
+    /// The instruction set cannot be used.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
+}

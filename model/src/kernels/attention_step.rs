@@ -1,0 +1,117 @@
+//! One sequence's attention in a step, on all threads: rotate, append to the cache, attend.
+
+use half::f16;
+
+use super::attention::{Attend, append};
+use super::rope::rotate;
+use super::team::Team;
+use super::{Isa, SharedSlice};
+use crate::ops::AttentionPlan;
+
+/// Positions of a tile in prefill: its queries share one widened copy of each cache block.
+const TILE: usize = 16;
+
+/// The matrices of a step, `[positions, …]`, and one layer's cache.
+pub(crate) struct AttentionStep<'a> {
+    pub(crate) plan: &'a AttentionPlan,
+    /// Queries; the plan's rows are replaced by the output.
+    pub(crate) q: &'a mut [f32],
+    pub(crate) k: &'a [f32],
+    pub(crate) v: &'a [f32],
+    pub(crate) keys: &'a mut [f16],
+    pub(crate) values: &'a mut [f16],
+    /// `[positions, rope_dim / 2]`.
+    pub(crate) cos: &'a [f32],
+    pub(crate) sin: &'a [f32],
+}
+
+impl AttentionStep<'_> {
+    pub(crate) fn run(&mut self, isa: Isa, team: &Team) {
+        let cache = self.plan.cache;
+        let end = self.plan.start + self.plan.rows.len();
+        assert!(end <= cache.capacity, "the KV cache was reserved for fewer positions");
+        assert!(self.keys.len() == cache.elements() && self.values.len() == cache.elements());
+        self.rotate_and_append(team);
+        self.attend(isa, team);
+    }
+
+    fn rotate_and_append(&mut self, team: &Team) {
+        let plan = self.plan;
+        let head_dim = plan.cache.head_dim;
+        let (q_width, kv_width) = (plan.heads * head_dim, plan.cache.kv_heads * head_dim);
+        let angles = self.cos.len() / (self.k.len() / kv_width);
+        let (k, v, cos, sin) = (self.k, self.v, self.cos, self.sin);
+        let keys = SharedSlice::new(self.keys);
+        let values = SharedSlice::new(self.values);
+        let rows = plan.rows.clone();
+        let q = &mut self.q[rows.start * q_width..rows.end * q_width];
+        team.rows([q], q_width, 4, &|index, [q]| {
+            let row = rows.start + index;
+            let turn = |heads: &mut [f32]| {
+                let at = row * angles..(row + 1) * angles;
+                for head in heads.chunks_exact_mut(head_dim) {
+                    let head = &mut head[..2 * angles];
+                    rotate(plan.rope_pairs, head, &cos[at.clone()], &sin[at.clone()]);
+                }
+            };
+            turn(q);
+            let at = row * kv_width..(row + 1) * kv_width;
+            let mut key = k[at.clone()].to_vec();
+            turn(&mut key);
+            // SAFETY: the loop gives each position to one thread.
+            unsafe { append(plan.cache, plan.start + index, &key, &v[at], keys, values) };
+        });
+    }
+
+    fn attend(&mut self, isa: Isa, team: &Team) {
+        let plan = self.plan;
+        let head_dim = plan.cache.head_dim;
+        let q_width = plan.heads * head_dim;
+        let group = plan.heads / plan.cache.kv_heads;
+        let positions = plan.rows.len();
+        let (keys, values) = (&*self.keys, &*self.values);
+        let rows = plan.rows.start * q_width..plan.rows.end * q_width;
+        let q = SharedSlice::new(&mut self.q[rows]);
+        // In decode a head is an item; in prefill a tile of positions of all heads of a group.
+        let heads_at_once = if positions == 1 { 1 } else { group };
+        let per_tile = plan.heads / heads_at_once;
+        let items = positions.div_ceil(TILE) * per_tile;
+        team.run(items, 1, &|range| {
+            for item in range {
+                let tile = item / per_tile * TILE..(item / per_tile * TILE + TILE).min(positions);
+                let first_head = item % per_tile * heads_at_once;
+                let places: Vec<_> = tile
+                    .flat_map(|p| (first_head..first_head + heads_at_once).map(move |h| (p, h)))
+                    .collect();
+                let place = |&(p, h): &(usize, usize)| {
+                    let start = p * q_width + h * head_dim;
+                    // SAFETY: each head of each position belongs to one item.
+                    unsafe { q.part(start..start + head_dim) }
+                };
+                let mut copies = Vec::with_capacity(places.len() * head_dim);
+                for at in &places {
+                    copies.extend_from_slice(place(at));
+                }
+                let queries: Vec<_> = places
+                    .iter()
+                    .zip(copies.chunks_exact(head_dim))
+                    .map(|((p, _), q)| (plan.start + p, q))
+                    .collect();
+                let mut out = vec![0.0; copies.len()];
+                Attend {
+                    shape: plan.cache,
+                    kv_head: first_head / group,
+                    keys,
+                    values,
+                    window: plan.window,
+                    scale: plan.scale,
+                    queries: &queries,
+                }
+                .run(isa, &mut out);
+                for (at, out) in places.iter().zip(out.chunks_exact(head_dim)) {
+                    place(at).copy_from_slice(out);
+                }
+            }
+        });
+    }
+}

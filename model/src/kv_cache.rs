@@ -1,0 +1,83 @@
+//! The keys and values of one sequence, for a range of layers, in f16.
+
+use std::ops::Range;
+
+use burn::backend::flex::{FlexTensor, Layout};
+use burn::backend::{Bytes, DType, Flex, Shape};
+use burn::tensor::Tensor;
+use half::f16;
+
+use crate::kernels::attention::CacheShape;
+use crate::{ModelConfig, ModelError};
+
+/// Memory for the keys and values of up to [`capacity`](KvCache::capacity) positions, reserved
+/// whole when it is made.
+#[derive(Debug)]
+pub struct KvCache {
+    layers: Range<usize>,
+    shape: CacheShape,
+    capacity: usize,
+    /// Keys and values of each layer.
+    tensors: Vec<[Tensor<1>; 2]>,
+}
+
+impl KvCache {
+    /// Reserves room for `capacity` positions of `layers`.
+    ///
+    /// # Errors
+    /// The system has no such memory.
+    pub fn new(
+        config: &ModelConfig,
+        layers: Range<usize>,
+        capacity: usize,
+    ) -> Result<Self, ModelError> {
+        let shape = config.cache_shape(capacity);
+        let tensors = layers
+            .clone()
+            .map(|_| Ok([reserve(shape.elements())?, reserve(shape.elements())?]))
+            .collect::<Result<_, ModelError>>()?;
+        Ok(Self {
+            layers,
+            shape,
+            capacity,
+            tensors,
+        })
+    }
+
+    /// Positions there is room for.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The layers it serves.
+    pub fn layers(&self) -> Range<usize> {
+        self.layers.clone()
+    }
+
+    /// Bytes reserved.
+    pub fn bytes(&self) -> usize {
+        2 * size_of::<f16>() * self.shape.elements() * self.layers.len()
+    }
+
+    pub(crate) fn shape(&self) -> CacheShape {
+        self.shape
+    }
+
+    pub(crate) fn layer(&mut self, layer: usize) -> &mut [Tensor<1>; 2] {
+        &mut self.tensors[layer - self.layers.start]
+    }
+}
+
+/// Zeros, written and not only promised by the system, so that memory is found missing here and
+/// not in the middle of a conversation.
+fn reserve(elements: usize) -> Result<Tensor<1>, ModelError> {
+    let mut values: Vec<f16> = Vec::new();
+    let missing = |_| ModelError::OutOfMemory {
+        bytes: elements.saturating_mul(size_of::<f16>()),
+    };
+    values.try_reserve_exact(elements).map_err(missing)?;
+    values.resize(elements, f16::ZERO);
+    let layout = Layout::contiguous(Shape::from(vec![elements]));
+    let tensor = FlexTensor::new(Bytes::from_elems(values), layout, DType::F16);
+    Ok(Tensor::from_primitive::<Flex>(tensor))
+}

@@ -1,0 +1,81 @@
+//! One transformer block.
+
+use std::ops::Range;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::{Attention, FeedForward, RmsNorm, Source};
+use crate::compute::Compute;
+use crate::config::RopePairs;
+use crate::kernels::attention::CacheShape;
+use crate::{ModelConfig, ModelError};
+
+/// Norm, attention, norm, feed-forward, each added to the hidden states.
+#[derive(Module, Debug)]
+pub(crate) struct Block {
+    attention_norm: RmsNorm,
+    attention: Attention,
+    attention_post_norm: Option<RmsNorm>,
+    feed_forward_norm: RmsNorm,
+    feed_forward: FeedForward,
+    feed_forward_post_norm: Option<RmsNorm>,
+}
+
+/// What a block needs to know of a step.
+pub(crate) struct LayerStep<'a, 'c> {
+    pub(crate) compute: &'a Compute,
+    /// Cosines and sines of all rows, for this layer's rotary embedding.
+    pub(crate) angles: &'a [Tensor<2>; 2],
+    pub(crate) rope_pairs: RopePairs,
+    pub(crate) window: Option<usize>,
+    pub(crate) scale: f32,
+    pub(crate) sequences: Vec<SequenceRows<'c>>,
+}
+
+/// One sequence's part of a step, with this layer's cache.
+pub(crate) struct SequenceRows<'c> {
+    pub(crate) rows: Range<usize>,
+    pub(crate) start: usize,
+    pub(crate) cache: &'c mut [Tensor<1>; 2],
+    pub(crate) cache_shape: CacheShape,
+}
+
+impl Block {
+    pub(crate) fn load(config: &ModelConfig, source: &Source<'_>) -> Result<Self, ModelError> {
+        let norm = |name| RmsNorm::load(source, name, config.d_model, config.norm_eps);
+        let post_norm = |name| config.post_norms.then(|| norm(name)).transpose();
+        Ok(Self {
+            attention_norm: norm("attn_norm.weight")?,
+            attention: Attention::load(config, source)?,
+            attention_post_norm: post_norm("post_attention_norm.weight")?,
+            feed_forward_norm: norm("ffn_norm.weight")?,
+            feed_forward: FeedForward::load(config, source)?,
+            feed_forward_post_norm: post_norm("post_ffw_norm.weight")?,
+        })
+    }
+
+    /// # Shapes
+    /// hidden and the result `[positions, d_model]`.
+    pub(crate) fn forward(&self, hidden: Tensor<2>, mut step: LayerStep<'_, '_>) -> Tensor<2> {
+        let compute = step.compute;
+        let post = |norm: &Option<RmsNorm>, x: Tensor<2>| match norm {
+            Some(norm) => norm.forward(x, compute),
+            None => x,
+        };
+        let normed = self.attention_norm.forward(hidden.clone(), compute);
+        let attended = self.attention.forward(normed, &mut step);
+        let attended = post(&self.attention_post_norm, attended);
+        let (hidden, normed) = self.feed_forward_norm.forward_sum(hidden, attended, compute);
+        let fed = self.feed_forward.forward(normed, compute);
+        hidden + post(&self.feed_forward_post_norm, fed)
+    }
+
+    /// Bytes of weight matrices read for each position in decode.
+    pub(crate) fn matrix_bytes(&self) -> usize {
+        let attention = self.attention.matrices();
+        let feed_forward = self.feed_forward.matrices();
+        let all = attention.into_iter().chain(feed_forward);
+        all.map(super::StoredMatrix::len).sum()
+    }
+}

@@ -1,0 +1,44 @@
+//! The gated feed-forward part (Shazeer 2020, arXiv:2002.05202).
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::{Source, StoredMatrix};
+use crate::compute::Compute;
+use crate::config::Activation;
+use crate::ops;
+use crate::{ModelConfig, ModelError};
+
+/// `y = (act(x · gateᵀ) ⊙ (x · upᵀ)) · downᵀ`.
+#[derive(Module, Debug)]
+pub(crate) struct FeedForward {
+    gate: StoredMatrix,
+    up: StoredMatrix,
+    down: StoredMatrix,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl FeedForward {
+    pub(crate) fn load(config: &ModelConfig, source: &Source<'_>) -> Result<Self, ModelError> {
+        let (d_model, d_ff) = (config.d_model, config.d_ff);
+        Ok(Self {
+            gate: source.matrix("ffn_gate.weight", d_ff, d_model)?,
+            up: source.matrix("ffn_up.weight", d_ff, d_model)?,
+            down: source.matrix("ffn_down.weight", d_model, d_ff)?,
+            activation: config.activation,
+        })
+    }
+
+    /// # Shapes
+    /// x (already normed) and the result `[positions, d_model]`.
+    pub(crate) fn forward(&self, x: Tensor<2>, compute: &Compute) -> Tensor<2> {
+        let [gate, up] = ops::linear_pair(x, [self.gate.parts(), self.up.parts()], compute);
+        let gated = ops::gate(gate, up, self.activation, compute);
+        self.down.forward(gated, compute)
+    }
+
+    pub(crate) fn matrices(&self) -> [&StoredMatrix; 3] {
+        [&self.gate, &self.up, &self.down]
+    }
+}

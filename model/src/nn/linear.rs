@@ -1,0 +1,40 @@
+//! A weight matrix as the file stores it.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Int, Tensor};
+
+use crate::compute::Compute;
+use crate::ops::{self, Storage};
+
+/// Stored weights `[rows, columns]`: bytes `[rows, row_bytes]` and how to read them.
+#[derive(Module, Debug)]
+pub(crate) struct StoredMatrix {
+    pub(crate) bytes: Param<Tensor<2, Int>>,
+    #[module(skip)]
+    pub(crate) storage: Storage,
+}
+
+impl StoredMatrix {
+    /// `y = x · wᵀ`.
+    ///
+    /// # Shapes
+    /// x `[positions, columns]`, y `[positions, rows]`.
+    pub(crate) fn forward(&self, x: Tensor<2>, compute: &Compute) -> Tensor<2> {
+        ops::linear(x, self.parts(), compute)
+    }
+
+    /// The rows `ids` as `f32`, times `scale`: `[ids, columns]`.
+    pub(crate) fn rows(&self, ids: &[u32], scale: f32) -> Tensor<2> {
+        let (bytes, storage) = self.parts();
+        ops::embedding_rows(bytes, storage, ids, scale)
+    }
+
+    pub(crate) fn parts(&self) -> (Tensor<2, Int>, Storage) {
+        (self.bytes.val(), self.storage)
+    }
+
+    /// Bytes stored.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.shape().num_elements()
+    }
+}

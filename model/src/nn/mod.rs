@@ -1,0 +1,17 @@
+//! The graph as Burn modules: config, load, forward.
+
+mod attention;
+mod block;
+mod feed_forward;
+mod linear;
+mod norm;
+mod rope;
+mod source;
+
+pub(crate) use attention::Attention;
+pub(crate) use block::{Block, LayerStep, SequenceRows};
+pub(crate) use feed_forward::FeedForward;
+pub(crate) use linear::StoredMatrix;
+pub(crate) use norm::RmsNorm;
+pub(crate) use rope::RopeTables;
+pub(crate) use source::Source;

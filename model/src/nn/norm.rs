@@ -1,0 +1,46 @@
+//! Root-mean-square norm.
+
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::Tensor;
+
+use super::Source;
+use crate::ModelError;
+use crate::compute::Compute;
+use crate::ops;
+
+/// `y = x / sqrt(mean(x²) + eps) · gamma` over the last axis.
+#[derive(Module, Debug)]
+pub(crate) struct RmsNorm {
+    gamma: Param<Tensor<1>>,
+    eps: f64,
+}
+
+impl RmsNorm {
+    pub(crate) fn load(
+        source: &Source<'_>,
+        name: &str,
+        width: usize,
+        eps: f32,
+    ) -> Result<Self, ModelError> {
+        Ok(Self {
+            gamma: Param::initialized(ParamId::new(), source.vector(name, width)?),
+            eps: f64::from(eps),
+        })
+    }
+
+    /// # Shapes
+    /// x and the result `[rows, width]`.
+    pub(crate) fn forward(&self, x: Tensor<2>, compute: &Compute) -> Tensor<2> {
+        ops::rms_norm(x, self.gamma.val(), self.eps as f32, compute)
+    }
+
+    /// `x + residual`, and the norm of that.
+    pub(crate) fn forward_sum(
+        &self,
+        x: Tensor<2>,
+        residual: Tensor<2>,
+        compute: &Compute,
+    ) -> (Tensor<2>, Tensor<2>) {
+        ops::add_rms_norm(x, residual, self.gamma.val(), self.eps as f32, compute)
+    }
+}

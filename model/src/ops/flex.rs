@@ -1,0 +1,187 @@
+//! The operations on Burn's CPU backend: tensors to slices, slices to kernels, without copies.
+
+use burn::backend::flex::{FlexTensor, Layout};
+use burn::backend::{Bytes, DType, Flex, Shape};
+
+use super::{AttentionPlan, ModelOps, Storage};
+use crate::compute::Compute;
+use crate::config::Activation;
+use crate::kernels::dequantise::dequantise_row;
+use crate::kernels::rows::WeightRows;
+use crate::kernels::{attention_step, gate as gate_kernel, linear as linear_kernel, norm};
+
+/// Rows of norms and gates a thread takes at a time.
+const ROWS_GRAIN: usize = 8;
+
+fn floats(values: Vec<f32>, rows: usize) -> FlexTensor {
+    let shape = Shape::from(vec![rows, values.len() / rows.max(1)]);
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
+}
+
+/// A tensor whose elements can be read as one slice.
+fn contiguous(x: FlexTensor) -> FlexTensor {
+    if x.as_slice::<f32>().is_some() {
+        x
+    } else {
+        x.to_contiguous()
+    }
+}
+
+fn slice(x: &FlexTensor) -> &[f32] {
+    x.as_slice().expect("f32 and made contiguous")
+}
+
+fn dims(x: &FlexTensor) -> [usize; 2] {
+    let shape = x.layout().shape();
+    [shape[0], shape[1]]
+}
+
+fn matrix(weight: &FlexTensor, storage: Storage) -> WeightRows<'_> {
+    let [rows, _row_bytes] = dims(weight);
+    let bytes = weight.as_slice::<u8>().expect("weights are contiguous bytes");
+    WeightRows::new(storage.tensor_type, rows, storage.columns, bytes)
+}
+
+fn linear_many<const N: usize>(
+    x: FlexTensor,
+    weights: [(&FlexTensor, Storage); N],
+    compute: &Compute,
+) -> [FlexTensor; N] {
+    let x = contiguous(x);
+    let [positions, _columns] = dims(&x);
+    let weights = weights.map(|(weight, storage)| matrix(weight, storage));
+    let mut outputs = weights.map(|w| vec![0.0; positions * w.rows()]);
+    linear_kernel::linear(compute.isa(), compute.team(), slice(&x), &weights, &mut outputs);
+    outputs.map(|y| floats(y, positions))
+}
+
+impl ModelOps for Flex {
+    fn embedding_rows(
+        table: FlexTensor,
+        storage: Storage,
+        ids: Vec<u32>,
+        scale: f32,
+    ) -> FlexTensor {
+        let table = matrix(&table, storage);
+        let mut out = vec![0.0; ids.len() * storage.columns];
+        for (row, &id) in out.chunks_exact_mut(storage.columns).zip(&ids) {
+            dequantise_row(storage.tensor_type, table.row(id as usize), row);
+            if scale != 1.0 {
+                row.iter_mut().for_each(|x| *x *= scale);
+            }
+        }
+        floats(out, ids.len())
+    }
+
+    fn rms_norm(x: FlexTensor, gamma: FlexTensor, eps: f32, compute: Compute) -> FlexTensor {
+        let (x, gamma) = (contiguous(x), contiguous(gamma));
+        let [rows, width] = dims(&x);
+        let mut y = vec![0.0; rows * width];
+        let (input, factors) = (slice(&x), slice(&gamma));
+        compute.team().rows([&mut y], width, ROWS_GRAIN, &|row, [y]| {
+            norm::rms_norm(compute.isa(), &input[row * width..][..width], factors, eps, y);
+        });
+        floats(y, rows)
+    }
+
+    fn add_rms_norm(
+        x: FlexTensor,
+        residual: FlexTensor,
+        gamma: FlexTensor,
+        eps: f32,
+        compute: Compute,
+    ) -> (FlexTensor, FlexTensor) {
+        let (x, residual, gamma) = (contiguous(x), contiguous(residual), contiguous(gamma));
+        let [rows, width] = dims(&x);
+        let (mut sum, mut y) = (vec![0.0; rows * width], vec![0.0; rows * width]);
+        let (input, add, factors) = (slice(&x), slice(&residual), slice(&gamma));
+        compute.team().rows([&mut sum, &mut y], width, ROWS_GRAIN, &|row, [sum, y]| {
+            let at = row * width..(row + 1) * width;
+            for ((sum, &a), &b) in sum.iter_mut().zip(&input[at.clone()]).zip(&add[at]) {
+                *sum = a + b;
+            }
+            norm::rms_norm(compute.isa(), sum, factors, eps, y);
+        });
+        (floats(sum, rows), floats(y, rows))
+    }
+
+    fn linear(
+        x: FlexTensor,
+        weight: FlexTensor,
+        storage: Storage,
+        compute: Compute,
+    ) -> FlexTensor {
+        let [y] = linear_many(x, [(&weight, storage)], &compute);
+        y
+    }
+
+    fn linear_pair(
+        x: FlexTensor,
+        first: FlexTensor,
+        second: FlexTensor,
+        storage: [Storage; 2],
+        compute: Compute,
+    ) -> (FlexTensor, FlexTensor) {
+        linear_many(x, [(&first, storage[0]), (&second, storage[1])], &compute).into()
+    }
+
+    fn linear_triple(
+        x: FlexTensor,
+        first: FlexTensor,
+        second: FlexTensor,
+        third: FlexTensor,
+        storage: [Storage; 3],
+        compute: Compute,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let weights = [(&first, storage[0]), (&second, storage[1]), (&third, storage[2])];
+        linear_many(x, weights, &compute).into()
+    }
+
+    fn gate(
+        gate: FlexTensor,
+        up: FlexTensor,
+        activation: Activation,
+        compute: Compute,
+    ) -> FlexTensor {
+        let (gate, up) = (contiguous(gate), contiguous(up));
+        let [rows, width] = dims(&gate);
+        let mut out = vec![0.0; rows * width];
+        let (input, factors) = (slice(&gate), slice(&up));
+        compute.team().rows([&mut out], width, ROWS_GRAIN, &|row, [out]| {
+            let at = row * width..(row + 1) * width;
+            gate_kernel::gate(compute.isa(), activation, &input[at.clone()], &factors[at], out);
+        });
+        floats(out, rows)
+    }
+
+    fn rotary_attention(
+        mut q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        mut keys: FlexTensor,
+        mut values: FlexTensor,
+        cos: FlexTensor,
+        sin: FlexTensor,
+        plan: AttentionPlan,
+        compute: Compute,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let (k, v) = (contiguous(k), contiguous(v));
+        let (cos, sin) = (contiguous(cos), contiguous(sin));
+        debug_assert!(keys.is_unique() && values.is_unique(), "a cache is never shared");
+        if q.as_slice::<f32>().is_none_or(|s| s.len() != q.storage::<f32>().len()) {
+            q = q.to_contiguous();
+        }
+        let mut step = attention_step::AttentionStep {
+            plan: &plan,
+            q: q.storage_mut(),
+            k: slice(&k),
+            v: slice(&v),
+            keys: keys.storage_mut(),
+            values: values.storage_mut(),
+            cos: slice(&cos),
+            sin: slice(&sin),
+        };
+        step.run(compute.isa(), compute.team());
+        (q, keys, values)
+    }
+}

@@ -1,0 +1,59 @@
+//! What can be wrong with a vocabulary.
+
+use super::TokenId;
+use crate::gguf::GgufError;
+
+/// Why a file's tokenizer cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenizerError {
+    /// A metadata field has the wrong type or is missing.
+    #[error(transparent)]
+    Field(#[from] GgufError),
+    /// `tokenizer.ggml.model` names an algorithm that is not implemented.
+    #[error(
+        "tokenizer model `{model}` is not supported: choose a model file whose tokenizer is `gpt2` (byte-level BPE) or `llama` (SentencePiece)"
+    )]
+    UnknownModel {
+        /// The name met.
+        model: String,
+    },
+    /// `tokenizer.ggml.pre` names a pre-tokenizer that is not implemented.
+    #[error("pre-tokenizer `{pre}` is not supported: choose another model file")]
+    UnknownPreTokenizer {
+        /// The name met.
+        pre: String,
+    },
+    /// A list has fewer entries than there are tokens.
+    #[error(
+        "metadata key `{key}` has {entries} entries for {tokens} tokens: the file is corrupt, fetch it again"
+    )]
+    TooFew {
+        /// The list's key.
+        key: &'static str,
+        /// Entries of the list.
+        entries: usize,
+        /// Tokens of the vocabulary.
+        tokens: usize,
+    },
+    /// The vocabulary is empty.
+    #[error("the vocabulary is empty: choose another model file")]
+    Empty,
+    /// Texts of more than 4 GiB.
+    #[error("the vocabulary's texts exceed 4 GiB: the file is corrupt, fetch it again")]
+    TooLarge,
+    /// Two tokens have one text.
+    #[error("tokens {first} and {second} have the same text: the file is corrupt, fetch it again")]
+    DuplicateToken {
+        /// The lower token id.
+        first: TokenId,
+        /// The higher token id.
+        second: TokenId,
+    },
+    /// A score that is not a number.
+    #[error("the score of token {token} is not a number: the file is corrupt, fetch it again")]
+    InvalidScore {
+        /// The token id.
+        token: TokenId,
+    },
+}

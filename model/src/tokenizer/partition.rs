@@ -1,0 +1,147 @@
+//! Finding special tokens in a text, before anything else is done to it.
+//!
+//! Longer texts go first: all occurrences of the longest special token are cut out, from left to
+//! right, then those of the next in what remains. (That is neither the leftmost nor the longest
+//! match at each place; it is what llama.cpp does.) Tokens of one length go by id.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+
+use memchr::memmem::Finder;
+
+use super::TokenId;
+use super::vocabulary::Vocabulary;
+
+/// A part of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fragment {
+    /// Bytes without special tokens.
+    Text(Range<usize>),
+    /// A special token.
+    Token(TokenId),
+}
+
+/// Whether control tokens written out in a text become those tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpecialTokens {
+    /// Yes: for a rendered chat template.
+    Parse,
+    /// No, they are text like any other: for what a person typed. (Tokens that the vocabulary
+    /// declares as pieces of text to be found whole are found all the same.)
+    AsText,
+}
+
+/// The special tokens of a vocabulary, arranged for search.
+pub(super) struct SpecialIndex {
+    // By text, ascending.
+    tokens: Box<[TokenId]>,
+    // For each first byte, where its tokens start; then the end.
+    first: Box<[u32; 257]>,
+    /// Tokens after which white space is dropped, ascending.
+    strips_right: Box<[TokenId]>,
+}
+
+impl SpecialIndex {
+    pub(super) fn new(vocabulary: &Vocabulary, strips_right: Box<[TokenId]>) -> Self {
+        let mut tokens: Vec<TokenId> = vocabulary
+            .special()
+            .filter(|&id| !vocabulary.text(id).is_empty())
+            .collect();
+        tokens.sort_unstable_by_key(|&id| vocabulary.text(id));
+        let first = std::array::from_fn(|byte| {
+            tokens.partition_point(|&id| usize::from(vocabulary.text(id)[0]) < byte) as u32
+        });
+        Self {
+            tokens: tokens.into(),
+            first: Box::new(first),
+            strips_right,
+        }
+    }
+
+    /// The parts of a text, in order. No part is empty.
+    pub(super) fn split(
+        &self,
+        text: &[u8],
+        special: SpecialTokens,
+        vocabulary: &Vocabulary,
+    ) -> Vec<Fragment> {
+        if text.is_empty() {
+            return Vec::new();
+        }
+        let mut fragments = vec![Fragment::Text(0..text.len())];
+        let mut present = self.occurring(text, vocabulary);
+        if special == SpecialTokens::AsText {
+            present.retain(|&id| !vocabulary.kinds(id).is_structure());
+        }
+        present.sort_unstable_by_key(|&id| (Reverse(vocabulary.text(id).len()), id));
+        for id in present {
+            fragments = self.cut_out(id, text, fragments, vocabulary);
+        }
+        fragments
+    }
+
+    /// The special tokens whose texts occur anywhere, in no order.
+    fn occurring(&self, text: &[u8], vocabulary: &Vocabulary) -> Vec<TokenId> {
+        let mut met = vec![false; self.tokens.len()];
+        for start in 0..text.len() {
+            let byte = usize::from(text[start]);
+            let mut low = self.first[byte] as usize;
+            let mut high = self.first[byte + 1] as usize;
+            // Texts `low..high` start with the `depth` bytes from `start`.
+            let mut depth = 1;
+            while low < high {
+                // The shortest text sorts first, and texts differ.
+                if vocabulary.text(self.tokens[low]).len() == depth {
+                    met[low] = true;
+                    low += 1;
+                }
+                let Some(&next) = text.get(start + depth) else {
+                    break;
+                };
+                let candidates = &self.tokens[low..high];
+                let from = candidates.partition_point(|&id| vocabulary.text(id)[depth] < next);
+                let to = candidates.partition_point(|&id| vocabulary.text(id)[depth] <= next);
+                (low, high) = (low + from, low + to);
+                depth += 1;
+            }
+        }
+        let tokens = self.tokens.iter().zip(met);
+        tokens.filter_map(|(&id, met)| met.then_some(id)).collect()
+    }
+
+    fn cut_out(
+        &self,
+        id: TokenId,
+        text: &[u8],
+        fragments: Vec<Fragment>,
+        vocabulary: &Vocabulary,
+    ) -> Vec<Fragment> {
+        let needle = vocabulary.text(id);
+        let finder = Finder::new(needle);
+        let strips_right = self.strips_right.binary_search(&id).is_ok();
+        let mut cut = Vec::with_capacity(fragments.len());
+        for fragment in fragments {
+            let Fragment::Text(mut range) = fragment else {
+                cut.push(fragment);
+                continue;
+            };
+            while let Some(found) = finder.find(&text[range.clone()]) {
+                let start = range.start + found;
+                cut.extend((found > 0).then(|| Fragment::Text(range.start..start)));
+                cut.push(Fragment::Token(id));
+                range.start = start + needle.len();
+                if strips_right {
+                    range.start += leading_space(&text[range.clone()]);
+                }
+            }
+            cut.extend((!range.is_empty()).then_some(Fragment::Text(range)));
+        }
+        cut
+    }
+}
+
+fn leading_space(text: &[u8]) -> usize {
+    // C's `isspace`, which knows the vertical tab, too.
+    let is_space = |byte: &&u8| byte.is_ascii_whitespace() || **byte == b'\x0b';
+    text.iter().take_while(is_space).count()
+}

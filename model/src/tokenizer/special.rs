@@ -1,0 +1,147 @@
+//! Which tokens start and end a text or a turn.
+//!
+//! Files name a few ids and often leave out the one that matters, the end of a turn; so, like
+//! llama.cpp, tokens are also known by their texts. The names are those of its `llama-vocab.cpp`.
+
+use super::TokenId;
+use super::vocabulary::{Kinds, TokenKind, Vocabulary};
+
+/// Ids that the file gives, each already checked to be one of the vocabulary.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct GivenIds {
+    pub(super) eos: Option<TokenId>,
+    pub(super) eot: Option<TokenId>,
+    pub(super) eom: Option<TokenId>,
+    pub(super) fim_pad: Option<TokenId>,
+    pub(super) fim_repo: Option<TokenId>,
+    pub(super) fim_separator: Option<TokenId>,
+}
+
+/// Texts of tokens that end what a model says.
+const END: &[&str] = &[
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "</s>",
+    "<|eom_id|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<|end_of_text|>",
+    "<end_of_utterance>",
+    "<eos>",
+    "<turn|>",
+    "<|tool_response>",
+    "<｜end▁of▁sentence｜>",
+    "[e~[",
+];
+
+/// Texts of tokens around code that is to be filled in; they end nothing.
+const FILL_IN: &[&str] = &[
+    "<|fim_prefix|>",
+    "<fim-prefix>",
+    "<fim_prefix>",
+    "<｜fim▁begin｜>",
+    "<PRE>",
+    "▁<PRE>",
+    "<|code_prefix|>",
+    "<|prefix|>",
+    "<|fim_suffix|>",
+    "<fim-suffix>",
+    "<fim_suffix>",
+    "<｜fim▁hole｜>",
+    "<SUF>",
+    "▁<SUF>",
+    "<|code_suffix|>",
+    "<|suffix|>",
+    "<|fim_middle|>",
+    "<fim-middle>",
+    "<fim_middle>",
+    "<｜fim▁end｜>",
+    "<MID>",
+    "▁<MID>",
+    "<|code_middle|>",
+    "<|middle|>",
+];
+
+// Padding, repository name and file separator of fill-in prompts: where they come, the code ended.
+const FILL_IN_PAD: &[&str] = &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"];
+const FILL_IN_REPO: &[&str] = &[
+    "<|fim_repo|>",
+    "<|repo_name|>",
+    "<fim-repo>",
+    "<REPO>",
+    "<reponame>",
+];
+const FILL_IN_SEPARATOR: &[&str] = &["<|file_sep|>"];
+
+/// Tokens around the parts of a message, which are shown.
+const SHOWN: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
+
+/// Marks the tokens that are control tokens by their texts, and returns those that end what a
+/// model says, ascending.
+pub(super) fn find_ends(vocabulary: &mut Vocabulary, given: GivenIds) -> Box<[TokenId]> {
+    let mut ends: Vec<TokenId> = [given.eos, given.eot, given.eom]
+        .into_iter()
+        .flatten()
+        .collect();
+    for &name in FILL_IN {
+        mark_as_control(vocabulary, name);
+    }
+    for (given, names) in [
+        (given.fim_pad, FILL_IN_PAD),
+        (given.fim_repo, FILL_IN_REPO),
+        (given.fim_separator, FILL_IN_SEPARATOR),
+    ] {
+        let named = |vocabulary: &mut Vocabulary| {
+            let mut names = names.iter();
+            names.find_map(|name| mark_as_control(vocabulary, name))
+        };
+        ends.extend(given.or_else(|| named(vocabulary)));
+    }
+    ends.extend(
+        END.iter()
+            .filter_map(|name| mark_as_control(vocabulary, name)),
+    );
+    let token = |vocabulary: &Vocabulary, name: &str| vocabulary.find(name.as_bytes());
+    for name in SHOWN {
+        if let Some(id) = token(vocabulary, name) {
+            vocabulary.set_kinds(id, Kinds::of(Some(TokenKind::UserDefined)));
+        }
+    }
+
+    // Where `<|end|>` ends a part of a message only, other tokens end the message.
+    let has = |vocabulary: &Vocabulary, name| token(vocabulary, name).is_some();
+    let has_call = has(vocabulary, "<|call|>") || has(vocabulary, "<|calls|>");
+    let has_other_end = has(vocabulary, "<|return|>") || has(vocabulary, "<|flush|>");
+    if has_call && has_other_end {
+        demote(vocabulary, &mut ends, "<|end|>", TokenKind::UserDefined);
+    }
+    // Where a turn ends otherwise, `</s>` is the HTML tag.
+    if has(vocabulary, "<|tool_response>") {
+        demote(vocabulary, &mut ends, "</s>", TokenKind::Normal);
+    }
+    ends.sort_unstable();
+    ends.dedup();
+    ends.into()
+}
+
+fn mark_as_control(vocabulary: &mut Vocabulary, name: &str) -> Option<TokenId> {
+    let id = vocabulary.find(name.as_bytes())?;
+    vocabulary.set_kinds(id, vocabulary.kinds(id).with(TokenKind::Control));
+    Some(id)
+}
+
+fn demote(vocabulary: &mut Vocabulary, ends: &mut Vec<TokenId>, name: &str, kind: TokenKind) {
+    if let Some(id) = vocabulary.find(name.as_bytes()) {
+        ends.retain(|&end| end != id);
+        vocabulary.set_kinds(id, Kinds::of(Some(kind)));
+    }
+}
