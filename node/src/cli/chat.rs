@@ -133,7 +133,7 @@ impl Chat<'_> {
             }
             ChatLine::Save(path) => match self.save(&path) {
                 Ok(()) => self.tell(&format!("saved to {}", path.display())),
-                Err(error) => output::note(&format!("error: {error:#}")),
+                Err(error) => output::note(&format!("error: {}", output::in_words(&error))),
             },
         }
         Ok(())
@@ -172,7 +172,7 @@ impl Chat<'_> {
         let Reply { answer, left_out } = match reply {
             Ok(reply) => reply,
             Err(error) => {
-                output::note(&format!("error: {:#}", anyhow::Error::from(error)));
+                output::note(&format!("error: {}", output::in_words(&error.into())));
                 return Ok(());
             }
         };

@@ -1,9 +1,9 @@
 //! Having a model on this device, and showing people how it gets there.
 
 use std::env;
-use std::path::PathBuf;
+use std::error::Error;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use indicatif::ProgressBar;
 use potluck::catalogue::{Entry, FetchError, FetchEvent, FetchOptions, Store};
 use potluck::engine::{Engine, EngineOptions};
@@ -42,9 +42,20 @@ pub(super) fn open(
     let Some(path) = path(&model.model, &fetch_options(&model.network), cancel, quiet)? else {
         return Ok(None);
     };
-    let engine = Engine::open(&path, engine)
-        .with_context(|| format!("cannot open the model {}", path.display()))?;
+    let engine = Engine::open(&path, engine).map_err(|error| naming(&path, error))?;
     Ok(Some(engine))
+}
+
+/// The error with the file's name, if it does not say that itself.
+pub(super) fn naming(path: &Path, error: impl Error + Send + Sync + 'static) -> anyhow::Error {
+    let path = path.display().to_string();
+    let said = error.to_string().contains(&path);
+    let error = anyhow::Error::from(error);
+    if said {
+        error
+    } else {
+        error.context(format!("cannot use {path}"))
+    }
 }
 
 /// The file of a model, fetched if need be. `None` when the user stopped the fetch.
