@@ -2,6 +2,9 @@
 
 use crate::gguf::GgufError;
 use crate::kernels::IsaError;
+use crate::sampler::SamplerError;
+use crate::template::TemplateError;
+use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be loaded or run.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +87,15 @@ pub enum ModelError {
         /// Bytes wanted.
         bytes: usize,
     },
+    /// The file's tokenizer cannot be used.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The file's chat template cannot be used.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// No token could be chosen.
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
     /// The instruction set cannot be used.
     #[error(transparent)]
     Isa(#[from] IsaError),

@@ -2,6 +2,7 @@
 
 mod compute;
 pub mod config;
+mod engine;
 mod error;
 mod families;
 pub mod gguf;
@@ -9,12 +10,18 @@ mod kernels;
 mod kv_cache;
 mod nn;
 pub mod ops;
+pub mod sampler;
 mod shard;
+pub mod template;
 mod tensor_type;
 pub mod tokenizer;
 
 pub use compute::Compute;
 pub use config::ModelConfig;
+pub use engine::{
+    Engine, EngineOptions, Event, GenerateOptions, Generation, PREFILL_CHUNK, Score, Session,
+    StopReason,
+};
 pub use error::ModelError;
 pub use kernels::{Isa, IsaError};
 pub use kv_cache::KvCache;

@@ -66,8 +66,9 @@ impl Gguf {
     /// Maps a file and parses it.
     ///
     /// The file must stay as it is while this value, or a slice taken from it, lives: if another
-    /// program truncates it, touching the lost part ends the program with `SIGBUS`; see
-    /// [`map_file`]. Replacing it by rename is harmless.
+    /// program truncates it, touching the lost part raises `SIGBUS`, which ends the program; if
+    /// another program writes into it, the weights change. No system offers a portable lock
+    /// against either. Replacing the file by rename is harmless: the mapped one stays.
     ///
     /// # Errors
     /// [`GgufError::Open`] if the system refuses, [`GgufError::NotAFile`], and those of

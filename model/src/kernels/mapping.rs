@@ -22,7 +22,7 @@ use memmap2::Mmap;
 /// # Errors
 /// What the system says when it cannot tell the length or cannot map: a length beyond the address
 /// space on 32-bit devices, no address space left, a file system without mapping.
-pub fn map_file(file: &File) -> io::Result<Bytes> {
+pub(crate) fn map_file(file: &File) -> io::Result<Bytes> {
     if file.metadata()?.len() == 0 {
         // Mapping zero bytes is an error on most systems.
         return Ok(Bytes::new());

@@ -1,0 +1,166 @@
+//! Token by token: prefill, sample, decode, until something ends it.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use super::{Engine, Session};
+use crate::ModelError;
+use crate::sampler::{SamplerSettings, sample};
+use crate::tokenizer::TokenId;
+
+/// How to generate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerateOptions {
+    /// How tokens are chosen.
+    pub sampling: SamplerSettings,
+    /// At most this many tokens.
+    pub max_tokens: usize,
+}
+
+/// What happens while generating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// So much of the prompt was read.
+    Prefill {
+        /// Tokens read.
+        done: usize,
+        /// Tokens of the prompt that were not in the session before.
+        total: usize,
+    },
+    /// A token was chosen.
+    Token {
+        /// Its id.
+        id: TokenId,
+        /// Text that became complete with it; empty in the middle of a character.
+        text: &'a str,
+    },
+}
+
+/// Why generating ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// The model ended its turn.
+    EndOfTurn,
+    /// As many tokens as were asked for.
+    MaxTokens,
+    /// The session is full.
+    ContextFull,
+    /// The caller asked to stop.
+    Cancelled,
+}
+
+/// What was generated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generation {
+    /// The tokens, without the one that ended the turn.
+    pub token_ids: Vec<TokenId>,
+    /// Their text.
+    pub text: String,
+    /// Why it ended.
+    pub stop_reason: StopReason,
+    /// Tokens of the prompt that were read.
+    pub prompt_tokens: usize,
+    /// Time to read the prompt.
+    pub prefill: Duration,
+    /// Time from the first chosen token to the last.
+    pub decode: Duration,
+    /// Time from the call to the first chosen token.
+    pub time_to_first_token: Duration,
+}
+
+impl Generation {
+    /// Prompt tokens read a second.
+    pub fn prefill_tokens_per_s(&self) -> f64 {
+        rate(self.prompt_tokens, self.prefill)
+    }
+
+    /// Tokens decoded a second: the steps between the first and the last token.
+    pub fn decode_tokens_per_s(&self) -> f64 {
+        rate(self.token_ids.len().saturating_sub(1), self.decode)
+    }
+}
+
+fn rate(tokens: usize, time: Duration) -> f64 {
+    if tokens == 0 || time.is_zero() {
+        return 0.0;
+    }
+    tokens as f64 / time.as_secs_f64()
+}
+
+impl Engine {
+    /// Reads `prompt` into the session, then chooses tokens until the turn ends, `max_tokens` are
+    /// reached, the session is full, or `on_event` breaks. All tokens stay in the session but the
+    /// last chosen one, which no step has read.
+    ///
+    /// The choice at a position is a pure function of the seed, the position, the logits and the
+    /// settings, so the text is the same wherever it is computed.
+    ///
+    /// # Errors
+    /// An empty prompt, one that does not fit, or logits that are not numbers.
+    pub fn generate(
+        &self,
+        session: &mut Session,
+        prompt: &[TokenId],
+        options: &GenerateOptions,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Generation, ModelError> {
+        let start = Instant::now();
+        let mut history: Vec<TokenId> = session.tokens().to_vec();
+        history.extend_from_slice(prompt);
+        let mut generation = Generation {
+            token_ids: Vec::new(),
+            text: String::new(),
+            stop_reason: StopReason::MaxTokens,
+            prompt_tokens: prompt.len(),
+            prefill: Duration::ZERO,
+            decode: Duration::ZERO,
+            time_to_first_token: Duration::ZERO,
+        };
+        let total = prompt.len();
+        let mut on_prefill =
+            |done| on_event(Event::Prefill { done, total }).is_continue();
+        let choose = |history: &[TokenId], logits: &[f32]| {
+            let sampled = sample(&options.sampling, history.len() as u64, history, logits)?;
+            Ok::<_, ModelError>(sampled.token)
+        };
+        let first = self.prefill(session, prompt, &mut on_prefill, |l| choose(&history, l))?;
+        generation.prefill = start.elapsed();
+        generation.time_to_first_token = generation.prefill;
+        let Some(first) = first else {
+            generation.stop_reason = StopReason::Cancelled;
+            return Ok(generation);
+        };
+        let mut token = first?;
+        let decoding = Instant::now();
+        let mut decoder = self.tokenizer().decoder();
+        generation.stop_reason = loop {
+            if self.tokenizer().is_end(token) {
+                break StopReason::EndOfTurn;
+            }
+            if generation.token_ids.len() == options.max_tokens {
+                break StopReason::MaxTokens;
+            }
+            history.push(token);
+            generation.token_ids.push(token);
+            let text = decoder.push(token);
+            generation.text.push_str(text);
+            generation.decode = decoding.elapsed();
+            if on_event(Event::Token { id: token, text }).is_break() {
+                break StopReason::Cancelled;
+            }
+            if generation.token_ids.len() == options.max_tokens {
+                break StopReason::MaxTokens;
+            }
+            if session.free() == 0 {
+                break StopReason::ContextFull;
+            }
+            let next = self.prefill(session, &[token], &mut |_| true, |l| choose(&history, l))?;
+            match next {
+                Some(next) => token = next?,
+                None => break StopReason::Cancelled,
+            }
+        };
+        generation.text.push_str(decoder.finish());
+        Ok(generation)
+    }
+}

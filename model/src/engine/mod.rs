@@ -1,0 +1,226 @@
+//! A whole model on one device: sessions, generation, scoring.
+
+mod generate;
+mod score;
+mod session;
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use burn::tensor::Tensor;
+
+pub use self::generate::{Event, GenerateOptions, Generation, StopReason};
+pub use self::score::Score;
+pub use self::session::Session;
+use crate::compute::Compute;
+use crate::gguf::Gguf;
+use crate::kv_cache::KvCache;
+use crate::shard::{SequenceStep, Shard, ShardRange, with_values};
+use crate::template::ChatTemplate;
+use crate::tokenizer::{TokenId, Tokenizer};
+use crate::{Isa, ModelConfig, ModelError};
+
+/// Positions of a prefill step. More would not be faster, and intermediate results take memory in
+/// proportion.
+pub const PREFILL_CHUNK: usize = 256;
+
+/// Positions whose logits are computed at once when every position's are wanted.
+const LOGITS_ROWS: usize = 16;
+
+/// How to open a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Threads; by default as many as this process may use.
+    pub threads: Option<NonZeroUsize>,
+    /// Positions reserved for a session, at most the model's own limit.
+    pub context: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            threads: None,
+            context: 2048,
+        }
+    }
+}
+
+/// A model that is ready to run.
+#[derive(Debug)]
+pub struct Engine {
+    config: ModelConfig,
+    shard: Shard,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    context: usize,
+}
+
+impl Engine {
+    /// Maps a model file; weights are read as they are first used.
+    ///
+    /// # Errors
+    /// The file is not a model this crate runs, or the context exceeds what the model was made
+    /// for.
+    pub fn open(path: &Path, options: &EngineOptions) -> Result<Self, ModelError> {
+        let compute = Compute::new(options.threads)?;
+        Self::from_gguf(&Gguf::open(path)?, options.context, compute)
+    }
+
+    /// As [`Engine::open`], from a parsed file.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn from_gguf(gguf: &Gguf, context: usize, compute: Compute) -> Result<Self, ModelError> {
+        let config = ModelConfig::from_gguf(gguf)?;
+        if context > config.context {
+            return Err(ModelError::ContextTooLong {
+                asked: context,
+                limit: config.context,
+            });
+        }
+        let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
+        Ok(Self {
+            shard: Shard::load(gguf, &config, ShardRange::whole(&config), compute)?,
+            template: ChatTemplate::from_metadata(gguf.metadata(), &tokenizer)?,
+            tokenizer,
+            config,
+            context,
+        })
+    }
+
+    /// The model's sizes.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// How the model wants conversations written, if it says so.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// Threads in use, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.shard.compute().threads()
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.shard.compute().isa()
+    }
+
+    /// Positions a session is given.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Bytes of weights read for each token in decode.
+    pub fn weight_bytes_per_token(&self) -> u64 {
+        self.shard.weight_bytes_per_token()
+    }
+
+    /// A session with room for the context.
+    ///
+    /// # Errors
+    /// There is no memory for its KV cache.
+    pub fn new_session(&self) -> Result<Session, ModelError> {
+        let cache = KvCache::new(&self.config, 0..self.config.layers, self.context)?;
+        Ok(Session {
+            tokens: Vec::new(),
+            cache,
+        })
+    }
+
+    /// Reads `tokens` into the session and calls `read` with the logits of the last position.
+    ///
+    /// `progress` is called after each step with the tokens read so far; if it returns false,
+    /// reading stops (what was read stays in the session) and the result is `None`.
+    ///
+    /// # Errors
+    /// No token, one beyond the vocabulary, or more than the session has room for (checked before
+    /// any is read).
+    pub fn prefill<T>(
+        &self,
+        session: &mut Session,
+        tokens: &[TokenId],
+        progress: &mut dyn FnMut(usize) -> bool,
+        read: impl FnOnce(&[f32]) -> T,
+    ) -> Result<Option<T>, ModelError> {
+        self.check(session, tokens)?;
+        let mut done = 0;
+        let mut last = None;
+        for chunk in tokens.chunks(PREFILL_CHUNK) {
+            let hidden = self.forward(session, chunk)?;
+            done += chunk.len();
+            last = Some(hidden.narrow(0, chunk.len() - 1, 1));
+            if !progress(done) {
+                return Ok(None);
+            }
+        }
+        let hidden = last.ok_or(ModelError::EmptyPrompt)?;
+        Ok(Some(with_values(self.shard.logits(hidden)?, read)))
+    }
+
+    /// Reads `tokens` and calls `read` with each position's index among them and its logits.
+    ///
+    /// # Errors
+    /// As [`Engine::prefill`].
+    pub fn evaluate(
+        &self,
+        session: &mut Session,
+        tokens: &[TokenId],
+        read: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), ModelError> {
+        self.check(session, tokens)?;
+        let mut at = 0;
+        for chunk in tokens.chunks(PREFILL_CHUNK) {
+            let hidden = self.forward(session, chunk)?;
+            for first in (0..chunk.len()).step_by(LOGITS_ROWS) {
+                let rows = LOGITS_ROWS.min(chunk.len() - first);
+                let logits = self.shard.logits(hidden.clone().narrow(0, first, rows))?;
+                with_values(logits, |values| {
+                    for row in values.chunks_exact(self.config.vocabulary) {
+                        read(at, row);
+                        at += 1;
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, session: &Session, tokens: &[TokenId]) -> Result<(), ModelError> {
+        if tokens.is_empty() {
+            return Err(ModelError::EmptyPrompt);
+        }
+        if tokens.len() > session.free() {
+            return Err(ModelError::ContextFull {
+                needed: tokens.len(),
+                free: session.free(),
+                capacity: session.capacity(),
+            });
+        }
+        let vocabulary = self.config.vocabulary;
+        match tokens.iter().find(|id| **id as usize >= vocabulary) {
+            Some(&id) => Err(ModelError::UnknownToken { id, vocabulary }),
+            None => Ok(()),
+        }
+    }
+
+    /// One step: hidden states of `tokens`, which join the session.
+    fn forward(&self, session: &mut Session, tokens: &[TokenId]) -> Result<Tensor<2>, ModelError> {
+        let hidden = self.shard.embed(tokens)?;
+        let mut steps = [SequenceStep {
+            start: session.tokens.len(),
+            count: tokens.len(),
+            cache: &mut session.cache,
+        }];
+        let hidden = self.shard.forward(hidden, &mut steps)?;
+        session.tokens.extend_from_slice(tokens);
+        Ok(hidden)
+    }
+}

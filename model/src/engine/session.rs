@@ -1,0 +1,57 @@
+//! One conversation's tokens and KV cache.
+
+use crate::kv_cache::KvCache;
+use crate::tokenizer::TokenId;
+
+/// The tokens a model has read and written so far, with their keys and values.
+#[derive(Debug)]
+pub struct Session {
+    // INVARIANT: the cache holds the positions of `tokens`, in order.
+    pub(super) tokens: Vec<TokenId>,
+    pub(super) cache: KvCache,
+}
+
+impl Session {
+    /// Tokens in the cache.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    /// How many tokens are in the cache.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether nothing was read yet.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Positions reserved.
+    pub fn capacity(&self) -> usize {
+        self.cache.capacity()
+    }
+
+    /// Positions left.
+    pub fn free(&self) -> usize {
+        self.capacity() - self.len()
+    }
+
+    /// Forgets the tokens from `len` on; those before are kept without being read again.
+    pub fn truncate(&mut self, len: usize) {
+        self.tokens.truncate(len);
+    }
+
+    /// Keeps the longest common beginning of this session and `tokens`, and returns its length.
+    pub fn keep_common(&mut self, tokens: &[TokenId]) -> usize {
+        let same = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b);
+        let len = same.count();
+        self.truncate(len);
+        len
+    }
+
+    /// Bytes reserved for keys and values.
+    pub fn kv_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+}
