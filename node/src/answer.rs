@@ -73,7 +73,7 @@ pub enum AnswerError {
 /// # Errors
 /// [`AnswerError`].
 pub fn answer(
-    engine: &mut Engine,
+    engine: &Engine,
     question: &Question,
     cancel: &Cancel,
     on_event: &mut dyn FnMut(Event<'_>),
@@ -91,7 +91,7 @@ pub fn answer(
 
 /// Generates after `ids`, computing only those that the session does not hold already.
 pub(crate) fn generate_from(
-    engine: &mut Engine,
+    engine: &Engine,
     session: &mut Session,
     ids: &[TokenId],
     options: &GenerateOptions,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::Cancel;
 use crate::answer::{Answer, AnswerError, generate_from};
-use crate::engine::{Engine, Event, GenerateOptions, Message, ModelError, Session};
+use crate::engine::{Engine, Event, GenerateOptions, Message, ModelError, Role, Session};
 use crate::prompt::{self, PromptError};
 use window::Window;
 
@@ -114,7 +114,7 @@ impl Conversation {
     /// [`ConversationError::Answer`]; the conversation is then as it was.
     pub fn say(
         &mut self,
-        engine: &mut Engine,
+        engine: &Engine,
         text: &str,
         options: &GenerateOptions,
         cancel: &Cancel,
@@ -148,7 +148,7 @@ impl Conversation {
     /// [`ConversationError`]; the conversation is then as it was.
     pub fn retry(
         &mut self,
-        engine: &mut Engine,
+        engine: &Engine,
         options: &GenerateOptions,
         cancel: &Cancel,
         on_event: &mut dyn FnMut(Event<'_>),
@@ -184,13 +184,13 @@ impl Conversation {
         messages.extend(
             self.system
                 .as_deref()
-                .map(|text| prompt::message("system", text)),
+                .map(|text| prompt::message(Role::System, text)),
         );
         for turn in &self.turns[first_shown..] {
-            messages.push(prompt::message("user", turn.user.as_str()));
-            messages.push(prompt::message("assistant", turn.assistant.as_str()));
+            messages.push(prompt::message(Role::User, turn.user.as_str()));
+            messages.push(prompt::message(Role::Assistant, turn.assistant.as_str()));
         }
-        messages.push(prompt::message("user", text));
+        messages.push(prompt::message(Role::User, text));
         messages
     }
 }

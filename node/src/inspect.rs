@@ -7,6 +7,8 @@ use potluck_model::gguf::{Gguf, GgufError, TensorInfo};
 use potluck_model::{ModelConfig, ModelError, TensorType};
 use serde::Serialize;
 
+use crate::engine::DEFAULT_CONTEXT;
+
 /// What `inspect` reports.
 #[derive(Debug, Clone, Serialize)]
 pub struct Inspection {
@@ -229,9 +231,6 @@ impl Memory {
         })
     }
 }
-
-/// Positions that commands reserve memory for unless told otherwise.
-pub const DEFAULT_CONTEXT: usize = 2048;
 
 impl TensorRow {
     fn of(tensor: &TensorInfo) -> Self {

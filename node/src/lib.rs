@@ -8,12 +8,14 @@
 //! | `models` | [`catalogue::entries`], [`catalogue::Store::state`] |
 //! | `inspect` | [`inspect::inspect`] |
 //! | `score` | [`score::score`] |
+//! | `bench` | [`bench::bench`] |
 //!
 //! Models are named by [`ModelRef`] and kept in the [`catalogue::Store`] of a [`home::Home`]. Long
 //! operations report through callbacks and stop when their [`Cancel`] is set. Nothing here prints,
 //! and nothing reads the environment but [`home::Home::from_environment`].
 
 pub mod answer;
+pub mod bench;
 mod cancel;
 pub mod catalogue;
 pub mod conversation;

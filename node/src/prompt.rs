@@ -1,6 +1,9 @@
 //! From what a user typed to the token ids a model is given.
 
-use crate::engine::{Engine, Message, ModelError, SpecialTokens, TokenId};
+use potluck_model::template::TemplateError;
+use potluck_model::tokenizer::SpecialTokens;
+
+use crate::engine::{Engine, Message, Role, TokenId};
 
 /// A prompt that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +32,8 @@ pub enum PromptError {
     )]
     NoTemplate,
     /// The template failed.
-    #[error("this model's chat template cannot be applied")]
-    Template(#[source] ModelError),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
 }
 
 /// What to do about a prompt of `tokens`.
@@ -45,9 +48,9 @@ fn advice(tokens: usize, model_context: usize) -> String {
 }
 
 /// A message of this role.
-pub(crate) fn message(role: &str, content: impl Into<String>) -> Message {
+pub(crate) fn message(role: Role, content: impl Into<String>) -> Message {
     Message {
-        role: role.to_owned(),
+        role,
         content: content.into(),
     }
 }
@@ -72,10 +75,10 @@ pub fn encode_question(
             .tokenizer()
             .encode_prompt(prompt, SpecialTokens::Parse));
     }
-    let system = system.map(|text| message("system", text));
+    let system = system.map(|text| message(Role::System, text));
     let messages: Vec<_> = system
         .into_iter()
-        .chain([message("user", prompt)])
+        .chain([message(Role::User, prompt)])
         .collect();
     encode_messages(engine, &messages)
 }
@@ -86,18 +89,8 @@ pub fn encode_question(
 /// [`PromptError::NoTemplate`] and [`PromptError::Template`].
 pub fn encode_messages(engine: &Engine, messages: &[Message]) -> Result<Vec<TokenId>, PromptError> {
     let template = engine.template().ok_or(PromptError::NoTemplate)?;
-    let text = template
-        .render(messages, true)
-        .map_err(PromptError::Template)?;
-    let tokenizer = engine.tokenizer();
-    let mut ids = tokenizer.encode(&text, SpecialTokens::Parse);
-    // Many templates write the beginning token themselves; it must not be there twice.
-    if let Some(bos) = tokenizer.bos().filter(|_| tokenizer.adds_bos())
-        && ids.first() != Some(&bos)
-    {
-        ids.insert(0, bos);
-    }
-    Ok(ids)
+    let text = template.render(messages, true)?;
+    Ok(engine.tokenizer().encode_rendered(&text))
 }
 
 /// Refuses a prompt that says nothing.

@@ -1,11 +1,9 @@
 //! How likely a model finds a text.
 
-use std::ops::ControlFlow;
-
+use potluck_model::tokenizer::SpecialTokens;
 use serde::Serialize;
 
-use crate::Cancel;
-use crate::engine::{Engine, ModelError, SpecialTokens, TokenId};
+use crate::engine::{Engine, ModelError, TokenId};
 use crate::prompt::{self, PromptError};
 
 /// The log-probability of every token of a text; `score --json` prints it.
@@ -51,9 +49,6 @@ pub enum ScoreError {
     /// The text does not fit.
     #[error(transparent)]
     Prompt(#[from] PromptError),
-    /// The user stopped it.
-    #[error("cancelled")]
-    Cancelled,
     /// The model failed.
     #[error("the model cannot score this")]
     Model(#[from] ModelError),
@@ -65,10 +60,9 @@ pub enum ScoreError {
 /// # Errors
 /// [`ScoreError`].
 pub fn score(
-    engine: &mut Engine,
+    engine: &Engine,
     input: ScoreInput,
     top: usize,
-    cancel: &Cancel,
     on_progress: &mut dyn FnMut(usize, usize),
 ) -> Result<ScoreReport, ScoreError> {
     let token_ids = match input {
@@ -87,31 +81,18 @@ pub fn score(
         return Err(ScoreError::UnknownToken { token, vocabulary });
     }
     let mut session = engine.new_session()?;
-    // The last token is only predicted, so the context may be exactly as long as the text.
+    // No room for an answer is needed: the context may be exactly as long as the text.
     prompt::check_length(
         token_ids.len() - 1,
         session.capacity(),
         engine.config().context,
     )?;
-    let mut stop_when_cancelled = |done, total| {
-        on_progress(done, total);
-        if cancel.is_cancelled() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    };
-    let score = engine.score(&mut session, &token_ids, top, &mut stop_when_cancelled)?;
-    if cancel.is_cancelled() {
-        return Err(ScoreError::Cancelled);
-    }
-    let sum: f64 = score
-        .logprobs
-        .iter()
-        .map(|&logprob| f64::from(logprob))
-        .sum();
+    let total = token_ids.len();
+    let score = engine.score(&mut session, &token_ids, top, &mut |done| {
+        on_progress(done, total)
+    })?;
     Ok(ScoreReport {
-        mean_nll: -sum / score.logprobs.len() as f64,
+        mean_nll: score.mean_nll(),
         logprobs: score.logprobs,
         top: (top > 0).then_some(score.top),
         token_ids,

@@ -55,7 +55,7 @@ model is shown, never the system message. What you type is kept in memory only."
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let cancel = interrupt::on_ctrl_c()?;
     let engine = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?;
-    let Some(mut engine) = engine else {
+    let Some(engine) = engine else {
         return Ok(Outcome::Interrupted);
     };
     let conversation = Conversation::new(&engine, args.system)?;
@@ -71,7 +71,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         max_tokens: args.max_tokens.unwrap_or(usize::MAX),
     };
     let chat = Chat {
-        engine: &mut engine,
+        engine: &engine,
         conversation,
         options,
         cancel,
@@ -83,7 +83,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
 }
 
 struct Chat<'a> {
-    engine: &'a mut Engine,
+    engine: &'a Engine,
     conversation: Conversation,
     options: GenerateOptions,
     cancel: Cancel,
@@ -103,10 +103,8 @@ impl Chat<'_> {
                 }
                 Line::End => return Ok(Outcome::Done),
             };
-            // Ctrl-C while waiting for a pipe's next line: leave, as there is no answer to stop.
-            if self.cancel.take() && !lines.is_terminal() {
-                return Ok(Outcome::Interrupted);
-            }
+            // A Ctrl-C that came when there was no answer to stop must not stop the next one.
+            self.cancel.take();
             match ChatLine::parse(&line) {
                 ChatLine::Exit => return Ok(Outcome::Done),
                 line => self.follow(line)?,
@@ -148,7 +146,7 @@ impl Chat<'_> {
             &self.cancel,
             &mut |event| printer.show(event),
         );
-        printer.finish()?;
+        printer.finish(reply.as_ref().ok().map(|reply| &reply.answer))?;
         self.finish(reply)
     }
 
@@ -161,11 +159,11 @@ impl Chat<'_> {
                 .retry(self.engine, &self.options, &self.cancel, &mut |event| {
                     printer.show(event);
                 });
-        printer.finish()?;
+        printer.finish(reply.as_ref().ok().map(|reply| &reply.answer))?;
         self.finish(reply)
     }
 
-    /// Ends an answer's line and says what is worth saying about it. A turn that failed does not
+    /// Says what is worth saying about it. A turn that failed does not
     /// end the chat.
     fn finish(&mut self, reply: Result<Reply, ConversationError>) -> anyhow::Result<()> {
         self.cancel.take();
@@ -176,7 +174,6 @@ impl Chat<'_> {
                 return Ok(());
             }
         };
-        output::line("")?;
         if left_out > 0 {
             let turns = format::count(left_out, "oldest turn");
             self.tell(&format!(

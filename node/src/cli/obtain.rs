@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use potluck::catalogue::{Entry, FetchError, FetchEvent, FetchOptions, Store};
-use potluck::engine::{Engine, EngineOptions};
+use potluck::engine::{self, Engine, OpenOptions};
 use potluck::home::Home;
 use potluck::{Cancel, ModelRef};
 
@@ -35,14 +35,14 @@ pub(super) fn fetch_options(network: &NetworkOptions) -> FetchOptions {
 /// stopped the fetch.
 pub(super) fn open(
     model: &ModelOptions,
-    engine: &EngineOptions,
+    options: &OpenOptions,
     cancel: &Cancel,
     quiet: bool,
 ) -> anyhow::Result<Option<Engine>> {
     let Some(path) = path(&model.model, &fetch_options(&model.network), cancel, quiet)? else {
         return Ok(None);
     };
-    let engine = Engine::open(&path, engine).map_err(|error| naming(&path, error))?;
+    let engine = engine::open(&path, options).map_err(|error| naming(&path, error))?;
     Ok(Some(engine))
 }
 

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use potluck::ModelRef;
-use potluck::engine::{EngineOptions, SamplerSettings};
+use potluck::engine::{OpenOptions, SamplerSettings};
 
 /// Which model, and whether it may be fetched.
 #[derive(Debug, Clone, Args)]
@@ -32,16 +32,17 @@ pub(super) struct EngineArgs {
     /// Processor threads to compute with [default: all usable]
     #[arg(long, short, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Positions to reserve memory for, prompt and answer together
-    #[arg(long, short, value_name = "N", default_value = "2048")]
-    context: NonZeroUsize,
+    /// Positions to reserve memory for, prompt and answer together [default: 2048, or the
+    /// model's own limit if lower]
+    #[arg(long, short, value_name = "N")]
+    context: Option<NonZeroUsize>,
 }
 
 impl EngineArgs {
-    pub(super) fn options(&self) -> EngineOptions {
-        EngineOptions {
+    pub(super) fn options(&self) -> OpenOptions {
+        OpenOptions {
             threads: self.threads,
-            context: self.context.get(),
+            context: self.context,
         }
     }
 }

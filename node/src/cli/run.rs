@@ -62,7 +62,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     // Before a model is fetched for nothing.
     prompt::check_not_empty(&prompt)?;
     let cancel = interrupt::on_ctrl_c()?;
-    let Some(mut engine) = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?
+    let Some(engine) = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?
     else {
         return Ok(Outcome::Interrupted);
     };
@@ -77,13 +77,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         },
     };
     let answer = if args.json {
-        let answer = answer(&mut engine, &question, &cancel, &mut |_| ())?;
+        let answer = answer(&engine, &question, &cancel, &mut |_| ())?;
         output::json(&answer)?;
         answer
     } else {
-        let answer = stream(&mut engine, &question, &cancel, args.quiet)?;
-        output::line("")?;
-        answer
+        stream(&engine, &question, &cancel, args.quiet)?
     };
     if args.stats || (output::stderr_is_terminal() && !args.quiet && !args.json) {
         output::note(&format::answer_stats(&answer));
@@ -97,14 +95,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
 
 /// Answers, printing each piece of text as it comes.
 fn stream(
-    engine: &mut Engine,
+    engine: &Engine,
     question: &Question,
     cancel: &Cancel,
     quiet: bool,
 ) -> anyhow::Result<Answer> {
     let mut printer = Printer::new(cancel, quiet);
     let answer = answer(engine, question, cancel, &mut |event| printer.show(event));
-    printer.finish()?;
+    printer.finish(answer.as_ref().ok())?;
     Ok(answer?)
 }
 
@@ -114,17 +112,18 @@ pub(super) struct Printer<'a> {
     started: Instant,
     bar: ProgressBar,
     show_bar: bool,
+    printed: usize,
     failure: Option<io::Error>,
 }
 
 impl<'a> Printer<'a> {
     pub(super) fn new(cancel: &'a Cancel, quiet: bool) -> Self {
-        let (started, bar) = (Instant::now(), ProgressBar::hidden());
         Self {
             cancel,
-            started,
-            bar,
+            started: Instant::now(),
+            bar: ProgressBar::hidden(),
             show_bar: !quiet,
+            printed: 0,
             failure: None,
         }
     }
@@ -134,13 +133,7 @@ impl<'a> Printer<'a> {
             Event::Prefill { done, total } => self.prefill(done, total),
             Event::Token { text, .. } => {
                 self.bar.finish_and_clear();
-                if self.failure.is_none()
-                    && let Err(error) = output::write(text)
-                {
-                    // Nobody reads any more: no reason to go on computing.
-                    self.failure = Some(error);
-                    self.cancel.cancel();
-                }
+                self.print(text);
             }
         }
     }
@@ -154,8 +147,26 @@ impl<'a> Printer<'a> {
         self.bar.set_position(done as u64);
     }
 
-    pub(super) fn finish(self) -> io::Result<()> {
+    fn print(&mut self, text: &str) {
+        self.printed += text.len();
+        if self.failure.is_none()
+            && let Err(error) = output::write(text)
+        {
+            // Nobody reads any more: no reason to go on computing.
+            self.failure = Some(error);
+            self.cancel.cancel();
+        }
+    }
+
+    /// Ends the answer's line.
+    pub(super) fn finish(mut self, answer: Option<&Answer>) -> io::Result<()> {
         self.bar.finish_and_clear();
+        if let Some(answer) = answer {
+            // An answer cut in the middle of a character has a sign for it at its end, which came
+            // with no token.
+            let rest = answer.text.get(self.printed..).unwrap_or_default();
+            self.print(&format!("{rest}\n"));
+        }
         self.failure.map_or(Ok(()), Err)
     }
 }

@@ -2,7 +2,7 @@
 
 use indicatif::ProgressBar;
 use potluck::engine::{Engine, TokenId};
-use potluck::score::{ScoreError, ScoreInput, ScoreReport, score};
+use potluck::score::{ScoreInput, ScoreReport, score};
 
 use super::options::{EngineArgs, ModelOptions};
 use super::{Outcome, input, interrupt, obtain, output};
@@ -48,22 +48,20 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         None => ScoreInput::Text(input::text(args.text, "text")?),
     };
     let cancel = interrupt::on_ctrl_c()?;
-    let Some(mut engine) = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?
+    let Some(engine) = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?
     else {
         return Ok(Outcome::Interrupted);
     };
+    interrupt::leave_at_once();
     let mut bar = ProgressBar::hidden();
-    let outcome = score(&mut engine, input, args.top, &cancel, &mut |done, total| {
+    let outcome = score(&engine, input, args.top, &mut |done, total| {
         if bar.length().is_none() {
             bar = output::count_bar(total as u64, !args.quiet).with_message("scoring");
         }
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    let report = match outcome {
-        Err(ScoreError::Cancelled) => return Ok(Outcome::Interrupted),
-        outcome => outcome?,
-    };
+    let report = outcome?;
     if args.json {
         output::json(&report)?
     } else {
