@@ -1,5 +1,6 @@
 //! Load, run and sample language models from GGUF files, bit-exactly, on the Burn framework.
 
+pub mod bandwidth;
 mod compute;
 pub mod config;
 mod engine;
