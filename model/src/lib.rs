@@ -2,6 +2,7 @@
 
 pub mod gguf;
 pub mod kernels;
+pub mod template;
 mod tensor_type;
 pub mod tokenizer;
 
