@@ -63,7 +63,9 @@ mod tests {
     #[test]
     fn matches_the_formula_and_every_isa_agrees() {
         for len in [1, 15, 16, 17, 64, 576] {
-            let x: Vec<f32> = (0..len).map(|i| ((i * 7919) % 101) as f32 * 0.02 - 1.0).collect();
+            let x: Vec<f32> = (0..len)
+                .map(|i| ((i * 7919) % 101) as f32 * 0.02 - 1.0)
+                .collect();
             let gamma: Vec<f32> = (0..len).map(|i| 0.5 + i as f32 / len as f32).collect();
             let mut expected = vec![0.0; len];
             rms_norm(Isa::SCALAR, &x, &gamma, 1e-5, &mut expected);

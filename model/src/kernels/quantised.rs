@@ -139,7 +139,9 @@ impl<C: Codec> Multiply<'_, C> {
                 // SAFETY: eight lanes; the caller of `multiply` gave us these rows.
                 unsafe {
                     s.store(sum, lanes.as_mut_ptr());
-                    self.y.part(start..start + count).copy_from_slice(&lanes[..count]);
+                    self.y
+                        .part(start..start + count)
+                        .copy_from_slice(&lanes[..count]);
                 }
             }
         }
@@ -317,7 +319,8 @@ impl<S: Simd, C: Codec> OfTile<S> for Tiles<'_, '_, C> {
     fn call<const N: usize>(self, s: S) {
         for position in (0..self.multiply.positions).step_by(N) {
             let many = (self.multiply.positions - position).min(N);
-            self.multiply.tile::<S, N>(s, self.panel, &self.tile, position, many);
+            self.multiply
+                .tile::<S, N>(s, self.panel, &self.tile, position, many);
         }
     }
 }

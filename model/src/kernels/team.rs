@@ -67,8 +67,14 @@ impl Contention {
     fn stalled(&mut self) {
         let now = Instant::now();
         // A try that went well for as long as the pause before it starts over.
-        let soon = self.alone_until.is_some_and(|until| now < until + self.pause);
-        self.pause = if soon { (self.pause * 2).min(ALONE[1]) } else { ALONE[0] };
+        let soon = self
+            .alone_until
+            .is_some_and(|until| now < until + self.pause);
+        self.pause = if soon {
+            (self.pause * 2).min(ALONE[1])
+        } else {
+            ALONE[0]
+        };
         self.alone_until = Some(now + self.pause);
     }
 }
@@ -152,9 +158,8 @@ impl Team {
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes; `Closer` waits until nobody is inside before `body`
         // goes away, also when `body` unwinds.
-        let body: Body = unsafe {
-            std::mem::transmute::<*const (dyn Fn(Range<usize>) + Sync + '_), Body>(body)
-        };
+        let body: Body =
+            unsafe { std::mem::transmute::<*const (dyn Fn(Range<usize>) + Sync + '_), Body>(body) };
         let plan = Plan {
             body,
             items,
