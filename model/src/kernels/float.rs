@@ -35,7 +35,7 @@ pub(crate) unsafe fn multiply(
             );
             let at = position * stride + row;
             // SAFETY: the caller gave us these rows.
-            unsafe { self::set(y, at, dot) };
+            unsafe { set(y, at, dot) };
         }
     }
 }
