@@ -1,1 +1,30 @@
-//! Potluck node.
+//! Potluck's node: everything the `potluck` command does, as functions.
+//!
+//! | command | function |
+//! |---|---|
+//! | `run` | [`answer::answer`] |
+//! | `chat` | [`conversation::Conversation`] |
+//! | `pull` | [`catalogue::fetch`] |
+//! | `models` | [`catalogue::entries`], [`catalogue::Store::state`] |
+//! | `inspect` | [`inspect::inspect`] |
+//! | `score` | [`score::score`] |
+//! | `bench` | [`bench::bench`] |
+//!
+//! Models are named by [`ModelRef`] and kept in the [`catalogue::Store`] of a [`home::Home`]. Long
+//! operations report through callbacks and stop when their [`Cancel`] is set. Nothing here prints,
+//! and nothing reads the environment but [`home::Home::from_environment`].
+
+pub mod answer;
+pub mod bench;
+mod cancel;
+pub mod catalogue;
+pub mod conversation;
+pub mod engine;
+pub mod home;
+pub mod inspect;
+mod model_ref;
+pub mod prompt;
+pub mod score;
+
+pub use cancel::Cancel;
+pub use model_ref::{ModelRef, UnknownModel};

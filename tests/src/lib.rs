@@ -1,1 +1,16 @@
-//! Cross-crate and end-to-end tests.
+//! What the end-to-end tests share: the real binary, real models, and devices to run them on.
+//!
+//! The tests themselves are in `tests/tests/`, one file a subject.
+
+mod binary;
+mod device;
+#[cfg(unix)]
+mod fake_python;
+
+pub use binary::potluck_binary;
+pub use device::{Device, Output, model_path, run};
+#[cfg(unix)]
+pub use fake_python::{FakePython, Wheel};
+
+/// An address that nothing listens on: a model hub that cannot be reached, at once.
+pub const NO_HUB: &str = "http://127.0.0.1:9";

@@ -1,0 +1,180 @@
+//! One answer: the tokens, the text and how fast they came.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::Cancel;
+use crate::engine::{
+    Engine, Event, GenerateOptions, Generation, ModelError, Session, StopReason, TokenId,
+};
+use crate::prompt::{self, PromptError};
+
+/// What `run` is asked.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The text.
+    pub prompt: String,
+    /// A system message before it.
+    pub system: Option<String>,
+    /// Give the model the text as it stands, without the chat template.
+    pub raw: bool,
+    /// Sampling and the most tokens to generate.
+    pub generate: GenerateOptions,
+}
+
+/// What a model answered; `run --json` prints it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Answer {
+    /// The generated text, without the end-of-turn token.
+    pub text: String,
+    /// The generated tokens.
+    pub token_ids: Vec<TokenId>,
+    /// All tokens the model was given, reused ones included.
+    pub prompt_token_ids: Vec<TokenId>,
+    /// Prompt tokens computed for this answer a second; `null` if that took no measurable time.
+    pub prefill_tokens_per_s: Option<f64>,
+    /// Tokens after the first a second; `null` if there are none.
+    pub decode_tokens_per_s: Option<f64>,
+    /// From the start of the prefill to the first token.
+    pub time_to_first_token_s: f64,
+    /// Prompt tokens found in the session's KV cache instead of computed.
+    pub reused_tokens: usize,
+    /// Why it ended: `end_of_turn`, `max_tokens`, `context_full` or `cancelled`.
+    pub stop_reason: &'static str,
+    /// The seed: with the same settings it gives the same answer again.
+    pub seed: u64,
+}
+
+impl Answer {
+    /// Whether the user stopped it.
+    pub fn is_cancelled(&self) -> bool {
+        self.stop_reason == stop_reason_name(StopReason::Cancelled)
+    }
+}
+
+/// No answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// The prompt cannot be used.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// The model failed.
+    #[error("the model cannot answer")]
+    Model(#[from] ModelError),
+}
+
+/// Answers one question in a session of its own.
+///
+/// `on_event` is told the progress of the prefill and every token as it comes; `cancel` ends the
+/// answer after the token at hand, and what is there is returned.
+///
+/// # Errors
+/// [`AnswerError`].
+pub fn answer(
+    engine: &Engine,
+    question: &Question,
+    cancel: &Cancel,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Answer, AnswerError> {
+    let Question {
+        prompt,
+        system,
+        raw,
+        generate,
+    } = question;
+    let ids = prompt::encode_question(engine, prompt, system.as_deref(), *raw)?;
+    let mut session = engine.new_session()?;
+    generate_from(engine, &mut session, &ids, generate, cancel, on_event)
+}
+
+/// Generates after `ids`, computing only those that the session does not hold already.
+pub(crate) fn generate_from(
+    engine: &Engine,
+    session: &mut Session,
+    ids: &[TokenId],
+    options: &GenerateOptions,
+    cancel: &Cancel,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Answer, AnswerError> {
+    prompt::check_length(ids.len(), session.capacity(), engine.config().context)?;
+    let reused = shared_prefix(session.tokens(), ids);
+    session.truncate(reused);
+    let mut stop_when_cancelled = |event: Event<'_>| {
+        on_event(event);
+        if cancel.is_cancelled() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let generation = engine.generate(session, &ids[reused..], options, &mut stop_when_cancelled)?;
+    let Generation {
+        token_ids,
+        text,
+        stop_reason,
+        prefill,
+        decode,
+        time_to_first_token,
+        ..
+    } = generation;
+    Ok(Answer {
+        text,
+        prompt_token_ids: ids.to_vec(),
+        prefill_tokens_per_s: rate(ids.len() - reused, prefill),
+        // The first token comes out of the prefill.
+        decode_tokens_per_s: rate(token_ids.len().saturating_sub(1), decode),
+        time_to_first_token_s: time_to_first_token.as_secs_f64(),
+        reused_tokens: reused,
+        stop_reason: stop_reason_name(stop_reason),
+        seed: options.sampling.seed,
+        token_ids,
+    })
+}
+
+/// How many of `wanted`'s first tokens are in `held`, leaving at least one to compute: the logits
+/// that the next token comes from are not kept.
+fn shared_prefix(held: &[TokenId], wanted: &[TokenId]) -> usize {
+    let same = held
+        .iter()
+        .zip(wanted)
+        .take_while(|(held, wanted)| held == wanted)
+        .count();
+    same.min(wanted.len().saturating_sub(1))
+}
+
+/// Tokens a second, if there are tokens and they took time.
+pub(crate) fn rate(tokens: usize, time: Duration) -> Option<f64> {
+    (tokens > 0 && !time.is_zero()).then(|| tokens as f64 / time.as_secs_f64())
+}
+
+fn stop_reason_name(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::EndOfTurn => "end_of_turn",
+        StopReason::MaxTokens => "max_tokens",
+        StopReason::ContextFull => "context_full",
+        StopReason::Cancelled => "cancelled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_token_is_always_computed() {
+        assert_eq!(shared_prefix(&[1, 2, 3], &[1, 2, 4, 5]), 2);
+        assert_eq!(shared_prefix(&[1, 2, 3], &[1, 2]), 1);
+        assert_eq!(shared_prefix(&[1, 2], &[1, 2, 3]), 2);
+        assert_eq!(shared_prefix(&[], &[7]), 0);
+        assert_eq!(shared_prefix(&[7], &[]), 0);
+    }
+
+    #[test]
+    fn a_rate_needs_tokens_and_time() {
+        assert_eq!(rate(10, Duration::from_millis(500)), Some(20.0));
+        assert_eq!(rate(0, Duration::from_millis(500)), None);
+        assert_eq!(rate(10, Duration::ZERO), None);
+    }
+}

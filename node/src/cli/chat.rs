@@ -1,0 +1,242 @@
+//! `potluck chat`.
+
+mod command;
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use potluck::Cancel;
+use potluck::answer::Answer;
+use potluck::conversation::{Conversation, ConversationError, Reply};
+use potluck::engine::{Engine, GenerateOptions};
+use serde::Serialize;
+
+use super::lines::{Line, Lines};
+use super::options::{EngineArgs, ModelOptions, SamplingArgs};
+use super::run::Printer;
+use super::{Outcome, format, interrupt, obtain, output};
+use command::{ChatLine, HELP};
+
+/// Hold a conversation
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Instructions for the whole conversation
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// The most tokens in one answer [default: what the context has room for]
+    #[arg(long, short = 'n', value_name = "N")]
+    max_tokens: Option<usize>,
+    #[command(flatten)]
+    model: ModelOptions,
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Print nothing but answers and errors
+    #[arg(long, short, conflicts_with = "stats")]
+    quiet: bool,
+    /// Print times to stderr after each answer
+    #[arg(long)]
+    stats: bool,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  potluck chat
+  potluck chat --system \"You are a patient teacher.\" --context 8192
+  printf 'Hello!\\nWhat did I just say?\\n' | potluck chat
+
+Type /help for commands. When the context is full, the oldest turns are left out of what the
+model is shown, never the system message. What you type is kept in memory only.";
+
+pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+    let cancel = interrupt::on_ctrl_c()?;
+    let engine = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?;
+    let Some(engine) = engine else {
+        return Ok(Outcome::Interrupted);
+    };
+    let conversation = Conversation::new(&engine, args.system)?;
+    let mut lines = Lines::open()?;
+    if lines.is_terminal() && !args.quiet {
+        output::note(&format!(
+            "{} · /help lists the commands, Ctrl-D leaves",
+            args.model.model
+        ));
+    }
+    let options = GenerateOptions {
+        sampling: args.sampling.settings(),
+        max_tokens: args.max_tokens.unwrap_or(usize::MAX),
+    };
+    let chat = Chat {
+        engine: &engine,
+        conversation,
+        options,
+        cancel,
+        last: None,
+        quiet: args.quiet,
+        stats: args.stats,
+    };
+    chat.run(&mut lines)
+}
+
+struct Chat<'a> {
+    engine: &'a Engine,
+    conversation: Conversation,
+    options: GenerateOptions,
+    cancel: Cancel,
+    last: Option<Answer>,
+    quiet: bool,
+    stats: bool,
+}
+
+impl Chat<'_> {
+    fn run(mut self, lines: &mut Lines) -> anyhow::Result<Outcome> {
+        loop {
+            let line = match lines.next("> ")? {
+                Line::Text(line) => line,
+                Line::Interrupted => {
+                    output::note("Ctrl-D or /exit leaves");
+                    continue;
+                }
+                Line::End => return Ok(Outcome::Done),
+            };
+            // A Ctrl-C that came when there was no answer to stop must not stop the next one.
+            self.cancel.take();
+            match ChatLine::parse(&line) {
+                ChatLine::Exit => return Ok(Outcome::Done),
+                line => self.follow(line)?,
+            }
+        }
+    }
+
+    fn follow(&mut self, line: ChatLine) -> anyhow::Result<()> {
+        match line {
+            ChatLine::Empty | ChatLine::Exit => {}
+            ChatLine::Say(text) => self.say(&text)?,
+            ChatLine::Retry => self.retry()?,
+            ChatLine::Help => output::note(HELP),
+            ChatLine::Wrong(message) => output::note(&message),
+            ChatLine::Stats => self.show_stats(),
+            ChatLine::Clear => {
+                self.conversation.clear();
+                self.tell("forgotten");
+            }
+            ChatLine::System(system) => {
+                let message = if system.is_some() { "set" } else { "removed" };
+                self.conversation.set_system(system);
+                self.tell(&format!("system message {message}"));
+            }
+            ChatLine::Save(path) => match self.save(&path) {
+                Ok(()) => self.tell(&format!("saved to {}", path.display())),
+                Err(error) => output::note(&format!("error: {}", output::in_words(&error))),
+            },
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        let mut printer = Printer::new(&self.cancel, self.quiet);
+        let reply = self.conversation.say(
+            self.engine,
+            text,
+            &self.options,
+            &self.cancel,
+            &mut |event| printer.show(event),
+        );
+        printer.finish(reply.as_ref().ok().map(|reply| &reply.answer))?;
+        self.finish(reply)
+    }
+
+    fn retry(&mut self) -> anyhow::Result<()> {
+        // The same seed would give the same answer.
+        self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
+        let mut printer = Printer::new(&self.cancel, self.quiet);
+        let reply =
+            self.conversation
+                .retry(self.engine, &self.options, &self.cancel, &mut |event| {
+                    printer.show(event);
+                });
+        printer.finish(reply.as_ref().ok().map(|reply| &reply.answer))?;
+        self.finish(reply)
+    }
+
+    /// Says what is worth saying about it. A turn that failed does not
+    /// end the chat.
+    fn finish(&mut self, reply: Result<Reply, ConversationError>) -> anyhow::Result<()> {
+        self.cancel.take();
+        let Reply { answer, left_out } = match reply {
+            Ok(reply) => reply,
+            Err(error) => {
+                output::note(&format!("error: {}", output::in_words(&error.into())));
+                return Ok(());
+            }
+        };
+        if left_out > 0 {
+            let turns = format::count(left_out, "oldest turn");
+            self.tell(&format!(
+                "the context was full: the model is no longer shown the {turns}"
+            ));
+        }
+        if answer.stop_reason == "context_full" {
+            self.tell("the context is full, so the answer was cut; /clear makes room");
+        }
+        if self.stats {
+            output::note(&format::answer_stats(&answer));
+        }
+        self.last = Some(answer);
+        Ok(())
+    }
+
+    fn show_stats(&self) {
+        match &self.last {
+            Some(answer) => output::note(&format::answer_stats(answer)),
+            None => output::note("there is no answer yet"),
+        }
+        let (used, capacity) = self.conversation.fill();
+        output::note(&format!(
+            "{used} of {capacity} positions of the context used"
+        ));
+    }
+
+    fn tell(&self, message: &str) {
+        if !self.quiet {
+            output::note(&format!("[{message}]"));
+        }
+    }
+
+    /// Writes the conversation to a file that must not exist yet.
+    fn save(&self, path: &Path) -> anyhow::Result<()> {
+        #[derive(Serialize)]
+        struct Saved<'a> {
+            role: &'a str,
+            content: &'a str,
+        }
+        let system = self.conversation.system().map(|content| Saved {
+            role: "system",
+            content,
+        });
+        let turns = self.conversation.turns().iter().flat_map(|turn| {
+            [
+                Saved {
+                    role: "user",
+                    content: &turn.user,
+                },
+                Saved {
+                    role: "assistant",
+                    content: &turn.assistant,
+                },
+            ]
+        });
+        let messages: Vec<_> = system.into_iter().chain(turns).collect();
+        let json = serde_json::to_string_pretty(&messages)?;
+        let written: io::Result<()> = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .and_then(|mut file| writeln!(file, "{json}"));
+        written.with_context(|| format!("cannot save to {}", path.display()))
+    }
+}

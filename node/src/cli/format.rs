@@ -1,0 +1,102 @@
+//! Numbers as people read them.
+
+use potluck::answer::Answer;
+
+/// `98.4 MB`; decimal units, as disks and download sizes are stated.
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1000.0;
+    let mut unit = 0;
+    // What would be rounded up to 1000 belongs to the next unit.
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// `24.6 GB/s`.
+pub(super) fn bandwidth(bytes_per_s: f64) -> String {
+    format!("{}/s", bytes(bytes_per_s as u64))
+}
+
+/// `117 tokens/s`, or with a decimal where there are few.
+pub(super) fn rate(tokens_per_s: f64) -> String {
+    if tokens_per_s < 10.0 {
+        format!("{tokens_per_s:.1} tokens/s")
+    } else {
+        format!("{tokens_per_s:.0} tokens/s")
+    }
+}
+
+/// `1 token`, `2 tokens`.
+pub(super) fn count(number: usize, thing: &str) -> String {
+    if number == 1 {
+        format!("1 {thing}")
+    } else {
+        format!("{number} {thing}s")
+    }
+}
+
+/// The times of an answer in one line.
+pub(super) fn answer_stats(answer: &Answer) -> String {
+    let mut parts = Vec::new();
+    let prompt = count(answer.prompt_token_ids.len(), "prompt token");
+    let reused = match answer.reused_tokens {
+        0 => String::new(),
+        reused => format!(" ({reused} reused)"),
+    };
+    let speed = answer
+        .prefill_tokens_per_s
+        .map(|speed| format!(" at {}", rate(speed)));
+    parts.push(format!("{prompt}{reused}{}", speed.unwrap_or_default()));
+    parts.push(format!(
+        "first token after {:.2} s",
+        answer.time_to_first_token_s
+    ));
+    let speed = answer
+        .decode_tokens_per_s
+        .map(|speed| format!(" at {}", rate(speed)));
+    parts.push(format!(
+        "{}{}",
+        count(answer.token_ids.len(), "token"),
+        speed.unwrap_or_default()
+    ));
+    match answer.stop_reason {
+        "max_tokens" => parts.push("cut at --max-tokens".to_owned()),
+        "context_full" => parts.push("cut: the context is full".to_owned()),
+        "cancelled" => parts.push("stopped".to_owned()),
+        _ => {}
+    }
+    format!("[{}]", parts.join(" · "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_rates() {
+        let sizes = [
+            0,
+            999,
+            1000,
+            98_362_432,
+            999_949,
+            999_951,
+            253_113_024,
+            4_700_000_000,
+        ]
+        .map(bytes);
+        let expected = [
+            "0 B", "999 B", "1.0 kB", "98.4 MB", "999.9 kB", "1.0 MB", "253.1 MB", "4.7 GB",
+        ];
+        assert_eq!(sizes, expected);
+        assert_eq!(rate(117.4), "117 tokens/s");
+        assert_eq!(rate(7.25), "7.2 tokens/s");
+        assert_eq!(count(1, "token"), "1 token");
+    }
+}

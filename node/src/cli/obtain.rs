@@ -1,0 +1,165 @@
+//! Having a model on this device, and showing people how it gets there.
+
+use std::env;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use potluck::catalogue::{Entry, FetchError, FetchEvent, FetchOptions, Store};
+use potluck::engine::{self, Engine, OpenOptions};
+use potluck::home::Home;
+use potluck::{Cancel, ModelRef};
+
+use super::options::{ModelOptions, NetworkOptions};
+use super::{format, output};
+
+/// The store of this process's home.
+pub(super) fn store() -> anyhow::Result<Store> {
+    Ok(Store::of(&Home::from_environment()?))
+}
+
+/// What the arguments and the environment say about fetching.
+pub(super) fn fetch_options(network: &NetworkOptions) -> FetchOptions {
+    // The hub's own tools know this variable, for mirrors.
+    let hub_endpoint = env::var("HF_ENDPOINT")
+        .ok()
+        .filter(|endpoint| !endpoint.is_empty());
+    FetchOptions {
+        offline: network.offline,
+        hub_endpoint,
+        ..FetchOptions::default()
+    }
+}
+
+/// Opens the model that a command names, fetching it first if need be. `None` when the user
+/// stopped the fetch.
+pub(super) fn open(
+    model: &ModelOptions,
+    options: &OpenOptions,
+    cancel: &Cancel,
+    quiet: bool,
+) -> anyhow::Result<Option<Engine>> {
+    let Some(path) = path(&model.model, &fetch_options(&model.network), cancel, quiet)? else {
+        return Ok(None);
+    };
+    let engine = engine::open(&path, options).map_err(|error| naming(&path, error))?;
+    Ok(Some(engine))
+}
+
+/// The error with the file's name, if it does not say that itself.
+pub(super) fn naming(path: &Path, error: impl Error + Send + Sync + 'static) -> anyhow::Error {
+    let path = path.display().to_string();
+    let said = error.to_string().contains(&path);
+    let error = anyhow::Error::from(error);
+    if said {
+        error
+    } else {
+        error.context(format!("cannot use {path}"))
+    }
+}
+
+/// The file of a model, fetched if need be. `None` when the user stopped the fetch.
+pub(super) fn path(
+    model: &ModelRef,
+    options: &FetchOptions,
+    cancel: &Cancel,
+    quiet: bool,
+) -> anyhow::Result<Option<PathBuf>> {
+    let mut display = match model {
+        ModelRef::Named(entry) => Some(FetchDisplay::new(entry, quiet)),
+        ModelRef::File(_) => None,
+    };
+    let outcome = model.locate(&store()?, options, cancel, &mut |event| {
+        if let Some(display) = &mut display {
+            display.show(event);
+        }
+    });
+    if let Some(display) = display {
+        display.bar.finish_and_clear();
+    }
+    match outcome {
+        Err(FetchError::Cancelled { .. }) => {
+            if !quiet {
+                output::note("stopped; the next fetch goes on from here");
+            }
+            Ok(None)
+        }
+        outcome => Ok(Some(outcome?)),
+    }
+}
+
+/// Shows a fetch on stderr: a bar on a terminal, the important lines anywhere.
+struct FetchDisplay {
+    entry: &'static Entry,
+    bar: ProgressBar,
+    quiet: bool,
+    announced: bool,
+}
+
+impl FetchDisplay {
+    fn new(entry: &'static Entry, quiet: bool) -> Self {
+        Self {
+            entry,
+            bar: ProgressBar::hidden(),
+            quiet,
+            announced: false,
+        }
+    }
+
+    fn show(&mut self, event: FetchEvent<'_>) {
+        match event {
+            FetchEvent::Waiting => {
+                self.line(&format!(
+                    "waiting: another process is fetching {}",
+                    self.entry.name
+                ));
+            }
+            FetchEvent::Damaged => self.line(&format!(
+                "the file of {} on this device is damaged or has changed",
+                self.entry.name
+            )),
+            FetchEvent::Trying(source) => {
+                self.announce();
+                self.progress("fetching", None);
+                self.line(&format!("trying {source}"));
+            }
+            FetchEvent::Fetched(bytes) => self.progress("fetching", Some(bytes)),
+            FetchEvent::Checked(bytes) => self.progress("checking", Some(bytes)),
+            FetchEvent::Failed(failure) => self.line(&format!("{failure}")),
+        }
+    }
+
+    /// Says once what is about to be downloaded and under which licence.
+    fn announce(&mut self) {
+        if !self.announced {
+            self.announced = true;
+            let Entry {
+                name,
+                bytes,
+                licence,
+                licence_url,
+                ..
+            } = self.entry;
+            let size = format::bytes(*bytes);
+            self.line(&format!(
+                "fetching {name} ({size}, once); licence: {licence}, {licence_url}"
+            ));
+        }
+    }
+
+    fn progress(&mut self, what: &'static str, bytes: Option<u64>) {
+        if self.bar.is_hidden() || self.bar.message() != what {
+            self.bar.finish_and_clear();
+            self.bar = output::byte_bar(self.entry.bytes, !self.quiet).with_message(what);
+        }
+        if let Some(bytes) = bytes {
+            self.bar.set_position(bytes);
+        }
+    }
+
+    fn line(&self, line: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| output::note(line));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Writing to the terminal: answers and reports to stdout, everything else to stderr.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+/// Writes one line to stderr. A closed stderr is no reason to stop.
+pub(super) fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Writes text to stdout at once, without adding a line end.
+pub(super) fn write(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Writes a line to stdout.
+pub(super) fn line(text: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
+}
+
+/// Writes `value` to stdout as one JSON object on one line.
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    line(&serde_json::to_string(value)?)?;
+    Ok(())
+}
+
+/// An error and its causes in one line. A cause whose words the message before it already ends
+/// with is not said twice.
+pub(super) fn in_words(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if words.is_empty() {
+            words = cause;
+        } else if !words.ends_with(&cause) {
+            words.push_str(": ");
+            words.push_str(&cause);
+        }
+    }
+    words
+}
+
+/// Whether people are looking at stderr.
+pub(super) fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// A bar over `bytes` on stderr, invisible unless that is a terminal and `show` is set.
+pub(super) fn byte_bar(bytes: u64, show: bool) -> ProgressBar {
+    bar(
+        bytes,
+        show,
+        "{msg} [{bar:32}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}",
+    )
+}
+
+/// A bar over counted things on stderr, invisible unless that is a terminal and `show` is set.
+pub(super) fn count_bar(total: u64, show: bool) -> ProgressBar {
+    bar(total, show, "{msg} [{bar:32}] {pos}/{len}")
+}
+
+fn bar(length: u64, show: bool, template: &str) -> ProgressBar {
+    if !show {
+        return ProgressBar::hidden();
+    }
+    // indicatif itself stays silent when stderr is not a terminal.
+    let style = ProgressStyle::with_template(template)
+        .expect("the templates above are well-formed")
+        .progress_chars("=> ");
+    ProgressBar::new(length).with_style(style)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::in_words;
+
+    #[test]
+    fn causes_are_said_once() {
+        let error = anyhow!("no such file").context("cannot open x: no such file");
+        assert_eq!(
+            in_words(&error.context("cannot run")),
+            "cannot run: cannot open x: no such file"
+        );
+    }
+}

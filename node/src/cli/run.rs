@@ -1,0 +1,172 @@
+//! `potluck run`.
+
+use std::io;
+use std::time::Instant;
+
+use indicatif::ProgressBar;
+use potluck::Cancel;
+use potluck::answer::{Answer, Question, answer};
+use potluck::engine::{Engine, Event, GenerateOptions};
+use potluck::prompt;
+
+use super::options::{EngineArgs, ModelOptions, SamplingArgs};
+use super::{Outcome, format, input, interrupt, obtain, output};
+
+/// Answer one prompt and end
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// What to ask; without it, or with `-`, read from stdin (one final line end is dropped)
+    prompt: Option<String>,
+    /// Instructions for the whole answer
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    system: Option<String>,
+    /// Give the model the text as it stands, without its chat template
+    #[arg(long)]
+    raw: bool,
+    /// The most tokens to generate
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 512)]
+    max_tokens: usize,
+    #[command(flatten)]
+    model: ModelOptions,
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Print one JSON object when done, instead of the text as it comes
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but the answer and errors
+    #[arg(long, short, conflicts_with = "stats")]
+    quiet: bool,
+    /// Print times to stderr even if that is not a terminal
+    #[arg(long)]
+    stats: bool,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  potluck run \"Why is the sky blue?\"
+  cat letter.txt | potluck run --system \"Summarise the user's text in one sentence.\"
+  potluck run --model gemma3:270m --raw --greedy \"The capital of France is\"
+  potluck run --json --seed 7 \"Name three colours.\"
+
+Ctrl-C ends the answer; what was generated stays, and the exit code is 130.";
+
+pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+    let piped = args.prompt.as_deref().is_none_or(|prompt| prompt == "-");
+    let mut prompt = input::text(args.prompt, "prompt")?;
+    if piped {
+        prompt = input::without_final_newline(prompt);
+    }
+    // Before a model is fetched for nothing.
+    prompt::check_not_empty(&prompt)?;
+    let cancel = interrupt::on_ctrl_c()?;
+    let Some(engine) = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?
+    else {
+        return Ok(Outcome::Interrupted);
+    };
+    let sampling = args.sampling.settings();
+    let question = Question {
+        prompt,
+        system: args.system,
+        raw: args.raw,
+        generate: GenerateOptions {
+            sampling,
+            max_tokens: args.max_tokens,
+        },
+    };
+    let answer = if args.json {
+        let answer = answer(&engine, &question, &cancel, &mut |_| ())?;
+        output::json(&answer)?;
+        answer
+    } else {
+        stream(&engine, &question, &cancel, args.quiet)?
+    };
+    if args.stats || (output::stderr_is_terminal() && !args.quiet && !args.json) {
+        output::note(&format::answer_stats(&answer));
+    }
+    Ok(if answer.is_cancelled() {
+        Outcome::Interrupted
+    } else {
+        Outcome::Done
+    })
+}
+
+/// Answers, printing each piece of text as it comes.
+fn stream(
+    engine: &Engine,
+    question: &Question,
+    cancel: &Cancel,
+    quiet: bool,
+) -> anyhow::Result<Answer> {
+    let mut printer = Printer::new(cancel, quiet);
+    let answer = answer(engine, question, cancel, &mut |event| printer.show(event));
+    printer.finish(answer.as_ref().ok())?;
+    Ok(answer?)
+}
+
+/// Prints tokens to stdout as they come, and before the first one how far the prompt is read.
+pub(super) struct Printer<'a> {
+    cancel: &'a Cancel,
+    started: Instant,
+    bar: ProgressBar,
+    show_bar: bool,
+    printed: usize,
+    failure: Option<io::Error>,
+}
+
+impl<'a> Printer<'a> {
+    pub(super) fn new(cancel: &'a Cancel, quiet: bool) -> Self {
+        Self {
+            cancel,
+            started: Instant::now(),
+            bar: ProgressBar::hidden(),
+            show_bar: !quiet,
+            printed: 0,
+            failure: None,
+        }
+    }
+
+    pub(super) fn show(&mut self, event: Event<'_>) {
+        match event {
+            Event::Prefill { done, total } => self.prefill(done, total),
+            Event::Token { text, .. } => {
+                self.bar.finish_and_clear();
+                self.print(text);
+            }
+        }
+    }
+
+    /// A bar for prompts that take long enough to wonder.
+    fn prefill(&mut self, done: usize, total: usize) {
+        if self.bar.is_hidden() && self.show_bar && self.started.elapsed().as_secs() >= 1 {
+            self.show_bar = false;
+            self.bar = output::count_bar(total as u64, true).with_message("reading the prompt");
+        }
+        self.bar.set_position(done as u64);
+    }
+
+    fn print(&mut self, text: &str) {
+        self.printed += text.len();
+        if self.failure.is_none()
+            && let Err(error) = output::write(text)
+        {
+            // Nobody reads any more: no reason to go on computing.
+            self.failure = Some(error);
+            self.cancel.cancel();
+        }
+    }
+
+    /// Ends the answer's line.
+    pub(super) fn finish(mut self, answer: Option<&Answer>) -> io::Result<()> {
+        self.bar.finish_and_clear();
+        if let Some(answer) = answer {
+            // An answer cut in the middle of a character has a sign for it at its end, which came
+            // with no token.
+            let rest = answer.text.get(self.printed..).unwrap_or_default();
+            self.print(&format!("{rest}\n"));
+        }
+        self.failure.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,99 @@
+//! `potluck score`.
+
+use indicatif::ProgressBar;
+use potluck::engine::{Engine, TokenId};
+use potluck::score::{ScoreInput, ScoreReport, score};
+
+use super::options::{EngineArgs, ModelOptions};
+use super::{Outcome, input, interrupt, obtain, output};
+
+/// Print how likely the model finds each token of a text
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The text; without it, or with `-`, read from stdin, every byte of it
+    text: Option<String>,
+    /// Score these token ids instead, adding nothing
+    #[arg(
+        long,
+        value_name = "ID,ID,…",
+        value_delimiter = ',',
+        conflicts_with = "text"
+    )]
+    tokens: Option<Vec<TokenId>>,
+    /// Also list the K most likely tokens at each position
+    #[arg(long, value_name = "K", default_value_t = 0, hide_default_value = true)]
+    top: usize,
+    #[command(flatten)]
+    model: ModelOptions,
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but the scores and errors
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  potluck score \"The capital of France is Paris.\"
+  potluck score --top 5 --json < chapter.txt
+  potluck score --tokens 504,3575,282,4649,314 --model gemma3:270m";
+
+pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+    let input = match args.tokens {
+        Some(ids) => ScoreInput::Tokens(ids),
+        None => ScoreInput::Text(input::text(args.text, "text")?),
+    };
+    let cancel = interrupt::on_ctrl_c()?;
+    let Some(engine) = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?
+    else {
+        return Ok(Outcome::Interrupted);
+    };
+    interrupt::leave_at_once();
+    let mut bar = ProgressBar::hidden();
+    let outcome = score(&engine, input, args.top, &mut |done, total| {
+        if bar.length().is_none() {
+            bar = output::count_bar(total as u64, !args.quiet).with_message("scoring");
+        }
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let report = outcome?;
+    if args.json {
+        output::json(&report)?
+    } else {
+        print(&engine, &report)?
+    }
+    Ok(Outcome::Done)
+}
+
+/// A line for each token: its log-probability, and the most likely ones if asked for.
+fn print(engine: &Engine, report: &ScoreReport) -> anyhow::Result<()> {
+    let text = |id| format!("{:?}", engine.tokenizer().token_text(id));
+    output::line(&format!("{:>8}  {:>9}  TOKEN", "ID", "LOGPROB"))?;
+    for (position, &id) in report.token_ids.iter().enumerate() {
+        let logprob = match position.checked_sub(1) {
+            Some(before) => format!("{:.4}", report.logprobs[before]),
+            None => "-".to_owned(),
+        };
+        output::line(&format!("{id:>8}  {logprob:>9}  {}", text(id)))?;
+        let next = report.top.as_ref().and_then(|top| top.get(position));
+        for &(id, logprob) in next.into_iter().flatten() {
+            output::line(&format!(
+                "{:>8}  {:>9}  next: {logprob:.4} {}",
+                "",
+                "",
+                text(id)
+            ))?;
+        }
+    }
+    let perplexity = report.mean_nll.exp();
+    output::line(&format!(
+        "mean {:.4} nats a token, perplexity {perplexity:.2}",
+        report.mean_nll
+    ))?;
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! `potluck synth`.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use indicatif::ProgressBar;
+use potluck::Cancel;
+use potluck_model::gguf::synth::{Architecture, PRESETS, SynthSpec, TypeMix};
+use serde::Serialize;
+
+use super::{Outcome, format, interrupt, output};
+
+/// Write a GGUF file with random weights, for tests and measurements
+#[derive(Debug, clap::Args)]
+#[command(after_help = examples())]
+pub(super) struct Args {
+    /// The file to write
+    file: PathBuf,
+    /// The shape to start from
+    #[arg(long, value_name = "NAME", default_value = "tiny", value_parser = PRESETS)]
+    preset: String,
+    /// Types of the matrices: Q4_K, or Q4_K,embedding=Q8_0,ffn_down=Q6_K
+    #[arg(long, value_name = "TYPES")]
+    types: Option<TypeMix>,
+    /// llama, qwen2, qwen3 or gemma3; needs a preset of that architecture for its special parts
+    #[arg(long, value_name = "NAME", value_parser = architecture)]
+    architecture: Option<Architecture>,
+    /// Transformer blocks
+    #[arg(long, value_name = "N")]
+    layers: Option<u32>,
+    /// Length of a hidden state
+    #[arg(long, value_name = "N")]
+    d_model: Option<u32>,
+    /// Query heads
+    #[arg(long, value_name = "N")]
+    heads: Option<u32>,
+    /// Key and value heads, a divisor of the query heads
+    #[arg(long, value_name = "N")]
+    kv_heads: Option<u32>,
+    /// Length of a head
+    #[arg(long, value_name = "N")]
+    head_dim: Option<u32>,
+    /// Length of the feed-forward part's inner state
+    #[arg(long, value_name = "N")]
+    d_ff: Option<u32>,
+    /// Number of tokens
+    #[arg(long, value_name = "N")]
+    vocabulary: Option<u32>,
+    /// Context length that the file states
+    #[arg(long, value_name = "N")]
+    context: Option<u32>,
+    /// Positions that local layers see (gemma3)
+    #[arg(long, value_name = "N")]
+    sliding_window: Option<u32>,
+    /// Give the head weights of its own instead of the embedding's
+    #[arg(long)]
+    untied: bool,
+    /// Chooses the weights; the same arguments give the same file
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Replace the file if it exists
+    #[arg(long)]
+    force: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+fn examples() -> String {
+    format!(
+        "\
+Examples:
+  potluck synth tiny.gguf
+  potluck synth big.gguf --preset llama-3.2-1b --types Q4_K,embedding=Q6_K
+  potluck synth odd.gguf --layers 5 --d-model 512 --heads 16 --kv-heads 2 --seed 3
+
+The text such a model gives means nothing. Presets: {}.",
+        PRESETS.join(", ")
+    )
+}
+
+fn architecture(name: &str) -> Result<Architecture, String> {
+    Architecture::from_name(name).ok_or_else(|| "use llama, qwen2, qwen3 or gemma3".to_owned())
+}
+
+#[derive(Serialize)]
+struct Report {
+    file: String,
+    bytes: u64,
+    parameters: u64,
+    tensors: usize,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+    let spec = spec(&args)?;
+    let summary = spec.summary()?;
+    ensure!(
+        args.force || !args.file.exists(),
+        "{} exists: choose another name, or replace it with --force",
+        args.file.display()
+    );
+    let cancel = interrupt::on_ctrl_c()?;
+    let bar = output::byte_bar(summary.bytes, !args.quiet).with_message("writing");
+    let written = write(&spec, &args.file, &bar, &cancel);
+    bar.finish_and_clear();
+    match written {
+        Err(_) if cancel.is_cancelled() => return Ok(Outcome::Interrupted),
+        written => written?,
+    }
+    if args.json {
+        output::json(&Report {
+            file: args.file.display().to_string(),
+            bytes: summary.bytes,
+            parameters: summary.parameters,
+            tensors: summary.tensors,
+        })?;
+    } else if !args.quiet {
+        output::line(&format!(
+            "{}: {}, {:.1} million parameters in {}",
+            args.file.display(),
+            format::bytes(summary.bytes),
+            summary.parameters as f64 / 1e6,
+            format::count(summary.tensors, "tensor"),
+        ))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The preset with the arguments' changes.
+fn spec(args: &Args) -> anyhow::Result<SynthSpec> {
+    let Some(mut spec) = SynthSpec::preset(&args.preset) else {
+        bail!(
+            "there is no preset \"{}\": use one of {}",
+            args.preset,
+            PRESETS.join(", ")
+        );
+    };
+    fn set<T: Copy>(field: &mut T, value: Option<T>) {
+        *field = value.unwrap_or(*field);
+    }
+    set(&mut spec.architecture, args.architecture);
+    set(&mut spec.layers, args.layers);
+    set(&mut spec.d_model, args.d_model);
+    set(&mut spec.heads, args.heads);
+    set(&mut spec.kv_heads, args.kv_heads);
+    set(&mut spec.head_dim, args.head_dim);
+    set(&mut spec.d_ff, args.d_ff);
+    set(&mut spec.vocabulary, args.vocabulary);
+    set(&mut spec.context, args.context);
+    spec.sliding_window = args.sliding_window.or(spec.sliding_window);
+    if let Some(types) = &args.types {
+        spec.types = types.clone();
+    }
+    spec.tied &= !args.untied;
+    spec.seed = args.seed;
+    Ok(spec)
+}
+
+/// Writes beside the file and then renames, so that a file of this name is always whole.
+fn write(spec: &SynthSpec, path: &Path, bar: &ProgressBar, cancel: &Cancel) -> anyhow::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    let partial = PathBuf::from(name);
+    let context = || format!("cannot write {}", path.display());
+    let outcome = File::create(&partial)
+        .map_err(anyhow::Error::from)
+        .and_then(|file| {
+            let mut out = BufWriter::with_capacity(1 << 20, Watched { file, bar, cancel });
+            spec.write(&mut out)?;
+            out.flush()?;
+            fs::rename(&partial, path)?;
+            Ok(())
+        });
+    if outcome.is_err() {
+        // It may never have come to exist.
+        let _ = fs::remove_file(&partial);
+    }
+    outcome.with_context(context)
+}
+
+/// A file that shows its growth and stops when told to.
+struct Watched<'a> {
+    file: File,
+    bar: &'a ProgressBar,
+    cancel: &'a Cancel,
+}
+
+impl Write for Watched<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            // Not `Interrupted`, which means "try again" to every caller.
+            return Err(io::Error::other("stopped"));
+        }
+        let written = self.file.write(bytes)?;
+        self.bar.inc(written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,42 @@
+//! Opening a model: the model crate's engine, with the node's way of choosing a context.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use potluck_model::Compute;
+use potluck_model::gguf::Gguf;
+
+pub use potluck_model::sampler::SamplerSettings;
+pub use potluck_model::template::{Message, Role};
+pub use potluck_model::tokenizer::TokenId;
+pub use potluck_model::{
+    Engine, Event, GenerateOptions, Generation, ModelConfig, ModelError, Session, StopReason,
+};
+
+/// Positions a session has unless told otherwise.
+pub const DEFAULT_CONTEXT: usize = 2048;
+
+/// How to open a model.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// Threads to compute with; all usable ones if `None`.
+    pub threads: Option<NonZeroUsize>,
+    /// Positions of a session. If `None`, [`DEFAULT_CONTEXT`], or what the model was made for if
+    /// that is less.
+    pub context: Option<NonZeroUsize>,
+}
+
+/// Opens the model in the file at `path`. Weights are mapped, and read as they are first used.
+///
+/// # Errors
+/// The file is not a model this build runs, or the context asked for exceeds what the model was
+/// made for.
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Engine, ModelError> {
+    let compute = Compute::new(options.threads)?;
+    let gguf = Gguf::open(path)?;
+    let context = match options.context {
+        Some(context) => context.get(),
+        None => ModelConfig::from_gguf(&gguf)?.context.min(DEFAULT_CONTEXT),
+    };
+    Engine::from_gguf(&gguf, context, compute)
+}

@@ -1,0 +1,192 @@
+//! A device of a test: a data folder of its own, and the command run on it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use potluck::catalogue::{self, Entry};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::binary::profile_folder;
+use crate::{NO_HUB, potluck_binary};
+
+/// The file of a catalogue model, fetched by the product's own `pull` into a folder that all
+/// tests of this target directory share. Several tests may ask at once: the product locks.
+///
+/// # Panics
+/// When there is no such model, or it can be had neither from that folder nor from the network.
+pub fn model_path(name: &str) -> PathBuf {
+    let home = profile_folder().join("test-home");
+    let mut pull = Command::new(potluck_binary());
+    pull.args(["pull", "--quiet", name])
+        .env("POTLUCK_HOME", &home)
+        .env("HF_ENDPOINT", NO_HUB);
+    let output = pull.output().expect("the binary runs");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "tests need {name}, which cannot be fetched: {message}"
+    );
+    home.join("models").join(entry(name).file)
+}
+
+fn entry(name: &str) -> &'static Entry {
+    catalogue::find(name).expect("tests name models of the catalogue")
+}
+
+/// A device.
+pub struct Device {
+    folder: TempDir,
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    /// The exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Output {
+    /// This output if the command succeeded.
+    ///
+    /// # Panics
+    /// If it did not.
+    #[must_use]
+    pub fn success(self) -> Self {
+        assert_eq!(self.code, Some(0), "the command failed: {}", self.stderr);
+        self
+    }
+
+    /// This output if the command failed with `code` and an error that has all of `words`.
+    ///
+    /// # Panics
+    /// If it did not.
+    #[track_caller]
+    pub fn failure(self, code: i32, words: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(self.stderr.contains("error: "), "{self:?}");
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+        for word in words {
+            assert!(
+                self.stderr.contains(word),
+                "\"{word}\" is missing from: {}",
+                self.stderr
+            );
+        }
+        self
+    }
+
+    /// The one JSON object on stdout.
+    ///
+    /// # Panics
+    /// If there is anything else.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} in stdout: {}", self.stdout))
+    }
+}
+
+impl Default for Device {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Device {
+    /// A device without models.
+    ///
+    /// # Panics
+    /// When there is no room for a temporary folder.
+    pub fn new() -> Self {
+        // Beside the shared models, so that those can be linked instead of copied.
+        let folder = tempfile::tempdir_in(profile_folder()).expect("a temporary folder");
+        Self { folder }
+    }
+
+    /// A device that has this model of the catalogue.
+    ///
+    /// # Panics
+    /// As [`model_path`].
+    pub fn with_model(name: &str) -> Self {
+        let device = Self::new();
+        let source = model_path(name);
+        fs::create_dir_all(device.models()).expect("created");
+        for suffix in ["", ".verified"] {
+            let file = format!("{}{suffix}", entry(name).file);
+            let from = source.with_file_name(&file);
+            fs::hard_link(from, device.models().join(file)).expect("one file system");
+        }
+        device
+    }
+
+    /// A folder for the test's own files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The models folder.
+    pub fn models(&self) -> PathBuf {
+        self.folder.path().join("home").join("models")
+    }
+
+    /// Where this model's file is or would be.
+    pub fn model(&self, name: &str) -> PathBuf {
+        self.models().join(entry(name).file)
+    }
+
+    /// The command with these arguments on this device, for tests that change more about it. Its
+    /// model hub cannot be reached.
+    pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(potluck_binary());
+        command
+            .args(args)
+            .current_dir(self.folder.path())
+            .env("POTLUCK_HOME", self.folder.path().join("home"))
+            .env("HF_ENDPOINT", NO_HUB)
+            .env_remove("POTLUCK_OFFLINE")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the command with nothing on stdin.
+    pub fn potluck<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Output {
+        run(self.command(args), b"")
+    }
+
+    /// Runs the command with these bytes on stdin.
+    pub fn potluck_reading<A: AsRef<OsStr>>(
+        &self,
+        stdin: &[u8],
+        args: impl IntoIterator<Item = A>,
+    ) -> Output {
+        run(self.command(args), stdin)
+    }
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run(mut command: Command, stdin: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // A command that fails early does not read everything; that is its right.
+    let _ = child.stdin.take().expect("piped").write_all(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    Output {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("output is UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("output is UTF-8"),
+    }
+}
