@@ -4,45 +4,13 @@
 
 use std::fmt;
 
+pub use crate::Architecture;
 use crate::ModelError;
 use crate::families::{self, Family};
 use crate::gguf::{Gguf, Metadata};
 use crate::kernels::attention::{BLOCK, CacheShape};
 pub use crate::kernels::gate::Activation;
 pub use crate::kernels::rope::RopePairs;
-
-/// Architectures this crate runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Architecture {
-    /// Llama and those that share its graph: SmolLM2, Llama 3.x, Mistral.
-    Llama,
-    /// Qwen 2 and 2.5: biases on query, key and value.
-    Qwen2,
-    /// Qwen 3: norms on query and key.
-    Qwen3,
-    /// Gemma 3: sliding windows, norms around each part, scaled embeddings.
-    Gemma3,
-}
-
-impl Architecture {
-    const ALL: [Self; 4] = [Self::Llama, Self::Qwen2, Self::Qwen3, Self::Gemma3];
-
-    /// The name in `general.architecture`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-            Self::Gemma3 => "gemma3",
-        }
-    }
-}
-
-impl fmt::Display for Architecture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A rotary embedding: how fast each pair of coordinates turns.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,9 +87,7 @@ impl ModelConfig {
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, ModelError> {
         let metadata = gguf.metadata();
         let name = metadata.require_str("general.architecture")?;
-        let architecture = Architecture::ALL
-            .into_iter()
-            .find(|a| a.name() == name)
+        let architecture = Architecture::from_name(name)
             .ok_or_else(|| ModelError::UnknownArchitecture(name.to_owned()))?;
         let settings = Settings {
             prefix: architecture.name(),

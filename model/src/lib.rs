@@ -1,5 +1,7 @@
 //! Load, run and sample language models from GGUF files, bit-exactly, on the Burn framework.
 
+mod architecture;
+pub mod bandwidth;
 mod compute;
 pub mod config;
 mod engine;
@@ -16,6 +18,7 @@ pub mod template;
 mod tensor_type;
 pub mod tokenizer;
 
+pub use architecture::Architecture;
 pub use compute::Compute;
 pub use config::ModelConfig;
 pub use engine::{

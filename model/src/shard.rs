@@ -217,6 +217,11 @@ pub fn with_values<T>(tensor: Tensor<2>, read: impl FnOnce(&[f32]) -> T) -> T {
         .expect("this crate makes its tensors on flex");
     match primitive.as_slice() {
         Some(values) => read(values),
-        None => read(primitive.to_contiguous().as_slice().expect("made contiguous")),
+        None => read(
+            primitive
+                .to_contiguous()
+                .as_slice()
+                .expect("made contiguous"),
+        ),
     }
 }

@@ -8,7 +8,11 @@ use std::fmt;
 /// when the file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u32)]
-#[expect(missing_docs, non_camel_case_types, reason = "the names are the documentation, spelled as the format spells them")]
+#[expect(
+    missing_docs,
+    non_camel_case_types,
+    reason = "the names are the documentation, spelled as the format spells them"
+)]
 pub enum TensorType {
     F32 = 0,
     F16 = 1,

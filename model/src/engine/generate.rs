@@ -117,11 +117,10 @@ impl Engine {
             time_to_first_token: Duration::ZERO,
         };
         let total = prompt.len();
-        let mut on_prefill =
-            |done| on_event(Event::Prefill { done, total }).is_continue();
+        let mut on_prefill = |done| on_event(Event::Prefill { done, total }).is_continue();
         let choose = |history: &[TokenId], logits: &[f32]| {
-            let sampled = sample(&options.sampling, history.len() as u64, history, logits)?;
-            Ok::<_, ModelError>(sampled.token)
+            let position = history.len() as u64;
+            Ok::<_, ModelError>(sample(&options.sampling, position, history, logits)?)
         };
         let first = self.prefill(session, prompt, &mut on_prefill, |l| choose(&history, l))?;
         generation.prefill = start.elapsed();

@@ -168,12 +168,12 @@ impl Engine {
     /// Reads `tokens` and calls `read` with each position's index among them and its logits.
     ///
     /// # Errors
-    /// As [`Engine::prefill`].
+    /// As [`Engine::prefill`], and those of `read`.
     pub fn evaluate(
         &self,
         session: &mut Session,
         tokens: &[TokenId],
-        read: &mut dyn FnMut(usize, &[f32]),
+        read: &mut dyn FnMut(usize, &[f32]) -> Result<(), ModelError>,
     ) -> Result<(), ModelError> {
         self.check(session, tokens)?;
         let mut at = 0;
@@ -184,10 +184,11 @@ impl Engine {
                 let logits = self.shard.logits(hidden.clone().narrow(0, first, rows))?;
                 with_values(logits, |values| {
                     for row in values.chunks_exact(self.config.vocabulary) {
-                        read(at, row);
+                        read(at, row)?;
                         at += 1;
                     }
-                });
+                    Ok::<_, ModelError>(())
+                })?;
             }
         }
         Ok(())

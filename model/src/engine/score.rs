@@ -44,12 +44,13 @@ impl Engine {
         };
         self.evaluate(session, ids, &mut |at, logits| {
             if let Some(&next) = ids.get(at + 1) {
-                score.logprobs.push(logprob_of(logits, next));
+                score.logprobs.push(logprob_of(logits, next)?);
             }
             if top > 0 {
-                score.top.push(top_logprobs(logits, top));
+                score.top.push(top_logprobs(logits, top)?);
             }
             progress(at + 1);
+            Ok(())
         })?;
         Ok(score)
     }

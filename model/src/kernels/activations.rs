@@ -134,7 +134,12 @@ fn quantise_block<S: Simd>(
     // SAFETY: four vectors of eight within the block's 32 values.
     let v: [S::F32; 4] = unsafe {
         let x = x.as_ptr();
-        [s.load(x), s.load(x.add(8)), s.load(x.add(16)), s.load(x.add(24))]
+        [
+            s.load(x),
+            s.load(x.add(8)),
+            s.load(x.add(16)),
+            s.load(x.add(24)),
+        ]
     };
     // The bits of |x| order like |x|, NaN above all, so the maximum needs no care for NaN.
     let magnitude_mask = s.splat_i32(0x7FFF_FFFF);
@@ -203,7 +208,9 @@ mod tests {
 
     #[test]
     fn values_times_scale_are_the_input_within_half_a_step() {
-        let x: Vec<f32> = (0..64).map(|i| ((i * 37 % 64) as f32 - 30.0) * 0.37).collect();
+        let x: Vec<f32> = (0..64)
+            .map(|i| ((i * 37 % 64) as f32 - 30.0) * 0.37)
+            .collect();
         let (values, factors) = quantised(Isa::SCALAR, &x);
         for (i, &x) in x.iter().enumerate() {
             let (value, f) = (values[i / 32].0[i % 32], factors[i / 32]);
@@ -221,13 +228,21 @@ mod tests {
             vec![-f32::MAX; 32],
             vec![1e-42; 32],
             vec![f32::INFINITY; 32],
-            (0..32).map(|i| if i == 9 { f32::NAN } else { 1.0 }).collect(),
-            (0..32).map(|i| (i as f32).exp2() * if i % 2 == 0 { -1.0 } else { 1.0 }).collect(),
+            (0..32)
+                .map(|i| if i == 9 { f32::NAN } else { 1.0 })
+                .collect(),
+            (0..32)
+                .map(|i| (i as f32).exp2() * if i % 2 == 0 { -1.0 } else { 1.0 })
+                .collect(),
         ] {
             let (_, expected) = quantised(Isa::SCALAR, &x);
             for isa in Isa::available() {
                 let (_, factors) = quantised(isa, &x);
-                assert_eq!(factors[0].scale.to_bits(), expected[0].scale.to_bits(), "{isa}");
+                assert_eq!(
+                    factors[0].scale.to_bits(),
+                    expected[0].scale.to_bits(),
+                    "{isa}"
+                );
                 assert_eq!(factors[0].sums, expected[0].sums, "{isa}");
             }
         }

@@ -72,8 +72,13 @@ pub(crate) unsafe fn append(
     keys: SharedSlice<'_, f16>,
     values: SharedSlice<'_, f16>,
 ) {
-    assert!(position < shape.capacity, "the KV cache was reserved for fewer positions");
-    let heads = key.chunks_exact(shape.head_dim).zip(value.chunks_exact(shape.head_dim));
+    assert!(
+        position < shape.capacity,
+        "the KV cache was reserved for fewer positions"
+    );
+    let heads = key
+        .chunks_exact(shape.head_dim)
+        .zip(value.chunks_exact(shape.head_dim));
     assert_eq!(heads.len(), shape.kv_heads);
     let mut narrow = vec![f16::ZERO; shape.head_dim];
     for (head, (key, value)) in heads.enumerate() {
@@ -154,15 +159,28 @@ impl Kernel for AttendKernel<'_, '_> {
         let Some(&(last, _)) = attend.queries.last() else {
             return;
         };
-        let start = attend.queries.iter().map(|&(p, _)| attend.first(p)).min().unwrap_or(0);
-        let mut softmax = vec![Softmax { max: f32::MIN, sum: 0.0 }; attend.queries.len()];
+        let start = attend
+            .queries
+            .iter()
+            .map(|&(p, _)| attend.first(p))
+            .min()
+            .unwrap_or(0);
+        let mut softmax = vec![
+            Softmax {
+                max: f32::MIN,
+                sum: 0.0
+            };
+            attend.queries.len()
+        ];
         // One query reads the cache as it is; several share one widened copy of each block.
         let share = attend.queries.len() > 1;
         let mut wide = vec![0.0_f32; if share { 2 * BLOCK * head_dim } else { 0 }];
         for block in start / BLOCK..=last / BLOCK {
             let keys = &attend.keys[attend.shape.key_block(attend.kv_head, block)];
-            let values = &attend.values
-                [attend.shape.value_rows(attend.kv_head, block * BLOCK, BLOCK)];
+            let values =
+                &attend.values[attend
+                    .shape
+                    .value_rows(attend.kv_head, block * BLOCK, BLOCK)];
             if share {
                 let (wide_keys, wide_values) = wide.split_at_mut(BLOCK * head_dim);
                 widen(s, keys, wide_keys);
@@ -193,7 +211,15 @@ impl Kernel for AttendKernel<'_, '_> {
                         // SAFETY: `accumulate` gives eight values.
                         unsafe { s.load(at) }
                     };
-                    accumulate(s, &weights, seen, rescale, &wide[BLOCK * head_dim..], load, out);
+                    accumulate(
+                        s,
+                        &weights,
+                        seen,
+                        rescale,
+                        &wide[BLOCK * head_dim..],
+                        load,
+                        out,
+                    );
                 } else {
                     accumulate(s, &weights, seen, rescale, values, load_f16, out);
                 }
@@ -219,7 +245,12 @@ fn widen<S: Simd>(s: S, from: &[f16], to: &mut [f32]) {
     assert!(from.len() == to.len() && from.len().is_multiple_of(LANES));
     for i in (0..from.len()).step_by(LANES) {
         // SAFETY: eight values of both.
-        unsafe { s.store(s.load_f16(from.as_ptr().add(i).cast()), to.as_mut_ptr().add(i)) };
+        unsafe {
+            s.store(
+                s.load_f16(from.as_ptr().add(i).cast()),
+                to.as_mut_ptr().add(i),
+            )
+        };
     }
 }
 
@@ -236,7 +267,11 @@ fn scores<S: Simd, T>(
     for (d, &q) in query.iter().enumerate() {
         let q = s.splat(q);
         for (v, sum) in sums.iter_mut().enumerate() {
-            *sum = s.fma(q, load(s, keys.as_ptr().wrapping_add(d * BLOCK + v * LANES)), *sum);
+            *sum = s.fma(
+                q,
+                load(s, keys.as_ptr().wrapping_add(d * BLOCK + v * LANES)),
+                *sum,
+            );
         }
     }
     sums
@@ -256,7 +291,12 @@ impl Softmax {
         let mut values = [0.0_f32; BLOCK];
         for (v, score) in scores.into_iter().enumerate() {
             // SAFETY: eight of 64 values.
-            unsafe { s.store(s.mul(score, s.splat(scale)), values.as_mut_ptr().add(v * LANES)) };
+            unsafe {
+                s.store(
+                    s.mul(score, s.splat(scale)),
+                    values.as_mut_ptr().add(v * LANES),
+                )
+            };
         }
         values[..seen.start].fill(f32::MIN);
         values[seen.end..].fill(f32::MIN);
@@ -374,7 +414,9 @@ mod tests {
         (0..d)
             .map(|i| {
                 let all = weights.iter().enumerate();
-                all.map(|(p, w)| w * narrow(kv[first + p].1[head * d + i])).sum::<f64>() / sum
+                all.map(|(p, w)| w * narrow(kv[first + p].1[head * d + i]))
+                    .sum::<f64>()
+                    / sum
             })
             .collect()
     }
@@ -399,7 +441,8 @@ mod tests {
             for (p, (k, v)) in kv.iter().enumerate() {
                 // SAFETY: one thread.
                 unsafe {
-                    let (keys, values) = (SharedSlice::new(&mut keys), SharedSlice::new(&mut values));
+                    let (keys, values) =
+                        (SharedSlice::new(&mut keys), SharedSlice::new(&mut values));
                     append(shape, p, k, v, keys, values);
                 }
             }
@@ -425,7 +468,11 @@ mod tests {
             for isa in Isa::available() {
                 assert_eq!(run(isa, 0..150), all, "{isa}");
                 for p in [0, 1, 63, 64, 65, 127, 128, 149] {
-                    assert_eq!(run(isa, p..p + 1), all[p * head_dim..][..head_dim], "{isa} {p}");
+                    assert_eq!(
+                        run(isa, p..p + 1),
+                        all[p * head_dim..][..head_dim],
+                        "{isa} {p}"
+                    );
                 }
             }
             for p in [0, 5, 64, 149] {

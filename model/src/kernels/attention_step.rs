@@ -29,7 +29,10 @@ impl AttentionStep<'_> {
     pub(crate) fn run(&mut self, isa: Isa, team: &Team) {
         let cache = self.plan.cache;
         let end = self.plan.start + self.plan.rows.len();
-        assert!(end <= cache.capacity, "the KV cache was reserved for fewer positions");
+        assert!(
+            end <= cache.capacity,
+            "the KV cache was reserved for fewer positions"
+        );
         assert!(self.keys.len() == cache.elements() && self.values.len() == cache.elements());
         self.rotate_and_append(team);
         self.attend(isa, team);

@@ -1,9 +1,9 @@
 //! Products of float weights (F32, F16, BF16) and `f32` activations, in sixteen fixed lanes.
 
+use super::SharedSlice;
 use super::isa::{Isa, Kernel, dispatch};
 use super::rows::WeightRows;
 use super::simd::{LANES, Simd};
-use super::SharedSlice;
 use crate::TensorType;
 
 /// Elements folded at a time.
@@ -35,7 +35,7 @@ pub(crate) unsafe fn multiply(
             );
             let at = position * stride + row;
             // SAFETY: the caller gave us these rows.
-            unsafe { self::set(y, at, dot) };
+            unsafe { set(y, at, dot) };
         }
     }
 }
@@ -78,11 +78,7 @@ impl Kernel for Dot<'_> {
 
 impl Dot<'_> {
     #[inline(always)]
-    fn dot<S: Simd, W: Copy + Default>(
-        &self,
-        s: S,
-        load: impl Fn(S, *const W) -> S::F32,
-    ) -> f32 {
+    fn dot<S: Simd, W: Copy + Default>(&self, s: S, load: impl Fn(S, *const W) -> S::F32) -> f32 {
         assert_eq!(self.weights.len(), self.x.len() * size_of::<W>());
         let w: *const W = self.weights.as_ptr().cast();
         let mut lanes = [s.splat(0.0); 2];

@@ -65,7 +65,10 @@ fn random_rows(t: TensorType, rows: usize, columns: usize, random: &mut Random) 
 
 fn run(isa: Isa, threads: usize, x: &[f32], weights: &[WeightRows<'_>]) -> Vec<Vec<f32>> {
     let positions = x.len() / weights[0].columns();
-    let mut y: Vec<_> = weights.iter().map(|w| vec![0.0; positions * w.rows()]).collect();
+    let mut y: Vec<_> = weights
+        .iter()
+        .map(|w| vec![0.0; positions * w.rows()])
+        .collect();
     let team = Team::new(NonZeroUsize::new(threads).expect("not zero"));
     linear(isa, &team, x, weights, &mut y);
     y
@@ -116,7 +119,10 @@ fn products_are_those_of_the_decoded_weights() {
         for row in 0..rows {
             dequantise_row(t, w[0].row(row), &mut decoded);
             for (position, x) in x.chunks_exact(columns).enumerate() {
-                let products = x.iter().zip(&decoded).map(|(&x, &w)| f64::from(x) * f64::from(w));
+                let products = x
+                    .iter()
+                    .zip(&decoded)
+                    .map(|(&x, &w)| f64::from(x) * f64::from(w));
                 let want: f64 = products.clone().sum();
                 let size: f64 = products.map(f64::abs).sum();
                 let error = (f64::from(y[position * rows + row]) - want).abs();
@@ -130,9 +136,13 @@ fn products_are_those_of_the_decoded_weights() {
 fn several_matrices_of_different_types_share_an_input() {
     let mut random = Random(3);
     let columns = 256;
-    let stored: Vec<_> = [(TensorType::Q4_K, 24), (TensorType::F16, 9), (TensorType::Q8_0, 17)]
-        .map(|(t, rows)| (t, rows, random_rows(t, rows, columns, &mut random)))
-        .into();
+    let stored: Vec<_> = [
+        (TensorType::Q4_K, 24),
+        (TensorType::F16, 9),
+        (TensorType::Q8_0, 17),
+    ]
+    .map(|(t, rows)| (t, rows, random_rows(t, rows, columns, &mut random)))
+    .into();
     let weights: Vec<_> = stored
         .iter()
         .map(|(t, rows, bytes)| WeightRows::new(*t, *rows, columns, bytes))
@@ -148,7 +158,12 @@ fn several_matrices_of_different_types_share_an_input() {
 
 #[test]
 fn extreme_integers_do_not_overflow() {
-    for t in [TensorType::Q8_0, TensorType::Q6_K, TensorType::Q5_1, TensorType::Q4_0] {
+    for t in [
+        TensorType::Q8_0,
+        TensorType::Q6_K,
+        TensorType::Q5_1,
+        TensorType::Q4_0,
+    ] {
         let columns = 256;
         for fill in [0x00, 0x7F, 0x80, 0xFF] {
             let mut bytes = vec![fill; 8 * t.row_bytes(columns).expect("whole blocks")];
@@ -168,10 +183,17 @@ fn extreme_integers_do_not_overflow() {
             dequantise_row(t, w[0].row(0), &mut decoded);
             for sign in [1.0_f32, -1.0] {
                 let x: Vec<f32> = decoded.iter().map(|w| sign * w.signum()).collect();
-                let want: f64 = x.iter().zip(&decoded).map(|(&x, &w)| f64::from(x * w)).sum();
+                let want: f64 = x
+                    .iter()
+                    .zip(&decoded)
+                    .map(|(&x, &w)| f64::from(x * w))
+                    .sum();
                 for isa in Isa::available() {
                     let y = run(isa, 1, &x.repeat(5), &w).remove(0);
-                    assert!(y.iter().all(|&y| (f64::from(y) - want).abs() <= 1e-4 * want.abs()));
+                    assert!(
+                        y.iter()
+                            .all(|&y| (f64::from(y) - want).abs() <= 1e-4 * want.abs())
+                    );
                     assert_eq!(bits(&y[..8]), bits(&run(isa, 1, &x, &w)[0]));
                 }
             }

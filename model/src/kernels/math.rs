@@ -18,7 +18,15 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let r = s.fma(whole, s.splat(-LN_2_HIGH), x);
     let r = s.fma(whole, s.splat(-LN_2_LOW), r);
     let mut p = s.splat(1.0 / 5040.0);
-    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+    for coefficient in [
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ] {
         p = s.fma(p, r, s.splat(coefficient));
     }
     let power = s.shl_i32::<23>(s.add_i32(n, s.splat_i32(127)));
@@ -64,7 +72,10 @@ mod tests {
             let expected = dispatch(Isa::SCALAR, Both(x));
             for isa in Isa::available() {
                 let got = dispatch(isa, Both(x));
-                assert_eq!(got.map(|a| a.map(f32::to_bits)), expected.map(|a| a.map(f32::to_bits)));
+                assert_eq!(
+                    got.map(|a| a.map(f32::to_bits)),
+                    expected.map(|a| a.map(f32::to_bits))
+                );
             }
             for (l, &x) in x.iter().enumerate() {
                 let x = f64::from(x);

@@ -20,6 +20,8 @@
 pub(crate) mod activations;
 pub(crate) mod attention;
 pub(crate) mod attention_step;
+#[cfg(test)]
+mod bench_tests;
 pub(crate) mod codec;
 pub(crate) mod dequantise;
 pub(crate) mod float;
@@ -27,14 +29,12 @@ pub(crate) mod gate;
 pub(crate) mod linear;
 #[cfg(test)]
 mod linear_tests;
-#[cfg(test)]
-mod bench_tests;
 pub(crate) mod mapping;
 pub(crate) mod math;
 pub(crate) mod norm;
 pub(crate) mod quantised;
-pub(crate) mod rows;
 pub(crate) mod rope;
+pub(crate) mod rows;
 mod shared_slice;
 pub(crate) mod simd;
 pub(crate) mod team;

@@ -20,8 +20,11 @@ pub(crate) const GEMV_POSITIONS: usize = 4;
 /// Blocks of a GEMM panel: sixteen rows of 512 weights stay in a first-level cache.
 const PANEL_BLOCKS: usize = 16;
 
-/// How far ahead of the GEMV's reading to prefetch, in bytes.
-const PREFETCH: usize = 1024;
+/// Eight rows of up to so many bytes are prefetched whole while the eight before them are used:
+/// they follow in memory, and short rows end before a hardware prefetcher has learnt of them.
+const PREFETCH_WHOLE: usize = 24 * 1024;
+/// In longer rows, how far ahead each is prefetched, in bytes.
+const PREFETCH_AHEAD: usize = 768;
 
 /// Which layout of activations `positions` need.
 pub(crate) fn order_for(positions: usize) -> BlockOrder {
@@ -136,7 +139,9 @@ impl<C: Codec> Multiply<'_, C> {
                 // SAFETY: eight lanes; the caller of `multiply` gave us these rows.
                 unsafe {
                     s.store(sum, lanes.as_mut_ptr());
-                    self.y.part(start..start + count).copy_from_slice(&lanes[..count]);
+                    self.y
+                        .part(start..start + count)
+                        .copy_from_slice(&lanes[..count]);
                 }
             }
         }
@@ -314,7 +319,8 @@ impl<S: Simd, C: Codec> OfTile<S> for Tiles<'_, '_, C> {
     fn call<const N: usize>(self, s: S) {
         for position in (0..self.multiply.positions).step_by(N) {
             let many = (self.multiply.positions - position).min(N);
-            self.multiply.tile::<S, N>(s, self.panel, &self.tile, position, many);
+            self.multiply
+                .tile::<S, N>(s, self.panel, &self.tile, position, many);
         }
     }
 }
@@ -378,12 +384,20 @@ unsafe fn eight_rows<S: Simd, C: Codec, const N: usize>(
     x: &[(&[ActivationBlock], &[Factors]); N],
 ) -> [S::F32; N] {
     let mut sums = [s.splat(0.0); N];
+    let whole = LANES * row_bytes <= PREFETCH_WHOLE;
     for b in (0..x[0].0.len()).step_by(C::BLOCKS) {
         let block = rows.wrapping_add(b / C::BLOCKS * C::BYTES);
-        for r in 0..LANES {
-            let ahead = block.wrapping_add(r * row_bytes + PREFETCH);
-            for line in 0..C::BYTES.div_ceil(64) {
-                s.prefetch(ahead.wrapping_add(64 * line));
+        if whole {
+            let next = rows.wrapping_add(LANES * (row_bytes + b / C::BLOCKS * C::BYTES));
+            for line in 0..(LANES * C::BYTES).div_ceil(64) {
+                s.prefetch(next.wrapping_add(64 * line));
+            }
+        } else {
+            for r in 0..LANES {
+                let ahead = block.wrapping_add(r * row_bytes + PREFETCH_AHEAD);
+                for line in 0..C::BYTES.div_ceil(64) {
+                    s.prefetch(ahead.wrapping_add(64 * line));
+                }
             }
         }
         // SAFETY: the caller promises the rows.

@@ -24,7 +24,9 @@ impl<'a> WeightRows<'a> {
         columns: usize,
         bytes: &'a [u8],
     ) -> Self {
-        let row_bytes = tensor_type.row_bytes(columns).expect("loading checked the width");
+        let row_bytes = tensor_type
+            .row_bytes(columns)
+            .expect("loading checked the width");
         assert_eq!(bytes.len(), rows * row_bytes, "loading checked the size");
         Self {
             bytes,

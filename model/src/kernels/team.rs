@@ -6,7 +6,10 @@
 //! loops, a few microseconds apart), then park.
 //!
 //! A helper that is late, because its core was taken from it, is not waited for: the caller closes
-//! the gate when the counter is used up, and waits only for helpers that are inside.
+//! the gate when the counter is used up, and waits only for helpers that are inside. If one of
+//! those keeps it waiting for as long as only a lost core explains, other programs want the cores,
+//! and the caller works alone for a while ([`Contention`]): one thread that is never waited for is
+//! faster than two that wait for each other.
 
 use std::cell::UnsafeCell;
 use std::num::NonZeroUsize;
@@ -14,11 +17,18 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
 
 use super::SharedSlice;
 
 /// Spins before parking: some tens of microseconds.
 const SPINS: u32 = 4000;
+
+/// A wait that only a helper without its core explains: parts take microseconds, at most some
+/// hundreds in prefill, a scheduler's slice milliseconds.
+const STALL: Duration = Duration::from_millis(1);
+/// For how long the caller first works alone after a stall, and at most after many.
+const ALONE: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(640)];
 
 /// The part of [`Shared::gate`] that counts helpers inside.
 const INSIDE: u64 = (1 << 16) - 1;
@@ -37,7 +47,36 @@ pub(crate) struct Team {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
     /// One loop at a time.
-    turn: Mutex<()>,
+    turn: Mutex<Contention>,
+}
+
+/// What stalls taught the caller: to work alone until some time, for twice as long if the next
+/// try stalls soon again.
+#[derive(Default)]
+struct Contention {
+    alone_until: Option<Instant>,
+    pause: Duration,
+}
+
+impl Contention {
+    /// Whether helpers should be left out now.
+    fn alone(&self) -> bool {
+        self.alone_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn stalled(&mut self) {
+        let now = Instant::now();
+        // A try that went well for as long as the pause before it starts over.
+        let soon = self
+            .alone_until
+            .is_some_and(|until| now < until + self.pause);
+        self.pause = if soon {
+            (self.pause * 2).min(ALONE[1])
+        } else {
+            ALONE[0]
+        };
+        self.alone_until = Some(now + self.pause);
+    }
 }
 
 struct Shared {
@@ -89,7 +128,7 @@ impl Team {
         Self {
             shared,
             helpers,
-            turn: Mutex::new(()),
+            turn: Mutex::new(Contention::default()),
         }
     }
 
@@ -111,13 +150,16 @@ impl Team {
             }
             return;
         }
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut contention = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if contention.alone() {
+            body(0..items);
+            return;
+        }
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes; `Closer` waits until nobody is inside before `body`
         // goes away, also when `body` unwinds.
-        let body: Body = unsafe {
-            std::mem::transmute::<*const (dyn Fn(Range<usize>) + Sync + '_), Body>(body)
-        };
+        let body: Body =
+            unsafe { std::mem::transmute::<*const (dyn Fn(Range<usize>) + Sync + '_), Body>(body) };
         let plan = Plan {
             body,
             items,
@@ -130,9 +172,14 @@ impl Team {
         // SeqCst here and in `wait_for_next`: either a helper sees the gate, or we see it asleep.
         shared.gate.fetch_add(EPOCH | OPEN, Ordering::SeqCst);
         self.wake();
-        {
-            let _closer = Closer(shared);
-            shared.work(&plan);
+        let mut closer = Closer {
+            shared,
+            stalled: false,
+        };
+        shared.work(&plan);
+        closer.close();
+        if closer.stalled {
+            contention.stalled();
         }
         assert!(
             !shared.panicked.swap(false, Ordering::Relaxed),
@@ -186,21 +233,26 @@ impl Drop for Team {
     }
 }
 
-/// Closes the gate and waits until nobody is inside.
-struct Closer<'a>(&'a Shared);
+/// Closes the gate and waits until nobody is inside, at the latest when dropped.
+struct Closer<'a> {
+    shared: &'a Shared,
+    stalled: bool,
+}
 
-impl Drop for Closer<'_> {
-    fn drop(&mut self) {
-        let shared = self.0;
+impl Closer<'_> {
+    fn close(&mut self) {
+        let shared = self.shared;
         // After a panic the counter must not hand out more.
         shared.next.fetch_max(usize::MAX / 2, Ordering::Relaxed);
         let mut gate = shared.gate.fetch_and(!OPEN, Ordering::AcqRel);
         let mut spins = 0;
+        let mut parked = None;
         while gate & INSIDE != 0 {
             if spins < SPINS {
                 spins += 1;
                 std::hint::spin_loop();
             } else {
+                parked.get_or_insert_with(Instant::now);
                 shared.caller_parked.store(true, Ordering::SeqCst);
                 if shared.gate.load(Ordering::SeqCst) & INSIDE != 0 {
                     thread::park();
@@ -209,6 +261,13 @@ impl Drop for Closer<'_> {
             }
             gate = shared.gate.load(Ordering::Acquire);
         }
+        self.stalled |= parked.is_some_and(|since| since.elapsed() > STALL);
+    }
+}
+
+impl Drop for Closer<'_> {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -46,7 +46,10 @@ impl Attention {
         };
         let norm = |name| RmsNorm::load(source, name, head_dim, config.norm_eps);
         let norms = if config.qk_norm {
-            Some(vec![norm("attn_q_norm.weight")?, norm("attn_k_norm.weight")?])
+            Some(vec![
+                norm("attn_q_norm.weight")?,
+                norm("attn_k_norm.weight")?,
+            ])
         } else {
             None
         };
@@ -90,7 +93,11 @@ impl Attention {
 
     /// Adds biases and norms heads, where the family does.
     fn prepare(&self, projected: Projected, step: &LayerStep<'_, '_>) -> Projected {
-        let Projected { mut q, mut k, mut v } = projected;
+        let Projected {
+            mut q,
+            mut k,
+            mut v,
+        } = projected;
         if let Some([bias_q, bias_k, bias_v]) = self.biases.as_deref() {
             q = q + bias_q.val().unsqueeze();
             k = k + bias_k.val().unsqueeze();

@@ -66,7 +66,9 @@ impl Block {
         let normed = self.attention_norm.forward(hidden.clone(), compute);
         let attended = self.attention.forward(normed, &mut step);
         let attended = post(&self.attention_post_norm, attended);
-        let (hidden, normed) = self.feed_forward_norm.forward_sum(hidden, attended, compute);
+        let (hidden, normed) = self
+            .feed_forward_norm
+            .forward_sum(hidden, attended, compute);
         let fed = self.feed_forward.forward(normed, compute);
         hidden + post(&self.feed_forward_post_norm, fed)
     }

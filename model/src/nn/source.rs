@@ -35,11 +35,15 @@ impl<'a> Source<'a> {
     }
 
     fn tensor(&self, name: &str) -> Result<&'a TensorInfo, ModelError> {
-        Ok(self.gguf.require_tensor(&format!("{}{name}", self.prefix))?)
+        Ok(self
+            .gguf
+            .require_tensor(&format!("{}{name}", self.prefix))?)
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.gguf.tensor(&format!("{}{name}", self.prefix)).is_some()
+        self.gguf
+            .tensor(&format!("{}{name}", self.prefix))
+            .is_some()
     }
 
     /// A weight matrix `[rows, columns]`, where it lies.
@@ -57,7 +61,8 @@ impl<'a> Source<'a> {
             return Err(mismatch(info, format_args!("a multiple of 32 columns")));
         }
         let shape = vec![rows, info.row_bytes()];
-        let bytes: Tensor<2, Int> = Tensor::from_primitive::<Flex>(self.view(info, shape, DType::U8));
+        let bytes: Tensor<2, Int> =
+            Tensor::from_primitive::<Flex>(self.view(info, shape, DType::U8));
         Ok(StoredMatrix {
             bytes: Param::initialized(ParamId::new(), bytes),
             storage: Storage {

@@ -15,7 +15,11 @@ const ROWS_GRAIN: usize = 8;
 
 fn floats(values: Vec<f32>, rows: usize) -> FlexTensor {
     let shape = Shape::from(vec![rows, values.len() / rows.max(1)]);
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
+    FlexTensor::new(
+        Bytes::from_elems(values),
+        Layout::contiguous(shape),
+        DType::F32,
+    )
 }
 
 /// A tensor whose elements can be read as one slice.
@@ -38,7 +42,9 @@ fn dims(x: &FlexTensor) -> [usize; 2] {
 
 fn matrix(weight: &FlexTensor, storage: Storage) -> WeightRows<'_> {
     let [rows, _row_bytes] = dims(weight);
-    let bytes = weight.as_slice::<u8>().expect("weights are contiguous bytes");
+    let bytes = weight
+        .as_slice::<u8>()
+        .expect("weights are contiguous bytes");
     WeightRows::new(storage.tensor_type, rows, storage.columns, bytes)
 }
 
@@ -51,7 +57,13 @@ fn linear_many<const N: usize>(
     let [positions, _columns] = dims(&x);
     let weights = weights.map(|(weight, storage)| matrix(weight, storage));
     let mut outputs = weights.map(|w| vec![0.0; positions * w.rows()]);
-    linear_kernel::linear(compute.isa(), compute.team(), slice(&x), &weights, &mut outputs);
+    linear_kernel::linear(
+        compute.isa(),
+        compute.team(),
+        slice(&x),
+        &weights,
+        &mut outputs,
+    );
     outputs.map(|y| floats(y, positions))
 }
 
@@ -78,9 +90,17 @@ impl ModelOps for Flex {
         let [rows, width] = dims(&x);
         let mut y = vec![0.0; rows * width];
         let (input, factors) = (slice(&x), slice(&gamma));
-        compute.team().rows([&mut y], width, ROWS_GRAIN, &|row, [y]| {
-            norm::rms_norm(compute.isa(), &input[row * width..][..width], factors, eps, y);
-        });
+        compute
+            .team()
+            .rows([&mut y], width, ROWS_GRAIN, &|row, [y]| {
+                norm::rms_norm(
+                    compute.isa(),
+                    &input[row * width..][..width],
+                    factors,
+                    eps,
+                    y,
+                );
+            });
         floats(y, rows)
     }
 
@@ -95,22 +115,19 @@ impl ModelOps for Flex {
         let [rows, width] = dims(&x);
         let (mut sum, mut y) = (vec![0.0; rows * width], vec![0.0; rows * width]);
         let (input, add, factors) = (slice(&x), slice(&residual), slice(&gamma));
-        compute.team().rows([&mut sum, &mut y], width, ROWS_GRAIN, &|row, [sum, y]| {
-            let at = row * width..(row + 1) * width;
-            for ((sum, &a), &b) in sum.iter_mut().zip(&input[at.clone()]).zip(&add[at]) {
-                *sum = a + b;
-            }
-            norm::rms_norm(compute.isa(), sum, factors, eps, y);
-        });
+        compute
+            .team()
+            .rows([&mut sum, &mut y], width, ROWS_GRAIN, &|row, [sum, y]| {
+                let at = row * width..(row + 1) * width;
+                for ((sum, &a), &b) in sum.iter_mut().zip(&input[at.clone()]).zip(&add[at]) {
+                    *sum = a + b;
+                }
+                norm::rms_norm(compute.isa(), sum, factors, eps, y);
+            });
         (floats(sum, rows), floats(y, rows))
     }
 
-    fn linear(
-        x: FlexTensor,
-        weight: FlexTensor,
-        storage: Storage,
-        compute: Compute,
-    ) -> FlexTensor {
+    fn linear(x: FlexTensor, weight: FlexTensor, storage: Storage, compute: Compute) -> FlexTensor {
         let [y] = linear_many(x, [(&weight, storage)], &compute);
         y
     }
@@ -133,7 +150,11 @@ impl ModelOps for Flex {
         storage: [Storage; 3],
         compute: Compute,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let weights = [(&first, storage[0]), (&second, storage[1]), (&third, storage[2])];
+        let weights = [
+            (&first, storage[0]),
+            (&second, storage[1]),
+            (&third, storage[2]),
+        ];
         linear_many(x, weights, &compute).into()
     }
 
@@ -147,10 +168,18 @@ impl ModelOps for Flex {
         let [rows, width] = dims(&gate);
         let mut out = vec![0.0; rows * width];
         let (input, factors) = (slice(&gate), slice(&up));
-        compute.team().rows([&mut out], width, ROWS_GRAIN, &|row, [out]| {
-            let at = row * width..(row + 1) * width;
-            gate_kernel::gate(compute.isa(), activation, &input[at.clone()], &factors[at], out);
-        });
+        compute
+            .team()
+            .rows([&mut out], width, ROWS_GRAIN, &|row, [out]| {
+                let at = row * width..(row + 1) * width;
+                gate_kernel::gate(
+                    compute.isa(),
+                    activation,
+                    &input[at.clone()],
+                    &factors[at],
+                    out,
+                );
+            });
         floats(out, rows)
     }
 
@@ -167,8 +196,13 @@ impl ModelOps for Flex {
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let (k, v) = (contiguous(k), contiguous(v));
         let (cos, sin) = (contiguous(cos), contiguous(sin));
-        debug_assert!(keys.is_unique() && values.is_unique(), "a cache is never shared");
-        if q.as_slice::<f32>().is_none_or(|s| s.len() != q.storage::<f32>().len()) {
+        debug_assert!(
+            keys.is_unique() && values.is_unique(),
+            "a cache is never shared"
+        );
+        if q.as_slice::<f32>()
+            .is_none_or(|s| s.len() != q.storage::<f32>().len())
+        {
             q = q.to_contiguous();
         }
         let mut step = attention_step::AttentionStep {

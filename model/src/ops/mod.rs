@@ -127,7 +127,12 @@ pub(crate) fn embedding_rows(
     scale: f32,
 ) -> Tensor<2> {
     let table = table.into_dispatch();
-    Tensor::from_dispatch(Dispatch::embedding_rows(table, storage, ids.to_vec(), scale))
+    Tensor::from_dispatch(Dispatch::embedding_rows(
+        table,
+        storage,
+        ids.to_vec(),
+        scale,
+    ))
 }
 
 /// `y = x / sqrt(mean(x²) + eps) · gamma` over the last axis: `[rows, width]`.

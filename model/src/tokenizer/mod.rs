@@ -172,6 +172,16 @@ impl Tokenizer {
         tokens
     }
 
+    /// The tokens of a rendered chat template: special tokens parsed, and BOS in front, if
+    /// [`Self::adds_bos`], unless the template has put it there.
+    pub fn encode_rendered(&self, prompt: &str) -> Vec<TokenId> {
+        let mut tokens = self.encode_prompt(prompt, SpecialTokens::Parse);
+        if self.adds_bos && tokens.get(1) == tokens.first() {
+            tokens.remove(0);
+        }
+        tokens
+    }
+
     /// The token that starts a text, if there is one.
     pub fn bos(&self) -> Option<TokenId> {
         self.bos

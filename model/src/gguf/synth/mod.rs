@@ -251,7 +251,7 @@ impl SynthSpec {
         for (name, number) in numbers {
             writer.metadata(&key(name), &Value::U32(number));
         }
-        let epsilon = self.architecture.norm_epsilon();
+        let epsilon = spec::norm_epsilon(self.architecture);
         writer
             .metadata(
                 &key("attention.layer_norm_rms_epsilon"),

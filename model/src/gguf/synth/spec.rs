@@ -4,43 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::SynthError;
+pub use crate::Architecture;
 use crate::TensorType;
 
-/// The architectures that can be written, named as `general.architecture` names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are the documentation")]
-pub enum Architecture {
-    Llama,
-    Qwen2,
-    Qwen3,
-    Gemma3,
-}
-
-impl Architecture {
-    /// Every architecture.
-    pub const ALL: [Self; 4] = [Self::Llama, Self::Qwen2, Self::Qwen3, Self::Gemma3];
-
-    /// The value of `general.architecture`, and the prefix of the architecture's own keys.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-            Self::Gemma3 => "gemma3",
-        }
-    }
-
-    /// The architecture of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|a| a.name() == name)
-    }
-
-    /// Epsilon of the RMS norms, as released models have it.
-    pub(super) const fn norm_epsilon(self) -> f32 {
-        match self {
-            Self::Llama => 1e-5,
-            Self::Qwen2 | Self::Qwen3 | Self::Gemma3 => 1e-6,
-        }
+/// Epsilon of the RMS norms, as released models have it.
+pub(super) const fn norm_epsilon(architecture: Architecture) -> f32 {
+    match architecture {
+        Architecture::Llama => 1e-5,
+        Architecture::Qwen2 | Architecture::Qwen3 | Architecture::Gemma3 => 1e-6,
     }
 }
 

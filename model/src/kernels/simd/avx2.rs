@@ -2,9 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{
-    ActivationBlock, BlockOrder, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightKind,
-};
+use super::{ActivationBlock, BlockOrder, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightKind};
 
 /// Proof that the CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -41,12 +39,10 @@ fn even_odd(kind: WeightKind, q: __m256i) -> [__m256i; 2] {
 pub(super) fn reduce_rows(v: &[__m256i; LANES]) -> [__m256i; 2] {
     // SAFETY: called only from methods of a proof type (AVX2).
     unsafe {
-        let pair = |a, b| {
-            _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b))
-        };
-        let quad = |a, b| {
-            _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b))
-        };
+        let pair =
+            |a, b| _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+        let quad =
+            |a, b| _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
         let low = quad(pair(v[0], v[1]), pair(v[2], v[3]));
         let high = quad(pair(v[4], v[5]), pair(v[6], v[7]));
         [
@@ -411,9 +407,7 @@ unsafe impl Simd for Avx2 {
                 BlockOrder::Gemv => {
                     let even = |v| _mm256_srai_epi32::<16>(_mm256_slli_epi32::<16>(v));
                     let odd = |v| _mm256_srai_epi32::<16>(v);
-                    let join = |a, b| {
-                        _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi32(a, b))
-                    };
+                    let join = |a, b| _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi32(a, b));
                     [join(even(low), even(high)), join(odd(low), odd(high))]
                 }
             };

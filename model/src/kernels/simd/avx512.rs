@@ -5,9 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{self, Avx2};
-use super::{
-    ActivationBlock, BlockOrder, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightKind,
-};
+use super::{ActivationBlock, BlockOrder, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightKind};
 
 /// Proof that the CPU has AVX-512 F, BW, VL and VNNI, and all that [`Avx2`] proves.
 #[derive(Clone, Copy)]
@@ -176,9 +174,8 @@ unsafe impl Simd for Avx512 {
                 let h = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, high);
                 v[i] = _mm512_dpbusd_epi32(_mm512_slli_epi32::<8>(h), w, low);
             }
-            let pair = |a, b| {
-                _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b))
-            };
+            let pair =
+                |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
             let (a, b) = (pair(v[0], v[1]), pair(v[2], v[3]));
             // Quarters: rows 0..4 of half 0 and of half 1, then rows 4..8 of each.
             let c = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
@@ -210,14 +207,14 @@ unsafe impl Simd for Avx512 {
                 BlockOrder::Gemm => [first, second],
                 BlockOrder::Gemv => {
                     // x = 256·high + low, both within a signed byte.
-                    let high = |v| {
-                        _mm256_srai_epi16::<8>(_mm256_add_epi16(v, _mm256_set1_epi16(128)))
-                    };
+                    let high =
+                        |v| _mm256_srai_epi16::<8>(_mm256_add_epi16(v, _mm256_set1_epi16(128)));
                     let low = |v| _mm256_sub_epi16(v, _mm256_slli_epi16::<8>(high(v)));
-                    let bytes = |a, b| {
-                        _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi16(a, b))
-                    };
-                    [bytes(high(first), high(second)), bytes(low(first), low(second))]
+                    let bytes = |a, b| _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi16(a, b));
+                    [
+                        bytes(high(first), high(second)),
+                        bytes(low(first), low(second)),
+                    ]
                 }
             };
             let to: *mut __m256i = to.cast();

@@ -5,13 +5,13 @@
 //! function of its arguments with one defined result, bit for bit, on every implementation:
 //! integer sums are exact, and each floating-point method is one correctly rounded operation.
 
-#[cfg(target_arch = "aarch64")]
-pub(crate) mod neon;
-pub(crate) mod portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod portable;
 
 /// Rows a GEMV works on at a time, and lanes of [`Simd::F32`] and [`Simd::I32`].
 pub(crate) const LANES: usize = 8;
@@ -172,7 +172,12 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     ///
     /// # Safety
     /// `to` is valid for writing.
-    unsafe fn store_block(self, order: BlockOrder, values: [Self::I32; 4], to: *mut ActivationBlock);
+    unsafe fn store_block(
+        self,
+        order: BlockOrder,
+        values: [Self::I32; 4],
+        to: *mut ActivationBlock,
+    );
 
     /// Writes eight rows' 32 weights, `offset` subtracted, into rows `8·group..8·group + 8` of a
     /// panel block.

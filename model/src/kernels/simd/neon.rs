@@ -7,9 +7,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{
-    ActivationBlock, BlockOrder, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightKind,
-};
+use super::{ActivationBlock, BlockOrder, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightKind};
 
 /// NEON; `DOT` adds the dot-product extension.
 #[derive(Clone, Copy)]
@@ -242,8 +240,7 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
         // SAFETY: `self` proves the instructions. A negative count shifts right.
         unsafe {
             let by = vdupq_n_s32(-(by as i32));
-            let shift =
-                |v| vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(v), by));
+            let shift = |v| vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(v), by));
             [shift(a[0]), shift(a[1])]
         }
     }
@@ -508,7 +505,11 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
     }
     #[inline(always)]
     fn with_tile_positions<T: OfTile<Self>>(self, of: T) {
-        if DOT { of.call::<2>(self) } else { of.call::<4>(self) }
+        if DOT {
+            of.call::<2>(self)
+        } else {
+            of.call::<4>(self)
+        }
     }
     #[inline(always)]
     fn tile_splat(self, value: f32) -> Self::TileF32 {

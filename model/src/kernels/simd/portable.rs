@@ -3,9 +3,7 @@
 
 use half::f16;
 
-use super::{
-    ActivationBlock, BlockOrder, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightKind,
-};
+use super::{ActivationBlock, BlockOrder, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightKind};
 
 /// Arrays and loops.
 #[derive(Clone, Copy)]
@@ -212,7 +210,10 @@ unsafe impl Simd for Portable {
                 let at = i * TILE_ROWS + group * LANES + r;
                 // SAFETY: `at` < 32 · TILE_ROWS values of two bytes: PANEL_BLOCK_BYTES.
                 unsafe {
-                    panel.cast::<i16>().add(at).write((weight(kind, byte) - offset) as i16);
+                    panel
+                        .cast::<i16>()
+                        .add(at)
+                        .write((weight(kind, byte) - offset) as i16);
                 }
             }
         }

@@ -1,0 +1,256 @@
+//! Which tokens are considered: penalties, top-k, top-p, min-p.
+
+use super::numbers::{exp, greatest};
+use super::{SamplerError, SamplerSettings};
+use crate::tokenizer::TokenId;
+
+/// A token and its logit after penalties.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) token: TokenId,
+    pub(super) logit: f32,
+}
+
+impl Candidate {
+    /// Better ones first; of equal logits, the lower id is better. A total order, as logits are
+    /// never NaN and both zeros are equal.
+    pub(super) fn compare(&self, other: &Self) -> std::cmp::Ordering {
+        let by_logit = other.logit.partial_cmp(&self.logit);
+        by_logit
+            .unwrap_or(std::cmp::Ordering::Equal)
+            .then(self.token.cmp(&other.token))
+    }
+}
+
+/// Logits after penalties, without a copy of those that stay as they are.
+pub(super) struct Penalised<'l> {
+    logits: &'l [f32],
+    // Ascending and different tokens.
+    changed: Vec<Candidate>,
+}
+
+impl<'l> Penalised<'l> {
+    pub(super) fn new(settings: &SamplerSettings, history: &[TokenId], logits: &'l [f32]) -> Self {
+        let mut changed = Vec::new();
+        let penalty = settings.repetition_penalty;
+        if penalty != 1.0 {
+            let window = history.len().min(settings.repetition_window);
+            let mut recent = history[history.len() - window..].to_vec();
+            recent.sort_unstable();
+            recent.dedup();
+            changed.extend(recent.into_iter().filter_map(|token| {
+                let logit = *logits.get(token as usize)?;
+                let logit = if logit > 0.0 {
+                    logit / penalty
+                } else {
+                    logit * penalty
+                };
+                Some(Candidate { token, logit })
+            }));
+        }
+        Self { logits, changed }
+    }
+
+    /// All logits, in runs of neighbouring tokens, each with its first token.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (TokenId, &[f32])> {
+        let before = self.changed.iter().scan(0, |start, changed| {
+            let from = std::mem::replace(start, changed.token as usize + 1);
+            let run = &self.logits[from..changed.token as usize];
+            Some([
+                (from as TokenId, run),
+                (changed.token, std::slice::from_ref(&changed.logit)),
+            ])
+        });
+        let last = self
+            .changed
+            .last()
+            .map_or(0, |last| last.token as usize + 1);
+        before
+            .flatten()
+            .chain([(last as TokenId, &self.logits[last..])])
+    }
+
+    /// The greatest logit.
+    pub(super) fn best(&self) -> Result<f32, SamplerError> {
+        let mut best = f32::NEG_INFINITY;
+        for (_, run) in self.runs() {
+            best = best.max(greatest(run).ok_or(SamplerError::NotANumber)?);
+        }
+        if best == f32::NEG_INFINITY {
+            return Err(SamplerError::NoCandidate);
+        }
+        Ok(best)
+    }
+
+    /// The first token of this logit, which is that of one.
+    pub(super) fn first_of(&self, logit: f32) -> TokenId {
+        self.runs()
+            .find_map(|(first, run)| {
+                let at = run.iter().position(|&other| other == logit)?;
+                Some(first + at as TokenId)
+            })
+            .expect("the logit is that of a token")
+    }
+
+    /// Visits the best tokens down to the `last` one, in order of their ids.
+    pub(super) fn down_to(&self, last: Candidate, mut visit: impl FnMut(Candidate)) {
+        self.blocks(|first, block| {
+            // Most blocks have none where a few tokens are considered.
+            if !any_of(block, |logit| logit >= last.logit) {
+                return;
+            }
+            for (token, &logit) in (first..).zip(block) {
+                if logit > last.logit || logit == last.logit && token <= last.token {
+                    visit(Candidate { token, logit });
+                }
+            }
+        });
+    }
+
+    /// The `count` best tokens, in no order but that the worst of them is the last; fewer if
+    /// there are not as many above −∞.
+    pub(super) fn top(&self, count: usize) -> Vec<Candidate> {
+        // Twice as many are gathered before the worse half is dropped, so each is handled about
+        // once.
+        let room = count.saturating_mul(2).min(self.logits.len());
+        let mut top: Vec<Candidate> = Vec::with_capacity(room);
+        let mut least = f32::NEG_INFINITY;
+        self.blocks(|first, block| {
+            if !any_of(block, |logit| logit > least) {
+                return;
+            }
+            for (token, &logit) in (first..).zip(block) {
+                // An equal one has the higher id, so it is worse.
+                if logit <= least {
+                    continue;
+                }
+                if top.len() == room {
+                    keep_best(&mut top, count);
+                    least = top[count - 1].logit;
+                    if logit <= least {
+                        continue;
+                    }
+                }
+                top.push(Candidate { token, logit });
+            }
+        });
+        keep_best(&mut top, count);
+        top
+    }
+
+    fn blocks(&self, mut visit: impl FnMut(TokenId, &[f32])) {
+        const BLOCK: usize = 32;
+        for (first, run) in self.runs() {
+            for (block, first) in run.chunks(BLOCK).zip((first..).step_by(BLOCK)) {
+                visit(first, block);
+            }
+        }
+    }
+}
+
+fn any_of(block: &[f32], is: impl Fn(f32) -> bool) -> bool {
+    // Without an early end, for vector instructions.
+    block.iter().fold(false, |any, &logit| any | is(logit))
+}
+
+/// Keeps the `count` best, in no order but that the worst of them is the last, if there are as
+/// many.
+fn keep_best(candidates: &mut Vec<Candidate>, count: usize) {
+    if (1..=candidates.len()).contains(&count) {
+        candidates.select_nth_unstable_by(count - 1, Candidate::compare);
+    }
+    candidates.truncate(count);
+}
+
+/// The worst token that is considered after top-k, top-p and min-p: all better ones are, too.
+pub(super) fn last_considered(
+    settings: &SamplerSettings,
+    logits: &Penalised<'_>,
+    best: f32,
+    scale: f32,
+) -> Candidate {
+    let mut last = Candidate {
+        token: TokenId::MAX,
+        logit: f32::NEG_INFINITY,
+    };
+    if settings.top_k > 0 && settings.top_k < logits.logits.len() {
+        let top = logits.top(settings.top_k);
+        if top.len() == settings.top_k {
+            last = top[top.len() - 1];
+        }
+    }
+    if settings.top_p < 1.0 {
+        last = last_of_nucleus(settings.top_p.into(), logits, last, best, scale);
+    }
+    if settings.min_p > 0.0 {
+        let least = best + libm::logf(settings.min_p) / scale;
+        if last.logit < least {
+            last = Candidate {
+                token: TokenId::MAX,
+                logit: least,
+            };
+        }
+    }
+    last
+}
+
+/// The worst of the likeliest tokens that together have this share of the probability of those
+/// down to `last`.
+///
+/// Tokens are put in classes of equal or similar probability, whose sums find the class where
+/// the share is reached; only that one is sorted.
+fn last_of_nucleus(
+    share: f64,
+    logits: &Penalised<'_>,
+    last: Candidate,
+    best: f32,
+    scale: f32,
+) -> Candidate {
+    const CLASSES_PER_NAT: f32 = 8.0;
+    // Weights are 0 from 87 nats below the best on; the last class has all those.
+    const CLASSES: usize = 87 * CLASSES_PER_NAT as usize + 1;
+    let below = |logit: f32| (best - logit) * scale;
+    // Monotonous, as each operation is: a worse token's class is the same or a later one.
+    let class = |logit: f32| {
+        let place = below(logit) * CLASSES_PER_NAT;
+        let within = if place < (CLASSES - 1) as f32 {
+            place
+        } else {
+            (CLASSES - 1) as f32
+        };
+        // To the nearest integer, faster than a conversion: adding 2²³ leaves it in the low bits.
+        const ROUND: f32 = 8_388_608.0;
+        ((within + ROUND).to_bits() - ROUND.to_bits()) as usize
+    };
+    let weight = |logit: f32| f64::from(exp(-below(logit)));
+
+    let mut sums = [0.0_f64; CLASSES];
+    logits.down_to(last, |candidate| {
+        sums[class(candidate.logit)] += weight(candidate.logit);
+    });
+    let goal = share * sums.iter().sum::<f64>();
+    let mut sum = 0.0;
+    let Some(reached) = sums.iter().position(|class_sum| {
+        sum += class_sum;
+        sum >= goal
+    }) else {
+        return last;
+    };
+    let mut sum: f64 = sums[..reached].iter().sum();
+    let mut members = Vec::new();
+    logits.down_to(last, |candidate| {
+        if class(candidate.logit) == reached {
+            members.push(candidate);
+        }
+    });
+    members.sort_unstable_by(Candidate::compare);
+    let reaching = members.iter().position(|candidate| {
+        sum += weight(candidate.logit);
+        sum >= goal
+    });
+    // In another order, the sum may have come out a little smaller.
+    reaching
+        .map(|at| members[at])
+        .or(members.last().copied())
+        .unwrap_or(last)
+}
