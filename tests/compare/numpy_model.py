@@ -16,6 +16,7 @@ class Config:
     """What a file says of its model, and how its family differs from llama's graph."""
 
     architecture: str
+    context: int
     layers: int
     d_model: int
     heads: int
@@ -53,6 +54,7 @@ def read_config(fields):
     is_linear = get("rope.scaling.type", "none") == "linear"
     common = Config(
         architecture=architecture,
+        context=get("context_length"),
         layers=get("block_count"),
         d_model=d_model,
         heads=heads,
