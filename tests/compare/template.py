@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares rendered chat templates with Jinja 2's, set up as the Transformers library does.
 
-Needs `pip install jinja2` and, for model files, `gguf`; builds nothing itself:
+Potluck's half is built before:
 
     cargo build --release -p potluck-model --example render
     tests/compare/template.py target/release/examples/render tests/data/templates/*.jinja MODEL.gguf…
@@ -15,6 +15,10 @@ import json
 import pathlib
 import subprocess
 import sys
+
+import environment
+
+environment.enter("jinja2", "gguf")
 
 from jinja2.exceptions import TemplateError
 from jinja2.ext import loopcontrols

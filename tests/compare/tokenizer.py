@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares token ids with llama.cpp's, and writes the golden file of the Rust tests.
 
-Needs `pip install llama-cpp-python` and, for --pre, `gguf`; builds nothing itself:
+The first use builds llama.cpp, which takes minutes; Potluck's half is built before:
 
     cargo build --release -p potluck-model --example tokenize
     tests/compare/tokenizer.py target/release/examples/tokenize MODEL.gguf…
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 
+import environment
 import lines
 
 PRE_TOKENIZERS = """default llama-bpe falcon3 pixtral lfm2 glm4 dbrx smaug-bpe chatglm-bpe qwen2
@@ -129,6 +130,7 @@ def main():
     parser.add_argument("--golden", type=pathlib.Path)
     parser.add_argument("files", nargs="*")
     arguments = parser.parse_args()
+    environment.enter("llama_cpp", "gguf")
     texts = lines.lines(arguments.seed, arguments.lines)
     if arguments.golden and arguments.pre:
         write_pre_golden(arguments.golden, short(texts)[:60])
