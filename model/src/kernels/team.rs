@@ -400,7 +400,7 @@ mod tests {
                 sum.fetch_add(range.len(), Ordering::Relaxed);
             });
             if round % 1000 == 0 {
-                thread::sleep(std::time::Duration::from_millis(2));
+                thread::sleep(Duration::from_millis(2));
             }
         }
         assert_eq!(sum.load(Ordering::Relaxed), 40_000);
