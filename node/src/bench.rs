@@ -1,7 +1,10 @@
 //! How fast a model runs on this device.
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
+use potluck_model::Compute;
+use potluck_model::bandwidth::read_bandwidth;
 use serde::Serialize;
 
 use crate::Cancel;
@@ -34,7 +37,7 @@ pub struct BenchReport {
     pub repetitions: usize,
     /// Weights read for each decoded token.
     pub bytes_per_token: u64,
-    /// This machine's read bandwidth with the same number of threads, measured just before.
+    /// This machine's read bandwidth with the same number of threads, measured just after.
     pub read_bandwidth_bytes_per_s: f64,
     /// The share of that bandwidth that decoding used for weights.
     pub bandwidth_share: f64,
@@ -88,7 +91,6 @@ pub fn bench(
     let longest = prefill.max(decode.saturating_add(1));
     prompt::check_length(longest - 1, session.capacity(), engine.config().context)?;
     let tokens = arbitrary_tokens(longest, engine.config().vocabulary);
-    let read_bandwidth = potluck_model::bandwidth::measure(engine.threads());
     let mut rounds = Rounds {
         engine,
         session: &mut session,
@@ -104,6 +106,10 @@ pub fn bench(
         decodes.push(rounds.decode(decode)?);
     }
     on_round(repetitions);
+    // Before the bandwidth's own buffer counts.
+    let peak_rss_bytes = peak_rss_bytes();
+    let compute = Compute::with_isa(engine.isa(), NonZeroUsize::new(engine.threads()));
+    let read_bandwidth = read_bandwidth(&compute);
     let rate = |tokens: usize, times| tokens as f64 / median(times).as_secs_f64();
     let decode_rate = rate(decode, decodes);
     let bytes_per_token = engine.weight_bytes_per_token();
@@ -116,7 +122,7 @@ pub fn bench(
         bytes_per_token,
         read_bandwidth_bytes_per_s: read_bandwidth,
         bandwidth_share: decode_rate * bytes_per_token as f64 / read_bandwidth,
-        peak_rss_bytes: peak_rss_bytes(),
+        peak_rss_bytes,
         threads: engine.threads(),
         isa: engine.isa().to_string(),
     })

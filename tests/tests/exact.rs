@@ -35,7 +35,13 @@ impl Model {
 
     /// All logits of `tokens` as bits, read in steps that end at `cuts`, through shards that end
     /// at `splits`.
-    fn logits(&self, tokens: &[u32], compute: &Compute, cuts: &[usize], splits: &[usize]) -> Vec<u32> {
+    fn logits(
+        &self,
+        tokens: &[u32],
+        compute: &Compute,
+        cuts: &[usize],
+        splits: &[usize],
+    ) -> Vec<u32> {
         let shards = self.split(splits, compute);
         let mut caches: Vec<_> = shards
             .iter()
@@ -54,7 +60,9 @@ impl Model {
                     start,
                     count: end - start,
                 };
-                hidden = shard.forward(hidden, &mut [step]).expect("within the cache");
+                hidden = shard
+                    .forward(hidden, &mut [step])
+                    .expect("within the cache");
             }
             let head = shards.last().expect("at least one shard");
             bits.extend(to_bits(head.logits(hidden).expect("the last has the head")));
@@ -108,14 +116,20 @@ impl Model {
                     tokens.extend_from_slice(&sequence[start..end]);
                     whose.extend(std::iter::repeat_n(i, end - start));
                     let count = end - start;
-                    steps.push(SequenceStep { cache, start, count });
+                    steps.push(SequenceStep {
+                        cache,
+                        start,
+                        count,
+                    });
                 }
             }
             if tokens.is_empty() {
                 break;
             }
             let hidden = shard.embed(&tokens).expect("known tokens");
-            let hidden = shard.forward(hidden, &mut steps).expect("within the caches");
+            let hidden = shard
+                .forward(hidden, &mut steps)
+                .expect("within the caches");
             let logits = to_bits(shard.logits(hidden).expect("it has the head"));
             for (row, i) in logits.chunks_exact(width).zip(whose) {
                 bits[i].extend_from_slice(row);

@@ -1,12 +1,12 @@
 //! Token ids equal llama.cpp's, as recorded by `tests/compare/tokenizer.py`.
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use potluck_model::gguf::Gguf;
 use potluck_model::tokenizer::{
     SpecialTokens, Texts, TokenId, TokenKind, Tokenizer, VocabularyFields,
 };
+use potluck_tests::model_path;
 use serde_json::Value;
 
 /// A recorded text and its ids, by model or pre-tokenizer.
@@ -48,25 +48,11 @@ fn check(name: &str, tokenizer: &Tokenizer, recorded: &[Recorded]) {
     }
 }
 
-/// Needs the models' files: `POTLUCK_TEST_MODELS` names a folder with `smollm2.gguf` and
-/// `gemma3.gguf`. Those that are not there are passed over.
 #[test]
 fn real_vocabularies_give_the_recorded_ids() {
-    let Some(folder) = std::env::var_os("POTLUCK_TEST_MODELS") else {
-        eprintln!("passed over: POTLUCK_TEST_MODELS is not set");
-        return;
-    };
     let recorded = recorded(include_str!("../data/tokens.jsonl"));
-    for (name, file) in [
-        ("smollm2:135m", "smollm2.gguf"),
-        ("gemma3:270m", "gemma3.gguf"),
-    ] {
-        let path = Path::new(&folder).join(file);
-        if !path.exists() {
-            eprintln!("passed over: {} is not there", path.display());
-            continue;
-        }
-        let gguf = Gguf::open(&path).expect("the file is good");
+    for name in ["smollm2:135m", "gemma3:270m"] {
+        let gguf = Gguf::open(&model_path(name)).expect("the file is good");
         let tokenizer = Tokenizer::from_metadata(gguf.metadata()).expect("the tokenizer is good");
         check(name, &tokenizer, &recorded);
     }

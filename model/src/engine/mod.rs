@@ -27,6 +27,9 @@ pub const PREFILL_CHUNK: usize = 256;
 /// Positions whose logits are computed at once when every position's are wanted.
 const LOGITS_ROWS: usize = 16;
 
+/// Receives a position's index and its logits.
+pub type ReadLogits<'a> = dyn FnMut(usize, &[f32]) -> Result<(), ModelError> + 'a;
+
 /// How to open a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineOptions {
@@ -173,7 +176,7 @@ impl Engine {
         &self,
         session: &mut Session,
         tokens: &[TokenId],
-        read: &mut dyn FnMut(usize, &[f32]) -> Result<(), ModelError>,
+        read: &mut ReadLogits<'_>,
     ) -> Result<(), ModelError> {
         self.check(session, tokens)?;
         let mut at = 0;

@@ -10,7 +10,7 @@ use super::simd::Simd;
 /// remainder is below 2⁻²⁹; ln 2 in two parts (Cody and Waite) keeps `r` accurate.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let x = s.min(s.max(x, s.splat(-87.3)), s.splat(88.3));
     let n = s.round_to_i32(s.mul(x, s.splat(std::f32::consts::LOG2_E)));

@@ -20,8 +20,6 @@
 pub(crate) mod activations;
 pub(crate) mod attention;
 pub(crate) mod attention_step;
-#[cfg(test)]
-mod bench_tests;
 pub(crate) mod codec;
 pub(crate) mod dequantise;
 pub(crate) mod float;

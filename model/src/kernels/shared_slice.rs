@@ -37,7 +37,6 @@ impl<'a, T> SharedSlice<'a, T> {
     /// # Safety
     /// No other reference to these elements exists while the result does.
     #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "disjointness is the caller's promise")]
     pub(crate) unsafe fn part(&self, range: Range<usize>) -> &'a mut [T] {
         assert!(range.start <= range.end && range.end <= self.len);
         // SAFETY: inside the slice, and the caller promises that it is not aliased.

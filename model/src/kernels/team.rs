@@ -94,6 +94,8 @@ struct Plan {
     body: Body,
     items: usize,
     grain: usize,
+    /// A part is what is left divided by this, or a grain.
+    divisor: usize,
     caller: Thread,
 }
 
@@ -137,8 +139,8 @@ impl Team {
         self.helpers.len() + 1
     }
 
-    /// Calls `body` with ranges that cover `0..items` once, at most `grain` items at a time, on
-    /// all threads of the team, and returns when all is done.
+    /// Calls `body` with ranges that cover `0..items` once, `grain` items or more at a time, on all
+    /// threads of the team, and returns when all is done.
     ///
     /// # Panics
     /// If `body` panicked on any thread.
@@ -164,6 +166,7 @@ impl Team {
             body,
             items,
             grain,
+            divisor: 2 * self.threads(),
             caller: thread::current(),
         };
         // SAFETY: the gate is closed and nobody is inside: see `Closer`.
@@ -272,16 +275,24 @@ impl Drop for Closer<'_> {
 }
 
 impl Shared {
-    /// Takes parts of the loop until none is left.
+    /// Takes parts of the loop until none is left: large ones first, so that each thread reads
+    /// long stretches of memory, then smaller ones, so that all finish together.
     fn work(&self, plan: &Plan) {
-        loop {
-            let start = self.next.fetch_add(plan.grain, Ordering::Relaxed);
-            if start >= plan.items {
-                return;
-            }
-            // SAFETY: the caller of `run` keeps the closure alive while anyone is inside.
-            let body = unsafe { &*plan.body };
-            body(start..(start + plan.grain).min(plan.items));
+        let part = |start: usize| {
+            let left = plan.items.saturating_sub(start);
+            (left / plan.divisor).max(plan.grain).min(left)
+        };
+        // SAFETY: the caller of `run` keeps the closure alive while anyone is inside.
+        let body = unsafe { &*plan.body };
+        let take = || {
+            let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+            let start = self.next.fetch_update(set, get, |start| {
+                Some(part(start)).filter(|&n| n > 0).map(|n| start + n)
+            });
+            start.ok().map(|start| start..start + part(start))
+        };
+        while let Some(range) = take() {
+            body(range);
         }
     }
 
@@ -389,7 +400,7 @@ mod tests {
                 sum.fetch_add(range.len(), Ordering::Relaxed);
             });
             if round % 1000 == 0 {
-                thread::sleep(std::time::Duration::from_millis(2));
+                thread::sleep(Duration::from_millis(2));
             }
         }
         assert_eq!(sum.load(Ordering::Relaxed), 40_000);
@@ -400,7 +411,7 @@ mod tests {
         let team = team(2);
         for _ in 0..20 {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                team.run(64, 1, &|range| assert!(range.start != 20, "on purpose"));
+                team.run(64, 1, &|range| assert!(!range.contains(&20), "on purpose"));
             }));
             assert!(result.is_err());
         }

@@ -1,6 +1,6 @@
 //! The coarse operations a transformer is made of, as an extension of Burn's backends.
 //!
-//! Each has two forms: the fused one here, which runs on the [`kernels`](crate::kernels), and a
+//! Each has two forms: the fused one here, which runs on the crate's kernels, and a
 //! plain-Burn twin in [`composed`], which is the readable definition, the test oracle and the path
 //! for backends without kernels.
 

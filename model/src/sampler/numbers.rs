@@ -49,7 +49,7 @@ pub(super) fn exp_sum(logits: &[f32], best: f32) -> f64 {
 /// `x = n · ln 2 + r` with `|r| ≤ ln 2 / 2`; `exp(r)` by its Taylor polynomial of degree 7, whose
 /// remainder is below 2⁻²⁷; ln 2 in two parts (Cody and Waite) keeps `r` accurate.
 pub(super) fn exp(x: f32) -> f32 {
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     // Adding 1.5 · 2²³ leaves the nearest integer in the low bits.
     const ROUND: f32 = 12_582_912.0;

@@ -1,3 +1,8 @@
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails with the error"
+)]
+
 use proptest::prelude::*;
 
 use super::numbers::exp;

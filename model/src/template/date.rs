@@ -130,6 +130,11 @@ fn days_of(year: u16, month: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test that unwraps fails with the error"
+    )]
+
     use super::*;
 
     #[test]

@@ -127,7 +127,7 @@ impl SpecialIndex {
             };
             while let Some(found) = finder.find(&text[range.clone()]) {
                 let start = range.start + found;
-                cut.extend((found > 0).then(|| Fragment::Text(range.start..start)));
+                cut.extend((found > 0).then_some(Fragment::Text(range.start..start)));
                 cut.push(Fragment::Token(id));
                 range.start = start + needle.len();
                 if strips_right {

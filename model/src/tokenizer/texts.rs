@@ -144,6 +144,11 @@ fn hash(parts: [&[u8]; 2]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test that unwraps fails with the error"
+    )]
+
     use super::*;
 
     #[test]

@@ -120,9 +120,9 @@ pub(super) unsafe fn pack_pairs(
                 wide[r] = _mm256_sub_epi16(values, offset);
             }
             let pairs = transpose(wide);
-            for p in 0..LANES {
+            for (p, pair) in pairs.into_iter().enumerate() {
                 let at = panel.add((8 * half + p) * 4 * TILE_ROWS + group * 32);
-                _mm256_store_si256(at.cast(), pairs[p]);
+                _mm256_store_si256(at.cast(), pair);
             }
         }
     }
