@@ -94,9 +94,9 @@ def divergence(reference, ids, logprobs):
         others = np.ones(len(reference), bool)
         others[ids] = False
         rest, their_rest = np.exp(reference[others]).sum(), 1 - np.exp(logprobs).sum()
-        # Below this, single-precision log-probabilities do not tell it from nothing.
-        if rest > 1e-5 and their_rest > 1e-5:
-            total += float(rest * np.log(rest / their_rest))
+        # Sums of single-precision probabilities are no more exact than that.
+        if rest > 1e-5:
+            total += float(rest * np.log(rest / max(their_rest, 1e-6)))
     return total
 
 
