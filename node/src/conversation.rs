@@ -154,15 +154,11 @@ impl Conversation {
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Reply, ConversationError> {
         let last = self.turns.pop().ok_or(ConversationError::NothingToRetry)?;
-        let first_shown = self.first_shown;
-        self.first_shown = first_shown.min(self.turns.len());
+        let (turns, first_shown) = (self.turns.len(), self.first_shown);
+        self.first_shown = first_shown.min(turns);
         let outcome = self.say(engine, &last.user, options, cancel, on_event);
-        let kept = matches!(&outcome, Ok(reply) if !reply.answer.token_ids.is_empty());
-        if !kept
-            && outcome
-                .as_ref()
-                .map_or(true, |reply| reply.answer.is_cancelled())
-        {
+        if self.turns.len() == turns {
+            // No new answer: the old one stands.
             self.turns.push(last);
             self.first_shown = first_shown;
         }

@@ -284,3 +284,61 @@ fn a_synthetic_model_is_written_once_and_runs() {
         .potluck(["run", "-m", "tiny.gguf", "-n", "5", "Hello"])
         .success();
 }
+
+/// A prompt that a model continues for as long as it may.
+#[cfg(unix)]
+const ENDLESS: [&str; 9] = [
+    "run",
+    "--raw",
+    "--greedy",
+    "--context",
+    "4096",
+    "-n",
+    "4000",
+    "--quiet",
+    "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,",
+];
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_ends_an_answer_and_keeps_what_is_there() {
+    use std::io::Read as _;
+    use std::process::Command;
+
+    let device = Device::with_model(MODEL);
+    let mut child = device.command(ENDLESS).spawn().expect("the binary runs");
+    let mut stdout = child.stdout.take().expect("piped");
+    stdout.read_exact(&mut [0]).expect("an answer has begun");
+    let pid = child.id().to_string();
+    let kill = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(kill.expect("kill runs").success());
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).expect("text");
+    assert!(rest.ends_with('\n'), "{rest}");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130));
+    assert!(
+        output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reader_that_leaves_ends_the_answer_without_a_complaint() {
+    use std::io::Read as _;
+
+    let device = Device::with_model(MODEL);
+    let mut child = device.command(ENDLESS).spawn().expect("the binary runs");
+    let mut stdout = child.stdout.take().expect("piped");
+    stdout.read_exact(&mut [0]).expect("an answer has begun");
+    drop(stdout);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(141));
+    assert!(
+        output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

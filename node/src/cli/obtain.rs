@@ -92,6 +92,7 @@ pub(super) fn path(
 struct FetchDisplay {
     entry: &'static Entry,
     bar: ProgressBar,
+    stage: &'static str,
     quiet: bool,
     announced: bool,
 }
@@ -101,6 +102,7 @@ impl FetchDisplay {
         Self {
             entry,
             bar: ProgressBar::hidden(),
+            stage: "",
             quiet,
             announced: false,
         }
@@ -148,7 +150,8 @@ impl FetchDisplay {
     }
 
     fn progress(&mut self, what: &'static str, bytes: Option<u64>) {
-        if self.bar.is_hidden() || self.bar.message() != what {
+        if self.stage != what {
+            self.stage = what;
             self.bar.finish_and_clear();
             self.bar = output::byte_bar(self.entry.bytes, !self.quiet).with_message(what);
         }

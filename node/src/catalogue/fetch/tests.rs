@@ -23,6 +23,8 @@ enum Fault {
     BreakOnce(usize),
     /// Ignores ranges.
     NoRanges,
+    /// Nothing, but sends the client elsewhere for the bytes, as the hub does with large files.
+    Redirect,
 }
 
 struct Hub {
@@ -81,7 +83,9 @@ fn answer(
             range = value.trim_end_matches('-').parse::<usize>().ok();
         }
     }
-    let method = request.split(' ').next().unwrap_or_default().to_owned();
+    let mut words = request.split(' ').map(str::to_owned);
+    let method = words.next().unwrap_or_default();
+    let path = words.next().unwrap_or_default();
     let note = range.map_or_else(|| method.clone(), |start| format!("{method} {start}-"));
     log.lock()
         .expect("no test thread panicked with it")
@@ -97,6 +101,13 @@ fn answer(
         Some(start) if *fault != Fault::NoRanges => ("206 Partial Content", start),
         _ => ("200 OK", 0),
     };
+    if *fault == Fault::Redirect && path != "/elsewhere" {
+        return write!(
+            stream,
+            "HTTP/1.1 302 Found\r\nConnection: close\r\nX-Linked-Etag: \"{hash}\"\r\n\
+             Location: /elsewhere\r\nContent-Length: 0\r\n\r\n",
+        );
+    }
     let mut body = content[start..].to_vec();
     write!(
         stream,
@@ -223,6 +234,28 @@ fn a_hub_without_ranges_starts_over() {
     let device = Device::with(".partial-test.gguf", &CONTENT[..20]);
     let path = device.fetch(&hub.options()).expect("fetched");
     assert_eq!(fs::read(path).expect("readable"), CONTENT);
+}
+
+#[test]
+fn a_redirect_is_followed_with_its_range() {
+    let hub = Hub::start(CONTENT, Fault::Redirect);
+    let device = Device::with(".partial-test.gguf", &CONTENT[..20]);
+    let path = device.fetch(&hub.options()).expect("fetched");
+    assert_eq!(fs::read(path).expect("readable"), CONTENT);
+    assert_eq!(hub.requests(), ["HEAD", "GET 20-", "GET 20-"]);
+}
+
+/// As far as TLS can be tested without a certificate that the world knows.
+#[test]
+fn a_hub_that_does_not_speak_tls_is_unreachable() {
+    let (hub, device) = (Hub::start(CONTENT, Fault::None), Device::new());
+    let endpoint = hub.endpoint.replace("http:", "https:");
+    let options = FetchOptions {
+        hub_endpoint: Some(endpoint),
+        ..FetchOptions::default()
+    };
+    let error = device.fetch(&options).expect_err("no TLS there");
+    assert!(error.to_string().contains("cannot be reached"), "{error}");
 }
 
 #[test]
