@@ -137,6 +137,7 @@ impl ModelConfig {
         }
         let norm_eps = settings.positive_f32("attention.layer_norm_rms_epsilon")?;
         let attention = (0..layers).map(&family.attention).collect();
+        let score_width = family.score_width.unwrap_or(head_dim);
         let embedding_scale = if family.scaled_embeddings {
             (d_model as f32).sqrt()
         } else {
@@ -159,7 +160,7 @@ impl ModelConfig {
             rope_pairs: family.rope_pairs,
             ropes: family.ropes,
             attention,
-            attention_scale: 1.0 / (head_dim as f32).sqrt(),
+            attention_scale: 1.0 / (score_width as f32).sqrt(),
             embedding_scale,
             qkv_bias: family.qkv_bias,
             qk_norm: family.qk_norm,

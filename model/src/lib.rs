@@ -8,6 +8,7 @@ mod engine;
 mod error;
 mod families;
 pub mod gguf;
+#[allow(unsafe_code)]
 mod kernels;
 mod kv_cache;
 mod nn;

@@ -13,6 +13,7 @@
 //! Models are named by [`ModelRef`] and kept in the [`catalogue::Store`] of a [`home::Home`]. Long
 //! operations report through callbacks and stop when their [`Cancel`] is set. Nothing here prints,
 //! and nothing reads the environment but [`home::Home::from_environment`].
+#![forbid(unsafe_code)]
 
 pub mod answer;
 pub mod bench;

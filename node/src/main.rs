@@ -1,4 +1,5 @@
 //! The `potluck` command.
+#![forbid(unsafe_code)]
 
 mod cli;
 

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: the real binary, real models, and devices to run them on.
 //!
 //! The tests themselves are in `tests/tests/`, one file a subject.
+#![forbid(unsafe_code)]
 
 mod binary;
 mod device;

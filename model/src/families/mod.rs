@@ -14,6 +14,8 @@ pub(crate) struct Family {
     pub(crate) ropes: Vec<RopeConfig>,
     /// The attention of a layer, by its index.
     pub(crate) attention: Box<dyn Fn(usize) -> LayerAttention>,
+    /// Scores are multiplied with `1/√width`; of a head, unless the family says otherwise.
+    pub(crate) score_width: Option<usize>,
     pub(crate) scaled_embeddings: bool,
     pub(crate) qkv_bias: bool,
     pub(crate) qk_norm: bool,
@@ -31,6 +33,7 @@ impl Family {
                 window: None,
                 rope: 0,
             }),
+            score_width: None,
             scaled_embeddings: false,
             qkv_bias: false,
             qk_norm: false,

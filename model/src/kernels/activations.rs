@@ -6,7 +6,7 @@
 //! leave 0.003 to 0.007.
 
 use super::isa::{Kernel, dispatch};
-use super::simd::{ActivationBlock, BlockOrder, Simd};
+use super::simd::{ActivationBlock, BlockOrder, BlockSums, Simd};
 use super::{Isa, SharedSlice};
 
 /// Elements of an activation block.
@@ -15,9 +15,12 @@ pub(crate) const BLOCK: usize = 32;
 /// Largest magnitude of a quantised activation.
 const LIMIT: f32 = 32639.0;
 
-/// Quantised activations, `[positions, blocks]`.
+/// Quantised activations in tiles of positions: of one for the GEMV, of as many as the instruction
+/// set's tiles have for the GEMM. A tile is `[blocks, positions]`, with the values of a block side
+/// by side: `[16 pairs, positions]`.
 pub(crate) struct Activations {
     order: BlockOrder,
+    tile: usize,
     blocks: usize,
     values: Vec<ActivationBlock>,
     factors: Vec<Factors>,
@@ -30,20 +33,31 @@ pub(crate) struct Factors {
     pub(crate) scale: f32,
     /// `d · Σ values`.
     pub(crate) scaled_sum: f32,
-    /// Sums of the first and the second 16 values.
-    pub(crate) sums: [i32; 2],
+    /// `Σ values`, and the sums of the first and of the second 16.
+    pub(crate) sums: BlockSums,
 }
 
 impl Activations {
     /// Room for `positions` of `width` elements, zero.
-    pub(crate) fn zeros(order: BlockOrder, positions: usize, width: usize) -> Self {
+    pub(crate) fn zeros(isa: Isa, order: BlockOrder, positions: usize, width: usize) -> Self {
+        let tile = match order {
+            BlockOrder::Gemv => 1,
+            BlockOrder::Gemm => dispatch(isa, TilePositions),
+        };
         let blocks = width / BLOCK;
+        let room = positions.next_multiple_of(tile) * blocks;
         Self {
             order,
+            tile,
             blocks,
-            values: vec![ActivationBlock([0; BLOCK]); positions * blocks],
-            factors: vec![Factors::default(); positions * blocks],
+            values: vec![ActivationBlock([0; BLOCK]); room],
+            factors: vec![Factors::default(); room],
         }
+    }
+
+    /// Positions of a tile; the last has zeros for those that are missing.
+    pub(crate) fn tile_positions(&self) -> usize {
+        self.tile
     }
 
     pub(crate) fn order(&self) -> BlockOrder {
@@ -54,15 +68,18 @@ impl Activations {
         self.blocks
     }
 
-    pub(crate) fn row(&self, position: usize) -> (&[ActivationBlock], &[Factors]) {
-        let range = position * self.blocks..(position + 1) * self.blocks;
+    /// The blocks of a tile, `[blocks, positions]`.
+    pub(crate) fn tile(&self, index: usize) -> (&[ActivationBlock], &[Factors]) {
+        let width = self.blocks * self.tile;
+        let range = index * width..(index + 1) * width;
         (&self.values[range.clone()], &self.factors[range])
     }
 
-    /// A writer whose rows threads may fill at once.
-    pub(crate) fn rows_mut(&mut self) -> ActivationRows<'_> {
-        ActivationRows {
+    /// A writer whose tiles threads may fill at once.
+    pub(crate) fn tiles_mut(&mut self) -> ActivationTiles<'_> {
+        ActivationTiles {
             order: self.order,
+            tile: self.tile,
             blocks: self.blocks,
             values: SharedSlice::new(&mut self.values),
             factors: SharedSlice::new(&mut self.factors),
@@ -70,32 +87,37 @@ impl Activations {
     }
 }
 
-/// Writes rows of [`Activations`].
-pub(crate) struct ActivationRows<'a> {
+/// Writes tiles of [`Activations`].
+pub(crate) struct ActivationTiles<'a> {
     order: BlockOrder,
+    tile: usize,
     blocks: usize,
     values: SharedSlice<'a, ActivationBlock>,
     factors: SharedSlice<'a, Factors>,
 }
 
-impl ActivationRows<'_> {
-    /// Quantises the row of `position`.
+impl ActivationTiles<'_> {
+    /// Quantises the positions `x` of tile `index`, the last maybe fewer than a tile has.
     ///
     /// # Panics
-    /// If `x` is not one row wide.
+    /// If `x` is not whole positions, or too many.
     ///
     /// # Safety
-    /// No other thread writes this position.
-    pub(crate) unsafe fn quantise(&self, isa: Isa, position: usize, x: &[f32]) {
-        assert_eq!(x.len(), self.blocks * BLOCK, "a row is whole blocks");
-        let range = position * self.blocks..(position + 1) * self.blocks;
-        // SAFETY: one writer a position, as the caller promises.
+    /// No other thread writes this tile.
+    pub(crate) unsafe fn quantise(&self, isa: Isa, index: usize, x: &[f32]) {
+        let positions = x.len() / (self.blocks * BLOCK);
+        assert!(x.len() == positions * self.blocks * BLOCK && positions <= self.tile);
+        let width = self.blocks * self.tile;
+        let range = index * width..(index + 1) * width;
+        // SAFETY: one writer a tile, as the caller promises.
         let (values, factors) =
             unsafe { (self.values.part(range.clone()), self.factors.part(range)) };
         dispatch(
             isa,
             Quantise {
                 order: self.order,
+                tile: self.tile,
+                blocks: self.blocks,
                 x,
                 values,
                 factors,
@@ -104,8 +126,22 @@ impl ActivationRows<'_> {
     }
 }
 
+/// [`Simd::TILE_POSITIONS`].
+struct TilePositions;
+
+impl Kernel for TilePositions {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _s: S) -> usize {
+        S::TILE_POSITIONS
+    }
+}
+
 struct Quantise<'a> {
     order: BlockOrder,
+    tile: usize,
+    blocks: usize,
     x: &'a [f32],
     values: &'a mut [ActivationBlock],
     factors: &'a mut [Factors],
@@ -116,10 +152,29 @@ impl Kernel for Quantise<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let blocks = self.x.chunks_exact(BLOCK);
-        for ((x, value), factors) in blocks.zip(self.values).zip(self.factors) {
-            *factors = quantise_block(s, self.order, x, value);
+        let mut block = ActivationBlock([0; BLOCK]);
+        for (n, x) in self.x.chunks_exact(self.blocks * BLOCK).enumerate() {
+            let tile = self.values.chunks_exact_mut(self.tile);
+            let factors = self.factors.chunks_exact_mut(self.tile);
+            for ((x, values), factors) in x.chunks_exact(BLOCK).zip(tile).zip(factors) {
+                if let [value] = values {
+                    factors[0] = quantise_block(s, self.order, x, value);
+                } else {
+                    factors[n] = quantise_block(s, self.order, x, &mut block);
+                    put_beside(&block, n, values);
+                }
+            }
         }
+    }
+}
+
+/// Writes a block as the `n`-th of a tile's, which lie side by side by pairs.
+#[inline(always)]
+fn put_beside(block: &ActivationBlock, n: usize, tile: &mut [ActivationBlock]) {
+    let positions = tile.len();
+    for (i, pair) in block.0.chunks_exact(2).enumerate() {
+        let at = 2 * (i * positions + n);
+        tile[at / BLOCK].0[at % BLOCK..][..2].copy_from_slice(pair);
     }
 }
 
@@ -164,7 +219,7 @@ fn quantise_block<S: Simd>(
         return Factors {
             scale,
             scaled_sum: scale,
-            sums: [0; 2],
+            sums: BlockSums::default(),
         };
     }
     let inverse = s.splat(1.0 / scale);
@@ -176,22 +231,21 @@ fn quantise_block<S: Simd>(
     ];
     // SAFETY: `to` is a block.
     unsafe { s.store_block(order, rounded, to) };
-    let mut sums = [0; 2];
-    let halves = [
+    let mut halves = [0; 2];
+    let sums = [
         s.add_i32(rounded[0], rounded[1]),
         s.add_i32(rounded[2], rounded[3]),
     ];
-    for (sum, half) in sums.iter_mut().zip(halves) {
+    for (half, sums) in halves.iter_mut().zip(sums) {
         // SAFETY: eight lanes.
-        unsafe { s.store_i32(half, lanes.as_mut_ptr()) };
-        for lane in lanes {
-            *sum += lane;
-        }
+        unsafe { s.store_i32(sums, lanes.as_mut_ptr()) };
+        *half = lanes.iter().sum();
     }
+    let whole = halves[0] + halves[1];
     Factors {
         scale,
-        scaled_sum: scale * (sums[0] + sums[1]) as f32,
-        sums,
+        scaled_sum: scale * whole as f32,
+        sums: BlockSums { whole, halves },
     }
 }
 
@@ -200,9 +254,9 @@ mod tests {
     use super::*;
 
     fn quantised(isa: Isa, x: &[f32]) -> (Vec<ActivationBlock>, Vec<Factors>) {
-        let mut a = Activations::zeros(BlockOrder::Gemm, 1, x.len());
+        let mut a = Activations::zeros(isa, BlockOrder::Gemv, 1, x.len());
         // SAFETY: one thread.
-        unsafe { a.rows_mut().quantise(isa, 0, x) };
+        unsafe { a.tiles_mut().quantise(isa, 0, x) };
         (a.values, a.factors)
     }
 

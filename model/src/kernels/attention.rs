@@ -134,6 +134,31 @@ impl Attend<'_> {
     fn first(&self, position: usize) -> usize {
         self.window.map_or(0, |w| (position + 1).saturating_sub(w))
     }
+
+    /// Joins the positions `first..first + 64`, keys `[head_dim, 64]` and values `[64, head_dim]`,
+    /// into every query's softmax and output.
+    #[inline(always)]
+    fn block<S: Simd, T: Element>(
+        &self,
+        s: S,
+        first: usize,
+        keys: &[T],
+        values: &[T],
+        softmax: &mut [Softmax],
+        out: &mut [f32],
+    ) {
+        let outputs = out.chunks_exact_mut(self.shape.head_dim);
+        for ((&(position, query), softmax), out) in self.queries.iter().zip(softmax).zip(outputs) {
+            let from = self.first(position).max(first);
+            let to = (position + 1).min(first + BLOCK);
+            if from < to {
+                let seen = from - first..to - first;
+                let scores = scores(s, query, keys);
+                let (weights, rescale) = softmax.join(s, scores, self.scale, seen.clone());
+                accumulate(s, &weights, seen, rescale, values, out);
+            }
+        }
+    }
 }
 
 struct AttendKernel<'a, 'b> {
@@ -176,53 +201,16 @@ impl Kernel for AttendKernel<'_, '_> {
         let share = attend.queries.len() > 1;
         let mut wide = vec![0.0_f32; if share { 2 * BLOCK * head_dim } else { 0 }];
         for block in start / BLOCK..=last / BLOCK {
+            let first = block * BLOCK;
             let keys = &attend.keys[attend.shape.key_block(attend.kv_head, block)];
-            let values =
-                &attend.values[attend
-                    .shape
-                    .value_rows(attend.kv_head, block * BLOCK, BLOCK)];
+            let values = &attend.values[attend.shape.value_rows(attend.kv_head, first, BLOCK)];
             if share {
                 let (wide_keys, wide_values) = wide.split_at_mut(BLOCK * head_dim);
                 widen(s, keys, wide_keys);
                 widen(s, values, wide_values);
-            }
-            let queries = attend.queries.iter().zip(&mut softmax);
-            for ((&(position, query), softmax), out) in queries.zip(out.chunks_exact_mut(head_dim))
-            {
-                let from = attend.first(position).max(block * BLOCK);
-                let to = (position + 1).min((block + 1) * BLOCK);
-                if from >= to {
-                    continue;
-                }
-                let seen = from - block * BLOCK..to - block * BLOCK;
-                let (weights, rescale) = if share {
-                    let load = |s: S, at: *const f32| {
-                        // SAFETY: `scores` gives eight values.
-                        unsafe { s.load(at) }
-                    };
-                    let scores = scores(s, query, &wide[..BLOCK * head_dim], load);
-                    softmax.join(s, scores, attend.scale, seen.clone())
-                } else {
-                    let scores = scores(s, query, keys, load_f16);
-                    softmax.join(s, scores, attend.scale, seen.clone())
-                };
-                if share {
-                    let load = |s: S, at: *const f32| {
-                        // SAFETY: `accumulate` gives eight values.
-                        unsafe { s.load(at) }
-                    };
-                    accumulate(
-                        s,
-                        &weights,
-                        seen,
-                        rescale,
-                        &wide[BLOCK * head_dim..],
-                        load,
-                        out,
-                    );
-                } else {
-                    accumulate(s, &weights, seen, rescale, values, load_f16, out);
-                }
+                attend.block(s, first, wide_keys, wide_values, &mut softmax, out);
+            } else {
+                attend.block(s, first, keys, values, &mut softmax, out);
             }
         }
         for (softmax, out) in softmax.iter().zip(out.chunks_exact_mut(head_dim)) {
@@ -234,10 +222,29 @@ impl Kernel for AttendKernel<'_, '_> {
     }
 }
 
-#[inline(always)]
-fn load_f16<S: Simd>(s: S, at: *const f16) -> S::F32 {
-    // SAFETY: the callers give eight values.
-    unsafe { s.load_f16(at.cast()) }
+/// How keys and values are stored.
+trait Element: Copy {
+    /// Eight consecutive elements.
+    ///
+    /// # Safety
+    /// `from` is valid for reading eight elements.
+    unsafe fn load<S: Simd>(s: S, from: *const Self) -> S::F32;
+}
+
+impl Element for f16 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, from: *const Self) -> S::F32 {
+        // SAFETY: the caller's promise is this function's.
+        unsafe { s.load_f16(from.cast()) }
+    }
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, from: *const Self) -> S::F32 {
+        // SAFETY: the caller's promise is this function's.
+        unsafe { s.load(from) }
+    }
 }
 
 #[inline(always)]
@@ -256,22 +263,15 @@ fn widen<S: Simd>(s: S, from: &[f16], to: &mut [f32]) {
 
 /// The query's products with 64 keys: `[dimension, 64]`.
 #[inline(always)]
-fn scores<S: Simd, T>(
-    s: S,
-    query: &[f32],
-    keys: &[T],
-    load: impl Fn(S, *const T) -> S::F32,
-) -> [S::F32; VECTORS] {
+fn scores<S: Simd, T: Element>(s: S, query: &[f32], keys: &[T]) -> [S::F32; VECTORS] {
     assert_eq!(keys.len(), query.len() * BLOCK);
     let mut sums = [s.splat(0.0); VECTORS];
     for (d, &q) in query.iter().enumerate() {
         let q = s.splat(q);
         for (v, sum) in sums.iter_mut().enumerate() {
-            *sum = s.fma(
-                q,
-                load(s, keys.as_ptr().wrapping_add(d * BLOCK + v * LANES)),
-                *sum,
-            );
+            // SAFETY: within row `d` of 64 keys.
+            let keys = unsafe { T::load(s, keys.as_ptr().add(d * BLOCK + v * LANES)) };
+            *sum = s.fma(q, keys, *sum);
         }
     }
     sums
@@ -337,13 +337,12 @@ impl Softmax {
 
 /// `out = out · rescale`, then for ascending positions `out = fma(weight, value, out)`.
 #[inline(always)]
-fn accumulate<S: Simd, T>(
+fn accumulate<S: Simd, T: Element>(
     s: S,
     weights: &[f32; BLOCK],
     seen: Range<usize>,
     rescale: f32,
     values: &[T],
-    load: impl Fn(S, *const T) -> S::F32,
     out: &mut [f32],
 ) {
     let head_dim = out.len();
@@ -363,7 +362,9 @@ fn accumulate<S: Simd, T>(
                 let weight = s.splat(weights[i]);
                 let row = base.wrapping_add(i * head_dim);
                 for (v, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.fma(weight, load(s, row.wrapping_add(v * LANES)), *sum);
+                    // SAFETY: within row `i` of `values`.
+                    let values = unsafe { T::load(s, row.wrapping_add(v * LANES)) };
+                    *sum = s.fma(weight, values, *sum);
                 }
             }
         } else {
@@ -371,7 +372,9 @@ fn accumulate<S: Simd, T>(
                 let weight = s.splat(weights[i]);
                 let row = base.wrapping_add(i * head_dim);
                 for (v, sum) in sums.iter_mut().enumerate().take(vectors) {
-                    *sum = s.fma(weight, load(s, row.wrapping_add(v * LANES)), *sum);
+                    // SAFETY: within row `i` of `values`.
+                    let values = unsafe { T::load(s, row.wrapping_add(v * LANES)) };
+                    *sum = s.fma(weight, values, *sum);
                 }
             }
         }

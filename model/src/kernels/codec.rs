@@ -3,7 +3,7 @@
 //! Layouts are those of ggml's `ggml-common.h`. A storage block holds 32 elements, or 256 as eight
 //! sub-blocks of 32.
 
-use super::simd::{Simd, WeightKind};
+use super::simd::{Arrangement, Simd, WeightForm, WeightKind};
 use crate::TensorType;
 
 /// One storage format.
@@ -12,7 +12,10 @@ pub(crate) trait Codec: Copy + Send + Sync {
     /// Activation blocks (32 elements) in a storage block: 1 or 8.
     const BLOCKS: usize = Self::TYPE.block_elements() / 32;
     const BYTES: usize = Self::TYPE.block_bytes();
-    const KIND: WeightKind = WeightKind::Unsigned;
+    const FORM: WeightForm = WeightForm {
+        kind: WeightKind::Unsigned,
+        arrangement: Arrangement::Rows,
+    };
     /// Subtracted from every unsigned weight.
     const OFFSET: i32 = 0;
     /// Whether a block adds a minimum, `m_w`.
@@ -46,6 +49,17 @@ pub(crate) trait Codec: Copy + Send + Sync {
     ) -> S::Bytes;
 }
 
+/// Unsigned weights from nibbles.
+const NIBBLES: WeightForm = WeightForm {
+    kind: WeightKind::Unsigned,
+    arrangement: Arrangement::Halves,
+};
+/// Signed bytes.
+const BYTES: WeightForm = WeightForm {
+    kind: WeightKind::Signed,
+    arrangement: Arrangement::Rows,
+};
+
 macro_rules! simple_codec {
     (
         $(#[$doc:meta])* $name:ident: $type:ident,
@@ -64,17 +78,9 @@ macro_rules! simple_codec {
 
             #[inline(always)]
             unsafe fn scales<S: Simd>(s: S, block: *const u8, row_bytes: usize) -> [S::F32; 2] {
-                // SAFETY: a block starts with its f16 scale, and f16 minimum if it has one.
-                unsafe {
-                    if Self::HAS_MINIMUM {
-                        let both = s.gather_u32(block, row_bytes);
-                        let minimum = s.f16_lanes_to_f32(s.shr_i32::<16>(both));
-                        [s.f16_lanes_to_f32(both), minimum]
-                    } else {
-                        let scale = s.f16_lanes_to_f32(s.gather_u16(block, row_bytes));
-                        [scale, s.splat(0.0)]
-                    }
-                }
+                // SAFETY: a block is at least four bytes. It starts with its f16 scale, and f16
+                // minimum if it has one; else what follows is not used.
+                unsafe { s.f16_pairs_to_f32(s.gather_u32(block, row_bytes)) }
             }
             #[inline(always)]
             fn scale<S: Simd, const SUB: usize>(_s: S, scales: &[S::F32; 2]) -> [S::F32; 2] {
@@ -95,7 +101,7 @@ macro_rules! simple_codec {
             }
         }
     };
-    (@const KIND = $value:expr) => { const KIND: WeightKind = $value; };
+    (@const FORM = $value:expr) => { const FORM: WeightForm = $value; };
     (@const OFFSET = $value:expr) => { const OFFSET: i32 = $value; };
     (@const HAS_MINIMUM = $value:expr) => { const HAS_MINIMUM: bool = $value; };
 }
@@ -103,18 +109,21 @@ macro_rules! simple_codec {
 simple_codec! {
     /// `f16 d, u8 nibbles[16]`; `w = d · (q − 8)`.
     Q4_0: Q4_0,
+    const FORM = NIBBLES,
     const OFFSET = 8,
     |s, block, stride| s.load_nibbles(block.add(2), stride)
 }
 simple_codec! {
     /// `f16 d, f16 m, u8 nibbles[16]`; `w = d · q + m`.
     Q4_1: Q4_1,
+    const FORM = NIBBLES,
     const HAS_MINIMUM = true,
     |s, block, stride| s.load_nibbles(block.add(4), stride)
 }
 simple_codec! {
     /// `f16 d, u32 high bits, u8 nibbles[16]`; `w = d · (q − 16)`.
     Q5_0: Q5_0,
+    const FORM = NIBBLES,
     const OFFSET = 16,
     |s, block, stride| s.or_bytes(
         s.load_nibbles(block.add(6), stride),
@@ -124,6 +133,7 @@ simple_codec! {
 simple_codec! {
     /// `f16 d, f16 m, u32 high bits, u8 nibbles[16]`; `w = d · q + m`.
     Q5_1: Q5_1,
+    const FORM = NIBBLES,
     const HAS_MINIMUM = true,
     |s, block, stride| s.or_bytes(
         s.load_nibbles(block.add(8), stride),
@@ -133,7 +143,7 @@ simple_codec! {
 simple_codec! {
     /// `f16 d, i8 q[32]`; `w = d · q`.
     Q8_0: Q8_0,
-    const KIND = WeightKind::Signed,
+    const FORM = BYTES,
     |s, block, stride| s.load_bytes(block.add(2), stride)
 }
 
@@ -164,9 +174,9 @@ impl<S: Simd> SixBitScales<S> {
         let low6 = s.splat_i32(0x3F3F_3F3F);
         let low4 = s.splat_i32(0x0F0F_0F0F);
         let high2 = s.splat_i32(0x3030_3030);
-        let dmin = s.f16_lanes_to_f32(s.shr_i32::<16>(head));
+        let [d, dmin] = s.f16_pairs_to_f32(head);
         Self {
-            d: s.f16_lanes_to_f32(head),
+            d,
             negative_dmin: s.mul(dmin, s.splat(-1.0)),
             scales: [
                 s.and_i32(a, low6),
@@ -299,7 +309,7 @@ impl Codec for Q6K {
     unsafe fn scales<S: Simd>(s: S, block: *const u8, row_bytes: usize) -> Self::Scales<S> {
         // SAFETY: the offsets are those of a 210-byte block.
         unsafe {
-            let d = s.f16_lanes_to_f32(s.gather_u16(block.add(208), row_bytes));
+            let [_, d] = s.f16_pairs_to_f32(s.gather_u32(block.add(206), row_bytes));
             let words = [
                 s.gather_u32(block.add(192), row_bytes),
                 s.gather_u32(block.add(196), row_bytes),

@@ -13,28 +13,26 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// `out = act(gate) · up`, elementwise.
+/// `gate = act(gate) · up`, elementwise.
 ///
 /// # Panics
 /// If the lengths differ.
-pub(crate) fn gate(isa: Isa, activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    assert!(gate.len() == up.len() && up.len() == out.len());
+pub(crate) fn gate(isa: Isa, activation: Activation, gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len());
     dispatch(
         isa,
         Gate {
             activation,
             gate,
             up,
-            out,
         },
     );
 }
 
 struct Gate<'a> {
     activation: Activation,
-    gate: &'a [f32],
+    gate: &'a mut [f32],
     up: &'a [f32],
-    out: &'a mut [f32],
 }
 
 impl Kernel for Gate<'_> {
@@ -42,20 +40,16 @@ impl Kernel for Gate<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let whole = self.out.len() / LANES * LANES;
+        let whole = self.gate.len() / LANES * LANES;
         for i in (0..whole).step_by(LANES) {
+            let at = self.gate[i..].as_mut_ptr();
             // SAFETY: eight values from `i` on are within the equally long slices.
             unsafe {
-                let value = gated(
-                    s,
-                    self.activation,
-                    s.load(self.gate.as_ptr().add(i)),
-                    s.load(self.up.as_ptr().add(i)),
-                );
-                s.store(value, self.out.as_mut_ptr().add(i));
+                let (g, u) = (s.load(at), s.load(self.up.as_ptr().add(i)));
+                s.store(gated(s, self.activation, g, u), at);
             }
         }
-        let rest = self.out.len() - whole;
+        let rest = self.gate.len() - whole;
         if rest > 0 {
             let mut lanes = [[0.0; LANES]; 2];
             lanes[0][..rest].copy_from_slice(&self.gate[whole..]);
@@ -66,7 +60,7 @@ impl Kernel for Gate<'_> {
                 let (g, u) = (s.load(lanes[0].as_ptr()), s.load(lanes[1].as_ptr()));
                 s.store(gated(s, self.activation, g, u), out.as_mut_ptr());
             }
-            self.out[whole..].copy_from_slice(&out[..rest]);
+            self.gate[whole..].copy_from_slice(&out[..rest]);
         }
     }
 }
@@ -100,11 +94,11 @@ mod tests {
             let g: Vec<f32> = (0..len).map(|i| (i as f32 - 20.0) * 0.3).collect();
             let u: Vec<f32> = (0..len).map(|i| 1.0 - i as f32 * 0.1).collect();
             for activation in [Activation::Silu, Activation::GeluTanh] {
-                let mut expected = vec![0.0; len];
-                gate(Isa::SCALAR, activation, &g, &u, &mut expected);
+                let mut expected = g.clone();
+                gate(Isa::SCALAR, activation, &mut expected, &u);
                 for isa in Isa::available() {
-                    let mut out = vec![0.0; len];
-                    gate(isa, activation, &g, &u, &mut out);
+                    let mut out = g.clone();
+                    gate(isa, activation, &mut out, &u);
                     assert_eq!(out, expected, "{isa}");
                 }
                 for i in 0..len {

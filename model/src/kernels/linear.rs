@@ -31,7 +31,7 @@ pub(crate) fn linear(
     let quantised = if weights.iter().any(|w| !is_float(w.tensor_type())) {
         quantise(isa, team, x, positions, columns)
     } else {
-        Activations::zeros(BlockOrder::Gemv, 0, columns)
+        Activations::zeros(isa, BlockOrder::Gemv, 0, columns)
     };
     let mut parts = Vec::with_capacity(weights.len());
     let mut items = 0;
@@ -88,13 +88,15 @@ fn grain(weights: &[WeightRows<'_>], positions: usize) -> usize {
 
 fn quantise(isa: Isa, team: &Team, x: &[f32], positions: usize, columns: usize) -> Activations {
     let order = quantised::order_for(positions);
-    let mut activations = Activations::zeros(order, positions, columns);
-    let rows = activations.rows_mut();
-    team.run(positions, 8, &|range| {
-        for position in range {
-            let x = &x[position * columns..][..columns];
-            // SAFETY: the team gives each position to one thread.
-            unsafe { rows.quantise(isa, position, x) };
+    let mut activations = Activations::zeros(isa, order, positions, columns);
+    let tile = activations.tile_positions();
+    let tiles = activations.tiles_mut();
+    team.run(positions.div_ceil(tile), 8_usize.div_ceil(tile), &|range| {
+        for index in range {
+            let end = positions.min((index + 1) * tile);
+            let x = &x[index * tile * columns..end * columns];
+            // SAFETY: the team gives each tile to one thread.
+            unsafe { tiles.quantise(isa, index, x) };
         }
     });
     activations

@@ -129,7 +129,7 @@ impl<C: Codec> Multiply<'_, C> {
             let (bytes, count) = self.w.group(group);
             let mut x: [(&[ActivationBlock], &[Factors]); N] = [(&[], &[]); N];
             for (n, x) in x.iter_mut().enumerate() {
-                *x = self.x.row(n);
+                *x = self.x.tile(n);
             }
             // SAFETY: `bytes` are eight whole rows.
             let sums = unsafe { eight_rows::<S, C, N>(s, bytes.as_ptr(), self.w.row_bytes(), &x) };
@@ -202,7 +202,7 @@ impl<C: Codec> Multiply<'_, C> {
                         let at = b + $sub;
                         let rows = weights_of_rows::<S, C, $sub>(s, block, row_bytes);
                         let to = panel.weights[at].0.as_mut_ptr();
-                        s.pack_rows(C::KIND, &rows, C::OFFSET, side, to);
+                        s.pack_rows(C::FORM, &rows, C::OFFSET, side, to);
                         let scale = C::scale::<S, $sub>(s, &scales);
                         let factors = &mut panel.factors[at];
                         let to = |values: &mut [f32; TILE_ROWS]| {
@@ -233,43 +233,38 @@ impl<C: Codec> Multiply<'_, C> {
         many: usize,
     ) {
         let stride = self.w.rows();
-        let mut x: [(&[ActivationBlock], &[Factors]); N] = [(&[], &[]); N];
         let mut sums = [s.tile_splat(0.0); N];
-        for n in 0..N {
-            // Missing positions repeat the last one; their results are not stored.
-            let at = position + n.min(many - 1);
-            let (values, factors) = self.x.row(at);
-            let range = tile.first_block..tile.first_block + tile.blocks;
-            x[n] = (&values[range.clone()], &factors[range]);
-            if tile.first_block > 0 {
-                sums[n] = self.load_tile(s, at * stride + tile.first_row, tile.rows);
+        if tile.first_block > 0 {
+            for (n, sum) in sums.iter_mut().enumerate().take(many) {
+                *sum = self.load_tile(s, (position + n) * stride + tile.first_row, tile.rows);
             }
         }
-        for b in 0..tile.blocks {
-            let mut at = [std::ptr::null(); N];
-            for n in 0..N {
-                at[n] = &raw const x[n].0[b];
-            }
+        let (values, factors) = self.x.tile(position / N);
+        let blocks = tile.first_block * N..(tile.first_block + tile.blocks) * N;
+        let values = values[blocks.clone()].chunks_exact(N);
+        let factors = factors[blocks].chunks_exact(N);
+        for (b, (values, x)) in values.zip(factors).enumerate() {
+            let values = values.as_ptr().cast();
             let weights = panel.weights[b].0.as_ptr();
-            // SAFETY: the panel holds `tile.blocks` packed blocks; the pointers are to blocks.
+            // SAFETY: the panel holds `tile.blocks` packed blocks; the tile's are `N` positions wide.
             unsafe {
                 let first = s.tile_load(panel.factors[b][0].as_ptr());
                 let second = s.tile_load(panel.factors[b][1].as_ptr());
                 if C::HALVES {
                     for (halves, d) in [(Halves::First, first), (Halves::Second, second)] {
-                        let dots = s.tile_dot(weights, halves, &at);
+                        let dots = s.tile_dot::<N>(weights, halves, values);
                         for n in 0..N {
-                            let scale = s.tile_mul(d, s.tile_splat(x[n].1[b].scale));
+                            let scale = s.tile_mul(d, s.tile_splat(x[n].scale));
                             sums[n] = s.tile_fma(scale, s.tile_to_f32(dots[n]), sums[n]);
                         }
                     }
                 } else {
-                    let dots = s.tile_dot(weights, Halves::Both, &at);
+                    let dots = s.tile_dot::<N>(weights, Halves::Both, values);
                     for n in 0..N {
-                        let scale = s.tile_mul(first, s.tile_splat(x[n].1[b].scale));
+                        let scale = s.tile_mul(first, s.tile_splat(x[n].scale));
                         sums[n] = s.tile_fma(scale, s.tile_to_f32(dots[n]), sums[n]);
                         if C::HAS_MINIMUM {
-                            let sum = s.tile_splat(x[n].1[b].scaled_sum);
+                            let sum = s.tile_splat(x[n].scaled_sum);
                             sums[n] = s.tile_fma(second, sum, sums[n]);
                         }
                     }
@@ -375,7 +370,7 @@ unsafe fn weights_of_rows<S: Simd, C: Codec, const SUB: usize>(
 /// Eight rows times `N` positions.
 ///
 /// # Safety
-/// `rows` points at eight rows of `row_bytes`, as many blocks wide as `x`.
+/// `rows` points at eight rows of `row_bytes`, as many blocks wide as each of `x`.
 #[inline(always)]
 unsafe fn eight_rows<S: Simd, C: Codec, const N: usize>(
     s: S,
@@ -384,52 +379,98 @@ unsafe fn eight_rows<S: Simd, C: Codec, const N: usize>(
     x: &[(&[ActivationBlock], &[Factors]); N],
 ) -> [S::F32; N] {
     let mut sums = [s.splat(0.0); N];
-    let whole = LANES * row_bytes <= PREFETCH_WHOLE;
-    for b in (0..x[0].0.len()).step_by(C::BLOCKS) {
-        let block = rows.wrapping_add(b / C::BLOCKS * C::BYTES);
-        if whole {
-            let next = rows.wrapping_add(LANES * (row_bytes + b / C::BLOCKS * C::BYTES));
-            for line in 0..(LANES * C::BYTES).div_ceil(64) {
-                s.prefetch(next.wrapping_add(64 * line));
-            }
-        } else {
-            for r in 0..LANES {
-                let ahead = block.wrapping_add(r * row_bytes + PREFETCH_AHEAD);
-                for line in 0..C::BYTES.div_ceil(64) {
-                    s.prefetch(ahead.wrapping_add(64 * line));
-                }
-            }
-        }
-        // SAFETY: the caller promises the rows.
-        unsafe {
-            let scales = C::scales(s, block, row_bytes);
-            macro_rules! add {
-                ($sub:literal) => {
-                    let weights = weights_of_rows::<S, C, $sub>(s, block, row_bytes);
-                    let scale = C::scale::<S, $sub>(s, &scales);
-                    for n in 0..N {
-                        let (value, factors) = (&x[n].0[b + $sub], &x[n].1[b + $sub]);
-                        let dots = s.dot_rows(C::KIND, &weights, value, &factors.sums);
-                        sums[n] = add_block::<S, C>(s, dots, scale, factors, sums[n]);
-                        if C::HAS_MINIMUM {
-                            let sum = s.splat(factors.scaled_sum);
-                            sums[n] = s.fma(C::minimum::<S, $sub>(s, &scales), sum, sums[n]);
+    let blocks = x[0].0.len() / C::BLOCKS;
+    let mut ahead = Ahead::new::<C>(rows, row_bytes);
+    for first in (0..blocks).step_by(LANES) {
+        for b in first..blocks.min(first + LANES) {
+            // SAFETY: the caller promises the rows, and that every `x` has `blocks` storage blocks.
+            unsafe {
+                let block = rows.add(b * C::BYTES);
+                let scales = C::scales(s, block, row_bytes);
+                macro_rules! add {
+                    ($sub:literal) => {
+                        ahead.prefetch::<S, C>(s, $sub);
+                        let weights = weights_of_rows::<S, C, $sub>(s, block, row_bytes);
+                        let scale = C::scale::<S, $sub>(s, &scales);
+                        let minimum = C::minimum::<S, $sub>(s, &scales);
+                        for n in 0..N {
+                            let at = b * C::BLOCKS + $sub;
+                            let values = x[n].0.get_unchecked(at);
+                            let factors = x[n].1.get_unchecked(at);
+                            sums[n] =
+                                add_block::<S, C>(s, &weights, scale, values, factors, sums[n]);
+                            if C::HAS_MINIMUM {
+                                sums[n] = s.fma(minimum, s.splat(factors.scaled_sum), sums[n]);
+                            }
                         }
-                    }
-                };
+                    };
+                }
+                for_each_sub!(C::BLOCKS, add);
             }
-            for_each_sub!(C::BLOCKS, add);
+            ahead.next_block();
         }
+        ahead.next_eight();
     }
     sums
+}
+
+/// Where memory is fetched ahead of its use: for each storage block, as much as eight rows of it.
+struct Ahead {
+    at: *const u8,
+    /// From one block's part to the next's.
+    step: usize,
+    /// From the eighth block's part to the ninth's.
+    leap: usize,
+}
+
+impl Ahead {
+    #[inline(always)]
+    fn new<C: Codec>(rows: *const u8, row_bytes: usize) -> Self {
+        let part = LANES * C::BYTES;
+        if LANES * row_bytes <= PREFETCH_WHOLE {
+            // The next eight rows, in order.
+            Self {
+                at: rows.wrapping_add(LANES * row_bytes),
+                step: part,
+                leap: 0,
+            }
+        } else {
+            // The same rows further on, eight blocks of one row for each block of eight.
+            Self {
+                at: rows.wrapping_add(PREFETCH_AHEAD),
+                step: row_bytes,
+                leap: part.wrapping_sub(LANES * row_bytes),
+            }
+        }
+    }
+
+    /// Prefetches the share of sub-block `sub` of the current block's part.
+    #[inline(always)]
+    fn prefetch<S: Simd, C: Codec>(&self, s: S, sub: usize) {
+        let lines = (LANES * C::BYTES).div_ceil(64);
+        for line in lines * sub / C::BLOCKS..lines * (sub + 1) / C::BLOCKS {
+            s.prefetch(self.at.wrapping_add(64 * line));
+        }
+    }
+
+    #[inline(always)]
+    fn next_block(&mut self) {
+        self.at = self.at.wrapping_add(self.step);
+    }
+
+    #[inline(always)]
+    fn next_eight(&mut self) {
+        self.at = self.at.wrapping_add(self.leap);
+    }
 }
 
 /// `sum + d_w · d_x · (Σ q · x − offset · Σ x)`, whole or by halves.
 #[inline(always)]
 fn add_block<S: Simd, C: Codec>(
     s: S,
-    dots: [S::I32; 2],
+    weights: &[S::Bytes; LANES],
     scale: [S::F32; 2],
+    x: &ActivationBlock,
     factors: &Factors,
     sum: S::F32,
 ) -> S::F32 {
@@ -441,14 +482,16 @@ fn add_block<S: Simd, C: Codec>(
         }
     };
     let d = s.splat(factors.scale);
+    let sums = &factors.sums;
     if C::HALVES {
-        let first = s.to_f32(without_offset(dots[0], factors.sums[0]));
-        let second = s.to_f32(without_offset(dots[1], factors.sums[1]));
+        let dots = s.dot_row_halves(C::FORM, weights, x, sums);
+        let first = s.to_f32(without_offset(dots[0], sums.halves[0]));
+        let second = s.to_f32(without_offset(dots[1], sums.halves[1]));
         let sum = s.fma(s.mul(scale[0], d), first, sum);
         s.fma(s.mul(scale[1], d), second, sum)
     } else {
-        let dot = s.add_i32(dots[0], dots[1]);
-        let whole = without_offset(dot, factors.sums[0] + factors.sums[1]);
+        let dot = s.dot_rows(C::FORM, weights, x, sums);
+        let whole = without_offset(dot, sums.whole);
         s.fma(s.mul(scale[0], d), s.to_f32(whole), sum)
     }
 }

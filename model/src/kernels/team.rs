@@ -256,7 +256,8 @@ impl Closer<'_> {
                 std::hint::spin_loop();
             } else {
                 parked.get_or_insert_with(Instant::now);
-                shared.caller_parked.store(true, Ordering::SeqCst);
+                // As in `wait_for_next`.
+                shared.caller_parked.swap(true, Ordering::SeqCst);
                 if shared.gate.load(Ordering::SeqCst) & INSIDE != 0 {
                     thread::park();
                 }
@@ -332,7 +333,8 @@ impl Shared {
                 std::hint::spin_loop();
                 continue;
             }
-            self.asleep[index].store(true, Ordering::SeqCst);
+            // Swapped, not stored: emulators have been seen to let a store pass the load after it.
+            self.asleep[index].swap(true, Ordering::SeqCst);
             let gate = self.gate.load(Ordering::SeqCst);
             if gate / EPOCH == seen && gate & ENDING == 0 {
                 thread::park();

@@ -31,6 +31,14 @@ fn contiguous(x: FlexTensor) -> FlexTensor {
     }
 }
 
+/// A tensor whose storage is its elements, to be written in place; copied if it is not, or shared.
+fn whole(x: FlexTensor) -> FlexTensor {
+    match x.as_slice::<f32>() {
+        Some(elements) if elements.len() == x.storage::<f32>().len() => x,
+        _ => x.to_contiguous(),
+    }
+}
+
 fn slice(x: &FlexTensor) -> &[f32] {
     x.as_slice().expect("f32 and made contiguous")
 }
@@ -111,20 +119,22 @@ impl ModelOps for Flex {
         eps: f32,
         compute: Compute,
     ) -> (FlexTensor, FlexTensor) {
-        let (x, residual, gamma) = (contiguous(x), contiguous(residual), contiguous(gamma));
+        let (mut x, residual, gamma) = (whole(x), contiguous(residual), contiguous(gamma));
         let [rows, width] = dims(&x);
-        let (mut sum, mut y) = (vec![0.0; rows * width], vec![0.0; rows * width]);
-        let (input, add, factors) = (slice(&x), slice(&residual), slice(&gamma));
-        compute
-            .team()
-            .rows([&mut sum, &mut y], width, ROWS_GRAIN, &|row, [sum, y]| {
-                let at = row * width..(row + 1) * width;
-                for ((sum, &a), &b) in sum.iter_mut().zip(&input[at.clone()]).zip(&add[at]) {
-                    *sum = a + b;
+        let mut y = vec![0.0; rows * width];
+        let (add, factors) = (slice(&residual), slice(&gamma));
+        compute.team().rows(
+            [x.storage_mut(), &mut y],
+            width,
+            ROWS_GRAIN,
+            &|row, [sum, y]| {
+                for (sum, &b) in sum.iter_mut().zip(&add[row * width..][..width]) {
+                    *sum += b;
                 }
                 norm::rms_norm(compute.isa(), sum, factors, eps, y);
-            });
-        (floats(sum, rows), floats(y, rows))
+            },
+        );
+        (x, floats(y, rows))
     }
 
     fn linear(x: FlexTensor, weight: FlexTensor, storage: Storage, compute: Compute) -> FlexTensor {
@@ -164,27 +174,21 @@ impl ModelOps for Flex {
         activation: Activation,
         compute: Compute,
     ) -> FlexTensor {
-        let (gate, up) = (contiguous(gate), contiguous(up));
-        let [rows, width] = dims(&gate);
-        let mut out = vec![0.0; rows * width];
-        let (input, factors) = (slice(&gate), slice(&up));
+        let (mut gate, up) = (whole(gate), contiguous(up));
+        let [_rows, width] = dims(&gate);
+        let factors = slice(&up);
+        let rows = [gate.storage_mut()];
         compute
             .team()
-            .rows([&mut out], width, ROWS_GRAIN, &|row, [out]| {
-                let at = row * width..(row + 1) * width;
-                gate_kernel::gate(
-                    compute.isa(),
-                    activation,
-                    &input[at.clone()],
-                    &factors[at],
-                    out,
-                );
+            .rows(rows, width, ROWS_GRAIN, &|row, [gate]| {
+                let up = &factors[row * width..][..width];
+                gate_kernel::gate(compute.isa(), activation, gate, up);
             });
-        floats(out, rows)
+        gate
     }
 
     fn rotary_attention(
-        mut q: FlexTensor,
+        q: FlexTensor,
         k: FlexTensor,
         v: FlexTensor,
         mut keys: FlexTensor,
@@ -200,11 +204,7 @@ impl ModelOps for Flex {
             keys.is_unique() && values.is_unique(),
             "a cache is never shared"
         );
-        if q.as_slice::<f32>()
-            .is_none_or(|s| s.len() != q.storage::<f32>().len())
-        {
-            q = q.to_contiguous();
-        }
+        let mut q = whole(q);
         let mut step = attention_step::AttentionStep {
             plan: &plan,
             q: q.storage_mut(),

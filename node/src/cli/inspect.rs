@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use potluck::ModelRef;
-use potluck::inspect::{Inspection, inspect};
+use potluck::inspect::{Inspection, Memory, Shape, TypeShare, inspect};
 
 use super::options::NetworkOptions;
 use super::{Outcome, format, interrupt, obtain, output};
@@ -54,98 +54,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
 }
 
 fn print(report: &Inspection) -> anyhow::Result<()> {
-    let mut lines = vec![
-        ("file", report.file.clone()),
-        (
-            "size",
-            format!(
-                "{}, GGUF version {}",
-                format::bytes(report.bytes),
-                report.gguf_version
-            ),
-        ),
-        (
-            "name",
-            report
-                .name
-                .clone()
-                .unwrap_or_else(|| "not given".to_owned()),
-        ),
-        (
-            "architecture",
-            report
-                .architecture
-                .clone()
-                .unwrap_or_else(|| "not given".to_owned()),
-        ),
-        (
-            "parameters",
-            format!(
-                "{:.1} million in {}",
-                report.parameters as f64 / 1e6,
-                format::count(report.tensor_count, "tensor")
-            ),
-        ),
-    ];
-    if let Some(shape) = &report.shape {
-        let heads = format!(
-            "{} heads, {} for keys and values",
-            shape.heads, shape.kv_heads
-        );
-        lines.push((
-            "layers",
-            format!("{} of {heads}, {} wide each", shape.layers, shape.head_dim),
-        ));
-        lines.push((
-            "widths",
-            format!("{} hidden, {} feed-forward", shape.d_model, shape.d_ff),
-        ));
-        let window = shape.sliding_window.map_or_else(String::new, |window| {
-            format!(
-                "; {} of the layers see the last {window} only",
-                shape.sliding_layers
-            )
-        });
-        lines.push((
-            "context",
-            format!("{} positions at most{window}", shape.context),
-        ));
-        lines.push(("vocabulary", format::count(shape.vocabulary, "token")));
-    }
-    lines.push((
-        "tokenizer",
-        report
-            .tokenizer
-            .clone()
-            .unwrap_or_else(|| "none".to_owned()),
-    ));
-    let template = if report.chat_template {
-        "yes"
-    } else {
-        "no: it only continues text"
-    };
-    lines.push(("chat template", template.to_owned()));
-    for share in &report.types {
-        let tensors = format::count(share.tensors, "tensor");
-        let bytes = format::bytes(share.bytes);
-        lines.push((
-            "type",
-            format!("{:<5} {bytes:>9} in {tensors}", share.tensor_type),
-        ));
-    }
-    if let Some(memory) = &report.memory {
-        let [total, weights, kv] =
-            [memory.total_bytes, memory.weights_bytes, memory.kv_bytes].map(format::bytes);
-        let context = memory.context;
-        lines.push((
-            "memory",
-            format!("{total} at {context} positions: {weights} weights (mapped), {kv} KV cache"),
-        ));
-    }
-    if let Some(reason) = &report.unsupported {
-        lines.push(("cannot be run", reason.clone()));
-    }
-    for (name, value) in lines {
+    for (name, value) in lines(report) {
         output::line(&format!("{name:<14}{value}"))?;
     }
     for tensor in report.tensors.iter().flatten() {
@@ -157,4 +66,78 @@ fn print(report: &Inspection) -> anyhow::Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// What a line says, by its name.
+type Line = (&'static str, String);
+
+fn lines(report: &Inspection) -> Vec<Line> {
+    let or = |value: &Option<String>, none: &str| value.clone().unwrap_or_else(|| none.to_owned());
+    let (bytes, version) = (format::bytes(report.bytes), report.gguf_version);
+    let tensors = format::count(report.tensor_count, "tensor");
+    let millions = report.parameters as f64 / 1e6;
+    let mut lines = vec![
+        ("file", report.file.clone()),
+        ("size", format!("{bytes}, GGUF version {version}")),
+        ("name", or(&report.name, "not given")),
+        ("architecture", or(&report.architecture, "not given")),
+        ("parameters", format!("{millions:.1} million in {tensors}")),
+    ];
+    lines.extend(report.shape.iter().flat_map(shape_lines));
+    lines.push(("tokenizer", or(&report.tokenizer, "none")));
+    let template = match report.chat_template {
+        true => "yes",
+        false => "no: it only continues text",
+    };
+    lines.push(("chat template", template.to_owned()));
+    lines.extend(report.types.iter().map(type_line));
+    lines.extend(report.memory.iter().map(memory_line));
+    if let Some(reason) = &report.unsupported {
+        lines.push(("cannot be run", reason.clone()));
+    }
+    lines
+}
+
+fn shape_lines(shape: &Shape) -> [Line; 4] {
+    let heads = format!(
+        "{} heads, {} for keys and values",
+        shape.heads, shape.kv_heads
+    );
+    let window = shape.sliding_window.map_or_else(String::new, |window| {
+        let layers = shape.sliding_layers;
+        format!("; {layers} of the layers see the last {window} only")
+    });
+    let (layers, wide) = (shape.layers, shape.head_dim);
+    let (hidden, feed_forward) = (shape.d_model, shape.d_ff);
+    [
+        ("layers", format!("{layers} of {heads}, {wide} wide each")),
+        (
+            "widths",
+            format!("{hidden} hidden, {feed_forward} feed-forward"),
+        ),
+        (
+            "context",
+            format!("{} positions at most{window}", shape.context),
+        ),
+        ("vocabulary", format::count(shape.vocabulary, "token")),
+    ]
+}
+
+fn type_line(share: &TypeShare) -> Line {
+    let tensors = format::count(share.tensors, "tensor");
+    let bytes = format::bytes(share.bytes);
+    (
+        "type",
+        format!("{:<5} {bytes:>9} in {tensors}", share.tensor_type),
+    )
+}
+
+fn memory_line(memory: &Memory) -> Line {
+    let [total, weights, kv] =
+        [memory.total_bytes, memory.weights_bytes, memory.kv_bytes].map(format::bytes);
+    let context = memory.context;
+    (
+        "memory",
+        format!("{total} at {context} positions: {weights} weights (mapped), {kv} KV cache"),
+    )
 }

@@ -5,7 +5,10 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{self, Avx2};
-use super::{ActivationBlock, BlockOrder, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightKind};
+use super::{
+    ActivationBlock, BlockOrder, BlockSums, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightForm,
+    WeightKind,
+};
 
 /// Proof that the CPU has AVX-512 F, BW, VL and VNNI, and all that [`Avx2`] proves.
 #[derive(Clone, Copy)]
@@ -48,6 +51,43 @@ fn join(a: __m256i, b: __m256i) -> __m512i {
     unsafe { _mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b) }
 }
 
+/// `vpdpbusd` wants unsigned weights: signed ones are moved up by so much, and the activations' own
+/// sum, so many times, is taken away again.
+const MOVED_BY: i32 = 128;
+
+/// Dot products of eight rows, signed ones moved, with an activation block, for the first and for
+/// the second 16 elements.
+///
+/// # Safety
+/// The CPU has AVX-512 and VNNI.
+#[inline(always)]
+unsafe fn products(kind: WeightKind, rows: &[__m512i; LANES], x: &ActivationBlock) -> [__m256i; 2] {
+    // SAFETY: the caller promises the instructions; a block is 64 bytes, aligned to 64.
+    unsafe {
+        let x: *const __m256i = x.0.as_ptr().cast();
+        let high = _mm512_broadcast_i64x4(_mm256_load_si256(x));
+        let low = _mm512_broadcast_i64x4(_mm256_load_si256(x.add(1)));
+        let mut v = [_mm512_setzero_si512(); 4];
+        for i in 0..4 {
+            let w = match kind {
+                WeightKind::Unsigned => rows[i],
+                WeightKind::Signed => _mm512_xor_si512(rows[i], _mm512_set1_epi8(-128)),
+            };
+            let h = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, high);
+            v[i] = _mm512_dpbusd_epi32(_mm512_slli_epi32::<8>(h), w, low);
+        }
+        let pair =
+            |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let (a, b) = (pair(v[0], v[1]), pair(v[2], v[3]));
+        // Quarters: rows 0..4 of half 0 and of half 1, then rows 4..8 of each.
+        let c = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+        [
+            _mm512_castsi512_si256(_mm512_shuffle_i32x4::<0b1000>(c, c)),
+            _mm512_castsi512_si256(_mm512_shuffle_i32x4::<0b1101>(c, c)),
+        ]
+    }
+}
+
 // SAFETY: a value exists only where `Avx512::new`'s promise was kept.
 unsafe impl Simd for Avx512 {
     type F32 = __m256;
@@ -57,6 +97,7 @@ unsafe impl Simd for Avx512 {
     type TileI32 = __m512i;
 
     const ROWS_PER_BYTES: usize = 2;
+    const TILE_POSITIONS: usize = 12;
 
     as_avx2! {
         fn splat(value: f32) -> Self::F32;
@@ -81,7 +122,7 @@ unsafe impl Simd for Avx512 {
         fn shl_i32<N>(a: Self::I32) -> Self::I32;
         fn shr_i32_by(a: Self::I32, by: u32) -> Self::I32;
         fn sign_extend_byte(a: Self::I32) -> Self::I32;
-        fn f16_lanes_to_f32(a: Self::I32) -> Self::F32;
+        fn f16_pairs_to_f32(a: Self::I32) -> [Self::F32; 2];
         fn prefetch(at: *const u8) -> ();
     }
     as_avx2! {
@@ -90,7 +131,6 @@ unsafe impl Simd for Avx512 {
         unsafe fn load_bf16(from: *const u16) -> Self::F32;
         unsafe fn store(value: Self::F32, to: *mut f32);
         unsafe fn store_i32(value: Self::I32, to: *mut i32);
-        unsafe fn gather_u16(from: *const u8, stride: usize) -> Self::I32;
         unsafe fn gather_u32(from: *const u8, stride: usize) -> Self::I32;
     }
 
@@ -153,43 +193,35 @@ unsafe impl Simd for Avx512 {
     #[inline(always)]
     fn dot_rows(
         self,
-        kind: WeightKind,
+        form: WeightForm,
         rows: &[Self::Bytes; LANES],
         x: &ActivationBlock,
-        sums: &[i32; 2],
+        sums: &BlockSums,
+    ) -> Self::I32 {
+        // SAFETY: `self` proves the instructions.
+        let [first, second] = unsafe { products(form.kind, rows, x) };
+        let moved = self.add_i32(first, second);
+        match form.kind {
+            WeightKind::Unsigned => moved,
+            WeightKind::Signed => self.sub_i32(moved, self.splat_i32(MOVED_BY * sums.whole)),
+        }
+    }
+    #[inline(always)]
+    fn dot_row_halves(
+        self,
+        form: WeightForm,
+        rows: &[Self::Bytes; LANES],
+        x: &ActivationBlock,
+        sums: &BlockSums,
     ) -> [Self::I32; 2] {
-        // SAFETY: `self` proves the instructions; a block is 64 bytes, aligned to 64.
-        unsafe {
-            let x: *const __m256i = x.0.as_ptr().cast();
-            let high = _mm512_broadcast_i64x4(_mm256_load_si256(x));
-            let low = _mm512_broadcast_i64x4(_mm256_load_si256(x.add(1)));
-            let mut v = [_mm512_setzero_si512(); 4];
-            for i in 0..4 {
-                // `vpdpbusd` wants unsigned weights: signed ones are moved up by 128 and the
-                // block's own sum, 128 times, is taken away again below.
-                let w = match kind {
-                    WeightKind::Unsigned => rows[i],
-                    WeightKind::Signed => _mm512_xor_si512(rows[i], _mm512_set1_epi8(-128)),
-                };
-                let h = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, high);
-                v[i] = _mm512_dpbusd_epi32(_mm512_slli_epi32::<8>(h), w, low);
-            }
-            let pair =
-                |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-            let (a, b) = (pair(v[0], v[1]), pair(v[2], v[3]));
-            // Quarters: rows 0..4 of half 0 and of half 1, then rows 4..8 of each.
-            let c = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-            let halves = [
-                _mm512_castsi512_si256(_mm512_shuffle_i32x4::<0b1000>(c, c)),
-                _mm512_castsi512_si256(_mm512_shuffle_i32x4::<0b1101>(c, c)),
-            ];
-            match kind {
-                WeightKind::Unsigned => halves,
-                WeightKind::Signed => [
-                    _mm256_sub_epi32(halves[0], _mm256_set1_epi32(128 * sums[0])),
-                    _mm256_sub_epi32(halves[1], _mm256_set1_epi32(128 * sums[1])),
-                ],
-            }
+        // SAFETY: `self` proves the instructions.
+        let moved = unsafe { products(form.kind, rows, x) };
+        match form.kind {
+            WeightKind::Unsigned => moved,
+            WeightKind::Signed => [
+                self.sub_i32(moved[0], self.splat_i32(MOVED_BY * sums.halves[0])),
+                self.sub_i32(moved[1], self.splat_i32(MOVED_BY * sums.halves[1])),
+            ],
         }
     }
 
@@ -226,7 +258,7 @@ unsafe impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn pack_rows(
         self,
-        kind: WeightKind,
+        form: WeightForm,
         rows: &[Self::Bytes; LANES],
         offset: i32,
         group: usize,
@@ -234,12 +266,13 @@ unsafe impl Simd for Avx512 {
     ) {
         // SAFETY: `self` proves the instructions; the caller the write.
         unsafe {
-            let mut split = [_mm256_setzero_si256(); LANES];
+            let halves = |v| [_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v)];
+            let mut split = [[_mm_setzero_si128(); 2]; LANES];
             for i in 0..4 {
-                split[i] = _mm512_castsi512_si256(rows[i]);
-                split[i + 4] = _mm512_extracti64x4_epi64::<1>(rows[i]);
+                split[i] = halves(_mm512_castsi512_si256(rows[i]));
+                split[i + 4] = halves(_mm512_extracti64x4_epi64::<1>(rows[i]));
             }
-            avx2::pack_pairs(kind, &split, offset, group, panel);
+            avx2::pack_pairs(form.kind, &split, offset, group, panel);
         }
     }
     #[inline(always)]
@@ -247,7 +280,7 @@ unsafe impl Simd for Avx512 {
         self,
         panel: *const u8,
         halves: Halves,
-        x: &[*const ActivationBlock; N],
+        x: *const i32,
     ) -> [Self::TileI32; N] {
         let pairs = match halves {
             Halves::Both => 0..16,
@@ -260,9 +293,9 @@ unsafe impl Simd for Avx512 {
             let mut sums = [_mm512_setzero_si512(); N];
             for p in pairs {
                 let w = _mm512_load_si512(panel.add(p * 4 * TILE_ROWS).cast());
-                for n in 0..N {
-                    let pair = _mm512_set1_epi32(x[n].cast::<i32>().add(p).read());
-                    sums[n] = _mm512_dpwssd_epi32(sums[n], w, pair);
+                for (n, sum) in sums.iter_mut().enumerate() {
+                    let pair = _mm512_set1_epi32(x.add(p * N + n).read());
+                    *sum = _mm512_dpwssd_epi32(*sum, w, pair);
                 }
             }
             sums
@@ -270,7 +303,7 @@ unsafe impl Simd for Avx512 {
     }
     #[inline(always)]
     fn with_tile_positions<T: OfTile<Self>>(self, of: T) {
-        of.call::<12>(self);
+        of.call::<{ Self::TILE_POSITIONS }>(self);
     }
     #[inline(always)]
     fn tile_splat(self, value: f32) -> Self::TileF32 {

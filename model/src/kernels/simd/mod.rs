@@ -22,10 +22,20 @@ pub(crate) const TILE_ROWS: usize = 16;
 /// Bytes of one 32-element block of a GEMM panel of [`TILE_ROWS`] rows (the largest layout).
 pub(crate) const PANEL_BLOCK_BYTES: usize = 1024;
 
-/// One block of 32 quantised activations, in the order its reader wants (see [`BlockOrder`]).
+/// One block of 32 quantised activations, in the order its reader wants (see [`BlockOrder`]); or,
+/// for the GEMM, as much of several positions' blocks, which lie side by side.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct ActivationBlock(pub(crate) [i16; 32]);
+
+/// The sums of an activation block's values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BlockSums {
+    /// Of all 32.
+    pub(crate) whole: i32,
+    /// Of the first and of the second 16.
+    pub(crate) halves: [i32; 2],
+}
 
 /// How an [`ActivationBlock`] is laid out in memory: for the GEMV or for the GEMM, which some
 /// instruction sets read differently.
@@ -42,6 +52,23 @@ pub(crate) enum WeightKind {
     Unsigned,
     /// Signed bytes.
     Signed,
+}
+
+/// Which load made a [`Simd::Bytes`] of two rows: some instruction sets arrange them differently.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrangement {
+    /// [`Simd::load_bytes`]: one row, then the other.
+    Rows,
+    /// [`Simd::load_nibbles`] and [`Simd::load_bits_as_16`]: the first halves of both rows, then
+    /// the second halves.
+    Halves,
+}
+
+/// What the 32 weight bytes of a block are.
+#[derive(Clone, Copy)]
+pub(crate) struct WeightForm {
+    pub(crate) kind: WeightKind,
+    pub(crate) arrangement: Arrangement,
 }
 
 /// Vector operations of one instruction set.
@@ -63,6 +90,8 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
 
     /// Rows held by one [`Self::Bytes`]: row `i` and, where it is two, row `i + 4`.
     const ROWS_PER_BYTES: usize;
+    /// Positions of a GEMM tile: as many as the registers hold.
+    const TILE_POSITIONS: usize;
 
     /// Every lane `value`.
     fn splat(self, value: f32) -> Self::F32;
@@ -119,18 +148,13 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     /// Sign-extends the low byte of each lane.
     fn sign_extend_byte(self, a: Self::I32) -> Self::I32;
 
-    /// Lane `r` is the little-endian `u16` at `from + r · stride`, zero-extended.
-    ///
-    /// # Safety
-    /// Those eight reads are valid.
-    unsafe fn gather_u16(self, from: *const u8, stride: usize) -> Self::I32;
     /// Lane `r` is the little-endian `u32` at `from + r · stride`.
     ///
     /// # Safety
     /// Those eight reads are valid.
     unsafe fn gather_u32(self, from: *const u8, stride: usize) -> Self::I32;
-    /// The low 16 bits of each lane, as an `f16`, widened exactly.
-    fn f16_lanes_to_f32(self, a: Self::I32) -> Self::F32;
+    /// The low and the high 16 bits of each lane, each as an `f16`, widened exactly.
+    fn f16_pairs_to_f32(self, a: Self::I32) -> [Self::F32; 2];
 
     /// 32 bytes of row 0 and, where a vector holds two rows, of the row `pair_stride` further.
     ///
@@ -156,16 +180,23 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     /// Zeros, to initialise arrays.
     fn zero_bytes(self) -> Self::Bytes;
 
-    /// Exact integer dot products of eight rows' 32 weights with one activation block, for the
-    /// first and the second 16 elements. Lane `r` is row `r`; only the first
-    /// `8 / ROWS_PER_BYTES` entries of `rows` are used. `sums` are the block's own sums of its
-    /// first and second half.
+    /// Exact integer dot products of eight rows' 32 weights with one activation block. Lane `r` is
+    /// row `r`; only the first `8 / ROWS_PER_BYTES` entries of `rows` are used. `sums` are the
+    /// block's own.
     fn dot_rows(
         self,
-        kind: WeightKind,
+        form: WeightForm,
         rows: &[Self::Bytes; LANES],
         x: &ActivationBlock,
-        sums: &[i32; 2],
+        sums: &BlockSums,
+    ) -> Self::I32;
+    /// As [`Self::dot_rows`], for the first and for the second 16 elements.
+    fn dot_row_halves(
+        self,
+        form: WeightForm,
+        rows: &[Self::Bytes; LANES],
+        x: &ActivationBlock,
+        sums: &BlockSums,
     ) -> [Self::I32; 2];
 
     /// Rearranges a block of 32 values in −32639..=32639, four vectors in natural order.
@@ -186,24 +217,25 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     /// `panel` is valid for writing [`PANEL_BLOCK_BYTES`], aligned to 64.
     unsafe fn pack_rows(
         self,
-        kind: WeightKind,
+        form: WeightForm,
         rows: &[Self::Bytes; LANES],
         offset: i32,
         group: usize,
         panel: *mut u8,
     );
-    /// Exact integer dot products of sixteen packed rows with `N` activation blocks in
-    /// [`BlockOrder::Gemm`], over the elements of half 0, half 1, or both.
+    /// Exact integer dot products of sixteen packed rows with `N` positions' activation blocks in
+    /// [`BlockOrder::Gemm`], over the elements of half 0, half 1, or both. The blocks lie side by
+    /// side: of a block's sixteen `i32`, the first of each position, then the second of each.
     ///
     /// # Safety
-    /// `panel` holds a packed block; every `x` is valid for reading.
+    /// `panel` holds a packed block; `x` is valid for reading `N` blocks.
     unsafe fn tile_dot<const N: usize>(
         self,
         panel: *const u8,
         halves: Halves,
-        x: &[*const ActivationBlock; N],
+        x: *const i32,
     ) -> [Self::TileI32; N];
-    /// Calls `of` with the number of positions of a GEMM tile: as many as the registers hold.
+    /// Calls `of` with [`Self::TILE_POSITIONS`].
     fn with_tile_positions<T: OfTile<Self>>(self, of: T);
     fn tile_splat(self, value: f32) -> Self::TileF32;
     /// # Safety

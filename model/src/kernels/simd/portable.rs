@@ -3,7 +3,10 @@
 
 use half::f16;
 
-use super::{ActivationBlock, BlockOrder, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightKind};
+use super::{
+    ActivationBlock, BlockOrder, BlockSums, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightForm,
+    WeightKind,
+};
 
 /// Arrays and loops.
 #[derive(Clone, Copy)]
@@ -35,6 +38,7 @@ unsafe impl Simd for Portable {
     type TileI32 = [i32; TILE_ROWS];
 
     const ROWS_PER_BYTES: usize = 1;
+    const TILE_POSITIONS: usize = 4;
 
     fn splat(self, value: f32) -> Self::F32 {
         [value; LANES]
@@ -126,18 +130,12 @@ unsafe impl Simd for Portable {
         map(a, |a| i32::from(a as i8))
     }
 
-    unsafe fn gather_u16(self, from: *const u8, stride: usize) -> Self::I32 {
-        // SAFETY: the caller promises eight reads, `stride` apart.
-        std::array::from_fn(|r| unsafe {
-            i32::from(u16::from_le_bytes(read(from.add(r * stride))))
-        })
-    }
     unsafe fn gather_u32(self, from: *const u8, stride: usize) -> Self::I32 {
         // SAFETY: the caller promises eight reads, `stride` apart.
         std::array::from_fn(|r| unsafe { i32::from_le_bytes(read(from.add(r * stride))) })
     }
-    fn f16_lanes_to_f32(self, a: Self::I32) -> Self::F32 {
-        map(a, |a| f16::from_bits(a as u16).to_f32())
+    fn f16_pairs_to_f32(self, a: Self::I32) -> [Self::F32; 2] {
+        [0, 16].map(|at| map(a, |a| f16::from_bits((a as u32 >> at) as u16).to_f32()))
     }
 
     unsafe fn load_bytes(self, from: *const u8, _pair_stride: usize) -> Self::Bytes {
@@ -172,15 +170,25 @@ unsafe impl Simd for Portable {
 
     fn dot_rows(
         self,
-        kind: WeightKind,
+        form: WeightForm,
         rows: &[Self::Bytes; LANES],
         x: &ActivationBlock,
-        _sums: &[i32; 2],
+        sums: &BlockSums,
+    ) -> Self::I32 {
+        let [first, second] = self.dot_row_halves(form, rows, x, sums);
+        self.add_i32(first, second)
+    }
+    fn dot_row_halves(
+        self,
+        form: WeightForm,
+        rows: &[Self::Bytes; LANES],
+        x: &ActivationBlock,
+        _sums: &BlockSums,
     ) -> [Self::I32; 2] {
         std::array::from_fn(|half| {
             std::array::from_fn(|r| {
                 (16 * half..16 * half + 16)
-                    .map(|i| weight(kind, rows[r][i]) * i32::from(x.0[i]))
+                    .map(|i| weight(form.kind, rows[r][i]) * i32::from(x.0[i]))
                     .sum()
             })
         })
@@ -199,7 +207,7 @@ unsafe impl Simd for Portable {
 
     unsafe fn pack_rows(
         self,
-        kind: WeightKind,
+        form: WeightForm,
         rows: &[Self::Bytes; LANES],
         offset: i32,
         group: usize,
@@ -213,7 +221,7 @@ unsafe impl Simd for Portable {
                     panel
                         .cast::<i16>()
                         .add(at)
-                        .write((weight(kind, byte) - offset) as i16);
+                        .write((weight(form.kind, byte) - offset) as i16);
                 }
             }
         }
@@ -222,7 +230,7 @@ unsafe impl Simd for Portable {
         self,
         panel: *const u8,
         halves: Halves,
-        x: &[*const ActivationBlock; N],
+        x: *const i32,
     ) -> [Self::TileI32; N] {
         // SAFETY: the caller promises a packed panel block, aligned to 64.
         let panel = unsafe { &*panel.cast::<[[i16; TILE_ROWS]; 32]>() };
@@ -231,20 +239,20 @@ unsafe impl Simd for Portable {
             Halves::First => 0..16,
             Halves::Second => 16..32,
         };
-        x.map(|x| {
-            // SAFETY: the caller promises readable blocks.
-            let x = unsafe { &(*x).0 };
+        // SAFETY: the caller promises `N` blocks of 16 pairs, side by side.
+        let x = unsafe { &*x.cast::<[[[i16; 2]; N]; 16]>() };
+        std::array::from_fn(|n| {
             let mut sums = [0; TILE_ROWS];
             for i in elements.clone() {
                 for (sum, &w) in sums.iter_mut().zip(&panel[i]) {
-                    *sum += i32::from(w) * i32::from(x[i]);
+                    *sum += i32::from(w) * i32::from(x[i / 2][n][i % 2]);
                 }
             }
             sums
         })
     }
     fn with_tile_positions<T: OfTile<Self>>(self, of: T) {
-        of.call::<4>(self);
+        of.call::<{ Self::TILE_POSITIONS }>(self);
     }
     fn tile_splat(self, value: f32) -> Self::TileF32 {
         [value; TILE_ROWS]

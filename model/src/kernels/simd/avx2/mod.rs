@@ -1,8 +1,16 @@
 //! AVX2 with FMA and F16C: 256-bit vectors, exact 16-bit multiply-adds (`vpmaddwd`).
 
+mod products;
+
 use std::arch::x86_64::*;
 
-use super::{ActivationBlock, BlockOrder, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightKind};
+use products::{dot_paired_rows, dot_whole_rows};
+pub(super) use products::{narrow, pack_pairs};
+
+use super::{
+    ActivationBlock, Arrangement, BlockOrder, BlockSums, Halves, LANES, OfTile, Simd, TILE_ROWS,
+    WeightForm,
+};
 
 /// Proof that the CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -16,115 +24,16 @@ impl Avx2 {
     }
 }
 
-/// Splits 32 bytes into the 16-bit values of even and of odd elements.
-#[inline(always)]
-fn even_odd(kind: WeightKind, q: __m256i) -> [__m256i; 2] {
-    // SAFETY: called only from methods of a proof type (AVX2).
-    unsafe {
-        match kind {
-            WeightKind::Unsigned => [
-                _mm256_and_si256(q, _mm256_set1_epi16(0x00FF)),
-                _mm256_srli_epi16::<8>(q),
-            ],
-            WeightKind::Signed => [
-                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(q)),
-                _mm256_srai_epi16::<8>(q),
-            ],
-        }
-    }
-}
-
-/// Adds the four `i32` of each 128-bit half of each row: `[rows 0..8 of half 0, of half 1]`.
-#[inline(always)]
-pub(super) fn reduce_rows(v: &[__m256i; LANES]) -> [__m256i; 2] {
-    // SAFETY: called only from methods of a proof type (AVX2).
-    unsafe {
-        let pair =
-            |a, b| _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
-        let quad =
-            |a, b| _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
-        let low = quad(pair(v[0], v[1]), pair(v[2], v[3]));
-        let high = quad(pair(v[4], v[5]), pair(v[6], v[7]));
-        [
-            _mm256_permute2x128_si256::<0x20>(low, high),
-            _mm256_permute2x128_si256::<0x31>(low, high),
-        ]
-    }
-}
-
-/// Packs four vectors of eight `i32` into 32 `i16` in natural order.
-#[inline(always)]
-pub(super) fn narrow(values: [__m256i; 4]) -> [__m256i; 2] {
-    // SAFETY: called only from methods of a proof type (AVX2).
-    unsafe {
-        [
-            _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi32(values[0], values[1])),
-            _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi32(values[2], values[3])),
-        ]
-    }
-}
-
-/// Transposes an 8 × 8 matrix of `i32`.
-#[inline(always)]
-fn transpose(v: [__m256i; 8]) -> [__m256i; 8] {
-    // SAFETY: called only from methods of a proof type (AVX2).
-    unsafe {
-        let mut a = v;
-        for i in 0..4 {
-            a[2 * i] = _mm256_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
-            a[2 * i + 1] = _mm256_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
-        }
-        let mut b = a;
-        for i in 0..2 {
-            b[4 * i] = _mm256_unpacklo_epi64(a[4 * i], a[4 * i + 2]);
-            b[4 * i + 1] = _mm256_unpackhi_epi64(a[4 * i], a[4 * i + 2]);
-            b[4 * i + 2] = _mm256_unpacklo_epi64(a[4 * i + 1], a[4 * i + 3]);
-            b[4 * i + 3] = _mm256_unpackhi_epi64(a[4 * i + 1], a[4 * i + 3]);
-        }
-        let mut c = b;
-        for i in 0..4 {
-            c[i] = _mm256_permute2x128_si256::<0x20>(b[i], b[i + 4]);
-            c[i + 4] = _mm256_permute2x128_si256::<0x31>(b[i], b[i + 4]);
-        }
-        c
-    }
-}
-
-/// Writes eight rows of 32 bytes, widened, as the pairs `[pair][row]` of a panel block.
+/// 16 bytes of a row, and of another, in the halves of a vector.
 ///
 /// # Safety
-/// The CPU has AVX2; `panel` is valid for a panel block.
+/// Those reads are valid.
 #[inline(always)]
-pub(super) unsafe fn pack_pairs(
-    kind: WeightKind,
-    rows: &[__m256i; LANES],
-    offset: i32,
-    group: usize,
-    panel: *mut u8,
-) {
-    // SAFETY: pair `p` of sixteen rows takes 64 bytes, sixteen pairs the whole block.
+unsafe fn join(a: *const u8, b: *const u8) -> __m256i {
+    // SAFETY: the caller promises the reads; called only from methods of a proof type (AVX2).
     unsafe {
-        let offset = _mm256_set1_epi16(offset as i16);
-        for half in 0..2 {
-            let mut wide = [_mm256_setzero_si256(); LANES];
-            for r in 0..LANES {
-                let bytes = if half == 0 {
-                    _mm256_castsi256_si128(rows[r])
-                } else {
-                    _mm256_extracti128_si256::<1>(rows[r])
-                };
-                let values = match kind {
-                    WeightKind::Unsigned => _mm256_cvtepu8_epi16(bytes),
-                    WeightKind::Signed => _mm256_cvtepi8_epi16(bytes),
-                };
-                wide[r] = _mm256_sub_epi16(values, offset);
-            }
-            let pairs = transpose(wide);
-            for (p, pair) in pairs.into_iter().enumerate() {
-                let at = panel.add((8 * half + p) * 4 * TILE_ROWS + group * 32);
-                _mm256_store_si256(at.cast(), pair);
-            }
-        }
+        let a = _mm256_castsi128_si256(_mm_loadu_si128(a.cast()));
+        _mm256_inserti128_si256::<1>(a, _mm_loadu_si128(b.cast()))
     }
 }
 
@@ -132,11 +41,13 @@ pub(super) unsafe fn pack_pairs(
 unsafe impl Simd for Avx2 {
     type F32 = __m256;
     type I32 = __m256i;
-    type Bytes = __m256i;
+    /// Two rows, see [`Arrangement`].
+    type Bytes = [__m256i; 2];
     type TileF32 = [__m256; 2];
     type TileI32 = [__m256i; 2];
 
-    const ROWS_PER_BYTES: usize = 1;
+    const ROWS_PER_BYTES: usize = 2;
+    const TILE_POSITIONS: usize = 6;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {
@@ -279,14 +190,6 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn gather_u16(self, from: *const u8, stride: usize) -> Self::I32 {
-        // SAFETY: the caller promises eight reads, `stride` apart.
-        unsafe {
-            let at = |r: usize| i32::from(from.add(r * stride).cast::<u16>().read_unaligned());
-            _mm256_setr_epi32(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7))
-        }
-    }
-    #[inline(always)]
     unsafe fn gather_u32(self, from: *const u8, stride: usize) -> Self::I32 {
         // SAFETY: the caller promises eight reads, `stride` apart.
         unsafe {
@@ -301,95 +204,117 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    fn f16_lanes_to_f32(self, a: Self::I32) -> Self::F32 {
+    fn f16_pairs_to_f32(self, a: Self::I32) -> [Self::F32; 2] {
         // SAFETY: `self` proves the instructions.
         unsafe {
-            let low = _mm256_and_si256(a, _mm256_set1_epi32(0xFFFF));
-            let packed = _mm256_packus_epi32(low, low);
-            let halves = _mm256_permute4x64_epi64::<0x08>(packed);
-            _mm256_cvtph_ps(_mm256_castsi256_si128(halves))
+            let order = _mm256_broadcastsi128_si256(_mm_setr_epi8(
+                0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,
+            ));
+            let apart = _mm256_permute4x64_epi64::<0xD8>(_mm256_shuffle_epi8(a, order));
+            [
+                _mm256_cvtph_ps(_mm256_castsi256_si128(apart)),
+                _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(apart)),
+            ]
         }
     }
 
     #[inline(always)]
-    unsafe fn load_bytes(self, from: *const u8, _pair_stride: usize) -> Self::Bytes {
-        // SAFETY: the caller promises 32 readable bytes.
-        unsafe { _mm256_loadu_si256(from.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn load_nibbles(self, from: *const u8, _pair_stride: usize) -> Self::Bytes {
-        // SAFETY: the caller promises 16 readable bytes.
+    unsafe fn load_bytes(self, from: *const u8, pair_stride: usize) -> Self::Bytes {
+        // SAFETY: the caller promises 32 readable bytes of both rows.
         unsafe {
-            let twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(from.cast()));
-            let shifted = _mm256_srlv_epi64(twice, _mm256_setr_epi64x(0, 0, 4, 4));
-            _mm256_and_si256(shifted, _mm256_set1_epi8(15))
+            [
+                _mm256_loadu_si256(from.cast()),
+                _mm256_loadu_si256(from.add(pair_stride).cast()),
+            ]
         }
     }
     #[inline(always)]
-    unsafe fn load_bits_as_16(self, from: *const u8, _pair_stride: usize) -> Self::Bytes {
-        // SAFETY: the caller promises 4 readable bytes.
+    unsafe fn load_nibbles(self, from: *const u8, pair_stride: usize) -> Self::Bytes {
+        // SAFETY: the caller promises 16 readable bytes of both rows.
         unsafe {
-            let bits = _mm256_set1_epi32(from.cast::<i32>().read_unaligned());
-            let which_byte = _mm256_setr_epi64x(
-                0,
-                0x0101_0101_0101_0101,
-                0x0202_0202_0202_0202,
-                0x0303_0303_0303_0303,
-            );
+            let packed = join(from, from.add(pair_stride));
+            let low = _mm256_set1_epi8(15);
+            [
+                _mm256_and_si256(packed, low),
+                _mm256_and_si256(_mm256_srli_epi16::<4>(packed), low),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bits_as_16(self, from: *const u8, pair_stride: usize) -> Self::Bytes {
+        // SAFETY: the caller promises 4 readable bytes of both rows.
+        unsafe {
+            let bits = |from: *const u8| _mm256_set1_epi32(from.cast::<i32>().read_unaligned());
+            let both = _mm256_blend_epi32::<0xF0>(bits(from), bits(from.add(pair_stride)));
             let bit_of_byte = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
-            let picked = _mm256_and_si256(_mm256_shuffle_epi8(bits, which_byte), bit_of_byte);
-            let set = _mm256_cmpeq_epi8(picked, bit_of_byte);
-            _mm256_and_si256(set, _mm256_set1_epi8(16))
+            let spread = |first: i64| {
+                let second = first + 0x0101_0101_0101_0101;
+                let which_byte = _mm256_setr_epi64x(first, second, first, second);
+                let picked = _mm256_and_si256(_mm256_shuffle_epi8(both, which_byte), bit_of_byte);
+                let set = _mm256_cmpeq_epi8(picked, bit_of_byte);
+                _mm256_and_si256(set, _mm256_set1_epi8(16))
+            };
+            [spread(0), spread(0x0202_0202_0202_0202)]
         }
     }
     #[inline(always)]
     fn and_bytes(self, a: Self::Bytes, mask: u8) -> Self::Bytes {
         // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_and_si256(a, _mm256_set1_epi8(mask as i8)) }
+        unsafe {
+            [
+                _mm256_and_si256(a[0], _mm256_set1_epi8(mask as i8)),
+                _mm256_and_si256(a[1], _mm256_set1_epi8(mask as i8)),
+            ]
+        }
     }
     #[inline(always)]
     fn or_bytes(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_or_si256(a, b) }
+        unsafe { [_mm256_or_si256(a[0], b[0]), _mm256_or_si256(a[1], b[1])] }
     }
     #[inline(always)]
     fn shr_bytes<const N: i32>(self, a: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_srli_epi16::<N>(a) }
+        unsafe { [_mm256_srli_epi16::<N>(a[0]), _mm256_srli_epi16::<N>(a[1])] }
     }
     #[inline(always)]
     fn shl_bytes<const N: i32>(self, a: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_slli_epi16::<N>(a) }
+        unsafe { [_mm256_slli_epi16::<N>(a[0]), _mm256_slli_epi16::<N>(a[1])] }
     }
     #[inline(always)]
     fn zero_bytes(self) -> Self::Bytes {
         // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_setzero_si256() }
+        unsafe { [_mm256_setzero_si256(); 2] }
     }
 
     #[inline(always)]
     fn dot_rows(
         self,
-        kind: WeightKind,
+        form: WeightForm,
         rows: &[Self::Bytes; LANES],
         x: &ActivationBlock,
-        _sums: &[i32; 2],
-    ) -> [Self::I32; 2] {
-        // SAFETY: `self` proves the instructions; a block is 64 bytes, aligned to 64.
-        unsafe {
-            let x: *const __m256i = x.0.as_ptr().cast();
-            let (x_even, x_odd) = (_mm256_load_si256(x), _mm256_load_si256(x.add(1)));
-            let mut partial = [_mm256_setzero_si256(); LANES];
-            for r in 0..LANES {
-                let [even, odd] = even_odd(kind, rows[r]);
-                partial[r] = _mm256_add_epi32(
-                    _mm256_madd_epi16(even, x_even),
-                    _mm256_madd_epi16(odd, x_odd),
-                );
+        _sums: &BlockSums,
+    ) -> Self::I32 {
+        match form.arrangement {
+            Arrangement::Halves => dot_paired_rows(form.kind, rows, x),
+            Arrangement::Rows => {
+                let [first, second] = dot_whole_rows(form.kind, rows, x);
+                self.add_i32(first, second)
             }
-            reduce_rows(&partial)
         }
+    }
+    #[inline(always)]
+    fn dot_row_halves(
+        self,
+        form: WeightForm,
+        rows: &[Self::Bytes; LANES],
+        x: &ActivationBlock,
+        _sums: &BlockSums,
+    ) -> [Self::I32; 2] {
+        // No format whose halves have their own scales packs its weights as nibbles alone.
+        debug_assert!(form.arrangement == Arrangement::Rows);
+        dot_whole_rows(form.kind, rows, x)
     }
 
     #[inline(always)]
@@ -420,21 +345,33 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn pack_rows(
         self,
-        kind: WeightKind,
+        form: WeightForm,
         rows: &[Self::Bytes; LANES],
         offset: i32,
         group: usize,
         panel: *mut u8,
     ) {
-        // SAFETY: the caller's promise is this function's.
-        unsafe { pack_pairs(kind, rows, offset, group, panel) }
+        // SAFETY: `self` proves the instructions; the caller the write.
+        unsafe {
+            let mut halves = [[_mm_setzero_si128(); 2]; LANES];
+            for i in 0..LANES / 2 {
+                let [a, b] = rows[i];
+                let (a0, a1) = (_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
+                let (b0, b1) = (_mm256_castsi256_si128(b), _mm256_extracti128_si256::<1>(b));
+                (halves[i], halves[i + LANES / 2]) = match form.arrangement {
+                    Arrangement::Rows => ([a0, a1], [b0, b1]),
+                    Arrangement::Halves => ([a0, b0], [a1, b1]),
+                };
+            }
+            pack_pairs(form.kind, &halves, offset, group, panel);
+        }
     }
     #[inline(always)]
     unsafe fn tile_dot<const N: usize>(
         self,
         panel: *const u8,
         halves: Halves,
-        x: &[*const ActivationBlock; N],
+        x: *const i32,
     ) -> [Self::TileI32; N] {
         let pairs = match halves {
             Halves::Both => 0..16,
@@ -448,10 +385,10 @@ unsafe impl Simd for Avx2 {
             for p in pairs {
                 let w: *const __m256i = panel.add(p * 4 * TILE_ROWS).cast();
                 let (low, high) = (_mm256_load_si256(w), _mm256_load_si256(w.add(1)));
-                for n in 0..N {
-                    let pair = _mm256_set1_epi32(x[n].cast::<i32>().add(p).read());
-                    sums[n][0] = _mm256_add_epi32(sums[n][0], _mm256_madd_epi16(low, pair));
-                    sums[n][1] = _mm256_add_epi32(sums[n][1], _mm256_madd_epi16(high, pair));
+                for (n, sums) in sums.iter_mut().enumerate() {
+                    let pair = _mm256_set1_epi32(x.add(p * N + n).read());
+                    sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, pair));
+                    sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, pair));
                 }
             }
             sums
@@ -459,7 +396,7 @@ unsafe impl Simd for Avx2 {
     }
     #[inline(always)]
     fn with_tile_positions<T: OfTile<Self>>(self, of: T) {
-        of.call::<6>(self);
+        of.call::<{ Self::TILE_POSITIONS }>(self);
     }
     #[inline(always)]
     fn tile_splat(self, value: f32) -> Self::TileF32 {

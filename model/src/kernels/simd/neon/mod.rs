@@ -4,10 +4,12 @@
 //! the activations are two signed bytes (`x = 256·high + low`) and four products a lane are added
 //! at once (`sdot`, as inline assembly: the intrinsic is not in stable Rust).
 
+mod products;
+
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{ActivationBlock, BlockOrder, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightKind};
+use super::{ActivationBlock, BlockOrder, BlockSums, Halves, LANES, OfTile, Simd, WeightForm};
 
 /// NEON; `DOT` adds the dot-product extension.
 #[derive(Clone, Copy)]
@@ -19,26 +21,6 @@ impl<const DOT: bool> Neon<DOT> {
     pub(crate) unsafe fn new() -> Self {
         Self(())
     }
-}
-
-/// `sums + a · b`, four signed byte products a lane.
-///
-/// # Safety
-/// The CPU has the dot-product extension.
-#[inline(always)]
-unsafe fn sdot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-    // SAFETY: the caller promises the extension; registers only.
-    unsafe {
-        asm!(
-            ".arch_extension dotprod",
-            "sdot {sums:v}.4s, {a:v}.16b, {b:v}.16b",
-            sums = inout(vreg) sums,
-            a = in(vreg) a,
-            b = in(vreg) b,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    sums
 }
 
 /// Four `f16` in the low half of `bits`, widened exactly (`fcvtl` is baseline).
@@ -70,21 +52,6 @@ macro_rules! both {
     };
 }
 
-/// Adds each row's four partial sums: rows 0..8 in order.
-///
-/// # Safety
-/// The CPU has NEON.
-#[inline(always)]
-unsafe fn reduce_rows(v: &[int32x4_t; LANES]) -> [int32x4_t; 2] {
-    // SAFETY: registers only.
-    unsafe {
-        [
-            vpaddq_s32(vpaddq_s32(v[0], v[1]), vpaddq_s32(v[2], v[3])),
-            vpaddq_s32(vpaddq_s32(v[4], v[5]), vpaddq_s32(v[6], v[7])),
-        ]
-    }
-}
-
 // SAFETY: a value exists only where `Neon::new`'s promise was kept.
 unsafe impl<const DOT: bool> Simd for Neon<DOT> {
     type F32 = [float32x4_t; 2];
@@ -94,6 +61,7 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
     type TileI32 = [int32x4_t; 4];
 
     const ROWS_PER_BYTES: usize = 1;
+    const TILE_POSITIONS: usize = if DOT { 2 } else { 4 };
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {
@@ -254,16 +222,6 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
     }
 
     #[inline(always)]
-    unsafe fn gather_u16(self, from: *const u8, stride: usize) -> Self::I32 {
-        let mut lanes = [0_i32; LANES];
-        for (r, lane) in lanes.iter_mut().enumerate() {
-            // SAFETY: the caller promises eight reads, `stride` apart.
-            *lane = unsafe { i32::from(from.add(r * stride).cast::<u16>().read_unaligned()) };
-        }
-        // SAFETY: eight values.
-        unsafe { [vld1q_s32(lanes.as_ptr()), vld1q_s32(lanes.as_ptr().add(4))] }
-    }
-    #[inline(always)]
     unsafe fn gather_u32(self, from: *const u8, stride: usize) -> Self::I32 {
         let mut lanes = [0_i32; LANES];
         for (r, lane) in lanes.iter_mut().enumerate() {
@@ -274,11 +232,13 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
         unsafe { [vld1q_s32(lanes.as_ptr()), vld1q_s32(lanes.as_ptr().add(4))] }
     }
     #[inline(always)]
-    fn f16_lanes_to_f32(self, a: Self::I32) -> Self::F32 {
+    fn f16_pairs_to_f32(self, a: Self::I32) -> [Self::F32; 2] {
         // SAFETY: `self` proves the instructions.
         unsafe {
-            let widen = |v| widen_f16(vmovn_u32(vreinterpretq_u32_s32(v)));
-            [widen(a[0]), widen(a[1])]
+            let [a, b] = both!(vreinterpretq_u16_s32, a);
+            let (low, high) = (vuzp1q_u16(a, b), vuzp2q_u16(a, b));
+            let widen = |v| [widen_f16(vget_low_u16(v)), widen_f16(vget_high_u16(v))];
+            [widen(low), widen(high)]
         }
     }
 
@@ -353,37 +313,28 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
     #[inline(always)]
     fn dot_rows(
         self,
-        kind: WeightKind,
+        form: WeightForm,
         rows: &[Self::Bytes; LANES],
         x: &ActivationBlock,
-        _sums: &[i32; 2],
+        _sums: &BlockSums,
+    ) -> Self::I32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { products::dot_rows::<DOT, 2>(form.kind, rows, x, [0, 1]) }
+    }
+    #[inline(always)]
+    fn dot_row_halves(
+        self,
+        form: WeightForm,
+        rows: &[Self::Bytes; LANES],
+        x: &ActivationBlock,
+        _sums: &BlockSums,
     ) -> [Self::I32; 2] {
-        // SAFETY: `self` proves the instructions; a block is 64 bytes.
+        // SAFETY: `self` proves the instructions.
         unsafe {
-            let mut halves = [[vdupq_n_s32(0); 2]; 2];
-            for (half, out) in halves.iter_mut().enumerate() {
-                let mut partial = [vdupq_n_s32(0); LANES];
-                for r in 0..LANES {
-                    partial[r] = if DOT {
-                        // Unsigned weights are at most 127, so signed products serve both kinds.
-                        let w = vreinterpretq_s8_u8(rows[r][half]);
-                        let x: *const i8 = x.0.as_ptr().cast();
-                        let high = sdot(vdupq_n_s32(0), w, vld1q_s8(x.add(16 * half)));
-                        let low = vld1q_s8(x.add(32 + 16 * half));
-                        sdot(vshlq_n_s32::<8>(high), w, low)
-                    } else {
-                        let [low, high] = widen(kind, rows[r][half]);
-                        let x = x.0.as_ptr().add(16 * half);
-                        let (a, b) = (vld1q_s16(x), vld1q_s16(x.add(8)));
-                        let sum = vmull_s16(vget_low_s16(low), vget_low_s16(a));
-                        let sum = vmlal_high_s16(sum, low, a);
-                        let sum = vmlal_s16(sum, vget_low_s16(high), vget_low_s16(b));
-                        vmlal_high_s16(sum, high, b)
-                    };
-                }
-                *out = reduce_rows(&partial);
-            }
-            halves
+            [
+                products::dot_rows::<DOT, 1>(form.kind, rows, x, [0]),
+                products::dot_rows::<DOT, 1>(form.kind, rows, x, [1]),
+            ]
         }
     }
 
@@ -394,114 +345,31 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
         values: [Self::I32; 4],
         to: *mut ActivationBlock,
     ) {
-        // SAFETY: the caller promises that `to` is writable.
-        unsafe {
-            for (i, v) in values.iter().enumerate() {
-                let value = vcombine_s16(vmovn_s32(v[0]), vmovn_s32(v[1]));
-                if DOT {
-                    // x = 256·high + low, both within a signed byte.
-                    let high = vshrq_n_s16::<8>(vaddq_s16(value, vdupq_n_s16(128)));
-                    let low = vsubq_s16(value, vshlq_n_s16::<8>(high));
-                    let to: *mut i8 = to.cast();
-                    vst1_s8(to.add(8 * i), vmovn_s16(high));
-                    vst1_s8(to.add(32 + 8 * i), vmovn_s16(low));
-                } else {
-                    vst1q_s16(to.cast::<i16>().add(8 * i), value);
-                }
-            }
-        }
+        // SAFETY: `self` proves the instructions; the caller the write.
+        unsafe { products::store_block::<DOT>(values, to) }
     }
 
     #[inline(always)]
     unsafe fn pack_rows(
         self,
-        kind: WeightKind,
+        form: WeightForm,
         rows: &[Self::Bytes; LANES],
         offset: i32,
         group: usize,
         panel: *mut u8,
     ) {
-        for (r, row) in rows.iter().enumerate() {
-            let row_of_tile = group * LANES + r;
-            for half in 0..2 {
-                // SAFETY: with dot products four elements of sixteen rows take 64 bytes, eight
-                // such groups 512; else an element of sixteen rows takes 32, 32 of them 1024.
-                unsafe {
-                    if DOT {
-                        let offset = vdupq_n_s8(offset as i8);
-                        let w = vsubq_s8(vreinterpretq_s8_u8(row[half]), offset);
-                        let mut fours = [0_u32; 4];
-                        vst1q_u32(fours.as_mut_ptr(), vreinterpretq_u32_s8(w));
-                        for (k, four) in fours.into_iter().enumerate() {
-                            let at = (4 * half + k) * TILE_ROWS + row_of_tile;
-                            panel.cast::<u32>().add(at).write(four);
-                        }
-                    } else {
-                        let offset = vdupq_n_s16(offset as i16);
-                        let [low, high] = widen(kind, row[half]);
-                        let mut values = [0_i16; 16];
-                        vst1q_s16(values.as_mut_ptr(), vsubq_s16(low, offset));
-                        vst1q_s16(values.as_mut_ptr().add(8), vsubq_s16(high, offset));
-                        for (i, value) in values.into_iter().enumerate() {
-                            let at = (16 * half + i) * TILE_ROWS + row_of_tile;
-                            panel.cast::<i16>().add(at).write(value);
-                        }
-                    }
-                }
-            }
-        }
+        // SAFETY: `self` proves the instructions; the caller the writes.
+        unsafe { products::pack_rows::<DOT>(form.kind, rows, offset, group, panel) }
     }
     #[inline(always)]
     unsafe fn tile_dot<const N: usize>(
         self,
         panel: *const u8,
         halves: Halves,
-        x: &[*const ActivationBlock; N],
+        x: *const i32,
     ) -> [Self::TileI32; N] {
-        let elements = match halves {
-            Halves::Both => 0..32,
-            Halves::First => 0..16,
-            Halves::Second => 16..32,
-        };
-        // SAFETY: the reads stay within a panel block as `pack_rows` wrote it, and within the
-        // activation blocks.
-        unsafe {
-            let mut sums = [[vdupq_n_s32(0); 4]; N];
-            if DOT {
-                let mut low_sums = sums;
-                for k in elements.start / 4..elements.end / 4 {
-                    let w: *const i8 = panel.add(k * 4 * TILE_ROWS).cast();
-                    for n in 0..N {
-                        let x: *const i32 = x[n].cast();
-                        let high = vreinterpretq_s8_s32(vld1q_dup_s32(x.add(k)));
-                        let low = vreinterpretq_s8_s32(vld1q_dup_s32(x.add(8 + k)));
-                        for q in 0..4 {
-                            let w = vld1q_s8(w.add(16 * q));
-                            sums[n][q] = sdot(sums[n][q], w, high);
-                            low_sums[n][q] = sdot(low_sums[n][q], w, low);
-                        }
-                    }
-                }
-                for n in 0..N {
-                    for q in 0..4 {
-                        sums[n][q] = vaddq_s32(vshlq_n_s32::<8>(sums[n][q]), low_sums[n][q]);
-                    }
-                }
-            } else {
-                for i in elements {
-                    let w: *const i16 = panel.cast::<i16>().add(i * TILE_ROWS);
-                    let (a, b) = (vld1q_s16(w), vld1q_s16(w.add(8)));
-                    for n in 0..N {
-                        let x = (*x[n]).0[i];
-                        sums[n][0] = vmlal_n_s16(sums[n][0], vget_low_s16(a), x);
-                        sums[n][1] = vmlal_high_n_s16(sums[n][1], a, x);
-                        sums[n][2] = vmlal_n_s16(sums[n][2], vget_low_s16(b), x);
-                        sums[n][3] = vmlal_high_n_s16(sums[n][3], b, x);
-                    }
-                }
-            }
-            sums
-        }
+        // SAFETY: `self` proves the instructions; the caller the reads.
+        unsafe { products::tile_dot::<DOT, N>(panel, halves, x) }
     }
     #[inline(always)]
     fn with_tile_positions<T: OfTile<Self>>(self, of: T) {
@@ -575,27 +443,6 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
                 at = in(reg) at,
                 options(nostack, preserves_flags, readonly),
             );
-        }
-    }
-}
-
-/// 16 weight bytes as 16-bit values.
-///
-/// # Safety
-/// The CPU has NEON.
-#[inline(always)]
-unsafe fn widen(kind: WeightKind, bytes: uint8x16_t) -> [int16x8_t; 2] {
-    // SAFETY: registers only.
-    unsafe {
-        match kind {
-            WeightKind::Unsigned => [
-                vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(bytes))),
-                vreinterpretq_s16_u16(vmovl_high_u8(bytes)),
-            ],
-            WeightKind::Signed => {
-                let bytes = vreinterpretq_s8_u8(bytes);
-                [vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes)]
-            }
         }
     }
 }

@@ -1,0 +1,166 @@
+//! Products of weights and activations with `vpmaddwd`, and what arranges bytes for them.
+
+use std::arch::x86_64::*;
+
+use super::super::{ActivationBlock, LANES, TILE_ROWS, WeightKind};
+
+/// Splits 32 bytes into the 16-bit values of even and of odd elements.
+#[inline(always)]
+fn even_odd(kind: WeightKind, q: __m256i) -> [__m256i; 2] {
+    // SAFETY: called only from methods of a proof type (AVX2).
+    unsafe {
+        match kind {
+            WeightKind::Unsigned => [
+                _mm256_and_si256(q, _mm256_set1_epi16(0x00FF)),
+                _mm256_srli_epi16::<8>(q),
+            ],
+            WeightKind::Signed => [
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(q)),
+                _mm256_srai_epi16::<8>(q),
+            ],
+        }
+    }
+}
+
+/// Adds the four `i32` of each 128-bit half of each vector; vectors' sums side by side.
+#[inline(always)]
+fn reduce(v: &[__m256i; 4]) -> __m256i {
+    // SAFETY: called only from methods of a proof type (AVX2).
+    unsafe {
+        let pair =
+            |a, b| _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+        let (a, b) = (pair(v[0], v[1]), pair(v[2], v[3]));
+        _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b))
+    }
+}
+
+/// Products of weight bytes with the even and the odd activations that belong to them, summed to
+/// eight `i32`.
+#[inline(always)]
+fn products(kind: WeightKind, bytes: __m256i, x: [__m256i; 2]) -> __m256i {
+    let [even, odd] = even_odd(kind, bytes);
+    // SAFETY: called only from methods of a proof type (AVX2).
+    unsafe { _mm256_add_epi32(_mm256_madd_epi16(even, x[0]), _mm256_madd_epi16(odd, x[1])) }
+}
+
+/// Dot products of whole rows, for the first and for the second 16 elements.
+#[inline(always)]
+pub(super) fn dot_whole_rows(
+    kind: WeightKind,
+    rows: &[[__m256i; 2]; LANES],
+    x: &ActivationBlock,
+) -> [__m256i; 2] {
+    // SAFETY: called only from methods of a proof type (AVX2); a block is the 32 bytes of even
+    // elements, then those of odd ones, aligned to 64.
+    unsafe {
+        let at: *const __m256i = x.0.as_ptr().cast();
+        let x = [_mm256_load_si256(at), _mm256_load_si256(at.add(1))];
+        let mut sums = [[_mm256_setzero_si256(); 4]; 2];
+        for i in 0..4 {
+            for which in 0..2 {
+                sums[which][i] = products(kind, rows[i][which], x);
+            }
+        }
+        // In each, four rows' first halves, then their second.
+        let (low, high) = (reduce(&sums[0]), reduce(&sums[1]));
+        [
+            _mm256_permute2x128_si256::<0x20>(low, high),
+            _mm256_permute2x128_si256::<0x31>(low, high),
+        ]
+    }
+}
+
+/// Dot products of pairs of rows that are arranged by halves.
+#[inline(always)]
+pub(super) fn dot_paired_rows(
+    kind: WeightKind,
+    rows: &[[__m256i; 2]; LANES],
+    x: &ActivationBlock,
+) -> __m256i {
+    // SAFETY: called only from methods of a proof type (AVX2); a block is 16 bytes each of the even
+    // elements of its first half, of its second, and of the odd ones of both, aligned to 64.
+    unsafe {
+        let at: *const __m128i = x.0.as_ptr().cast();
+        let x = |i| _mm256_broadcastsi128_si256(_mm_load_si128(at.add(i)));
+        let (first, second) = ([x(0), x(2)], [x(1), x(3)]);
+        let mut sums = [_mm256_setzero_si256(); 4];
+        for i in 0..4 {
+            sums[i] = _mm256_add_epi32(
+                products(kind, rows[i][0], first),
+                products(kind, rows[i][1], second),
+            );
+        }
+        reduce(&sums)
+    }
+}
+
+/// Packs four vectors of eight `i32` into 32 `i16` in natural order.
+#[inline(always)]
+pub(in super::super) fn narrow(values: [__m256i; 4]) -> [__m256i; 2] {
+    // SAFETY: called only from methods of a proof type (AVX2).
+    unsafe {
+        [
+            _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi32(values[0], values[1])),
+            _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi32(values[2], values[3])),
+        ]
+    }
+}
+
+/// Transposes an 8 × 8 matrix of `i32`.
+#[inline(always)]
+fn transpose(v: [__m256i; 8]) -> [__m256i; 8] {
+    // SAFETY: called only from methods of a proof type (AVX2).
+    unsafe {
+        let mut a = v;
+        for i in 0..4 {
+            a[2 * i] = _mm256_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
+            a[2 * i + 1] = _mm256_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
+        }
+        let mut b = a;
+        for i in 0..2 {
+            b[4 * i] = _mm256_unpacklo_epi64(a[4 * i], a[4 * i + 2]);
+            b[4 * i + 1] = _mm256_unpackhi_epi64(a[4 * i], a[4 * i + 2]);
+            b[4 * i + 2] = _mm256_unpacklo_epi64(a[4 * i + 1], a[4 * i + 3]);
+            b[4 * i + 3] = _mm256_unpackhi_epi64(a[4 * i + 1], a[4 * i + 3]);
+        }
+        let mut c = b;
+        for i in 0..4 {
+            c[i] = _mm256_permute2x128_si256::<0x20>(b[i], b[i + 4]);
+            c[i + 4] = _mm256_permute2x128_si256::<0x31>(b[i], b[i + 4]);
+        }
+        c
+    }
+}
+
+/// Writes eight rows of 32 bytes, in halves, widened, as the pairs `[pair][row]` of a panel block.
+///
+/// # Safety
+/// The CPU has AVX2; `panel` is valid for a panel block.
+#[inline(always)]
+pub(in super::super) unsafe fn pack_pairs(
+    kind: WeightKind,
+    rows: &[[__m128i; 2]; LANES],
+    offset: i32,
+    group: usize,
+    panel: *mut u8,
+) {
+    // SAFETY: pair `p` of sixteen rows takes 64 bytes, sixteen pairs the whole block.
+    unsafe {
+        let offset = _mm256_set1_epi16(offset as i16);
+        for half in 0..2 {
+            let mut wide = [_mm256_setzero_si256(); LANES];
+            for (wide, row) in wide.iter_mut().zip(rows) {
+                let values = match kind {
+                    WeightKind::Unsigned => _mm256_cvtepu8_epi16(row[half]),
+                    WeightKind::Signed => _mm256_cvtepi8_epi16(row[half]),
+                };
+                *wide = _mm256_sub_epi16(values, offset);
+            }
+            let pairs = transpose(wide);
+            for (p, pair) in pairs.into_iter().enumerate() {
+                let at = panel.add((8 * half + p) * 4 * TILE_ROWS + group * 32);
+                _mm256_store_si256(at.cast(), pair);
+            }
+        }
+    }
+}
