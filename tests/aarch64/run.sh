@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# The arithmetic on aarch64, under emulation: are its bits those of this machine?
+#
+#     tests/aarch64/run.sh
+#
+# Builds `potluck-model` for aarch64, then, on an emulated CPU with dot products and on one without,
+# runs the kernels' unit tests and compares the digests of the `bits` example with this machine's.
+#
+# What it needs and this machine lacks of a Rust target, a linker and qemu-user comes from Debian
+# packages (some 200 MB, once), unpacked under POTLUCK_AARCH64_CACHE, by default
+# ~/.cache/potluck-aarch64; nothing is installed. The build goes to target-aarch64. The exit status is
+# 0 if all agrees, 77 if the check cannot run here, with the reason.
+
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. tests/debian.sh
+. tests/aarch64/toolchain.sh
+
+cache=${POTLUCK_AARCH64_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/potluck-aarch64}
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+
+[ "$(uname -sm)" = "Linux x86_64" ] || skip "the emulator is set up on x86-64 Linux only"
+
+# digests NAME: what the `bits` example prints, and to NAME-isas the instruction sets it compared.
+digests() {
+    cargo build --release --locked -p potluck-model --example bits
+    cargo run --quiet --release --locked -p potluck-model --example bits \
+        >"$results/$1" 2>"$results/$1-isas" || {
+        cat "$results/$1-isas" >&2
+        return 1
+    }
+    echo "$1: $(cat "$results/$1-isas")"
+}
+
+# Before the toolchain changes the compiler.
+digests here
+
+rust_version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+prepare_toolchain "$cache" "$rust_version"
+export CARGO_TARGET_DIR=target-aarch64 CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu
+
+# on_cpu MODEL ISAS: tests and digests on an emulated CPU that has exactly these instruction sets.
+on_cpu() {
+    # An emulator that hangs must not hang whoever waits for this.
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="timeout 1200 $QEMU -cpu $1"
+    cargo test --release --locked -p potluck-model --lib kernels::
+    digests "$1"
+    grep -qxF "instruction sets: $2" "$results/$1-isas" || {
+        echo "expected of $1: $2" >&2
+        return 1
+    }
+    diff "$results/here" "$results/$1" || {
+        echo "the digests of this machine (<) and of $1 (>) differ" >&2
+        return 1
+    }
+}
+
+on_cpu max "scalar neon dotprod"
+on_cpu cortex-a53 "scalar neon"
+echo "$(wc -l <"$results/here") models: the same bits here and on aarch64, with dot products and without"
