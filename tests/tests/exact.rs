@@ -11,6 +11,7 @@ use potluck_model::{
     Architecture, Compute, Isa, KvCache, ModelConfig, SequenceStep, Shard, ShardRange, TensorType,
     with_values,
 };
+use potluck_tests::model_path;
 use proptest::prelude::*;
 
 struct Model {
@@ -19,8 +20,12 @@ struct Model {
 }
 
 impl Model {
-    fn new(spec: &SynthSpec) -> Self {
-        let gguf = Gguf::parse(spec.to_bytes().expect("a valid spec")).expect("a valid file");
+    fn synthetic(spec: &SynthSpec) -> Self {
+        let bytes = spec.to_bytes().expect("a valid spec");
+        Self::new(Gguf::parse(bytes).expect("a valid file"))
+    }
+
+    fn new(gguf: Gguf) -> Self {
         let config = ModelConfig::from_gguf(&gguf).expect("valid settings");
         Self { gguf, config }
     }
@@ -143,6 +148,10 @@ fn to_bits(logits: burn::tensor::Tensor<2>) -> Vec<u32> {
     with_values(logits, |v| v.iter().map(|x| x.to_bits()).collect())
 }
 
+fn best() -> Isa {
+    Isa::available().pop().expect("there is always scalar")
+}
+
 fn compute(isa: Isa, threads: usize) -> Compute {
     Compute::with_isa(isa, NonZeroUsize::new(threads))
 }
@@ -198,7 +207,7 @@ proptest! {
         cuts in prop::collection::vec(1..100_usize, 0..6),
         splits in prop::collection::vec(0..8_usize, 0..4),
     ) {
-        let model = Model::new(&spec);
+        let model = Model::synthetic(&spec);
         let expected = model.logits(&tokens, &compute(Isa::SCALAR, 1), &[], &[]);
         let mut cuts = cuts;
         cuts.sort_unstable();
@@ -208,9 +217,8 @@ proptest! {
                 prop_assert!(model.logits(&tokens, &compute, &cuts, &splits) == expected);
             }
         }
-        let best = Isa::available().pop().expect("there is always scalar");
         let one_by_one: Vec<_> = (1..tokens.len()).collect();
-        prop_assert!(model.logits(&tokens, &compute(best, 2), &one_by_one, &[]) == expected);
+        prop_assert!(model.logits(&tokens, &compute(best(), 2), &one_by_one, &[]) == expected);
     }
 
     #[test]
@@ -218,11 +226,60 @@ proptest! {
         spec in any_spec(),
         sequences in prop::collection::vec(prop::collection::vec(0..400_u32, 1..40), 1..5),
     ) {
-        let model = Model::new(&spec);
-        let best = compute(Isa::available().pop().expect("there is always scalar"), 2);
+        let model = Model::synthetic(&spec);
+        let best = compute(best(), 2);
         let together = model.together(&sequences, &best);
         for (sequence, together) in sequences.iter().zip(together) {
             prop_assert!(model.logits(sequence, &best, &[], &[]) == together);
         }
+    }
+}
+
+/// More tokens than one block of attention holds.
+fn some_tokens(count: usize) -> Vec<u32> {
+    (0..count as u32).map(|i| i * 7919 % 49_000).collect()
+}
+
+#[test]
+fn smollm2_is_the_same_however_it_is_computed() {
+    let path = model_path("smollm2:135m");
+    let model = Model::new(Gguf::open(&path).expect("a valid file"));
+    let tokens = some_tokens(70);
+    let expected = model.logits(&tokens, &compute(best(), 1), &[], &[]);
+
+    let one_by_one: Vec<_> = (1..tokens.len()).collect();
+    for (threads, cuts, splits) in [
+        (2, &one_by_one[..], &[][..]),
+        (3, &[1, 5, 8, 64, 66], &[10, 20]),
+        (2, &[33], &[1, 29]),
+        (1, &[], &[0, 30]),
+    ] {
+        let found = model.logits(&tokens, &compute(best(), threads), cuts, splits);
+        assert!(
+            found == expected,
+            "{threads} threads, cuts {cuts:?}, splits {splits:?}"
+        );
+    }
+    // Slow instruction sets read fewer tokens: all at once, and by the path of single ones.
+    let few = &tokens[..12];
+    let expected_of_few = &expected[..few.len() * model.config.vocabulary];
+    for isa in Isa::available() {
+        for cuts in [&[][..], &[1, 2, 3, 5]] {
+            let found = model.logits(few, &compute(isa, 2), cuts, &[15]);
+            assert!(found == expected_of_few, "{isa}, cuts {cuts:?}");
+        }
+    }
+}
+
+#[test]
+fn smollm2_is_the_same_beside_other_sequences() {
+    let path = model_path("smollm2:135m");
+    let model = Model::new(Gguf::open(&path).expect("a valid file"));
+    let tokens = some_tokens(40);
+    let sequences = [&tokens[..9], &tokens[3..40], &tokens[20..35]].map(<[u32]>::to_vec);
+    let compute = compute(best(), 2);
+    let together = model.together(&sequences, &compute);
+    for (sequence, together) in sequences.iter().zip(together) {
+        assert!(model.logits(sequence, &compute, &[], &[]) == together);
     }
 }

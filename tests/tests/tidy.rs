@@ -1,0 +1,192 @@
+//! The house rules that a compiler does not check: which crate knows which, where `unsafe` is
+//! allowed, and that files and functions stay small enough to read.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// A file is a sitting.
+const FILE_LINES: usize = 500;
+/// A function fits a screen.
+const FUNCTION_LINES: usize = 70;
+
+/// What each crate may know of the workspace.
+const ARROWS: [(&str, &[&str]); 5] = [
+    ("potluck-protocol", &[]),
+    ("potluck-model", &[]),
+    ("potluck", &["potluck-protocol", "potluck-model"]),
+    ("potluck-sim", &["potluck-protocol", "potluck-model"]),
+    (
+        "potluck-tests",
+        &[
+            "potluck-protocol",
+            "potluck-model",
+            "potluck",
+            "potluck-sim",
+        ],
+    ),
+];
+
+/// What the protocol core must never see: clocks, sockets, threads, tensors.
+const NOT_IN_PROTOCOL: [&str; 5] = ["burn", "libp2p", "tokio", "rand", "getrandom"];
+
+/// Names that say nothing.
+const VAGUE: [&str; 6] = ["utils", "util", "helpers", "common", "misc", "manager"];
+
+fn root() -> &'static Path {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("tests/ is in the repository")
+}
+
+/// A Rust file of the repository, by its path from the root.
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    fn all() -> Vec<Self> {
+        let mut paths = Vec::new();
+        for folder in ["node", "protocol", "model", "simulator", "tests"] {
+            collect(&root().join(folder), &mut paths);
+        }
+        paths.sort();
+        paths.into_iter().map(Self::read).collect()
+    }
+
+    fn read(path: PathBuf) -> Self {
+        let text = fs::read_to_string(&path).expect("a source file is text");
+        let path = path.strip_prefix(root()).expect("under the root").into();
+        Self { path, text }
+    }
+
+    /// Functions longer than a screen: the line each starts at, and its lines.
+    fn long_functions(&self) -> Vec<(usize, usize)> {
+        let lines: Vec<_> = self.text.lines().collect();
+        let mut long = Vec::new();
+        for (start, line) in lines.iter().enumerate() {
+            let item = line.trim_start();
+            let indent = line.len() - item.len();
+            if !is_function(item) {
+                continue;
+            }
+            // Formatted code ends a function, or one that is only declared, at its own indentation.
+            let ends = |line: &str| {
+                let rest = line.get(indent..).unwrap_or_default();
+                rest == "}" || (rest.starts_with(')') && rest.ends_with(';'))
+            };
+            let length = lines[start..].iter().position(|line| ends(line));
+            let length = length.map_or(0, |last| last + 1);
+            if length > FUNCTION_LINES {
+                long.push((start + 1, length));
+            }
+        }
+        long
+    }
+}
+
+fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("a readable entry").path();
+        let name = path.file_name().unwrap_or_default();
+        if path.is_dir() && name != "target" {
+            collect(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+fn is_function(item: &str) -> bool {
+    let words = item.split('(').next().unwrap_or_default().split(' ');
+    !item.starts_with("//") && item.ends_with(['{', '(']) && words.into_iter().any(|w| w == "fn")
+}
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "cargo metadata failed");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    metadata["packages"].as_array().expect("a list").clone()
+}
+
+#[test]
+fn crates_know_only_those_below_them() {
+    let packages = packages();
+    assert_eq!(packages.len(), ARROWS.len(), "each member has its arrows");
+    for package in packages {
+        let name = package["name"].as_str().expect("a name");
+        let (_, allowed) = ARROWS
+            .iter()
+            .find(|(of, _)| *of == name)
+            .unwrap_or_else(|| panic!("{name} has no arrows"));
+        for dependency in package["dependencies"].as_array().expect("a list") {
+            let dependency = dependency["name"].as_str().expect("a name");
+            let ours = ARROWS.iter().any(|(of, _)| *of == dependency);
+            assert!(
+                !ours || allowed.contains(&dependency),
+                "{name} must not depend on {dependency}"
+            );
+            assert!(
+                name != "potluck-protocol" || !NOT_IN_PROTOCOL.contains(&dependency),
+                "the protocol core must not depend on {dependency}"
+            );
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_is_only_in_the_kernels() {
+    let allowing: Vec<_> = Source::all()
+        .into_iter()
+        .filter(|s| s.text.lines().any(allows_unsafe))
+        .map(|s| s.path)
+        .collect();
+    assert_eq!(allowing, [Path::new("model/src/lib.rs")]);
+
+    let library = Source::read(root().join("model/src/lib.rs")).text;
+    let mut lines = library.lines().skip_while(|l| !allows_unsafe(l));
+    lines.next();
+    assert_eq!(lines.next(), Some("mod kernels;"));
+}
+
+/// Whether a line lifts the workspace's `unsafe_code = "deny"`.
+fn allows_unsafe(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with('#') && line.contains("unsafe_code") && !line.contains("forbid")
+}
+
+#[test]
+fn files_and_functions_are_small_enough_to_read() {
+    let mut long = String::new();
+    for source in Source::all() {
+        let path = source.path.display();
+        let lines = source.text.lines().count();
+        if lines > FILE_LINES {
+            let _ = writeln!(long, "{path} has {lines} lines");
+        }
+        for (at, lines) in source.long_functions() {
+            let _ = writeln!(long, "{path}:{at} is a function of {lines} lines");
+        }
+    }
+    assert!(long.is_empty(), "split these:\n{long}");
+}
+
+#[test]
+fn modules_are_named_for_what_is_in_them() {
+    for source in Source::all() {
+        for part in source.path.with_extension("").iter() {
+            assert!(
+                !VAGUE.iter().any(|name| part == *name),
+                "{} says nothing",
+                source.path.display()
+            );
+        }
+    }
+}
