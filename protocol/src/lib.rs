@@ -2,6 +2,12 @@
 //!
 //! It will be one sans-IO state machine (`handle_input`, `handle_timeout`, `poll_output`,
 //! `poll_timeout`), driven alike by the node's sockets and by the simulator's virtual time. It has
-//! no clock, randomness, threads, sockets or unordered iteration, and never will. Nothing is
-//! implemented yet.
+//! no clock, randomness, threads, sockets or unordered iteration, and never will. The machine is not
+//! there yet; its parts come one by one.
 #![forbid(unsafe_code)]
+
+mod id;
+mod layers;
+
+pub use id::{Branch, PeerId, PlanEpoch, SessionId};
+pub use layers::LayerRange;
