@@ -8,6 +8,9 @@
 
 mod id;
 mod layers;
+mod link;
+pub mod profile;
 
 pub use id::{Branch, PeerId, PlanEpoch, SessionId};
 pub use layers::LayerRange;
+pub use link::Link;
