@@ -9,6 +9,7 @@
 mod id;
 mod layers;
 mod link;
+pub mod placement;
 pub mod profile;
 
 pub use id::{Branch, PeerId, PlanEpoch, SessionId};
