@@ -8,6 +8,10 @@
 
 mod id;
 mod layers;
+mod link;
+pub mod placement;
+pub mod profile;
 
 pub use id::{Branch, PeerId, PlanEpoch, SessionId};
 pub use layers::LayerRange;
+pub use link::Link;

@@ -1,0 +1,45 @@
+//! Where each layer of a model should run, and why.
+//!
+//! [`plan`] searches all placements: which devices, in which order around the ring, with which
+//! layers, staying alone among them; by latency, throughput or energy. The requester holds
+//! embedding and head and may have layers like any device. [`Forced`] reads a placement that a
+//! person wrote and predicts it with the same costs. [`prefill_rows`] sizes the rows of prefill
+//! steps so that all stages work at once.
+//!
+//! # Costs
+//! A stage of a step takes
+//! `sum over layers of (bytes / bandwidth of their format + rows · KV bytes / KV bandwidth) +
+//! overhead`, where the weights of several rows take no less than their multiply-adds at the prefill
+//! rate; a hop takes `round trip / 2 + bytes / link bandwidth + overhead`, and occupies its link for
+//! all of that but the delay. Each term is rounded up to a nanosecond.
+//!
+//! # Memory
+//! A device gets a layer range if its weights and its KV caches for the whole context, with the
+//! headroom, are within the device's budget; the requester's embedding and head count, too.
+
+mod candidate;
+mod cost;
+mod devices;
+mod error;
+mod filter;
+mod forced;
+mod instance;
+mod options;
+mod planner;
+mod prediction;
+mod prefill;
+mod search;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use devices::{Devices, Unused, UnusedReason};
+pub use error::{AloneError, PlacementError};
+pub use forced::{Forced, ForcedError, ForcedStage};
+pub use options::{Objective, PlacementOptions};
+pub use planner::{Plan, plan};
+pub use prediction::{PredictedHop, PredictedStage, Prediction, Stage};
+pub use prefill::{PrefillRows, prefill_rows};
+pub use search::MOST_DEVICES;
+pub use shape::{LayerShape, MOST_LAYERS, ModelShape, Weights};
