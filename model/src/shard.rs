@@ -8,7 +8,9 @@ use burn::tensor::Tensor;
 use crate::compute::Compute;
 use crate::gguf::Gguf;
 use crate::kv_cache::KvCache;
-use crate::nn::{Block, LayerStep, RmsNorm, RopeTables, SequenceRows, Source, StoredMatrix};
+use crate::nn::{
+    Block, LayerStep, RmsNorm, RopeTables, SequenceRows, Source, StoredMatrix, Stream,
+};
 use crate::{ModelConfig, ModelError};
 
 /// Which parts of a model a shard holds.
@@ -164,7 +166,7 @@ impl Shard {
         let [rows, d_model] = hidden.dims();
         assert!(rows == positions.len() && d_model == self.config.d_model);
         let angles = self.ropes.angles(&positions);
-        let mut hidden = hidden;
+        let mut stream = Stream::new(hidden);
         for (layer, block) in self.range.layers.clone().zip(&self.blocks) {
             let attention = self.config.attention[layer];
             let mut row = 0;
@@ -189,9 +191,9 @@ impl Shard {
                 scale: self.config.attention_scale,
                 sequences,
             };
-            hidden = block.forward(hidden, step);
+            stream = block.forward(stream, step);
         }
-        Ok(hidden)
+        Ok(stream.sum())
     }
 
     /// Logits of hidden states: `[rows, d_model]` to `[rows, vocabulary]`.

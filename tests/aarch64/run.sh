@@ -22,30 +22,34 @@ trap 'rm -rf "$results"' EXIT
 
 [ "$(uname -sm)" = "Linux x86_64" ] || skip "the emulator is set up on x86-64 Linux only"
 
-# digests NAME: what the `bits` example prints, and to NAME-isas the instruction sets it compared.
+# digests NAME PROGRAM…: what the `bits` example prints, and to NAME-isas the instruction sets it
+# compared.
 digests() {
-    cargo build --release --locked -p potluck-model --example bits
-    cargo run --quiet --release --locked -p potluck-model --example bits \
-        >"$results/$1" 2>"$results/$1-isas" || {
+    "${@:2}" >"$results/$1" 2>"$results/$1-isas" || {
         cat "$results/$1-isas" >&2
         return 1
     }
     echo "$1: $(cat "$results/$1-isas")"
 }
 
-# Before the toolchain changes the compiler.
-digests here
+# Before the toolchain changes the compiler. The whole workspace, so that what its other builds made
+# serves.
+cargo build --release --locked --workspace --example bits
+digests here "${CARGO_TARGET_DIR:-target}/release/examples/bits"
 
 rust_version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 prepare_toolchain "$cache" "$rust_version"
-export CARGO_TARGET_DIR=target-aarch64 CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu
+target=aarch64-unknown-linux-gnu
+export CARGO_TARGET_DIR=target-aarch64 CARGO_BUILD_TARGET=$target
+cargo build --release --locked -p potluck-model --example bits
 
 # on_cpu MODEL ISAS: tests and digests on an emulated CPU that has exactly these instruction sets.
 on_cpu() {
     # An emulator that hangs must not hang whoever waits for this.
-    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="timeout 1200 $QEMU -cpu $1"
+    local emulator=(timeout 1200 "$QEMU" -cpu "$1")
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="${emulator[*]}"
     cargo test --release --locked -p potluck-model --lib kernels::
-    digests "$1"
+    digests "$1" "${emulator[@]}" "target-aarch64/$target/release/examples/bits"
     grep -qxF "instruction sets: $2" "$results/$1-isas" || {
         echo "expected of $1: $2" >&2
         return 1

@@ -22,6 +22,30 @@ pub(crate) struct Block {
     feed_forward_post_norm: Option<RmsNorm>,
 }
 
+/// Hidden states between blocks, `[positions, d_model]`: a sum of which the last addition is left to
+/// the next block, whose norm reads every element anyway.
+pub(crate) struct Stream {
+    hidden: Tensor<2>,
+    added: Option<Tensor<2>>,
+}
+
+impl Stream {
+    pub(crate) fn new(hidden: Tensor<2>) -> Self {
+        Self {
+            hidden,
+            added: None,
+        }
+    }
+
+    /// The hidden states.
+    pub(crate) fn sum(self) -> Tensor<2> {
+        match self.added {
+            Some(added) => self.hidden + added,
+            None => self.hidden,
+        }
+    }
+}
+
 /// What a block needs to know of a step.
 pub(crate) struct LayerStep<'a, 'c> {
     pub(crate) compute: &'a Compute,
@@ -55,22 +79,27 @@ impl Block {
         })
     }
 
-    /// # Shapes
-    /// hidden and the result `[positions, d_model]`.
-    pub(crate) fn forward(&self, hidden: Tensor<2>, mut step: LayerStep<'_, '_>) -> Tensor<2> {
+    pub(crate) fn forward(&self, stream: Stream, mut step: LayerStep<'_, '_>) -> Stream {
         let compute = step.compute;
         let post = |norm: &Option<RmsNorm>, x: Tensor<2>| match norm {
             Some(norm) => norm.forward(x, compute),
             None => x,
         };
-        let normed = self.attention_norm.forward(hidden.clone(), compute);
+        let Stream { hidden, added } = stream;
+        let (hidden, normed) = match added {
+            Some(added) => self.attention_norm.forward_sum(hidden, added, compute),
+            None => (hidden.clone(), self.attention_norm.forward(hidden, compute)),
+        };
         let attended = self.attention.forward(normed, &mut step);
         let attended = post(&self.attention_post_norm, attended);
         let (hidden, normed) = self
             .feed_forward_norm
             .forward_sum(hidden, attended, compute);
         let fed = self.feed_forward.forward(normed, compute);
-        hidden + post(&self.feed_forward_post_norm, fed)
+        Stream {
+            hidden,
+            added: Some(post(&self.feed_forward_post_norm, fed)),
+        }
     }
 
     /// Bytes of weight matrices read for each position in decode.

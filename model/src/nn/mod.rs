@@ -9,7 +9,7 @@ mod rope;
 mod source;
 
 pub(crate) use attention::Attention;
-pub(crate) use block::{Block, LayerStep, SequenceRows};
+pub(crate) use block::{Block, LayerStep, SequenceRows, Stream};
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use linear::StoredMatrix;
 pub(crate) use norm::RmsNorm;
