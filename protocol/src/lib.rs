@@ -6,8 +6,10 @@
 //! there yet; its parts come one by one.
 #![forbid(unsafe_code)]
 
+pub mod circle;
 mod id;
 mod layers;
+mod reader;
 
 pub use id::{Branch, PeerId, PlanEpoch, SessionId};
 pub use layers::LayerRange;
