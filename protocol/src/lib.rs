@@ -9,6 +9,7 @@
 pub mod circle;
 mod id;
 mod layers;
+pub mod pairing;
 mod reader;
 
 pub use id::{Branch, PeerId, PlanEpoch, SessionId};
