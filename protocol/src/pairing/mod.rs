@@ -58,7 +58,8 @@
 //! - A second stream while one is served (code 5), anyone else once one has proved to have the secret
 //!   (3), anyone after success (3), expiry (2), cancelling (14) or [`TRIES`] failed tries (4). A try
 //!   that was begun and did not end in pairing has failed, whatever the reason, and each is over
-//!   within [`ATTEMPT_TIMEOUT`].
+//!   within [`ATTEMPT_TIMEOUT`]. So a stranger on the network can spoil an invitation, which its owner
+//!   sees, but has three guesses at 128 bits.
 //! - A frame longer than its limit, by its length, before its bytes are taken; a log longer than
 //!   [`MAX_LOG_BYTES`](crate::circle::MAX_LOG_BYTES), as soon as it is.
 
