@@ -36,6 +36,8 @@
 //!   revocation, but an admission among them is concurrent with the revocation and does not stand,
 //!   nor do the admissions by those it admitted so. The price: who was honestly admitted by a device
 //!   at the very time when another revoked that device is out as well, and pairs again.
+//! - Whom a device admitted before its revocation stays: after a theft, look at
+//!   [`Member::admitted_by`], too.
 //! - *Revocations always hold*, those that a revoked device wrote concurrently with its own
 //!   revocation, too: two members that revoke each other are both out. So no one gets back in by
 //!   revoking whoever revoked it. The price: a stolen device that finds someone who has not heard
@@ -50,7 +52,7 @@
 //! by what they have heard.
 //!
 //! # Bounds
-//! At most [`MAX_MEMBERS`] members, [`MAX_ENTRIES`] entries, [`MAX_ENTRIES_PER_AUTHOR`] by one author,
+//! At most [`MAX_MEMBERS`] members (concurrent admissions may together exceed it), [`MAX_ENTRIES`] entries, [`MAX_ENTRIES_PER_AUTHOR`] by one author,
 //! [`MAX_PARENTS`] parents, [`MAX_LOG_BYTES`] in all, [`MAX_WAITING`] entries that wait for their
 //! parents, 64 bytes a name. The last quarter of the entries and bytes is only for revocations. The
 //! bounds on the whole log are the one thing that depends on order: members that reach them may
