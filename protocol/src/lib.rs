@@ -6,11 +6,14 @@
 //! there yet; its parts come one by one.
 #![forbid(unsafe_code)]
 
+pub mod circle;
 mod id;
 mod layers;
 mod link;
+pub mod pairing;
 pub mod placement;
 pub mod profile;
+mod reader;
 
 pub use id::{Branch, PeerId, PlanEpoch, SessionId};
 pub use layers::LayerRange;

@@ -1,0 +1,179 @@
+//! The log: entries in an order in which each follows what it builds on.
+
+use std::collections::BTreeMap;
+
+use super::entry::{Act, Entry, EntryHash};
+use super::membership::Membership;
+use super::past::EntrySet;
+use super::{
+    EntryError, MAX_ENTRIES, MAX_ENTRIES_PER_AUTHOR, MAX_LOG_BYTES, MAX_MEMBERS, MAX_PARENTS,
+};
+use crate::PeerId;
+
+/// An entry in the log.
+#[derive(Debug, Clone)]
+pub(super) struct Placed {
+    pub(super) entry: Entry,
+    /// What it builds on; itself not.
+    pub(super) past: EntrySet,
+    /// The longest way down to the founding.
+    pub(super) height: u32,
+}
+
+/// Entries that all were right to write, by what each builds on.
+///
+/// INVARIANT: an entry's parents are before it; the first, and only the first, is a founding.
+#[derive(Debug, Clone)]
+pub(super) struct Log {
+    placed: Vec<Placed>,
+    places: BTreeMap<EntryHash, usize>,
+    /// Of the stored log: its version, and all entries with their lengths.
+    bytes: usize,
+}
+
+impl Log {
+    /// The log of one founding.
+    pub(super) fn found(founding: Entry) -> Result<Self, EntryError> {
+        if !matches!(founding.act(), Act::Found { .. }) {
+            return Err(EntryError::OtherCircle);
+        }
+        let mut log = Self {
+            placed: Vec::new(),
+            places: BTreeMap::new(),
+            bytes: 1,
+        };
+        log.push(founding, EntrySet::default(), 0);
+        Ok(log)
+    }
+
+    pub(super) fn placed(&self) -> &[Placed] {
+        &self.placed
+    }
+
+    pub(super) fn place_of(&self, hash: &EntryHash) -> Option<usize> {
+        self.places.get(hash).copied()
+    }
+
+    /// All entries.
+    pub(super) fn all(&self) -> EntrySet {
+        EntrySet::first(self.placed.len())
+    }
+
+    /// The places that nothing builds on, ascending.
+    pub(super) fn heads(&self) -> Vec<usize> {
+        let mut covered = EntrySet::default();
+        for placed in &self.placed {
+            covered.union_with(&placed.past);
+        }
+        (0..self.placed.len())
+            .filter(|&place| !covered.contains(place))
+            .collect()
+    }
+
+    /// What a new entry of `author` builds on: all heads, or of too many those first that lead to the
+    /// author's own last entry, then the highest.
+    pub(super) fn parents_for(&self, author: PeerId) -> Vec<EntryHash> {
+        let last = (0..self.placed.len())
+            .rev()
+            .find(|&place| self.placed[place].entry.author() == author);
+        let mut heads = self.heads();
+        heads.sort_by_key(|&head| {
+            let placed = &self.placed[head];
+            let leads = last.is_some_and(|last| last == head || placed.past.contains(last));
+            (!leads, u32::MAX - placed.height, placed.entry.hash())
+        });
+        heads.truncate(MAX_PARENTS);
+        heads
+            .iter()
+            .map(|&head| self.placed[head].entry.hash())
+            .collect()
+    }
+
+    /// The entry's past and height.
+    pub(super) fn past_of(&self, parents: &[EntryHash]) -> Result<(EntrySet, u32), EntryError> {
+        let mut past = EntrySet::default();
+        let mut height = 0;
+        for parent in parents {
+            let place = self.place_of(parent).ok_or(EntryError::MissingParents)?;
+            past.insert(place);
+            past.union_with(&self.placed[place].past);
+            height = height.max(self.placed[place].height + 1);
+        }
+        Ok((past, height))
+    }
+
+    /// The number of the author's next entry after `past`.
+    pub(super) fn next_sequence(&self, author: PeerId, past: &EntrySet) -> u32 {
+        let entries = past.iter().map(|place| &self.placed[place].entry);
+        let of_author = entries.filter(|entry| entry.author() == author);
+        of_author
+            .map(|entry| entry.sequence() + 1)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Takes an entry that is not yet here, if it was right to write by what it builds on.
+    ///
+    /// All but the bounds on what the log holds depends on the entry's past alone, and so is judged
+    /// alike by all, in whatever order entries come.
+    pub(super) fn insert(&mut self, entry: Entry) -> Result<(), EntryError> {
+        if matches!(entry.act(), Act::Found { .. }) {
+            return Err(EntryError::OtherCircle);
+        }
+        let (past, height) = self.past_of(entry.parents())?;
+        self.check_right(&entry, &past)?;
+        self.check_room(&entry)?;
+        self.push(entry, past, height);
+        Ok(())
+    }
+
+    fn check_right(&self, entry: &Entry, past: &EntrySet) -> Result<(), EntryError> {
+        if entry.sequence() != self.next_sequence(entry.author(), past) {
+            return Err(EntryError::OutOfSequence);
+        }
+        let members = Membership::within(&self.placed, past);
+        if !members.contains(entry.author()) {
+            return Err(EntryError::AuthorNotMember);
+        }
+        match entry.act() {
+            Act::Admit { peer, .. } if members.contains(*peer) => Err(EntryError::AlreadyMember),
+            Act::Admit { .. } if members.len() >= MAX_MEMBERS => Err(EntryError::CircleFull),
+            Act::Revoke { peer } if !members.contains(*peer) => Err(EntryError::NotAMember),
+            Act::Found { .. } | Act::Admit { .. } | Act::Revoke { .. } | Act::Rename { .. } => {
+                Ok(())
+            }
+        }
+    }
+
+    /// The last quarter is for revocations, so that who fills the log can still be revoked.
+    fn check_room(&self, entry: &Entry) -> Result<(), EntryError> {
+        let by_author = |placed: &&Placed| placed.entry.author() == entry.author();
+        if self.placed.iter().filter(by_author).count() >= MAX_ENTRIES_PER_AUTHOR as usize {
+            return Err(EntryError::AuthorFull);
+        }
+        let (entries, bytes) = match entry.act() {
+            Act::Revoke { .. } => (MAX_ENTRIES, MAX_LOG_BYTES),
+            Act::Found { .. } | Act::Admit { .. } | Act::Rename { .. } => {
+                (MAX_ENTRIES / 4 * 3, MAX_LOG_BYTES / 4 * 3)
+            }
+        };
+        if self.placed.len() >= entries || self.bytes + stored_len(entry) > bytes {
+            return Err(EntryError::LogFull);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, entry: Entry, past: EntrySet, height: u32) {
+        self.bytes += stored_len(&entry);
+        self.places.insert(entry.hash(), self.placed.len());
+        self.placed.push(Placed {
+            entry,
+            past,
+            height,
+        });
+    }
+}
+
+fn stored_len(entry: &Entry) -> usize {
+    2 + entry.to_bytes().len()
+}

@@ -1,0 +1,136 @@
+//! What people call a device.
+
+use std::fmt;
+
+use crate::reader::Reader;
+
+/// A device's name as people see it: 1 to [`DeviceName::MAX_BYTES`] bytes of UTF-8 that show as one
+/// line and as what they are.
+///
+/// Names are what a person judges a pairing by, so characters that are invisible, break lines or
+/// turn the direction of writing are refused, and so is white space at either end.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceName(String);
+
+impl DeviceName {
+    /// The longest name, in bytes of UTF-8.
+    pub const MAX_BYTES: usize = 64;
+
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`NotAName`] says what is wrong with it.
+    pub fn new(name: &str) -> Result<Self, NotAName> {
+        if name.len() > Self::MAX_BYTES {
+            return Err(NotAName::TooLong(name.len()));
+        }
+        if name.is_empty() {
+            return Err(NotAName::Empty);
+        }
+        if name.trim() != name {
+            return Err(NotAName::SpaceAround);
+        }
+        match name.chars().find(|&c| c.is_control() || is_unseen(c)) {
+            Some(unseen) => Err(NotAName::Unseen(unseen)),
+            None => Ok(Self(name.to_owned())),
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Appends one byte of length and the bytes.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let len = u8::try_from(self.0.len()).expect("a name has at most 64 bytes");
+        out.push(len);
+        out.extend_from_slice(self.0.as_bytes());
+    }
+
+    /// Reads what [`write`](Self::write) wrote.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let len = usize::from(reader.u8()?);
+        if len > Self::MAX_BYTES {
+            return None;
+        }
+        Self::new(str::from_utf8(reader.take(len)?).ok()?).ok()
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for DeviceName {
+    type Err = NotAName;
+
+    fn from_str(name: &str) -> Result<Self, NotAName> {
+        Self::new(name)
+    }
+}
+
+/// Characters of no width of their own that change how others look: marks of direction, line and
+/// paragraph separators, tags, fillers. The joiner and non-joiner stay: scripts and emoji need them.
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'
+        | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{ffff}'
+        | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Why a text is not a device's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAName {
+    /// No characters.
+    #[error("a name needs at least one character")]
+    Empty,
+    /// Longer than the limit.
+    #[error("a name has at most 64 bytes, this one has {0}: choose a shorter one")]
+    TooLong(usize),
+    /// White space at an end.
+    #[error("a name must not begin or end with a space: remove it")]
+    SpaceAround,
+    /// A character that people cannot see.
+    #[error("a name must not hold the invisible character {0:?}: remove it")]
+    Unseen(char),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everyday_names_are_names() {
+        for name in [
+            "kitchen",
+            "Zoë’s phone",
+            "客厅",
+            "👩‍🍳 tablet",
+            &"a".repeat(64),
+        ] {
+            assert_eq!(DeviceName::new(name).expect("a name").as_str(), name);
+        }
+    }
+
+    #[test]
+    fn what_would_mislead_a_reader_is_refused_in_words() {
+        let long = "ü".repeat(33);
+        for name in [
+            "",
+            " a",
+            "a\t",
+            "a\nb",
+            "a\u{202e}b",
+            "a\0",
+            "\u{200b}",
+            &long,
+        ] {
+            let error = DeviceName::new(name).expect_err("not a name");
+            assert!(error.to_string().starts_with("a name"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The side that shows the invitation.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use super::exchange::{Admitter, Incoming, Introduction, Local, Message, log_messages};
+use super::frame::{Frame, FrameReader, MAX_FRAME, MAX_HANDSHAKE_FRAME, refusal_frame};
+use super::noise::{Handshake, Side, Transport};
+use super::{ATTEMPT_TIMEOUT, BeginError, Event, Invitation, Output, Refusal, TRIES};
+use crate::PeerId;
+use crate::circle::{DeviceName, EntryError};
+
+/// Lets one device pair by one invitation, and no other; see the module's documentation.
+///
+/// Serves one stream at a time: the owner calls [`begin`](Self::begin) for each that comes, and on
+/// [`Output::Close`] ends the one it began. Times are since any fixed moment, and never go back.
+#[derive(Debug)]
+pub struct Inviter {
+    invitation: Invitation,
+    name: DeviceName,
+    closes_at: Duration,
+    tries_left: u8,
+    refused: u32,
+    /// Who proved to have the secret: from then on nobody else may use it.
+    claimed_by: Option<PeerId>,
+    attempt: Option<Attempt>,
+    over: Option<Refusal>,
+    outputs: VecDeque<Output>,
+}
+
+struct Attempt {
+    joiner: PeerId,
+    gives_up_at: Duration,
+    frames: FrameReader,
+    stage: Stage,
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The stage holds keys.
+        write!(f, "Attempt({})", self.joiner)
+    }
+}
+
+enum Stage {
+    /// Waits for the joiner's message of the handshake.
+    First(Handshake),
+    /// Waits for the joiner's log, or word that there is none.
+    Log(Box<Exchange>),
+    /// Has admitted, and waits for the joiner to have taken the log.
+    Done(Transport, DeviceName),
+}
+
+struct Exchange {
+    transport: Transport,
+    admitter: Admitter,
+    mine: Introduction,
+    theirs: Introduction,
+    incoming: Incoming,
+}
+
+impl Inviter {
+    /// Opens pairing by `invitation`, which this device shows, at a time `now` that is `now_unix_s`
+    /// seconds since 1970 (UTC).
+    ///
+    /// # Errors
+    /// [`BeginError`] if the invitation is another device's or has expired, or this device is no
+    /// member of its own circle.
+    pub fn open(
+        now: Duration,
+        now_unix_s: u64,
+        invitation: Invitation,
+        name: DeviceName,
+        local: &Local<'_>,
+    ) -> Result<Self, BeginError> {
+        let me = local.identity.peer_id();
+        if invitation.peer() != me {
+            return Err(Refusal::WrongPeer.into());
+        }
+        if !local.circle.contains(me) {
+            return Err(Refusal::NotAMember.into());
+        }
+        invitation.check_open(now_unix_s)?;
+        let open_for = Duration::from_secs(invitation.expires_unix_s() - now_unix_s);
+        Ok(Self {
+            invitation,
+            name,
+            closes_at: now.saturating_add(open_for),
+            tries_left: TRIES,
+            refused: 0,
+            claimed_by: None,
+            attempt: None,
+            over: None,
+            outputs: VecDeque::new(),
+        })
+    }
+
+    /// The invitation.
+    pub fn invitation(&self) -> &Invitation {
+        &self.invitation
+    }
+
+    /// How many tries may still fail.
+    pub fn tries_left(&self) -> u8 {
+        self.tries_left
+    }
+
+    /// How many streams were refused and tries have failed.
+    pub fn refused(&self) -> u32 {
+        self.refused
+    }
+
+    /// Why no one can pair by this invitation any more; [`Refusal::Used`] is the good end.
+    pub fn over(&self) -> Option<Refusal> {
+        self.over
+    }
+
+    /// Begins to pair on a stream whose link proved that `joiner` is at its other end. `ephemeral`
+    /// are 32 random bytes that are used for nothing else.
+    ///
+    /// # Errors
+    /// [`Refusal`]: send its [`to_bytes`](Refusal::to_bytes) on that stream and close it. Another
+    /// one that is being served is not touched, and no try is lost.
+    pub fn begin(
+        &mut self,
+        now: Duration,
+        joiner: PeerId,
+        ephemeral: [u8; 32],
+    ) -> Result<(), Refusal> {
+        self.handle_timeout(now);
+        let refusal = if let Some(over) = self.over {
+            Some(over)
+        } else if joiner == self.invitation.peer() {
+            Some(Refusal::WrongSecret)
+        } else if self.claimed_by.is_some_and(|peer| peer != joiner) {
+            Some(Refusal::Used)
+        } else if self.attempt.is_some() {
+            Some(Refusal::Busy)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            self.refused = self.refused.saturating_add(1);
+            return Err(refusal);
+        }
+        let handshake = Handshake::new(Side::Inviter, &self.invitation, joiner, ephemeral);
+        self.attempt = Some(Attempt {
+            joiner,
+            gives_up_at: now.saturating_add(ATTEMPT_TIMEOUT),
+            frames: FrameReader::default(),
+            stage: Stage::First(handshake),
+        });
+        Ok(())
+    }
+
+    /// Takes bytes that came on the stream.
+    pub fn handle_bytes(&mut self, now: Duration, mut bytes: &[u8], local: &mut Local<'_>) {
+        self.handle_timeout(now);
+        while let Some(mut attempt) = self.attempt.take() {
+            let limit = match attempt.stage {
+                Stage::First(_) => MAX_HANDSHAKE_FRAME,
+                Stage::Log(_) | Stage::Done(..) => MAX_FRAME,
+            };
+            let joiner = attempt.joiner;
+            match attempt.frames.read(&mut bytes, limit) {
+                Ok(None) => {
+                    self.attempt = Some(attempt);
+                    return;
+                }
+                Ok(Some(Frame::Noise(message))) => {
+                    if let Err(why) = self.step(attempt, &message, local) {
+                        self.fail(joiner, why);
+                    }
+                }
+                Ok(Some(Frame::Refusal(theirs))) => self.end_attempt(joiner, theirs),
+                Err(why) => self.fail(joiner, why),
+            }
+        }
+    }
+
+    /// The stream was closed by the other side.
+    pub fn handle_closed(&mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            self.end_attempt(attempt.joiner, Refusal::Closed);
+        }
+    }
+
+    /// Ends what has taken too long. An attempt that began in time may end after the invitation.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        if let Some(attempt) = self.attempt.take_if(|attempt| attempt.gives_up_at <= now) {
+            self.fail(attempt.joiner, Refusal::TimedOut);
+        }
+        if self.attempt.is_none() && self.closes_at <= now {
+            self.close(Refusal::Expired);
+        }
+    }
+
+    /// Closes pairing, as its owner wants.
+    pub fn cancel(&mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            self.fail(attempt.joiner, Refusal::Cancelled);
+        }
+        self.close(Refusal::Cancelled);
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        match (&self.attempt, self.over) {
+            (Some(attempt), _) => Some(attempt.gives_up_at),
+            (None, None) => Some(self.closes_at),
+            (None, Some(_)) => None,
+        }
+    }
+
+    /// What to do next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn step(
+        &mut self,
+        mut attempt: Attempt,
+        message: &[u8],
+        local: &mut Local<'_>,
+    ) -> Result<(), Refusal> {
+        let next = match attempt.stage {
+            Stage::First(handshake) => Some(self.read_first(handshake, message, local)?),
+            Stage::Log(mut exchange) => {
+                let plaintext = exchange.transport.read(message)?;
+                match Message::parse(&plaintext)? {
+                    Message::Part(part) => {
+                        exchange.incoming.push(part)?;
+                        Some(Stage::Log(exchange))
+                    }
+                    Message::End => {
+                        // Only who made a fresh key and has the secret can have sent this.
+                        self.claimed_by = Some(attempt.joiner);
+                        self.take_log(attempt.joiner, *exchange, local)?
+                    }
+                    Message::Done => return Err(Refusal::Malformed),
+                }
+            }
+            Stage::Done(mut transport, name) => {
+                let plaintext = transport.read(message)?;
+                if Message::parse(&plaintext)? != Message::Done {
+                    return Err(Refusal::Malformed);
+                }
+                self.succeed(attempt.joiner, name);
+                None
+            }
+        };
+        if let Some(stage) = next {
+            attempt.stage = stage;
+            self.attempt = Some(attempt);
+        }
+        Ok(())
+    }
+
+    fn read_first(
+        &mut self,
+        mut handshake: Handshake,
+        message: &[u8],
+        local: &Local<'_>,
+    ) -> Result<Stage, Refusal> {
+        let theirs = Introduction::from_bytes(&handshake.read(message)?)?;
+        let mine = Introduction::of(local, &self.name);
+        let admitter = Admitter::choose(&mine, &theirs)?;
+        self.send(handshake.write(&mine.to_bytes()));
+        Ok(Stage::Log(Box::new(Exchange {
+            transport: handshake.finish(),
+            admitter,
+            mine,
+            theirs,
+            incoming: Incoming::default(),
+        })))
+    }
+
+    /// The next stage, or `None` if the pairing is done.
+    fn take_log(
+        &mut self,
+        joiner: PeerId,
+        exchange: Exchange,
+        local: &mut Local<'_>,
+    ) -> Result<Option<Stage>, Refusal> {
+        let Exchange {
+            mut transport,
+            admitter,
+            mine,
+            theirs,
+            incoming,
+        } = exchange;
+        match admitter {
+            Admitter::Inviter { same_circle } => {
+                if !same_circle && !incoming.is_empty() {
+                    return Err(Refusal::Malformed);
+                }
+                incoming.merge_into(local.circle)?;
+                admit(joiner, &theirs.name, local)?;
+                for message in log_messages(&local.circle.to_log()) {
+                    self.send(transport.write(&message.to_plaintext()));
+                }
+                Ok(Some(Stage::Done(transport, theirs.name)))
+            }
+            Admitter::Joiner => {
+                let members = [self.invitation.peer(), joiner];
+                let circle = incoming.into_circle(theirs.circle, members)?;
+                mine.check_replaceable(local)?;
+                *local.circle = circle;
+                self.send(transport.write(&Message::Done.to_plaintext()));
+                self.succeed(joiner, theirs.name);
+                Ok(None)
+            }
+        }
+    }
+
+    fn send(&mut self, frame: Vec<u8>) {
+        self.outputs.push_back(Output::Send(frame));
+    }
+
+    fn succeed(&mut self, peer: PeerId, name: DeviceName) {
+        self.outputs.push_back(Output::Close);
+        self.outputs
+            .push_back(Output::Event(Event::Paired { peer, name }));
+        self.close(Refusal::Used);
+    }
+
+    /// Refuses on this side.
+    fn fail(&mut self, peer: PeerId, why: Refusal) {
+        self.send(refusal_frame(why));
+        self.end_attempt(peer, why);
+    }
+
+    fn end_attempt(&mut self, peer: PeerId, why: Refusal) {
+        self.outputs.push_back(Output::Close);
+        self.refused = self.refused.saturating_add(1);
+        self.tries_left = self.tries_left.saturating_sub(1);
+        let failed = Event::Failed { peer, why };
+        self.outputs.push_back(Output::Event(failed));
+        if self.tries_left == 0 {
+            self.close(Refusal::Burnt);
+        }
+    }
+
+    fn close(&mut self, why: Refusal) {
+        if self.over.is_none() {
+            self.over = Some(why);
+            self.outputs.push_back(Output::Event(Event::Over { why }));
+        }
+    }
+}
+
+/// Makes `peer` a member unless it is one.
+pub(super) fn admit(peer: PeerId, name: &DeviceName, local: &mut Local<'_>) -> Result<(), Refusal> {
+    if local.circle.contains(peer) {
+        return Ok(());
+    }
+    let why = match local.circle.admit(local.identity, peer, name) {
+        // With more heads than an entry has parents, a revocation may not be in its past.
+        Ok(_) if local.circle.contains(peer) => return Ok(()),
+        Err(EntryError::CircleFull) => Refusal::CircleFull,
+        Err(EntryError::AuthorNotMember) => Refusal::NotAMember,
+        Ok(_) | Err(_) => Refusal::BadLog,
+    };
+    Err(why)
+}

@@ -1,0 +1,245 @@
+//! The side that reads the invitation.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use super::exchange::{Admitter, Incoming, Introduction, Local, Message, log_messages};
+use super::frame::{Frame, FrameReader, MAX_FRAME, MAX_HANDSHAKE_FRAME, refusal_frame};
+use super::inviter::admit;
+use super::noise::{Handshake, Side, Transport};
+use super::{ATTEMPT_TIMEOUT, BeginError, Event, Invitation, Output, Refusal};
+use crate::PeerId;
+use crate::circle::DeviceName;
+
+/// Tries once to pair by an invitation, on one stream; see the module's documentation.
+pub struct Joiner {
+    inviter: PeerId,
+    mine: Introduction,
+    gives_up_at: Duration,
+    frames: FrameReader,
+    /// `None` when it is over.
+    stage: Option<Stage>,
+    outputs: VecDeque<Output>,
+}
+
+enum Stage {
+    /// Waits for the inviter's message of the handshake.
+    Second(Handshake),
+    /// Waits for the inviter's log.
+    Log(Box<Exchange>),
+    /// Has admitted the inviter, and waits for it to have taken the log.
+    Done(Transport, DeviceName),
+}
+
+struct Exchange {
+    transport: Transport,
+    same_circle: bool,
+    theirs: Introduction,
+    incoming: Incoming,
+}
+
+impl Joiner {
+    /// Begins to pair on a stream whose link proved that `remote` is at its other end, at a time
+    /// `now` that is `now_unix_s` seconds since 1970 (UTC). `ephemeral` are 32 random bytes that are
+    /// used for nothing else.
+    ///
+    /// # Errors
+    /// [`BeginError`] if the invitation has expired, or is this device's own or another's than
+    /// `remote`'s. Nothing has been sent then: the secret stays one.
+    pub fn begin(
+        now: Duration,
+        now_unix_s: u64,
+        invitation: &Invitation,
+        remote: PeerId,
+        name: &DeviceName,
+        ephemeral: [u8; 32],
+        local: &Local<'_>,
+    ) -> Result<Self, BeginError> {
+        let me = local.identity.peer_id();
+        if invitation.peer() == me {
+            return Err(Refusal::OwnInvitation.into());
+        }
+        if invitation.peer() != remote {
+            return Err(Refusal::WrongPeer.into());
+        }
+        invitation.check_open(now_unix_s)?;
+        let mine = Introduction::of(local, name);
+        let mut handshake = Handshake::new(Side::Joiner, invitation, me, ephemeral);
+        let first = handshake.write(&mine.to_bytes());
+        Ok(Self {
+            inviter: remote,
+            mine,
+            gives_up_at: now.saturating_add(ATTEMPT_TIMEOUT),
+            frames: FrameReader::default(),
+            stage: Some(Stage::Second(handshake)),
+            outputs: VecDeque::from([Output::Send(first)]),
+        })
+    }
+
+    /// Whether it has paired or failed.
+    pub fn is_over(&self) -> bool {
+        self.stage.is_none()
+    }
+
+    /// Takes bytes that came on the stream.
+    pub fn handle_bytes(&mut self, now: Duration, mut bytes: &[u8], local: &mut Local<'_>) {
+        self.handle_timeout(now);
+        while let Some(stage) = self.stage.take() {
+            let limit = match stage {
+                Stage::Second(_) => MAX_HANDSHAKE_FRAME,
+                Stage::Log(_) | Stage::Done(..) => MAX_FRAME,
+            };
+            match self.frames.read(&mut bytes, limit) {
+                Ok(None) => {
+                    self.stage = Some(stage);
+                    return;
+                }
+                Ok(Some(Frame::Noise(message))) => match self.step(stage, &message, local) {
+                    Ok(next) => self.stage = next,
+                    Err(why) => self.fail(why),
+                },
+                Ok(Some(Frame::Refusal(theirs))) => self.end(theirs),
+                Err(why) => self.fail(why),
+            }
+        }
+    }
+
+    /// The stream was closed by the other side.
+    pub fn handle_closed(&mut self) {
+        if self.stage.take().is_some() {
+            self.end(Refusal::Closed);
+        }
+    }
+
+    /// Gives up what has taken too long.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        if self.gives_up_at <= now && self.stage.take().is_some() {
+            self.fail(Refusal::TimedOut);
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.stage.is_some().then_some(self.gives_up_at)
+    }
+
+    /// What to do next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The next stage, or `None` if the pairing is done.
+    fn step(
+        &mut self,
+        stage: Stage,
+        message: &[u8],
+        local: &mut Local<'_>,
+    ) -> Result<Option<Stage>, Refusal> {
+        match stage {
+            Stage::Second(handshake) => self.read_second(handshake, message, local).map(Some),
+            Stage::Log(mut exchange) => {
+                let plaintext = exchange.transport.read(message)?;
+                match Message::parse(&plaintext)? {
+                    Message::Part(part) => exchange.incoming.push(part)?,
+                    Message::End => return self.take_log(*exchange, local).map(|()| None),
+                    Message::Done => return Err(Refusal::Malformed),
+                }
+                Ok(Some(Stage::Log(exchange)))
+            }
+            Stage::Done(mut transport, name) => {
+                let plaintext = transport.read(message)?;
+                if Message::parse(&plaintext)? != Message::Done {
+                    return Err(Refusal::Malformed);
+                }
+                self.succeed(name);
+                Ok(None)
+            }
+        }
+    }
+
+    fn read_second(
+        &mut self,
+        mut handshake: Handshake,
+        message: &[u8],
+        local: &mut Local<'_>,
+    ) -> Result<Stage, Refusal> {
+        let theirs = Introduction::from_bytes(&handshake.read(message)?)?;
+        let admitter = Admitter::choose(&theirs, &self.mine)?;
+        let mut transport = handshake.finish();
+        let log = match admitter {
+            Admitter::Inviter { same_circle: false } => Vec::new(),
+            Admitter::Inviter { same_circle: true } => local.circle.to_log(),
+            Admitter::Joiner => {
+                admit(self.inviter, &theirs.name, local)?;
+                local.circle.to_log()
+            }
+        };
+        for message in log_messages(&log) {
+            self.send(transport.write(&message.to_plaintext()));
+        }
+        Ok(match admitter {
+            Admitter::Inviter { same_circle } => Stage::Log(Box::new(Exchange {
+                transport,
+                same_circle,
+                theirs,
+                incoming: Incoming::default(),
+            })),
+            Admitter::Joiner => Stage::Done(transport, theirs.name),
+        })
+    }
+
+    fn take_log(&mut self, exchange: Exchange, local: &mut Local<'_>) -> Result<(), Refusal> {
+        let Exchange {
+            mut transport,
+            same_circle,
+            theirs,
+            incoming,
+        } = exchange;
+        let members = [local.identity.peer_id(), self.inviter];
+        if same_circle {
+            incoming.merge_into(local.circle)?;
+            if !members.iter().all(|&peer| local.circle.contains(peer)) {
+                return Err(Refusal::BadLog);
+            }
+        } else {
+            let circle = incoming.into_circle(theirs.circle, members)?;
+            self.mine.check_replaceable(local)?;
+            *local.circle = circle;
+        }
+        self.send(transport.write(&Message::Done.to_plaintext()));
+        self.succeed(theirs.name);
+        Ok(())
+    }
+
+    fn send(&mut self, frame: Vec<u8>) {
+        self.outputs.push_back(Output::Send(frame));
+    }
+
+    fn succeed(&mut self, name: DeviceName) {
+        let peer = self.inviter;
+        self.outputs.push_back(Output::Close);
+        self.outputs
+            .push_back(Output::Event(Event::Paired { peer, name }));
+    }
+
+    /// Refuses on this side.
+    fn fail(&mut self, why: Refusal) {
+        self.send(refusal_frame(why));
+        self.end(why);
+    }
+
+    fn end(&mut self, why: Refusal) {
+        let peer = self.inviter;
+        self.outputs.push_back(Output::Close);
+        self.outputs
+            .push_back(Output::Event(Event::Failed { peer, why }));
+    }
+}
+
+impl fmt::Debug for Joiner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The stage holds keys.
+        write!(f, "Joiner(to {})", self.inviter)
+    }
+}

@@ -1,0 +1,128 @@
+//! Pairing: one device shows an invitation, another reads it, and both are in one circle.
+//!
+//! The link below has proved to each side the other's PeerId; pairing proves that the joiner saw the
+//! inviter's screen. An [`Inviter`] serves an invitation, a [`Joiner`] uses it. Both are machines
+//! without clock, randomness or sockets: bytes, times and random bytes go in, [`Output`]s come out.
+//!
+//! # The invitation
+//! `POTLUCK:` and the RFC 4648 base32, unpadded, of (numbers little-endian)
+//! ```text
+//! version u8 = 1 · peer [32] · secret [16] · expires u64, Unix seconds · addresses u8, at most 8 ·
+//! address … · checksum [4], the first bytes of BLAKE2s-256 ("potluck invitation\0" · all before)
+//! address    kind 0: length u8 · text     kind 1: IPv4 [4] · TCP port u16     kind 2: IPv6 [16] · port
+//! ```
+//! An address of kind 0 is a multiaddr text that kinds 1 and 2 cannot give back exactly. Case and
+//! ASCII white space in the text do not matter. Every later version ends with that checksum, so a
+//! damaged invitation is told from a newer one.
+//!
+//! Base32, not base45: both stay within a QR code's alphanumeric mode, where base45 would save 3 % of
+//! the length, but it needs spaces, `$`, `%` and `*`, which chat programs, shells and people who copy
+//! by hand change. With an IPv4 and an IPv6 address the text has about 150 characters, a QR code of
+//! version 5 at the lowest level of correction.
+//!
+//! # The stream
+//! ```text
+//! frame      length u16, of what follows · kind u8 · body
+//! kind 0     a Noise message, frames at most 512 bytes in the handshake, 16 KiB after it
+//! kind 1     refusal: code u8 (see Refusal). The sender is gone; sent in the clear on the link
+//! ```
+//! The Noise messages are those of `Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s`, the joiner the initiator:
+//! ```text
+//! psk        BLAKE2s-256 ("potluck pairing psk v1\0" · secret)
+//! prologue   "potluck pairing v1\0" · inviter's public key [32] · joiner's public key [32]
+//! payload of both handshake messages
+//!            introduction: company u8 (0 alone, 1 not) · circle [32] · name (length u8 · UTF-8) ·
+//!            what newer versions add, ignored; at most 256 bytes
+//! plaintext after it
+//!            1 · bytes of a log      2: the log is complete      3: the log has been taken
+//! ```
+//! A device is alone if it is the only member of its circle, or no member of it any more.
+//!
+//! | circles | who admits | joiner sends | inviter sends | joiner sends |
+//! |---|---|---|---|---|
+//! | the joiner is alone | inviter | 2 | log, 2 | 3 |
+//! | both the same | inviter, if needed | log, 2 | log, 2 | 3 |
+//! | only the inviter is alone | joiner | log, 2 | 3 | |
+//! | both have company | refused, code 10 | | | |
+//!
+//! The log that is sent has the admission in it. The taker checks all of it, that it is of the circle
+//! of the introduction, and that both devices are members; then it leaves its own circle for that
+//! one. If the exchange breaks off after the admission, the same joiner may try again with the same
+//! invitation.
+//!
+//! # What is refused
+//! - Another secret, another joiner's or inviter's PeerId in the prologue (someone who relays), bytes
+//!   recorded earlier: the first message does not authenticate, or, replayed by the same device, the
+//!   next one does not, since it needs the joiner's fresh key. Until a message after the handshake
+//!   has come, the inviter changes nothing.
+//! - A second stream while one is served (code 5), anyone else once one has proved to have the secret
+//!   (3), anyone after success (3), expiry (2), cancelling (14) or [`TRIES`] failed tries (4). A try
+//!   that was begun and did not end in pairing has failed, whatever the reason, and each is over
+//!   within [`ATTEMPT_TIMEOUT`]. So a stranger on the network can spoil an invitation, which its owner
+//!   sees, but has three guesses at 128 bits.
+//! - A frame longer than its limit, by its length, before its bytes are taken; a log longer than
+//!   [`MAX_LOG_BYTES`](crate::circle::MAX_LOG_BYTES), as soon as it is.
+
+mod address;
+mod base32;
+mod exchange;
+mod frame;
+mod invitation;
+mod inviter;
+mod joiner;
+mod noise;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use address::Address;
+pub use exchange::{Introduction, Local};
+pub use invitation::{Invitation, InvitationError, Secret};
+pub use inviter::Inviter;
+pub use joiner::Joiner;
+pub use refusal::{BeginError, Refusal};
+
+use crate::PeerId;
+use crate::circle::DeviceName;
+
+/// How many tries may fail before an invitation is burnt.
+pub const TRIES: u8 = 3;
+/// How long one try may take.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the owner of an [`Inviter`] or a [`Joiner`] is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send these bytes on the stream.
+    Send(Vec<u8>),
+    /// Close the stream, after what was to be sent.
+    Close,
+    /// Tell the person.
+    Event(Event),
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Both devices are in one circle now.
+    Paired {
+        /// The other device.
+        peer: PeerId,
+        /// What it calls itself.
+        name: DeviceName,
+    },
+    /// One try failed.
+    Failed {
+        /// The device that tried, or that was tried.
+        peer: PeerId,
+        /// Why.
+        why: Refusal,
+    },
+    /// The invitation cannot be used any more. Only of an [`Inviter`], and its last.
+    Over {
+        /// Why; [`Refusal::Used`] after pairing.
+        why: Refusal,
+    },
+}
