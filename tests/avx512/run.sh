@@ -3,8 +3,11 @@
 #
 #     tests/avx512/run.sh
 #
-# Boots Linux in Bochs, which emulates an Ice Lake CPU, runs there the kernels' unit tests and
-# the `bits` example with POTLUCK_ISA=avx512, and compares its digests with this machine's.
+# Boots Linux in Bochs, which emulates an Ice Lake CPU, and runs there the kernels' unit tests and
+# the `bits` example, which computes the logits of small models with every instruction set that the
+# machine has and ends with an error if any bit differs. (Its digests are not compared with this
+# machine's: Bochs 2.7 rounds halfway cases of `vcvtps2ph` up in place of to even, so there the KV
+# cache has other bits, with any instruction set.)
 #
 # Bochs, the kernel and what makes a bootable disc come from Debian packages (some 50 MB, once),
 # unpacked under POTLUCK_AVX512_CACHE, by default ~/.cache/potluck-avx512; nothing is installed. The
@@ -28,17 +31,16 @@ cargo build --release --locked --workspace --example bits
 tests=$(CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=echo \
     cargo test --quiet --release --locked --workspace --lib | grep -o '^[^ ]*/potluck_model-[^ ]*')
 bits=${CARGO_TARGET_DIR:-target}/release/examples/bits
-"$bits" >"$scratch/here"
 
 cat >"$scratch/session" <<'END'
 set -e
 /programs/tests kernels::
-POTLUCK_ISA=avx512 /programs/bits
+/programs/bits
 END
-run_in_machine "$cache" "$scratch" tests="$tests" bits="$bits" | tee "$scratch/there"
+run_in_machine "$cache" "$scratch" tests="$tests" bits="$bits"
 
-diff "$scratch/here" <(grep -E '^[^ ]+ [0-9a-f]{16} [0-9a-f]{16}$' "$scratch/there") || {
-    echo "the digests of this machine (<) and of AVX-512 (>) differ" >&2
+grep -qxF "instruction sets: scalar avx2 avx512" "$scratch/printed" || {
+    echo "the emulated machine was to have scalar, avx2 and avx512" >&2
     exit 1
 }
 echo "the same bits with AVX-512 VNNI as without"

@@ -68,6 +68,8 @@ pub(crate) enum Arrangement {
 #[derive(Clone, Copy)]
 pub(crate) struct WeightForm {
     pub(crate) kind: WeightKind,
+    /// Only AVX2 has two.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) arrangement: Arrangement,
 }
 
