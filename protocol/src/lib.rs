@@ -11,6 +11,7 @@ mod layers;
 mod link;
 pub mod placement;
 pub mod profile;
+pub mod wire;
 
 pub use id::{Branch, PeerId, PlanEpoch, SessionId};
 pub use layers::LayerRange;
