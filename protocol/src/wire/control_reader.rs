@@ -35,6 +35,10 @@ impl Default for State {
 
 /// What came of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are messages, and few at a time"
+)]
 pub enum Received {
     /// A message.
     Message(Control),

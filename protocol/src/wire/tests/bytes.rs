@@ -228,7 +228,7 @@ fn messages_about_links_and_the_circle_keep_their_bytes() {
         Refuse: 10 12 0e 08 03 12 0a 70 61 69 72 20 66 69 72 73 74
         Ping: 0b 1a 09 08 01 10 e8 07 1a 02 00*2
         Pong: 0b 22 09 08 01 10 e8 07 18 46 20 50
-        KeepAlive: 15 2a 13 08 88 8e 98 a8 c0 e0 80 81 01 10 03 18 80 04 20 c0 84 3d
+        KeepAlive: 14 2a 12 09 08 07 06 05 04 03 02 01 10 03 18 80 04 20 c0 84 3d
         ProfileUpdate: 8c 01 32 89 01 08 04 10 64 1a 40 0a 08*2 80*4 04 10 0a 12 05 08 c0 3e 10 0c 1a 05 08 d8 36 10 0d 22 06 08 d0 86 03 10 0e 2a 0a 08 01 10 02 18 03 20 04 28 0f 32 08*2 02 10 50 18 01 20 10 3a 04 08 02 10 11 40 01 48 1e 22 09 08 02 12 05 08 a8 46 10 0b 2a 36 0a 20 01*32 12 05 08 88 27 10 12 1a 05 08 d4 61 10 13 22 04 08 3c 10 14
         CircleDigest: 07 3a 05 0a 03 01 02 03
         CircleEntries: 06 42 04 0a 02 04 05
@@ -238,13 +238,13 @@ fn messages_about_links_and_the_circle_keep_their_bytes() {
 #[test]
 fn messages_about_stages_keep_their_bytes() {
     expect![[r#"
-        OpenStage: 8b 01 4a 88 01 08 88 8e 98 a8 c0 e0 80 81 01 10 03 1a 20 aa*32 20 06 28 12 32 20 01*32 3a 20 02*32 40 80 10 48 c0 04 50 80 01 58 01 60 80 e1 eb 17 68 01
-        StageOpened: 15 52 13 08 88 8e 98 a8 c0 e0 80 81 01 10 03 18 07 20 80 e1 eb 17
-        StageRefused: 18 5a 16 08 88 8e 98 a8 c0 e0 80 81 01 10 03 18 01 22 04 66 75 6c*2 28 09
-        CloseStage: 0e 62 0c 08 88 8e 98 a8 c0 e0 80 81 01 10 03
-        HandOver: 16 6a 14 08 88 8e 98 a8 c0 e0 80 81 01 10 03 18 02 20 80 e4 97 d0 12
-        SessionQuery: 0c 72 0a 08 88 8e 98 a8 c0 e0 80 81 01
-        SessionState: 1a 7a 18 08 88 8e 98 a8 c0 e0 80 81 01 10 03 18 01 20 06 28 12 30 28 38 08 40 28
+        OpenStage: 8a 01 4a 87 01 09 08 07 06 05 04 03 02 01 10 03 1a 20 aa*32 20 06 28 12 32 20 01*32 3a 20 02*32 40 80 10 48 c0 04 50 80 01 58 01 60 80 e1 eb 17 68 01
+        StageOpened: 14 52 12 09 08 07 06 05 04 03 02 01 10 03 18 07 20 80 e1 eb 17
+        StageRefused: 17 5a 15 09 08 07 06 05 04 03 02 01 10 03 18 01 22 04 66 75 6c*2 28 09
+        CloseStage: 0d 62 0b 09 08 07 06 05 04 03 02 01 10 03
+        HandOver: 15 6a 13 09 08 07 06 05 04 03 02 01 10 03 18 02 20 80 e4 97 d0 12
+        SessionQuery: 0b 72 09*2 08 07 06 05 04 03 02 01
+        SessionState: 19 7a 17 09 08 07 06 05 04 03 02 01 10 03 18 01 20 06 28 12 30 28 38 08 40 28
     "#]].assert_eq(&shown(&of_stages()));
 }
 
