@@ -14,6 +14,7 @@ pub mod pairing;
 pub mod placement;
 pub mod profile;
 mod reader;
+pub mod wire;
 
 pub use id::{Branch, PeerId, PlanEpoch, SessionId};
 pub use layers::LayerRange;

@@ -1,0 +1,101 @@
+//! The first words of a control stream, and the last.
+
+use std::collections::BTreeSet;
+
+use super::proto;
+use crate::wire::check::{Checked, Malformed, Problem, length, text, words};
+use crate::wire::limits::{MAX_FEATURE_BYTES, MAX_FEATURES, MAX_SOFTWARE_BYTES};
+use crate::wire::version::MAJOR;
+
+/// The first message in each direction: whoever parsed one talks to a peer of
+/// [`MAJOR`](crate::wire::MAJOR).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The sender's minor version.
+    pub minor: u32,
+    /// The sender's program and its version, for people.
+    pub software: String,
+    /// What the sender understands beyond its version.
+    pub features: BTreeSet<String>,
+}
+
+impl From<&Hello> for proto::Hello {
+    fn from(hello: &Hello) -> Self {
+        Self {
+            major: u32::from(MAJOR),
+            minor: hello.minor,
+            software: hello.software.clone(),
+            features: hello.features.iter().cloned().collect(),
+        }
+    }
+}
+
+impl TryFrom<proto::Hello> for Hello {
+    type Error = Malformed;
+
+    fn try_from(hello: proto::Hello) -> Checked<Self> {
+        length("Hello.features", hello.features.len(), 0..=MAX_FEATURES)?;
+        for name in &hello.features {
+            length("Hello.features", name.len(), 1..=MAX_FEATURE_BYTES)?;
+            let belongs = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+            if !name.bytes().all(belongs) {
+                return Err(Problem::Characters.of("Hello.features"));
+            }
+        }
+        Ok(Self {
+            minor: hello.minor,
+            software: text("Hello.software", hello.software, MAX_SOFTWARE_BYTES)?,
+            features: hello.features.into_iter().collect(),
+        })
+    }
+}
+
+/// The last message of a sender that closes the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refuse {
+    /// Why, for programs.
+    pub code: RefuseCode,
+    /// Why, for people: can be shown as it is.
+    pub words: String,
+}
+
+/// Why a peer talks no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefuseCode {
+    /// Another major version.
+    Version,
+    /// Something that cannot be a message, or breaks a limit.
+    Malformed,
+    /// Not a member of the circle, or no longer.
+    NotAMember,
+    /// Too many connections, messages or sessions.
+    TooMany,
+    /// The node is shutting down.
+    Leaving,
+    /// A reason that a newer minor version added.
+    Other(i32),
+}
+
+open_code!(RefuseCode, proto::RefuseCode, "Refuse.code", {
+    Version, Malformed, NotAMember, TooMany, Leaving,
+});
+
+impl From<&Refuse> for proto::Refuse {
+    fn from(refuse: &Refuse) -> Self {
+        Self {
+            code: refuse.code.number(),
+            words: refuse.words.clone(),
+        }
+    }
+}
+
+impl TryFrom<proto::Refuse> for Refuse {
+    type Error = Malformed;
+
+    fn try_from(refuse: proto::Refuse) -> Checked<Self> {
+        Ok(Self {
+            code: RefuseCode::from_number(refuse.code)?,
+            words: words("Refuse.words", refuse.words)?,
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! Why a control stream is over.
+
+use super::check::Malformed;
+use super::control::{Refuse, RefuseCode};
+use super::limits::{MAX_CONTROL_BYTES, MAX_FIELDS};
+use super::version::OtherMajor;
+
+/// Why a control stream is over: nothing that follows on it can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// A length beyond [`MAX_CONTROL_BYTES`].
+    #[error(
+        "a control message of more than {MAX_CONTROL_BYTES} bytes: the peer is faulty, drop it"
+    )]
+    Oversize,
+    /// More than [`MAX_FIELDS`] fields.
+    #[error("a control message of more than {MAX_FIELDS} fields: the peer is faulty, drop it")]
+    TooManyFields,
+    /// Bytes that are no protobuf message.
+    #[error("bytes that are no control message: the peer is faulty, drop it")]
+    NotAMessage,
+    /// A field that breaks its limits.
+    #[error("a malformed control message: {0}; the peer is faulty, drop it")]
+    Malformed(#[from] Malformed),
+    /// Something else before the greeting.
+    #[error("a control stream that does not begin with a greeting: the peer is faulty, drop it")]
+    NoGreeting,
+    /// A peer of another major version.
+    #[error(transparent)]
+    OtherMajor(#[from] OtherMajor),
+}
+
+impl ControlError {
+    /// What to tell the peer before closing the stream.
+    pub fn refusal(&self) -> Refuse {
+        let (code, words) = match self {
+            Self::OtherMajor(other) => (RefuseCode::Version, other.words_for_peer()),
+            Self::Oversize
+            | Self::TooManyFields
+            | Self::NotAMessage
+            | Self::Malformed(_)
+            | Self::NoGreeting => (RefuseCode::Malformed, self.to_string()),
+        };
+        Refuse { code, words }
+    }
+}

@@ -1,0 +1,104 @@
+//! What travels between paired nodes, for whoever writes a second implementation.
+//!
+//! This module turns bytes into messages that can be trusted, and back; it does not say when to send
+//! them. `proto/potluck.proto` gives every control message with its units and limits, [`limits`]
+//! every bound with its reason.
+//!
+//! # Streams
+//! Two nodes have long-lived streams in each direction, over a connection that has proved both
+//! PeerIds and hides what it carries: one for control, one for data to each neighbour of a ring.
+//! Whoever sends on a stream is known before its first byte, so messages do not repeat it. Streams
+//! keep order within themselves and none between each other: a data frame may come after the control
+//! message that closed its session, and is then passed over.
+//!
+//! # Control
+//! A stream of `potluck.v1.Control` messages, each behind its length: a base-128 varint of at most 4
+//! bytes. A receiver refuses, in this order,
+//! 1. a length beyond [`limits::MAX_CONTROL_BYTES`], before it allocates anything;
+//! 2. more than [`limits::MAX_FIELDS`] fields in the envelope and its message, and groups, before it
+//!    parses;
+//! 3. bytes that are no protobuf, and a greeting of another major version;
+//! 4. a field beyond its limits, an enumeration's number that is unspecified or, unless it is one of
+//!    the `…Code`s, unknown;
+//! 5. anything before the greeting but a refusal.
+//!
+//! The first message of each direction is a `Hello`, or a `Refuse` if the sender does not want to
+//! talk. Neither side waits for the other's. [`ControlReader`] does all of this from pieces of any
+//! size, [`Control::encode`] writes, and refuses to write what a peer would refuse to read.
+//!
+//! All control messages are idempotent: repeating one changes nothing.
+//!
+//! | message | answer |
+//! |---|---|
+//! | `Hello`, `ProfileUpdate`, `CircleEntries`, `KeepAlive`, `CloseStage`, `HandOver` | none |
+//! | `Ping` | `Pong`, at once |
+//! | `CircleDigest` | `CircleEntries` that its sender lacks, if any |
+//! | `OpenStage` | `StageOpened` or `StageRefused` |
+//! | `SessionQuery` | `SessionState` |
+//! | `ModelQuery` | `ModelOffer` |
+//! | `ShardRequest` | for each range a `ShardHeader` and its bytes, or one `ShardRefused` |
+//! | `Refuse` | none: the stream is over |
+//!
+//! `ShardRequest` and its answers go on a stream of their own, which begins with the greetings, too.
+//! The bytes behind a `ShardHeader` are not framed; they are as many as its range says, and
+//! [`ControlReader::read`] leaves them in its input if they come in the same piece.
+//!
+//! # Data
+//! A stream of frames, each a header of 32 bytes, whose layout [`FrameHeader`] gives, and its
+//! payload: `rows` rows of `d_model` values of the agreed dtype, row after row, little-endian. A
+//! receiver checks a header whole before it allocates: version, kind, dtype, flags, rows, positions,
+//! then that the payload is exactly `rows · d_model · bytes of the dtype` with at most the rows that
+//! `OpenStage` agreed to for this session. Payloads of sessions and epochs that it does not have are
+//! passed over without memory. [`FrameReader`] does all of this.
+//!
+//! What a stage does with a frame:
+//! - It drops a frame of an epoch below its own, or of a branch below the highest that it saw in
+//!   this epoch.
+//! - It truncates its KV caches to the start position, if they hold more; it refuses to compute a
+//!   frame that starts beyond them, as rows between would be missing.
+//! - It computes the rows and sends them on with the same session, epoch, branch and positions, as
+//!   the frame's [`Answer`] says. Only the last stage, whose successor is the requester, treats the
+//!   answers but [`Answer::Nothing`] differently.
+//!
+//! Within a step, frames show that a neighbour lives; where there is none to send, a
+//! [`Kind::KeepAlive`] does for the way between two neighbours, and a `KeepAlive` control message for
+//! the way between a stage and its requester, who need not be neighbours.
+//!
+//! # Versions
+//! A `Hello` carries the major and minor version, a frame the major one. Nodes of one major version
+//! understand each other: what a newer minor version added is passed over (fields, messages, codes)
+//! or not sent unless the other's `Hello` names the feature (frame kinds, dtypes, flags). A node of
+//! another major version is refused, with words that say which side to update.
+//!
+//! # Failures
+//! An error of a reader ends its stream, as nothing that follows can be understood; the reader gives
+//! the same error ever after. For control, [`ControlError::refusal`] is what to send before closing.
+//! A peer that sends what no correct node sends is faulty and dropped, with its other streams; the
+//! sessions of others go on. Words of a peer have no control characters and can be shown as they are.
+
+mod check;
+mod control;
+mod control_reader;
+mod error;
+mod fields;
+mod frame;
+pub mod limits;
+mod proto;
+#[cfg(test)]
+mod tests;
+mod version;
+
+pub use check::{Malformed, Problem};
+pub use control::{
+    ByteRange, CircleDigest, CircleEntries, CloseStage, ContentHash, Control, HandOver,
+    HandOverReason, Hello, KeepAlive, ModelOffer, ModelQuery, OpenStage, Ping, Pong, ProfileUpdate,
+    Refuse, RefuseCode, SessionQuery, SessionState, ShardHeader, ShardRefused, ShardRefusedCode,
+    ShardRequest, StageOpened, StageRefused, StageRefusedCode,
+};
+pub use control_reader::{ControlReader, Received};
+pub use error::ControlError;
+pub use frame::{
+    Answer, Arrived, Dtype, Frame, FrameError, FrameHeader, FrameReader, HEADER_BYTES, HiddenShape,
+    Kind,
+};
+pub use version::{MAJOR, MINOR, OtherMajor};

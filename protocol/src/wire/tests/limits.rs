@@ -1,0 +1,211 @@
+//! What breaks a limit is refused, by sender and receiver alike, and the words name it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::hello;
+use crate::profile::tests::profile;
+use crate::wire::*;
+use crate::{LayerRange, Link, PeerId, PlanEpoch, SessionId};
+
+const SESSION: SessionId = SessionId(1);
+const EPOCH: PlanEpoch = PlanEpoch(1);
+
+fn refused(message: impl Into<Control>) -> String {
+    let mut out = vec![7];
+    let error = message.into().encode(&mut out).expect_err("beyond a limit");
+    assert_eq!(out, [7], "nothing was written");
+    let ControlError::Malformed(malformed) = error else {
+        panic!("not malformed: {error}");
+    };
+    malformed.to_string()
+}
+
+#[test]
+fn texts_can_be_shown_as_they_are() {
+    let refuse = |words: String| {
+        refused(Refuse {
+            code: RefuseCode::Leaving,
+            words,
+        })
+    };
+    let characters = "Refuse.words has characters that do not belong there";
+    assert_eq!(refuse("\x1b[31mred".into()), characters);
+    assert_eq!(refuse("two\nlines".into()), characters);
+    let long = "Refuse.words has a length of 513, outside 0 to 512";
+    assert_eq!(refuse("x".repeat(513)), long);
+    let mut named = hello();
+    named.features = ["Not A Name".to_owned()].into();
+    assert!(refused(named).starts_with("Hello.features has characters"));
+    let mut many = hello();
+    many.features = (0..33).map(|i| format!("feature-{i}")).collect();
+    assert!(refused(many).starts_with("Hello.features has a length of 33"));
+}
+
+#[test]
+fn an_absent_code_is_refused_and_so_is_one_that_pretends() {
+    let refuse = Refuse {
+        code: RefuseCode::Other(0),
+        words: String::new(),
+    };
+    assert_eq!(refused(refuse), "Refuse.code is missing");
+}
+
+#[test]
+fn times_that_cannot_be_are_refused() {
+    let pong = Pong {
+        id: 1,
+        ping_sent_at_us: 100,
+        received_at_us: 7,
+        sent_at_us: 6,
+    };
+    assert_eq!(refused(pong), "Pong.sent_at_us contradicts another field");
+    assert_eq!(pong.round_trip(200), None);
+    let pong = Pong {
+        sent_at_us: 17,
+        ..pong
+    };
+    assert_eq!(pong.round_trip(200), Some(Duration::from_micros(90)));
+    assert_eq!(pong.round_trip(99), None);
+    assert_eq!(pong.round_trip(105), None);
+    let alive = KeepAlive {
+        session: SESSION,
+        epoch: EPOCH,
+        next_position: 0,
+        stalled: Duration::MAX,
+    };
+    assert!(refused(alive).starts_with("KeepAlive.stalled_ns is "));
+}
+
+fn update() -> ProfileUpdate {
+    ProfileUpdate {
+        revision: 1,
+        sent_at_us: 500,
+        profile: profile(1 << 30, 1_000_000_000),
+        links: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn a_profile_is_of_the_past_and_within_limits() {
+    let mut future = update();
+    future.profile.thermal.at_us = 501;
+    assert_eq!(refused(future), "Thermal.at_us contradicts another field");
+    let mut vast = update();
+    vast.profile.memory_budget_bytes.value = u64::MAX;
+    assert!(refused(vast).starts_with("Profile.memory_budget_bytes is "));
+    let mut over = update();
+    over.profile.limits.min_battery_percent = 101;
+    let words = "Profile.min_battery_percent is 101, outside 0 to 100";
+    assert_eq!(refused(over), words);
+    let mut many = update();
+    let link = crate::link::tests::link(Duration::from_millis(5), 1_000);
+    let peers = (0..65).map(|i| (PeerId::from_public_key([i; 32]), link));
+    many.links = peers.collect::<BTreeMap<_, Link>>();
+    assert!(refused(many).starts_with("ProfileUpdate.links has a length of 65"));
+}
+
+#[test]
+fn ages_are_kept_when_a_profile_comes_to_another_clock() {
+    let mut update = update();
+    update.profile.prefill = None;
+    update.profile.kv_read.at_us = 400;
+    update.profile.power.at_us = 500;
+    let peer = PeerId::from_public_key([1; 32]);
+    let mut link = crate::link::tests::link(Duration::from_millis(5), 1_000);
+    link.bandwidth.at_us = 499;
+    update.links.insert(peer, link);
+    let received = update.clone().received_at(10_000);
+    assert_eq!(received.sent_at_us, 10_000);
+    assert_eq!(received.profile.kv_read.at_us, 9_900);
+    assert_eq!(received.profile.power.at_us, 10_000);
+    assert_eq!(received.links[&peer].bandwidth.at_us, 9_999);
+    // A receiver that has just started cannot say so.
+    assert_eq!(update.received_at(50).profile.kv_read.at_us, 0);
+}
+
+#[test]
+fn a_stage_has_layers_context_and_frames_within_limits() {
+    let shape = HiddenShape::new(576, Dtype::F32, 512).expect("small");
+    let peer = PeerId::from_public_key([1; 32]);
+    let open = OpenStage {
+        session: SESSION,
+        epoch: EPOCH,
+        manifest: ContentHash([1; 32]),
+        layers: LayerRange::new(0, 12).expect("forwards"),
+        predecessor: peer,
+        successor: peer,
+        context: 2_048,
+        shape,
+        memory_bytes: 1,
+        standby: false,
+    };
+    let with = |change: fn(&mut OpenStage)| {
+        let mut open = open.clone();
+        change(&mut open);
+        refused(open)
+    };
+    let none = with(|open| open.layers = LayerRange::new(3, 3).expect("forwards"));
+    assert!(none.starts_with("OpenStage.end_layer is out of order"));
+    let far = with(|open| open.layers = LayerRange::new(0, 257).expect("forwards"));
+    assert_eq!(far, "OpenStage.end_layer is 257, outside 0 to 256");
+    let endless = with(|open| open.context = u32::MAX);
+    assert!(endless.starts_with("OpenStage.context is 4294967295"));
+    assert!(HiddenShape::new(65_536, Dtype::F32, 65).is_err());
+    assert!(HiddenShape::new(65_536, Dtype::F32, 64).is_ok());
+    assert!(HiddenShape::new(0, Dtype::F32, 1).is_err());
+    assert!(HiddenShape::new(u32::MAX, Dtype::F32, u32::MAX).is_err());
+}
+
+#[test]
+fn ranges_ascend_and_lie_within_their_object() {
+    let range = |first, end| ByteRange::new(first, end).expect("some bytes");
+    assert_eq!(ByteRange::new(3, 3), None);
+    assert_eq!(ByteRange::new(0, u64::MAX), None);
+    let request = |ranges| {
+        refused(ShardRequest {
+            id: 1,
+            content: ContentHash([2; 32]),
+            ranges,
+        })
+    };
+    assert!(request(vec![]).contains("a length of 0, outside 1 to 64"));
+    let order = "ShardRequest.ranges is out of order or names something twice";
+    assert_eq!(request(vec![range(5, 9), range(0, 3)]), order);
+    assert_eq!(request(vec![range(0, 3), range(3, 9)]), order);
+    let header = ShardHeader {
+        id: 1,
+        content: ContentHash([2; 32]),
+        range: range(0, 10),
+        object_bytes: 9,
+    };
+    assert_eq!(
+        refused(header),
+        "ShardHeader.range contradicts another field"
+    );
+    let offer = ModelOffer {
+        manifest: ContentHash([1; 32]),
+        layers: vec![LayerRange::new(0, 300).expect("forwards")],
+        ends: true,
+    };
+    assert!(refused(offer).starts_with("ModelOffer.layers is 300"));
+}
+
+#[test]
+fn the_log_carries_bytes_within_limits() {
+    let none = CircleDigest { digest: vec![] };
+    assert!(refused(none).contains("a length of 0, outside 1 to 65536"));
+    let entries = vec![0; limits::MAX_OPAQUE_BYTES + 1];
+    assert!(refused(CircleEntries { entries }).contains("a length of 65537"));
+    let ping = Ping {
+        id: u64::MAX,
+        sent_at_us: u64::MAX,
+        padding_bytes: usize::MAX,
+    };
+    assert!(refused(ping).contains("a length of 65537"));
+    let longest = Ping {
+        padding_bytes: limits::MAX_OPAQUE_BYTES,
+        ..ping
+    };
+    super::encoded(longest);
+}
