@@ -1,5 +1,12 @@
 //! Reading fields from bytes that someone else wrote.
 
+/// Up to `most` bytes from the front of `input`, a piece of a stream.
+pub(crate) fn take_up_to<'a>(input: &mut &'a [u8], most: usize) -> &'a [u8] {
+    let (taken, rest) = input.split_at(most.min(input.len()));
+    *input = rest;
+    taken
+}
+
 /// What is left to read; every step checks that it is there.
 pub(crate) struct Reader<'a>(&'a [u8]);
 

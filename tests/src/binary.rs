@@ -39,7 +39,11 @@ pub(crate) fn profile_folder() -> PathBuf {
         .to_owned()
 }
 
-fn workspace() -> &'static Path {
+/// The repository's root.
+///
+/// # Panics
+/// Never: this package is in the workspace.
+pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the package is in the workspace")

@@ -8,7 +8,7 @@ mod device;
 #[cfg(unix)]
 mod fake_python;
 
-pub use binary::potluck_binary;
+pub use binary::{potluck_binary, workspace};
 pub use device::{Device, Output, model_path, run};
 #[cfg(unix)]
 pub use fake_python::{FakePython, Wheel};

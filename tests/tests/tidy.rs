@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use potluck_tests::workspace;
 use serde_json::Value;
 
 /// A file is a sitting.
@@ -36,11 +37,6 @@ const NOT_IN_PROTOCOL: [&str; 5] = ["burn", "libp2p", "tokio", "rand", "getrando
 /// Names that say nothing.
 const VAGUE: [&str; 6] = ["utils", "util", "helpers", "common", "misc", "manager"];
 
-fn root() -> &'static Path {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("tests/ is in the repository")
-}
-
 /// A Rust file of the repository, by its path from the root.
 struct Source {
     path: PathBuf,
@@ -51,7 +47,7 @@ impl Source {
     fn all() -> Vec<Self> {
         let mut paths = Vec::new();
         for folder in ["node", "protocol", "model", "simulator", "tests"] {
-            collect(&root().join(folder), &mut paths);
+            collect(&workspace().join(folder), &mut paths);
         }
         paths.sort();
         paths.into_iter().map(Self::read).collect()
@@ -59,7 +55,10 @@ impl Source {
 
     fn read(path: PathBuf) -> Self {
         let text = fs::read_to_string(&path).expect("a source file is text");
-        let path = path.strip_prefix(root()).expect("under the root").into();
+        let path = path
+            .strip_prefix(workspace())
+            .expect("under the root")
+            .into();
         Self { path, text }
     }
 
@@ -108,7 +107,7 @@ fn is_function(item: &str) -> bool {
 fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
-        .current_dir(root())
+        .current_dir(workspace())
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "cargo metadata failed");
@@ -150,7 +149,7 @@ fn unsafe_code_is_only_in_the_kernels() {
         .collect();
     assert_eq!(allowing, [Path::new("model/src/lib.rs")]);
 
-    let library = Source::read(root().join("model/src/lib.rs")).text;
+    let library = Source::read(workspace().join("model/src/lib.rs")).text;
     let mut lines = library.lines().skip_while(|l| !allows_unsafe(l));
     lines.next();
     assert_eq!(lines.next(), Some("mod kernels;"));

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use blake2::{Blake2s256, Digest as _};
+use data_encoding::HEXLOWER;
 
 use super::identity::is_signed_by;
 use super::{DeviceName, EntryError, Identity, MAX_ENTRIES_PER_AUTHOR, MAX_PARENTS};
@@ -39,7 +40,7 @@ impl EntryHash {
 
 impl fmt::Debug for EntryHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        fmt::Display::fmt(&HEXLOWER.encode_display(&self.0), f)
     }
 }
 
@@ -312,10 +313,15 @@ mod tests {
 
     #[test]
     fn the_bytes_of_an_entry_stay() {
-        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
         let shown: String = entries()
             .iter()
-            .map(|entry| format!("{}\n  = {:?}\n", hex(&entry.to_bytes()), entry.hash()))
+            .map(|entry| {
+                format!(
+                    "{}\n  = {:?}\n",
+                    HEXLOWER.encode(&entry.to_bytes()),
+                    entry.hash()
+                )
+            })
             .collect();
         expect![[r#"
             0100ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c00000000000909090909090909090909090909090904616e6e614f8459fbcb9ae66b2514c3e606bd954a87c45288df90b482520d714d9c1675a2822aa92a108af56996559bf74806247aa8ef5d845d7cd65612070dfbd09a1102

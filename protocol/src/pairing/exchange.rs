@@ -190,6 +190,7 @@ impl Incoming {
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::HEXLOWER;
     use expect_test::expect;
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -222,11 +223,10 @@ mod tests {
     fn the_bytes_of_an_introduction_stay_and_newer_ones_have_more() {
         let introduction = introduction(7, true);
         let mut bytes = introduction.to_bytes();
-        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         expect![
             "010707070707070707070707070707070707070707070707070707070707070707076b69746368656e"
         ]
-        .assert_eq(&hex);
+        .assert_eq(&HEXLOWER.encode(&bytes));
         bytes.extend_from_slice(b"more");
         assert_eq!(Introduction::from_bytes(&bytes), Ok(introduction));
         bytes.resize(257, 0);

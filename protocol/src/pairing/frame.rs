@@ -1,6 +1,7 @@
 //! Frames on the stream: a length, a kind, and the body.
 
 use super::Refusal;
+use crate::reader::take_up_to;
 
 /// Bytes of the length that precedes a frame.
 const LENGTH: usize = 2;
@@ -54,10 +55,8 @@ impl FrameReader {
 
     /// Whether `len` bytes are held after taking what there is.
     fn fill(&mut self, input: &mut &[u8], len: usize) -> bool {
-        let wanted = len.saturating_sub(self.0.len()).min(input.len());
-        let (taken, rest) = input.split_at(wanted);
-        self.0.extend_from_slice(taken);
-        *input = rest;
+        let wanted = len.saturating_sub(self.0.len());
+        self.0.extend_from_slice(take_up_to(input, wanted));
         self.0.len() >= len
     }
 }

@@ -148,6 +148,7 @@ impl Random for OneKey {
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::HEXLOWER;
     use expect_test::expect;
 
     use super::super::Secret;
@@ -169,7 +170,6 @@ mod tests {
 
     #[test]
     fn the_bytes_of_the_handshake_stay() {
-        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
         let (mut joiner, mut inviter) = pair(5, 2);
         let first = joiner.write(b"hello");
         assert_eq!(inviter.read(message(&first)).as_deref(), Ok(&b"hello"[..]));
@@ -184,7 +184,9 @@ mod tests {
             inviter.read(message(&third)).as_deref(),
             Ok(&b"on we go"[..])
         );
-        let shown = [first, second, third].map(|frame| hex(&frame)).join("\n");
+        let shown = [first, second, third]
+            .map(|frame| HEXLOWER.encode(&frame))
+            .join("\n");
         expect![[r#"
             3600005dfedd3b6bd47f6fa28ee15d969d5bb0ea53774d488bdaf9df1c6e0124b3ef222a57fcf00c4550f220f331b2eede771e4c1f4b8eb4
             390000ac01b2209e86354fb853237b5de0f4fab13c7fcbf433a61c019369617fecf10b41b5aa7ead36468f17dcadb46c73b8ee5fcd4dd85d0fe58c

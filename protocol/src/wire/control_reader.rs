@@ -3,6 +3,7 @@
 use super::control::Control;
 use super::error::ControlError;
 use super::limits::MAX_CONTROL_BYTES;
+use crate::reader::take_up_to;
 
 /// Reads control messages from pieces of a stream, however it was cut. Holds no more than one
 /// message.
@@ -96,9 +97,7 @@ impl ControlReader {
                 }
                 State::Message { bytes, length } => {
                     let left = *length - bytes.len();
-                    let (taken, rest) = input.split_at(left.min(input.len()));
-                    bytes.extend_from_slice(taken);
-                    *input = rest;
+                    bytes.extend_from_slice(take_up_to(input, left));
                     if bytes.len() < *length {
                         return Ok(None);
                     }

@@ -3,6 +3,7 @@
 use super::error::FrameError;
 use super::header::{FrameHeader, HEADER_BYTES, Kind};
 use super::shape::HiddenShape;
+use crate::reader::take_up_to;
 
 /// A whole frame. Its payload has the length that its header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +108,7 @@ impl FrameReader {
         loop {
             match &mut self.state {
                 State::Header(filled) => {
-                    let bytes = take(input, HEADER_BYTES - *filled);
+                    let bytes = take_up_to(input, HEADER_BYTES - *filled);
                     self.header[*filled..*filled + bytes.len()].copy_from_slice(bytes);
                     *filled += bytes.len();
                     if *filled < HEADER_BYTES {
@@ -121,7 +122,7 @@ impl FrameReader {
                 }
                 State::Payload { header, payload } => {
                     let whole = header.payload_bytes as usize;
-                    payload.extend_from_slice(take(input, whole - payload.len()));
+                    payload.extend_from_slice(take_up_to(input, whole - payload.len()));
                     if payload.len() < whole {
                         return Ok(None);
                     }
@@ -132,7 +133,7 @@ impl FrameReader {
                     return Ok(Some(self.finish(Arrived::Frame(frame))));
                 }
                 State::Skipping { header, left } => {
-                    *left -= take(input, *left).len();
+                    *left -= take_up_to(input, *left).len();
                     if *left > 0 {
                         return Ok(None);
                     }
@@ -186,11 +187,4 @@ fn begin(
     }
     let payload = Vec::with_capacity(whole);
     Ok(Begun::Goes(State::Payload { header, payload }))
-}
-
-/// Up to so many bytes from the front of `input`.
-fn take<'a>(input: &mut &'a [u8], most: usize) -> &'a [u8] {
-    let (taken, rest) = input.split_at(most.min(input.len()));
-    *input = rest;
-    taken
 }
