@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use crate::buffers::Buffers;
 use crate::kernels::team::Team;
 use crate::kernels::{Isa, IsaError};
 
@@ -14,6 +15,7 @@ pub struct Compute(Arc<Inner>);
 struct Inner {
     isa: Isa,
     team: Team,
+    buffers: Buffers,
 }
 
 impl Compute {
@@ -32,7 +34,11 @@ impl Compute {
             .or_else(|| std::thread::available_parallelism().ok())
             .unwrap_or(NonZeroUsize::MIN);
         let team = Team::new(threads);
-        Self(Arc::new(Inner { isa, team }))
+        Self(Arc::new(Inner {
+            isa,
+            team,
+            buffers: Buffers::default(),
+        }))
     }
 
     /// The instruction set.
@@ -47,6 +53,10 @@ impl Compute {
 
     pub(crate) fn team(&self) -> &Team {
         &self.0.team
+    }
+
+    pub(crate) fn buffers(&self) -> &Buffers {
+        &self.0.buffers
     }
 }
 

@@ -17,8 +17,28 @@ pub struct KvCache {
     layers: Range<usize>,
     shape: CacheShape,
     capacity: usize,
-    /// Keys and values of each layer.
-    tensors: Vec<[Tensor<1>; 2]>,
+    of_layers: Vec<LayerCache>,
+}
+
+/// The keys and values of one layer: always there but while an operation updates them in place,
+/// which takes them and puts them back.
+#[derive(Debug)]
+pub(crate) struct LayerCache(Option<[Tensor<1>; 2]>);
+
+impl LayerCache {
+    pub(crate) fn new(keys_and_values: [Tensor<1>; 2]) -> Self {
+        Self(Some(keys_and_values))
+    }
+
+    /// # Panics
+    /// If an operation that took them panicked.
+    pub(crate) fn take(&mut self) -> [Tensor<1>; 2] {
+        self.0.take().expect("put back by the operation before")
+    }
+
+    pub(crate) fn put(&mut self, keys_and_values: [Tensor<1>; 2]) {
+        self.0 = Some(keys_and_values);
+    }
 }
 
 impl KvCache {
@@ -32,15 +52,16 @@ impl KvCache {
         capacity: usize,
     ) -> Result<Self, ModelError> {
         let shape = config.cache_shape(capacity);
-        let tensors = layers
+        let elements = shape.elements();
+        let of_layers = layers
             .clone()
-            .map(|_| Ok([reserve(shape.elements())?, reserve(shape.elements())?]))
+            .map(|_| Ok(LayerCache::new([reserve(elements)?, reserve(elements)?])))
             .collect::<Result<_, ModelError>>()?;
         Ok(Self {
             layers,
             shape,
             capacity,
-            tensors,
+            of_layers,
         })
     }
 
@@ -63,8 +84,8 @@ impl KvCache {
         self.shape
     }
 
-    pub(crate) fn layer(&mut self, layer: usize) -> &mut [Tensor<1>; 2] {
-        &mut self.tensors[layer - self.layers.start]
+    pub(crate) fn layer(&mut self, layer: usize) -> &mut LayerCache {
+        &mut self.of_layers[layer - self.layers.start]
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod architecture;
 pub mod bandwidth;
+mod buffers;
 mod compute;
 pub mod config;
 mod engine;
@@ -29,5 +30,5 @@ pub use engine::{
 pub use error::ModelError;
 pub use kernels::{Isa, IsaError};
 pub use kv_cache::KvCache;
-pub use shard::{SequenceStep, Shard, ShardRange, with_values};
+pub use shard::{SequenceStep, Shard, ShardRange};
 pub use tensor_type::TensorType;

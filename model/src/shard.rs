@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use burn::backend::Flex;
 use burn::tensor::Tensor;
 
 use crate::compute::Compute;
@@ -11,7 +10,7 @@ use crate::kv_cache::KvCache;
 use crate::nn::{
     Block, LayerStep, RmsNorm, RopeTables, SequenceRows, Source, StoredMatrix, Stream,
 };
-use crate::{ModelConfig, ModelError};
+use crate::{ModelConfig, ModelError, ops};
 
 /// Which parts of a model a shard holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,34 +195,23 @@ impl Shard {
         Ok(stream.sum())
     }
 
-    /// Logits of hidden states: `[rows, d_model]` to `[rows, vocabulary]`.
+    /// Calls `read` with the logits, `[rows, vocabulary]`, of hidden states `[rows, d_model]`.
     ///
     /// # Errors
     /// The shard has no head.
-    pub fn logits(&self, hidden: Tensor<2>) -> Result<Tensor<2>, ModelError> {
+    pub fn logits<T>(
+        &self,
+        hidden: Tensor<2>,
+        read: impl FnOnce(&[f32]) -> T,
+    ) -> Result<T, ModelError> {
         let head = self.head.as_ref().ok_or(ModelError::NotHeld("head"))?;
         let normed = head.norm.forward(hidden, &self.compute);
-        Ok(head.output.forward(normed, &self.compute))
+        let logits = head.output.forward(normed, &self.compute);
+        Ok(ops::with_values(logits, &self.compute, read))
     }
 
     /// What it computes with.
     pub fn compute(&self) -> &Compute {
         &self.compute
-    }
-}
-
-/// Calls `read` with a tensor's values, without copying them.
-pub fn with_values<T>(tensor: Tensor<2>, read: impl FnOnce(&[f32]) -> T) -> T {
-    let primitive = tensor
-        .try_into_primitive::<Flex>()
-        .expect("this crate makes its tensors on flex");
-    match primitive.as_slice() {
-        Some(values) => read(values),
-        None => read(
-            primitive
-                .to_contiguous()
-                .as_slice()
-                .expect("made contiguous"),
-        ),
     }
 }

@@ -15,7 +15,7 @@ pub use self::session::Session;
 use crate::compute::Compute;
 use crate::gguf::Gguf;
 use crate::kv_cache::KvCache;
-use crate::shard::{SequenceStep, Shard, ShardRange, with_values};
+use crate::shard::{SequenceStep, Shard, ShardRange};
 use crate::template::ChatTemplate;
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::{Isa, ModelConfig, ModelError};
@@ -165,7 +165,7 @@ impl Engine {
             }
         }
         let hidden = last.ok_or(ModelError::EmptyPrompt)?;
-        Ok(Some(with_values(self.shard.logits(hidden)?, read)))
+        Ok(Some(self.shard.logits(hidden, read)?))
     }
 
     /// Reads `tokens` and calls `read` with each position's index among them and its logits.
@@ -184,14 +184,14 @@ impl Engine {
             let hidden = self.forward(session, chunk)?;
             for first in (0..chunk.len()).step_by(LOGITS_ROWS) {
                 let rows = LOGITS_ROWS.min(chunk.len() - first);
-                let logits = self.shard.logits(hidden.clone().narrow(0, first, rows))?;
-                with_values(logits, |values| {
-                    for row in values.chunks_exact(self.config.vocabulary) {
+                let hidden = hidden.clone().narrow(0, first, rows);
+                self.shard.logits(hidden, |logits| {
+                    for row in logits.chunks_exact(self.config.vocabulary) {
                         read(at, row)?;
                         at += 1;
                     }
                     Ok::<_, ModelError>(())
-                })?;
+                })??;
             }
         }
         Ok(())

@@ -18,6 +18,8 @@ const LIMIT: f32 = 32639.0;
 /// Quantised activations in tiles of positions: of one for the GEMV, of as many as the instruction
 /// set's tiles have for the GEMM. A tile is `[blocks, positions]`, with the values of a block side
 /// by side: `[16 pairs, positions]`.
+///
+/// One is used again for the next input: [`Activations::reserve`].
 pub(crate) struct Activations {
     order: BlockOrder,
     tile: usize,
@@ -37,25 +39,34 @@ pub(crate) struct Factors {
     pub(crate) sums: BlockSums,
 }
 
+impl Default for Activations {
+    fn default() -> Self {
+        Self {
+            order: BlockOrder::Gemv,
+            tile: 1,
+            blocks: 0,
+            values: Vec::new(),
+            factors: Vec::new(),
+        }
+    }
+}
+
 impl Activations {
-    /// Room for `positions` of `width` elements, zero.
-    pub(crate) fn zeros(isa: Isa, order: BlockOrder, positions: usize, width: usize) -> Self {
-        let tile = match order {
+    /// Makes room for `positions` of `width` elements, which are not specified until they are
+    /// [quantised](ActivationTiles::quantise).
+    pub(crate) fn reserve(&mut self, isa: Isa, order: BlockOrder, positions: usize, width: usize) {
+        self.order = order;
+        self.tile = match order {
             BlockOrder::Gemv => 1,
             BlockOrder::Gemm => dispatch(isa, TilePositions),
         };
-        let blocks = width / BLOCK;
-        let room = positions.next_multiple_of(tile) * blocks;
-        Self {
-            order,
-            tile,
-            blocks,
-            values: vec![ActivationBlock([0; BLOCK]); room],
-            factors: vec![Factors::default(); room],
-        }
+        self.blocks = width / BLOCK;
+        let room = positions.next_multiple_of(self.tile) * self.blocks;
+        self.values.resize(room, ActivationBlock([0; BLOCK]));
+        self.factors.resize(room, Factors::default());
     }
 
-    /// Positions of a tile; the last has zeros for those that are missing.
+    /// Positions of a tile; the last of a GEMM has zeros for those that are missing.
     pub(crate) fn tile_positions(&self) -> usize {
         self.tile
     }
@@ -112,6 +123,10 @@ impl ActivationTiles<'_> {
         // SAFETY: one writer a tile, as the caller promises.
         let (values, factors) =
             unsafe { (self.values.part(range.clone()), self.factors.part(range)) };
+        if positions < self.tile {
+            values.fill(ActivationBlock([0; BLOCK]));
+            factors.fill(Factors::default());
+        }
         dispatch(
             isa,
             Quantise {
@@ -254,7 +269,8 @@ mod tests {
     use super::*;
 
     fn quantised(isa: Isa, x: &[f32]) -> (Vec<ActivationBlock>, Vec<Factors>) {
-        let mut a = Activations::zeros(isa, BlockOrder::Gemv, 1, x.len());
+        let mut a = Activations::default();
+        a.reserve(isa, BlockOrder::Gemv, 1, x.len());
         // SAFETY: one thread.
         unsafe { a.tiles_mut().quantise(isa, 0, x) };
         (a.values, a.factors)

@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use smallvec::SmallVec;
 
 use super::SharedSlice;
 use super::float::fold;
@@ -190,13 +191,11 @@ impl Kernel for AttendKernel<'_, '_> {
             .map(|&(p, _)| attend.first(p))
             .min()
             .unwrap_or(0);
-        let mut softmax = vec![
-            Softmax {
-                max: f32::MIN,
-                sum: 0.0
-            };
-            attend.queries.len()
-        ];
+        let none = Softmax {
+            max: f32::MIN,
+            sum: 0.0,
+        };
+        let mut softmax = SmallVec::<[_; 1]>::from_elem(none, attend.queries.len());
         // One query reads the cache as it is; several share one widened copy of each block.
         let share = attend.queries.len() > 1;
         let mut wide = vec![0.0_f32; if share { 2 * BLOCK * head_dim } else { 0 }];
@@ -204,6 +203,18 @@ impl Kernel for AttendKernel<'_, '_> {
             let first = block * BLOCK;
             let keys = &attend.keys[attend.shape.key_block(attend.kv_head, block)];
             let values = &attend.values[attend.shape.value_rows(attend.kv_head, first, BLOCK)];
+            // Both lie in memory as long stretches, of which the processor learns too late.
+            if block == start / BLOCK {
+                prefetch(s, keys);
+            }
+            let seen = (last + 1 - first).min(BLOCK);
+            prefetch(s, &values[..seen * head_dim]);
+            if block < last / BLOCK {
+                prefetch(
+                    s,
+                    &attend.keys[attend.shape.key_block(attend.kv_head, block + 1)],
+                );
+            }
             if share {
                 let (wide_keys, wide_values) = wide.split_at_mut(BLOCK * head_dim);
                 widen(s, keys, wide_keys);
@@ -219,6 +230,13 @@ impl Kernel for AttendKernel<'_, '_> {
                 *value *= inverse;
             }
         }
+    }
+}
+
+#[inline(always)]
+fn prefetch<S: Simd>(s: S, values: &[f16]) {
+    for line in values.chunks(64 / size_of::<f16>()) {
+        s.prefetch(line.as_ptr().cast());
     }
 }
 

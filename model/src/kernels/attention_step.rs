@@ -1,6 +1,7 @@
 //! One sequence's attention in a step, on all threads: rotate, append to the cache, attend.
 
 use half::f16;
+use smallvec::SmallVec;
 
 use super::attention::{Attend, append};
 use super::rope::rotate;
@@ -10,6 +11,9 @@ use crate::ops::AttentionPlan;
 
 /// Positions of a tile in prefill: its queries share one widened copy of each cache block.
 const TILE: usize = 16;
+
+/// Coordinates of a head up to which a decode step allocates nothing.
+const SMALL_HEAD: usize = 256;
 
 /// The matrices of a step, `[positions, …]`, and one layer's cache.
 pub(crate) struct AttentionStep<'a> {
@@ -83,7 +87,7 @@ impl AttentionStep<'_> {
             for item in range {
                 let tile = item / per_tile * TILE..(item / per_tile * TILE + TILE).min(positions);
                 let first_head = item % per_tile * heads_at_once;
-                let places: Vec<_> = tile
+                let places: SmallVec<[_; 1]> = tile
                     .flat_map(|p| (first_head..first_head + heads_at_once).map(move |h| (p, h)))
                     .collect();
                 let place = |&(p, h): &(usize, usize)| {
@@ -91,16 +95,16 @@ impl AttentionStep<'_> {
                     // SAFETY: each head of each position belongs to one item.
                     unsafe { q.part(start..start + head_dim) }
                 };
-                let mut copies = Vec::with_capacity(places.len() * head_dim);
+                let mut copies = SmallVec::<[f32; SMALL_HEAD]>::new();
                 for at in &places {
                     copies.extend_from_slice(place(at));
                 }
-                let queries: Vec<_> = places
+                let queries: SmallVec<[_; 1]> = places
                     .iter()
                     .zip(copies.chunks_exact(head_dim))
                     .map(|((p, _), q)| (plan.start + p, q))
                     .collect();
-                let mut out = vec![0.0; copies.len()];
+                let mut out = SmallVec::<[f32; SMALL_HEAD]>::from_elem(0.0, copies.len());
                 Attend {
                     shape: plan.cache,
                     kv_head: first_head / group,

@@ -1,8 +1,10 @@
 //! Linear maps: one input, several weight matrices, all threads.
 
+use smallvec::SmallVec;
+
 use super::activations::Activations;
 use super::rows::WeightRows;
-use super::simd::{BlockOrder, LANES};
+use super::simd::LANES;
 use super::team::Team;
 use super::{Isa, SharedSlice, float, quantised};
 use crate::TensorType;
@@ -12,7 +14,8 @@ use crate::TensorType;
 const GRAIN_BYTES: usize = 16 * 1024;
 
 /// Computes `y_i = x · w_iᵀ` for each matrix: `x` is `[positions, columns]`, `w_i` is
-/// `[rows_i, columns]`, `y_i` is `[positions, rows_i]`. The input is quantised once.
+/// `[rows_i, columns]`, `y_i` is `[positions, rows_i]`. The input is quantised once, into
+/// `quantised`.
 ///
 /// # Panics
 /// If sizes do not match; loading checked that they do.
@@ -20,6 +23,7 @@ pub(crate) fn linear(
     isa: Isa,
     team: &Team,
     x: &[f32],
+    quantised: &mut Activations,
     weights: &[WeightRows<'_>],
     outputs: &mut [Vec<f32>],
 ) {
@@ -28,12 +32,12 @@ pub(crate) fn linear(
     };
     let positions = x.len() / columns;
     assert!(x.len() == positions * columns && weights.len() == outputs.len());
-    let quantised = if weights.iter().any(|w| !is_float(w.tensor_type())) {
-        quantise(isa, team, x, positions, columns)
-    } else {
-        Activations::zeros(isa, BlockOrder::Gemv, 0, columns)
-    };
-    let mut parts = Vec::with_capacity(weights.len());
+    if weights.iter().any(|w| !is_float(w.tensor_type())) {
+        quantised.reserve(isa, quantised::order_for(positions), positions, columns);
+        quantise(isa, team, x, columns, quantised);
+    }
+    let quantised = &*quantised;
+    let mut parts = SmallVec::<[_; 4]>::new();
     let mut items = 0;
     for (w, y) in weights.iter().zip(outputs) {
         assert!(w.columns() == columns && y.len() == positions * w.rows());
@@ -56,7 +60,7 @@ pub(crate) fn linear(
                     let rows = groups.start * LANES..(groups.end * LANES).min(w.rows());
                     float::multiply(isa, w, x, rows, y);
                 } else {
-                    quantised::multiply(isa, w, &quantised, positions, groups, y);
+                    quantised::multiply(isa, w, quantised, positions, groups, y);
                 }
             }
         }
@@ -86,9 +90,8 @@ fn grain(weights: &[WeightRows<'_>], positions: usize) -> usize {
     (GRAIN_BYTES / pair_bytes.unwrap_or(1).max(1)).max(1)
 }
 
-fn quantise(isa: Isa, team: &Team, x: &[f32], positions: usize, columns: usize) -> Activations {
-    let order = quantised::order_for(positions);
-    let mut activations = Activations::zeros(isa, order, positions, columns);
+fn quantise(isa: Isa, team: &Team, x: &[f32], columns: usize, activations: &mut Activations) {
+    let positions = x.len() / columns;
     let tile = activations.tile_positions();
     let tiles = activations.tiles_mut();
     team.run(positions.div_ceil(tile), 8_usize.div_ceil(tile), &|range| {
@@ -99,5 +102,4 @@ fn quantise(isa: Isa, team: &Team, x: &[f32], positions: usize, columns: usize) 
             unsafe { tiles.quantise(isa, index, x) };
         }
     });
-    activations
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use half::f16;
 
 use super::Isa;
+use super::activations::Activations;
 use super::dequantise::dequantise_row;
 use super::linear::linear;
 use super::rows::WeightRows;
@@ -70,7 +71,7 @@ fn run(isa: Isa, threads: usize, x: &[f32], weights: &[WeightRows<'_>]) -> Vec<V
         .map(|w| vec![0.0; positions * w.rows()])
         .collect();
     let team = Team::new(NonZeroUsize::new(threads).expect("not zero"));
-    linear(isa, &team, x, weights, &mut y);
+    linear(isa, &team, x, &mut Activations::default(), weights, &mut y);
     y
 }
 

@@ -10,40 +10,83 @@ use super::simd::{LANES, Simd};
 /// If the lengths differ.
 pub(crate) fn rms_norm(isa: Isa, x: &[f32], gamma: &[f32], eps: f32, y: &mut [f32]) {
     assert!(x.len() == gamma.len() && x.len() == y.len());
-    let mean = dispatch(isa, SumOfSquares(x)) / x.len() as f32;
-    let factor = 1.0 / (mean + eps).sqrt();
-    for ((y, &x), &g) in y.iter_mut().zip(x).zip(gamma) {
-        *y = x * factor * g;
+    dispatch(isa, RmsNorm { x, gamma, eps, y });
+}
+
+/// `x += residual` over one row, and its [`rms_norm`].
+///
+/// # Panics
+/// If the lengths differ.
+pub(crate) fn add_rms_norm(
+    isa: Isa,
+    x: &mut [f32],
+    residual: &[f32],
+    gamma: &[f32],
+    eps: f32,
+    y: &mut [f32],
+) {
+    assert_eq!(x.len(), residual.len());
+    dispatch(isa, Add { x, residual });
+    rms_norm(isa, x, gamma, eps, y);
+}
+
+struct Add<'a> {
+    x: &'a mut [f32],
+    residual: &'a [f32],
+}
+
+impl Kernel for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _s: S) {
+        for (x, &residual) in self.x.iter_mut().zip(self.residual) {
+            *x += residual;
+        }
     }
 }
 
-struct SumOfSquares<'a>(&'a [f32]);
+struct RmsNorm<'a> {
+    x: &'a [f32],
+    gamma: &'a [f32],
+    eps: f32,
+    y: &'a mut [f32],
+}
 
-impl Kernel for SumOfSquares<'_> {
-    type Output = f32;
+impl Kernel for RmsNorm<'_> {
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        let mut lanes = [s.splat(0.0); 2];
-        let whole = self.0.len() / (2 * LANES) * (2 * LANES);
-        let mut add = |from: *const f32| {
-            // SAFETY: both callers give sixteen values.
-            unsafe {
-                let (a, b) = (s.load(from), s.load(from.add(LANES)));
-                lanes[0] = s.fma(a, a, lanes[0]);
-                lanes[1] = s.fma(b, b, lanes[1]);
-            }
-        };
-        for i in (0..whole).step_by(2 * LANES) {
-            add(self.0[i..i + 2 * LANES].as_ptr());
+    fn run<S: Simd>(self, s: S) {
+        let mean = sum_of_squares(s, self.x) / self.x.len() as f32;
+        let factor = 1.0 / (mean + self.eps).sqrt();
+        for ((y, &x), &gamma) in self.y.iter_mut().zip(self.x).zip(self.gamma) {
+            *y = x * factor * gamma;
         }
-        if whole < self.0.len() {
-            let mut rest = [0.0; 2 * LANES];
-            rest[..self.0.len() - whole].copy_from_slice(&self.0[whole..]);
-            add(rest.as_ptr());
-        }
-        fold(s, lanes)
     }
+}
+
+#[inline(always)]
+fn sum_of_squares<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let mut lanes = [s.splat(0.0); 2];
+    let whole = x.len() / (2 * LANES) * (2 * LANES);
+    let mut add = |from: *const f32| {
+        // SAFETY: both callers give sixteen values.
+        unsafe {
+            let (a, b) = (s.load(from), s.load(from.add(LANES)));
+            lanes[0] = s.fma(a, a, lanes[0]);
+            lanes[1] = s.fma(b, b, lanes[1]);
+        }
+    };
+    for i in (0..whole).step_by(2 * LANES) {
+        add(x[i..i + 2 * LANES].as_ptr());
+    }
+    if whole < x.len() {
+        let mut rest = [0.0; 2 * LANES];
+        rest[..x.len() - whole].copy_from_slice(&x[whole..]);
+        add(rest.as_ptr());
+    }
+    fold(s, lanes)
 }
 
 #[cfg(test)]

@@ -70,14 +70,14 @@ impl Attention {
 
     /// # Shapes
     /// x (already normed) and the result `[positions, d_model]`.
-    pub(crate) fn forward(&self, x: Tensor<2>, step: &mut LayerStep<'_, '_>) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<2>, step: LayerStep<'_, '_>) -> Tensor<2> {
         let compute = step.compute;
         let weights = [self.query.parts(), self.key.parts(), self.value.parts()];
         let [q, k, v] = ops::linear_triple(x, weights, compute);
-        let mut projected = self.prepare(Projected { q, k, v }, step);
-        for sequence in &mut step.sequences {
+        let projected = self.prepare(Projected { q, k, v }, &step);
+        let sequences = step.sequences.into_iter().map(|sequence| {
             let plan = AttentionPlan {
-                rows: sequence.rows.clone(),
+                rows: sequence.rows,
                 start: sequence.start,
                 heads: self.sizes.heads,
                 cache: sequence.cache_shape,
@@ -85,10 +85,10 @@ impl Attention {
                 window: step.window,
                 scale: step.scale,
             };
-            let [cos, sin] = step.angles;
-            ops::rotary_attention(&mut projected, sequence.cache, cos, sin, plan, compute);
-        }
-        self.output.forward(projected.q, compute)
+            (plan, sequence.cache)
+        });
+        let attended = ops::rotary_attention(projected, sequences, step.angles, compute);
+        self.output.forward(attended, compute)
     }
 
     /// Adds biases and norms heads, where the family does.

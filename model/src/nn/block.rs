@@ -9,6 +9,7 @@ use super::{Attention, FeedForward, RmsNorm, Source};
 use crate::compute::Compute;
 use crate::config::RopePairs;
 use crate::kernels::attention::CacheShape;
+use crate::kv_cache::LayerCache;
 use crate::{ModelConfig, ModelError};
 
 /// Norm, attention, norm, feed-forward, each added to the hidden states.
@@ -61,7 +62,7 @@ pub(crate) struct LayerStep<'a, 'c> {
 pub(crate) struct SequenceRows<'c> {
     pub(crate) rows: Range<usize>,
     pub(crate) start: usize,
-    pub(crate) cache: &'c mut [Tensor<1>; 2],
+    pub(crate) cache: &'c mut LayerCache,
     pub(crate) cache_shape: CacheShape,
 }
 
@@ -79,7 +80,7 @@ impl Block {
         })
     }
 
-    pub(crate) fn forward(&self, stream: Stream, mut step: LayerStep<'_, '_>) -> Stream {
+    pub(crate) fn forward(&self, stream: Stream, step: LayerStep<'_, '_>) -> Stream {
         let compute = step.compute;
         let post = |norm: &Option<RmsNorm>, x: Tensor<2>| match norm {
             Some(norm) => norm.forward(x, compute),
@@ -90,7 +91,7 @@ impl Block {
             Some(added) => self.attention_norm.forward_sum(hidden, added, compute),
             None => (hidden.clone(), self.attention_norm.forward(hidden, compute)),
         };
-        let attended = self.attention.forward(normed, &mut step);
+        let attended = self.attention.forward(normed, step);
         let attended = post(&self.attention_post_norm, attended);
         let (hidden, normed) = self
             .feed_forward_norm

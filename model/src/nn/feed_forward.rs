@@ -33,9 +33,8 @@ impl FeedForward {
     /// # Shapes
     /// x (already normed) and the result `[positions, d_model]`.
     pub(crate) fn forward(&self, x: Tensor<2>, compute: &Compute) -> Tensor<2> {
-        let [gate, up] = ops::linear_pair(x, [self.gate.parts(), self.up.parts()], compute);
-        let gated = ops::gate(gate, up, self.activation, compute);
-        self.down.forward(gated, compute)
+        let weights = [self.gate.parts(), self.up.parts(), self.down.parts()];
+        ops::feed_forward(x, weights, self.activation, compute)
     }
 
     pub(crate) fn matrices(&self) -> [&StoredMatrix; 3] {

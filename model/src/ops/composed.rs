@@ -43,12 +43,19 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2, Int>, storage: Storage) -> Tensor<
     x.matmul(dequantise(weight, storage).transpose())
 }
 
-/// `activation(gate) · up`.
-pub fn gate(gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2> {
-    match activation {
-        Activation::Silu => gate.clone() * sigmoid(gate) * up,
-        Activation::GeluTanh => gelu_approximate(gate) * up,
-    }
+/// `y = (activation(x · gateᵀ) ⊙ (x · upᵀ)) · downᵀ`.
+pub fn feed_forward(
+    x: Tensor<2>,
+    [gate, up, down]: [(Tensor<2, Int>, Storage); 3],
+    activation: Activation,
+) -> Tensor<2> {
+    let gate = linear(x.clone(), gate.0, gate.1);
+    let up = linear(x, up.0, up.1);
+    let activated = match activation {
+        Activation::Silu => gate.clone() * sigmoid(gate),
+        Activation::GeluTanh => gelu_approximate(gate),
+    };
+    linear(activated * up, down.0, down.1)
 }
 
 /// Rotates heads `[positions, heads, head_dim]`, of which the first `2 · angles` coordinates turn

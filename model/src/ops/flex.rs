@@ -1,5 +1,7 @@
 //! The operations on Burn's CPU backend: tensors to slices, slices to kernels, without copies.
 
+use std::sync::Arc;
+
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{Bytes, DType, Flex, Shape};
 
@@ -23,7 +25,7 @@ fn floats(values: Vec<f32>, rows: usize) -> FlexTensor {
 }
 
 /// A tensor whose elements can be read as one slice.
-fn contiguous(x: FlexTensor) -> FlexTensor {
+pub(crate) fn contiguous(x: FlexTensor) -> FlexTensor {
     if x.as_slice::<f32>().is_some() {
         x
     } else {
@@ -39,7 +41,7 @@ fn whole(x: FlexTensor) -> FlexTensor {
     }
 }
 
-fn slice(x: &FlexTensor) -> &[f32] {
+pub(crate) fn slice(x: &FlexTensor) -> &[f32] {
     x.as_slice().expect("f32 and made contiguous")
 }
 
@@ -56,6 +58,15 @@ fn matrix(weight: &FlexTensor, storage: Storage) -> WeightRows<'_> {
     WeightRows::new(storage.tensor_type, rows, storage.columns, bytes)
 }
 
+/// Keeps the memory of a tensor that nobody else holds.
+pub(crate) fn recycle(x: FlexTensor, compute: &Compute) {
+    let data = x.data_arc();
+    drop(x);
+    if let Some(Ok(buffer)) = Arc::into_inner(data).map(Bytes::try_into_vec) {
+        compute.buffers().give(buffer);
+    }
+}
+
 fn linear_many<const N: usize>(
     x: FlexTensor,
     weights: [(&FlexTensor, Storage); N],
@@ -64,15 +75,23 @@ fn linear_many<const N: usize>(
     let x = contiguous(x);
     let [positions, _columns] = dims(&x);
     let weights = weights.map(|(weight, storage)| matrix(weight, storage));
-    let mut outputs = weights.map(|w| vec![0.0; positions * w.rows()]);
-    linear_kernel::linear(
-        compute.isa(),
-        compute.team(),
-        slice(&x),
-        &weights,
-        &mut outputs,
-    );
+    let outputs = multiply(slice(&x), &weights, positions, compute);
+    recycle(x, compute);
     outputs.map(|y| floats(y, positions))
+}
+
+fn multiply<const N: usize>(
+    x: &[f32],
+    weights: &[WeightRows<'_>; N],
+    positions: usize,
+    compute: &Compute,
+) -> [Vec<f32>; N] {
+    let (isa, team, buffers) = (compute.isa(), compute.team(), compute.buffers());
+    let mut outputs = weights.map(|w| buffers.take(positions * w.rows()));
+    let mut quantised = buffers.take_activations();
+    linear_kernel::linear(isa, team, x, &mut quantised, weights, &mut outputs);
+    buffers.give_activations(quantised);
+    outputs
 }
 
 impl ModelOps for Flex {
@@ -96,7 +115,7 @@ impl ModelOps for Flex {
     fn rms_norm(x: FlexTensor, gamma: FlexTensor, eps: f32, compute: Compute) -> FlexTensor {
         let (x, gamma) = (contiguous(x), contiguous(gamma));
         let [rows, width] = dims(&x);
-        let mut y = vec![0.0; rows * width];
+        let mut y = compute.buffers().take(rows * width);
         let (input, factors) = (slice(&x), slice(&gamma));
         compute
             .team()
@@ -109,6 +128,7 @@ impl ModelOps for Flex {
                     y,
                 );
             });
+        recycle(x, &compute);
         floats(y, rows)
     }
 
@@ -121,35 +141,24 @@ impl ModelOps for Flex {
     ) -> (FlexTensor, FlexTensor) {
         let (mut x, residual, gamma) = (whole(x), contiguous(residual), contiguous(gamma));
         let [rows, width] = dims(&x);
-        let mut y = vec![0.0; rows * width];
+        let mut y = compute.buffers().take(rows * width);
         let (add, factors) = (slice(&residual), slice(&gamma));
         compute.team().rows(
             [x.storage_mut(), &mut y],
             width,
             ROWS_GRAIN,
             &|row, [sum, y]| {
-                for (sum, &b) in sum.iter_mut().zip(&add[row * width..][..width]) {
-                    *sum += b;
-                }
-                norm::rms_norm(compute.isa(), sum, factors, eps, y);
+                let add = &add[row * width..][..width];
+                norm::add_rms_norm(compute.isa(), sum, add, factors, eps, y);
             },
         );
+        recycle(residual, &compute);
         (x, floats(y, rows))
     }
 
     fn linear(x: FlexTensor, weight: FlexTensor, storage: Storage, compute: Compute) -> FlexTensor {
         let [y] = linear_many(x, [(&weight, storage)], &compute);
         y
-    }
-
-    fn linear_pair(
-        x: FlexTensor,
-        first: FlexTensor,
-        second: FlexTensor,
-        storage: [Storage; 2],
-        compute: Compute,
-    ) -> (FlexTensor, FlexTensor) {
-        linear_many(x, [(&first, storage[0]), (&second, storage[1])], &compute).into()
     }
 
     fn linear_triple(
@@ -168,23 +177,32 @@ impl ModelOps for Flex {
         linear_many(x, weights, &compute).into()
     }
 
-    fn gate(
+    fn feed_forward(
+        x: FlexTensor,
         gate: FlexTensor,
         up: FlexTensor,
+        down: FlexTensor,
+        storage: [Storage; 3],
         activation: Activation,
         compute: Compute,
     ) -> FlexTensor {
-        let (mut gate, up) = (whole(gate), contiguous(up));
-        let [_rows, width] = dims(&gate);
-        let factors = slice(&up);
-        let rows = [gate.storage_mut()];
+        let x = contiguous(x);
+        let [positions, _columns] = dims(&x);
+        let weights = [matrix(&gate, storage[0]), matrix(&up, storage[1])];
+        let width = weights[0].rows();
+        let [mut inner, up] = multiply(slice(&x), &weights, positions, &compute);
+        recycle(x, &compute);
+        let rows = [inner.as_mut_slice()];
         compute
             .team()
             .rows(rows, width, ROWS_GRAIN, &|row, [gate]| {
-                let up = &factors[row * width..][..width];
+                let up = &up[row * width..][..width];
                 gate_kernel::gate(compute.isa(), activation, gate, up);
             });
-        gate
+        let [y] = multiply(&inner, &[matrix(&down, storage[2])], positions, &compute);
+        compute.buffers().give(inner);
+        compute.buffers().give(up);
+        floats(y, positions)
     }
 
     fn rotary_attention(
@@ -216,6 +234,8 @@ impl ModelOps for Flex {
             sin: slice(&sin),
         };
         step.run(compute.isa(), compute.team());
+        recycle(k, &compute);
+        recycle(v, &compute);
         (q, keys, values)
     }
 }

@@ -15,13 +15,14 @@ mod tests;
 use std::ops::Range;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{Int, Tensor};
 
 use crate::TensorType;
 use crate::compute::Compute;
 use crate::config::{Activation, RopePairs};
 use crate::kernels::attention::CacheShape;
+use crate::kv_cache::LayerCache;
 
 /// How a weight matrix is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,14 +79,6 @@ pub trait ModelOps: Backend {
         compute: Compute,
     ) -> FloatTensor<Self>;
 
-    fn linear_pair(
-        x: FloatTensor<Self>,
-        first: IntTensor<Self>,
-        second: IntTensor<Self>,
-        storage: [Storage; 2],
-        compute: Compute,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
-
     fn linear_triple(
         x: FloatTensor<Self>,
         first: IntTensor<Self>,
@@ -95,9 +88,13 @@ pub trait ModelOps: Backend {
         compute: Compute,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    fn gate(
-        gate: FloatTensor<Self>,
-        up: FloatTensor<Self>,
+    #[allow(clippy::too_many_arguments)]
+    fn feed_forward(
+        x: FloatTensor<Self>,
+        gate: IntTensor<Self>,
+        up: IntTensor<Self>,
+        down: IntTensor<Self>,
+        storage: [Storage; 3],
         activation: Activation,
         compute: Compute,
     ) -> FloatTensor<Self>;
@@ -169,23 +166,6 @@ pub(crate) fn linear(
     Tensor::from_dispatch(Dispatch::linear(x, weight, storage, compute.clone()))
 }
 
-/// Two [`linear`] maps of one input, which is quantised once.
-pub(crate) fn linear_pair(
-    x: Tensor<2>,
-    weights: [(Tensor<2, Int>, Storage); 2],
-    compute: &Compute,
-) -> [Tensor<2>; 2] {
-    let [(first, a), (second, b)] = weights;
-    let (first, second) = Dispatch::linear_pair(
-        x.into_dispatch(),
-        first.into_dispatch(),
-        second.into_dispatch(),
-        [a, b],
-        compute.clone(),
-    );
-    [Tensor::from_dispatch(first), Tensor::from_dispatch(second)]
-}
-
 /// Three [`linear`] maps of one input, which is quantised once.
 pub(crate) fn linear_triple(
     x: Tensor<2>,
@@ -204,15 +184,39 @@ pub(crate) fn linear_triple(
     [first, second, third].map(Tensor::from_dispatch)
 }
 
-/// `activation(gate) · up`, elementwise.
-pub(crate) fn gate(
-    gate: Tensor<2>,
-    up: Tensor<2>,
+/// `y = (activation(x · gateᵀ) ⊙ (x · upᵀ)) · downᵀ`: x and y `[positions, d_model]`, the weights
+/// gate, up and down.
+pub(crate) fn feed_forward(
+    x: Tensor<2>,
+    weights: [(Tensor<2, Int>, Storage); 3],
     activation: Activation,
     compute: &Compute,
 ) -> Tensor<2> {
-    let (gate, up) = (gate.into_dispatch(), up.into_dispatch());
-    Tensor::from_dispatch(Dispatch::gate(gate, up, activation, compute.clone()))
+    let [(gate, a), (up, b), (down, c)] = weights;
+    Tensor::from_dispatch(Dispatch::feed_forward(
+        x.into_dispatch(),
+        gate.into_dispatch(),
+        up.into_dispatch(),
+        down.into_dispatch(),
+        [a, b, c],
+        activation,
+        compute.clone(),
+    ))
+}
+
+/// Calls `read` with a tensor's values, without copying them, and keeps its memory.
+pub(crate) fn with_values<T>(
+    tensor: Tensor<2>,
+    compute: &Compute,
+    read: impl FnOnce(&[f32]) -> T,
+) -> T {
+    let primitive = tensor
+        .try_into_primitive::<Flex>()
+        .expect("this crate makes its tensors on flex");
+    let primitive = flex::contiguous(primitive);
+    let result = read(flex::slice(&primitive));
+    flex::recycle(primitive, compute);
+    result
 }
 
 /// Queries, keys and values of a step: `[positions, heads · head_dim]` each.
@@ -222,32 +226,41 @@ pub(crate) struct Projected {
     pub(crate) v: Tensor<2>,
 }
 
-/// Rotates the queries and keys of one sequence's rows by `cos` and `sin`,
-/// `[positions, rope_dim / 2]`, appends keys and values to its cache, and replaces the rows of `q`
-/// by the attention's output. Returns `q`; `cache` is the layer's keys and values, updated.
-pub(crate) fn rotary_attention(
-    projected: &mut Projected,
-    cache: &mut [Tensor<1>; 2],
-    cos: &Tensor<2>,
-    sin: &Tensor<2>,
-    plan: AttentionPlan,
+/// For each sequence of a step: rotates the queries and keys of its rows by `cos` and `sin`,
+/// `[positions, rope_dim / 2]`, appends keys and values to its layer's cache, and replaces the rows
+/// of the queries by the attention's output. Returns them.
+pub(crate) fn rotary_attention<'c>(
+    projected: Projected,
+    sequences: impl ExactSizeIterator<Item = (AttentionPlan, &'c mut LayerCache)>,
+    [cos, sin]: &[Tensor<2>; 2],
     compute: &Compute,
-) {
-    // Owned tensors are moved through, so that they are updated in place.
-    let device = projected.q.device();
-    let take = |t: &mut Tensor<2>| std::mem::replace(t, Tensor::empty([1, 1], &device));
-    let take_cache = |t: &mut Tensor<1>| std::mem::replace(t, Tensor::empty([1], &device));
-    let (q, keys, values) = Dispatch::rotary_attention(
-        take(&mut projected.q).into_dispatch(),
-        projected.k.clone().into_dispatch(),
-        projected.v.clone().into_dispatch(),
-        take_cache(&mut cache[0]).into_dispatch(),
-        take_cache(&mut cache[1]).into_dispatch(),
-        cos.clone().into_dispatch(),
-        sin.clone().into_dispatch(),
-        plan,
-        compute.clone(),
-    );
-    projected.q = Tensor::from_dispatch(q);
-    *cache = [Tensor::from_dispatch(keys), Tensor::from_dispatch(values)];
+) -> Tensor<2> {
+    let Projected { mut q, k, v } = projected;
+    let mut shared = Some([k, v]);
+    let mut left = sequences.len();
+    for (plan, cache) in sequences {
+        left -= 1;
+        // Owned tensors are moved through, so that they are updated in place and reused.
+        let kv = if left == 0 {
+            shared.take()
+        } else {
+            shared.clone()
+        };
+        let [k, v] = kv.expect("taken by the last sequence");
+        let [keys, values] = cache.take();
+        let (output, keys, values) = Dispatch::rotary_attention(
+            q.into_dispatch(),
+            k.into_dispatch(),
+            v.into_dispatch(),
+            keys.into_dispatch(),
+            values.into_dispatch(),
+            cos.clone().into_dispatch(),
+            sin.clone().into_dispatch(),
+            plan,
+            compute.clone(),
+        );
+        q = Tensor::from_dispatch(output);
+        cache.put([Tensor::from_dispatch(keys), Tensor::from_dispatch(values)]);
+    }
+    q
 }

@@ -10,6 +10,7 @@ use half::f16;
 use super::{AttentionPlan, Projected, Storage, composed};
 use crate::config::{Activation, RopePairs};
 use crate::kernels::attention::CacheShape;
+use crate::kv_cache::LayerCache;
 use crate::{Compute, TensorType};
 
 fn value(i: usize) -> f32 {
@@ -82,12 +83,7 @@ fn linear_maps_equal_a_product_with_decoded_weights() {
                 .map(|(w, s)| composed::linear(x.clone(), w, s));
             let one = super::linear(x.clone(), weights[0].clone(), &compute());
             assert_close(one, want[0].clone(), 1e-4);
-            let [a, b, _] = weights.clone();
-            let pair = super::linear_pair(x.clone(), [a, b], &compute());
             let three = super::linear_triple(x, weights, &compute());
-            for (got, want) in pair.into_iter().zip(want.clone()) {
-                assert_close(got, want, 1e-4);
-            }
             for (got, want) in three.into_iter().zip(want) {
                 assert_close(got, want, 1e-4);
             }
@@ -125,15 +121,15 @@ fn norms_equal_their_definition() {
 }
 
 #[test]
-fn gates_equal_their_definition() {
-    let (gate, up) = (random([7, 50], 3) * 4.0, random([7, 50], 1003));
+fn feed_forward_parts_equal_their_definition() {
     for activation in [Activation::Silu, Activation::GeluTanh] {
-        let want = composed::gate(gate.clone(), up.clone(), activation);
-        assert_close(
-            super::gate(gate.clone(), up.clone(), activation, &compute()),
-            want,
-            1e-5,
-        );
+        for positions in [1, 7] {
+            let x = random([positions, 256], 3);
+            let weights = [256, 256, 40].map(|rows| stored(TensorType::Q8_0, rows));
+            let want = composed::feed_forward(x.clone(), weights.clone(), activation);
+            let got = super::feed_forward(x, weights, activation, &compute());
+            assert_close(got, want, 1e-4);
+        }
     }
 }
 
@@ -172,8 +168,8 @@ fn rotary_attention_equals_the_composed_one_for_both_pairings_and_windows() {
             let tensor = FlexTensor::new(Bytes::from_elems(values), layout, DType::F16);
             Tensor::<1>::from_primitive::<Flex>(tensor)
         };
-        let mut projected = Projected { q, k, v };
-        let mut caches = [zeros(), zeros()];
+        let projected = Projected { q, k, v };
+        let mut cache_tensors = LayerCache::new([zeros(), zeros()]);
         let plan = AttentionPlan {
             rows: 0..positions,
             start: 0,
@@ -183,8 +179,9 @@ fn rotary_attention_equals_the_composed_one_for_both_pairings_and_windows() {
             window,
             scale: 0.2,
         };
-        super::rotary_attention(&mut projected, &mut caches, &cos, &sin, plan, &compute());
+        let sequences = [(plan, &mut cache_tensors)].into_iter();
+        let got = super::rotary_attention(projected, sequences, &[cos, sin], &compute());
         // The cache is f16.
-        assert_close(projected.q, want, 2e-3);
+        assert_close(got, want, 2e-3);
     }
 }
