@@ -8,7 +8,7 @@ pub use crate::Architecture;
 use crate::ModelError;
 use crate::families::{self, Family};
 use crate::gguf::{Gguf, Metadata};
-use crate::kernels::attention::{BLOCK, CacheShape};
+use crate::kernels::cache::{BLOCK, CacheShape};
 pub use crate::kernels::gate::Activation;
 pub use crate::kernels::rope::RopePairs;
 

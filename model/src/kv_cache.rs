@@ -7,7 +7,7 @@ use burn::backend::{Bytes, DType, Flex, Shape};
 use burn::tensor::Tensor;
 use half::f16;
 
-use crate::kernels::attention::CacheShape;
+use crate::kernels::cache::CacheShape;
 use crate::{ModelConfig, ModelError};
 
 /// Memory for the keys and values of up to [`capacity`](KvCache::capacity) positions, reserved

@@ -69,7 +69,7 @@ impl Model {
                     .expect("within the cache");
             }
             let head = shards.last().expect("at least one shard");
-            bits.extend(to_bits(head.logits(hidden).expect("the last has the head")));
+            bits.extend(head.logits(hidden, to_bits).expect("the last has the head"));
             start = end;
         }
         bits

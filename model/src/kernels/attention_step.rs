@@ -3,8 +3,9 @@
 use half::f16;
 use smallvec::SmallVec;
 
-use super::attention::{Attend, append};
-use super::rope::rotate;
+use super::attention::Attend;
+use super::cache::append;
+use super::rope::Rotate;
 use super::team::Team;
 use super::{Isa, SharedSlice};
 use crate::ops::AttentionPlan;
@@ -38,11 +39,11 @@ impl AttentionStep<'_> {
             "the KV cache was reserved for fewer positions"
         );
         assert!(self.keys.len() == cache.elements() && self.values.len() == cache.elements());
-        self.rotate_and_append(team);
+        self.rotate_and_append(isa, team);
         self.attend(isa, team);
     }
 
-    fn rotate_and_append(&mut self, team: &Team) {
+    fn rotate_and_append(&mut self, isa: Isa, team: &Team) {
         let plan = self.plan;
         let head_dim = plan.cache.head_dim;
         let (q_width, kv_width) = (plan.heads * head_dim, plan.cache.kv_heads * head_dim);
@@ -55,11 +56,14 @@ impl AttentionStep<'_> {
         team.rows([q], q_width, 4, &|index, [q]| {
             let row = rows.start + index;
             let turn = |heads: &mut [f32]| {
-                let at = row * angles..(row + 1) * angles;
-                for head in heads.chunks_exact_mut(head_dim) {
-                    let head = &mut head[..2 * angles];
-                    rotate(plan.rope_pairs, head, &cos[at.clone()], &sin[at.clone()]);
+                Rotate {
+                    pairs: plan.rope_pairs,
+                    heads,
+                    head_dim,
+                    cos: &cos[row * angles..][..angles],
+                    sin: &sin[row * angles..][..angles],
                 }
+                .run(isa);
             };
             turn(q);
             let at = row * kv_width..(row + 1) * kv_width;

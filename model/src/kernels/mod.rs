@@ -20,6 +20,7 @@
 pub(crate) mod activations;
 pub(crate) mod attention;
 pub(crate) mod attention_step;
+pub(crate) mod cache;
 pub(crate) mod codec;
 pub(crate) mod dequantise;
 pub(crate) mod float;

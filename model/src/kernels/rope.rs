@@ -1,5 +1,8 @@
 //! Rotary position embedding (Su et al. 2021, arXiv:2104.09864): angles and rotation.
 
+use super::isa::{Isa, Kernel, dispatch};
+use super::simd::Simd;
+
 /// How the two coordinates of a rotated pair lie in a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RopePairs {
@@ -9,13 +12,40 @@ pub enum RopePairs {
     Halves,
 }
 
-/// Rotates one head of `2 · cos.len()` coordinates in place: each pair `(a, b)` becomes
-/// `(a cos − b sin, a sin + b cos)`. Products and differences are rounded one by one.
-///
-/// # Panics
-/// If the lengths do not match.
-pub(crate) fn rotate(pairs: RopePairs, head: &mut [f32], cos: &[f32], sin: &[f32]) {
-    assert!(head.len() == 2 * cos.len() && cos.len() == sin.len());
+/// One position's heads, `[heads, head_dim]`, of which the first `2 · cos.len()` coordinates each
+/// are rotated in place: a pair `(a, b)` becomes `(a cos − b sin, a sin + b cos)`. Products and
+/// differences are rounded one by one.
+pub(crate) struct Rotate<'a> {
+    pub(crate) pairs: RopePairs,
+    pub(crate) heads: &'a mut [f32],
+    pub(crate) head_dim: usize,
+    pub(crate) cos: &'a [f32],
+    pub(crate) sin: &'a [f32],
+}
+
+impl Rotate<'_> {
+    /// # Panics
+    /// If the lengths do not match.
+    pub(crate) fn run(self, isa: Isa) {
+        assert!(2 * self.cos.len() <= self.head_dim && self.cos.len() == self.sin.len());
+        dispatch(isa, self);
+    }
+}
+
+impl Kernel for Rotate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _s: S) {
+        for head in self.heads.chunks_exact_mut(self.head_dim) {
+            let turned = &mut head[..2 * self.cos.len()];
+            rotate(self.pairs, turned, self.cos, self.sin);
+        }
+    }
+}
+
+#[inline(always)]
+fn rotate(pairs: RopePairs, head: &mut [f32], cos: &[f32], sin: &[f32]) {
     match pairs {
         RopePairs::Adjacent => {
             for ((pair, &c), &s) in head.chunks_exact_mut(2).zip(cos).zip(sin) {
@@ -37,12 +67,23 @@ mod tests {
 
     #[test]
     fn pairs_turn_by_their_angle() {
-        let (cos, sin) = ([0.0, 1.0], [1.0, 0.0]);
-        let mut head = [1.0, 2.0, 3.0, 4.0];
-        rotate(RopePairs::Adjacent, &mut head, &cos, &sin);
-        assert_eq!(head, [-2.0, 1.0, 3.0, 4.0]);
-        let mut head = [1.0, 2.0, 3.0, 4.0];
-        rotate(RopePairs::Halves, &mut head, &cos, &sin);
-        assert_eq!(head, [-3.0, 2.0, 1.0, 4.0]);
+        let expected = [
+            (RopePairs::Adjacent, [-2.0, 1.0, 3.0, 4.0, 5.0]),
+            (RopePairs::Halves, [-3.0, 2.0, 1.0, 4.0, 5.0]),
+        ];
+        for (pairs, turned) in expected {
+            for isa in Isa::available() {
+                let mut heads = [1.0, 2.0, 3.0, 4.0, 5.0].repeat(2);
+                Rotate {
+                    pairs,
+                    heads: &mut heads,
+                    head_dim: 5,
+                    cos: &[0.0, 1.0],
+                    sin: &[1.0, 0.0],
+                }
+                .run(isa);
+                assert_eq!(heads, turned.repeat(2), "{isa}");
+            }
+        }
     }
 }

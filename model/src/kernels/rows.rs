@@ -58,6 +58,12 @@ impl<'a> WeightRows<'a> {
         &self.bytes[row * self.row_bytes..][..self.row_bytes]
     }
 
+    /// The bytes of some rows.
+    #[inline(always)]
+    pub(crate) fn bytes(&self, rows: std::ops::Range<usize>) -> &'a [u8] {
+        &self.bytes[rows.start * self.row_bytes..rows.end * self.row_bytes]
+    }
+
     /// Groups of eight rows, the last maybe incomplete.
     pub(crate) fn groups(&self) -> usize {
         self.rows.div_ceil(LANES)
@@ -65,6 +71,7 @@ impl<'a> WeightRows<'a> {
 
     /// Eight rows from `LANES · group` on, and how many of them exist. Those that do not are
     /// zeros (which decode to zero in every format).
+    #[inline(always)]
     pub(crate) fn group(&self, group: usize) -> (Cow<'a, [u8]>, usize) {
         let first = group * LANES;
         let count = LANES.min(self.rows - first);
@@ -72,8 +79,13 @@ impl<'a> WeightRows<'a> {
         if count == LANES {
             return (Cow::Borrowed(there), count);
         }
+        (Cow::Owned(self.padded(there)), count)
+    }
+
+    #[cold]
+    fn padded(&self, rows: &[u8]) -> Vec<u8> {
         let mut padded = vec![0; LANES * self.row_bytes];
-        padded[..there.len()].copy_from_slice(there);
-        (Cow::Owned(padded), count)
+        padded[..rows.len()].copy_from_slice(rows);
+        padded
     }
 }

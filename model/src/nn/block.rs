@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use super::{Attention, FeedForward, RmsNorm, Source};
 use crate::compute::Compute;
 use crate::config::RopePairs;
-use crate::kernels::attention::CacheShape;
+use crate::kernels::cache::CacheShape;
 use crate::kv_cache::LayerCache;
 use crate::{ModelConfig, ModelError};
 

@@ -21,7 +21,7 @@ use burn::tensor::{Int, Tensor};
 use crate::TensorType;
 use crate::compute::Compute;
 use crate::config::{Activation, RopePairs};
-use crate::kernels::attention::CacheShape;
+use crate::kernels::cache::CacheShape;
 use crate::kv_cache::LayerCache;
 
 /// How a weight matrix is stored.

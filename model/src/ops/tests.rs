@@ -9,7 +9,7 @@ use half::f16;
 
 use super::{AttentionPlan, Projected, Storage, composed};
 use crate::config::{Activation, RopePairs};
-use crate::kernels::attention::CacheShape;
+use crate::kernels::cache::CacheShape;
 use crate::kv_cache::LayerCache;
 use crate::{Compute, TensorType};
 

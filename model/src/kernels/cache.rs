@@ -1,0 +1,88 @@
+//! The layout of a KV cache in f16, made for reading: keys as `[kv_head, block, dimension, 64
+//! positions]`, so that 64 scores are computed side by side without any horizontal sum, values as
+//! `[kv_head, position, dimension]`.
+
+use std::ops::Range;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use super::SharedSlice;
+
+/// Positions of a cache block.
+pub(crate) const BLOCK: usize = 64;
+
+/// Sizes of one layer's cache of keys, or of values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct CacheShape {
+    pub(crate) kv_heads: usize,
+    /// Coordinates of a head; a multiple of 8.
+    pub(crate) head_dim: usize,
+    /// Positions there is room for; a multiple of [`BLOCK`].
+    pub(crate) capacity: usize,
+}
+
+impl CacheShape {
+    /// Elements of the key cache, and of the value cache.
+    pub(crate) fn elements(&self) -> usize {
+        self.kv_heads * self.capacity * self.head_dim
+    }
+
+    /// Where a block of keys of one head lies: `[head_dim, 64]`.
+    pub(super) fn key_block(&self, head: usize, block: usize) -> Range<usize> {
+        let size = self.head_dim * BLOCK;
+        let start = (head * (self.capacity / BLOCK) + block) * size;
+        start..start + size
+    }
+
+    /// Where the values of one head from `position` on lie: `[count, head_dim]`.
+    pub(super) fn value_rows(&self, head: usize, position: usize, count: usize) -> Range<usize> {
+        let start = (head * self.capacity + position) * self.head_dim;
+        start..start + count * self.head_dim
+    }
+}
+
+/// Stores the keys and values of one position, `[kv_heads, head_dim]` each.
+///
+/// # Panics
+/// If the sizes do not match or the position is beyond the capacity.
+///
+/// # Safety
+/// No other thread touches this position of the caches.
+pub(crate) unsafe fn append(
+    shape: CacheShape,
+    position: usize,
+    key: &[f32],
+    value: &[f32],
+    keys: SharedSlice<'_, f16>,
+    values: SharedSlice<'_, f16>,
+) {
+    assert!(
+        position < shape.capacity,
+        "the KV cache was reserved for fewer positions"
+    );
+    let heads = key
+        .chunks_exact(shape.head_dim)
+        .zip(value.chunks_exact(shape.head_dim));
+    assert_eq!(heads.len(), shape.kv_heads);
+    let mut narrow = vec![f16::ZERO; shape.head_dim];
+    for (head, (key, value)) in heads.enumerate() {
+        // SAFETY: this position's row is ours.
+        let row = unsafe { values.part(shape.value_rows(head, position, 1)) };
+        row.convert_from_f32_slice(value);
+        narrow.convert_from_f32_slice(key);
+        let block = shape.key_block(head, position / BLOCK);
+        for (d, &k) in narrow.iter().enumerate() {
+            let at = block.start + d * BLOCK + position % BLOCK;
+            // SAFETY: this position's elements are ours.
+            unsafe { values_of(keys, at)[0] = k };
+        }
+    }
+}
+
+/// # Safety
+/// No other thread touches element `at`.
+unsafe fn values_of<'a>(slice: SharedSlice<'a, f16>, at: usize) -> &'a mut [f16] {
+    // SAFETY: the caller's promise is this function's.
+    unsafe { slice.part(at..at + 1) }
+}
