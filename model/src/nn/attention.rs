@@ -3,7 +3,7 @@
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::Tensor;
 
-use super::{LayerStep, RmsNorm, Source, StoredMatrix};
+use super::{LayerStep, RmsNorm, Source, StoredMatrix, Stream};
 use crate::ops::{self, AttentionPlan, Projected};
 use crate::{ModelConfig, ModelError};
 
@@ -68,12 +68,26 @@ impl Attention {
         })
     }
 
+    /// The hidden states, and what is to be added to them. `norm` is the one before.
+    ///
     /// # Shapes
-    /// x (already normed) and the result `[positions, d_model]`.
-    pub(crate) fn forward(&self, x: Tensor<2>, step: LayerStep<'_, '_>) -> Tensor<2> {
+    /// `[positions, d_model]` both.
+    pub(crate) fn forward(
+        &self,
+        norm: &RmsNorm,
+        stream: Stream,
+        step: LayerStep<'_, '_>,
+    ) -> (Tensor<2>, Tensor<2>) {
         let compute = step.compute;
         let weights = [self.query.parts(), self.key.parts(), self.value.parts()];
-        let [q, k, v] = ops::linear_triple(x, weights, compute);
+        let Stream { hidden, added } = stream;
+        let (hidden, [q, k, v]) = match added {
+            Some(added) => norm.of_sum(hidden, added, compute).linear_triple(weights),
+            None => {
+                let normed = norm.forward(hidden.clone(), compute);
+                (hidden, ops::linear_triple(normed, weights, compute))
+            }
+        };
         let projected = self.prepare(Projected { q, k, v }, &step);
         let sequences = step.sequences.into_iter().map(|sequence| {
             let plan = AttentionPlan {
@@ -88,7 +102,7 @@ impl Attention {
             (plan, sequence.cache)
         });
         let attended = ops::rotary_attention(projected, sequences, step.angles, compute);
-        self.output.forward(attended, compute)
+        (hidden, self.output.forward(attended, compute))
     }
 
     /// Adds biases and norms heads, where the family does.

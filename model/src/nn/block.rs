@@ -26,8 +26,8 @@ pub(crate) struct Block {
 /// Hidden states between blocks, `[positions, d_model]`: a sum of which the last addition is left to
 /// the next block, whose norm reads every element anyway.
 pub(crate) struct Stream {
-    hidden: Tensor<2>,
-    added: Option<Tensor<2>>,
+    pub(super) hidden: Tensor<2>,
+    pub(super) added: Option<Tensor<2>>,
 }
 
 impl Stream {
@@ -86,17 +86,10 @@ impl Block {
             Some(norm) => norm.forward(x, compute),
             None => x,
         };
-        let Stream { hidden, added } = stream;
-        let (hidden, normed) = match added {
-            Some(added) => self.attention_norm.forward_sum(hidden, added, compute),
-            None => (hidden.clone(), self.attention_norm.forward(hidden, compute)),
-        };
-        let attended = self.attention.forward(normed, step);
+        let (hidden, attended) = self.attention.forward(&self.attention_norm, stream, step);
         let attended = post(&self.attention_post_norm, attended);
-        let (hidden, normed) = self
-            .feed_forward_norm
-            .forward_sum(hidden, attended, compute);
-        let fed = self.feed_forward.forward(normed, compute);
+        let normed = self.feed_forward_norm.of_sum(hidden, attended, compute);
+        let (hidden, fed) = self.feed_forward.forward(normed);
         Stream {
             hidden,
             added: Some(post(&self.feed_forward_post_norm, fed)),

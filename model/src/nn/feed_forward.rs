@@ -4,9 +4,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::{Source, StoredMatrix};
-use crate::compute::Compute;
 use crate::config::Activation;
-use crate::ops;
+use crate::ops::Normed;
 use crate::{ModelConfig, ModelError};
 
 /// `y = (act(x · gateᵀ) ⊙ (x · upᵀ)) · downᵀ`.
@@ -30,11 +29,13 @@ impl FeedForward {
         })
     }
 
+    /// The hidden states, and what is to be added to them.
+    ///
     /// # Shapes
-    /// x (already normed) and the result `[positions, d_model]`.
-    pub(crate) fn forward(&self, x: Tensor<2>, compute: &Compute) -> Tensor<2> {
+    /// `[positions, d_model]` both.
+    pub(crate) fn forward(&self, normed: Normed<'_>) -> (Tensor<2>, Tensor<2>) {
         let weights = [self.gate.parts(), self.up.parts(), self.down.parts()];
-        ops::feed_forward(x, weights, self.activation, compute)
+        normed.feed_forward(weights, self.activation)
     }
 
     pub(crate) fn matrices(&self) -> [&StoredMatrix; 3] {

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use super::Source;
 use crate::ModelError;
 use crate::compute::Compute;
-use crate::ops;
+use crate::ops::{self, Normed};
 
 /// `y = x / sqrt(mean(x²) + eps) · gamma` over the last axis.
 #[derive(Module, Debug)]
@@ -34,13 +34,18 @@ impl RmsNorm {
         ops::rms_norm(x, self.gamma.val(), self.eps as f32, compute)
     }
 
-    /// `x + residual`, and the norm of that.
-    pub(crate) fn forward_sum(
+    /// The norm of `x + residual`, for an operation that computes it with what follows.
+    pub(crate) fn of_sum<'a>(
         &self,
         x: Tensor<2>,
         residual: Tensor<2>,
-        compute: &Compute,
-    ) -> (Tensor<2>, Tensor<2>) {
-        ops::add_rms_norm(x, residual, self.gamma.val(), self.eps as f32, compute)
+        compute: &'a Compute,
+    ) -> Normed<'a> {
+        Normed {
+            x,
+            residual,
+            norm: (self.gamma.val(), self.eps as f32),
+            compute,
+        }
     }
 }

@@ -38,6 +38,17 @@ pub fn rms_norm(x: Tensor<2>, gamma: Tensor<1>, eps: f32) -> Tensor<2> {
     x / rms * gamma.unsqueeze()
 }
 
+/// `s = x + residual` and its [`rms_norm`]: `(s, norm)`.
+pub fn add_norm(
+    x: Tensor<2>,
+    residual: Tensor<2>,
+    gamma: Tensor<1>,
+    eps: f32,
+) -> (Tensor<2>, Tensor<2>) {
+    let sum = x + residual;
+    (sum.clone(), rms_norm(sum, gamma, eps))
+}
+
 /// `y = x · wᵀ`: x `[positions, columns]`, w `[rows, row_bytes]`, y `[positions, rows]`.
 pub fn linear(x: Tensor<2>, weight: Tensor<2, Int>, storage: Storage) -> Tensor<2> {
     x.matmul(dequantise(weight, storage).transpose())

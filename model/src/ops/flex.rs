@@ -80,6 +80,34 @@ fn linear_many<const N: usize>(
     outputs.map(|y| floats(y, positions))
 }
 
+/// `x += residual` in place, and the norm of that.
+fn add_norm(
+    x: &mut FlexTensor,
+    residual: FlexTensor,
+    gamma: FlexTensor,
+    eps: f32,
+    compute: &Compute,
+) -> Vec<f32> {
+    let (residual, gamma) = (contiguous(residual), contiguous(gamma));
+    if x.as_slice::<f32>().map(<[f32]>::len) != Some(x.storage::<f32>().len()) {
+        *x = x.to_contiguous();
+    }
+    let [rows, width] = dims(x);
+    let mut y = compute.buffers().take(rows * width);
+    let (add, factors) = (slice(&residual), slice(&gamma));
+    compute.team().rows(
+        [x.storage_mut(), &mut y],
+        width,
+        ROWS_GRAIN,
+        &|row, [sum, y]| {
+            let add = &add[row * width..][..width];
+            norm::add_rms_norm(compute.isa(), sum, add, factors, eps, y);
+        },
+    );
+    recycle(residual, compute);
+    y
+}
+
 fn multiply<const N: usize>(
     x: &[f32],
     weights: &[WeightRows<'_>; N],
@@ -132,30 +160,6 @@ impl ModelOps for Flex {
         floats(y, rows)
     }
 
-    fn add_rms_norm(
-        x: FlexTensor,
-        residual: FlexTensor,
-        gamma: FlexTensor,
-        eps: f32,
-        compute: Compute,
-    ) -> (FlexTensor, FlexTensor) {
-        let (mut x, residual, gamma) = (whole(x), contiguous(residual), contiguous(gamma));
-        let [rows, width] = dims(&x);
-        let mut y = compute.buffers().take(rows * width);
-        let (add, factors) = (slice(&residual), slice(&gamma));
-        compute.team().rows(
-            [x.storage_mut(), &mut y],
-            width,
-            ROWS_GRAIN,
-            &|row, [sum, y]| {
-                let add = &add[row * width..][..width];
-                norm::add_rms_norm(compute.isa(), sum, add, factors, eps, y);
-            },
-        );
-        recycle(residual, &compute);
-        (x, floats(y, rows))
-    }
-
     fn linear(x: FlexTensor, weight: FlexTensor, storage: Storage, compute: Compute) -> FlexTensor {
         let [y] = linear_many(x, [(&weight, storage)], &compute);
         y
@@ -177,21 +181,47 @@ impl ModelOps for Flex {
         linear_many(x, weights, &compute).into()
     }
 
-    fn feed_forward(
-        x: FlexTensor,
+    fn add_norm_linear_triple(
+        mut x: FlexTensor,
+        residual: FlexTensor,
+        gamma: FlexTensor,
+        first: FlexTensor,
+        second: FlexTensor,
+        third: FlexTensor,
+        storage: [Storage; 3],
+        eps: f32,
+        compute: Compute,
+    ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
+        let normed = add_norm(&mut x, residual, gamma, eps, &compute);
+        let [positions, _width] = dims(&x);
+        let weights = [
+            matrix(&first, storage[0]),
+            matrix(&second, storage[1]),
+            matrix(&third, storage[2]),
+        ];
+        let outputs = multiply(&normed, &weights, positions, &compute);
+        compute.buffers().give(normed);
+        let [first, second, third] = outputs.map(|y| floats(y, positions));
+        (x, first, second, third)
+    }
+
+    fn add_norm_feed_forward(
+        mut x: FlexTensor,
+        residual: FlexTensor,
+        gamma: FlexTensor,
         gate: FlexTensor,
         up: FlexTensor,
         down: FlexTensor,
         storage: [Storage; 3],
         activation: Activation,
+        eps: f32,
         compute: Compute,
-    ) -> FlexTensor {
-        let x = contiguous(x);
-        let [positions, _columns] = dims(&x);
+    ) -> (FlexTensor, FlexTensor) {
+        let normed = add_norm(&mut x, residual, gamma, eps, &compute);
+        let [positions, _width] = dims(&x);
         let weights = [matrix(&gate, storage[0]), matrix(&up, storage[1])];
         let width = weights[0].rows();
-        let [mut inner, up] = multiply(slice(&x), &weights, positions, &compute);
-        recycle(x, &compute);
+        let [mut inner, up] = multiply(&normed, &weights, positions, &compute);
         let rows = [inner.as_mut_slice()];
         compute
             .team()
@@ -200,9 +230,10 @@ impl ModelOps for Flex {
                 gate_kernel::gate(compute.isa(), activation, gate, up);
             });
         let [y] = multiply(&inner, &[matrix(&down, storage[2])], positions, &compute);
-        compute.buffers().give(inner);
-        compute.buffers().give(up);
-        floats(y, positions)
+        for buffer in [normed, inner, up] {
+            compute.buffers().give(buffer);
+        }
+        (x, floats(y, positions))
     }
 
     fn rotary_attention(

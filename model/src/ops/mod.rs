@@ -64,14 +64,6 @@ pub trait ModelOps: Backend {
         compute: Compute,
     ) -> FloatTensor<Self>;
 
-    fn add_rms_norm(
-        x: FloatTensor<Self>,
-        residual: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        eps: f32,
-        compute: Compute,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
-
     fn linear(
         x: FloatTensor<Self>,
         weight: IntTensor<Self>,
@@ -89,15 +81,36 @@ pub trait ModelOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     #[allow(clippy::too_many_arguments)]
-    fn feed_forward(
+    fn add_norm_linear_triple(
         x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        first: IntTensor<Self>,
+        second: IntTensor<Self>,
+        third: IntTensor<Self>,
+        storage: [Storage; 3],
+        eps: f32,
+        compute: Compute,
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    );
+
+    #[allow(clippy::too_many_arguments)]
+    fn add_norm_feed_forward(
+        x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         gate: IntTensor<Self>,
         up: IntTensor<Self>,
         down: IntTensor<Self>,
         storage: [Storage; 3],
         activation: Activation,
+        eps: f32,
         compute: Compute,
-    ) -> FloatTensor<Self>;
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     #[allow(clippy::too_many_arguments)]
     fn rotary_attention(
@@ -138,22 +151,12 @@ pub(crate) fn rms_norm(x: Tensor<2>, gamma: Tensor<1>, eps: f32, compute: &Compu
     Tensor::from_dispatch(Dispatch::rms_norm(x, gamma, eps, compute.clone()))
 }
 
-/// `s = x + residual` and its [`rms_norm`]: `(s, norm)`.
-pub(crate) fn add_rms_norm(
-    x: Tensor<2>,
-    residual: Tensor<2>,
-    gamma: Tensor<1>,
-    eps: f32,
-    compute: &Compute,
-) -> (Tensor<2>, Tensor<2>) {
-    let (sum, norm) = Dispatch::add_rms_norm(
-        x.into_dispatch(),
-        residual.into_dispatch(),
-        gamma.into_dispatch(),
-        eps,
-        compute.clone(),
-    );
-    (Tensor::from_dispatch(sum), Tensor::from_dispatch(norm))
+/// A sum of hidden states, `x + residual`, whose [`rms_norm`] goes into what follows.
+pub(crate) struct Normed<'a> {
+    pub(crate) x: Tensor<2>,
+    pub(crate) residual: Tensor<2>,
+    pub(crate) norm: (Tensor<1>, f32),
+    pub(crate) compute: &'a Compute,
 }
 
 /// `y = x · wᵀ`: x `[positions, columns]`, w `[rows, row_bytes]`, y `[positions, rows]`.
@@ -184,24 +187,52 @@ pub(crate) fn linear_triple(
     [first, second, third].map(Tensor::from_dispatch)
 }
 
-/// `y = (activation(x · gateᵀ) ⊙ (x · upᵀ)) · downᵀ`: x and y `[positions, d_model]`, the weights
-/// gate, up and down.
-pub(crate) fn feed_forward(
-    x: Tensor<2>,
-    weights: [(Tensor<2, Int>, Storage); 3],
-    activation: Activation,
-    compute: &Compute,
-) -> Tensor<2> {
-    let [(gate, a), (up, b), (down, c)] = weights;
-    Tensor::from_dispatch(Dispatch::feed_forward(
-        x.into_dispatch(),
-        gate.into_dispatch(),
-        up.into_dispatch(),
-        down.into_dispatch(),
-        [a, b, c],
-        activation,
-        compute.clone(),
-    ))
+impl Normed<'_> {
+    /// The sum, and three [`linear`] maps of its norm.
+    pub(crate) fn linear_triple(
+        self,
+        weights: [(Tensor<2, Int>, Storage); 3],
+    ) -> (Tensor<2>, [Tensor<2>; 3]) {
+        let [(first, a), (second, b), (third, c)] = weights;
+        let (gamma, eps) = self.norm;
+        let (sum, first, second, third) = Dispatch::add_norm_linear_triple(
+            self.x.into_dispatch(),
+            self.residual.into_dispatch(),
+            gamma.into_dispatch(),
+            first.into_dispatch(),
+            second.into_dispatch(),
+            third.into_dispatch(),
+            [a, b, c],
+            eps,
+            self.compute.clone(),
+        );
+        let maps = [first, second, third].map(Tensor::from_dispatch);
+        (Tensor::from_dispatch(sum), maps)
+    }
+
+    /// The sum, and `(activation(n · gateᵀ) ⊙ (n · upᵀ)) · downᵀ` of its norm `n`: all
+    /// `[positions, d_model]`, the weights gate, up and down.
+    pub(crate) fn feed_forward(
+        self,
+        weights: [(Tensor<2, Int>, Storage); 3],
+        activation: Activation,
+    ) -> (Tensor<2>, Tensor<2>) {
+        let [(gate, a), (up, b), (down, c)] = weights;
+        let (gamma, eps) = self.norm;
+        let (sum, y) = Dispatch::add_norm_feed_forward(
+            self.x.into_dispatch(),
+            self.residual.into_dispatch(),
+            gamma.into_dispatch(),
+            gate.into_dispatch(),
+            up.into_dispatch(),
+            down.into_dispatch(),
+            [a, b, c],
+            activation,
+            eps,
+            self.compute.clone(),
+        );
+        (Tensor::from_dispatch(sum), Tensor::from_dispatch(y))
+    }
 }
 
 /// Calls `read` with a tensor's values, without copying them, and keeps its memory.

@@ -7,7 +7,7 @@ use burn::backend::{Bytes, DType, Flex, Shape};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use half::f16;
 
-use super::{AttentionPlan, Projected, Storage, composed};
+use super::{AttentionPlan, Normed, Projected, Storage, composed};
 use crate::config::{Activation, RopePairs};
 use crate::kernels::cache::CacheShape;
 use crate::kv_cache::LayerCache;
@@ -107,27 +107,55 @@ fn embedding_rows_are_the_decoded_rows_scaled() {
 
 #[test]
 fn norms_equal_their_definition() {
-    let (x, residual, gamma) = (random([5, 100], 1), random([5, 100], 77), random([100], 9));
+    let (x, gamma) = (random([5, 100], 1), random([100], 9));
     let want = composed::rms_norm(x.clone(), gamma.clone(), 1e-5);
-    assert_close(
-        super::rms_norm(x.clone(), gamma.clone(), 1e-5, &compute()),
-        want,
-        1e-5,
-    );
-    let (sum, norm) =
-        super::add_rms_norm(x.clone(), residual.clone(), gamma.clone(), 1e-5, &compute());
-    assert_close(sum.clone(), x + residual, 1e-7);
-    assert_close(norm, composed::rms_norm(sum, gamma, 1e-5), 1e-5);
+    assert_close(super::rms_norm(x, gamma, 1e-5, &compute()), want, 1e-5);
+}
+
+/// Hidden states and what is added, `[positions, 256]`, and a norm.
+fn sum(positions: usize) -> (Tensor<2>, Tensor<2>, Tensor<1>) {
+    let shape = [positions, 256];
+    (random(shape, 3), random(shape, 77), random([256], 9))
+}
+
+fn normed<'a>(of: &(Tensor<2>, Tensor<2>, Tensor<1>), compute: &'a Compute) -> Normed<'a> {
+    let (x, residual, gamma) = of.clone();
+    Normed {
+        x,
+        residual,
+        norm: (gamma, 1e-5),
+        compute,
+    }
+}
+
+#[test]
+fn maps_of_a_normed_sum_equal_their_definition() {
+    let compute = compute();
+    for positions in [1, 7] {
+        let of = sum(positions);
+        let weights = [24, 8, 31].map(|rows| stored(TensorType::Q8_0, rows));
+        let (x, residual, gamma) = of.clone();
+        let (want_sum, norm) = composed::add_norm(x, residual, gamma, 1e-5);
+        let (sum, maps) = normed(&of, &compute).linear_triple(weights.clone());
+        assert_close(sum, want_sum, 1e-7);
+        for (got, (weight, storage)) in maps.into_iter().zip(weights) {
+            assert_close(got, composed::linear(norm.clone(), weight, storage), 1e-4);
+        }
+    }
 }
 
 #[test]
 fn feed_forward_parts_equal_their_definition() {
+    let compute = compute();
     for activation in [Activation::Silu, Activation::GeluTanh] {
         for positions in [1, 7] {
-            let x = random([positions, 256], 3);
-            let weights = [256, 256, 40].map(|rows| stored(TensorType::Q8_0, rows));
-            let want = composed::feed_forward(x.clone(), weights.clone(), activation);
-            let got = super::feed_forward(x, weights, activation, &compute());
+            let of = sum(positions);
+            let weights = [256, 256, 256].map(|rows| stored(TensorType::Q8_0, rows));
+            let (x, residual, gamma) = of.clone();
+            let (want_sum, norm) = composed::add_norm(x, residual, gamma, 1e-5);
+            let want = composed::feed_forward(norm, weights.clone(), activation);
+            let (sum, got) = normed(&of, &compute).feed_forward(weights, activation);
+            assert_close(sum, want_sum, 1e-7);
             assert_close(got, want, 1e-4);
         }
     }
