@@ -34,7 +34,7 @@
 //! | `Ping` | `Pong`, at once |
 //! | `CircleDigest` | `CircleEntries` that its sender lacks, if any |
 //! | `OpenStage` | `StageOpened` or `StageRefused` |
-//! | `SessionQuery` | `SessionState` |
+//! | `SessionQuery` | `SessionState`, which a stage also sends unasked when rows are missing |
 //! | `ModelQuery` | `ModelOffer` |
 //! | `ShardRequest` | for each range a `ShardHeader` and its bytes, or one `ShardRefused` |
 //! | `Refuse` | none: the stream is over |
@@ -54,15 +54,29 @@
 //! What a stage does with a frame:
 //! - It drops a frame of an epoch below its own, or of a branch below the highest that it saw in
 //!   this epoch.
-//! - It truncates its KV caches to the start position, if they hold more; it refuses to compute a
-//!   frame that starts beyond them, as rows between would be missing.
+//! - It truncates its KV caches to the start position, if they hold more. A frame that starts beyond
+//!   what they and the frames before it hold is dropped, as rows between would be missing: the stage
+//!   tells the requester what it holds, with a `SessionState` that nobody asked for, and the requester
+//!   goes on under a higher epoch.
 //! - It computes the rows and sends them on with the same session, epoch, branch and positions, as
-//!   the frame's [`Answer`] says. Only the last stage, whose successor is the requester, treats the
-//!   answers but [`Answer::Nothing`] differently.
+//!   the frame's [`Answer`] says. Only the stage that `OpenStage` calls the last treats the answers
+//!   but [`Answer::Nothing`] differently. That its successor is the requester does not make a stage
+//!   the last: the requester may have a stage of its own there.
+//!
+//! What a requester does:
+//! - It gives every placement a higher epoch, and sends rows when all its stages have answered
+//!   `StageOpened`: from the least position that they hold, but before every row whose answer it does
+//!   not have. That answer is missing, and a stage that did not get the row may hold another that was
+//!   rolled back.
+//! - It closes the stage of a peer that leaves the placement, and, in case that did not arrive, again
+//!   when the peer comes back, before it opens: the caches may be of what was rolled back meanwhile.
+//! - It asks a stage that is silent too long with a `SessionQuery`, which shows that it lives and what
+//!   it holds. A stage that does not answer, or no longer has the session, is replaced.
 //!
 //! Within a step, frames show that a neighbour lives; where there is none to send, a
-//! [`Kind::KeepAlive`] does for the way between two neighbours, and a `KeepAlive` control message for
-//! the way between a stage and its requester, who need not be neighbours.
+//! [`Kind::KeepAlive`] may do for the way between two neighbours. While rows wait or are computed, a
+//! stage sends its requester a `KeepAlive` control message every
+//! [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE); they need not be neighbours.
 //!
 //! # Versions
 //! A `Hello` carries the major and minor version, a frame the major one. Nodes of one major version

@@ -37,6 +37,10 @@ pub struct OpenStage {
     pub memory_bytes: u64,
     /// Whether to reserve and load, but expect no rows until told again without this.
     pub standby: bool,
+    /// Whether the rows have gone through all layers here, so that the successor, the requester, gets
+    /// what the frames' [`Answer`](crate::wire::Answer)s ask for. Without it all rows go on: the
+    /// successor may be the requester's own stage.
+    pub last: bool,
 }
 
 impl From<&OpenStage> for proto::OpenStage {
@@ -57,6 +61,7 @@ impl From<&OpenStage> for proto::OpenStage {
             },
             memory_bytes: open.memory_bytes,
             standby: open.standby,
+            last: open.last,
         }
     }
 }
@@ -83,6 +88,7 @@ impl TryFrom<proto::OpenStage> for OpenStage {
             shape: shape.map_err(|problem| problem.of("OpenStage.max_rows or d_model"))?,
             memory_bytes: memory_bytes("OpenStage.memory_bytes", open.memory_bytes)?,
             standby: open.standby,
+            last: open.last,
         })
     }
 }

@@ -126,6 +126,7 @@ fn of_stages() -> Vec<Control> {
         shape: HiddenShape::new(576, Dtype::F32, 128).expect("within limits"),
         memory_bytes: 50_000_000,
         standby: true,
+        last: true,
     };
     let opened = StageOpened {
         session: SESSION,
@@ -238,7 +239,7 @@ fn messages_about_links_and_the_circle_keep_their_bytes() {
 #[test]
 fn messages_about_stages_keep_their_bytes() {
     expect![[r#"
-        OpenStage: 8a 01 4a 87 01 09 08 07 06 05 04 03 02 01 10 03 1a 20 aa*32 20 06 28 12 32 20 01*32 3a 20 02*32 40 80 10 48 c0 04 50 80 01 58 01 60 80 e1 eb 17 68 01
+        OpenStage: 8c 01 4a 89 01 09 08 07 06 05 04 03 02 01 10 03 1a 20 aa*32 20 06 28 12 32 20 01*32 3a 20 02*32 40 80 10 48 c0 04 50 80 01 58 01 60 80 e1 eb 17 68 01 70 01
         StageOpened: 14 52 12 09 08 07 06 05 04 03 02 01 10 03 18 07 20 80 e1 eb 17
         StageRefused: 17 5a 15 09 08 07 06 05 04 03 02 01 10 03 18 01 22 04 66 75 6c*2 28 09
         CloseStage: 0d 62 0b 09 08 07 06 05 04 03 02 01 10 03

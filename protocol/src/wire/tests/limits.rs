@@ -139,6 +139,7 @@ fn a_stage_has_layers_context_and_frames_within_limits() {
         shape,
         memory_bytes: 1,
         standby: false,
+        last: false,
     };
     let with = |change: fn(&mut OpenStage)| {
         let mut open = open.clone();

@@ -159,7 +159,8 @@ fn any_open_stage() -> impl Strategy<Value = OpenStage> {
         HiddenShape::new(d_model, Dtype::F32, rows.min(most)).expect("within limits")
     });
     let peers = (peer(), peer());
-    let sizes = (1..=MAX_POSITIONS, shape, 0..=MAX_BYTES, any::<bool>());
+    let (standby, last) = (any::<bool>(), any::<bool>());
+    let sizes = (1..=MAX_POSITIONS, shape, 0..=MAX_BYTES, standby, last);
     let layers = layers().prop_filter("has layers", |layers| !layers.is_empty());
     (stage(), content(), layers, peers, sizes).prop_map(
         |((session, epoch), manifest, layers, (predecessor, successor), sizes)| OpenStage {
@@ -173,6 +174,7 @@ fn any_open_stage() -> impl Strategy<Value = OpenStage> {
             shape: sizes.1,
             memory_bytes: sizes.2,
             standby: sizes.3,
+            last: sizes.4,
         },
     )
 }

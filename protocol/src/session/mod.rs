@@ -1,0 +1,181 @@
+//! A conversation over a pipeline, as its requester sees it.
+//!
+//! [`Session`] opens the stages of a placement, sends rows of hidden states into the ring and takes
+//! what comes back, notices when a stage fails, and goes on over another placement. It neither
+//! computes nor remembers hidden states: whoever drives it makes them again from the tokens, which is
+//! one table lookup a row.
+//!
+//! # States
+//! - **Opening.** Every stage of the epoch was told what to hold ([`Session::place`]), not all have
+//!   answered. When all have, [`SessionOutput::Ready`] says from which position on rows are to be
+//!   submitted: what the stage with the fewest positions holds, but before any row whose answer has
+//!   not come, and before any that was rolled back, as a stage may not have heard of that. After a
+//!   failure a stage that is new holds none, so the whole conversation goes through the pipeline
+//!   again, in prefill steps.
+//! - **Running.** Rows may be [submitted](Session::submit); answers come in the same order.
+//! - **Broken.** A stage failed or refused: [`SessionOutput::Broken`] says which and why. The session
+//!   waits for another placement, for as long as it takes; nothing that was answered is lost.
+//!
+//! A stage may be the requester's own and is treated as any other: the messages to it are addressed
+//! to the requester. A message tells by its kind which of the two it is for. A frame between the two
+//! does not: one that the session sends is for the stages, one that the stages send is for the
+//! session. Of a frame from another node the session is asked first, so that no stage that another
+//! peer opens here can take its answers.
+//!
+//! # Liveness
+//! While an answer is due, a stage that has rows is heard every
+//! [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE). A stage that is silent for [`PROBE_AFTER`] is asked what it
+//! holds; after [`FAIL_AFTER`] of silence it has failed. If all answer, none is at it and none comes
+//! further for [`LOST_AFTER`], rows were lost before the first stage that lacks them, as when two
+//! helpers do not hear each other; whoever only says that it is at it has [`STUCK_AFTER`]. Time in
+//! which the requester itself did not run is nobody's silence. A peer whose answer is not the one that
+//! is due has failed, too.
+
+mod liveness;
+mod requester;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use requester::Session;
+
+use crate::placement::Stage;
+use crate::wire::{
+    ContentHash, Control, Frame, FrameError, HandOverReason, HiddenShape, StageRefusedCode,
+};
+use crate::{PeerId, SessionId};
+
+/// A stage that has been silent for so long is asked whether it is there.
+pub const PROBE_AFTER: Duration = Duration::from_millis(300);
+/// A stage that has been silent for so long has failed.
+pub const FAIL_AFTER: Duration = Duration::from_millis(750);
+/// Rows that no stage has been at for so long are lost: longer than the largest frame is on its way.
+pub const LOST_AFTER: Duration = Duration::from_secs(2);
+/// After so long without a row that came further a pipeline is given up, whatever its stages say.
+pub const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// What stays the same for a whole session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionSetup {
+    /// Chosen at random.
+    pub id: SessionId,
+    /// The requester.
+    pub requester: PeerId,
+    /// The model.
+    pub manifest: ContentHash,
+    /// What frames carry.
+    pub shape: HiddenShape,
+    /// Positions to reserve, at least 1.
+    pub context: u32,
+}
+
+/// A stage, and what it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlacedStage {
+    /// Who runs which layers.
+    pub stage: Stage,
+    /// Weights and KV caches, as the requester counts them.
+    pub memory_bytes: u64,
+}
+
+/// What is to be done for a session, and what came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SessionOutput {
+    /// Send a message to a peer, or to this node's own [`Stages`](crate::stage::Stages).
+    Send(PeerId, Control),
+    /// Send a frame to the first stage: to this node's own [`Stages`](crate::stage::Stages) if that
+    /// is its peer, never to this session.
+    SendFrame(PeerId, Frame),
+    /// All stages are open: rows from this position on are to be submitted, those before are held.
+    Ready {
+        /// At most what was submitted before, and before all that was not answered or was
+        /// [rolled back](Session::roll_back) since.
+        from: u32,
+    },
+    /// Rows went through all layers and these came back.
+    Answered {
+        /// Position of the first row.
+        start_position: u32,
+        /// Hidden states `[rows, d_model]`; none if they were not asked for.
+        hidden: Vec<u8>,
+    },
+    /// A stage wants to leave: it should be placed elsewhere before `within` is over. The pipeline
+    /// works until then.
+    Leaving {
+        /// Who.
+        peer: PeerId,
+        /// Why.
+        reason: HandOverReason,
+        /// How long it stays.
+        within: Duration,
+    },
+    /// The pipeline does not work any more.
+    Broken {
+        /// Whose stage.
+        peer: PeerId,
+        /// What is wrong.
+        cause: Cause,
+    },
+}
+
+/// Why a pipeline does not work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// Nothing was heard for [`FAIL_AFTER`].
+    #[error("nothing was heard of it for {} ms", FAIL_AFTER.as_millis())]
+    Silent,
+    /// The connection to it ended.
+    #[error("the connection to it ended")]
+    Disconnected,
+    /// It said that it cannot be a stage, or not any longer.
+    #[error("it refused: {words}")]
+    Refused {
+        /// Why.
+        code: StageRefusedCode,
+        /// In its words.
+        words: String,
+        /// What it has room for, in bytes.
+        available_bytes: u64,
+    },
+    /// It says that it does not have the session: it was idle for too long, or began anew.
+    #[error("it does not have the session any more")]
+    Forgotten,
+    /// Its answer was not the one that was due.
+    #[error("it answered what was not asked")]
+    Faulty,
+    /// Rows on their way to it were lost.
+    #[error("rows on the way to it were lost")]
+    RowsLost,
+}
+
+/// Why a placement cannot be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    /// There is no stage.
+    #[error("a placement has at least one stage")]
+    Empty,
+    /// Two stages are on one node.
+    #[error("a node has at most one stage of a session, {0} has two")]
+    Twice(PeerId),
+    /// A stage has no layers, or not those that follow.
+    #[error("the layers of the stages do not follow each other")]
+    Gap,
+}
+
+/// Why rows cannot be submitted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// Not all stages are open.
+    #[error("the pipeline is not ready")]
+    NotReady,
+    /// The rows do not follow those before.
+    #[error("the next row is that of position {0}")]
+    NotNext(u32),
+    /// More positions than were reserved.
+    #[error("only {0} positions are reserved")]
+    BeyondContext(u32),
+    /// Not whole rows, or too many.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}

@@ -1,0 +1,433 @@
+//! The session's machine.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::liveness::Liveness;
+use super::{Cause, PlaceError, PlacedStage, SessionOutput, SessionSetup, SubmitError};
+use crate::wire::{
+    Answer, CloseStage, Control, Frame, FrameHeader, HiddenShape, Kind, OpenStage, SessionQuery,
+    StageOpened, StageRefused,
+};
+use crate::{Branch, PeerId, PlanEpoch};
+
+/// A conversation over a pipeline; see the module's page.
+///
+/// Times are since any fixed moment, and never go back.
+#[derive(Debug)]
+pub struct Session {
+    setup: SessionSetup,
+    epoch: PlanEpoch,
+    branch: Branch,
+    /// In the order of the ring; empty before the first placement.
+    ring: Vec<PlacedStage>,
+    state: State,
+    /// The position after what was submitted in this epoch.
+    submitted_end: u32,
+    /// Answers showed that all stages hold the rows before this, which were not rolled back since.
+    /// INVARIANT: at most `submitted_end`.
+    answered_end: u32,
+    awaited: VecDeque<Awaited>,
+    liveness: Liveness,
+    outputs: VecDeque<SessionOutput>,
+}
+
+#[derive(Debug)]
+enum State {
+    Opening {
+        /// What those hold that have answered.
+        held: BTreeMap<PeerId, u32>,
+    },
+    Running,
+    Broken,
+}
+
+/// Rows that have not come back.
+#[derive(Debug, Clone, Copy)]
+struct Awaited {
+    branch: Branch,
+    start_position: u32,
+    rows: u32,
+    answer: Answer,
+}
+
+impl Session {
+    /// Without a placement yet: [`place`](Self::place) gives it one.
+    pub fn new(setup: SessionSetup) -> Self {
+        Self {
+            setup,
+            epoch: PlanEpoch::default(),
+            branch: Branch::default(),
+            ring: Vec::new(),
+            state: State::Broken,
+            submitted_end: 0,
+            answered_end: 0,
+            awaited: VecDeque::new(),
+            liveness: Liveness::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// What is to be done next, or what came.
+    pub fn poll_output(&mut self) -> Option<SessionOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// What stays the same.
+    pub fn setup(&self) -> &SessionSetup {
+        &self.setup
+    }
+
+    /// The placement in force, in the order of the ring.
+    pub fn ring(&self) -> &[PlacedStage] {
+        &self.ring
+    }
+
+    /// Whether rows may be submitted.
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, State::Running)
+    }
+
+    /// The position whose row is the next to be submitted.
+    pub fn next_position(&self) -> u32 {
+        self.submitted_end
+    }
+
+    /// Goes over these stages from now on, in this order, under a higher epoch. Peers of the
+    /// placement before that are not among these are told to free theirs; so are those that were not
+    /// in it, before they open.
+    ///
+    /// # Errors
+    /// [`PlaceError`] if these are not stages that follow each other on different nodes.
+    pub fn place(&mut self, now: Duration, ring: Vec<PlacedStage>) -> Result<(), PlaceError> {
+        check(&ring)?;
+        let peers = |ring: &[PlacedStage]| -> BTreeSet<_> {
+            ring.iter().map(|placed| placed.stage.peer).collect()
+        };
+        let (before, after) = (peers(&self.ring), peers(&ring));
+        // Those who leave, and those who come: one that left before may not have heard of it, and
+        // hold rows that were rolled back since.
+        for &peer in before.symmetric_difference(&after) {
+            self.close_stage(peer);
+        }
+        self.epoch.0 += 1;
+        self.branch = Branch::default();
+        self.await_no_more();
+        self.ring = ring;
+        self.state = State::Opening {
+            held: BTreeMap::new(),
+        };
+        let requester = self.setup.requester;
+        for (i, placed) in self.ring.iter().enumerate() {
+            let neighbour = |at: Option<usize>| {
+                let placed = at.and_then(|at| self.ring.get(at));
+                placed.map_or(requester, |placed| placed.stage.peer)
+            };
+            let open = OpenStage {
+                session: self.setup.id,
+                epoch: self.epoch,
+                manifest: self.setup.manifest,
+                layers: placed.stage.layers,
+                predecessor: neighbour(i.checked_sub(1)),
+                successor: neighbour(Some(i + 1)),
+                context: self.setup.context,
+                shape: self.setup.shape,
+                memory_bytes: placed.memory_bytes,
+                standby: false,
+                last: i + 1 == self.ring.len(),
+            };
+            let send = SessionOutput::Send(placed.stage.peer, open.into());
+            self.outputs.push_back(send);
+        }
+        let ring = self.ring.iter().map(|placed| placed.stage.peer);
+        self.liveness.watch(now, ring);
+        Ok(())
+    }
+
+    /// Sends rows, from the position [`next_position`](Self::next_position) on, through all layers.
+    ///
+    /// # Errors
+    /// [`SubmitError`] if the pipeline is not ready, or the rows are not those that follow.
+    pub fn submit(
+        &mut self,
+        now: Duration,
+        start_position: u32,
+        rows: u32,
+        answer: Answer,
+        hidden: Vec<u8>,
+    ) -> Result<(), SubmitError> {
+        if !self.is_running() {
+            return Err(SubmitError::NotReady);
+        }
+        if start_position != self.submitted_end {
+            return Err(SubmitError::NotNext(self.submitted_end));
+        }
+        let end = start_position.checked_add(rows);
+        let end = end.filter(|end| *end <= self.setup.context);
+        let end = end.ok_or(SubmitError::BeyondContext(self.setup.context))?;
+        let header = FrameHeader {
+            kind: Kind::Hidden {
+                dtype: self.setup.shape.dtype(),
+                answer,
+            },
+            session: self.setup.id,
+            epoch: self.epoch,
+            branch: self.branch,
+            start_position,
+            rows,
+            payload_bytes: 0,
+        };
+        let frame = Frame::new(header, hidden)?;
+        let first = self.ring.first().expect("a running session has stages");
+        let send = SessionOutput::SendFrame(first.stage.peer, frame);
+        self.outputs.push_back(send);
+        self.submitted_end = end;
+        if answer != Answer::Nothing {
+            self.awaited.push_back(Awaited {
+                branch: self.branch,
+                start_position,
+                rows,
+                answer,
+            });
+            if !self.liveness.is_waiting() {
+                self.await_next(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the positions from `position` on, as those of a rejected draft: the rows that are
+    /// submitted there next need not be those before. Answers that are on their way and reach beyond
+    /// `position` are passed over. To be called in any state.
+    pub fn roll_back(&mut self, now: Duration, position: u32) {
+        if position < self.submitted_end {
+            self.branch.0 += 1;
+            self.submitted_end = position;
+            self.answered_end = self.answered_end.min(position);
+            let before = |awaited: &Awaited| awaited.start_position + awaited.rows <= position;
+            self.awaited.retain(before);
+            if self.is_running() {
+                self.await_next(now);
+            }
+        }
+    }
+
+    /// Rows without an answer are to be submitted again: their answer is missing, and a stage that
+    /// lacks them may hold others, rolled back since, in their place.
+    fn await_no_more(&mut self) {
+        self.awaited.clear();
+        self.submitted_end = self.answered_end;
+    }
+
+    /// Time runs anew for the answer that is due next.
+    fn await_next(&mut self, now: Duration) {
+        let next = self.awaited.front();
+        let end = next.map(|next| next.start_position + next.rows);
+        self.liveness.await_until(now, end);
+    }
+
+    /// What a frame from a peer may carry; `None` if nobody wants it.
+    pub fn agreed(&self, from: PeerId, header: &FrameHeader) -> Option<HiddenShape> {
+        self.expects(from, header).then_some(self.setup.shape)
+    }
+
+    fn expects(&self, from: PeerId, header: &FrameHeader) -> bool {
+        let last = self.ring.last().map(|placed| placed.stage.peer);
+        self.is_running()
+            && header.session == self.setup.id
+            && last == Some(from)
+            && header.epoch == self.epoch
+            && header.branch <= self.branch
+    }
+
+    /// A frame of this session came.
+    pub fn handle_frame(&mut self, now: Duration, from: PeerId, frame: Frame) {
+        if !self.expects(from, frame.header()) {
+            return;
+        }
+        self.liveness.heard(now, from);
+        let (header, hidden) = frame.into_parts();
+        if header.kind == Kind::KeepAlive {
+            return;
+        }
+        let due = self.awaited.front();
+        let branch = due.map_or(self.branch, |due| due.branch);
+        if header.branch < branch {
+            // Of a draft that was rejected since.
+            return;
+        }
+        if !due.is_some_and(|due| due.is(&header)) {
+            self.break_off(from, Cause::Faulty);
+            return;
+        }
+        self.awaited.pop_front();
+        self.answered_end = header.start_position + header.rows;
+        self.await_next(now);
+        self.outputs.push_back(SessionOutput::Answered {
+            start_position: header.start_position,
+            hidden,
+        });
+    }
+
+    /// A message of a peer about this session came.
+    pub fn handle_control(&mut self, now: Duration, from: PeerId, message: Control) {
+        self.liveness.heard(now, from);
+        match message {
+            Control::StageOpened(opened) if self.is_current(from, opened.epoch) => {
+                self.opened(now, from, &opened);
+            }
+            Control::StageRefused(refused) if self.is_current(from, refused.epoch) => {
+                self.refused(from, refused);
+            }
+            Control::HandOver(leaving) if self.is_current(from, leaving.epoch) => {
+                self.outputs.push_back(SessionOutput::Leaving {
+                    peer: from,
+                    reason: leaving.reason,
+                    within: leaving.within,
+                });
+            }
+            Control::KeepAlive(alive) if self.is_current(from, alive.epoch) => {
+                self.liveness.holds(now, from, alive.next_position, true);
+            }
+            Control::SessionState(state) if self.is_current(from, state.epoch) => {
+                self.liveness.holds(now, from, state.held_positions, false);
+                // Unasked, it says that a frame began beyond what is held.
+                if !self.liveness.answered(from) && self.is_running() {
+                    self.break_off(from, Cause::RowsLost);
+                }
+            }
+            Control::SessionState(state) if state.layers.is_empty() => self.forgotten(from),
+            _ => {}
+        }
+    }
+
+    /// The connection to a peer ended.
+    pub fn disconnected(&mut self, peer: PeerId) {
+        if self.ring.iter().any(|placed| placed.stage.peer == peer) {
+            self.break_off(peer, Cause::Disconnected);
+        }
+    }
+
+    fn is_current(&self, from: PeerId, epoch: PlanEpoch) -> bool {
+        let placed = self.ring.iter().any(|placed| placed.stage.peer == from);
+        placed && epoch == self.epoch && !matches!(self.state, State::Broken)
+    }
+
+    fn opened(&mut self, now: Duration, from: PeerId, opened: &StageOpened) {
+        let State::Opening { held } = &mut self.state else {
+            return;
+        };
+        held.insert(from, opened.held_positions);
+        if held.len() < self.ring.len() {
+            return;
+        }
+        let held = held.values().copied().min().unwrap_or(0);
+        self.submitted_end = held.min(self.submitted_end);
+        self.answered_end = self.submitted_end;
+        self.state = State::Running;
+        self.await_next(now);
+        self.outputs.push_back(SessionOutput::Ready {
+            from: self.submitted_end,
+        });
+    }
+
+    /// A stage has nothing of the session.
+    fn forgotten(&mut self, from: PeerId) {
+        // If it was asked since it opened; else it is of before.
+        if self.is_running() && self.liveness.answered(from) {
+            self.break_off(from, Cause::Forgotten);
+        }
+    }
+
+    fn refused(&mut self, from: PeerId, refused: StageRefused) {
+        let cause = Cause::Refused {
+            code: refused.code,
+            words: refused.words,
+            available_bytes: refused.available_bytes,
+        };
+        self.break_off(from, cause);
+    }
+
+    fn break_off(&mut self, peer: PeerId, cause: Cause) {
+        if !matches!(self.state, State::Broken) {
+            self.state = State::Broken;
+            self.await_no_more();
+            self.liveness = Liveness::default();
+            self.outputs
+                .push_back(SessionOutput::Broken { peer, cause });
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.liveness.poll_timeout()
+    }
+
+    /// Asks those who are silent, and gives up on who does not answer.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        let verdict = self.liveness.judge(now);
+        for peer in verdict.ask {
+            let query = SessionQuery {
+                session: self.setup.id,
+            };
+            self.outputs
+                .push_back(SessionOutput::Send(peer, query.into()));
+        }
+        if let Some((peer, cause)) = verdict.failed {
+            self.break_off(peer, cause);
+        }
+    }
+
+    /// Frees all stages. Nothing comes of the session any more.
+    pub fn close(&mut self) {
+        for placed in std::mem::take(&mut self.ring) {
+            self.close_stage(placed.stage.peer);
+        }
+        self.state = State::Broken;
+        self.awaited.clear();
+        self.liveness = Liveness::default();
+    }
+
+    /// Frees what a peer has of the epochs so far.
+    fn close_stage(&mut self, peer: PeerId) {
+        let close = CloseStage {
+            session: self.setup.id,
+            epoch: self.epoch,
+        };
+        self.outputs
+            .push_back(SessionOutput::Send(peer, close.into()));
+    }
+}
+
+impl Awaited {
+    /// Whether a header is of the answer that is due.
+    fn is(&self, header: &FrameHeader) -> bool {
+        let last = self.start_position + self.rows - 1;
+        let (start, rows, hidden) = match self.answer {
+            Answer::AllRows => (self.start_position, self.rows, true),
+            Answer::LastRow => (last, 1, true),
+            Answer::Done | Answer::Nothing => (self.start_position, self.rows, false),
+        };
+        let kind = match header.kind {
+            Kind::Hidden { .. } => hidden,
+            Kind::Done => !hidden,
+            Kind::KeepAlive => false,
+        };
+        kind && (header.branch, header.start_position, header.rows) == (self.branch, start, rows)
+    }
+}
+
+fn check(ring: &[PlacedStage]) -> Result<(), PlaceError> {
+    let mut layer = ring.first().ok_or(PlaceError::Empty)?.stage.layers.first();
+    let mut peers = BTreeSet::new();
+    for PlacedStage { stage, .. } in ring {
+        if stage.layers.is_empty() || stage.layers.first() != layer {
+            return Err(PlaceError::Gap);
+        }
+        if !peers.insert(stage.peer) {
+            return Err(PlaceError::Twice(stage.peer));
+        }
+        layer = stage.layers.end();
+    }
+    Ok(())
+}

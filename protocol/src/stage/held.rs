@@ -1,0 +1,194 @@
+//! One session's stage.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Load, StageLimits, StepPart};
+use crate::wire::{Answer, Frame, FrameHeader, Kind, OpenStage, SessionState};
+use crate::{Branch, PeerId};
+
+/// A stage that a requester opened, with the frames that wait for it.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) requester: PeerId,
+    pub(super) open: OpenStage,
+    /// What was reserved, once the stage is ready.
+    pub(super) memory_bytes: Option<u64>,
+    /// The highest branch of this epoch.
+    branch: Branch,
+    /// The caches hold the positions before this.
+    computed_end: u32,
+    /// Frames of hidden states, not computed yet.
+    queue: VecDeque<Frame>,
+    /// The frame in the step that is being computed.
+    computing: Option<FrameHeader>,
+    /// When the requester was last heard.
+    pub(super) heard_at: Duration,
+    /// When the requester is due to hear of the stage, while it waits for rows.
+    pub(super) keep_alive_at: Option<Duration>,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    Queued,
+    /// Of an older epoch or branch, or of somebody else: nothing to do.
+    Dropped,
+    /// Rows before it are missing.
+    Gap,
+}
+
+impl Held {
+    pub(super) fn new(now: Duration, requester: PeerId, open: OpenStage) -> Self {
+        Self {
+            requester,
+            open,
+            memory_bytes: None,
+            branch: Branch::default(),
+            computed_end: 0,
+            queue: VecDeque::new(),
+            computing: None,
+            heard_at: now,
+            keep_alive_at: None,
+        }
+    }
+
+    /// Takes a later epoch's place. Caches of the same layers stay.
+    pub(super) fn reopen(&mut self, open: OpenStage) {
+        let same = open.layers == self.open.layers
+            && open.manifest == self.open.manifest
+            && open.context == self.open.context
+            && open.shape == self.open.shape;
+        if !same {
+            self.computed_end = 0;
+        }
+        self.open = open;
+        self.memory_bytes = None;
+        self.branch = Branch::default();
+        self.queue.clear();
+        self.computing = None;
+        self.keep_alive_at = None;
+    }
+
+    pub(super) fn to_load(&self) -> Load {
+        Load {
+            session: self.open.session,
+            epoch: self.open.epoch,
+            manifest: self.open.manifest,
+            layers: self.open.layers,
+            context: self.open.context,
+            d_model: self.open.shape.d_model(),
+        }
+    }
+
+    /// Whether frames of `from` with this header are of the epoch in force, and computed now.
+    pub(super) fn expects(&self, from: PeerId, header: &FrameHeader) -> bool {
+        let ready = self.memory_bytes.is_some() && !self.open.standby;
+        ready && from == self.open.predecessor && header.epoch == self.open.epoch
+    }
+
+    /// Queues a frame of hidden states that is [expected](Self::expects).
+    pub(super) fn take(&mut self, frame: Frame) -> Taken {
+        let header = *frame.header();
+        let Kind::Hidden { .. } = header.kind else {
+            return Taken::Dropped;
+        };
+        let end = header.start_position + header.rows;
+        if header.branch < self.branch || end > self.open.context {
+            return Taken::Dropped;
+        }
+        self.branch = header.branch;
+        // Rows that were queued from its start on have been rejected.
+        while let Some(last) = self.queue.back() {
+            if last.header().start_position < header.start_position {
+                break;
+            }
+            self.queue.pop_back();
+        }
+        if header.start_position > self.queued_end() {
+            return Taken::Gap;
+        }
+        self.queue.push_back(frame);
+        Taken::Queued
+    }
+
+    /// The position after what is computed and queued.
+    fn queued_end(&self) -> u32 {
+        let end = |header: &FrameHeader| header.start_position + header.rows;
+        let computing = self.computing.as_ref().map_or(self.computed_end, end);
+        self.queue
+            .back()
+            .map_or(computing, |last| end(last.header()))
+    }
+
+    pub(super) fn has_room(&self, limits: &StageLimits) -> bool {
+        let queued: usize = self.queue.iter().map(|frame| frame.payload().len()).sum();
+        queued < limits.queued_bytes
+    }
+
+    /// Rows of the frame that is to be computed next.
+    pub(super) fn next_rows(&self) -> Option<u32> {
+        let next = self.queue.front().filter(|_| self.computing.is_none());
+        next.map(|frame| frame.header().rows)
+    }
+
+    /// Its next frame, for a step.
+    pub(super) fn begin(&mut self) -> Option<StepPart> {
+        let (header, hidden) = self.queue.pop_front()?.into_parts();
+        // The step drops what it overwrites, whether or not its result is still wanted then.
+        self.computed_end = self.computed_end.min(header.start_position);
+        self.computing = Some(header);
+        Some(StepPart {
+            session: self.open.session,
+            start_position: header.start_position,
+            rows: header.rows,
+            shape: self.open.shape,
+            hidden,
+        })
+    }
+
+    /// The rows of the step were computed: what is to be sent to the successor.
+    pub(super) fn finish(&mut self, hidden: Vec<u8>) -> Option<Frame> {
+        let mut header = self.computing.take()?;
+        self.computed_end = header.start_position + header.rows;
+        let Kind::Hidden { answer, .. } = header.kind else {
+            return None;
+        };
+        let last = self.open.last;
+        let payload = match answer {
+            Answer::Nothing => return None,
+            Answer::Done if last => {
+                header.kind = Kind::Done;
+                Vec::new()
+            }
+            Answer::LastRow if last => {
+                let row_bytes = hidden.len() / header.rows as usize;
+                header.start_position += header.rows - 1;
+                header.rows = 1;
+                hidden[hidden.len() - row_bytes..].to_vec()
+            }
+            Answer::AllRows | Answer::LastRow | Answer::Done => hidden,
+        };
+        Frame::new(header, payload).ok()
+    }
+
+    /// Whether rows wait or are computed.
+    pub(super) fn busy(&self) -> bool {
+        self.computing.is_some() || !self.queue.is_empty()
+    }
+
+    pub(super) fn computed_end(&self) -> u32 {
+        self.computed_end
+    }
+
+    pub(super) fn state(&self) -> SessionState {
+        SessionState {
+            session: self.open.session,
+            epoch: self.open.epoch,
+            branch: self.branch,
+            layers: self.open.layers,
+            held_positions: self.computed_end,
+            logged: 0..0,
+        }
+    }
+}

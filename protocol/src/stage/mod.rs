@@ -1,0 +1,116 @@
+//! What a node computes for others: the stages that requesters opened on it.
+//!
+//! [`Stages`] decides which frame is computed when, for whoever drives it with times, messages and
+//! the results of computation; it computes nothing itself. The page of [`wire`](crate::wire) says
+//! what a stage does with a frame; what this adds:
+//!
+//! - **One step at a time.** While a step is computed, frames queue. The next step takes the front
+//!   frame of each session that has one, in turn, as long as their rows fit, so sessions share the
+//!   reading of weights; by the exactness of the arithmetic that changes nobody's bits.
+//! - **The requester is the only writer.** Frames come from the predecessor that the requester
+//!   named, in the epoch that is in force. A frame whose start lies below rows that are queued takes
+//!   their place. One that starts beyond what is there cannot be computed: the requester is told
+//!   what is held, and sends the rest again.
+//! - **Bounded.** Sessions, and for each the bytes that wait. Before a session is full its
+//!   predecessor is not [read from](Stages::has_room_for) any more, and feels it.
+//! - **Signs of life.** While rows wait or are computed, the requester hears something at least every
+//!   [`KEEP_ALIVE`], with how late this node itself was woken.
+//! - **Nothing stays for ever.** A session that nobody used for [`StageLimits::idle`] is freed.
+
+mod held;
+mod stages;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use stages::Stages;
+
+use crate::wire::{ContentHash, Control, Frame, HiddenShape};
+use crate::{LayerRange, PeerId, PlanEpoch, SessionId};
+
+/// How often a requester that waits for rows hears of a stage.
+pub const KEEP_ALIVE: Duration = Duration::from_millis(100);
+
+/// What requesters may have here, together and each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageLimits {
+    /// Sessions at once.
+    pub sessions: usize,
+    /// Bytes of hidden states that wait in one session; one frame more is taken.
+    pub queued_bytes: usize,
+    /// Rows of a step of several sessions; one session's frame may have more.
+    pub step_rows: u32,
+    /// After so long without a word of its requester a session is freed.
+    pub idle: Duration,
+}
+
+impl Default for StageLimits {
+    fn default() -> Self {
+        Self {
+            sessions: 32,
+            queued_bytes: 4 << 20,
+            step_rows: 64,
+            idle: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What is to be done for the stages, in this order: a [`Load`](Self::Load) or
+/// [`Free`](Self::Free) waits for the step that is being computed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StageOutput {
+    /// Send a message to a peer.
+    Send(PeerId, Control),
+    /// Send a frame to a neighbour of a ring. If that is this node, it is the requester: the frame
+    /// is for its [`Session`](crate::session::Session), never for these stages.
+    SendFrame(PeerId, Frame),
+    /// Map the weights and reserve the KV caches, then call [`Stages::loaded`]. A session that had
+    /// the same layers of the same model keeps its caches.
+    Load(Load),
+    /// Compute, then call [`Stages::computed`].
+    Compute(Step),
+    /// Free the session's caches, and its weights if no other has them.
+    Free(SessionId),
+}
+
+/// A stage to be made ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    /// Whose caches.
+    pub session: SessionId,
+    /// The placement that the stage is of.
+    pub epoch: PlanEpoch,
+    /// The model.
+    pub manifest: ContentHash,
+    /// The layers.
+    pub layers: LayerRange,
+    /// Positions to reserve.
+    pub context: u32,
+    /// Values of a hidden state.
+    pub d_model: u32,
+}
+
+/// Rows of one or several sessions that go through their layers together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Counts up.
+    pub number: u64,
+    /// At least one, of different sessions.
+    pub parts: Vec<StepPart>,
+}
+
+/// One session's rows of a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepPart {
+    /// Whose caches.
+    pub session: SessionId,
+    /// Position of the first row: what the caches hold from there on is dropped.
+    pub start_position: u32,
+    /// How many.
+    pub rows: u32,
+    /// How the hidden states are written.
+    pub shape: HiddenShape,
+    /// The hidden states, `[rows, d_model]`.
+    pub hidden: Vec<u8>,
+}

@@ -1,0 +1,354 @@
+//! All stages of a node.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::held::{Held, Taken};
+use super::{KEEP_ALIVE, StageLimits, StageOutput, Step};
+use crate::wire::limits::MAX_DURATION;
+use crate::wire::{
+    CloseStage, Control, Frame, FrameHeader, HandOver, HandOverReason, HiddenShape, KeepAlive,
+    OpenStage, SessionState, StageOpened, StageRefused, StageRefusedCode,
+};
+use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
+
+/// The stages of a node, and in which order their rows are computed; see the module's page.
+///
+/// Times are since any fixed moment, and never go back.
+#[derive(Debug)]
+pub struct Stages {
+    limits: StageLimits,
+    sessions: BTreeMap<SessionId, Held>,
+    /// The step that is being computed.
+    step: Option<Computing>,
+    steps: u64,
+    /// Of whom the next step takes first: the session after this one.
+    served: Option<SessionId>,
+    /// The longest that this node was woken late since its last keep-alive.
+    stalled: Duration,
+    outputs: VecDeque<StageOutput>,
+}
+
+#[derive(Debug)]
+struct Computing {
+    number: u64,
+    parts: Vec<(SessionId, PlanEpoch)>,
+}
+
+impl Stages {
+    /// None yet.
+    pub fn new(limits: StageLimits) -> Self {
+        Self {
+            limits,
+            sessions: BTreeMap::new(),
+            step: None,
+            steps: 0,
+            served: None,
+            stalled: Duration::ZERO,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<StageOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// A requester wants a stage, or has moved it to a later epoch.
+    pub fn open(&mut self, now: Duration, from: PeerId, open: OpenStage) {
+        let (session, epoch) = (open.session, open.epoch);
+        let full = self.sessions.len() >= self.limits.sessions;
+        let refusal = match self.sessions.get_mut(&session) {
+            None if full => Some((StageRefusedCode::TooManySessions, "too many sessions here")),
+            None => {
+                let held = Held::new(now, from, open);
+                self.outputs.push_back(StageOutput::Load(held.to_load()));
+                self.sessions.insert(session, held);
+                None
+            }
+            Some(held) if held.requester != from => {
+                // Random ids do not meet; whoever guesses one learns nothing of its owner.
+                Some((StageRefusedCode::TooManySessions, "choose another session"))
+            }
+            Some(held) if epoch < held.open.epoch => {
+                Some((StageRefusedCode::OldEpoch, "a later placement is in force"))
+            }
+            Some(held) if epoch == held.open.epoch && held.open != open => Some((
+                StageRefusedCode::Unsupported,
+                "another stage of this epoch is open",
+            )),
+            Some(held) if epoch == held.open.epoch => {
+                held.heard_at = now;
+                self.tell_opened(session);
+                None
+            }
+            Some(held) => {
+                held.heard_at = now;
+                held.reopen(open);
+                self.outputs.push_back(StageOutput::Load(held.to_load()));
+                None
+            }
+        };
+        if let Some((code, words)) = refusal {
+            self.refuse(from, session, epoch, code, words, 0);
+        }
+    }
+
+    /// The stage of a [`Load`](super::Load) is ready, with so many bytes reserved, or cannot be: why, in words, and how many
+    /// bytes one could have.
+    pub fn loaded(
+        &mut self,
+        now: Duration,
+        session: SessionId,
+        epoch: PlanEpoch,
+        result: Result<u64, (StageRefusedCode, &str, u64)>,
+    ) {
+        // What a later epoch asks for may be another stage, and has a result of its own.
+        let held = self.sessions.get_mut(&session);
+        let Some(held) = held.filter(|held| held.open.epoch == epoch) else {
+            return;
+        };
+        held.heard_at = held.heard_at.max(now);
+        match result {
+            Ok(memory_bytes) => {
+                held.memory_bytes = Some(memory_bytes);
+                self.tell_opened(session);
+            }
+            Err((code, words, available_bytes)) => {
+                let to = held.requester;
+                self.sessions.remove(&session);
+                self.outputs.push_back(StageOutput::Free(session));
+                self.refuse(to, session, epoch, code, words, available_bytes);
+            }
+        }
+    }
+
+    /// A requester needs a stage no more.
+    pub fn close(&mut self, from: PeerId, close: CloseStage) {
+        let held = self.sessions.get(&close.session);
+        if held.is_some_and(|held| held.requester == from && held.open.epoch <= close.epoch) {
+            self.free(close.session);
+        }
+    }
+
+    /// What is here of a session, for its requester.
+    pub fn query(&mut self, now: Duration, from: PeerId, session: SessionId) {
+        let held = self.sessions.get_mut(&session);
+        let state = match held.filter(|held| held.requester == from) {
+            Some(held) => {
+                held.heard_at = now;
+                held.state()
+            }
+            None => SessionState {
+                session,
+                epoch: PlanEpoch::default(),
+                branch: Branch::default(),
+                layers: LayerRange::new(0, 0).expect("none"),
+                held_positions: 0,
+                logged: 0..0,
+            },
+        };
+        self.outputs
+            .push_back(StageOutput::Send(from, state.into()));
+    }
+
+    /// What a frame from a peer may carry; `None` if nobody wants it. For
+    /// [`FrameReader::read`](crate::wire::FrameReader::read).
+    pub fn agreed(&self, from: PeerId, header: &FrameHeader) -> Option<HiddenShape> {
+        let held = self.sessions.get(&header.session)?;
+        held.expects(from, header).then_some(held.open.shape)
+    }
+
+    /// Whether more frames of a peer should be read from its stream.
+    pub fn has_room_for(&self, from: PeerId) -> bool {
+        let fed = |held: &&Held| held.open.predecessor == from;
+        self.sessions
+            .values()
+            .filter(fed)
+            .all(|held| held.has_room(&self.limits))
+    }
+
+    /// Hidden states came from a predecessor.
+    pub fn handle_frame(&mut self, now: Duration, from: PeerId, frame: Frame) {
+        let session = frame.header().session;
+        let held = self.sessions.get_mut(&session);
+        let Some(held) = held.filter(|held| held.expects(from, frame.header())) else {
+            return;
+        };
+        held.heard_at = now;
+        match held.take(frame) {
+            Taken::Queued => {
+                held.keep_alive_at.get_or_insert(now + KEEP_ALIVE);
+                self.begin_step();
+            }
+            Taken::Dropped => {}
+            Taken::Gap => {
+                let state = held.state();
+                let requester = held.requester;
+                self.outputs
+                    .push_back(StageOutput::Send(requester, state.into()));
+            }
+        }
+    }
+
+    /// Begins a step if none is being computed and rows wait.
+    fn begin_step(&mut self) {
+        if self.step.is_some() {
+            return;
+        }
+        // In turn, from the one after who was served first the last time.
+        let split = |id: &SessionId| self.served.is_none_or(|served| *id > served);
+        let (after, before): (Vec<_>, Vec<_>) = self.sessions.keys().copied().partition(split);
+        let (mut rows, mut parts, mut of) = (0, Vec::new(), Vec::new());
+        for id in after.into_iter().chain(before) {
+            let held = self.sessions.get_mut(&id).expect("one of the keys");
+            let fits = |more: &u32| parts.is_empty() || rows + more <= self.limits.step_rows;
+            if let Some(more) = held.next_rows().filter(fits) {
+                rows += more;
+                parts.extend(held.begin());
+                of.push((id, held.open.epoch));
+            }
+        }
+        let Some(&(first, _)) = of.first() else {
+            return;
+        };
+        self.served = Some(first);
+        self.steps += 1;
+        let number = self.steps;
+        self.step = Some(Computing { number, parts: of });
+        self.outputs
+            .push_back(StageOutput::Compute(Step { number, parts }));
+    }
+
+    /// A step was computed: the hidden states behind the layers, part by part.
+    pub fn computed(&mut self, now: Duration, number: u64, hidden: Vec<Vec<u8>>) {
+        let Some(step) = self.step.take_if(|step| step.number == number) else {
+            return;
+        };
+        for ((session, epoch), hidden) in step.parts.into_iter().zip(hidden) {
+            // Closed meanwhile, or moved to a later epoch, which asks for the rows again.
+            let held = self.sessions.get_mut(&session);
+            let Some(held) = held.filter(|held| held.open.epoch == epoch) else {
+                continue;
+            };
+            if let Some(frame) = held.finish(hidden) {
+                let to = held.open.successor;
+                self.outputs.push_back(StageOutput::SendFrame(to, frame));
+            }
+            // A step that ends is heard by the successor, not by the requester.
+            let due = held.keep_alive_at.unwrap_or(now + KEEP_ALIVE);
+            held.keep_alive_at = held.busy().then_some(due);
+        }
+        self.begin_step();
+    }
+
+    /// The node is about to stop helping: its requesters should place their layers elsewhere.
+    pub fn hand_over(&mut self, reason: HandOverReason, within: Duration) {
+        for (&session, held) in &self.sessions {
+            let hand_over = HandOver {
+                session,
+                epoch: held.open.epoch,
+                reason,
+                within: within.min(MAX_DURATION),
+            };
+            self.outputs
+                .push_back(StageOutput::Send(held.requester, hand_over.into()));
+        }
+    }
+
+    /// Whether any session is here.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// A peer has left the circle: nothing of it stays.
+    pub fn forget(&mut self, peer: PeerId) {
+        let of_peer = |held: &Held| held.requester == peer;
+        let sessions = self.sessions.iter().filter(|(_, held)| of_peer(held));
+        let sessions: Vec<_> = sessions.map(|(&id, _)| id).collect();
+        for session in sessions {
+            self.free(session);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let dues = self.sessions.values().map(|held| {
+            let freed = held.heard_at.saturating_add(self.limits.idle);
+            held.keep_alive_at.map_or(freed, |alive| alive.min(freed))
+        });
+        dues.min()
+    }
+
+    /// Says that stages live, and frees what nobody uses.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        if let Some(late) = self.poll_timeout().and_then(|due| now.checked_sub(due)) {
+            self.stalled = self.stalled.max(late);
+        }
+        let mut idle = Vec::new();
+        let mut told = false;
+        for (&session, held) in &mut self.sessions {
+            if held.heard_at.saturating_add(self.limits.idle) <= now {
+                idle.push(session);
+            } else if held.keep_alive_at.is_some_and(|due| due <= now) {
+                held.keep_alive_at = Some(now + KEEP_ALIVE);
+                let alive = KeepAlive {
+                    session,
+                    epoch: held.open.epoch,
+                    next_position: held.computed_end(),
+                    stalled: self.stalled.min(MAX_DURATION),
+                };
+                told = true;
+                self.outputs
+                    .push_back(StageOutput::Send(held.requester, alive.into()));
+            }
+        }
+        if told {
+            self.stalled = Duration::ZERO;
+        }
+        for session in idle {
+            self.free(session);
+        }
+    }
+
+    fn free(&mut self, session: SessionId) {
+        if self.sessions.remove(&session).is_some() {
+            self.outputs.push_back(StageOutput::Free(session));
+        }
+    }
+
+    fn tell_opened(&mut self, session: SessionId) {
+        let held = &self.sessions[&session];
+        let Some(memory_bytes) = held.memory_bytes else {
+            return;
+        };
+        let opened = StageOpened {
+            session,
+            epoch: held.open.epoch,
+            held_positions: held.computed_end(),
+            memory_bytes,
+        };
+        self.outputs
+            .push_back(StageOutput::Send(held.requester, opened.into()));
+    }
+
+    fn refuse(
+        &mut self,
+        to: PeerId,
+        session: SessionId,
+        epoch: PlanEpoch,
+        code: StageRefusedCode,
+        words: &str,
+        available_bytes: u64,
+    ) {
+        let refused = StageRefused {
+            session,
+            epoch,
+            code,
+            words: words.to_owned(),
+            available_bytes,
+        };
+        self.outputs
+            .push_back(StageOutput::Send(to, Control::from(refused)));
+    }
+}
