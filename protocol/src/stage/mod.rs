@@ -18,6 +18,8 @@
 //! - **Nothing stays for ever.** A session that nobody used for [`StageLimits::idle`] is freed.
 
 mod held;
+#[cfg(test)]
+mod sequences;
 mod stages;
 #[cfg(test)]
 mod tests;

@@ -94,8 +94,8 @@ impl Stages {
         }
     }
 
-    /// The stage of a [`Load`](super::Load) is ready, with so many bytes reserved, or cannot be: why, in words, and how many
-    /// bytes one could have.
+    /// The stage of a [`Load`](super::Load) is ready, with so many bytes reserved, or cannot be: why,
+    /// in words, and how many bytes one could have.
     pub fn loaded(
         &mut self,
         now: Duration,
