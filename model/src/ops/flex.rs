@@ -74,25 +74,21 @@ fn linear_many<const N: usize>(
 ) -> [FlexTensor; N] {
     let x = contiguous(x);
     let [positions, _columns] = dims(&x);
-    let weights = weights.map(|(weight, storage)| matrix(weight, storage));
-    let outputs = multiply(slice(&x), &weights, positions, compute);
+    let outputs = multiply(slice(&x), weights, positions, compute);
     recycle(x, compute);
     outputs.map(|y| floats(y, positions))
 }
 
 /// `x += residual` in place, and the norm of that.
 fn add_norm(
-    x: &mut FlexTensor,
+    x: FlexTensor,
     residual: FlexTensor,
     gamma: FlexTensor,
     eps: f32,
     compute: &Compute,
-) -> Vec<f32> {
-    let (residual, gamma) = (contiguous(residual), contiguous(gamma));
-    if x.as_slice::<f32>().map(<[f32]>::len) != Some(x.storage::<f32>().len()) {
-        *x = x.to_contiguous();
-    }
-    let [rows, width] = dims(x);
+) -> (FlexTensor, Vec<f32>) {
+    let (mut x, residual, gamma) = (whole(x), contiguous(residual), contiguous(gamma));
+    let [rows, width] = dims(&x);
     let mut y = compute.buffers().take(rows * width);
     let (add, factors) = (slice(&residual), slice(&gamma));
     compute.team().rows(
@@ -105,19 +101,20 @@ fn add_norm(
         },
     );
     recycle(residual, compute);
-    y
+    (x, y)
 }
 
 fn multiply<const N: usize>(
     x: &[f32],
-    weights: &[WeightRows<'_>; N],
+    weights: [(&FlexTensor, Storage); N],
     positions: usize,
     compute: &Compute,
 ) -> [Vec<f32>; N] {
+    let weights = weights.map(|(weight, storage)| matrix(weight, storage));
     let (isa, team, buffers) = (compute.isa(), compute.team(), compute.buffers());
     let mut outputs = weights.map(|w| buffers.take(positions * w.rows()));
     let mut quantised = buffers.take_activations();
-    linear_kernel::linear(isa, team, x, &mut quantised, weights, &mut outputs);
+    linear_kernel::linear(isa, team, x, &mut quantised, &weights, &mut outputs);
     buffers.give_activations(quantised);
     outputs
 }
@@ -182,7 +179,7 @@ impl ModelOps for Flex {
     }
 
     fn add_norm_linear_triple(
-        mut x: FlexTensor,
+        x: FlexTensor,
         residual: FlexTensor,
         gamma: FlexTensor,
         first: FlexTensor,
@@ -192,21 +189,21 @@ impl ModelOps for Flex {
         eps: f32,
         compute: Compute,
     ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
-        let normed = add_norm(&mut x, residual, gamma, eps, &compute);
+        let (x, normed) = add_norm(x, residual, gamma, eps, &compute);
         let [positions, _width] = dims(&x);
         let weights = [
-            matrix(&first, storage[0]),
-            matrix(&second, storage[1]),
-            matrix(&third, storage[2]),
+            (&first, storage[0]),
+            (&second, storage[1]),
+            (&third, storage[2]),
         ];
-        let outputs = multiply(&normed, &weights, positions, &compute);
+        let outputs = multiply(&normed, weights, positions, &compute);
         compute.buffers().give(normed);
         let [first, second, third] = outputs.map(|y| floats(y, positions));
         (x, first, second, third)
     }
 
     fn add_norm_feed_forward(
-        mut x: FlexTensor,
+        x: FlexTensor,
         residual: FlexTensor,
         gamma: FlexTensor,
         gate: FlexTensor,
@@ -217,11 +214,11 @@ impl ModelOps for Flex {
         eps: f32,
         compute: Compute,
     ) -> (FlexTensor, FlexTensor) {
-        let normed = add_norm(&mut x, residual, gamma, eps, &compute);
+        let [width, _row_bytes] = dims(&gate);
+        let (x, normed) = add_norm(x, residual, gamma, eps, &compute);
         let [positions, _width] = dims(&x);
-        let weights = [matrix(&gate, storage[0]), matrix(&up, storage[1])];
-        let width = weights[0].rows();
-        let [mut inner, up] = multiply(&normed, &weights, positions, &compute);
+        let weights = [(&gate, storage[0]), (&up, storage[1])];
+        let [mut inner, up] = multiply(&normed, weights, positions, &compute);
         let rows = [inner.as_mut_slice()];
         compute
             .team()
@@ -229,7 +226,7 @@ impl ModelOps for Flex {
                 let up = &up[row * width..][..width];
                 gate_kernel::gate(compute.isa(), activation, gate, up);
             });
-        let [y] = multiply(&inner, &[matrix(&down, storage[2])], positions, &compute);
+        let [y] = multiply(&inner, [(&down, storage[2])], positions, &compute);
         for buffer in [normed, inner, up] {
             compute.buffers().give(buffer);
         }

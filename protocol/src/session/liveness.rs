@@ -78,7 +78,7 @@ impl Liveness {
 
     /// Anything was heard of a peer.
     pub(super) fn heard(&mut self, now: Duration, peer: PeerId) {
-        if let Some(heard) = self.stages.iter_mut().find(|heard| heard.peer == peer) {
+        if let Some(heard) = stage_of(&mut self.stages, peer) {
             heard.at = now;
             heard.asked = false;
         }
@@ -86,14 +86,14 @@ impl Liveness {
 
     /// A stage said what it holds; whether it had been asked.
     pub(super) fn answered(&mut self, peer: PeerId) -> bool {
-        let heard = self.stages.iter_mut().find(|heard| heard.peer == peer);
+        let heard = stage_of(&mut self.stages, peer);
         let left = heard.map(|heard| &mut heard.questions);
         left.is_some_and(|left| std::mem::replace(left, left.saturating_sub(1)) > 0)
     }
 
     /// A stage said what it holds, and whether it is at it.
     pub(super) fn holds(&mut self, now: Duration, peer: PeerId, held: u32, busy: bool) {
-        let heard = self.stages.iter_mut().find(|heard| heard.peer == peer);
+        let heard = stage_of(&mut self.stages, peer);
         let (Some(heard), Some(due)) = (heard, &mut self.due) else {
             return;
         };
@@ -148,6 +148,10 @@ impl Liveness {
         }
         verdict
     }
+}
+
+fn stage_of(stages: &mut [Heard], peer: PeerId) -> Option<&mut Heard> {
+    stages.iter_mut().find(|heard| heard.peer == peer)
 }
 
 impl Due {

@@ -261,7 +261,7 @@ impl Session {
             return;
         }
         self.awaited.pop_front();
-        self.answered_end = header.start_position + header.rows;
+        self.answered_end = header.end_position();
         self.await_next(now);
         self.outputs.push_back(SessionOutput::Answered {
             start_position: header.start_position,

@@ -93,7 +93,7 @@ impl Held {
         let Kind::Hidden { .. } = header.kind else {
             return Taken::Dropped;
         };
-        let end = header.start_position + header.rows;
+        let end = header.end_position();
         if header.branch < self.branch || end > self.open.context {
             return Taken::Dropped;
         }
@@ -114,11 +114,9 @@ impl Held {
 
     /// The position after what is computed and queued.
     fn queued_end(&self) -> u32 {
-        let end = |header: &FrameHeader| header.start_position + header.rows;
-        let computing = self.computing.as_ref().map_or(self.computed_end, end);
-        self.queue
-            .back()
-            .map_or(computing, |last| end(last.header()))
+        let last = self.queue.back().map(Frame::header);
+        let last = last.or(self.computing.as_ref());
+        last.map_or(self.computed_end, FrameHeader::end_position)
     }
 
     pub(super) fn has_room(&self, limits: &StageLimits) -> bool {
@@ -150,7 +148,7 @@ impl Held {
     /// The rows of the step were computed: what is to be sent to the successor.
     pub(super) fn finish(&mut self, hidden: Vec<u8>) -> Option<Frame> {
         let mut header = self.computing.take()?;
-        self.computed_end = header.start_position + header.rows;
+        self.computed_end = header.end_position();
         let Kind::Hidden { answer, .. } = header.kind else {
             return None;
         };
@@ -170,6 +168,11 @@ impl Held {
             Answer::AllRows | Answer::LastRow | Answer::Done => hidden,
         };
         Frame::new(header, payload).ok()
+    }
+
+    /// When it has been without a word of its requester for too long.
+    pub(super) fn idle_at(&self, limits: &StageLimits) -> Duration {
+        self.heard_at.saturating_add(limits.idle)
     }
 
     /// Whether rows wait or are computed.

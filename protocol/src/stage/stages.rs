@@ -116,8 +116,7 @@ impl Stages {
             }
             Err((code, words, available_bytes)) => {
                 let to = held.requester;
-                self.sessions.remove(&session);
-                self.outputs.push_back(StageOutput::Free(session));
+                self.free(session);
                 self.refuse(to, session, epoch, code, words, available_bytes);
             }
         }
@@ -274,7 +273,7 @@ impl Stages {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let dues = self.sessions.values().map(|held| {
-            let freed = held.heard_at.saturating_add(self.limits.idle);
+            let freed = held.idle_at(&self.limits);
             held.keep_alive_at.map_or(freed, |alive| alive.min(freed))
         });
         dues.min()
@@ -288,7 +287,7 @@ impl Stages {
         let mut idle = Vec::new();
         let mut told = false;
         for (&session, held) in &mut self.sessions {
-            if held.heard_at.saturating_add(self.limits.idle) <= now {
+            if held.idle_at(&self.limits) <= now {
                 idle.push(session);
             } else if held.keep_alive_at.is_some_and(|due| due <= now) {
                 held.keep_alive_at = Some(now + KEEP_ALIVE);

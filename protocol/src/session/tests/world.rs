@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::requester::Requester;
 use crate::stage::{StageLimits, StageOutput, Stages, Step};
-use crate::wire::{
-    Arrived, Control, ControlReader, Frame, FrameReader, Hello, MINOR, Pong, Received,
-};
+use crate::wire::{Arrived, Control, ControlReader, Frame, FrameReader, Hello, MINOR, Received};
 use crate::{LayerRange, PeerId, PlanEpoch, SessionId};
 
 /// How long a message is on its way.
@@ -317,17 +315,6 @@ impl World {
                 Control::OpenStage(open) => stages.open(now, peer(from), open),
                 Control::CloseStage(close) => stages.close(peer(from), close),
                 Control::SessionQuery(query) => stages.query(now, peer(from), query.session),
-                Control::Ping(ping) => {
-                    let at = now.as_micros() as u64;
-                    let pong = Pong {
-                        id: ping.id,
-                        ping_sent_at_us: ping.sent_at_us,
-                        received_at_us: at,
-                        sent_at_us: at,
-                    };
-                    self.send_control(to, from, &pong.into());
-                    return;
-                }
                 other => {
                     if let Some(requester) = &mut node.requester {
                         requester.session.handle_control(now, peer(from), other);

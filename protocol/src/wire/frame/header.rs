@@ -102,6 +102,12 @@ const DONE: u8 = 2;
 const KEEP_ALIVE: u8 = 3;
 
 impl FrameHeader {
+    /// The position after the last row's. Does not overflow in a header that a
+    /// [`Frame`](super::Frame) or [`decode`](Self::decode) has checked.
+    pub fn end_position(&self) -> u32 {
+        self.start_position + self.rows
+    }
+
     /// The bytes that travel.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let (kind, dtype, flags) = match self.kind {
