@@ -13,6 +13,23 @@ use crate::TensorType;
 /// enough that threads finish together.
 const GRAIN_BYTES: usize = 16 * 1024;
 
+/// Has the team's waiting threads fetch what they will read first of the product with `weights`,
+/// the loop that comes next; worth it where weights are read once.
+pub(crate) fn expect(team: &Team, weights: &[WeightRows<'_>], positions: usize) {
+    if positions > quantised::GEMV_POSITIONS {
+        return;
+    }
+    // The thread that starts the loop takes the first part of the rows.
+    let rows: usize = weights.iter().map(WeightRows::rows).sum();
+    let mut first = team.first_part(rows);
+    for w in weights {
+        if first < w.rows() {
+            return team.expect(w.bytes(first..w.rows()));
+        }
+        first -= w.rows();
+    }
+}
+
 /// Computes `y_i = x · w_iᵀ` for each matrix: `x` is `[positions, columns]`, `w_i` is
 /// `[rows_i, columns]`, `y_i` is `[positions, rows_i]`. The input is quantised once, into
 /// `quantised`.

@@ -18,6 +18,7 @@
 //! Work is divided across output rows, heads and positions, never across a reduction.
 
 pub(crate) mod activations;
+mod ahead;
 pub(crate) mod attention;
 pub(crate) mod attention_step;
 pub(crate) mod cache;

@@ -20,6 +20,7 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use super::SharedSlice;
+use super::ahead::Ahead;
 
 /// Spins before parking: some tens of microseconds.
 const SPINS: u32 = 4000;
@@ -85,6 +86,7 @@ struct Shared {
     caller_parked: AtomicBool,
     panicked: AtomicBool,
     plan: UnsafeCell<Option<Plan>>,
+    ahead: Ahead,
     asleep: Vec<AtomicBool>,
 }
 
@@ -115,6 +117,7 @@ impl Team {
             caller_parked: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             plan: UnsafeCell::new(None),
+            ahead: Ahead::new(),
             asleep: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
         });
         let helpers = (0..helpers)
@@ -137,6 +140,18 @@ impl Team {
     /// Threads, the caller included.
     pub(crate) fn threads(&self) -> usize {
         self.helpers.len() + 1
+    }
+
+    /// How many of a loop's items its first part has, which is the caller's, if nobody is late.
+    pub(crate) fn first_part(&self, items: usize) -> usize {
+        items / (2 * self.threads())
+    }
+
+    /// Says what a loop to come will read, for helpers to fetch while they wait for it.
+    pub(crate) fn expect(&self, weights: &[u8]) {
+        if !self.helpers.is_empty() {
+            self.shared.ahead.set(weights);
+        }
     }
 
     /// Calls `body` with ranges that cover `0..items` once, `grain` items or more at a time, on all
@@ -172,6 +187,7 @@ impl Team {
         // SAFETY: the gate is closed and nobody is inside: see `Closer`.
         unsafe { *shared.plan.get() = Some(plan.clone()) };
         shared.next.store(0, Ordering::Relaxed);
+        shared.ahead.clear();
         // SeqCst here and in `wait_for_next`: either a helper sees the gate, or we see it asleep.
         shared.gate.fetch_add(EPOCH | OPEN, Ordering::SeqCst);
         self.wake();
@@ -330,7 +346,9 @@ impl Shared {
             }
             if spins < SPINS {
                 spins += 1;
-                std::hint::spin_loop();
+                if !self.ahead.step() {
+                    std::hint::spin_loop();
+                }
                 continue;
             }
             // Swapped, not stored: emulators have been seen to let a store pass the load after it.

@@ -74,6 +74,7 @@ fn linear_many<const N: usize>(
 ) -> [FlexTensor; N] {
     let x = contiguous(x);
     let [positions, _columns] = dims(&x);
+    expect(weights, positions, compute);
     let outputs = multiply(slice(&x), weights, positions, compute);
     recycle(x, compute);
     outputs.map(|y| floats(y, positions))
@@ -102,6 +103,16 @@ fn add_norm(
     );
     recycle(residual, compute);
     (x, y)
+}
+
+/// What is multiplied next, for threads that wait.
+fn expect<const N: usize>(
+    weights: [(&FlexTensor, Storage); N],
+    positions: usize,
+    compute: &Compute,
+) {
+    let weights = weights.map(|(weight, storage)| matrix(weight, storage));
+    linear_kernel::expect(compute.team(), &weights, positions);
 }
 
 fn multiply<const N: usize>(
@@ -189,13 +200,14 @@ impl ModelOps for Flex {
         eps: f32,
         compute: Compute,
     ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
-        let (x, normed) = add_norm(x, residual, gamma, eps, &compute);
-        let [positions, _width] = dims(&x);
         let weights = [
             (&first, storage[0]),
             (&second, storage[1]),
             (&third, storage[2]),
         ];
+        let [positions, _width] = dims(&x);
+        expect(weights, positions, &compute);
+        let (x, normed) = add_norm(x, residual, gamma, eps, &compute);
         let outputs = multiply(&normed, weights, positions, &compute);
         compute.buffers().give(normed);
         let [first, second, third] = outputs.map(|y| floats(y, positions));
@@ -215,10 +227,12 @@ impl ModelOps for Flex {
         compute: Compute,
     ) -> (FlexTensor, FlexTensor) {
         let [width, _row_bytes] = dims(&gate);
-        let (x, normed) = add_norm(x, residual, gamma, eps, &compute);
         let [positions, _width] = dims(&x);
         let weights = [(&gate, storage[0]), (&up, storage[1])];
+        expect(weights, positions, &compute);
+        let (x, normed) = add_norm(x, residual, gamma, eps, &compute);
         let [mut inner, up] = multiply(&normed, weights, positions, &compute);
+        expect([(&down, storage[2])], positions, &compute);
         let rows = [inner.as_mut_slice()];
         compute
             .team()
