@@ -23,12 +23,15 @@ pub mod conversation;
 pub mod engine;
 pub mod home;
 pub mod inspect;
+pub mod manifest;
 mod model_ref;
 mod parts;
 pub mod prompt;
 pub mod score;
 pub mod shape;
 pub mod stages;
+mod whole_file;
 
 pub use cancel::Cancel;
 pub use model_ref::{ModelRef, UnknownModel};
+pub use parts::Part;

@@ -2,7 +2,7 @@
 
 /// What is placed and passed on as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
+pub enum Part {
     /// What every device needs that computes any layer: all tensors that are of no other part, such
     /// as `rope_freqs.weight`.
     Common,
@@ -14,7 +14,7 @@ pub(crate) enum Part {
 
 impl Part {
     /// The part of the tensor of this name in a model of so many layers.
-    pub(crate) fn of_tensor(name: &str, layers: usize) -> Self {
+    pub fn of_tensor(name: &str, layers: usize) -> Self {
         let Some((stem, rest)) = name.split_once('.') else {
             return Self::Common;
         };

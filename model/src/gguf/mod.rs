@@ -58,6 +58,7 @@ pub struct Gguf {
     bytes: Bytes,
     version: u32,
     alignment: u32,
+    data: u64,
     metadata: Metadata,
     tensors: Tensors,
 }
@@ -121,6 +122,7 @@ impl Gguf {
             path: None,
             version,
             alignment,
+            data,
             metadata,
             tensors,
             bytes,
@@ -145,6 +147,12 @@ impl Gguf {
     /// What tensors' offsets in the data section are multiples of, in bytes.
     pub fn alignment(&self) -> u32 {
         self.alignment
+    }
+
+    /// Bytes from the start of the file to the data section: all that describes the model but its
+    /// weights. More than the file has if it has no data.
+    pub fn data_offset(&self) -> u64 {
+        self.data
     }
 
     /// The key-value entries.

@@ -1,5 +1,7 @@
 //! The requester's part around the layers.
 
+use std::sync::Arc;
+
 use potluck_model::gguf::Gguf;
 use potluck_model::{Compute, ModelConfig, ModelError, Shard, ShardRange};
 
@@ -15,6 +17,8 @@ pub struct Ends {
     shard: Shard,
     config: ModelConfig,
     memory: Reservation,
+    /// Kept, so that the file is mapped once for all who use it.
+    _file: Arc<Gguf>,
 }
 
 /// A model's ends cannot be here.
@@ -36,9 +40,13 @@ impl Ends {
     ///
     /// # Errors
     /// [`EndsError`].
-    pub fn load(gguf: &Gguf, compute: Compute, memory: &MemoryBudget) -> Result<Self, EndsError> {
-        let config = ModelConfig::from_gguf(gguf)?;
-        let bytes = model_shape(gguf, &config)?.ends_bytes();
+    pub fn load(
+        gguf: Arc<Gguf>,
+        compute: Compute,
+        memory: &MemoryBudget,
+    ) -> Result<Self, EndsError> {
+        let config = ModelConfig::from_gguf(&gguf)?;
+        let bytes = model_shape(&gguf, &config)?.ends_bytes();
         let memory = memory.reserve(bytes).map_err(EndsError::Memory)?;
         let range = ShardRange {
             embedding: true,
@@ -46,9 +54,10 @@ impl Ends {
             head: true,
         };
         Ok(Self {
-            shard: Shard::load(gguf, &config, range, compute)?,
+            shard: Shard::load(&gguf, &config, range, compute)?,
             config,
             memory,
+            _file: gguf,
         })
     }
 

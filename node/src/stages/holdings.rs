@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use potluck_model::gguf::Gguf;
 use potluck_model::{Compute, KvCache, ModelConfig, ModelError, SequenceStep, Shard, ShardRange};
 use potluck_protocol::stage::{Load, Step, StepPart};
 use potluck_protocol::wire::limits::MAX_WORDS_BYTES;
@@ -35,6 +36,8 @@ struct HeldShard {
     layers: LayerRange,
     config: ModelConfig,
     shard: Shard,
+    /// Kept, so that the file is mapped once for all who use it.
+    _file: Arc<Gguf>,
     /// Of each layer.
     weights: Vec<Arc<LayerWeights>>,
 }
@@ -200,6 +203,7 @@ impl Holdings {
             layers: load.layers,
             config,
             shard,
+            _file: gguf,
             weights,
         };
         Ok((Arc::new(shard), memory))

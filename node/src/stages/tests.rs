@@ -70,7 +70,7 @@ impl World {
             );
             (executor.expect("a thread"), receiver)
         };
-        let ends = Ends::load(&gguf, compute(), &MemoryBudget::new(None));
+        let ends = Ends::load(Arc::clone(&gguf), compute(), &MemoryBudget::new(None));
         Self {
             ends: ends.expect("a whole model"),
             executors: (0..executors).map(|_| start()).collect(),
@@ -414,7 +414,7 @@ fn what_cannot_be_a_stage_is_refused_in_words_that_can_be_sent() {
 fn ends_count_as_memory_and_refuse_what_is_no_row() {
     let world = World::new("tiny", 0, None);
     let bytes = world.ends.memory_bytes();
-    let load = |budget| Ends::load(&world.gguf, compute(), &budget);
+    let load = |budget| Ends::load(Arc::clone(&world.gguf), compute(), &budget);
     let refused = load(MemoryBudget::new(Some(bytes - 1)));
     assert!(matches!(refused, Err(EndsError::Memory(room)) if room.needed == bytes));
     let budget = MemoryBudget::new(Some(bytes));
