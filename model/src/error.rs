@@ -70,6 +70,14 @@ pub enum ModelError {
         /// The model's own limit.
         limit: usize,
     },
+    /// Bytes of hidden states are not whole rows.
+    #[error("{bytes} bytes are no whole rows of {d_model} values of 4 bytes")]
+    HiddenStates {
+        /// How many bytes.
+        bytes: usize,
+        /// Values of a row.
+        d_model: usize,
+    },
     /// A token id beyond the vocabulary.
     #[error("token {id} is not in the vocabulary of {vocabulary}")]
     UnknownToken {

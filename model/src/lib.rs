@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod families;
 pub mod gguf;
+mod hidden;
 #[allow(unsafe_code)]
 mod kernels;
 mod kv_cache;

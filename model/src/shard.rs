@@ -210,6 +210,11 @@ impl Shard {
         Ok(ops::with_values(logits, &self.compute, read))
     }
 
+    /// Values of a position's hidden state.
+    pub fn d_model(&self) -> usize {
+        self.config.d_model
+    }
+
     /// What it computes with.
     pub fn compute(&self) -> &Compute {
         &self.compute

@@ -24,8 +24,11 @@ pub mod engine;
 pub mod home;
 pub mod inspect;
 mod model_ref;
+mod parts;
 pub mod prompt;
 pub mod score;
+pub mod shape;
+pub mod stages;
 
 pub use cancel::Cancel;
 pub use model_ref::{ModelRef, UnknownModel};

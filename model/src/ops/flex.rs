@@ -15,7 +15,8 @@ use crate::kernels::{attention_step, gate as gate_kernel, linear as linear_kerne
 /// Rows of norms and gates a thread takes at a time.
 const ROWS_GRAIN: usize = 8;
 
-fn floats(values: Vec<f32>, rows: usize) -> FlexTensor {
+/// Values as a matrix of so many rows.
+pub(crate) fn floats(values: Vec<f32>, rows: usize) -> FlexTensor {
     let shape = Shape::from(vec![rows, values.len() / rows.max(1)]);
     FlexTensor::new(
         Bytes::from_elems(values),

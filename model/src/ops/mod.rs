@@ -235,6 +235,11 @@ impl Normed<'_> {
     }
 }
 
+/// A matrix of so many rows, without a copy.
+pub(crate) fn tensor_of(values: Vec<f32>, rows: usize) -> Tensor<2> {
+    Tensor::from_primitive::<Flex>(flex::floats(values, rows))
+}
+
 /// Calls `read` with a tensor's values, without copying them, and keeps its memory.
 pub(crate) fn with_values<T>(
     tensor: Tensor<2>,

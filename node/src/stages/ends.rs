@@ -1,0 +1,95 @@
+//! The requester's part around the layers.
+
+use potluck_model::gguf::Gguf;
+use potluck_model::{Compute, ModelConfig, ModelError, Shard, ShardRange};
+
+use super::{MemoryBudget, NoRoom, Reservation};
+use crate::shape::{ShapeError, model_shape};
+
+/// A model's embedding, output norm and head: tokens to hidden states and hidden states to logits,
+/// so that neither tokens nor logits leave this device.
+///
+/// Hidden states are bytes as they travel, `f32` little-endian, row after row.
+#[derive(Debug)]
+pub struct Ends {
+    shard: Shard,
+    config: ModelConfig,
+    memory: Reservation,
+}
+
+/// A model's ends cannot be here.
+#[derive(Debug, thiserror::Error)]
+pub enum EndsError {
+    /// They are beyond what the owner allows.
+    #[error("no memory for the model's embedding and head: choose a smaller model or allow more")]
+    Memory(#[source] NoRoom),
+    /// The model cannot be placed.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// The file is not a model that this build runs.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+impl Ends {
+    /// Maps embedding, output norm and head.
+    ///
+    /// # Errors
+    /// [`EndsError`].
+    pub fn load(gguf: &Gguf, compute: Compute, memory: &MemoryBudget) -> Result<Self, EndsError> {
+        let config = ModelConfig::from_gguf(gguf)?;
+        let bytes = model_shape(gguf, &config)?.ends_bytes();
+        let memory = memory.reserve(bytes).map_err(EndsError::Memory)?;
+        let range = ShardRange {
+            embedding: true,
+            layers: 0..0,
+            head: true,
+        };
+        Ok(Self {
+            shard: Shard::load(gguf, &config, range, compute)?,
+            config,
+            memory,
+        })
+    }
+
+    /// The model's settings.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Bytes of weights reserved.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory.bytes()
+    }
+
+    /// Hidden states before the first layer: `[ids, d_model]`.
+    ///
+    /// # Errors
+    /// An id is beyond the vocabulary.
+    pub fn embed(&self, ids: &[u32]) -> Result<Vec<u8>, ModelError> {
+        let hidden = self.shard.embed(ids)?;
+        let rows = std::iter::once(ids.len());
+        let mut parts = self.shard.hidden_to_bytes(hidden, rows);
+        Ok(parts.pop().unwrap_or_default())
+    }
+
+    /// Calls `read` with the logits, `[rows, vocabulary]`, of the hidden states `[rows, d_model]`
+    /// behind the last layer.
+    ///
+    /// # Errors
+    /// The bytes are not whole rows, or none.
+    pub fn logits<T>(
+        &self,
+        hidden: &[u8],
+        read: impl FnOnce(&[f32]) -> T,
+    ) -> Result<T, ModelError> {
+        if hidden.is_empty() {
+            return Err(ModelError::HiddenStates {
+                bytes: 0,
+                d_model: self.config.d_model,
+            });
+        }
+        let hidden = self.shard.hidden_from_bytes(std::iter::once(hidden))?;
+        self.shard.logits(hidden, read)
+    }
+}

@@ -1,0 +1,136 @@
+//! The thread that computes.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+
+use potluck_model::Compute;
+use potluck_protocol::SessionId;
+use potluck_protocol::stage::{Load, Step};
+
+use super::holdings::Holdings;
+use super::{Done, MemoryBudget, ModelFiles};
+
+/// The thread that owns the stages of this node; see the module's page. Dropping it waits for the
+/// step that is being computed, and frees everything.
+///
+/// Orders are followed one after the other. How many may wait is for the caller to bound:
+/// [`Stages`](potluck_protocol::stage::Stages) asks for one step at a time, and for as many loads as
+/// it allows sessions.
+#[derive(Debug)]
+pub struct StageExecutor {
+    /// Taken when dropped, which ends the thread.
+    orders: Option<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The executor's thread has ended; [`Done::Failed`] was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the thread that computes has failed: start this node again")]
+pub struct Stopped;
+
+#[derive(Debug)]
+enum Order {
+    Load(Load),
+    Compute(Step),
+    Free(SessionId),
+}
+
+impl StageExecutor {
+    /// Starts a thread that computes with `compute`, finds models in `files`, and takes weights and
+    /// caches out of `memory`. `done` is called on that thread, once for each load and each step, in
+    /// their order; while it runs nothing is computed, so it must not wait for anything.
+    ///
+    /// # Errors
+    /// The system has no more threads.
+    pub fn start(
+        compute: Compute,
+        files: Box<dyn ModelFiles>,
+        memory: MemoryBudget,
+        done: Box<dyn Fn(Done) + Send>,
+    ) -> io::Result<Self> {
+        let (orders, inbox) = mpsc::channel();
+        let holdings = Holdings::new(compute, files, memory);
+        let thread = thread::Builder::new()
+            .name("potluck-stages".to_owned())
+            .spawn(move || follow_all(holdings, &inbox, &*done))?;
+        Ok(Self {
+            orders: Some(orders),
+            thread: Some(thread),
+        })
+    }
+
+    /// Makes a stage ready; [`Done::Loaded`] comes.
+    ///
+    /// # Errors
+    /// The thread has failed.
+    pub fn load(&self, load: Load) -> Result<(), Stopped> {
+        self.order(Order::Load(load))
+    }
+
+    /// Computes a step; [`Done::Computed`] comes.
+    ///
+    /// # Errors
+    /// The thread has failed.
+    pub fn compute(&self, step: Step) -> Result<(), Stopped> {
+        self.order(Order::Compute(step))
+    }
+
+    /// Frees a session's caches, and its weights if no other session has them. Nothing is answered.
+    ///
+    /// # Errors
+    /// The thread has failed.
+    pub fn free(&self, session: SessionId) -> Result<(), Stopped> {
+        self.order(Order::Free(session))
+    }
+
+    fn order(&self, order: Order) -> Result<(), Stopped> {
+        let orders = self.orders.as_ref().ok_or(Stopped)?;
+        orders.send(order).map_err(|_| Stopped)
+    }
+}
+
+impl Drop for StageExecutor {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            // Its panics were caught, but for one of the callback.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread's life.
+fn follow_all(mut holdings: Holdings, inbox: &Receiver<Order>, done: &dyn Fn(Done)) {
+    while let Ok(order) = inbox.recv() {
+        // What a panic leaves half done is not used again: the thread ends.
+        let outcome = catch_unwind(AssertUnwindSafe(|| follow(&mut holdings, order)));
+        match outcome {
+            Ok(Some(report)) => done(report),
+            Ok(None) => {}
+            Err(_panic) => {
+                done(Done::Failed);
+                return;
+            }
+        }
+    }
+}
+
+fn follow(holdings: &mut Holdings, order: Order) -> Option<Done> {
+    match order {
+        Order::Load(load) => Some(Done::Loaded {
+            session: load.session,
+            epoch: load.epoch,
+            result: holdings.load(&load),
+        }),
+        Order::Compute(step) => Some(Done::Computed {
+            number: step.number,
+            hidden: holdings.compute(&step),
+        }),
+        Order::Free(session) => {
+            holdings.free(session);
+            None
+        }
+    }
+}
