@@ -12,6 +12,7 @@ pub mod circle;
 mod id;
 mod layers;
 mod link;
+pub mod machine;
 pub mod pairing;
 pub mod placement;
 pub mod profile;

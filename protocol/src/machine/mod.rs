@@ -1,0 +1,251 @@
+//! The one machine that a node is.
+//!
+//! [`Machine`] joins all that a node does with others: pairing, the circle's gossip, greetings, links,
+//! profiles, the sessions that it asks for and the stages that it computes. Sockets, clocks and
+//! computing are its driver's, who hands in [`Input`]s with the time, does the [`Output`]s in their
+//! order, and calls [`Machine::handle_timeout`] when [`Machine::poll_timeout`] says. Bytes that go in
+//! and come out are those of the wire; what [`wire`](crate::wire) says of them is not repeated here.
+
+mod machine;
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+pub use machine::Machine;
+
+use crate::circle::{Circle, DeviceName, Identity};
+use crate::pairing;
+use crate::placement::{Forced, ModelShape, PlacementOptions, Prediction};
+use crate::profile::Profile;
+use crate::session::Cause;
+use crate::stage::{Load, StageLimits, Step};
+use crate::wire::{ContentHash, HandOverReason, HiddenShape, StageRefusedCode};
+use crate::{Link, PeerId, PlanEpoch, SessionId};
+
+/// What a node is before anything happens.
+#[derive(Debug)]
+pub struct MachineSetup {
+    /// Its key.
+    pub identity: Identity,
+    /// Its circle, as it was stored.
+    pub circle: Circle,
+    /// What this device calls itself when it pairs.
+    pub name: DeviceName,
+    /// Its program and version, for people; what does not fit into a greeting is cut off.
+    pub software: String,
+    /// What it computes for others at most.
+    pub stages: StageLimits,
+}
+
+/// What happened to a node.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection to a member is up; it has proved who the peer is and hides what it carries. At
+    /// most one to a peer counts: a second one stands for `Disconnected` and `Connected`. A device
+    /// that is only here to pair is not reported.
+    Connected(PeerId),
+    /// The connection in force has ended.
+    Disconnected(PeerId),
+    /// Bytes of the control stream of the connection in force.
+    ControlBytes(PeerId, Vec<u8>),
+    /// Bytes of its data stream. While [`Machine::wants_data`] says no, they should wait.
+    DataBytes(PeerId, Vec<u8>),
+    /// A peer, maybe of no circle of ours, opened a pairing stream. There is at most one with a peer.
+    PairingOpened {
+        /// Who, as the link proved.
+        peer: PeerId,
+        /// 32 random bytes that are used for nothing else.
+        ephemeral: [u8; 32],
+    },
+    /// Bytes of the pairing stream with a peer.
+    PairingBytes(PeerId, Vec<u8>),
+    /// The pairing stream with a peer was closed by the other side.
+    PairingClosed(PeerId),
+    /// An [`Output::Load`] is done: so many bytes are reserved, or it cannot be.
+    Loaded {
+        /// Of the load.
+        session: SessionId,
+        /// Of the load.
+        epoch: PlanEpoch,
+        /// Reserved bytes, or why not.
+        result: Result<u64, LoadRefused>,
+    },
+    /// An [`Output::Compute`] is done.
+    Computed {
+        /// Of the step.
+        number: u64,
+        /// For each of its parts the hidden states behind the layers, `[rows, d_model]`.
+        hidden: Vec<Vec<u8>>,
+    },
+    /// This device measured itself. Nothing of it was measured later than now.
+    Profile(Profile),
+    /// The node is about to stop helping. It refuses stages from now on, until a
+    /// [`Profile`](Self::Profile) comes by which it is willing.
+    HandOver {
+        /// Why.
+        reason: HandOverReason,
+        /// How long it computes on.
+        within: Duration,
+    },
+}
+
+/// Why a stage cannot be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadRefused {
+    /// Why, for programs.
+    pub code: StageRefusedCode,
+    /// Why, for people.
+    pub words: String,
+    /// What a stage could have here now, in bytes.
+    pub available_bytes: u64,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub enum Output {
+    /// Send bytes on the control stream.
+    SendControl(PeerId, Vec<u8>),
+    /// Send bytes on the data stream.
+    SendData(PeerId, Vec<u8>),
+    /// End the connection after what was to be sent. The machine already treats the peer as gone.
+    Disconnect(PeerId),
+    /// Send bytes on the pairing stream.
+    SendPairing(PeerId, Vec<u8>),
+    /// Close the pairing stream after what was to be sent.
+    ClosePairing(PeerId),
+    /// Make a stage ready, then answer with [`Input::Loaded`]. A session that had the same layers of
+    /// the same model keeps its caches. Waits for the step that is being computed.
+    Load(Load),
+    /// Compute, then answer with [`Input::Computed`].
+    Compute(Step),
+    /// Free a session's caches, and its weights if no other has them. Waits for the step that is
+    /// being computed.
+    Free(SessionId),
+    /// Store the circle's log; who is a member may have changed.
+    CircleChanged,
+    /// Tell whom it concerns.
+    Event(Event),
+}
+
+/// What a person or the node's own program should know.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Of a pairing.
+    Pairing(pairing::Event),
+    /// A peer has greeted.
+    PeerConnected {
+        /// Who.
+        peer: PeerId,
+        /// Its program.
+        software: String,
+    },
+    /// A peer is gone that was connected, whether or not it had greeted.
+    PeerGone {
+        /// Who.
+        peer: PeerId,
+        /// Why, in words, if it was dropped or it refused; `None` if the connection ended.
+        why: Option<String>,
+    },
+    /// This device was revoked by another member: it has no peers any more.
+    Revoked,
+    /// Of a session that this node asked for.
+    Session(SessionId, SessionEvent),
+}
+
+/// What came of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SessionEvent {
+    /// The layers are being placed so, as `Ready` will tell. Until then nothing can be submitted, and
+    /// no answer comes to what was.
+    Placed(Box<Prediction>),
+    /// All stages are open: rows from `from` on are to be submitted.
+    Ready {
+        /// Those before are held. Whatever was submitted from here on is to be submitted again.
+        from: u32,
+        /// How many rows prefill steps should have.
+        prefill_rows: NonZeroU32,
+    },
+    /// Rows went through all layers.
+    Answered {
+        /// Position of the first row.
+        start_position: u32,
+        /// Hidden states `[rows, d_model]`; none if they were not asked for.
+        hidden: Vec<u8>,
+    },
+    /// A stage will leave. The machine places anew by itself: `Placed` and `Ready` follow if there is
+    /// another placement, else the session goes on as it is until the stage is gone.
+    Leaving {
+        /// Whose.
+        peer: PeerId,
+        /// Why.
+        reason: HandOverReason,
+        /// How long it stays.
+        within: Duration,
+    },
+    /// A stage failed. The machine places anew by itself (`Placed` and `Ready` follow) or waits.
+    Broken {
+        /// Whose.
+        peer: PeerId,
+        /// What is wrong.
+        cause: Cause,
+    },
+    /// No placement is possible now: why, in words. The session is kept, and goes on when one is.
+    Waiting(String),
+}
+
+/// A conversation that this node asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Chosen at random.
+    pub id: SessionId,
+    /// The model.
+    pub manifest: ContentHash,
+    /// What frames carry.
+    pub hidden: HiddenShape,
+    /// The model in numbers.
+    pub model: ModelShape,
+    /// What the placement is wanted for; `context` is the session's context.
+    pub options: PlacementOptions,
+    /// Who may compute.
+    pub choice: Choice,
+}
+
+/// Who may compute for a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// The best by the objective, staying alone among the candidates.
+    Best,
+    /// Only this device.
+    Alone,
+    /// As a person wrote it; when a device of it fails or leaves, the best over those that are left.
+    Forced(Forced),
+}
+
+/// Why a session cannot begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// As many as there may be.
+    #[error("this device has {MAX_REQUESTS} conversations open: finish one first")]
+    TooMany,
+    /// One with this id is open.
+    #[error("a conversation with this id is open: choose another at random")]
+    InUse,
+}
+
+/// The most sessions that a node asks for at once.
+pub const MAX_REQUESTS: usize = 64;
+
+/// A member of the circle as this node knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Who.
+    pub peer: PeerId,
+    /// Since when it is connected and has greeted; `None` if it is not.
+    pub connected_since: Option<Duration>,
+    /// Its program, while it is connected.
+    pub software: Option<String>,
+    /// The way to it as measured here, while it is connected.
+    pub link: Option<Link>,
+    /// What it told of itself, while it is connected.
+    pub profile: Option<Profile>,
+}
