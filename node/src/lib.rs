@@ -26,6 +26,7 @@ pub mod inspect;
 pub mod manifest;
 mod model_ref;
 mod parts;
+pub mod profile;
 pub mod prompt;
 pub mod score;
 pub mod shape;

@@ -1,5 +1,7 @@
 //! `potluck bench`.
 
+mod profile;
+
 use potluck::bench::{BenchError, BenchOptions, BenchReport, bench};
 
 use super::options::{EngineArgs, ModelOptions};
@@ -9,6 +11,9 @@ use super::{Outcome, format, interrupt, obtain, output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
+    /// Measure this device instead, as it tells its peers: rates by format, memory, battery, heat
+    #[arg(long, conflicts_with_all = ["prefill", "decode", "repetitions", "model", "context"])]
+    profile: bool,
     /// Tokens of the prompt
     #[arg(long, value_name = "N", default_value_t = 512)]
     prefill: usize,
@@ -34,10 +39,14 @@ const EXAMPLES: &str = "\
 Examples:
   potluck bench
   potluck bench --threads 1 --repetitions 9 --json
-  POTLUCK_ISA=avx2 potluck bench --model gemma3:270m";
+  POTLUCK_ISA=avx2 potluck bench --model gemma3:270m
+  potluck bench --profile";
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let cancel = interrupt::on_ctrl_c()?;
+    if args.profile {
+        return profile::run(&args, &cancel);
+    }
     let Some(engine) = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?
     else {
         return Ok(Outcome::Interrupted);
