@@ -25,8 +25,8 @@ pub use architecture::Architecture;
 pub use compute::Compute;
 pub use config::ModelConfig;
 pub use engine::{
-    Engine, EngineOptions, Event, GenerateOptions, Generation, PREFILL_CHUNK, ReadLogits, Score,
-    Session, StopReason,
+    Engine, EngineOptions, Event, GenerateOptions, Generation, LocalSequence, PREFILL_CHUNK,
+    ReadLogits, Score, Sequence, Session, StopReason, generate,
 };
 pub use error::ModelError;
 pub use kernels::{Isa, IsaError};

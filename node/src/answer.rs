@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use crate::Cancel;
 use crate::engine::{
-    Engine, Event, GenerateOptions, Generation, ModelError, Session, StopReason, TokenId,
+    Engine, Event, GenerateOptions, Generation, ModelError, Sequence, StopReason, TokenId, generate,
 };
 use crate::prompt::{self, PromptError};
+use crate::together::TogetherError;
 
 /// What `run` is asked.
 #[derive(Debug, Clone)]
@@ -63,44 +64,53 @@ pub enum AnswerError {
     /// The model failed.
     #[error("the model cannot answer")]
     Model(#[from] ModelError),
+    /// The devices that compute together failed.
+    #[error(transparent)]
+    Together(#[from] TogetherError),
 }
 
-/// Answers one question in a session of its own.
+/// Answers one question in a sequence that is new.
 ///
 /// `on_event` is told the progress of the prefill and every token as it comes; `cancel` ends the
 /// answer after the token at hand, and what is there is returned.
 ///
 /// # Errors
 /// [`AnswerError`].
-pub fn answer(
+pub fn answer<S: Sequence>(
     engine: &Engine,
+    sequence: &mut S,
     question: &Question,
     cancel: &Cancel,
     on_event: &mut dyn FnMut(Event<'_>),
-) -> Result<Answer, AnswerError> {
+) -> Result<Answer, AnswerError>
+where
+    AnswerError: From<S::Error>,
+{
     let Question {
         prompt,
         system,
         raw,
-        generate,
+        generate: options,
     } = question;
     let ids = prompt::encode_question(engine, prompt, system.as_deref(), *raw)?;
-    let mut session = engine.new_session()?;
-    generate_from(engine, &mut session, &ids, generate, cancel, on_event)
+    generate_from(engine, sequence, &ids, options, cancel, on_event)
 }
 
-/// Generates after `ids`, computing only those that the session does not hold already.
-pub(crate) fn generate_from(
+/// Generates after `ids`, computing only those that the sequence does not hold already.
+pub(crate) fn generate_from<S: Sequence>(
     engine: &Engine,
-    session: &mut Session,
+    sequence: &mut S,
     ids: &[TokenId],
     options: &GenerateOptions,
     cancel: &Cancel,
     on_event: &mut dyn FnMut(Event<'_>),
-) -> Result<Answer, AnswerError> {
-    prompt::check_length(ids.len(), session.capacity(), engine.config().context)?;
-    let reused = shared_prefix(session.tokens(), ids);
-    session.truncate(reused);
+) -> Result<Answer, AnswerError>
+where
+    AnswerError: From<S::Error>,
+{
+    prompt::check_length(ids.len(), sequence.capacity(), engine.config().context)?;
+    let reused = shared_prefix(sequence.tokens(), ids);
+    sequence.truncate(reused);
     let mut stop_when_cancelled = |event: Event<'_>| {
         on_event(event);
         if cancel.is_cancelled() {
@@ -109,7 +119,15 @@ pub(crate) fn generate_from(
             ControlFlow::Continue(())
         }
     };
-    let generation = engine.generate(session, &ids[reused..], options, &mut stop_when_cancelled)?;
+    let prompt = &ids[reused..];
+    let tokenizer = engine.tokenizer();
+    let generation = generate(
+        sequence,
+        tokenizer,
+        prompt,
+        options,
+        &mut stop_when_cancelled,
+    )?;
     let Generation {
         token_ids,
         text,

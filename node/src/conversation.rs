@@ -1,4 +1,4 @@
-//! A conversation: turns, the session that holds their KV cache, and what happens when they no
+//! A conversation: turns, the sequence that holds their KV cache, and what happens when they no
 //! longer fit.
 
 mod window;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::Cancel;
 use crate::answer::{Answer, AnswerError, generate_from};
-use crate::engine::{Engine, Event, GenerateOptions, Message, ModelError, Role, Session};
+use crate::engine::{Engine, Event, GenerateOptions, Message, ModelError, Role, Sequence};
 use crate::prompt::{self, PromptError};
 use window::Window;
 
@@ -26,14 +26,14 @@ pub struct Turn {
 /// system message never; enough of them that a quarter of the context is free for the answer.
 /// They stay in [`Conversation::turns`]. A message that does not fit alone is refused.
 ///
-/// Each answer computes only what the session does not hold: the tokens that the new prompt shares
+/// Each answer computes only what the sequence does not hold: the tokens that the new prompt shares
 /// with the last one are reused.
-pub struct Conversation {
+pub struct Conversation<S> {
     system: Option<String>,
     turns: Vec<Turn>,
     // INVARIANT: at most turns.len(); turns before it are no longer shown to the model.
     first_shown: usize,
-    session: Session,
+    sequence: S,
 }
 
 /// An answer within a conversation.
@@ -62,22 +62,23 @@ impl From<PromptError> for ConversationError {
     }
 }
 
-impl Conversation {
-    /// An empty conversation.
+impl<S: Sequence> Conversation<S>
+where
+    AnswerError: From<S::Error>,
+{
+    /// An empty conversation in a sequence that is new.
     ///
     /// # Errors
-    /// [`PromptError::NoTemplate`] for a model that cannot hold one; [`AnswerError::Model`] when
-    /// the session's memory cannot be reserved.
-    pub fn new(engine: &Engine, system: Option<String>) -> Result<Self, AnswerError> {
+    /// [`PromptError::NoTemplate`] for a model that cannot hold one.
+    pub fn new(engine: &Engine, sequence: S, system: Option<String>) -> Result<Self, PromptError> {
         if engine.template().is_none() {
-            return Err(PromptError::NoTemplate.into());
+            return Err(PromptError::NoTemplate);
         }
-        let session = engine.new_session()?;
         Ok(Self {
             system,
             turns: Vec::new(),
             first_shown: 0,
-            session,
+            sequence,
         })
     }
 
@@ -104,7 +105,7 @@ impl Conversation {
 
     /// Positions used and available.
     pub fn fill(&self) -> (usize, usize) {
-        (self.session.tokens().len(), self.session.capacity())
+        (self.sequence.tokens().len(), self.sequence.capacity())
     }
 
     /// Says `text` and returns the answer. One that was cancelled is kept as far as it got; if
@@ -125,7 +126,7 @@ impl Conversation {
         let left_out = window.first_shown - self.first_shown;
         let answer = generate_from(
             engine,
-            &mut self.session,
+            &mut self.sequence,
             &window.ids,
             options,
             cancel,
@@ -167,7 +168,7 @@ impl Conversation {
 
     /// The prompt that `text` makes with as many turns as fit.
     fn window(&self, engine: &Engine, text: &str) -> Result<Window, PromptError> {
-        let capacity = self.session.capacity();
+        let capacity = self.sequence.capacity();
         let window = window::fit(self.first_shown, self.turns.len(), capacity, &mut |first| {
             prompt::encode_messages(engine, &self.messages(first, text))
         })?;

@@ -3,14 +3,14 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use potluck_model::Compute;
-use potluck_model::gguf::Gguf;
-
+pub use potluck_model::Compute;
+pub use potluck_model::gguf::Gguf;
 pub use potluck_model::sampler::SamplerSettings;
 pub use potluck_model::template::{Message, Role};
 pub use potluck_model::tokenizer::TokenId;
 pub use potluck_model::{
-    Engine, Event, GenerateOptions, Generation, ModelConfig, ModelError, Session, StopReason,
+    Engine, Event, GenerateOptions, Generation, LocalSequence, ModelConfig, ModelError, Sequence,
+    Session, StopReason, generate,
 };
 
 /// Positions a session has unless told otherwise.

@@ -20,19 +20,29 @@ pub mod bench;
 mod cancel;
 pub mod catalogue;
 pub mod conversation;
+pub mod device;
 pub mod engine;
 pub mod home;
 pub mod inspect;
+#[cfg(unix)]
+pub mod library;
+#[cfg(unix)]
+pub mod local;
 pub mod manifest;
 mod model_ref;
+pub mod net;
 mod parts;
+mod private_file;
 pub mod profile;
 pub mod prompt;
 pub mod score;
 pub mod shape;
 pub mod stages;
-mod whole_file;
+#[cfg(unix)]
+pub mod together;
+mod words;
 
 pub use cancel::Cancel;
 pub use model_ref::{ModelRef, UnknownModel};
 pub use parts::Part;
+pub use potluck_protocol::profile::OwnerLimits;

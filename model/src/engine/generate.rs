@@ -3,10 +3,10 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::{Engine, Session};
+use super::Sequence;
 use crate::ModelError;
 use crate::sampler::{SamplerSettings, sample};
-use crate::tokenizer::TokenId;
+use crate::tokenizer::{TokenId, Tokenizer};
 
 /// How to generate.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,79 +87,77 @@ fn rate(tokens: usize, time: Duration) -> f64 {
     tokens as f64 / time.as_secs_f64()
 }
 
-impl Engine {
-    /// Reads `prompt` into the session, then chooses tokens until the turn ends, `max_tokens` are
-    /// reached, the session is full, or `on_event` breaks. All tokens stay in the session but the
-    /// last chosen one, which no step has read.
-    ///
-    /// The choice at a position is a pure function of the seed, the position, the logits and the
-    /// settings, so the text is the same wherever it is computed.
-    ///
-    /// # Errors
-    /// An empty prompt, one that does not fit, or logits that are not numbers.
-    pub fn generate(
-        &self,
-        session: &mut Session,
-        prompt: &[TokenId],
-        options: &GenerateOptions,
-        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<Generation, ModelError> {
-        let start = Instant::now();
-        let mut history: Vec<TokenId> = session.tokens().to_vec();
-        history.extend_from_slice(prompt);
-        let mut generation = Generation {
-            token_ids: Vec::new(),
-            text: String::new(),
-            stop_reason: StopReason::MaxTokens,
-            prompt_tokens: prompt.len(),
-            prefill: Duration::ZERO,
-            decode: Duration::ZERO,
-            time_to_first_token: Duration::ZERO,
-        };
-        let total = prompt.len();
-        let mut on_prefill = |done| on_event(Event::Prefill { done, total }).is_continue();
-        let choose = |history: &[TokenId], logits: &[f32]| {
-            let position = history.len() as u64;
-            Ok::<_, ModelError>(sample(&options.sampling, position, history, logits)?)
-        };
-        let first = self.prefill(session, prompt, &mut on_prefill, |l| choose(&history, l))?;
-        generation.prefill = start.elapsed();
-        generation.time_to_first_token = generation.prefill;
-        let Some(first) = first else {
-            generation.stop_reason = StopReason::Cancelled;
-            return Ok(generation);
-        };
-        let mut token = first?;
-        let decoding = Instant::now();
-        let mut decoder = self.tokenizer().decoder();
-        generation.stop_reason = loop {
-            if self.tokenizer().is_end(token) {
-                break StopReason::EndOfTurn;
-            }
-            if generation.token_ids.len() == options.max_tokens {
-                break StopReason::MaxTokens;
-            }
-            history.push(token);
-            generation.token_ids.push(token);
-            let text = decoder.push(token);
-            generation.text.push_str(text);
-            generation.decode = decoding.elapsed();
-            if on_event(Event::Token { id: token, text }).is_break() {
-                break StopReason::Cancelled;
-            }
-            if generation.token_ids.len() == options.max_tokens {
-                break StopReason::MaxTokens;
-            }
-            if session.free() == 0 {
-                break StopReason::ContextFull;
-            }
-            let next = self.prefill(session, &[token], &mut |_| true, |l| choose(&history, l))?;
-            match next {
-                Some(next) => token = next?,
-                None => break StopReason::Cancelled,
-            }
-        };
-        generation.text.push_str(decoder.finish());
-        Ok(generation)
-    }
+/// Reads `prompt`, then chooses tokens until the turn ends, `max_tokens` are reached, the sequence is
+/// full, or `on_event` breaks. All tokens stay in the sequence but the last chosen one, which no step
+/// has read.
+///
+/// The choice at a position is a pure function of the seed, the position, the logits and the
+/// settings, so the text is the same wherever it is computed.
+///
+/// # Errors
+/// An empty prompt, one that does not fit, or logits that are not numbers; and the sequence's own.
+pub fn generate<S: Sequence>(
+    sequence: &mut S,
+    tokenizer: &Tokenizer,
+    prompt: &[TokenId],
+    options: &GenerateOptions,
+    on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+) -> Result<Generation, S::Error> {
+    let start = Instant::now();
+    let mut history: Vec<TokenId> = sequence.tokens().to_vec();
+    history.extend_from_slice(prompt);
+    let mut generation = Generation {
+        token_ids: Vec::new(),
+        text: String::new(),
+        stop_reason: StopReason::MaxTokens,
+        prompt_tokens: prompt.len(),
+        prefill: Duration::ZERO,
+        decode: Duration::ZERO,
+        time_to_first_token: Duration::ZERO,
+    };
+    let total = prompt.len();
+    let mut on_prefill = |done| on_event(Event::Prefill { done, total }).is_continue();
+    let choose = |history: &[TokenId], logits: &[f32]| {
+        let position = history.len() as u64;
+        Ok::<_, ModelError>(sample(&options.sampling, position, history, logits)?)
+    };
+    let first = sequence.read(prompt, &mut on_prefill, |l| choose(&history, l))?;
+    generation.prefill = start.elapsed();
+    generation.time_to_first_token = generation.prefill;
+    let Some(first) = first else {
+        generation.stop_reason = StopReason::Cancelled;
+        return Ok(generation);
+    };
+    let mut token = first?;
+    let decoding = Instant::now();
+    let mut decoder = tokenizer.decoder();
+    generation.stop_reason = loop {
+        if tokenizer.is_end(token) {
+            break StopReason::EndOfTurn;
+        }
+        if generation.token_ids.len() == options.max_tokens {
+            break StopReason::MaxTokens;
+        }
+        history.push(token);
+        generation.token_ids.push(token);
+        let text = decoder.push(token);
+        generation.text.push_str(text);
+        generation.decode = decoding.elapsed();
+        if on_event(Event::Token { id: token, text }).is_break() {
+            break StopReason::Cancelled;
+        }
+        if generation.token_ids.len() == options.max_tokens {
+            break StopReason::MaxTokens;
+        }
+        if sequence.free() == 0 {
+            break StopReason::ContextFull;
+        }
+        let next = sequence.read(&[token], &mut |_| true, |l| choose(&history, l))?;
+        match next {
+            Some(next) => token = next?,
+            None => break StopReason::Cancelled,
+        }
+    };
+    generation.text.push_str(decoder.finish());
+    Ok(generation)
 }

@@ -2,6 +2,7 @@
 
 mod generate;
 mod score;
+mod sequence;
 mod session;
 
 use std::num::NonZeroUsize;
@@ -9,8 +10,9 @@ use std::path::Path;
 
 use burn::tensor::Tensor;
 
-pub use self::generate::{Event, GenerateOptions, Generation, StopReason};
+pub use self::generate::{Event, GenerateOptions, Generation, StopReason, generate};
 pub use self::score::Score;
+pub use self::sequence::{LocalSequence, Sequence};
 pub use self::session::Session;
 use crate::compute::Compute;
 use crate::gguf::Gguf;

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use potluck::Cancel;
 use potluck::answer::Answer;
 use potluck::conversation::{Conversation, ConversationError, Reply};
-use potluck::engine::{Engine, GenerateOptions};
+use potluck::engine::{Engine, GenerateOptions, LocalSequence, Session};
 use serde::Serialize;
 
 use super::lines::{Line, Lines};
@@ -58,7 +58,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(engine) = engine else {
         return Ok(Outcome::Interrupted);
     };
-    let conversation = Conversation::new(&engine, args.system)?;
+    let sequence = LocalSequence::new(&engine, engine.new_session()?);
+    let conversation = Conversation::new(&engine, sequence, args.system)?;
     let mut lines = Lines::open()?;
     if lines.is_terminal() && !args.quiet {
         output::note(&format!(
@@ -84,7 +85,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
 
 struct Chat<'a> {
     engine: &'a Engine,
-    conversation: Conversation,
+    conversation: Conversation<LocalSequence<'a, Session>>,
     options: GenerateOptions,
     cancel: Cancel,
     last: Option<Answer>,

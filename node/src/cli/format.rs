@@ -18,6 +18,32 @@ pub(super) fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// A size as a person writes it: `800M`, `1.5G`, `2GB`, `500000000`; decimal units.
+///
+/// # Errors
+/// What else is written, in words.
+pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let upper = text.trim().to_ascii_uppercase();
+    let number = upper.trim_end_matches('B').trim_end();
+    let (digits, unit) = match number.char_indices().last() {
+        Some((at, 'K')) => (&number[..at], 1e3),
+        Some((at, 'M')) => (&number[..at], 1e6),
+        Some((at, 'G')) => (&number[..at], 1e9),
+        Some((at, 'T')) => (&number[..at], 1e12),
+        _ => (number, 1.0),
+    };
+    let value: f64 = digits.trim_end().parse().map_err(|_| NOT_A_SIZE)?;
+    let bytes = value * unit;
+    // Exact up to here, and more than any device has.
+    if bytes.is_finite() && (0.0..=9e15).contains(&bytes) {
+        Ok(bytes as u64)
+    } else {
+        Err(NOT_A_SIZE.to_owned())
+    }
+}
+
+const NOT_A_SIZE: &str = "not a size: write one like 800M or 1.5G";
+
 /// `24.6 GB/s`.
 pub(super) fn bandwidth(bytes_per_s: f64) -> String {
     format!("{}/s", bytes(bytes_per_s as u64))

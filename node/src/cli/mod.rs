@@ -3,18 +3,25 @@
 mod bench;
 mod chat;
 mod format;
+mod id;
 mod input;
 mod inspect;
 mod interrupt;
 mod lines;
 mod models;
+mod nodes;
 mod obtain;
 mod options;
 mod output;
+mod pair;
+mod peers;
+mod plan;
 mod pull;
 mod run;
 mod score;
 mod synth;
+mod together;
+mod up;
 
 use std::io;
 use std::process::ExitCode;
@@ -41,6 +48,12 @@ Models and settings are kept in $POTLUCK_HOME, or else in the platform's data fo
 enum Command {
     Run(run::Args),
     Chat(chat::Args),
+    Pair(pair::Args),
+    Peers(peers::Args),
+    Forget(peers::ForgetArgs),
+    Id(id::Args),
+    Up(up::Args),
+    Plan(plan::Args),
     Pull(pull::Args),
     Models(models::Args),
     Inspect(inspect::Args),
@@ -68,6 +81,12 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Pair(args) => pair::run(args),
+        Command::Peers(args) => peers::run(args),
+        Command::Forget(args) => peers::forget(args),
+        Command::Id(args) => id::run(args),
+        Command::Up(args) => up::run(args),
+        Command::Plan(args) => plan::run(args),
         Command::Pull(args) => pull::run(args),
         Command::Models(args) => models::run(args),
         Command::Inspect(args) => inspect::run(args),

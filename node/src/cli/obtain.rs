@@ -42,8 +42,12 @@ pub(super) fn open(
     let Some(path) = path(&model.model, &fetch_options(&model.network), cancel, quiet)? else {
         return Ok(None);
     };
-    let engine = engine::open(&path, options).map_err(|error| naming(&path, error))?;
-    Ok(Some(engine))
+    Ok(Some(open_file(&path, options)?))
+}
+
+/// Opens the model in a file.
+pub(super) fn open_file(path: &Path, options: &OpenOptions) -> anyhow::Result<Engine> {
+    engine::open(path, options).map_err(|error| naming(path, error))
 }
 
 /// The error with the file's name, if it does not say that itself.

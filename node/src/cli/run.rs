@@ -5,11 +5,14 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 use potluck::Cancel;
-use potluck::answer::{Answer, Question, answer};
-use potluck::engine::{Engine, Event, GenerateOptions};
+use potluck::answer::{Answer, AnswerError, Question, answer};
+use potluck::engine::{Engine, Event, GenerateOptions, LocalSequence, Sequence};
+use potluck::home::Home;
 use potluck::prompt;
+use serde::Serialize;
 
 use super::options::{EngineArgs, ModelOptions, SamplingArgs};
+use super::together::{self, Devices, Requester, TogetherArgs};
 use super::{Outcome, format, input, interrupt, obtain, output};
 
 /// Answer one prompt and end
@@ -42,6 +45,8 @@ pub(super) struct Args {
     stats: bool,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    together: TogetherArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -50,7 +55,9 @@ Examples:
   cat letter.txt | potluck run --system \"Summarise the user's text in one sentence.\"
   potluck run --model gemma3:270m --raw --greedy \"The capital of France is\"
   potluck run --json --seed 7 \"Name three colours.\"
+  potluck run --with-peers --model big.gguf \"Why is the sky blue?\"
 
+While `potluck up` runs and devices are paired, they help if that is faster; --alone asks nobody.
 Ctrl-C ends the answer; what was generated stays, and the exit code is 130.";
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
@@ -62,27 +69,45 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     // Before a model is fetched for nothing.
     prompt::check_not_empty(&prompt)?;
     let cancel = interrupt::on_ctrl_c()?;
-    let Some(engine) = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?
-    else {
+    let fetch = obtain::fetch_options(&args.model.network);
+    let Some(path) = obtain::path(&args.model.model, &fetch, &cancel, args.quiet)? else {
         return Ok(Outcome::Interrupted);
     };
-    let sampling = args.sampling.settings();
+    let options = args.engine.options();
+    let engine = obtain::open_file(&path, &options)?;
     let question = Question {
         prompt,
         system: args.system,
         raw: args.raw,
         generate: GenerateOptions {
-            sampling,
+            sampling: args.sampling.settings(),
             max_tokens: args.max_tokens,
         },
     };
-    let answer = if args.json {
-        let answer = answer(&engine, &question, &cancel, &mut |_| ())?;
-        output::json(&answer)?;
-        answer
-    } else {
-        stream(&engine, &question, &cancel, args.quiet)?
+    let show = Show {
+        json: args.json,
+        quiet: args.quiet,
     };
+    let home = Home::from_environment()?;
+    let (answer, devices) = if args.together.wants_peers(&home)? {
+        let context = options.context;
+        let threads = options.threads;
+        let requester = Requester::open(&home, &args.together, &path, context, threads, &cancel)?;
+        requester.converse(&cancel, args.quiet, |sequence| {
+            answer_to(&engine, sequence, &question, &cancel, show)
+        })?
+    } else {
+        together::check_room(&path, engine.context(), args.together.memory())?;
+        let mut sequence = LocalSequence::new(&engine, engine.new_session()?);
+        let answer = answer_to(&engine, &mut sequence, &question, &cancel, show)?;
+        (answer, Devices::default())
+    };
+    if args.json {
+        output::json(&Report {
+            answer: &answer,
+            devices: &devices,
+        })?;
+    }
     if args.stats || (output::stderr_is_terminal() && !args.quiet && !args.json) {
         output::note(&format::answer_stats(&answer));
     }
@@ -93,15 +118,54 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     })
 }
 
-/// Answers, printing each piece of text as it comes.
-fn stream(
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    answer: &'a Answer,
+    #[serde(flatten)]
+    devices: &'a Devices,
+}
+
+/// How an answer is shown while it comes.
+#[derive(Clone, Copy)]
+struct Show {
+    json: bool,
+    quiet: bool,
+}
+
+fn answer_to<S: Sequence>(
     engine: &Engine,
+    sequence: &mut S,
+    question: &Question,
+    cancel: &Cancel,
+    show: Show,
+) -> anyhow::Result<Answer>
+where
+    AnswerError: From<S::Error>,
+{
+    if show.json {
+        Ok(answer(engine, sequence, question, cancel, &mut |_| ())?)
+    } else {
+        stream(engine, sequence, question, cancel, show.quiet)
+    }
+}
+
+/// Answers, printing each piece of text as it comes.
+fn stream<S: Sequence>(
+    engine: &Engine,
+    sequence: &mut S,
     question: &Question,
     cancel: &Cancel,
     quiet: bool,
-) -> anyhow::Result<Answer> {
+) -> anyhow::Result<Answer>
+where
+    AnswerError: From<S::Error>,
+{
     let mut printer = Printer::new(cancel, quiet);
-    let answer = answer(engine, question, cancel, &mut |event| printer.show(event));
+    let answer = answer(engine, sequence, question, cancel, &mut |event| {
+        printer.show(event)
+    });
     printer.finish(answer.as_ref().ok())?;
     Ok(answer?)
 }

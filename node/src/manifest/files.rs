@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use super::{Manifest, ManifestError, content_of};
 use crate::home::Home;
-use crate::{Cancel, whole_file};
+use crate::{Cancel, private_file};
 
 /// The manifests that this home remembers. Folders are made when the first is.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ impl Manifests {
         }
         let bytes = manifest.to_bytes();
         let line = format!("{before} {}\n", content_of(&bytes));
-        let _ = whole_file::write(&memory, &[line.as_bytes(), &bytes].concat());
+        let _ = private_file::replace(&memory, &[line.as_bytes(), &bytes].concat());
         Ok(Some(manifest))
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::SystemSensors;
 use super::measure::{MeasureError, measure};
 use crate::home::Home;
-use crate::{Cancel, whole_file};
+use crate::{Cancel, private_file};
 
 /// How fast this device computes. No rate is 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ impl Measurements {
             return Ok(None);
         };
         if let Ok(text) = serde_json::to_string_pretty(&measurements) {
-            let _ = whole_file::write(&path(home), text.as_bytes());
+            let _ = private_file::replace(&path(home), text.as_bytes());
         }
         Ok(Some(measurements))
     }

@@ -1,0 +1,192 @@
+//! The node of this home: the one that runs, or one that a command starts for itself.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use clap::Args;
+use potluck::Cancel;
+use potluck::OwnerLimits;
+use potluck::device::Device;
+use potluck::engine::Compute;
+use potluck::home::Home;
+use potluck::local::{Client, LocalNode, Reply, Request, ServeError, Socket};
+use potluck::manifest::{KnownFiles, Manifests};
+use potluck::net::{Multiaddr, Node, NodeOptions};
+use potluck::profile::{DeviceProfile, Measurements, OwnerSettings, this_system};
+use potluck::stages::MemoryBudget;
+
+use super::{format, output};
+
+/// How a node meets others, and what it may take.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "This device's node")]
+pub(super) struct NodeArgs {
+    /// Where to listen, such as /ip4/0.0.0.0/tcp/4001; may be given several times [default: any
+    /// free port of all addresses]
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(super) listen: Vec<Multiaddr>,
+    /// Neither look for devices on the local network nor be found there
+    #[arg(long)]
+    pub(super) no_mdns: bool,
+    /// Where a paired device may be, such as /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…; may be given
+    /// several times
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(super) peer: Vec<Multiaddr>,
+    /// Memory for weights and caches, such as 800M or 2G [default: half of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = format::parse_bytes)]
+    pub(super) memory: Option<u64>,
+}
+
+impl NodeArgs {
+    fn listen(&self) -> Vec<Multiaddr> {
+        if !self.listen.is_empty() {
+            return self.listen.clone();
+        }
+        let any = ["/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/0"];
+        any.iter()
+            .filter_map(|address| address.parse().ok())
+            .collect()
+    }
+}
+
+/// How long another process may take to start the node of this home.
+const STARTING: Duration = Duration::from_secs(20);
+/// How often waiting looks again.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// A node that this process runs.
+pub(super) struct OwnNode {
+    pub(super) local: LocalNode,
+    pub(super) memory: MemoryBudget,
+    pub(super) compute: Compute,
+    _socket: Socket,
+}
+
+/// Starts the node of this home in this process, and serves other commands.
+pub(super) fn start(
+    home: &Home,
+    args: &NodeArgs,
+    threads: Option<NonZeroUsize>,
+    limits: OwnerLimits,
+    cancel: &Cancel,
+) -> anyhow::Result<OwnNode> {
+    let socket = Socket::claim(home)?;
+    let device = Device::open(home)?;
+    let compute = Compute::new(threads)?;
+    let settings = OwnerSettings {
+        memory_bytes: args.memory,
+        limits,
+    };
+    let Some(profile) = measured(home, &compute, &settings, cancel)? else {
+        bail!("stopped");
+    };
+    let memory = MemoryBudget::new(Some(profile.memory_budget_bytes()));
+    let files = KnownFiles::new();
+    let options = NodeOptions {
+        listen: args.listen(),
+        mdns: !args.no_mdns,
+        peers: args.peer.clone(),
+        compute: compute.clone(),
+        files: Box::new(files.clone()),
+        memory: memory.clone(),
+        profile,
+    };
+    let node = Node::start(home, device, options)?;
+    let local = LocalNode {
+        node,
+        files,
+        manifests: Manifests::of(home),
+    };
+    socket.serve(local.clone())?;
+    Ok(OwnNode {
+        local,
+        memory,
+        compute,
+        _socket: socket,
+    })
+}
+
+/// This device as it was measured, now if it never was; `None` if the user stopped that.
+fn measured(
+    home: &Home,
+    compute: &Compute,
+    settings: &OwnerSettings,
+    cancel: &Cancel,
+) -> anyhow::Result<Option<DeviceProfile>> {
+    let sensors = this_system();
+    let bar = output::count_bar(0, true).with_message("measuring this device, once");
+    let measurements = Measurements::get(home, compute, &*sensors, cancel, &mut |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let profile = |measurements| DeviceProfile::new(measurements, sensors, settings);
+    Ok(measurements?.map(profile))
+}
+
+/// A command's connection to the node of this home.
+pub(super) struct Connected {
+    pub(super) client: Client,
+    /// The node, if it is of this process.
+    pub(super) own: Option<OwnNode>,
+}
+
+/// Asks the node that runs in this home, or starts one for this command.
+pub(super) fn connect(
+    home: &Home,
+    args: &NodeArgs,
+    threads: Option<NonZeroUsize>,
+    cancel: &Cancel,
+) -> anyhow::Result<Connected> {
+    let until = Instant::now() + STARTING;
+    loop {
+        if let Some(client) = running(home)? {
+            return Ok(Connected { client, own: None });
+        }
+        match start(home, args, threads, OwnerLimits::default(), cancel) {
+            Ok(own) => {
+                let client = Client::within(own.local.clone())?;
+                let own = Some(own);
+                return Ok(Connected { client, own });
+            }
+            Err(error) => {
+                // It may be measuring this device, and serves commands when that is done.
+                let starting = matches!(error.downcast_ref(), Some(ServeError::Running));
+                if !starting || Instant::now() > until || cancel.is_cancelled() {
+                    return Err(error);
+                }
+            }
+        }
+        std::thread::sleep(PATIENCE);
+    }
+}
+
+/// The node that runs in this home, if one does.
+pub(super) fn running(home: &Home) -> anyhow::Result<Option<Client>> {
+    let stream = Socket::connect(home);
+    Ok(stream.map(Client::over).transpose()?)
+}
+
+/// Waits until all other members are connected, but no longer than this.
+pub(super) fn wait_for_peers(
+    client: &mut Client,
+    at_most: Duration,
+    cancel: &Cancel,
+) -> anyhow::Result<()> {
+    let until = Instant::now() + at_most;
+    while Instant::now() < until && !cancel.is_cancelled() {
+        let Reply::Members { members } = client.ask(&Request::Members)? else {
+            break;
+        };
+        let ready = |connected: Option<bool>| connected == Some(true);
+        if members
+            .iter()
+            .all(|m| ready(m.connected) && (m.this_device || m.link.is_some()))
+        {
+            break;
+        }
+        std::thread::sleep(PATIENCE);
+    }
+    Ok(())
+}

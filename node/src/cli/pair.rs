@@ -1,0 +1,134 @@
+//! `potluck pair`.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use potluck::Cancel;
+use potluck::home::Home;
+use potluck::local::{Client, Reply, Request};
+use qrcode::render::unicode;
+use qrcode::{EcLevel, QrCode};
+use serde_json::json;
+
+use super::nodes::{self, NodeArgs};
+use super::{Outcome, interrupt, output};
+
+/// Pair with another device: show an invitation, or use one
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The other device's invitation; without it, show one
+    invitation: Option<String>,
+    /// What this device is called from now on
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// How long the invitation can be used, in minutes
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1440))]
+    minutes: u64,
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Print JSON: {\"invitation\": …} at once where one is shown, then {\"paired\": …}
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  potluck pair                      on one device: shows a code
+  potluck pair POTLUCK:…            on the other: its text, or what the code says
+  potluck pair --name kitchen --json
+
+Whoever has the invitation can join, once, and within its time: show it to nobody else. A device
+that pairs with one device of a circle is paired with all of them.";
+
+/// How often waiting looks for Ctrl-C.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How long joining may take, beyond the machine's own limits.
+const JOINING: Duration = Duration::from_secs(40);
+
+pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+    let home = Home::from_environment()?;
+    let cancel = interrupt::on_ctrl_c()?;
+    let mut connected = nodes::connect(&home, &args.node, None, &cancel)?;
+    let client = &mut connected.client;
+    let paired = match &args.invitation {
+        Some(text) => join(client, text, args.name.clone(), &cancel)?,
+        None => invite(client, &args, &cancel)?,
+    };
+    let Some((peer_id, name)) = paired else {
+        return Ok(Outcome::Interrupted);
+    };
+    if args.json {
+        output::json(&json!({"paired": {"peer_id": peer_id, "name": name}}))?;
+    } else {
+        output::line(&format!("paired with {name} ({peer_id})"))?;
+    }
+    // The other device is to hear that all was taken before this one is gone.
+    std::thread::sleep(Duration::from_millis(300));
+    Ok(Outcome::Done)
+}
+
+fn invite(
+    client: &mut Client,
+    args: &Args,
+    cancel: &Cancel,
+) -> anyhow::Result<Option<(String, String)>> {
+    let request = Request::Invite {
+        seconds: args.minutes * 60,
+        name: args.name.clone(),
+    };
+    let Reply::Invitation { text, .. } = client.ask(&request)? else {
+        bail!("the node that runs is of another version: end it and start it again");
+    };
+    if args.json {
+        output::json(&json!({"invitation": text}))?;
+    } else {
+        let code = QrCode::with_error_correction_level(&text, EcLevel::L)?;
+        let picture = code.render::<unicode::Dense1x2>().build();
+        output::line(&format!("{picture}\n\n{text}\n"))?;
+        output::note(&format!(
+            "On the other device: potluck pair, with this text or what the code says; within {} \
+             minutes. Ctrl-C withdraws it.",
+            args.minutes
+        ));
+    }
+    loop {
+        match client.next(PATIENCE)? {
+            Some((Reply::Paired { peer_id, name }, _)) => return Ok(Some((peer_id, name))),
+            Some((Reply::PairingFailed { peer_id, words }, _)) => {
+                output::note(&format!("{peer_id} tried and failed: {words}"));
+            }
+            Some((Reply::PairingOver { words }, _)) => {
+                bail!("the invitation cannot be used any more: {words}");
+            }
+            Some(_) => {}
+            None if cancel.is_cancelled() => return Ok(None),
+            None => {}
+        }
+    }
+}
+
+fn join(
+    client: &mut Client,
+    text: &str,
+    name: Option<String>,
+    cancel: &Cancel,
+) -> anyhow::Result<Option<(String, String)>> {
+    let request = Request::Join {
+        invitation: text.to_owned(),
+        name,
+    };
+    client.send(&request, &[])?;
+    let started = std::time::Instant::now();
+    loop {
+        match client.next(PATIENCE)? {
+            Some((Reply::Paired { peer_id, name }, _)) => return Ok(Some((peer_id, name))),
+            Some(_) => {}
+            None if cancel.is_cancelled() => return Ok(None),
+            None if started.elapsed() > JOINING => {
+                bail!("the device that invites does not answer: are both in the same network?");
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `potluck plan`.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use anyhow::bail;
+use potluck::ModelRef;
+use potluck::home::Home;
+use potluck::local::{PlacementView, PlanView, Reply, Request};
+use serde::Serialize;
+
+use super::nodes::{self, NodeArgs};
+use super::options::NetworkOptions;
+use super::together::{self, PlacementArgs};
+use super::{Outcome, format, interrupt, obtain, output};
+
+/// Show where a model's layers would run, and how fast
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// A name from `potluck models`, or a GGUF file
+    #[arg(default_value_t)]
+    model: ModelRef,
+    #[command(flatten)]
+    network: NetworkOptions,
+    /// Positions to reserve memory for [default: 2048, or the model's own limit if lower]
+    #[arg(long, short, value_name = "N")]
+    context: Option<NonZeroUsize>,
+    #[command(flatten)]
+    placement: PlacementArgs,
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  potluck plan
+  potluck plan big.gguf --objective throughput
+  potluck plan --placement self:0..12,kitchen:12..30 --json";
+
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    #[serde(flatten)]
+    plan: PlanView,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+    let home = Home::from_environment()?;
+    let cancel = interrupt::on_ctrl_c()?;
+    let options = obtain::fetch_options(&args.network);
+    let Some(path) = obtain::path(&args.model, &options, &cancel, false)? else {
+        return Ok(Outcome::Interrupted);
+    };
+    let mut connected = nodes::connect(&home, &args.node, None, &cancel)?;
+    if connected.own.is_some() {
+        nodes::wait_for_peers(&mut connected.client, Duration::from_secs(3), &cancel)?;
+    }
+    let request = together::request(&path, args.context, &args.placement)?;
+    let Reply::Plan { plan } = connected.client.ask(&Request::Plan { request })? else {
+        bail!("the node that runs is of another version: end it and start it again");
+    };
+    if args.json {
+        output::json(&Report {
+            model: args.model.to_string(),
+            plan: *plan,
+        })?;
+    } else {
+        print(&plan)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn print(plan: &PlanView) -> anyhow::Result<()> {
+    print_placement(&plan.best)?;
+    output::line("")?;
+    let rate = |placement: &PlacementView| format::rate(placement.tokens_per_s);
+    match (&plan.alone, &plan.alone_impossible) {
+        (Some(alone), _) => output::line(&format!("alone: {}", rate(alone)))?,
+        (None, Some(why)) => output::line(&format!("alone: {why}"))?,
+        (None, None) => {}
+    }
+    for (devices, placement) in (1..).zip(&plan.by_devices) {
+        let told = placement.as_ref().map_or("not possible".to_owned(), rate);
+        output::line(&format!(
+            "over {}: {told}",
+            format::count(devices, "device")
+        ))?;
+    }
+    for unused in &plan.unused {
+        output::line(&format!("not used: {}: {}", unused.name, unused.reason))?;
+    }
+    Ok(())
+}
+
+fn print_placement(placement: &PlacementView) -> anyhow::Result<()> {
+    let width = placement.stages.iter().map(|s| s.name.chars().count());
+    let width = width.max().unwrap_or(0).max("device".len());
+    output::line(&format!(
+        "{:width$}  {:>9}  {:>9}  {:>9}",
+        "device", "layers", "memory", "a step"
+    ))?;
+    let ends = format::bytes(placement.ends_memory_bytes);
+    output::line(&format!(
+        "{:width$}  {:>9}  {ends:>9}  {:>6.2} ms  (embedding and head)",
+        "self", "", placement.ends_ms
+    ))?;
+    for stage in &placement.stages {
+        let layers = format!("{}..{}", stage.first_layer, stage.end_layer);
+        let memory = format::bytes(stage.memory_bytes);
+        let name = if stage.this_device {
+            "self"
+        } else {
+            &stage.name
+        };
+        output::line(&format!(
+            "{name:width$}  {layers:>9}  {memory:>9}  {:>6.2} ms",
+            stage.ms
+        ))?;
+    }
+    for hop in &placement.hops {
+        output::line(&format!("{} → {}: {:.2} ms", hop.from, hop.to, hop.ms))?;
+    }
+    output::line(&format!(
+        "{} predicted",
+        format::rate(placement.tokens_per_s)
+    ))?;
+    Ok(())
+}

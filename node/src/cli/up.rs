@@ -1,0 +1,125 @@
+//! `potluck up`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use potluck::home::Home;
+use potluck::local::{Client, Reply, Request};
+use potluck::net::Multiaddr;
+use potluck::{Cancel, OwnerLimits, library};
+use serde_json::json;
+
+use super::nodes::{self, NodeArgs, OwnNode};
+use super::{Outcome, interrupt, output};
+
+/// Let this device help: compute layers for the paired devices until Ctrl-C
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Processor threads to compute with [default: all usable]
+    #[arg(long, short, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// A model file that layers may be taken from, beside those in the models folder; may be given
+    /// several times
+    #[arg(long, value_name = "FILE")]
+    model: Vec<PathBuf>,
+    /// Help only while plugged in
+    #[arg(long)]
+    only_when_charging: bool,
+    /// Do not help with less battery than this, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    min_battery: u8,
+    /// Print one JSON line when ready: {\"listening\": […], \"peer_id\": …}
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  potluck up
+  potluck up --memory 800M --only-when-charging
+  potluck up --json --no-mdns --listen /ip4/127.0.0.1/tcp/0
+
+Only paired devices are let in. They see hidden states of what their users type, never this
+device's files. Other commands of this home speak with this one while it runs.";
+
+/// How often waiting looks for Ctrl-C.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a node that is told to stop waits for its layers to be taken over.
+const HAND_OVER: Duration = Duration::from_secs(3);
+
+pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+    let home = Home::from_environment()?;
+    let cancel = interrupt::on_ctrl_c()?;
+    let limits = OwnerLimits {
+        only_when_charging: args.only_when_charging,
+        min_battery_percent: args.min_battery,
+    };
+    let own = nodes::start(&home, &args.node, args.threads, limits, &cancel)?;
+    let mut client = Client::within(own.local.clone())?;
+    add_models(&home, &args.model, &own, &cancel)?;
+    let addresses = listening(&mut client, &own, &cancel)?;
+    let peer_id = own.local.node.peer_id().to_string();
+    if args.json {
+        output::json(&json!({"listening": addresses, "peer_id": peer_id}))?;
+    } else {
+        output::line(&format!("{peer_id} is up"))?;
+        for address in &addresses {
+            output::line(&format!("listening on {address}"))?;
+        }
+        output::note("Ctrl-C ends it");
+    }
+    while !cancel.is_cancelled() {
+        std::thread::sleep(PATIENCE);
+    }
+    leave(&own)?;
+    Ok(Outcome::Interrupted)
+}
+
+/// Finds out which models are here.
+fn add_models(
+    home: &Home,
+    named: &[PathBuf],
+    own: &OwnNode,
+    cancel: &Cancel,
+) -> anyhow::Result<()> {
+    let problems = library::add_all(home, named, &own.local, cancel)?;
+    for problem in problems {
+        output::note(&problem);
+    }
+    Ok(())
+}
+
+/// Where the node listens, once it does.
+fn listening(client: &mut Client, own: &OwnNode, cancel: &Cancel) -> anyhow::Result<Vec<String>> {
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        if let Reply::Node { listening, .. } = client.ask(&Request::Node)?
+            && (!listening.is_empty() || Instant::now() > until || cancel.is_cancelled())
+        {
+            let peer = own.local.node.peer_id();
+            let whole = |address: &String| format!("{address}/p2p/{peer}");
+            let parses = |address: &String| address.parse::<Multiaddr>().is_ok();
+            return Ok(listening.iter().filter(|a| parses(a)).map(whole).collect());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Hands this device's layers over before it goes.
+fn leave(own: &OwnNode) -> anyhow::Result<()> {
+    let node = &own.local.node;
+    if !node.is_idle()? {
+        output::note("handing over what is computed here…");
+        node.hand_over(potluck::net::HandOverReason::Stopping, HAND_OVER)?;
+        let until = Instant::now() + HAND_OVER;
+        while Instant::now() < until && !node.is_idle()? {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    node.stop();
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Who this device is: its key, its name, its circle, as they are kept in the home.
+
+use std::io;
+use std::path::PathBuf;
+
+use potluck_protocol::PeerId;
+use potluck_protocol::circle::{Circle, DeviceName, Identity, LogError, MAX_LOG_BYTES, NotAName};
+
+use crate::home::Home;
+use crate::private_file;
+
+/// This device's key, name and circle.
+#[derive(Debug)]
+pub struct Device {
+    files: Files,
+    seed: [u8; 32],
+    /// What it calls itself.
+    pub name: DeviceName,
+    /// Its circle; of itself alone until it pairs.
+    pub circle: Circle,
+}
+
+/// What is kept of a device cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// A file.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The key file is not one.
+    #[error(
+        "{} is no key of this device: restore it from a backup, or remove it to be a new device",
+        path.display()
+    )]
+    Key {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The circle's log is damaged.
+    #[error(
+        "{} is damaged: restore it from a backup, or remove it and pair anew",
+        path.display()
+    )]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        #[source]
+        source: LogError,
+    },
+    /// No random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// The name in the file cannot be one.
+    #[error("the device's name in {} cannot be used", path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: NotAName,
+    },
+}
+
+/// Where it is kept.
+#[derive(Debug, Clone)]
+struct Files {
+    key: PathBuf,
+    name: PathBuf,
+    log: PathBuf,
+}
+
+/// Random bytes.
+///
+/// # Errors
+/// When the system has none.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], DeviceError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(DeviceError::Random)?;
+    Ok(bytes)
+}
+
+impl Device {
+    /// The device of this home; a new one, with a key and a circle of its own, if there is none.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn open(home: &Home) -> Result<Self, DeviceError> {
+        let files = Files {
+            key: home.root().join("device.key"),
+            name: home.root().join("device.name"),
+            log: home.root().join("circle.log"),
+        };
+        let seed = files.seed()?;
+        let identity = Identity::from_seed(&seed);
+        let name = files.name()?;
+        let circle = match read(&files.log, MAX_LOG_BYTES)? {
+            Some(log) => Circle::from_log(&log).map_err(|source| DeviceError::Log {
+                path: files.log.clone(),
+                source,
+            })?,
+            None => {
+                let circle = Circle::found(&identity, &name, random()?);
+                replace(&files.log, &circle.to_log())?;
+                circle
+            }
+        };
+        Ok(Self {
+            files,
+            seed,
+            name,
+            circle,
+        })
+    }
+
+    /// The key.
+    pub fn identity(&self) -> Identity {
+        Identity::from_seed(&self.seed)
+    }
+
+    /// The secret that the key is made of.
+    pub(crate) fn seed(&self) -> [u8; 32] {
+        self.seed
+    }
+
+    /// The node that the key proves.
+    pub fn peer_id(&self) -> PeerId {
+        self.identity().peer_id()
+    }
+
+    /// Keeps another name.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn rename(&mut self, name: DeviceName) -> Result<(), DeviceError> {
+        replace(&self.files.name, name.as_str().as_bytes())?;
+        self.name = name;
+        Ok(())
+    }
+
+    /// Keeps a circle's log.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub(crate) fn store(&self, circle: &Circle) -> Result<(), DeviceError> {
+        replace(&self.files.log, &circle.to_log())
+    }
+}
+
+impl Files {
+    fn seed(&self) -> Result<[u8; 32], DeviceError> {
+        if let Some(seed) = self.read_seed()? {
+            return Ok(seed);
+        }
+        let created = private_file::create(&self.key, &random::<32>()?);
+        created.map_err(failed("write", &self.key))?;
+        // Another process may have been first.
+        let seed = self.read_seed()?;
+        seed.ok_or_else(|| failed("read", &self.key)(io::ErrorKind::NotFound.into()))
+    }
+
+    fn read_seed(&self) -> Result<Option<[u8; 32]>, DeviceError> {
+        let Some(bytes) = read(&self.key, 1024)? else {
+            return Ok(None);
+        };
+        let path = self.key.clone();
+        let seed = bytes.try_into().map_err(|_| DeviceError::Key { path })?;
+        Ok(Some(seed))
+    }
+
+    fn name(&self) -> Result<DeviceName, DeviceError> {
+        let Some(bytes) = read(&self.name, 1024)? else {
+            return Ok(system_name());
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        DeviceName::new(text.trim_end()).map_err(|source| DeviceError::Name {
+            path: self.name.clone(),
+            source,
+        })
+    }
+}
+
+/// What the system calls this device, as far as that can be a name.
+fn system_name() -> DeviceName {
+    let told = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let told = told.ok().and_then(|name| DeviceName::new(name.trim()).ok());
+    told.unwrap_or_else(|| DeviceName::new("this device").expect("a plain name"))
+}
+
+fn read(path: &std::path::Path, most: usize) -> Result<Option<Vec<u8>>, DeviceError> {
+    private_file::read(path, most).map_err(failed("read", path))
+}
+
+fn replace(path: &std::path::Path, bytes: &[u8]) -> Result<(), DeviceError> {
+    private_file::replace(path, bytes).map_err(failed("write", path))
+}
+
+fn failed(action: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> DeviceError {
+    move |source| DeviceError::File {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_stays_the_same_and_a_damaged_one_says_so() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Home::at(folder.path().join("home"));
+        let mut device = Device::open(&home).expect("a new device");
+        let name = DeviceName::new("kitchen").expect("a name");
+        device.rename(name.clone()).expect("writable");
+        let again = Device::open(&home).expect("the same device");
+        assert_eq!(again.peer_id(), device.peer_id());
+        assert_eq!(again.circle.id(), device.circle.id());
+        assert_eq!(again.name, name);
+        std::fs::write(home.root().join("circle.log"), b"nonsense").expect("writable");
+        let error = Device::open(&home).expect_err("damaged");
+        assert!(error.to_string().contains("pair anew"), "{error}");
+        std::fs::write(home.root().join("device.key"), b"short").expect("writable");
+        let error = Device::open(&home).expect_err("damaged");
+        assert!(error.to_string().contains("new device"), "{error}");
+    }
+}

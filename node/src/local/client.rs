@@ -1,0 +1,178 @@
+//! A command's side of the connection.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use super::framing;
+use super::message::{Reply, Request, SessionRequest};
+use super::server::{LocalNode, Service};
+
+/// Replies that were read and wait for the command.
+const REPLIES: usize = 64;
+
+/// A connection to a node.
+#[derive(Debug)]
+pub struct Client {
+    requests: UnixStream,
+    replies: Receiver<(Reply, Vec<u8>)>,
+}
+
+/// A node does not answer as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The connection.
+    #[error("the node does not answer")]
+    Connection(#[source] io::Error),
+    /// It has ended.
+    #[error("the node has stopped")]
+    Stopped,
+    /// It says why not.
+    #[error("{0}")]
+    Failed(String),
+    /// It answers what was not asked.
+    #[error("the node answers as another version: end it and start it again")]
+    OtherAnswer,
+}
+
+impl Client {
+    /// Over a socket that a node serves.
+    ///
+    /// # Errors
+    /// The system has no more threads.
+    pub fn over(stream: UnixStream) -> Result<Self, ClientError> {
+        let mut incoming = stream.try_clone().map_err(ClientError::Connection)?;
+        let (tell, replies) = mpsc::sync_channel(REPLIES);
+        thread::Builder::new()
+            .name("potluck-replies".to_owned())
+            .spawn(move || {
+                while let Ok(Some(reply)) = framing::read::<Reply>(&mut incoming) {
+                    if tell.send(reply).is_err() {
+                        return;
+                    }
+                }
+            })
+            .map_err(ClientError::Connection)?;
+        Ok(Self {
+            requests: stream,
+            replies,
+        })
+    }
+
+    /// To a node of this process.
+    ///
+    /// # Errors
+    /// The system has no more sockets or threads.
+    pub fn within(local: LocalNode) -> Result<Self, ClientError> {
+        let (ours, theirs) = UnixStream::pair().map_err(ClientError::Connection)?;
+        thread::Builder::new()
+            .name("potluck-command".to_owned())
+            .spawn(move || Service::serve(local, theirs))
+            .map_err(ClientError::Connection)?;
+        Self::over(ours)
+    }
+
+    /// Asks.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn send(&mut self, request: &Request, payload: &[u8]) -> Result<(), ClientError> {
+        let sent = framing::write(&mut self.requests, request, payload);
+        sent.map_err(ClientError::Connection)
+    }
+
+    /// The next reply, and its payload; `None` if there is none within this time.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a [`Reply::Failed`] is one.
+    pub fn next(&mut self, within: Duration) -> Result<Option<(Reply, Vec<u8>)>, ClientError> {
+        match self.replies.recv_timeout(within) {
+            Ok((Reply::Failed { words }, _)) => Err(ClientError::Failed(words)),
+            Ok(reply) => Ok(Some(reply)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(ClientError::Stopped),
+        }
+    }
+
+    /// Asks what is answered once.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        self.send(request, &[])?;
+        loop {
+            if let Some((reply, _)) = self.next(Duration::from_secs(60))? {
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// Begins a conversation.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn begin(mut self, request: SessionRequest) -> Result<Pipeline, ClientError> {
+        match self.ask(&Request::Session { request })? {
+            Reply::Started => Ok(Pipeline(self)),
+            _ => Err(ClientError::OtherAnswer),
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // The thread that reads ends with the connection.
+        let _ = self.requests.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// A conversation that has begun, over a node.
+#[derive(Debug)]
+pub struct Pipeline(Client);
+
+impl Pipeline {
+    /// What came of it; `None` if nothing came within this time.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn next(&mut self, within: Duration) -> Result<Option<(Reply, Vec<u8>)>, ClientError> {
+        self.0.next(within)
+    }
+
+    /// Sends rows through all layers, if they are those that follow.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn submit(
+        &mut self,
+        start_position: u32,
+        rows: u32,
+        last: bool,
+        hidden: &[u8],
+    ) -> Result<(), ClientError> {
+        let request = Request::Submit {
+            start_position,
+            rows,
+            last,
+        };
+        self.0.send(&request, hidden)
+    }
+
+    /// Drops the positions from this one on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn roll_back(&mut self, position: u32) -> Result<(), ClientError> {
+        self.0.send(&Request::RollBack { position }, &[])
+    }
+
+    /// Asks for what was sent and received; [`Reply::Traffic`] comes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn ask_traffic(&mut self) -> Result<(), ClientError> {
+        self.0.send(&Request::Traffic, &[])
+    }
+}

@@ -1,0 +1,196 @@
+//! What commands ask of a node, and what it answers.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::views::{MemberView, PlacementView, PlanView};
+
+/// What a command asks. On one connection one thing at a time, but for what belongs to a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Request {
+    /// Where the node listens, and who it is: [`Reply::Node`].
+    Node,
+    /// The circle's members: [`Reply::Members`].
+    Members,
+    /// End a membership: [`Reply::Done`].
+    Forget {
+        /// A name or a PeerId.
+        device: String,
+    },
+    /// Open pairing: [`Reply::Invitation`], then [`Reply::Paired`] or [`Reply::PairingOver`]. Ends
+    /// with the connection.
+    Invite {
+        /// For so many seconds.
+        seconds: u64,
+        /// What this device is called from now on.
+        name: Option<String>,
+    },
+    /// Pair by an invitation: [`Reply::Paired`] or [`Reply::Failed`].
+    Join {
+        /// The text.
+        invitation: String,
+        /// What this device is called from now on.
+        name: Option<String>,
+    },
+    /// Where a model's layers should run: [`Reply::Plan`].
+    Plan {
+        /// What for.
+        #[serde(flatten)]
+        request: SessionRequest,
+    },
+    /// Begin a conversation: [`Reply::Started`], then its events, until the connection ends.
+    Session {
+        /// What for.
+        #[serde(flatten)]
+        request: SessionRequest,
+    },
+    /// Rows of the conversation; the payload are their hidden states. Nothing answers rows that are
+    /// not those that follow: [`Reply::Ready`] says which are.
+    Submit {
+        /// Position of the first.
+        start_position: u32,
+        /// How many.
+        rows: u32,
+        /// Whether these are the last for now, whose hidden states are wanted.
+        last: bool,
+    },
+    /// Drop the conversation's positions from this one on: [`Reply::RolledBack`].
+    RollBack {
+        /// The first that is dropped.
+        position: u32,
+    },
+    /// What the conversation has sent and received: [`Reply::Traffic`].
+    Traffic,
+}
+
+/// A model, and where its layers may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRequest {
+    /// The model's file.
+    pub model: PathBuf,
+    /// Positions to reserve.
+    pub context: u32,
+    /// Who may compute.
+    pub placement: PlacementChoice,
+    /// `latency`, `throughput` or `energy`.
+    pub objective: String,
+}
+
+/// Who may compute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlacementChoice {
+    /// Whoever is best.
+    Best,
+    /// Only this device.
+    Alone,
+    /// As a person wrote it: `self:0..6,kitchen:6..30`.
+    Forced(String),
+}
+
+/// What a node answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// It cannot be done: why.
+    Failed {
+        /// In words.
+        words: String,
+    },
+    /// Who the node is.
+    Node {
+        /// Its PeerId.
+        peer_id: String,
+        /// Its name.
+        name: String,
+        /// Where it listens.
+        listening: Vec<String>,
+    },
+    /// The circle's members, this device among them.
+    Members {
+        /// By their names.
+        members: Vec<MemberView>,
+    },
+    /// To be shown to the owner of the other device.
+    Invitation {
+        /// The text.
+        text: String,
+        /// When it expires, in seconds since 1970 (UTC).
+        expires: u64,
+    },
+    /// Both devices are in one circle.
+    Paired {
+        /// The other's PeerId.
+        peer_id: String,
+        /// What it calls itself.
+        name: String,
+    },
+    /// One attempt to pair failed.
+    PairingFailed {
+        /// Who tried.
+        peer_id: String,
+        /// Why.
+        words: String,
+    },
+    /// The invitation cannot be used any more.
+    PairingOver {
+        /// Why.
+        words: String,
+    },
+    /// Where the layers should run.
+    Plan {
+        /// Where.
+        plan: Box<PlanView>,
+    },
+    /// The conversation has begun.
+    Started,
+    /// The layers are placed so.
+    Placed {
+        /// Where.
+        placement: PlacementView,
+    },
+    /// Rows from `from` on are to be submitted.
+    Ready {
+        /// Those before are held.
+        from: u32,
+        /// How many rows a prefill step should have.
+        prefill_rows: u32,
+    },
+    /// Rows went through all layers; the payload are the hidden states that were wanted.
+    Answered {
+        /// Position of the first row.
+        start_position: u32,
+    },
+    /// Positions were dropped: answers before this may be of them, those after it are not.
+    RolledBack,
+    /// A device wants to leave.
+    Leaving {
+        /// Its name.
+        name: String,
+    },
+    /// A stage failed.
+    Broken {
+        /// The device's PeerId.
+        peer_id: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        cause: String,
+    },
+    /// No placement is possible now.
+    Waiting {
+        /// Why.
+        words: String,
+    },
+    /// Bytes to and from peers.
+    Traffic {
+        /// To peers.
+        bytes_sent: u64,
+        /// From peers.
+        bytes_received: u64,
+    },
+}

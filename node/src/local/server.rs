@@ -1,0 +1,335 @@
+//! The node's side of a connection from a command.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use potluck_protocol::PeerId;
+use potluck_protocol::circle::DeviceName;
+use potluck_protocol::machine::Event;
+use potluck_protocol::pairing::{self, Invitation, Refusal};
+
+use super::framing;
+use super::message::{Reply, Request};
+use super::sessions::{self, Asked};
+use super::views::{MemberView, Names};
+use crate::manifest::{KnownFiles, Manifests};
+use crate::net::{Node, NodeError, NodeEvent, NodeSession};
+use crate::words;
+
+/// A node and the model files of its home.
+#[derive(Clone)]
+pub struct LocalNode {
+    /// The node.
+    pub node: Node,
+    /// The files that its stages may use.
+    pub files: KnownFiles,
+    /// What is known of files.
+    pub manifests: Manifests,
+}
+
+impl LocalNode {
+    /// What the circle's devices are called.
+    pub(super) fn names(&self) -> Result<Names, NodeError> {
+        let members = self.node.members()?.into_iter();
+        Ok(members
+            .map(|(member, _)| (member.peer, member.name.as_str().to_owned()))
+            .collect())
+    }
+}
+
+/// The device that a person means: by its name, its PeerId, or `self`.
+pub(super) fn device(names: &Names, me: PeerId, text: &str) -> Option<PeerId> {
+    if text == "self" {
+        return Some(me);
+    }
+    if let Ok(peer) = text.parse() {
+        return names.contains_key(&peer).then_some(peer);
+    }
+    let mut named = names.iter().filter(|(_, name)| *name == text);
+    match (named.next(), named.next()) {
+        (Some((peer, _)), None) => Some(*peer),
+        // Two devices of one name are told apart by their ids.
+        _ => None,
+    }
+}
+
+/// Where replies go, from any thread.
+#[derive(Clone)]
+pub(super) struct Replies(Arc<Mutex<UnixStream>>);
+
+impl Replies {
+    pub(super) fn send(&self, reply: &Reply, payload: &[u8]) -> io::Result<()> {
+        let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        framing::write(&mut *stream, reply, payload)
+    }
+
+    pub(super) fn fail(&self, words: impl Into<String>) -> io::Result<()> {
+        let words = words.into();
+        self.send(&Reply::Failed { words }, &[])
+    }
+}
+
+/// Answers one command.
+pub struct Service {
+    local: LocalNode,
+    replies: Replies,
+    session: Option<NodeSession>,
+    traffic_before: crate::net::Traffic,
+    inviting: bool,
+}
+
+impl Service {
+    /// Serves a command until it ends its connection.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub fn serve(local: LocalNode, stream: UnixStream) -> io::Result<()> {
+        let mut requests = stream.try_clone()?;
+        let mut service = Self {
+            local,
+            replies: Replies(Arc::new(Mutex::new(stream))),
+            session: None,
+            traffic_before: crate::net::Traffic::default(),
+            inviting: false,
+        };
+        let outcome = loop {
+            match framing::read::<Request>(&mut requests) {
+                Ok(Some((request, payload))) => {
+                    if let Err(error) = service.follow(request, payload) {
+                        break Err(error);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        if service.inviting {
+            // A node that has stopped invites nobody.
+            let _ = service.local.node.stop_inviting();
+        }
+        let _ = requests.shutdown(Shutdown::Both);
+        outcome
+    }
+
+    fn follow(&mut self, request: Request, payload: Vec<u8>) -> io::Result<()> {
+        let replied = match request {
+            Request::Submit {
+                start_position,
+                rows,
+                last,
+            } => match &self.session {
+                Some(session) => sessions::submit(session, start_position, rows, last, payload),
+                None => Err("no conversation has begun".to_owned()),
+            },
+            Request::RollBack { position } => match &self.session {
+                Some(session) => session.roll_back(position).map_err(|e| words::of(&e)),
+                None => Err("no conversation has begun".to_owned()),
+            },
+            Request::Session { request } => self.begin(&request),
+            Request::Invite { seconds, name } => self.invite(seconds, name),
+            Request::Join { invitation, name } => self.join(&invitation, name),
+            other => match self.answer(&other) {
+                Ok(reply) => return self.replies.send(&reply, &[]),
+                Err(words) => Err(words),
+            },
+        };
+        replied.or_else(|words| self.replies.fail(words))
+    }
+
+    /// What is answered once.
+    fn answer(&self, request: &Request) -> Result<Reply, String> {
+        let node = &self.local.node;
+        let failed = |error: NodeError| words::of(&error);
+        Ok(match request {
+            Request::Node => {
+                let names = self.local.names().map_err(failed)?;
+                let listening = node.listening().map_err(failed)?;
+                Reply::Node {
+                    peer_id: node.peer_id().to_string(),
+                    name: super::views::name_of(&names, node.peer_id()),
+                    listening: listening.iter().map(ToString::to_string).collect(),
+                }
+            }
+            Request::Members => {
+                let members = node.members().map_err(failed)?.into_iter();
+                let me = node.peer_id();
+                let views = members.map(|(member, status)| MemberView::new(&member, me, status));
+                Reply::Members {
+                    members: views.collect(),
+                }
+            }
+            Request::Forget { device } => {
+                self.forget(device)?;
+                Reply::Done
+            }
+            Request::Plan { request } => {
+                let asked = Asked::new(&self.local, request)?;
+                Reply::Plan {
+                    plan: Box::new(asked.plan(&self.local)?),
+                }
+            }
+            Request::Traffic => {
+                let now = node.traffic().map_err(failed)?;
+                Reply::Traffic {
+                    bytes_sent: now.bytes_sent - self.traffic_before.bytes_sent,
+                    bytes_received: now.bytes_received - self.traffic_before.bytes_received,
+                }
+            }
+            _ => return Err("this cannot be asked now".to_owned()),
+        })
+    }
+
+    fn forget(&self, text: &str) -> Result<(), String> {
+        let node = &self.local.node;
+        let failed = |error: NodeError| words::of(&error);
+        let names = self.local.names().map_err(failed)?;
+        let peer = device(&names, node.peer_id(), text).ok_or_else(|| {
+            format!("no one device is called {text:?}: `potluck peers` lists names and ids")
+        })?;
+        let forgotten = node.forget(peer).map_err(failed)?;
+        forgotten.map_err(|error| words::of(&error))
+    }
+
+    fn begin(&mut self, request: &super::SessionRequest) -> Result<(), String> {
+        let node = self.local.node.clone();
+        self.traffic_before = node.traffic().map_err(|error| words::of(&error))?;
+        let asked = Asked::new(&self.local, request)?;
+        let names = self.local.names().map_err(|error| words::of(&error))?;
+        let (session, events) = asked.begin(&self.local)?;
+        self.session = Some(session);
+        let replies = self.replies.clone();
+        replies
+            .send(&Reply::Started, &[])
+            .map_err(|error| error.to_string())?;
+        let forwarded = std::thread::Builder::new()
+            .name("potluck-session".to_owned())
+            .spawn(move || sessions::forward(&events, &replies, node.peer_id(), &names));
+        forwarded.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn name(&self, name: Option<String>) -> Result<DeviceName, String> {
+        let names = self.local.names().map_err(|error| words::of(&error))?;
+        let before = names.get(&self.local.node.peer_id()).cloned();
+        let name = name.or(before).unwrap_or_else(|| "device".to_owned());
+        DeviceName::new(&name).map_err(|error| words::of(&error))
+    }
+
+    fn invite(&mut self, seconds: u64, name: Option<String>) -> Result<(), String> {
+        let failed = |error: NodeError| words::of(&error);
+        let node = self.local.node.clone();
+        let name = self.name(name)?;
+        let events = node.events().map_err(failed)?;
+        let invitation = node.invite(seconds, name).map_err(failed)?;
+        self.inviting = true;
+        let reply = Reply::Invitation {
+            text: invitation.to_string(),
+            expires: invitation.expires_unix_s(),
+        };
+        self.replies
+            .send(&reply, &[])
+            .map_err(|error| error.to_string())?;
+        self.forward_pairing(events, None)
+    }
+
+    fn join(&mut self, text: &str, name: Option<String>) -> Result<(), String> {
+        let failed = |error: NodeError| words::of(&error);
+        let invitation: Invitation = text
+            .parse()
+            .map_err(|error: pairing::InvitationError| words::of(&error))?;
+        let node = self.local.node.clone();
+        let name = self.name(name)?;
+        let events = node.events().map_err(failed)?;
+        let inviter = invitation.peer();
+        node.join(invitation, name).map_err(failed)?;
+        self.forward_pairing(events, Some(inviter))
+    }
+
+    /// Tells how pairing goes, until it is over. `inviter` is the device that is joined.
+    fn forward_pairing(
+        &self,
+        mut events: tokio::sync::mpsc::UnboundedReceiver<NodeEvent>,
+        inviter: Option<PeerId>,
+    ) -> Result<(), String> {
+        let replies = self.replies.clone();
+        let forwarded = std::thread::Builder::new()
+            .name("potluck-pairing".to_owned())
+            .spawn(move || {
+                while let Some(event) = events.blocking_recv() {
+                    let Some((reply, over)) = pairing_reply(event, inviter) else {
+                        continue;
+                    };
+                    if replies.send(&reply, &[]).is_err() || over {
+                        return;
+                    }
+                }
+            });
+        forwarded.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// What is said of an event of pairing, and whether nothing comes after it.
+fn pairing_reply(event: NodeEvent, inviter: Option<PeerId>) -> Option<(Reply, bool)> {
+    match event {
+        NodeEvent::Machine(Event::Pairing(event)) => match event {
+            pairing::Event::Paired { peer, name } => Some((
+                Reply::Paired {
+                    peer_id: peer.to_string(),
+                    name: name.as_str().to_owned(),
+                },
+                true,
+            )),
+            pairing::Event::Failed { peer, why } if inviter == Some(peer) => Some((
+                Reply::Failed {
+                    words: why.to_string(),
+                },
+                true,
+            )),
+            pairing::Event::Failed { peer, why } => Some((
+                Reply::PairingFailed {
+                    peer_id: peer.to_string(),
+                    words: why.to_string(),
+                },
+                false,
+            )),
+            pairing::Event::Over { why: Refusal::Used } => None,
+            pairing::Event::Over { why } => Some((
+                Reply::PairingOver {
+                    words: why.to_string(),
+                },
+                true,
+            )),
+        },
+        NodeEvent::NotReached(words) if inviter.is_some() => Some((
+            Reply::Failed {
+                words: format!("cannot reach the device that invites: {words}"),
+            },
+            true,
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_device_is_meant_by_its_name_or_id_if_that_is_clear() {
+        let peer = |byte| PeerId::from_public_key([byte; 32]);
+        let mut names: Names = BTreeMap::new();
+        names.insert(peer(1), "kitchen".to_owned());
+        names.insert(peer(2), "tablet".to_owned());
+        names.insert(peer(3), "tablet".to_owned());
+        let meant = |text: &str| device(&names, peer(1), text);
+        assert_eq!(meant("self"), Some(peer(1)));
+        assert_eq!(meant("kitchen"), Some(peer(1)));
+        assert_eq!(meant("tablet"), None);
+        assert_eq!(meant(&peer(3).to_string()), Some(peer(3)));
+        assert_eq!(meant(&peer(4).to_string()), None);
+        assert_eq!(meant("garage"), None);
+    }
+}

@@ -1,0 +1,198 @@
+//! Conversations that commands begin.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+
+use potluck_model::ModelConfig;
+use potluck_model::gguf::Gguf;
+use potluck_protocol::machine::{Choice, Request, SessionEvent};
+use potluck_protocol::placement::{Forced, ModelShape, Objective, PlacementOptions};
+use potluck_protocol::session::SubmitError;
+use potluck_protocol::wire::{Answer, ContentHash, Dtype, HiddenShape};
+use potluck_protocol::{PeerId, SessionId};
+
+use super::message::{PlacementChoice, Reply, SessionRequest};
+use super::server::{LocalNode, Replies, device};
+use super::views::{Names, PlacementView, PlanView, name_of};
+use crate::net::{NodeSession, PipelineEvent};
+use crate::shape::model_shape;
+use crate::{Cancel, words};
+
+/// Rows of a frame at most: those of the largest prefill step.
+const MOST_ROWS: u32 = 512;
+
+/// What a command asks, in the protocol's terms.
+pub(super) struct Asked {
+    manifest: ContentHash,
+    model: ModelShape,
+    options: PlacementOptions,
+    choice: Choice,
+}
+
+impl Asked {
+    pub(super) fn new(local: &LocalNode, request: &SessionRequest) -> Result<Self, String> {
+        let path = &request.model;
+        let manifest = identify(local, path, &Cancel::new())?;
+        let gguf = Gguf::open(path).map_err(|error| words::of(&error))?;
+        let config = ModelConfig::from_gguf(&gguf).map_err(|error| words::of(&error))?;
+        let model = model_shape(&gguf, &config).map_err(|error| words::of(&error))?;
+        let options = PlacementOptions {
+            objective: objective(&request.objective)?,
+            context: request.context,
+            positions: request.context / 2,
+            ..PlacementOptions::default()
+        };
+        let choice = match &request.placement {
+            PlacementChoice::Best => Choice::Best,
+            PlacementChoice::Alone => Choice::Alone,
+            PlacementChoice::Forced(text) => {
+                let names = local.names().map_err(|error| words::of(&error))?;
+                let me = local.node.peer_id();
+                let layers = u32::try_from(model.layers.len()).map_err(|_| "too many layers")?;
+                let forced = Forced::parse(text, layers, |name| device(&names, me, name));
+                Choice::Forced(forced.map_err(|error| error.to_string())?)
+            }
+        };
+        Ok(Self {
+            manifest,
+            model,
+            options,
+            choice,
+        })
+    }
+
+    /// Where the layers would run now.
+    pub(super) fn plan(self, local: &LocalNode) -> Result<PlanView, String> {
+        let names = local.names().map_err(|error| words::of(&error))?;
+        let me = local.node.peer_id();
+        if let Choice::Forced(forced) = &self.choice {
+            let devices = local.node.devices().map_err(|error| words::of(&error))?;
+            let predicted = forced.predict(&self.model, &devices, &self.options);
+            let predicted = predicted.map_err(|error| error.to_string())?;
+            return Ok(PlanView::only(&predicted, me, &names));
+        }
+        let planned = local.node.plan(self.model, self.options);
+        let planned = planned.map_err(|error| words::of(&error))?;
+        let plan = planned.map_err(|error| error.to_string())?;
+        Ok(PlanView::new(&plan, me, &names))
+    }
+
+    pub(super) fn begin(
+        self,
+        local: &LocalNode,
+    ) -> Result<(NodeSession, Receiver<PipelineEvent>), String> {
+        let hidden = HiddenShape::new(self.model.d_model, Dtype::F32, MOST_ROWS)
+            .map_err(|error| error.to_string())?;
+        let id = crate::device::random().map_err(|error| error.to_string())?;
+        let request = Request {
+            id: SessionId(u64::from_le_bytes(id)),
+            manifest: self.manifest,
+            hidden,
+            model: self.model,
+            options: self.options,
+            choice: self.choice,
+        };
+        let started = local.node.start_session(request);
+        let started = started.map_err(|error| words::of(&error))?;
+        started.map_err(|error| error.to_string())
+    }
+}
+
+/// The model in a file, which stages of this node may use from now on.
+///
+/// # Errors
+/// Why it cannot be used, in words.
+pub(crate) fn identify(
+    local: &LocalNode,
+    path: &Path,
+    cancel: &Cancel,
+) -> Result<ContentHash, String> {
+    let manifest = local
+        .manifests
+        .get(path, cancel, &mut |_| ())
+        .map_err(|error| words::of(&error))?
+        .ok_or("stopped")?;
+    let content = manifest.content();
+    let added = local.files.add(content, path);
+    added.map_err(|error| format!("cannot use {}: {error}", path.display()))?;
+    Ok(content)
+}
+
+fn objective(name: &str) -> Result<Objective, String> {
+    match name {
+        "latency" => Ok(Objective::Latency),
+        "throughput" => Ok(Objective::Throughput),
+        "energy" => Ok(Objective::Energy),
+        _ => Err(format!(
+            "{name:?} is no objective: latency, throughput or energy"
+        )),
+    }
+}
+
+/// Sends rows on. Those that are not the next are passed over: what is, was or will be told.
+pub(super) fn submit(
+    session: &NodeSession,
+    start_position: u32,
+    rows: u32,
+    last: bool,
+    hidden: Vec<u8>,
+) -> Result<(), String> {
+    let answer = if last { Answer::LastRow } else { Answer::Done };
+    let submitted = session.submit(start_position, rows, answer, hidden);
+    match submitted.map_err(|error| words::of(&error))? {
+        Ok(()) | Err(SubmitError::NotReady | SubmitError::NotNext(_)) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Tells a command what comes of its conversation, until either ends.
+pub(super) fn forward(
+    events: &Receiver<PipelineEvent>,
+    replies: &Replies,
+    me: PeerId,
+    names: &Names,
+) {
+    for event in events {
+        let (reply, payload) = reply(event, me, names);
+        if replies.send(&reply, &payload).is_err() {
+            return;
+        }
+    }
+}
+
+fn reply(event: PipelineEvent, me: PeerId, names: &Names) -> (Reply, Vec<u8>) {
+    let mut payload = Vec::new();
+    let event = match event {
+        PipelineEvent::Session(event) => event,
+        PipelineEvent::RolledBack => return (Reply::RolledBack, payload),
+    };
+    let reply = match event {
+        SessionEvent::Placed(prediction) => Reply::Placed {
+            placement: PlacementView::new(&prediction, me, names),
+        },
+        SessionEvent::Ready { from, prefill_rows } => Reply::Ready {
+            from,
+            prefill_rows: prefill_rows
+                .min(NonZeroU32::new(MOST_ROWS).unwrap_or(prefill_rows))
+                .get(),
+        },
+        SessionEvent::Answered {
+            start_position,
+            hidden,
+        } => {
+            payload = hidden;
+            Reply::Answered { start_position }
+        }
+        SessionEvent::Leaving { peer, .. } => Reply::Leaving {
+            name: name_of(names, peer),
+        },
+        SessionEvent::Broken { peer, cause } => Reply::Broken {
+            peer_id: peer.to_string(),
+            name: name_of(names, peer),
+            cause: cause.to_string(),
+        },
+        SessionEvent::Waiting(words) => Reply::Waiting { words },
+    };
+    (reply, payload)
+}

@@ -1,0 +1,273 @@
+//! What people and programs are shown of the circle and of placements.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use potluck_protocol::PeerId;
+use potluck_protocol::circle::Member;
+use potluck_protocol::machine::PeerStatus;
+use potluck_protocol::placement::{Plan, PredictedStage, Prediction};
+use potluck_protocol::profile::{Power, Profile, Thermal};
+use serde::{Deserialize, Serialize};
+
+/// The names of the circle's devices.
+pub(super) type Names = BTreeMap<PeerId, String>;
+
+/// A member of the circle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemberView {
+    /// Its PeerId.
+    pub peer_id: String,
+    /// What it is called.
+    pub name: String,
+    /// Whether it is this device.
+    pub this_device: bool,
+    /// Whether it is connected; `null` if no node runs that could know.
+    pub connected: Option<bool>,
+    /// Its program.
+    pub software: Option<String>,
+    /// Who made it a member.
+    pub admitted_by: String,
+    /// The way to it.
+    pub link: Option<LinkView>,
+    /// What it tells of itself.
+    pub profile: Option<ProfileView>,
+}
+
+/// The way to a device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkView {
+    /// There and back.
+    pub round_trip_ms: f64,
+    /// One way.
+    pub bandwidth_bytes_per_s: u64,
+}
+
+/// A device as it measured itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProfileView {
+    /// What its owner allows.
+    pub memory_budget_bytes: u64,
+    /// Weights read in decode, by the format's number in GGUF files.
+    pub decode_bytes_per_s: BTreeMap<String, u64>,
+    /// Multiply-adds in prefill.
+    pub prefill_multiply_adds_per_s: Option<u64>,
+    /// `mains`, `unknown`, or the charge.
+    pub power: String,
+    /// `nominal`, `fair`, `serious` or `critical`.
+    pub thermal: String,
+    /// Why it does not help now.
+    pub unwilling: Option<String>,
+}
+
+/// A placement and what it is predicted to take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlacementView {
+    /// In the order of their layers.
+    pub stages: Vec<StageView>,
+    /// From this device round the ring and back.
+    pub hops: Vec<HopView>,
+    /// Embedding and head at this device.
+    pub ends_memory_bytes: u64,
+    /// What they take of a step.
+    pub ends_ms: f64,
+    /// One conversation's speed.
+    pub tokens_per_s: f64,
+    /// Of all conversations together that keep the pipeline full.
+    pub tokens_per_s_together: f64,
+}
+
+/// A device's layers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageView {
+    /// Its PeerId.
+    pub peer_id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is this device.
+    pub this_device: bool,
+    /// The first layer.
+    pub first_layer: u32,
+    /// The one after the last.
+    pub end_layer: u32,
+    /// Weights and KV caches.
+    pub memory_bytes: u64,
+    /// Of a step.
+    pub ms: f64,
+}
+
+/// From one device to the next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HopView {
+    /// The sender's name.
+    pub from: String,
+    /// The receiver's name.
+    pub to: String,
+    /// From sending to arrival.
+    pub ms: f64,
+}
+
+/// A device without layers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnusedView {
+    /// Its PeerId.
+    pub peer_id: String,
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Where layers should run, and what else could be done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanView {
+    /// The best, or what was asked for.
+    pub best: PlacementView,
+    /// This device alone.
+    pub alone: Option<PlacementView>,
+    /// Why it cannot.
+    pub alone_impossible: Option<String>,
+    /// The best over one device, two, …
+    pub by_devices: Vec<Option<PlacementView>>,
+    /// Devices without layers in the best.
+    pub unused: Vec<UnusedView>,
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+pub(super) fn name_of(names: &Names, peer: PeerId) -> String {
+    let name = names.get(&peer).cloned();
+    name.unwrap_or_else(|| peer.to_string())
+}
+
+impl MemberView {
+    pub(super) fn new(member: &Member, me: PeerId, status: Option<PeerStatus>) -> Self {
+        let this_device = member.peer == me;
+        let connected = status.as_ref().map(|s| s.connected_since.is_some());
+        let link = status.as_ref().and_then(|status| status.link);
+        let profile = status.as_ref().and_then(|status| status.profile.as_ref());
+        Self {
+            peer_id: member.peer.to_string(),
+            name: member.name.as_str().to_owned(),
+            this_device,
+            connected: if this_device { Some(true) } else { connected },
+            admitted_by: member.admitted_by.to_string(),
+            link: link.map(|link| LinkView {
+                round_trip_ms: ms(link.round_trip.value),
+                bandwidth_bytes_per_s: link.bandwidth.value.units_per_second(),
+            }),
+            profile: profile.map(ProfileView::new),
+            software: status.and_then(|status| status.software),
+        }
+    }
+
+    /// A member, where no node runs that could know more of it.
+    pub fn offline(member: &Member, me: PeerId) -> Self {
+        Self::new(member, me, None)
+    }
+}
+
+impl ProfileView {
+    /// What is shown of a profile.
+    pub fn new(profile: &Profile) -> Self {
+        let decode = profile.decode.iter();
+        Self {
+            memory_budget_bytes: profile.memory_budget_bytes.value,
+            decode_bytes_per_s: decode
+                .map(|(format, rate)| (format.0.to_string(), rate.value.units_per_second()))
+                .collect(),
+            prefill_multiply_adds_per_s: profile.prefill.map(|rate| rate.value.units_per_second()),
+            power: match profile.power.value {
+                Power::Mains => "mains".to_owned(),
+                Power::Unknown => "unknown".to_owned(),
+                Power::Battery { percent, charging } => {
+                    let charging = if charging { ", charging" } else { "" };
+                    format!("{percent} %{charging}")
+                }
+            },
+            thermal: match profile.thermal.value {
+                Thermal::Nominal => "nominal",
+                Thermal::Fair => "fair",
+                Thermal::Serious => "serious",
+                Thermal::Critical => "critical",
+            }
+            .to_owned(),
+            unwilling: profile.unwilling().map(|why| why.to_string()),
+        }
+    }
+}
+
+impl PlacementView {
+    pub(super) fn new(prediction: &Prediction, me: PeerId, names: &Names) -> Self {
+        let stage = |placed: &PredictedStage| StageView {
+            peer_id: placed.stage.peer.to_string(),
+            name: name_of(names, placed.stage.peer),
+            this_device: placed.stage.peer == me,
+            first_layer: placed.stage.layers.first(),
+            end_layer: placed.stage.layers.end(),
+            memory_bytes: placed.memory_bytes,
+            ms: ms(placed.time),
+        };
+        let hops = prediction.hops.iter().map(|hop| HopView {
+            from: name_of(names, hop.from),
+            to: name_of(names, hop.to),
+            ms: ms(hop.time),
+        });
+        Self {
+            stages: prediction.stages.iter().map(stage).collect(),
+            hops: hops.collect(),
+            ends_memory_bytes: prediction.ends_memory_bytes,
+            ends_ms: ms(prediction.ends_time),
+            tokens_per_s: prediction.tokens_per_second(),
+            tokens_per_s_together: prediction.tokens_per_second_together(),
+        }
+    }
+
+    /// Who has which layers, in one line.
+    pub fn in_words(&self) -> String {
+        let stages = self.stages.iter().map(|stage| {
+            let who = if stage.this_device {
+                "this device"
+            } else {
+                &stage.name
+            };
+            format!("{who} {}..{}", stage.first_layer, stage.end_layer)
+        });
+        stages.collect::<Vec<_>>().join(" → ")
+    }
+}
+
+impl PlanView {
+    pub(super) fn new(plan: &Plan, me: PeerId, names: &Names) -> Self {
+        let view = |prediction: &Prediction| PlacementView::new(prediction, me, names);
+        let unused = plan.unused.iter().map(|unused| UnusedView {
+            peer_id: unused.peer.to_string(),
+            name: name_of(names, unused.peer),
+            reason: unused.reason.to_string(),
+        });
+        Self {
+            best: view(&plan.best),
+            alone: plan.alone.as_ref().ok().map(view),
+            alone_impossible: plan.alone.as_ref().err().map(ToString::to_string),
+            by_devices: plan
+                .by_devices
+                .iter()
+                .map(|prediction| prediction.as_ref().map(view))
+                .collect(),
+            unused: unused.collect(),
+        }
+    }
+
+    /// A placement that a person wrote, predicted.
+    pub(super) fn only(prediction: &Prediction, me: PeerId, names: &Names) -> Self {
+        Self {
+            best: PlacementView::new(prediction, me, names),
+            alone: None,
+            alone_impossible: None,
+            by_devices: Vec::new(),
+            unused: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Which connection to each peer counts, and its streams.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::Stream;
+use libp2p::swarm::ConnectionId;
+use potluck_protocol::PeerId;
+use tokio::sync::{Notify, watch};
+
+use super::pump::{self, Arrivals, Writer};
+use super::stream::Purpose;
+
+/// Two connections that come so close together are two nodes dialling each other at once; later, a
+/// new one means that the peer has lost the old one.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Bytes that may wait for one peer before what was computed is held back.
+const MOST_QUEUED: usize = 8 << 20;
+
+/// The connections to members that count, one each.
+pub(super) struct Connections {
+    me: PeerId,
+    links: BTreeMap<PeerId, Link>,
+    drained: Arc<Notify>,
+    arrivals: Arrivals,
+}
+
+/// The connection to a peer.
+struct Link {
+    connection: ConnectionId,
+    since: Duration,
+    dialled_by: PeerId,
+    control: Writer,
+    data: Writer,
+    /// Whether each of the peer's streams came, which it opens once.
+    came: [bool; 2],
+    read_control: watch::Sender<bool>,
+    read_data: watch::Sender<bool>,
+}
+
+/// What a new connection means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Established {
+    /// It counts. The one that counted before, if any, is to be closed.
+    Counts {
+        /// The one before.
+        instead_of: Option<ConnectionId>,
+    },
+    /// The one before counts; this one is to be closed.
+    Superfluous,
+}
+
+impl Connections {
+    pub(super) fn new(me: PeerId, drained: Arc<Notify>, arrivals: Arrivals) -> Self {
+        Self {
+            me,
+            links: BTreeMap::new(),
+            drained,
+            arrivals,
+        }
+    }
+
+    /// A connection to a member is up that this node dialled, or the peer.
+    pub(super) fn established(
+        &mut self,
+        now: Duration,
+        peer: PeerId,
+        connection: ConnectionId,
+        dialled: bool,
+    ) -> Established {
+        let dialled_by = if dialled { self.me } else { peer };
+        let before = self.links.get(&peer);
+        if let Some(before) = before {
+            let at_once = now.saturating_sub(before.since) < AT_ONCE;
+            if at_once && before.dialled_by <= dialled_by {
+                return Established::Superfluous;
+            }
+        }
+        let instead_of = before.map(|before| before.connection);
+        let writer = |purpose| {
+            let (drained, arrivals) = (Arc::clone(&self.drained), self.arrivals.clone());
+            Writer::new(connection, purpose, drained, arrivals)
+        };
+        let link = Link {
+            connection,
+            since: now,
+            dialled_by,
+            control: writer(Purpose::Control),
+            data: writer(Purpose::Data),
+            came: [false; 2],
+            read_control: watch::Sender::new(true),
+            read_data: watch::Sender::new(true),
+        };
+        self.links.insert(peer, link);
+        Established::Counts { instead_of }
+    }
+
+    /// A connection has ended; whether it counted.
+    pub(super) fn closed(&mut self, peer: PeerId, connection: ConnectionId) -> bool {
+        let counted = self.counts(peer, connection);
+        if counted {
+            self.links.remove(&peer);
+        }
+        counted
+    }
+
+    /// Stops counting a peer's connection, which is to be closed once what waits was sent.
+    pub(super) fn drop_peer(&mut self, peer: PeerId) -> Option<ConnectionId> {
+        self.links.remove(&peer).map(|link| link.connection)
+    }
+
+    pub(super) fn counts(&self, peer: PeerId, connection: ConnectionId) -> bool {
+        let link = self.links.get(&peer);
+        link.is_some_and(|link| link.connection == connection)
+    }
+
+    pub(super) fn contains(&self, peer: PeerId) -> bool {
+        self.links.contains_key(&peer)
+    }
+
+    /// The connection to a peer.
+    pub(super) fn of(&self, peer: PeerId) -> Option<ConnectionId> {
+        self.links.get(&peer).map(|link| link.connection)
+    }
+
+    /// Whose connection it is that counts.
+    pub(super) fn peer_of(&self, connection: ConnectionId) -> Option<PeerId> {
+        let mut links = self.links.iter();
+        links
+            .find(|(_, link)| link.connection == connection)
+            .map(|(peer, _)| *peer)
+    }
+
+    /// The stream that this node opened. False if there is one already.
+    pub(super) fn opened(&mut self, peer: PeerId, purpose: Purpose, stream: Stream) -> bool {
+        let Some(link) = self.links.get_mut(&peer) else {
+            return false;
+        };
+        match purpose {
+            Purpose::Control => link.control.begin(stream),
+            Purpose::Data => link.data.begin(stream),
+            Purpose::Pairing => false,
+        }
+    }
+
+    /// The stream that the peer opened. False if there is one already.
+    pub(super) fn came(&mut self, peer: PeerId, purpose: Purpose, stream: Stream) -> bool {
+        let Some(link) = self.links.get_mut(&peer) else {
+            return false;
+        };
+        let (came, wanted) = match purpose {
+            Purpose::Control => (&mut link.came[0], &link.read_control),
+            Purpose::Data => (&mut link.came[1], &link.read_data),
+            Purpose::Pairing => return false,
+        };
+        if std::mem::replace(came, true) {
+            return false;
+        }
+        let arrivals = self.arrivals.clone();
+        pump::read(
+            link.connection,
+            purpose,
+            stream,
+            wanted.subscribe(),
+            arrivals,
+        );
+        true
+    }
+
+    pub(super) fn send(&self, peer: PeerId, purpose: Purpose, bytes: Vec<u8>) {
+        // Whoever is gone gets nothing more; the machine is told so.
+        let Some(link) = self.links.get(&peer) else {
+            return;
+        };
+        match purpose {
+            Purpose::Control => link.control.write(bytes),
+            Purpose::Data => link.data.write(bytes),
+            Purpose::Pairing => {}
+        }
+    }
+
+    /// Reads the data streams of those peers only whom `wanted` names.
+    pub(super) fn read_data(&self, wanted: impl Fn(PeerId) -> bool) {
+        for (&peer, link) in &self.links {
+            let wants = wanted(peer);
+            link.read_data.send_if_modified(|wanted| {
+                let changed = *wanted != wants;
+                *wanted = wants;
+                changed
+            });
+        }
+    }
+
+    /// Whether so much waits to be sent that nothing more should be computed.
+    pub(super) fn is_congested(&self) -> bool {
+        let mut links = self.links.values();
+        links.any(|link| link.data.queued() > MOST_QUEUED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn two_that_dial_each_other_at_once_keep_the_same_connection() {
+        let (a, b) = (
+            PeerId::from_public_key([1; 32]),
+            PeerId::from_public_key([2; 32]),
+        );
+        let connections = |me| {
+            let (arrivals, _) = tokio::sync::mpsc::channel(1);
+            Connections::new(me, Arc::default(), arrivals)
+        };
+        let (by_a, by_b) = (
+            ConnectionId::new_unchecked(1),
+            ConnectionId::new_unchecked(2),
+        );
+        for first_is_by_a in [false, true] {
+            for (me, peer) in [(a, b), (b, a)] {
+                let mut connections = connections(me);
+                let order = if first_is_by_a {
+                    [by_a, by_b]
+                } else {
+                    [by_b, by_a]
+                };
+                for (at, id) in order.into_iter().enumerate() {
+                    let dialled = (id == by_a) == (me == a);
+                    let now = Duration::from_millis(10 * at as u64);
+                    connections.established(now, peer, id, dialled);
+                }
+                assert_eq!(connections.of(peer), Some(by_a));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_comes_again_has_lost_its_connection() {
+        let (me, peer) = (
+            PeerId::from_public_key([1; 32]),
+            PeerId::from_public_key([2; 32]),
+        );
+        let (arrivals, _) = tokio::sync::mpsc::channel(1);
+        let mut connections = Connections::new(me, Arc::default(), arrivals);
+        let (old, new) = (
+            ConnectionId::new_unchecked(1),
+            ConnectionId::new_unchecked(2),
+        );
+        connections.established(Duration::ZERO, peer, old, true);
+        let later = connections.established(AT_ONCE, peer, new, false);
+        assert_eq!(
+            later,
+            Established::Counts {
+                instead_of: Some(old)
+            }
+        );
+        assert!(!connections.closed(peer, old) && connections.contains(peer));
+        assert!(connections.closed(peer, new) && !connections.contains(peer));
+    }
+}

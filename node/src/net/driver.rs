@@ -1,0 +1,328 @@
+//! The loop that owns the machine, the swarm and the clock.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use libp2p::futures::StreamExt as _;
+use libp2p::{Multiaddr, Swarm};
+use potluck_protocol::circle::DeviceName;
+use potluck_protocol::machine::{Event, Input, Machine, Output};
+use potluck_protocol::pairing::Invitation;
+use potluck_protocol::{PeerId, SessionId};
+use tokio::sync::{Notify, mpsc};
+
+use super::addresses::Addresses;
+use super::connections::Connections;
+use super::ids;
+use super::node::{NodeError, NodeEvent, PipelineEvent, Traffic};
+use super::pairings::Pairings;
+use super::pump::Arrival;
+use super::stream::Purpose;
+use super::swarm::Behaviour;
+use crate::device::Device;
+use crate::profile::DeviceProfile;
+use crate::stages::{StageExecutor, Stopped};
+
+/// How often peers that are not connected are looked after.
+const TICK: Duration = Duration::from_millis(250);
+/// How often battery and heat are looked at.
+const SENSE: Duration = Duration::from_secs(10);
+/// Pieces that were read and wait for the driver.
+const ARRIVALS: usize = 64;
+
+/// What the handle asks of the driver: run on its thread, between two events.
+pub(super) type Command = Box<dyn FnOnce(&mut Driver) + Send>;
+
+/// Everything that the network thread owns.
+pub(super) struct Driver {
+    pub(super) machine: Machine,
+    pub(super) device: Device,
+    pub(super) swarm: Swarm<Behaviour>,
+    started: Instant,
+    /// What the machine's clock showed then: time since 1970, so that what was measured in another
+    /// run has an age.
+    started_at: Duration,
+    pub(super) connections: Connections,
+    pub(super) pairings: Pairings,
+    pub(super) addresses: Addresses,
+    pub(super) joining: Option<Invitation>,
+    executor: StageExecutor,
+    profile: DeviceProfile,
+    /// What was computed, while so much waits to be sent that no more should be.
+    held_back: VecDeque<Input>,
+    sessions: BTreeMap<SessionId, Sender<PipelineEvent>>,
+    watchers: Vec<mpsc::UnboundedSender<NodeEvent>>,
+    pub(super) traffic: Traffic,
+    arrivals: mpsc::Receiver<Arrival>,
+    drained: Arc<Notify>,
+    /// Whether to end after what is to be sent.
+    stopping: bool,
+}
+
+impl Driver {
+    pub(super) fn new(
+        device: Device,
+        machine: Machine,
+        swarm: Swarm<Behaviour>,
+        addresses: Addresses,
+        executor: StageExecutor,
+        profile: DeviceProfile,
+    ) -> Self {
+        let (arrive, arrivals) = mpsc::channel(ARRIVALS);
+        let drained = Arc::new(Notify::new());
+        let me = device.peer_id();
+        let mut driver = Self {
+            machine,
+            device,
+            swarm,
+            started: Instant::now(),
+            started_at: since_1970(),
+            connections: Connections::new(me, Arc::clone(&drained), arrive.clone()),
+            pairings: Pairings::new(Arc::clone(&drained), arrive),
+            addresses,
+            joining: None,
+            executor,
+            profile,
+            held_back: VecDeque::new(),
+            sessions: BTreeMap::new(),
+            watchers: Vec::new(),
+            traffic: Traffic::default(),
+            arrivals,
+            drained,
+            stopping: false,
+        };
+        driver.admit_members();
+        driver
+    }
+
+    /// The machine's clock, which never goes back.
+    pub(super) fn now(&self) -> Duration {
+        self.started_at + self.started.elapsed()
+    }
+
+    /// Runs until it is told to stop, or nobody can tell it anything any more.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        mut done: mpsc::UnboundedReceiver<Input>,
+    ) {
+        let mut tick = tokio::time::interval(TICK);
+        let mut sense = tokio::time::interval(SENSE);
+        while !self.stopping {
+            let timeout = self.machine.poll_timeout();
+            let timeout = timeout.map_or(TICK, |at| at.saturating_sub(self.now()));
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm(event),
+                Some(arrival) = self.arrivals.recv() => self.on_arrival(arrival),
+                command = commands.recv() => match command {
+                    Some(command) => command(&mut self),
+                    None => break,
+                },
+                Some(input) = done.recv() => self.on_done(input),
+                () = self.drained.notified() => {}
+                _ = tick.tick() => self.look_after_peers(),
+                _ = sense.tick() => self.look_at_device(),
+                () = tokio::time::sleep(timeout) => {
+                    let now = self.now();
+                    self.machine.handle_timeout(now);
+                }
+            }
+            self.follow_up();
+        }
+        self.leave().await;
+    }
+
+    /// Does what the machine wants done.
+    pub(super) fn follow_up(&mut self) {
+        while !self.held_back.is_empty() && !self.connections.is_congested() {
+            if let Some(input) = self.held_back.pop_front() {
+                self.tell(input);
+            }
+        }
+        while let Some(output) = self.machine.poll_output() {
+            self.perform(output);
+        }
+        let inviting = self.machine.is_inviting();
+        self.swarm.behaviour_mut().gate.set_inviting(inviting);
+        let machine = &self.machine;
+        self.connections.read_data(|peer| machine.wants_data(peer));
+    }
+
+    pub(super) fn tell(&mut self, input: Input) {
+        let now = self.now();
+        self.machine.handle_input(now, input);
+    }
+
+    fn on_done(&mut self, input: Input) {
+        if matches!(input, Input::Computed { .. }) && self.connections.is_congested() {
+            self.held_back.push_back(input);
+        } else {
+            self.tell(input);
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::SendControl(peer, bytes) => self.send(peer, Purpose::Control, bytes),
+            Output::SendData(peer, bytes) => self.send(peer, Purpose::Data, bytes),
+            Output::Disconnect(peer) => {
+                if let Some(connection) = self.connections.drop_peer(peer) {
+                    self.swarm.close_connection(connection);
+                }
+            }
+            Output::SendPairing(peer, bytes) => self.pairings.send(peer, bytes),
+            Output::ClosePairing(peer) => {
+                let now = self.now();
+                self.pairings.close(now, peer);
+                self.end_joining(peer);
+            }
+            Output::Load(load) => self.order(|executor| executor.load(load)),
+            Output::Compute(step) => self.order(|executor| executor.compute(step)),
+            Output::Free(session) => self.order(|executor| executor.free(session)),
+            Output::CircleChanged => self.circle_changed(),
+            Output::Event(Event::Session(session, event)) => {
+                self.tell_session(session, PipelineEvent::Session(event));
+            }
+            Output::Event(event) => self.tell_watchers(&NodeEvent::Machine(event)),
+        }
+    }
+
+    fn order(&mut self, order: impl FnOnce(&StageExecutor) -> Result<(), Stopped>) {
+        if let Err(stopped) = order(&self.executor) {
+            self.tell_watchers(&NodeEvent::Problem(stopped.to_string()));
+        }
+    }
+
+    fn send(&mut self, peer: PeerId, purpose: Purpose, bytes: Vec<u8>) {
+        self.traffic.bytes_sent += bytes.len() as u64;
+        self.connections.send(peer, purpose, bytes);
+    }
+
+    fn tell_session(&mut self, session: SessionId, event: PipelineEvent) {
+        let told = self.sessions.get(&session).map(|s| s.send(event).is_ok());
+        if told == Some(false) {
+            self.finish(session);
+        }
+    }
+
+    pub(super) fn tell_watchers(&mut self, event: &NodeEvent) {
+        self.watchers
+            .retain(|watcher| watcher.send(event.clone()).is_ok());
+    }
+
+    fn circle_changed(&mut self) {
+        self.admit_members();
+        if let Err(error) = self.device.store(self.machine.circle()) {
+            let words = crate::words::of(&error);
+            self.tell_watchers(&NodeEvent::Problem(words));
+        }
+    }
+
+    /// Tells the gate who is paired.
+    fn admit_members(&mut self) {
+        let machine = &self.machine;
+        let members = machine.circle().members().map(|member| member.peer);
+        let members = members.filter(|peer| machine.is_member(*peer));
+        let members = members.map(ids::to_libp2p).collect();
+        self.swarm.behaviour_mut().gate.set_members(members);
+    }
+
+    /// Tells the machine what this device is like now.
+    pub(super) fn look_at_device(&mut self) {
+        let now_us = u64::try_from(self.now().as_micros()).unwrap_or(u64::MAX);
+        let profile = self.profile.profile(now_us);
+        self.tell(Input::Profile(profile));
+    }
+
+    /// Calls this device by another name, here and in its circle.
+    pub(super) fn rename(&mut self, name: DeviceName) -> Result<(), NodeError> {
+        let member = self.machine.circle().member(self.device.peer_id());
+        if member.is_some_and(|member| member.name != name) {
+            let now = self.now();
+            self.machine.rename(now, &name)?;
+        }
+        if self.device.name != name {
+            self.device.rename(name)?;
+        }
+        Ok(())
+    }
+
+    /// Listens on an address.
+    pub(super) fn listen(&mut self, address: Multiaddr) -> Result<(), String> {
+        let listening = self.swarm.listen_on(address);
+        listening.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Where others reach this node.
+    pub(super) fn listening(&self) -> Vec<Multiaddr> {
+        self.swarm.listeners().cloned().collect()
+    }
+
+    pub(super) fn watch(&mut self) -> mpsc::UnboundedReceiver<NodeEvent> {
+        let (watcher, events) = mpsc::unbounded_channel();
+        self.watchers.push(watcher);
+        events
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Whom a session's events are for.
+    pub(super) fn add_session(&mut self, session: SessionId, events: Sender<PipelineEvent>) {
+        self.sessions.insert(session, events);
+    }
+
+    /// Marks in a session's events where its positions were rolled back.
+    pub(super) fn rolled_back(&mut self, session: SessionId) {
+        self.tell_session(session, PipelineEvent::RolledBack);
+    }
+
+    pub(super) fn finish(&mut self, session: SessionId) {
+        let now = self.now();
+        self.sessions.remove(&session);
+        self.machine.finish(now, session);
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Ends connections once what was to be sent has gone, but does not wait for long.
+    async fn leave(mut self) {
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        self.store_addresses();
+        for peer in peers {
+            if let Some(connection) = ids::of_libp2p(&peer).and_then(|id| self.connections.of(id)) {
+                self.swarm.close_connection(connection);
+            }
+        }
+        let closed = async {
+            while self.swarm.network_info().num_peers() > 0 {
+                let _ = self.swarm.select_next_some().await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(500), closed).await;
+    }
+
+    pub(super) fn store_addresses(&mut self) {
+        let gate = &self.swarm.behaviour().gate;
+        if let Err(error) = self.addresses.store(|peer| gate.is_member(peer)) {
+            let words = format!("cannot remember where peers are: {error}");
+            self.tell_watchers(&NodeEvent::Problem(words));
+        }
+    }
+}
+
+/// Time since 1970 (UTC), by the system's clock.
+fn since_1970() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default()
+}
+
+/// Seconds since 1970 (UTC), by the system's clock.
+pub(super) fn unix_seconds() -> u64 {
+    since_1970().as_secs()
+}

@@ -1,0 +1,287 @@
+//! What the network tells the driver: connections, streams, bytes, addresses.
+
+use libp2p::Multiaddr;
+use libp2p::core::ConnectedPoint;
+use libp2p::mdns;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use potluck_protocol::PeerId;
+use potluck_protocol::machine::Input;
+use potluck_protocol::pairing::Invitation;
+
+use super::connections::Established;
+use super::driver::{Driver, unix_seconds};
+use super::gate::StreamOf;
+use super::handler::Opened;
+use super::ids;
+use super::node::NodeEvent;
+use super::pump::Arrival;
+use super::stream::Purpose;
+use super::swarm::BehaviourEvent;
+use crate::device::random;
+
+impl Driver {
+    pub(super) fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Gate(stream)) => self.on_stream(stream),
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
+                for (peer, address) in found {
+                    self.addresses.insert(peer, address, false);
+                }
+                self.look_after_peers();
+            }
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            } => self.on_connected(peer_id, connection_id, &endpoint),
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                connection_id,
+                ..
+            } => self.on_disconnected(peer_id, connection_id),
+            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
+                let joining = self.joining.as_ref().map(Invitation::peer);
+                let to = peer_id.as_ref().and_then(ids::of_libp2p);
+                if joining.is_some() && joining == to {
+                    self.joining = None;
+                    let words = error.to_string();
+                    self.tell_watchers(&NodeEvent::NotReached(words));
+                }
+            }
+            SwarmEvent::NewListenAddr { address, .. } => {
+                self.tell_watchers(&NodeEvent::Listening(address));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connected(
+        &mut self,
+        peer: libp2p::PeerId,
+        connection: ConnectionId,
+        endpoint: &ConnectedPoint,
+    ) {
+        let now = self.now();
+        let Some(id) = ids::of_libp2p(&peer).filter(|id| self.machine.is_member(*id)) else {
+            self.pairings.stranger(now, connection);
+            return;
+        };
+        let dialled = endpoint.is_dialer();
+        match self.connections.established(now, id, connection, dialled) {
+            Established::Superfluous => {
+                self.swarm.close_connection(connection);
+            }
+            Established::Counts { instead_of } => {
+                if let Some(before) = instead_of {
+                    self.swarm.close_connection(before);
+                }
+                self.addresses.reached(&peer);
+                // A peer dials from the port that it listens on, where its system allows that.
+                let address = endpoint.get_remote_address();
+                self.addresses.insert(peer, without_peer(address), dialled);
+                self.store_addresses();
+                self.tell(Input::Connected(id));
+            }
+        }
+    }
+
+    fn on_disconnected(&mut self, peer: libp2p::PeerId, connection: ConnectionId) {
+        if let Some((peer, open)) = self.pairings.closed(connection) {
+            self.pairing_ended(peer, open);
+        }
+        if let Some(id) = ids::of_libp2p(&peer)
+            && self.connections.closed(id, connection)
+        {
+            self.tell(Input::Disconnected(id));
+        }
+    }
+
+    fn on_stream(&mut self, stream: StreamOf) {
+        let StreamOf {
+            peer,
+            connection,
+            opened,
+        } = stream;
+        let Some(id) = ids::of_libp2p(&peer) else {
+            return;
+        };
+        let counts = self.connections.counts(id, connection);
+        match opened {
+            Opened::Outbound(Purpose::Pairing, stream) => {
+                self.begin_joining(id, connection, stream)
+            }
+            Opened::Inbound(Purpose::Pairing, stream) => {
+                // An owner that invites nobody lets nobody pair: the stream is dropped.
+                if self.machine.is_inviting() && self.pairings.opened(id, connection, stream) {
+                    match random() {
+                        Ok(ephemeral) => self.tell(Input::PairingOpened {
+                            peer: id,
+                            ephemeral,
+                        }),
+                        Err(error) => self.tell_watchers(&NodeEvent::Problem(error.to_string())),
+                    }
+                }
+            }
+            Opened::Outbound(purpose, stream) if counts => {
+                self.connections.opened(id, purpose, stream);
+            }
+            Opened::Inbound(purpose, stream) if counts => {
+                if !self.connections.came(id, purpose, stream) {
+                    // A second stream of one kind is nothing that a correct node opens.
+                    self.swarm.close_connection(connection);
+                }
+            }
+            Opened::Failed(Purpose::Pairing) => {
+                self.joining = None;
+                let words = "the device does not pair".to_owned();
+                self.tell_watchers(&NodeEvent::NotReached(words));
+            }
+            Opened::Failed(_) if counts => {
+                self.swarm.close_connection(connection);
+            }
+            Opened::Outbound(..) | Opened::Inbound(..) | Opened::Failed(_) => {}
+        }
+    }
+
+    pub(super) fn on_arrival(&mut self, arrival: Arrival) {
+        let Arrival {
+            connection,
+            purpose,
+            bytes,
+        } = arrival;
+        self.traffic.bytes_received += bytes.len() as u64;
+        if purpose == Purpose::Pairing {
+            if bytes.is_empty() {
+                if let Some((peer, open)) = self.pairings.ended(connection) {
+                    self.pairing_ended(peer, open);
+                }
+            } else if let Some(peer) = self.pairings.peer_of(connection) {
+                self.tell(Input::PairingBytes(peer, bytes));
+            }
+            return;
+        }
+        let Some(peer) = self.connections.peer_of(connection) else {
+            return;
+        };
+        if bytes.is_empty() {
+            // A connection that has lost one of its streams is of no use.
+            self.swarm.close_connection(connection);
+        } else if purpose == Purpose::Control {
+            self.tell(Input::ControlBytes(peer, bytes));
+        } else {
+            self.tell(Input::DataBytes(peer, bytes));
+        }
+    }
+
+    /// Dials members that are not connected, and ends connections that are of no use any more.
+    pub(super) fn look_after_peers(&mut self) {
+        let now = self.now();
+        for connection in self.pairings.due(now) {
+            self.swarm.close_connection(connection);
+        }
+        let members = self.machine.circle().members().map(|member| member.peer);
+        let absent = members
+            .filter(|peer| self.machine.is_member(*peer) && !self.connections.contains(*peer));
+        let absent: Vec<_> = absent.map(ids::to_libp2p).collect();
+        for peer in absent {
+            let addresses = self.addresses.due(now, &peer);
+            if !addresses.is_empty() {
+                let options = DialOpts::peer_id(peer)
+                    .condition(PeerCondition::DisconnectedAndNotDialing)
+                    .addresses(addresses)
+                    .build();
+                // What fails is tried again.
+                let _ = self.swarm.dial(options);
+            }
+        }
+    }
+
+    /// A multiaddress where a peer may be, as a person or another program gave it.
+    pub(super) fn add_address(&mut self, address: &Multiaddr) {
+        match peer_in(address) {
+            Some(peer) => {
+                self.addresses.insert(peer, without_peer(address), true);
+                self.look_after_peers();
+            }
+            None => drop(self.swarm.dial(address.clone())),
+        }
+    }
+
+    /// Goes to another device to pair by its invitation; watchers are told how it went.
+    pub(super) fn join(&mut self, invitation: Invitation) {
+        let peer = ids::to_libp2p(invitation.peer());
+        let addresses = invitation.addresses().iter();
+        let addresses = addresses.filter_map(|address| address.as_str().parse().ok());
+        let addresses: Vec<Multiaddr> = addresses.collect();
+        for address in addresses.iter().rev() {
+            self.addresses.insert(peer, address.clone(), true);
+        }
+        let connected = self.connections.of(invitation.peer());
+        self.joining = Some(invitation);
+        let gate = &mut self.swarm.behaviour_mut().gate;
+        gate.set_joining(Some(peer));
+        if let Some(connection) = connected {
+            gate.open(peer, connection, Purpose::Pairing);
+            return;
+        }
+        let options = DialOpts::peer_id(peer)
+            .condition(PeerCondition::Always)
+            .addresses(addresses)
+            .build();
+        if let Err(error) = self.swarm.dial(options) {
+            self.joining = None;
+            self.tell_watchers(&NodeEvent::NotReached(error.to_string()));
+        }
+    }
+
+    fn begin_joining(&mut self, peer: PeerId, connection: ConnectionId, stream: libp2p::Stream) {
+        let Some(invitation) = self.joining.take_if(|joining| joining.peer() == peer) else {
+            return;
+        };
+        if !self.pairings.opened(peer, connection, stream) {
+            return;
+        }
+        let now = self.now();
+        let begun = random()
+            .map_err(|error| error.to_string())
+            .and_then(|ephemeral| {
+                let machine = &mut self.machine;
+                machine
+                    .join(now, unix_seconds(), &invitation, peer, ephemeral)
+                    .map_err(|error| error.to_string())
+            });
+        if let Err(words) = begun {
+            self.pairings.close(now, peer);
+            self.tell_watchers(&NodeEvent::NotReached(words));
+        }
+    }
+
+    fn pairing_ended(&mut self, peer: PeerId, open: bool) {
+        if open {
+            self.tell(Input::PairingClosed(peer));
+        }
+        self.end_joining(peer);
+    }
+
+    pub(super) fn end_joining(&mut self, peer: PeerId) {
+        let gate = &mut self.swarm.behaviour_mut().gate;
+        gate.end_joining(&ids::to_libp2p(peer));
+    }
+}
+
+fn peer_in(address: &Multiaddr) -> Option<libp2p::PeerId> {
+    address.iter().find_map(|part| match part {
+        Protocol::P2p(peer) => Some(peer),
+        _ => None,
+    })
+}
+
+fn without_peer(address: &Multiaddr) -> Multiaddr {
+    let parts = address.iter();
+    parts
+        .filter(|part| !matches!(part, Protocol::P2p(_)))
+        .collect()
+}

@@ -1,0 +1,27 @@
+//! The node on the network: the thin driver of the protocol's machine.
+//!
+//! One thread owns the machine, libp2p's swarm and the clock; [`Node`] is the handle that the rest of
+//! the program has. Stages are computed on a thread of their own ([`stages`](crate::stages)).
+//!
+//! A connection to a member carries four streams: control and data, one each way. Only members may
+//! connect, others while an invitation is open, and then they get no stream but pairing (`gate`).
+//! When two nodes dial each other at once, both keep the connection that the one with the smaller id
+//! dialled (`connections`).
+
+mod addresses;
+mod connections;
+mod driver;
+mod events;
+mod gate;
+mod handler;
+mod ids;
+mod node;
+mod pairings;
+mod pump;
+mod stream;
+mod swarm;
+
+pub use libp2p::Multiaddr;
+pub use potluck_protocol::wire::HandOverReason;
+
+pub use node::{Node, NodeError, NodeEvent, NodeOptions, NodeSession, PipelineEvent, Traffic};

@@ -1,0 +1,493 @@
+//! The handle of a running node.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread::{self, JoinHandle};
+
+use libp2p::Multiaddr;
+use potluck_protocol::PeerId;
+use potluck_protocol::SessionId;
+use potluck_protocol::circle::{DeviceName, EntryError, Member};
+use potluck_protocol::machine::{
+    Event, Input, LoadRefused, Machine, MachineSetup, PeerStatus, Request, SessionEvent, StartError,
+};
+use potluck_protocol::pairing::{Address, BeginError, Invitation, Secret};
+use potluck_protocol::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan};
+use potluck_protocol::session::SubmitError;
+use potluck_protocol::stage::StageLimits;
+use potluck_protocol::wire::{Answer, HandOverReason};
+use tokio::sync::mpsc;
+
+use super::addresses::Addresses;
+use super::driver::{Command, Driver, unix_seconds};
+use super::ids;
+use super::swarm::{self, SwarmError};
+use crate::device::{Device, DeviceError, random};
+use crate::home::Home;
+use crate::profile::DeviceProfile;
+use crate::stages::{Done, MemoryBudget, ModelFiles, StageExecutor};
+
+/// What a node is started with.
+pub struct NodeOptions {
+    /// Where it listens.
+    pub listen: Vec<Multiaddr>,
+    /// Whether to look for devices with mDNS, and to be found.
+    pub mdns: bool,
+    /// Addresses where peers may be.
+    pub peers: Vec<Multiaddr>,
+    /// What stages are computed with.
+    pub compute: potluck_model::Compute,
+    /// Where models are found.
+    pub files: Box<dyn ModelFiles>,
+    /// What stages may take.
+    pub memory: MemoryBudget,
+    /// This device as it was measured, and its sensors.
+    pub profile: DeviceProfile,
+}
+
+/// Bytes of control and data streams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// To peers.
+    pub bytes_sent: u64,
+    /// From peers.
+    pub bytes_received: u64,
+}
+
+/// What happens at a node.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeEvent {
+    /// What the protocol tells.
+    Machine(Event),
+    /// Others can reach this node there.
+    Listening(Multiaddr),
+    /// The device that was to be paired with was not reached: why.
+    NotReached(String),
+    /// Something that the owner should know.
+    Problem(String),
+}
+
+/// A node cannot start, or has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its key or circle.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The network.
+    #[error(transparent)]
+    Swarm(#[from] SwarmError),
+    /// It cannot listen.
+    #[error("cannot listen on {address}: {why}")]
+    Listen {
+        /// Where.
+        address: Multiaddr,
+        /// Why.
+        why: String,
+    },
+    /// The system has no threads or no event queue for it.
+    #[error("cannot start the node's threads")]
+    Threads(#[source] io::Error),
+    /// It has ended.
+    #[error("the node has stopped")]
+    Stopped,
+    /// It cannot be called that.
+    #[error("this device cannot be renamed")]
+    Name(#[from] EntryError),
+    /// An invitation cannot be made or used.
+    #[error(transparent)]
+    Pairing(#[from] BeginError),
+    /// An address of this device cannot be part of an invitation.
+    #[error(transparent)]
+    Invitation(#[from] potluck_protocol::pairing::InvitationError),
+}
+
+/// A node that runs on threads of its own, until it is told to stop or the last handle goes.
+///
+/// Calls wait for the network thread, microseconds as a rule: not to be made on it.
+#[derive(Clone)]
+pub struct Node {
+    peer: PeerId,
+    commands: mpsc::UnboundedSender<Command>,
+    _thread: Arc<Thread>,
+}
+
+/// Joined with the last handle.
+struct Thread(Option<JoinHandle<()>>);
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // Its panic, if it had one, was printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Node {
+    /// Starts a node for a device of this home.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub fn start(home: &Home, device: Device, options: NodeOptions) -> Result<Self, NodeError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(NodeError::Threads)?;
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (results, done) = mpsc::unbounded_channel();
+        let peer = device.peer_id();
+        let file = home.root().join("addresses.json");
+        let mut driver = {
+            let _in_runtime = runtime.enter();
+            let swarm = swarm::build(ids::keypair(device.seed()), options.mdns)?;
+            let report = move |report| {
+                if let Some(input) = input_of(report) {
+                    // A network thread that has ended wants nothing any more.
+                    let _ = results.send(input);
+                }
+            };
+            let executor = StageExecutor::start(
+                options.compute,
+                options.files,
+                options.memory,
+                Box::new(report),
+            );
+            let executor = executor.map_err(NodeError::Threads)?;
+            let machine = machine(&device);
+            let addresses = Addresses::open(Some(file));
+            Driver::new(device, machine, swarm, addresses, executor, options.profile)
+        };
+        {
+            let _in_runtime = runtime.enter();
+            for address in options.listen {
+                driver
+                    .listen(address.clone())
+                    .map_err(|why| NodeError::Listen { address, why })?;
+            }
+            for address in &options.peers {
+                driver.add_address(address);
+            }
+            driver.look_at_device();
+            driver.follow_up();
+        }
+        let thread = thread::Builder::new()
+            .name("potluck-net".to_owned())
+            .spawn(move || runtime.block_on(driver.run(inbox, done)))
+            .map_err(NodeError::Threads)?;
+        Ok(Self {
+            peer,
+            commands,
+            _thread: Arc::new(Thread(Some(thread))),
+        })
+    }
+
+    /// Calls `question` on the network thread, and waits for its answer.
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Driver) -> T + Send + 'static,
+    ) -> Result<T, NodeError> {
+        let (answer, answered) = std::sync::mpsc::sync_channel(1);
+        let command: Command = Box::new(move |driver| {
+            // Whoever asked waits for it.
+            let _ = answer.send(question(driver));
+        });
+        self.commands
+            .send(command)
+            .map_err(|_| NodeError::Stopped)?;
+        answered.recv().map_err(|_| NodeError::Stopped)
+    }
+
+    /// This node.
+    pub fn peer_id(&self) -> PeerId {
+        self.peer
+    }
+
+    /// What happens from now on.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn events(&self) -> Result<mpsc::UnboundedReceiver<NodeEvent>, NodeError> {
+        self.ask(Driver::watch)
+    }
+
+    /// Where others reach this node.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn listening(&self) -> Result<Vec<Multiaddr>, NodeError> {
+        self.ask(|driver| driver.listening())
+    }
+
+    /// The members of the circle, this device among them, and what is known of the others.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn members(&self) -> Result<Vec<(Member, Option<PeerStatus>)>, NodeError> {
+        self.ask(|driver| {
+            let mut known: Vec<_> = driver.machine.peers().collect();
+            let members = driver.machine.circle().members().cloned();
+            members
+                .map(|member| {
+                    let at = known.iter().position(|status| status.peer == member.peer);
+                    (member, at.map(|at| known.swap_remove(at)))
+                })
+                .collect()
+        })
+    }
+
+    /// The devices that layers may be placed on now.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn devices(&self) -> Result<Devices, NodeError> {
+        self.ask(|driver| driver.machine.devices())
+    }
+
+    /// Tells of an address where a peer may be, as discovery by the system's own service does.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn add_address(&self, address: Multiaddr) -> Result<(), NodeError> {
+        self.ask(move |driver| driver.add_address(&address))
+    }
+
+    /// Opens pairing for so many seconds; the invitation is to be shown to the other device's owner.
+    ///
+    /// # Errors
+    /// It has stopped, or cannot invite.
+    pub fn invite(&self, seconds: u64, name: DeviceName) -> Result<Invitation, NodeError> {
+        let secret = Secret::from_random(random()?);
+        self.ask(move |driver| {
+            let addresses = invitation_addresses(&driver.listening())?;
+            let expires = unix_seconds() + seconds;
+            let peer = driver.device.peer_id();
+            let invitation = Invitation::new(peer, secret, expires, addresses)?;
+            let now = driver.now();
+            driver.rename(name)?;
+            driver
+                .machine
+                .invite(now, unix_seconds(), invitation.clone())?;
+            Ok(invitation)
+        })?
+    }
+
+    /// Withdraws the invitation.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn stop_inviting(&self) -> Result<(), NodeError> {
+        self.ask(|driver| {
+            let now = driver.now();
+            driver.machine.stop_inviting(now);
+        })
+    }
+
+    /// Goes to pair with the device that invites; [`events`](Self::events) tell how it went.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn join(&self, invitation: Invitation, name: DeviceName) -> Result<(), NodeError> {
+        self.ask(move |driver| {
+            driver.rename(name)?;
+            driver.join(invitation);
+            Ok(())
+        })?
+    }
+
+    /// Ends a device's membership.
+    ///
+    /// # Errors
+    /// It has stopped; in the inner result, why it cannot be.
+    pub fn forget(&self, peer: PeerId) -> Result<Result<(), EntryError>, NodeError> {
+        self.ask(move |driver| {
+            let now = driver.now();
+            driver.machine.revoke(now, peer)
+        })
+    }
+
+    /// Where a model's layers should run.
+    ///
+    /// # Errors
+    /// It has stopped; in the inner result, why there is no placement.
+    pub fn plan(
+        &self,
+        model: ModelShape,
+        options: PlacementOptions,
+    ) -> Result<Result<Plan, PlacementError>, NodeError> {
+        self.ask(move |driver| driver.machine.plan(&model, &options))
+    }
+
+    /// Asks those for whom stages are computed here to place them elsewhere.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn hand_over(
+        &self,
+        reason: HandOverReason,
+        within: std::time::Duration,
+    ) -> Result<(), NodeError> {
+        self.ask(move |driver| driver.tell(Input::HandOver { reason, within }))
+    }
+
+    /// Whether nothing is computed here for others.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn is_idle(&self) -> Result<bool, NodeError> {
+        self.ask(|driver| driver.machine.is_idle())
+    }
+
+    /// Bytes so far.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn traffic(&self) -> Result<Traffic, NodeError> {
+        self.ask(|driver| driver.traffic())
+    }
+
+    /// Begins a conversation; the receiver is told what comes of it.
+    ///
+    /// # Errors
+    /// It has stopped; in the inner result, why it cannot begin.
+    pub fn start_session(
+        &self,
+        request: Request,
+    ) -> Result<Result<(NodeSession, Receiver<PipelineEvent>), StartError>, NodeError> {
+        let id = request.id;
+        let (tell, events) = std::sync::mpsc::channel();
+        let started = self.ask(move |driver| {
+            let now = driver.now();
+            driver.machine.start(now, request)?;
+            driver.add_session(id, tell);
+            Ok(())
+        })?;
+        let session = NodeSession {
+            node: self.clone(),
+            id,
+        };
+        Ok(started.map(|()| (session, events)))
+    }
+
+    /// Ends the node; connections are closed.
+    pub fn stop(&self) {
+        // One that has stopped is what was wanted.
+        let _ = self.ask(Driver::stop);
+    }
+}
+
+/// A conversation over the circle's devices. Dropping it frees its stages.
+pub struct NodeSession {
+    node: Node,
+    id: SessionId,
+}
+
+/// What comes of a conversation, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PipelineEvent {
+    /// As the protocol tells it.
+    Session(SessionEvent),
+    /// Positions were [rolled back](NodeSession::roll_back): answers before this one may be of them,
+    /// those after it are not.
+    RolledBack,
+}
+
+impl NodeSession {
+    /// Sends rows through all layers.
+    ///
+    /// # Errors
+    /// The node has stopped; in the inner result, why the rows cannot go now.
+    pub fn submit(
+        &self,
+        start_position: u32,
+        rows: u32,
+        answer: Answer,
+        hidden: Vec<u8>,
+    ) -> Result<Result<(), SubmitError>, NodeError> {
+        let id = self.id;
+        self.node.ask(move |driver| {
+            let now = driver.now();
+            driver
+                .machine
+                .submit(now, id, start_position, rows, answer, hidden)
+        })
+    }
+
+    /// Drops the positions from `position` on.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub fn roll_back(&self, position: u32) -> Result<(), NodeError> {
+        let id = self.id;
+        self.node.ask(move |driver| {
+            let now = driver.now();
+            driver.machine.roll_back(now, id, position);
+            driver.rolled_back(id);
+        })
+    }
+}
+
+impl Drop for NodeSession {
+    fn drop(&mut self) {
+        let id = self.id;
+        // One that has stopped has no sessions.
+        let _ = self.node.ask(move |driver| driver.finish(id));
+    }
+}
+
+fn machine(device: &Device) -> Machine {
+    Machine::new(MachineSetup {
+        identity: device.identity(),
+        circle: device.circle.clone(),
+        name: device.name.clone(),
+        software: concat!("potluck ", env!("CARGO_PKG_VERSION")).to_owned(),
+        stages: StageLimits::default(),
+    })
+}
+
+/// What the executor did, as the machine wants to hear it.
+fn input_of(done: Done) -> Option<Input> {
+    match done {
+        Done::Loaded {
+            session,
+            epoch,
+            result,
+        } => Some(Input::Loaded {
+            session,
+            epoch,
+            result: result.map_err(|error| LoadRefused {
+                code: error.code,
+                words: error.words,
+                available_bytes: error.available_bytes,
+            }),
+        }),
+        Done::Computed { number, hidden } => Some(Input::Computed { number, hidden }),
+        Done::Failed => None,
+    }
+}
+
+/// The addresses that an invitation names: those of this device alone only if it has no others.
+fn invitation_addresses(
+    listening: &[Multiaddr],
+) -> Result<Vec<Address>, potluck_protocol::pairing::InvitationError> {
+    let mut addresses: Vec<_> = listening.to_vec();
+    addresses.sort_by_key(is_of_this_device_alone);
+    let others = addresses.iter().filter(|a| !is_of_this_device_alone(a));
+    let wanted = match others.count() {
+        0 => addresses.len(),
+        others => others,
+    };
+    let texts = addresses.iter().take(wanted.min(8));
+    texts
+        .map(|address| Address::new(&address.to_string()))
+        .collect()
+}
+
+fn is_of_this_device_alone(address: &Multiaddr) -> bool {
+    use libp2p::multiaddr::Protocol;
+    address.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_loopback(),
+        Protocol::Ip6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
+        _ => false,
+    })
+}

@@ -1,0 +1,149 @@
+//! Moves bytes between streams and the driver.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use libp2p::futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use libp2p::swarm::ConnectionId;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::stream::Purpose;
+
+/// Bytes that are read at once.
+const PIECE: usize = 64 * 1024;
+
+/// What came of a stream.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) connection: ConnectionId,
+    pub(super) purpose: Purpose,
+    /// Empty at the stream's end, whatever ended it.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Where arrivals go: bounded, so that a peer is read no faster than the driver follows.
+pub(super) type Arrivals = mpsc::Sender<Arrival>;
+
+/// A stream that can be written.
+type Outgoing = Box<dyn AsyncWrite + Unpin + Send>;
+
+/// Writes what it is given, in order, and closes the stream when it is dropped.
+pub(super) struct Writer {
+    queue: mpsc::UnboundedSender<Vec<u8>>,
+    stream: Option<oneshot::Sender<Outgoing>>,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Writer {
+    /// A writer whose stream is given later; what is written until then waits. `drained` is told
+    /// when everything has gone, `arrivals` if the stream cannot be written any more.
+    pub(super) fn new(
+        connection: ConnectionId,
+        purpose: Purpose,
+        drained: Arc<Notify>,
+        arrivals: Arrivals,
+    ) -> Self {
+        let (queue, mut pieces) = mpsc::unbounded_channel::<Vec<u8>>();
+        let (give, stream) = oneshot::channel::<Outgoing>();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&queued);
+        tokio::spawn(async move {
+            let Ok(mut stream) = stream.await else {
+                return;
+            };
+            if write_all(&mut stream, &mut pieces, &left, &drained)
+                .await
+                .is_err()
+            {
+                let ended = Arrival {
+                    connection,
+                    purpose,
+                    bytes: Vec::new(),
+                };
+                // A driver that has ended needs no word of it.
+                let _ = arrivals.send(ended).await;
+            }
+        });
+        Self {
+            queue,
+            stream: Some(give),
+            queued,
+        }
+    }
+
+    /// Begins to write to this stream; false if there was one already.
+    pub(super) fn begin(&mut self, stream: impl AsyncWrite + Unpin + Send + 'static) -> bool {
+        let give = self.stream.take();
+        give.is_some_and(|give| give.send(Box::new(stream)).is_ok())
+    }
+
+    pub(super) fn write(&self, bytes: Vec<u8>) {
+        let length = bytes.len();
+        self.queued.fetch_add(length, Ordering::Relaxed);
+        if self.queue.send(bytes).is_err() {
+            self.queued.fetch_sub(length, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes that wait to be written.
+    pub(super) fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+}
+
+/// Writes what comes until no more can come, and closes the stream.
+async fn write_all(
+    stream: &mut Outgoing,
+    pieces: &mut mpsc::UnboundedReceiver<Vec<u8>>,
+    left: &AtomicUsize,
+    drained: &Notify,
+) -> io::Result<()> {
+    while let Some(first) = pieces.recv().await {
+        let mut next = Some(first);
+        while let Some(piece) = next {
+            stream.write_all(&piece).await?;
+            left.fetch_sub(piece.len(), Ordering::Relaxed);
+            next = pieces.try_recv().ok();
+        }
+        stream.flush().await?;
+        drained.notify_one();
+    }
+    stream.close().await
+}
+
+/// Reads a stream to its end, piece by piece, while `wanted` says so.
+pub(super) fn read(
+    connection: ConnectionId,
+    purpose: Purpose,
+    mut stream: impl AsyncRead + Unpin + Send + 'static,
+    mut wanted: watch::Receiver<bool>,
+    arrivals: Arrivals,
+) {
+    tokio::spawn(async move {
+        let mut buffer = vec![0; PIECE];
+        loop {
+            // Whoever wanted it is gone: nobody reads on.
+            if wanted.wait_for(|wanted| *wanted).await.is_err() {
+                return;
+            }
+            let read = tokio::select! {
+                read = stream.read(&mut buffer) => read.unwrap_or(0),
+                () = gone(&mut wanted) => return,
+            };
+            let arrival = Arrival {
+                connection,
+                purpose,
+                bytes: buffer[..read].to_vec(),
+            };
+            if arrivals.send(arrival).await.is_err() || read == 0 {
+                return;
+            }
+        }
+    });
+}
+
+/// Comes when the other end of the channel is dropped.
+async fn gone(wanted: &mut watch::Receiver<bool>) {
+    while wanted.changed().await.is_ok() {}
+}
