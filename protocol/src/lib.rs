@@ -20,6 +20,8 @@ mod reader;
 pub mod session;
 pub mod stage;
 pub mod wire;
+#[cfg(test)]
+mod world;
 
 pub use id::{Branch, PeerId, PlanEpoch, SessionId};
 pub use layers::LayerRange;

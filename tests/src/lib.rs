@@ -1,12 +1,14 @@
-//! What the end-to-end tests share: the real binary, real models, and devices to run them on.
+//! What the end-to-end tests share: the real binary, real models, devices to run them on, and an
+//! emulated Wi-Fi between those.
 //!
 //! The tests themselves are in `tests/tests/`, one file a subject.
-#![forbid(unsafe_code)]
 
 mod binary;
 mod device;
 #[cfg(unix)]
 mod fake_python;
+#[cfg(target_os = "linux")]
+pub mod wifi;
 
 pub use binary::{potluck_binary, workspace};
 pub use device::{Device, Output, model_path, run};

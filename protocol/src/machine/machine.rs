@@ -1,40 +1,118 @@
-//! The machine's state, and who takes what.
+//! The machine's state, who takes what, and whom things are sent to.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{Input, MachineSetup, Output, PeerStatus, Request, StartError};
-use crate::circle::{Circle, DeviceName, EntryError};
-use crate::pairing::{BeginError, Invitation};
-use crate::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan, plan};
-use crate::session::SubmitError;
-use crate::wire::Answer;
+use super::gossip::version;
+use super::links::Due;
+use super::pairing::Pairing;
+use super::peer::Peer;
+use super::profiles::Announced;
+use super::requested::Requested;
+use super::{Event, Input, MachineSetup, Output, software_for_peer};
+use crate::circle::{Circle, CircleId, DeviceName, Identity, MAX_MEMBERS};
+use crate::stage::Stages;
+use crate::wire::{Control, Frame, Hello, MINOR, Refuse, RefuseCode};
 use crate::{PeerId, SessionId};
 
 /// A node; see the module's page. Times are since any fixed moment, and never go back.
 #[derive(Debug)]
 pub struct Machine {
-    setup: MachineSetup,
-    outputs: VecDeque<Output>,
+    pub(super) me: PeerId,
+    pub(super) identity: Identity,
+    pub(super) name: DeviceName,
+    software: String,
+    pub(super) circle: Circle,
+    /// The circle's version and members, of which all consequences were drawn.
+    pub(super) version: (CircleId, usize),
+    pub(super) members: BTreeSet<PeerId>,
+    pub(super) pairing: Pairing,
+    /// Members that are connected.
+    pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) announced: Announced,
+    /// Whether what placements depend on has changed.
+    pub(super) view_changed: bool,
+    pub(super) requests: BTreeMap<SessionId, Requested>,
+    pub(super) stages: Stages,
+    /// Whether it is about to stop helping.
+    pub(super) hands_over: bool,
+    pub(super) outputs: VecDeque<Output>,
 }
 
 impl Machine {
     /// A node without connections.
     pub fn new(setup: MachineSetup) -> Self {
+        let MachineSetup {
+            identity,
+            circle,
+            name,
+            software,
+            stages,
+        } = setup;
         Self {
-            setup,
+            me: identity.peer_id(),
+            identity,
+            name,
+            software: software_for_peer(&software),
+            version: version(&circle),
+            members: circle.members().map(|member| member.peer).collect(),
+            circle,
+            pairing: Pairing::default(),
+            peers: BTreeMap::new(),
+            announced: Announced::default(),
+            view_changed: false,
+            requests: BTreeMap::new(),
+            stages: Stages::new(stages),
+            hands_over: false,
             outputs: VecDeque::new(),
         }
     }
 
     /// Something happened.
     pub fn handle_input(&mut self, now: Duration, input: Input) {
-        let _ = (now, input);
+        match input {
+            Input::Connected(peer) => self.connected(now, peer),
+            Input::Disconnected(peer) => self.gone(peer, None),
+            Input::ControlBytes(from, bytes) => self.control_bytes(now, from, &bytes),
+            Input::DataBytes(from, bytes) => self.data_bytes(now, from, &bytes),
+            Input::PairingOpened { peer, ephemeral } => self.pairing_opened(now, peer, ephemeral),
+            Input::PairingBytes(peer, bytes) => self.pairing_bytes(now, peer, &bytes),
+            Input::PairingClosed(peer) => self.pairing_closed(peer),
+            Input::Loaded {
+                session,
+                epoch,
+                result,
+            } => self.loaded(now, session, epoch, result),
+            Input::Computed { number, hidden } => self.stages.computed(now, number, hidden),
+            Input::Profile(profile) => self.own_profile(now, profile),
+            Input::HandOver { reason, within } => {
+                self.hands_over = true;
+                self.stages.hand_over(reason, within);
+            }
+        }
+        self.settle(now);
     }
 
     /// The time that [`poll_timeout`](Self::poll_timeout) named has come. Earlier, nothing happens.
     pub fn handle_timeout(&mut self, now: Duration) {
-        let _ = now;
+        let peers: Vec<_> = self.peers.keys().copied().collect();
+        for peer in peers {
+            let mute = self
+                .peers
+                .get_mut(&peer)
+                .is_some_and(|peer| peer.is_mute(now));
+            if mute {
+                self.drop_faulty(peer, "it did not greet in time");
+            } else {
+                self.ping(now, peer);
+            }
+        }
+        self.pairing.handle_timeout(now);
+        self.stages.handle_timeout(now);
+        for requested in self.requests.values_mut() {
+            requested.session.handle_timeout(now);
+        }
+        self.settle(now);
     }
 
     /// What is to be done next.
@@ -44,153 +122,140 @@ impl Machine {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        None
+        let peers = self.peers.values().map(Peer::poll_timeout).min();
+        let pairing = self.pairing.poll_timeout();
+        let stages = self.stages.poll_timeout();
+        let dues = [
+            peers,
+            pairing,
+            stages,
+            self.requests_due(),
+            self.announcement_due(),
+        ];
+        dues.into_iter().flatten().min()
     }
 
-    /// Whether more bytes of a peer's data stream should be read now.
-    pub fn wants_data(&self, peer: PeerId) -> bool {
-        let _ = peer;
-        true
-    }
-
-    /// Whether connections of a peer are to be accepted: a member other than this device.
-    pub fn is_member(&self, peer: PeerId) -> bool {
-        let me = self.setup.identity.peer_id();
-        peer != me && self.setup.circle.contains(me) && self.setup.circle.contains(peer)
-    }
-
-    /// Opens pairing by an invitation that this device shows, at a time that is `now_unix_s` seconds
-    /// since 1970 (UTC). An earlier invitation is cancelled.
-    ///
-    /// # Errors
-    /// [`BeginError`] if the invitation is another device's or has expired, or this device is no
-    /// member of its own circle.
-    pub fn invite(
-        &mut self,
-        now: Duration,
-        now_unix_s: u64,
-        invitation: Invitation,
-    ) -> Result<(), BeginError> {
-        let _ = (now, now_unix_s, invitation);
-        Ok(())
-    }
-
-    /// Whether an invitation can be used.
-    pub fn is_inviting(&self) -> bool {
-        false
-    }
-
-    /// Withdraws the invitation, if there is one.
-    pub fn stop_inviting(&mut self, now: Duration) {
-        let _ = now;
-    }
-
-    /// Pairs by an invitation on a pairing stream that was opened to `remote`. `ephemeral` are 32
-    /// random bytes that are used for nothing else.
-    ///
-    /// # Errors
-    /// [`BeginError`] if the invitation has expired or is another's than `remote`'s, or another
-    /// pairing is under way: the stream is to be closed.
-    pub fn join(
-        &mut self,
-        now: Duration,
-        now_unix_s: u64,
-        invitation: &Invitation,
-        remote: PeerId,
-        ephemeral: [u8; 32],
-    ) -> Result<(), BeginError> {
-        let _ = (now, now_unix_s, invitation, remote, ephemeral);
-        Ok(())
-    }
-
-    /// Ends a device's membership, here at once; this device's own to leave the circle.
-    ///
-    /// # Errors
-    /// [`EntryError`] if it is no member, or the log is full, or this device is no member.
-    pub fn revoke(&mut self, now: Duration, peer: PeerId) -> Result<(), EntryError> {
-        let _ = (now, peer);
-        Ok(())
-    }
-
-    /// Gives this device another name.
-    ///
-    /// # Errors
-    /// [`EntryError`] if the log is full, or this device is no member.
-    pub fn rename(&mut self, now: Duration, name: &DeviceName) -> Result<(), EntryError> {
-        let _ = (now, name);
-        Ok(())
-    }
-
-    /// The circle.
-    pub fn circle(&self) -> &Circle {
-        &self.setup.circle
-    }
-
-    /// This device and the peers that greeted and told their profile, with all known links.
-    pub fn devices(&self) -> Devices {
-        Devices {
-            requester: self.setup.identity.peer_id(),
-            profiles: Default::default(),
-            links: Default::default(),
+    /// Does all that is to be done before the next input.
+    pub(super) fn settle(&mut self, now: Duration) {
+        self.settle_pairing();
+        if std::mem::take(&mut self.view_changed) {
+            self.requests.values_mut().for_each(Requested::view_changed);
+        }
+        // Ends: stages and sessions of one node say little to each other in a moment, and every
+        // placement that fails excludes a device.
+        while self.settle_stages(now) || self.settle_sessions(now) {}
+        if self.announcement_due().is_some_and(|due| due <= now) {
+            self.announce(now, None);
         }
     }
 
-    /// Every member but this device, by their PeerIds ascending.
-    pub fn peers(&self) -> impl Iterator<Item = PeerStatus> {
-        std::iter::empty()
+    fn connected(&mut self, now: Duration, peer: PeerId) {
+        self.gone(peer, None);
+        let refuse = if !self.is_member(peer) {
+            let words = "you are no member of this device's circle: pair with it";
+            Some((RefuseCode::NotAMember, words))
+        } else if self.peers.len() >= MAX_MEMBERS {
+            Some((RefuseCode::TooMany, "this device has too many connections"))
+        } else {
+            None
+        };
+        if let Some((code, words)) = refuse {
+            let words = words.to_owned();
+            self.push(peer, &Refuse { code, words }.into());
+            self.outputs.push_back(Output::Disconnect(peer));
+            return;
+        }
+        self.peers.insert(peer, Peer::new(now));
+        let hello = Hello {
+            minor: MINOR,
+            software: self.software.clone(),
+            features: BTreeSet::new(),
+        };
+        self.send(peer, hello);
     }
 
-    /// Where the layers of a model should run now.
-    ///
-    /// # Errors
-    /// [`PlacementError`] if there is no placement.
-    pub fn plan(
-        &self,
-        model: &ModelShape,
-        options: &PlacementOptions,
-    ) -> Result<Plan, PlacementError> {
-        plan(model, &self.devices(), options)
+    /// Lets a peer go: what it is told, and what the person is.
+    pub(super) fn drop_peer(&mut self, peer: PeerId, refuse: Option<Refuse>, why: String) {
+        if let Some(refuse) = refuse {
+            self.send(peer, refuse);
+        }
+        if self.peers.contains_key(&peer) {
+            self.outputs.push_back(Output::Disconnect(peer));
+            self.gone(peer, Some(why));
+        }
     }
 
-    /// Begins a session: its events say the rest.
-    ///
-    /// # Errors
-    /// [`StartError`] if there are too many, or its id is in use.
-    pub fn start(&mut self, now: Duration, request: Request) -> Result<(), StartError> {
-        let _ = (now, request);
-        Ok(())
+    /// A peer is not connected any more.
+    fn gone(&mut self, peer: PeerId, why: Option<String>) {
+        if self.peers.remove(&peer).is_some() {
+            self.event(Event::PeerGone { peer, why });
+            self.link_lost();
+            for requested in self.requests.values_mut() {
+                requested.session.disconnected(peer);
+            }
+        }
     }
 
-    /// Sends rows of a session, from the position after the last one on, through all layers.
-    ///
-    /// # Errors
-    /// [`SubmitError`] if the session is not ready, or these are not the rows that follow.
-    pub fn submit(
-        &mut self,
-        now: Duration,
-        session: SessionId,
-        start_position: u32,
-        rows: u32,
-        answer: Answer,
-        hidden: Vec<u8>,
-    ) -> Result<(), SubmitError> {
-        let _ = (now, session, start_position, rows, answer, hidden);
-        Err(SubmitError::NotReady)
+    /// Sends the pings that are due to a peer, or lets it go if it is silent.
+    pub(super) fn ping(&mut self, now: Duration, to: PeerId) {
+        let runs = |requested: &Requested| requested.goes_over(to);
+        let may_pad = !self.requests.values().any(runs);
+        loop {
+            let peer = self.peers.get_mut(&to);
+            let Some(greeted) = peer.and_then(|peer| peer.greeted.as_mut()) else {
+                return;
+            };
+            if greeted.pings.poll_timeout() > now {
+                return;
+            }
+            match greeted.pings.handle_timeout(now, may_pad) {
+                Due::Send(ping) => self.send(to, ping),
+                Due::Silent => {
+                    let why = "nothing was heard of it for 15 seconds".to_owned();
+                    return self.drop_peer(to, None, why);
+                }
+                Due::Nothing => {}
+            }
+        }
     }
 
-    /// Drops the positions of a session from `position` on: answers that are on their way and reach
-    /// beyond it do not come, and the rows that are submitted there next may be others.
-    pub fn roll_back(&mut self, now: Duration, session: SessionId, position: u32) {
-        let _ = (now, session, position);
+    /// Sends a message to a peer, if it is connected.
+    pub(super) fn send(&mut self, to: PeerId, message: impl Into<Control>) {
+        if self.peers.contains_key(&to) {
+            self.push(to, &message.into());
+        }
     }
 
-    /// Ends a session, and frees its stages.
-    pub fn finish(&mut self, now: Duration, session: SessionId) {
-        let _ = (now, session);
+    /// Sends a message to all who have greeted, but one.
+    pub(super) fn send_to_all(&mut self, but: Option<PeerId>, message: &Control) {
+        let greeted = self.peers.iter().filter(|(_, peer)| peer.greeted.is_some());
+        let others: Vec<_> = greeted
+            .map(|(&to, _)| to)
+            .filter(|to| Some(*to) != but)
+            .collect();
+        for to in others {
+            self.push(to, message);
+        }
     }
 
-    /// Whether nothing is computed here for others.
-    pub fn is_idle(&self) -> bool {
-        true
+    fn push(&mut self, to: PeerId, message: &Control) {
+        let mut bytes = Vec::new();
+        // What a peer would refuse to read, as a profile out of all bounds, is not sent.
+        if message.encode(&mut bytes).is_ok() {
+            self.outputs.push_back(Output::SendControl(to, bytes));
+        }
+    }
+
+    /// Sends a frame to a peer, if it is connected.
+    pub(super) fn send_frame(&mut self, to: PeerId, frame: &Frame) {
+        if self.peers.contains_key(&to) {
+            let mut bytes = Vec::new();
+            frame.encode(&mut bytes);
+            self.outputs.push_back(Output::SendData(to, bytes));
+        }
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
     }
 }

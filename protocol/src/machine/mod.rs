@@ -6,7 +6,23 @@
 //! order, and calls [`Machine::handle_timeout`] when [`Machine::poll_timeout`] says. Bytes that go in
 //! and come out are those of the wire; what [`wire`](crate::wire) says of them is not repeated here.
 
+mod control;
+mod exclusions;
+mod gossip;
+mod helping;
+mod links;
+#[expect(
+    clippy::module_inception,
+    reason = "the file of the type that the module is about"
+)]
 mod machine;
+mod pairing;
+mod peer;
+mod profiles;
+mod requested;
+mod requests;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,11 +30,12 @@ use std::time::Duration;
 pub use machine::Machine;
 
 use crate::circle::{Circle, DeviceName, Identity};
-use crate::pairing;
+use crate::pairing as pair;
 use crate::placement::{Forced, ModelShape, PlacementOptions, Prediction};
 use crate::profile::Profile;
 use crate::session::Cause;
 use crate::stage::{Load, StageLimits, Step};
+use crate::wire::limits::{MAX_SOFTWARE_BYTES, MAX_WORDS_BYTES};
 use crate::wire::{ContentHash, HandOverReason, HiddenShape, StageRefusedCode};
 use crate::{Link, PeerId, PlanEpoch, SessionId};
 
@@ -131,7 +148,7 @@ pub enum Output {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Of a pairing.
-    Pairing(pairing::Event),
+    Pairing(pair::Event),
     /// A peer has greeted.
     PeerConnected {
         /// Who.
@@ -234,6 +251,10 @@ pub enum StartError {
 
 /// The most sessions that a node asks for at once.
 pub const MAX_REQUESTS: usize = 64;
+/// How long after a peer's greeting a session that takes the best placement waits for the peer's
+/// profile and the way to it, if it was connected when the session began: so whoever asks right after
+/// connecting does not stay alone. As long as measuring takes, and some.
+pub const PLAN_GRACE: Duration = Duration::from_secs(1);
 
 /// A member of the circle as this node knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,4 +269,35 @@ pub struct PeerStatus {
     pub link: Option<Link>,
     /// What it told of itself, while it is connected.
     pub profile: Option<Profile>,
+}
+
+/// A time as the wire has it.
+fn microseconds(now: Duration) -> u64 {
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Whether the second is more than a tenth off the first.
+fn differ(before: u64, after: u64) -> bool {
+    before.abs_diff(after) > before / 10
+}
+
+/// Words as a peer takes them: without control characters, and cut to the limit.
+fn words_for_peer(words: &str) -> String {
+    text_for_peer(words, MAX_WORDS_BYTES)
+}
+
+fn software_for_peer(software: &str) -> String {
+    text_for_peer(software, MAX_SOFTWARE_BYTES)
+}
+
+fn text_for_peer(text: &str, most: usize) -> String {
+    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut cut = String::new();
+    for c in shown {
+        if cut.len() + c.len_utf8() > most {
+            break;
+        }
+        cut.push(c);
+    }
+    cut
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::liveness::Liveness;
 use super::{Cause, PlaceError, PlacedStage, SessionOutput, SessionSetup, SubmitError};
 use crate::wire::{
-    Answer, CloseStage, Control, Frame, FrameHeader, HiddenShape, Kind, OpenStage, SessionQuery,
-    StageOpened, StageRefused,
+    Answer, CloseStage, Control, Frame, FrameError, FrameHeader, HiddenShape, Kind, OpenStage,
+    SessionQuery, StageOpened, StageRefused,
 };
 use crate::{Branch, PeerId, PlanEpoch};
 
@@ -165,9 +165,10 @@ impl Session {
         let end = start_position.checked_add(rows);
         let end = end.filter(|end| *end <= self.setup.context);
         let end = end.ok_or(SubmitError::BeyondContext(self.setup.context))?;
+        let shape = self.setup.shape;
         let header = FrameHeader {
             kind: Kind::Hidden {
-                dtype: self.setup.shape.dtype(),
+                dtype: shape.dtype(),
                 answer,
             },
             session: self.setup.id,
@@ -178,6 +179,10 @@ impl Session {
             payload_bytes: 0,
         };
         let frame = Frame::new(header, hidden)?;
+        // A stage would take it for the fault of a peer.
+        if shape.payload_bytes(rows) != Some(frame.header().payload_bytes) {
+            return Err(FrameError::NotAgreed(Box::new(*frame.header())).into());
+        }
         let first = self.ring.first().expect("a running session has stages");
         let send = SessionOutput::SendFrame(first.stage.peer, frame);
         self.outputs.push_back(send);

@@ -260,6 +260,11 @@ impl Stages {
         self.sessions.is_empty()
     }
 
+    /// Whose sessions are here, once for each session.
+    pub fn requesters(&self) -> impl Iterator<Item = PeerId> {
+        self.sessions.values().map(|held| held.requester)
+    }
+
     /// A peer has left the circle: nothing of it stays.
     pub fn forget(&mut self, peer: PeerId) {
         let of_peer = |held: &Held| held.requester == peer;

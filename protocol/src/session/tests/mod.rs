@@ -1,23 +1,24 @@
 //! Sessions over pipelines of several nodes: the same tokens as one, whatever happens.
 
+mod half;
 mod requester;
-mod world;
 
 use std::time::Duration;
 
-use requester::{LAYERS, Requester, alone, prompt, ring};
-use world::{Fault, Life, World, mix, peer};
+use half::{Halves, cut, halves, peer};
+use requester::{Requester, ring};
 
 use super::{Cause, FAIL_AFTER, PROBE_AFTER, PlaceError};
 use crate::wire::{Control, HandOverReason, StageRefusedCode};
+use crate::world::{Fault, LAYERS, Life, alone, mix, prompt};
 
 const PROMPT: usize = 50;
 const WANTED: usize = 60;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A world in which node 0 asks for tokens over `split`, with nodes that may step in.
-fn world(nodes: usize, split: &[(usize, u32)], spare: Vec<usize>) -> World {
-    let mut world = World::new(nodes);
+fn world(nodes: usize, split: &[(usize, u32)], spare: Vec<usize>) -> Halves {
+    let mut world = halves(nodes);
     let mut requester = Requester::new(0, PROMPT, WANTED, spare);
     requester
         .session
@@ -27,11 +28,11 @@ fn world(nodes: usize, split: &[(usize, u32)], spare: Vec<usize>) -> World {
     world
 }
 
-fn requester(world: &World, node: usize) -> &Requester {
+fn requester(world: &Halves, node: usize) -> &Requester {
     world.nodes[node].requester.as_ref().expect("it asks")
 }
 
-fn finish(world: &mut World) {
+fn finish(world: &mut Halves) {
     assert!(world.run(LIMIT, |world| requester(world, 0).is_done()));
     assert_eq!(requester(world, 0).tokens, alone(&prompt(PROMPT), WANTED));
 }
@@ -80,7 +81,7 @@ fn a_helper_that_dies_freezes_or_is_cut_off_changes_no_token() {
 }
 
 /// [`world`], with guesses.
-fn drafting(nodes: usize, split: &[(usize, u32)], spare: Vec<usize>) -> World {
+fn drafting(nodes: usize, split: &[(usize, u32)], spare: Vec<usize>) -> Halves {
     let mut world = world(nodes, split, spare);
     let requester = world.nodes[0].requester.as_mut().expect("it asks");
     requester.ahead = 4;
@@ -88,7 +89,7 @@ fn drafting(nodes: usize, split: &[(usize, u32)], spare: Vec<usize>) -> World {
     world
 }
 
-fn place(world: &mut World, split: &[(usize, u32)]) {
+fn place(world: &mut Halves, split: &[(usize, u32)]) {
     let requester = world.nodes[0].requester.as_mut().expect("it asks");
     let placed = requester.session.place(world.now, ring(split));
     placed.expect("a valid placement");
@@ -112,10 +113,10 @@ fn a_placement_that_moves_with_rows_in_flight_loses_no_answer_and_no_roll_back()
             // Frames are lost between the helpers for a while, then the same stages open again.
             let at = world.now + Duration::from_micros(mix(seed, time) % 60_000);
             world.run(at, |_| false);
-            world.strike(Fault::Cut(1, 2, true));
+            cut(&mut world, 1, 2, true);
             let lost = Duration::from_micros(mix(seed, 50 + time) % 30_000);
             world.run(at + lost, |_| false);
-            world.strike(Fault::Cut(1, 2, false));
+            cut(&mut world, 1, 2, false);
             place(&mut world, &split);
         }
         finish(&mut world);
@@ -132,10 +133,10 @@ fn a_helper_that_comes_back_does_not_answer_from_what_was_rolled_back_without_it
         world.run(at, |_| false);
         assert!(!requester(&world, 0).is_done());
         // It does not hear that it was replaced.
-        world.strike(Fault::Cut(0, 2, true));
-        let replaced = |world: &World| requester(world, 0).ready.len() == 2;
+        cut(&mut world, 0, 2, true);
+        let replaced = |world: &Halves| requester(world, 0).ready.len() == 2;
         assert!(world.run(LIMIT, replaced));
-        world.strike(Fault::Cut(0, 2, false));
+        cut(&mut world, 0, 2, false);
         let more = requester(&world, 0).tokens.len() + 5;
         assert!(world.run(LIMIT, |world| requester(world, 0).tokens.len() >= more));
         place(&mut world, &[(1, 5), (2, LAYERS)]);
@@ -158,7 +159,7 @@ fn a_stage_that_was_freed_is_found_out_by_the_first_question() {
 #[test]
 fn a_roll_back_while_stages_open_does_not_end_the_watch() {
     let mut world = drafting(3, &[(1, 5), (2, LAYERS)], vec![0]);
-    let some = |world: &World| requester(world, 0).tokens.len() > PROMPT + 5;
+    let some = |world: &Halves| requester(world, 0).tokens.len() > PROMPT + 5;
     assert!(world.run(LIMIT, some));
     world.strike(Fault::Set(2, Life::Dead));
     place(&mut world, &[(1, 6), (2, LAYERS)]);
@@ -215,7 +216,7 @@ fn a_helper_that_stops_hands_over_without_a_stall() {
 
 #[test]
 fn sessions_of_several_requesters_share_steps_and_no_token_changes() {
-    let mut world = World::new(6);
+    let mut world = halves(6);
     for node in 0..4 {
         let mut requester = Requester::new(node, PROMPT + node, WANTED, Vec::new());
         let ring = ring(&[(4, 6), (5, LAYERS)]);
@@ -225,7 +226,7 @@ fn sessions_of_several_requesters_share_steps_and_no_token_changes() {
             .expect("valid");
         world.nodes[node].requester = Some(requester);
     }
-    let all = |world: &World| (0..4).all(|node| requester(world, node).is_done());
+    let all = |world: &Halves| (0..4).all(|node| requester(world, node).is_done());
     assert!(world.run(LIMIT, all));
     for node in 0..4 {
         assert_eq!(
@@ -233,7 +234,7 @@ fn sessions_of_several_requesters_share_steps_and_no_token_changes() {
             alone(&prompt(PROMPT + node), WANTED)
         );
     }
-    assert!(world.nodes[4].steps.iter().any(|sessions| *sessions > 1));
+    assert!(world.hosts[4].steps.iter().any(|sessions| *sessions > 1));
 }
 
 #[test]
@@ -250,7 +251,7 @@ fn a_stage_opens_for_its_requester_only_and_refuses_in_words() {
     world.nodes[2].requester = Some(thief);
     finish(&mut world);
 
-    let mut world = World::new(2);
+    let mut world = halves(2);
     let mut requester = Requester::new(0, PROMPT, WANTED, Vec::new());
     requester
         .session

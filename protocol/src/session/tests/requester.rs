@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::world::{Layers, World, mix, peer};
+use super::half::peer;
 use crate::placement::Stage;
 use crate::session::{Cause, PlacedStage, Session, SessionOutput, SessionSetup};
 use crate::wire::{Answer, ContentHash, Control, Dtype, Frame, HiddenShape};
+use crate::world::{embed, mix, prompt, sample};
 use crate::{LayerRange, PeerId, SessionId};
 
-pub(super) const LAYERS: u32 = 12;
 /// Rows of a prefill step.
 const PREFILL: usize = 16;
 
@@ -32,36 +32,6 @@ pub(super) struct Requester {
     pub(super) foreseen: Vec<u64>,
     /// Drafts that were right, and wrong.
     pub(super) drafted: (usize, usize),
-}
-
-/// What a token is to the first layer.
-fn embed(token: u64) -> u64 {
-    mix(token, 77)
-}
-
-fn sample(hidden: u64) -> u64 {
-    hidden % 1_000
-}
-
-pub(super) fn prompt(length: usize) -> Vec<u64> {
-    (0..length as u64).map(|i| mix(i, 5) % 1_000).collect()
-}
-
-/// The tokens that one device gives.
-pub(super) fn alone(prompt: &[u64], wanted: usize) -> Vec<u64> {
-    let mut layers = Layers::default();
-    let all = LayerRange::new(0, LAYERS).expect("forwards");
-    let mut tokens = prompt.to_vec();
-    let mut position = 0;
-    while tokens.len() < prompt.len() + wanted {
-        let mut hidden = 0;
-        while position < tokens.len() {
-            hidden = layers.row(all, position as u32, embed(tokens[position]));
-            position += 1;
-        }
-        tokens.push(sample(hidden));
-    }
-    tokens
 }
 
 /// Stages on these nodes, from the first layer to the last.
@@ -135,7 +105,8 @@ impl Requester {
                 }
                 SessionOutput::Leaving { peer, .. } => self.replace(now, peer),
                 SessionOutput::Broken { peer, cause } => {
-                    self.broken.push((now, World::index(peer), cause));
+                    self.broken
+                        .push((now, usize::from(peer.public_key()[0]) - 1, cause));
                     self.replace(now, peer);
                 }
             }

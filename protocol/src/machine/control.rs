@@ -1,0 +1,186 @@
+//! What comes on the streams of a connection.
+
+use std::time::Duration;
+
+use super::links::Pings;
+use super::machine::Machine;
+use super::peer::Greeted;
+use super::{Event, microseconds};
+use crate::wire::{
+    Arrived, Control, ControlError, FrameError, Hello, ModelOffer, ModelQuery, Ping, Pong,
+    Received, Refuse, RefuseCode,
+};
+use crate::{PeerId, SessionId};
+
+impl Machine {
+    pub(super) fn control_bytes(&mut self, now: Duration, from: PeerId, mut bytes: &[u8]) {
+        // Gone once it was dropped for what one of the messages said.
+        while let Some(peer) = self.peers.get_mut(&from) {
+            peer.heard(now);
+            match peer.control.read(&mut bytes) {
+                Ok(None) => return,
+                Ok(Some(Received::Unknown)) => {}
+                Ok(Some(Received::Message(message))) => {
+                    self.requests
+                        .values_mut()
+                        .for_each(|requested| requested.heard(from));
+                    self.receive(now, from, message);
+                }
+                Err(why) => self.drop_for(from, &why),
+            }
+        }
+    }
+
+    pub(super) fn data_bytes(&mut self, now: Duration, from: PeerId, mut bytes: &[u8]) {
+        while let Some(peer) = self.peers.get_mut(&from) {
+            peer.heard(now);
+            let (requests, stages) = (&self.requests, &self.stages);
+            let arrived = peer.data.read(&mut bytes, |header| {
+                let requested = requests.get(&header.session);
+                let of_session = requested.and_then(|r| r.session.agreed(from, header));
+                of_session.or_else(|| stages.agreed(from, header))
+            });
+            match arrived {
+                Ok(None) => return,
+                Ok(Some(Arrived::Skipped(_))) => {}
+                Ok(Some(Arrived::Frame(frame))) => {
+                    if let Some(frame) = self.session_frame(now, from, frame) {
+                        self.stage_frame(now, from, frame);
+                    }
+                }
+                Err(FrameError::OtherMajor(other)) => {
+                    self.drop_for(from, &ControlError::OtherMajor(other));
+                }
+                Err(why) => self.drop_faulty(from, &why.to_string()),
+            }
+        }
+    }
+
+    fn drop_for(&mut self, peer: PeerId, why: &ControlError) {
+        self.drop_peer(peer, Some(why.refusal()), why.to_string());
+    }
+
+    /// A peer sent what no correct node sends.
+    pub(super) fn drop_faulty(&mut self, peer: PeerId, why: &str) {
+        let refuse = Refuse {
+            code: RefuseCode::Malformed,
+            words: why.to_owned(),
+        };
+        self.drop_peer(peer, Some(refuse), why.to_owned());
+    }
+
+    fn receive(&mut self, now: Duration, from: PeerId, message: Control) {
+        if let Some(session) = session_of(&message) {
+            return self.session_message(now, from, session, message);
+        }
+        match message {
+            Control::Hello(hello) => self.greeted(now, from, hello),
+            Control::Refuse(refuse) => self.refused(from, &refuse),
+            Control::Ping(ping) => self.pinged(now, from, &ping),
+            Control::Pong(pong) => {
+                let peer = self.peers.get_mut(&from);
+                if let Some(greeted) = peer.and_then(|peer| peer.greeted.as_mut()) {
+                    greeted.pings.answered(now, &pong);
+                }
+                self.link_measured(from);
+            }
+            Control::ProfileUpdate(update) => self.profile_told(now, from, update),
+            Control::CircleDigest(digest) => {
+                if self.may_ask(now, from) {
+                    self.digest_told(from, &digest);
+                }
+            }
+            Control::CircleEntries(entries) => self.entries_told(from, &entries),
+            Control::OpenStage(open) => self.open_stage(now, from, open),
+            Control::CloseStage(close) => self.stages.close(from, close),
+            Control::SessionQuery(query) => self.stages.query(now, from, query.session),
+            Control::ModelQuery(ModelQuery { manifest }) => {
+                let nothing = ModelOffer {
+                    manifest,
+                    layers: Vec::new(),
+                    ends: false,
+                };
+                self.send(from, nothing);
+            }
+            // Weights do not travel yet; sessions' messages were taken above.
+            Control::ModelOffer(_)
+            | Control::ShardRequest(_)
+            | Control::ShardHeader(_)
+            | Control::ShardRefused(_)
+            | Control::KeepAlive(_)
+            | Control::StageOpened(_)
+            | Control::StageRefused(_)
+            | Control::HandOver(_)
+            | Control::SessionState(_) => {}
+        }
+    }
+
+    fn greeted(&mut self, now: Duration, from: PeerId, hello: Hello) {
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return;
+        };
+        if peer.greeted.is_some() {
+            return;
+        }
+        let software = hello.software;
+        peer.greeted = Some(Greeted {
+            at: now,
+            software: software.clone(),
+            pings: Pings::new(now),
+        });
+        self.view_changed = true;
+        self.event(Event::PeerConnected {
+            peer: from,
+            software,
+        });
+        let digest = self.own_digest();
+        self.send(from, digest);
+        self.announce(now, Some(from));
+        self.ping(now, from);
+    }
+
+    fn refused(&mut self, from: PeerId, refuse: &Refuse) {
+        let why = format!("it refused: {}", refuse.words);
+        self.drop_peer(from, None, why);
+    }
+
+    fn pinged(&mut self, now: Duration, from: PeerId, ping: &Ping) {
+        if self.may_ask(now, from) {
+            let now_us = microseconds(now);
+            let pong = Pong {
+                id: ping.id,
+                ping_sent_at_us: ping.sent_at_us,
+                received_at_us: now_us,
+                sent_at_us: now_us,
+            };
+            self.send(from, pong);
+        }
+    }
+
+    /// Whether a question of a peer is to be answered; if not, it is dropped.
+    fn may_ask(&mut self, now: Duration, from: PeerId) -> bool {
+        let peer = self.peers.get_mut(&from);
+        let may = peer.is_some_and(|peer| peer.may_ask(now));
+        if !may {
+            let words = "more questions in a second than any node needs to ask";
+            let refuse = Refuse {
+                code: RefuseCode::TooMany,
+                words: words.to_owned(),
+            };
+            self.drop_peer(from, Some(refuse), words.to_owned());
+        }
+        may
+    }
+}
+
+/// The session of a message that is for who asks for it.
+pub(super) fn session_of(message: &Control) -> Option<SessionId> {
+    match message {
+        Control::KeepAlive(alive) => Some(alive.session),
+        Control::StageOpened(opened) => Some(opened.session),
+        Control::StageRefused(refused) => Some(refused.session),
+        Control::HandOver(leaving) => Some(leaving.session),
+        Control::SessionState(state) => Some(state.session),
+        _ => None,
+    }
+}

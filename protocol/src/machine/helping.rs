@@ -1,0 +1,139 @@
+//! The stages that this node computes.
+
+use std::time::Duration;
+
+use super::machine::Machine;
+use super::{LoadRefused, Output, words_for_peer};
+use crate::stage::StageOutput;
+use crate::wire::limits::MAX_BYTES;
+use crate::wire::{Control, Frame, OpenStage, StageRefused, StageRefusedCode};
+use crate::{PeerId, PlanEpoch, SessionId};
+
+impl Machine {
+    /// Whether nothing is computed here for others.
+    pub fn is_idle(&self) -> bool {
+        self.stages
+            .requesters()
+            .all(|requester| requester == self.me)
+    }
+
+    /// Whether more bytes of a peer's data stream should be read now.
+    pub fn wants_data(&self, peer: PeerId) -> bool {
+        self.stages.has_room_for(peer)
+    }
+
+    /// A peer wants a stage.
+    pub(super) fn open_stage(&mut self, now: Duration, from: PeerId, open: OpenStage) {
+        match self.why_not_open(&open) {
+            None => self.stages.open(now, from, open),
+            Some((code, words)) => {
+                let refused = StageRefused {
+                    session: open.session,
+                    epoch: open.epoch,
+                    code,
+                    words,
+                    available_bytes: 0,
+                };
+                self.send(from, refused);
+            }
+        }
+    }
+
+    fn why_not_open(&self, open: &OpenStage) -> Option<(StageRefusedCode, String)> {
+        let neighbours = [open.predecessor, open.successor];
+        if self.hands_over {
+            let words = "this device is about to stop helping".to_owned();
+            return Some((StageRefusedCode::Unwilling, words));
+        }
+        let profile = self.announced.own.as_ref();
+        if let Some(unwilling) = profile.and_then(|profile| profile.unwilling()) {
+            return Some((StageRefusedCode::Unwilling, unwilling.to_string()));
+        }
+        // A node has one stage of a session: whoever names this one as its own neighbour wants its
+        // frames among those of this node's sessions.
+        let stranger = |peer: &PeerId| *peer == self.me || !self.circle.contains(*peer);
+        if neighbours.iter().any(stranger) {
+            let words = "its neighbours in the ring are not other members of the circle".to_owned();
+            return Some((StageRefusedCode::Unsupported, words));
+        }
+        if self.requests.contains_key(&open.session) {
+            let words = "choose another session".to_owned();
+            return Some((StageRefusedCode::TooManySessions, words));
+        }
+        None
+    }
+
+    /// A session of this node's says something to its own stage.
+    pub(super) fn own_stage_message(&mut self, now: Duration, message: Control) {
+        match message {
+            Control::OpenStage(open) => self.stages.open(now, self.me, open),
+            Control::CloseStage(close) => self.stages.close(self.me, close),
+            Control::SessionQuery(query) => self.stages.query(now, self.me, query.session),
+            _ => {}
+        }
+    }
+
+    /// Hidden states came for a stage.
+    pub(super) fn stage_frame(&mut self, now: Duration, from: PeerId, frame: Frame) {
+        self.stages.handle_frame(now, from, frame);
+    }
+
+    pub(super) fn loaded(
+        &mut self,
+        now: Duration,
+        session: SessionId,
+        epoch: PlanEpoch,
+        result: Result<u64, LoadRefused>,
+    ) {
+        match result {
+            Ok(bytes) => {
+                let bytes = bytes.min(MAX_BYTES);
+                self.stages.loaded(now, session, epoch, Ok(bytes));
+            }
+            Err(refused) => {
+                let code = match refused.code {
+                    // A number that a peer cannot read would leave it without any answer.
+                    StageRefusedCode::Other(_) => StageRefusedCode::Unsupported,
+                    named => named,
+                };
+                let words = words_for_peer(&refused.words);
+                let bytes = refused.available_bytes.min(MAX_BYTES);
+                let result = Err((code, words.as_str(), bytes));
+                self.stages.loaded(now, session, epoch, result);
+            }
+        }
+    }
+
+    /// Does what the stages want done; whether there was anything.
+    pub(super) fn settle_stages(&mut self, now: Duration) -> bool {
+        let mut any = false;
+        while let Some(output) = self.stages.poll_output() {
+            any = true;
+            match output {
+                StageOutput::Send(to, message) if to == self.me => {
+                    self.message_of_own_stage(now, message);
+                }
+                StageOutput::Send(to, message) => self.send(to, message),
+                StageOutput::SendFrame(to, frame) if to == self.me => {
+                    // Nobody's if the session has ended or moved on.
+                    self.session_frame(now, to, frame);
+                }
+                StageOutput::SendFrame(to, frame) => self.send_frame(to, &frame),
+                StageOutput::Load(load) => self.outputs.push_back(Output::Load(load)),
+                StageOutput::Compute(step) => self.outputs.push_back(Output::Compute(step)),
+                StageOutput::Free(session) => self.outputs.push_back(Output::Free(session)),
+            }
+        }
+        any
+    }
+
+    /// This node's own stage says something to its session.
+    fn message_of_own_stage(&mut self, now: Duration, message: Control) {
+        // Who stops helping others does not leave its own sessions.
+        if !matches!(message, Control::HandOver(_))
+            && let Some(session) = super::control::session_of(&message)
+        {
+            self.session_message(now, self.me, session, message);
+        }
+    }
+}

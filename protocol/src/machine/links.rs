@@ -1,0 +1,341 @@
+//! Pings on one connection: whether the peer is there, and what the way to it is like.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::microseconds;
+use crate::Link;
+use crate::profile::{Measured, Rate};
+use crate::wire::limits::MAX_OPAQUE_BYTES;
+use crate::wire::{Ping, Pong};
+
+/// A connection begins with so many small pings, then with so many padded ones, [`OPENING_STEP`]
+/// apart, so that the way is known before a second is over.
+const OPENING: (u32, u32) = (3, 3);
+const OPENING_STEP: Duration = Duration::from_millis(100);
+/// Later a small one comes every so often, and a padded one.
+const SMALL_EVERY: Duration = Duration::from_secs(5);
+const PADDED_EVERY: Duration = Duration::from_secs(60);
+/// A peer of which nothing was heard for so long while a ping waits is gone.
+pub(super) const SILENT_AFTER: Duration = Duration::from_secs(15);
+
+/// The round trip is the least of so many pings: what is more is somebody's waiting.
+const ROUND_TRIPS: usize = 8;
+/// The bandwidth is the best of so many padded pings, as other traffic only takes from it.
+const BANDWIDTHS: usize = 4;
+/// Pings that are waited for; of more the oldest is not any longer.
+const OUTSTANDING: usize = 16;
+
+/// Bytes a second beyond these are a clock's grain, not a way's.
+const BANDWIDTH_BOUNDS: (u64, u64) = (10_000, 10_000_000_000);
+/// What sending and receiving a frame costs two nodes beside the way, as measured on the loopback
+/// device over a stream of libp2p.
+const OVERHEAD: Duration = Duration::from_micros(50);
+
+/// Differences of round trips below this are noise of the nodes, not of the way.
+const ROUND_TRIP_GRAIN: Duration = Duration::from_micros(100);
+
+/// Pings on one connection.
+#[derive(Debug)]
+pub(super) struct Pings {
+    /// How many of [`OPENING`] were sent.
+    opened: u32,
+    next_small_at: Duration,
+    next_padded_at: Duration,
+    last_id: u64,
+    /// In the order in which they were sent.
+    outstanding: VecDeque<Sent>,
+    /// Since when nothing was heard while a ping waits.
+    silent_since: Option<Duration>,
+    round_trips: VecDeque<Duration>,
+    bandwidths: VecDeque<u64>,
+    /// When each was last measured, in microseconds.
+    round_trip_at_us: u64,
+    bandwidth_at_us: u64,
+}
+
+#[derive(Debug)]
+struct Sent {
+    id: u64,
+    at_us: u64,
+    padding_bytes: usize,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Nothing,
+    Send(Ping),
+    /// The peer is gone.
+    Silent,
+}
+
+impl Pings {
+    /// The first is due now.
+    pub(super) fn new(now: Duration) -> Self {
+        Self {
+            opened: 0,
+            next_small_at: now,
+            next_padded_at: now,
+            last_id: 0,
+            outstanding: VecDeque::new(),
+            silent_since: None,
+            round_trips: VecDeque::new(),
+            bandwidths: VecDeque::new(),
+            round_trip_at_us: 0,
+            bandwidth_at_us: 0,
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Duration {
+        let next = self.next_small_at.min(self.next_padded_at);
+        let gone = self.silent_since.map(|since| since + SILENT_AFTER);
+        gone.map_or(next, |gone| gone.min(next))
+    }
+
+    /// At most one thing that is due. Padded pings are left out where `may_pad` says that others need
+    /// the way.
+    pub(super) fn handle_timeout(&mut self, now: Duration, may_pad: bool) -> Due {
+        let Some(late) = now.checked_sub(self.poll_timeout()) else {
+            return Due::Nothing;
+        };
+        if let Some(since) = &mut self.silent_since {
+            // Whoever was not run itself has not listened.
+            *since = (*since + late).min(now);
+            if now >= *since + SILENT_AFTER {
+                return Due::Silent;
+            }
+        }
+        let Some(padding_bytes) = self.next_padding(now, may_pad) else {
+            return Due::Nothing;
+        };
+        self.last_id += 1;
+        let sent = Sent {
+            id: self.last_id,
+            at_us: microseconds(now),
+            padding_bytes,
+        };
+        let ping = Ping {
+            id: sent.id,
+            sent_at_us: sent.at_us,
+            padding_bytes,
+        };
+        self.outstanding.push_back(sent);
+        if self.outstanding.len() > OUTSTANDING {
+            self.outstanding.pop_front();
+        }
+        self.silent_since.get_or_insert(now);
+        Due::Send(ping)
+    }
+
+    /// The padding of the ping that is due, and when the next are.
+    fn next_padding(&mut self, now: Duration, may_pad: bool) -> Option<usize> {
+        let (small, padded) = OPENING;
+        if self.opened < small + padded {
+            self.opened += 1;
+            let last = self.opened == small + padded;
+            self.next_small_at = now + if last { SMALL_EVERY } else { OPENING_STEP };
+            self.next_padded_at = now + if last { PADDED_EVERY } else { OPENING_STEP };
+            let pad = self.opened > small;
+            return (!pad || may_pad).then_some(if pad { MAX_OPAQUE_BYTES } else { 0 });
+        }
+        if self.next_padded_at <= now {
+            self.next_padded_at = now + PADDED_EVERY;
+            if may_pad {
+                return Some(MAX_OPAQUE_BYTES);
+            }
+        }
+        if self.next_small_at <= now {
+            self.next_small_at = now + SMALL_EVERY;
+            return Some(0);
+        }
+        None
+    }
+
+    /// Anything came from the peer.
+    pub(super) fn heard(&mut self, now: Duration) {
+        if let Some(since) = &mut self.silent_since {
+            *since = now;
+        }
+    }
+
+    /// An answer came. One that answers no ping is nothing.
+    pub(super) fn answered(&mut self, now: Duration, pong: &Pong) {
+        let answers = |sent: &Sent| sent.id == pong.id && sent.at_us == pong.ping_sent_at_us;
+        let Some(place) = self.outstanding.iter().position(answers) else {
+            return;
+        };
+        // Streams keep order: the answers to those before do not come any more.
+        let sent = self.outstanding.drain(..=place).next_back();
+        if self.outstanding.is_empty() {
+            self.silent_since = None;
+        }
+        let now_us = microseconds(now);
+        let (Some(sent), Some(round_trip)) = (sent, pong.round_trip(now_us)) else {
+            return;
+        };
+        if sent.padding_bytes == 0 {
+            push_within(&mut self.round_trips, round_trip, ROUND_TRIPS);
+            self.round_trip_at_us = now_us;
+        } else if let Some(&least) = self.round_trips.iter().min() {
+            let extra = round_trip.saturating_sub(least);
+            let bandwidth = bandwidth(sent.padding_bytes, extra);
+            push_within(&mut self.bandwidths, bandwidth, BANDWIDTHS);
+            self.bandwidth_at_us = now_us;
+        }
+    }
+
+    /// The way to the peer, once it is measured.
+    pub(super) fn link(&self) -> Option<Link> {
+        let round_trip = *self.round_trips.iter().min()?;
+        let bandwidth = Rate::per_second(*self.bandwidths.iter().max()?)?;
+        let at_us = self.round_trip_at_us;
+        Some(Link {
+            round_trip: Measured {
+                value: round_trip,
+                at_us,
+            },
+            bandwidth: Measured {
+                value: bandwidth,
+                at_us: self.bandwidth_at_us,
+            },
+            overhead: Measured {
+                value: OVERHEAD,
+                at_us,
+            },
+        })
+    }
+}
+
+fn push_within<T>(values: &mut VecDeque<T>, value: T, most: usize) {
+    values.push_back(value);
+    if values.len() > most {
+        values.pop_front();
+    }
+}
+
+/// Bytes a second, if so many took so much longer than none.
+fn bandwidth(bytes: usize, extra: Duration) -> u64 {
+    let bytes = u128::try_from(bytes).unwrap_or(u128::MAX);
+    let per_second = bytes.saturating_mul(1_000_000_000) / extra.as_nanos().max(1);
+    let (least, most) = BANDWIDTH_BOUNDS;
+    u64::try_from(per_second).unwrap_or(most).clamp(least, most)
+}
+
+/// Whether two are different enough for a plan to be another.
+pub(super) fn links_differ(before: Option<&Link>, after: Option<&Link>) -> bool {
+    match (before, after) {
+        (None, None) => false,
+        (Some(before), Some(after)) => {
+            let [was, is] = [before, after].map(|link| link.round_trip.value);
+            let [slow, fast] = [before, after].map(|link| link.bandwidth.value.units_per_second());
+            let apart = was.abs_diff(is);
+            (apart > ROUND_TRIP_GRAIN && apart > was / 10) || super::differ(slow, fast)
+        }
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn pong(ping: &Ping, at: Duration, answering_us: u64) -> Pong {
+        let received_at_us = 7_000_000_000 + microseconds(at);
+        Pong {
+            id: ping.id,
+            ping_sent_at_us: ping.sent_at_us,
+            received_at_us,
+            sent_at_us: received_at_us + answering_us,
+        }
+    }
+
+    /// Sends all that is due until `end`, each answered after 4 ms, and a padded one at 1 MB/s.
+    fn run(pings: &mut Pings, end: Duration, may_pad: bool) -> Vec<usize> {
+        let mut padded = Vec::new();
+        while pings.poll_timeout() <= end {
+            let now = pings.poll_timeout();
+            if let Due::Send(ping) = pings.handle_timeout(now, may_pad) {
+                let on_wire = Duration::from_micros(ping.padding_bytes as u64);
+                // The answerer took 1 ms, which is no part of the way.
+                let back = now + ms(4) + on_wire + ms(1);
+                pings.heard(back);
+                pings.answered(back, &pong(&ping, now, 1_000));
+                padded.push(ping.padding_bytes);
+            }
+        }
+        padded
+    }
+
+    #[test]
+    fn a_way_is_known_in_half_a_second() {
+        let mut pings = Pings::new(ms(50));
+        assert_eq!(run(&mut pings, ms(349), true), [0, 0, 0]);
+        assert_eq!(pings.link(), None, "no bandwidth yet");
+        assert_eq!(run(&mut pings, ms(550), true), [MAX_OPAQUE_BYTES; 3]);
+        let link = pings.link().expect("measured");
+        assert_eq!(link.round_trip.value, ms(4));
+        assert_eq!(link.bandwidth.value.units_per_second(), 1_000_000);
+        assert_eq!(link.overhead.value, OVERHEAD);
+        // Then every five seconds, and padded each minute.
+        let later = run(&mut pings, ms(61_000), true);
+        assert_eq!(
+            (later.len(), later.iter().filter(|p| **p > 0).count()),
+            (13, 1)
+        );
+        assert!(!run(&mut pings, ms(200_000), false).iter().any(|p| *p > 0));
+    }
+
+    #[test]
+    fn who_says_nothing_is_silent_and_who_did_not_run_blames_nobody() {
+        let silent_at = |pings: &mut Pings, mut now| {
+            while pings.handle_timeout(now, true) != Due::Silent {
+                now = pings.poll_timeout();
+            }
+            now
+        };
+        let mut pings = Pings::new(ms(0));
+        assert_eq!(silent_at(&mut pings, ms(0)), SILENT_AFTER);
+        let mut pings = Pings::new(ms(0));
+        pings.handle_timeout(ms(0), true);
+        let woken = pings.handle_timeout(ms(60_000), true);
+        assert!(matches!(woken, Due::Send(_)), "{woken:?}");
+        // Data of the peer do as well as its answers.
+        pings.heard(ms(60_010));
+        let silent_at = silent_at(&mut pings, ms(60_020));
+        assert_eq!(silent_at, ms(60_010) + SILENT_AFTER);
+    }
+
+    #[test]
+    fn what_answers_no_ping_measures_nothing() {
+        let mut pings = Pings::new(ms(0));
+        let Due::Send(ping) = pings.handle_timeout(ms(0), true) else {
+            panic!("the first is due at once");
+        };
+        let right = pong(&ping, ms(0), 1_000);
+        for wrong in [
+            Pong { id: 9, ..right },
+            Pong {
+                ping_sent_at_us: 1,
+                ..right
+            },
+        ] {
+            pings.answered(ms(4), &wrong);
+        }
+        assert!(pings.round_trips.is_empty() && pings.outstanding.len() == 1);
+        // Nor does one whose sender claims to have taken longer than it did.
+        pings.answered(ms(0), &right);
+        assert!(pings.round_trips.is_empty() && pings.outstanding.is_empty());
+    }
+
+    #[test]
+    fn bandwidth_stays_within_what_can_be() {
+        assert_eq!(bandwidth(65_536, Duration::ZERO), BANDWIDTH_BOUNDS.1);
+        assert_eq!(bandwidth(65_536, ms(60_000)), BANDWIDTH_BOUNDS.0);
+        assert_eq!(bandwidth(65_536, Duration::from_micros(65_536)), 1_000_000);
+    }
+}

@@ -1,0 +1,263 @@
+//! What devices tell of themselves, and all that plans are made of.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::links::links_differ;
+use super::machine::Machine;
+use super::peer::Told;
+use super::{PeerStatus, differ, microseconds};
+use crate::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan, plan};
+use crate::profile::{Measured, Profile, Rate};
+use crate::wire::ProfileUpdate;
+use crate::{Link, PeerId};
+
+/// Others hear of changes at most so often.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
+
+/// This device's profile, and what others have heard of it.
+#[derive(Debug, Default)]
+pub(super) struct Announced {
+    pub(super) own: Option<Profile>,
+    /// Of the last update that was written.
+    revision: u64,
+    /// What others have heard, and when.
+    told: Option<Profile>,
+    told_at: Option<Duration>,
+    /// Whether something is different enough from it to be told.
+    changed: bool,
+}
+
+impl Machine {
+    /// This device and the peers that greeted and told their profile, with all known links.
+    pub fn devices(&self) -> Devices {
+        let mut profiles = BTreeMap::new();
+        let mut links = BTreeMap::new();
+        if let Some(own) = &self.announced.own {
+            profiles.insert(self.me, own.clone());
+        }
+        for (&peer, connected) in &self.peers {
+            if let Some(told) = &connected.told {
+                profiles.insert(peer, told.profile.clone());
+                links.extend(told.links.iter().map(|(&to, link)| ((peer, to), *link)));
+            }
+            if let Some(link) = connected.link() {
+                links.insert((self.me, peer), link);
+            }
+        }
+        links.retain(|(from, to), _| profiles.contains_key(from) && profiles.contains_key(to));
+        Devices {
+            requester: self.me,
+            profiles,
+            links,
+        }
+    }
+
+    /// Every member but this device, by their PeerIds ascending.
+    pub fn peers(&self) -> impl Iterator<Item = PeerStatus> {
+        let others = self.circle.members().map(|member| member.peer);
+        others.filter(|peer| *peer != self.me).map(|peer| {
+            let connected = self.peers.get(&peer);
+            let greeted = connected.and_then(|connected| connected.greeted.as_ref());
+            let told = connected.and_then(|connected| connected.told.as_ref());
+            PeerStatus {
+                peer,
+                connected_since: greeted.map(|greeted| greeted.at),
+                software: greeted.map(|greeted| greeted.software.clone()),
+                link: connected.and_then(super::peer::Peer::link),
+                profile: told.map(|told| told.profile.clone()),
+            }
+        })
+    }
+
+    /// Where the layers of a model should run now.
+    ///
+    /// # Errors
+    /// [`PlacementError`] if there is no placement.
+    pub fn plan(
+        &self,
+        model: &ModelShape,
+        options: &PlacementOptions,
+    ) -> Result<Plan, PlacementError> {
+        plan(model, &self.devices(), options)
+    }
+
+    /// This device measured itself.
+    pub(super) fn own_profile(&mut self, now: Duration, mut profile: Profile) {
+        not_later_than(&mut profile, microseconds(now));
+        if profile.unwilling().is_none() {
+            self.hands_over = false;
+        }
+        let announced = &mut self.announced;
+        let seen = announced.own.as_ref();
+        if seen.is_none_or(|seen| profiles_differ(seen, &profile)) {
+            self.view_changed = true;
+            self.requests
+                .values_mut()
+                .for_each(|requested| requested.profile_changed(self.me));
+        }
+        let told = announced.told.as_ref();
+        announced.changed |= told.is_none_or(|told| profiles_differ(told, &profile));
+        announced.own = Some(profile);
+    }
+
+    /// A peer tells of itself.
+    pub(super) fn profile_told(&mut self, now: Duration, from: PeerId, update: ProfileUpdate) {
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return;
+        };
+        let before = peer.told.as_ref();
+        if before.is_some_and(|before| update.revision <= before.revision) {
+            return;
+        }
+        let update = update.received_at(microseconds(now));
+        let changed = before.is_none_or(|before| profiles_differ(&before.profile, &update.profile));
+        self.view_changed |= changed || before.is_none_or(|before| maps_differ(before, &update));
+        peer.told = Some(Told {
+            revision: update.revision,
+            profile: update.profile,
+            links: update.links,
+        });
+        if changed {
+            self.requests
+                .values_mut()
+                .for_each(|requested| requested.profile_changed(from));
+        }
+    }
+
+    /// The way to a peer may have been measured anew.
+    pub(super) fn link_measured(&mut self, peer: PeerId) {
+        if let Some(connected) = self.peers.get_mut(&peer) {
+            let link = connected.link();
+            if links_differ(connected.noted_link.as_ref(), link.as_ref()) {
+                connected.noted_link = link;
+                self.announced.changed = true;
+                self.view_changed = true;
+            }
+        }
+    }
+
+    /// The way to a peer is gone, if there was one.
+    pub(super) fn link_lost(&mut self) {
+        self.announced.changed = true;
+        self.view_changed = true;
+    }
+
+    /// Tells a peer that has just greeted, or all of them.
+    pub(super) fn announce(&mut self, now: Duration, to: Option<PeerId>) {
+        let Some(profile) = self.announced.own.clone() else {
+            return;
+        };
+        let links = self.peers.iter().filter_map(|(&peer, connected)| {
+            let link = connected.link()?;
+            Some((peer, link))
+        });
+        let links: BTreeMap<PeerId, Link> = links.collect();
+        self.announced.revision += 1;
+        let update = ProfileUpdate {
+            revision: self.announced.revision,
+            sent_at_us: microseconds(now),
+            profile,
+            links,
+        };
+        match to {
+            Some(to) => self.send(to, update),
+            None => {
+                self.announced.told = Some(update.profile.clone());
+                self.announced.told_at = Some(now);
+                self.announced.changed = false;
+                self.send_to_all(None, &update.into());
+            }
+        }
+    }
+
+    /// When others are due to hear of a change.
+    pub(super) fn announcement_due(&self) -> Option<Duration> {
+        let announced = &self.announced;
+        let tells = announced.changed && announced.own.is_some();
+        let last = announced.told_at;
+        tells.then(|| last.map_or(Duration::ZERO, |last| last + ANNOUNCE_EVERY))
+    }
+}
+
+/// Whether links that a peer told are different enough for a plan to be another.
+fn maps_differ(before: &Told, after: &ProfileUpdate) -> bool {
+    let differ = |peer| links_differ(before.links.get(peer), after.links.get(peer));
+    before.links.keys().chain(after.links.keys()).any(differ)
+}
+
+/// Whether others should hear of the second after the first.
+fn profiles_differ(before: &Profile, after: &Profile) -> bool {
+    let decode = |profile: &Profile| -> Vec<_> {
+        let rates = profile.decode.iter();
+        rates.map(|(format, rate)| (*format, rate.value)).collect()
+    };
+    let (was, is) = (decode(before), decode(after));
+    let formats = was.len() != is.len()
+        || was
+            .iter()
+            .zip(&is)
+            .any(|(was, is)| was.0 != is.0 || rates_differ(was.1, is.1));
+    let state = |profile: &Profile| {
+        let budget = profile.memory_budget_bytes.value;
+        let (power, thermal) = (profile.power.value, profile.thermal.value);
+        (budget, power, thermal, profile.limits)
+    };
+    let overhead = |profile: &Profile| {
+        u64::try_from(profile.stage_overhead.value.as_nanos()).unwrap_or(u64::MAX)
+    };
+    let prefill = match (&before.prefill, &after.prefill) {
+        (Some(before), Some(after)) => rates_differ(before.value, after.value),
+        (None, None) => false,
+        _ => true,
+    };
+    let energy = |profile: &Profile| profile.energy.map(|energy| energy.value);
+    formats
+        || prefill
+        || state(before) != state(after)
+        || rates_differ(before.kv_read.value, after.kv_read.value)
+        || differ(overhead(before), overhead(after))
+        || energies_differ(energy(before), energy(after))
+}
+
+fn rates_differ(before: Rate, after: Rate) -> bool {
+    differ(before.units_per_second(), after.units_per_second())
+}
+
+fn energies_differ(
+    before: Option<crate::profile::Energy>,
+    after: Option<crate::profile::Energy>,
+) -> bool {
+    let (Some(before), Some(after)) = (before, after) else {
+        return before.is_some() != after.is_some();
+    };
+    let all = |energy: crate::profile::Energy| {
+        [
+            energy.picojoules_per_byte_read,
+            energy.picojoules_per_multiply_add,
+            energy.picojoules_per_byte_sent,
+            energy.picojoules_per_byte_received,
+        ]
+    };
+    all(before)
+        .into_iter()
+        .zip(all(after))
+        .any(|(was, is)| differ(was, is))
+}
+
+/// No measurement is later than its message, or peers would refuse it.
+fn not_later_than(profile: &mut Profile, now_us: u64) {
+    fn clamp<T>(measured: &mut Measured<T>, now_us: u64) {
+        measured.at_us = measured.at_us.min(now_us);
+    }
+    clamp(&mut profile.memory_budget_bytes, now_us);
+    clamp(&mut profile.kv_read, now_us);
+    clamp(&mut profile.stage_overhead, now_us);
+    clamp(&mut profile.power, now_us);
+    clamp(&mut profile.thermal, now_us);
+    let rates = profile.decode.values_mut().chain(&mut profile.prefill);
+    rates.for_each(|rate| clamp(rate, now_us));
+    if let Some(energy) = &mut profile.energy {
+        clamp(energy, now_us);
+    }
+}

@@ -1,0 +1,268 @@
+//! One session that this node asks for: over which devices it goes.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::exclusions::Exclusions;
+use super::{Choice, Request, SessionEvent};
+use crate::PeerId;
+use crate::placement::{Devices, Prediction, plan, prefill_rows};
+use crate::session::{Cause, PlacedStage, Session, SessionSetup};
+use crate::wire::HandOverReason;
+use crate::wire::limits::{MAX_BYTES, MAX_POSITIONS};
+
+/// Rows of a prefill step on this device alone: enough that weights are read rarely, few enough that
+/// a person who stops it does not wait.
+const ROWS_ALONE: u32 = 256;
+/// Rows of a prefill step where nothing better is known.
+const ROWS_UNKNOWN: u32 = 64;
+
+/// A placement is looked for at most so often, unless the one before fails.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A session, and over which devices it goes.
+#[derive(Debug)]
+pub(super) struct Requested {
+    request: Request,
+    pub(super) session: Session,
+    excluded: Exclusions,
+    wanted: Wanted,
+    /// Whether what a placement depends on has changed since one was looked for.
+    changed: bool,
+    /// When to look again, though nothing changes.
+    look_at: Option<Duration>,
+    /// Not before this for a mere change: whoever sends many profiles does not keep this node busy.
+    pause_until: Duration,
+    /// Why it waits, as it was told last.
+    told: Option<String>,
+    /// Those who were connected when it began, and may not have told all that a plan needs.
+    expected: BTreeSet<PeerId>,
+    /// Of the placement in force.
+    prediction: Option<Box<Prediction>>,
+    /// The position after the last that was ever submitted.
+    high: u32,
+    events: VecDeque<SessionEvent>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Nothing,
+    /// Another placement, while this one still works.
+    Move,
+    Placement,
+}
+
+impl Requested {
+    pub(super) fn new(me: PeerId, mut request: Request, expected: BTreeSet<PeerId>) -> Self {
+        // As a stage takes it: one that nobody takes would never open.
+        request.options.context = request.options.context.clamp(1, MAX_POSITIONS);
+        let session = Session::new(SessionSetup {
+            id: request.id,
+            requester: me,
+            manifest: request.manifest,
+            shape: request.hidden,
+            context: request.options.context,
+        });
+        Self {
+            request,
+            session,
+            excluded: Exclusions::default(),
+            wanted: Wanted::Placement,
+            changed: true,
+            look_at: None,
+            pause_until: Duration::ZERO,
+            told: None,
+            expected,
+            prediction: None,
+            high: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<SessionEvent> {
+        self.events.pop_front()
+    }
+
+    pub(super) fn goes_over(&self, peer: PeerId) -> bool {
+        let mut ring = self.session.ring().iter();
+        ring.any(|placed| placed.stage.peer == peer)
+    }
+
+    /// Whom a plan should wait for a moment to hear more of.
+    pub(super) fn expected(&self) -> impl Iterator<Item = PeerId> {
+        let best = self.request.choice == Choice::Best;
+        self.expected.iter().copied().filter(move |_| best)
+    }
+
+    /// Rows were submitted up to this position.
+    pub(super) fn submitted(&mut self, end: u32) {
+        self.high = self.high.max(end);
+    }
+
+    /// Anything was heard of a peer.
+    pub(super) fn heard(&mut self, peer: PeerId) {
+        self.excluded.heard(peer);
+    }
+
+    /// A peer tells of another profile.
+    pub(super) fn profile_changed(&mut self, peer: PeerId) {
+        self.excluded.changed(peer);
+    }
+
+    /// What a placement depends on has changed.
+    pub(super) fn view_changed(&mut self) {
+        self.changed = true;
+    }
+
+    pub(super) fn broken(&mut self, now: Duration, me: PeerId, peer: PeerId, cause: Cause) {
+        self.excluded.failed(now, peer, &cause);
+        if peer == me {
+            // It hears itself.
+            self.excluded.heard(peer);
+        }
+        self.events.push_back(SessionEvent::Broken { peer, cause });
+        self.want(Wanted::Placement);
+    }
+
+    pub(super) fn leaving(
+        &mut self,
+        now: Duration,
+        peer: PeerId,
+        reason: HandOverReason,
+        within: Duration,
+    ) {
+        if self.excluded.leaves(now, peer) {
+            self.events.push_back(SessionEvent::Leaving {
+                peer,
+                reason,
+                within,
+            });
+            self.want(Wanted::Move);
+        }
+    }
+
+    fn want(&mut self, wanted: Wanted) {
+        // What a person wrote holds until a device of it fails.
+        if let Choice::Forced(_) = self.request.choice {
+            self.request.choice = Choice::Best;
+            self.expected.clear();
+        }
+        self.wanted = wanted;
+        self.changed = true;
+        self.pause_until = Duration::ZERO;
+        self.told = None;
+    }
+
+    /// Rows of prefill steps from a position on, with these devices.
+    pub(super) fn ready(&mut self, me: PeerId, devices: &Devices, from: u32) {
+        let left = match self.high.checked_sub(from) {
+            // What has to go again.
+            Some(left @ 1..) => left,
+            _ => self.request.options.context.saturating_sub(from),
+        };
+        let placed = self.prediction.as_deref();
+        let rows = match (placed, NonZeroU32::new(left)) {
+            (Some(placed), _) if placed.is_alone(me) => Some(ROWS_ALONE),
+            (Some(placed), Some(left)) => {
+                let best = prefill_rows(&self.request.model, devices, placed, left);
+                best.map(|best| best.rows.get())
+            }
+            _ => None,
+        };
+        let rows = rows.unwrap_or(ROWS_UNKNOWN);
+        let rows = NonZeroU32::new(rows.min(self.request.hidden.max_rows()));
+        let prefill_rows = rows.unwrap_or(NonZeroU32::MIN);
+        self.events
+            .push_back(SessionEvent::Ready { from, prefill_rows });
+    }
+
+    /// When a placement is to be looked for, if one is wanted.
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        if self.wanted == Wanted::Nothing {
+            return None;
+        }
+        let changed = self.changed.then_some(self.pause_until);
+        let dues = [changed, self.look_at, self.excluded.poll_timeout()];
+        dues.into_iter().flatten().min()
+    }
+
+    /// Whether a placement is to be looked for now.
+    pub(super) fn should_look(&self, now: Duration) -> bool {
+        self.poll_timeout().is_some_and(|due| due <= now)
+    }
+
+    /// Looks for a placement over these devices; not before `hold` if that is given, as somebody has
+    /// yet to tell what a plan needs.
+    pub(super) fn look(&mut self, now: Duration, devices: Devices, hold: Option<Duration>) {
+        self.changed = false;
+        self.pause_until = now + LOOK_EVERY;
+        self.look_at = hold;
+        self.excluded.expire(now);
+        if hold.is_some() {
+            return self.wait("the ways to the devices in reach are being measured".to_owned());
+        }
+        let placed = self.predict(devices).and_then(|prediction| {
+            let stages = prediction.stages.iter().map(|placed| PlacedStage {
+                stage: placed.stage,
+                memory_bytes: placed.memory_bytes.min(MAX_BYTES),
+            });
+            let placed = self.session.place(now, stages.collect());
+            placed.map_err(|why| why.to_string()).map(|()| prediction)
+        });
+        match placed {
+            Ok(prediction) => {
+                let prediction = Box::new(prediction);
+                self.prediction = Some(prediction.clone());
+                self.events.push_back(SessionEvent::Placed(prediction));
+                self.wanted = Wanted::Nothing;
+                self.told = None;
+                self.expected.clear();
+            }
+            Err(why) => self.wait(why),
+        }
+    }
+
+    fn wait(&mut self, why: String) {
+        let new = self.told.as_ref() != Some(&why);
+        if new && self.wanted == Wanted::Placement {
+            self.events.push_back(SessionEvent::Waiting(why.clone()));
+            self.told = Some(why);
+        }
+    }
+
+    fn predict(&self, mut devices: Devices) -> Result<Prediction, String> {
+        let (model, options) = (&self.request.model, &self.request.options);
+        let me = devices.requester;
+        for peer in self.excluded.peers().filter(|peer| *peer != me) {
+            devices.profiles.remove(&peer);
+        }
+        if self.excluded.contains(me) {
+            if self.request.choice == Choice::Alone {
+                return Err("this device failed: it tries again in some seconds".to_owned());
+            }
+            self.leave_the_ends_only(&mut devices);
+        }
+        match &self.request.choice {
+            Choice::Best => {}
+            Choice::Alone => devices.profiles.retain(|peer, _| *peer == me),
+            Choice::Forced(forced) => {
+                let predicted = forced.predict(model, &devices, options);
+                return predicted.map_err(|why| why.to_string());
+            }
+        }
+        let plan = plan(model, &devices, options).map_err(|why| why.to_string())?;
+        Ok(plan.best)
+    }
+
+    /// A requester whose own stage failed still has embedding and head, and room for no layer.
+    fn leave_the_ends_only(&self, devices: &mut Devices) {
+        let headroom = u128::from(self.request.options.headroom_percent);
+        let ends = u128::from(self.request.model.ends_bytes());
+        let ends = (ends * (100 + headroom)).div_ceil(100);
+        if let Some(profile) = devices.profiles.get_mut(&devices.requester) {
+            let budget = &mut profile.memory_budget_bytes.value;
+            *budget = u64::try_from(ends).map_or(*budget, |ends| ends.min(*budget));
+        }
+    }
+}

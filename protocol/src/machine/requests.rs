@@ -1,0 +1,208 @@
+//! The sessions that this node asks for.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::machine::Machine;
+use super::requested::Requested;
+use super::{Event, MAX_REQUESTS, PLAN_GRACE, Request, SessionEvent, StartError};
+use crate::session::{SessionOutput, SubmitError};
+use crate::wire::{Answer, Control, Frame};
+use crate::{PeerId, SessionId};
+
+impl Machine {
+    /// Begins a session: its events say the rest.
+    ///
+    /// # Errors
+    /// [`StartError`] if there are too many, or its id is in use.
+    pub fn start(&mut self, now: Duration, request: Request) -> Result<(), StartError> {
+        let id = request.id;
+        if self.requests.contains_key(&id) {
+            return Err(StartError::InUse);
+        }
+        if self.requests.len() >= MAX_REQUESTS {
+            return Err(StartError::TooMany);
+        }
+        let expected: BTreeSet<_> = self.peers.keys().copied().collect();
+        let requested = Requested::new(self.me, request, expected);
+        self.requests.insert(id, requested);
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Sends rows of a session, from the position after the last one on, through all layers.
+    ///
+    /// # Errors
+    /// [`SubmitError`] if the session is not ready, or these are not the rows that follow.
+    pub fn submit(
+        &mut self,
+        now: Duration,
+        session: SessionId,
+        start_position: u32,
+        rows: u32,
+        answer: Answer,
+        hidden: Vec<u8>,
+    ) -> Result<(), SubmitError> {
+        let requested = self.requests.get_mut(&session);
+        let requested = requested.ok_or(SubmitError::NotReady)?;
+        let session = &mut requested.session;
+        session.submit(now, start_position, rows, answer, hidden)?;
+        let end = session.next_position();
+        requested.submitted(end);
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Drops the positions of a session from `position` on: answers that are on their way and reach
+    /// beyond it do not come, and the rows that are submitted there next may be others.
+    pub fn roll_back(&mut self, now: Duration, session: SessionId, position: u32) {
+        if let Some(requested) = self.requests.get_mut(&session) {
+            requested.session.roll_back(now, position);
+            self.settle(now);
+        }
+    }
+
+    /// Ends a session, and frees its stages.
+    pub fn finish(&mut self, now: Duration, session: SessionId) {
+        if let Some(requested) = self.requests.get_mut(&session) {
+            requested.session.close();
+            self.settle_session(now, session);
+            self.requests.remove(&session);
+            self.settle(now);
+        }
+    }
+
+    /// A message of a peer, or of this node's own stages, about a session that this node asks for.
+    pub(super) fn session_message(
+        &mut self,
+        now: Duration,
+        from: PeerId,
+        session: SessionId,
+        message: Control,
+    ) {
+        if let Some(requested) = self.requests.get_mut(&session) {
+            requested.session.handle_control(now, from, message);
+        }
+    }
+
+    /// A frame of a peer, or of this node's own stages, if a session of this node's wants it; else it
+    /// comes back.
+    pub(super) fn session_frame(
+        &mut self,
+        now: Duration,
+        from: PeerId,
+        frame: Frame,
+    ) -> Option<Frame> {
+        let requested = self.requests.get_mut(&frame.header().session);
+        let wants =
+            |requested: &&mut Requested| requested.session.agreed(from, frame.header()).is_some();
+        match requested.filter(wants) {
+            Some(requested) => {
+                requested.session.handle_frame(now, from, frame);
+                None
+            }
+            None => Some(frame),
+        }
+    }
+
+    /// Does what the sessions want done; whether there was anything.
+    pub(super) fn settle_sessions(&mut self, now: Duration) -> bool {
+        let ids: Vec<_> = self.requests.keys().copied().collect();
+        let mut any = false;
+        for id in ids {
+            any |= self.settle_session(now, id);
+            any |= self.look_for_placement(now, id);
+        }
+        any
+    }
+
+    fn settle_session(&mut self, now: Duration, id: SessionId) -> bool {
+        let mut any = false;
+        while let Some(requested) = self.requests.get_mut(&id) {
+            let Some(output) = requested.session.poll_output() else {
+                break;
+            };
+            any = true;
+            match output {
+                SessionOutput::Send(to, message) if to == self.me => {
+                    self.own_stage_message(now, message);
+                }
+                SessionOutput::Send(to, message) => self.send(to, message),
+                SessionOutput::SendFrame(to, frame) if to == self.me => {
+                    self.stages.handle_frame(now, to, frame);
+                }
+                SessionOutput::SendFrame(to, frame) => self.send_frame(to, &frame),
+                SessionOutput::Ready { from } => {
+                    let devices = self.devices();
+                    if let Some(requested) = self.requests.get_mut(&id) {
+                        requested.ready(self.me, &devices, from);
+                    }
+                }
+                SessionOutput::Answered {
+                    start_position,
+                    hidden,
+                } => self.event(Event::Session(
+                    id,
+                    SessionEvent::Answered {
+                        start_position,
+                        hidden,
+                    },
+                )),
+                SessionOutput::Leaving {
+                    peer,
+                    reason,
+                    within,
+                } => requested.leaving(now, peer, reason, within),
+                SessionOutput::Broken { peer, cause } => {
+                    requested.broken(now, self.me, peer, cause);
+                }
+            }
+            self.tell_events(id);
+        }
+        any
+    }
+
+    fn look_for_placement(&mut self, now: Duration, id: SessionId) -> bool {
+        let requested = self.requests.get(&id);
+        if !requested.is_some_and(|requested| requested.should_look(now)) {
+            return false;
+        }
+        let hold = requested.and_then(|requested| self.hold(now, requested));
+        let devices = self.devices();
+        if let Some(requested) = self.requests.get_mut(&id) {
+            requested.look(now, devices, hold);
+        }
+        self.tell_events(id);
+        true
+    }
+
+    /// Until when a plan should wait for what the peers that were there at its start have yet to
+    /// tell.
+    fn hold(&self, now: Duration, requested: &Requested) -> Option<Duration> {
+        let ends = requested.expected().filter_map(|peer| {
+            let peer = self.peers.get(&peer)?;
+            let known = peer.told.is_some() && peer.link().is_some();
+            let since = peer.greeted.as_ref().map_or(peer.connected_at, |g| g.at);
+            (!known).then_some(since + PLAN_GRACE)
+        });
+        ends.filter(|end| *end > now).max()
+    }
+
+    fn tell_events(&mut self, id: SessionId) {
+        while let Some(requested) = self.requests.get_mut(&id) {
+            let Some(event) = requested.poll_event() else {
+                break;
+            };
+            self.event(Event::Session(id, event));
+        }
+    }
+
+    /// When a session or its placement is due.
+    pub(super) fn requests_due(&self) -> Option<Duration> {
+        let dues = self.requests.values().flat_map(|requested| {
+            let session = requested.session.poll_timeout();
+            [session, requested.poll_timeout()].into_iter().flatten()
+        });
+        dues.min()
+    }
+}

@@ -1,0 +1,241 @@
+//! A node of the world that is a whole machine, with its owner's conversations.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::talk::Talk;
+use crate::circle::{Circle, DeviceName, Identity};
+use crate::machine::{Choice, Event, Input, LoadRefused, Machine, MachineSetup, Output, Request};
+use crate::placement::{LayerShape, ModelShape, PlacementOptions, Weights};
+use crate::profile::Quantisation;
+use crate::profile::tests::profile;
+use crate::stage::StageLimits;
+use crate::wire::{ContentHash, Dtype, HiddenShape};
+use crate::world::{Act, Arrival, LAYERS, Node, Stream, World};
+use crate::{PeerId, SessionId};
+
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const CONTEXT: u32 = 512;
+
+pub(super) type Devices = World<Device>;
+
+pub(super) struct Device {
+    pub(super) machine: Machine,
+    /// All but those of sessions.
+    pub(super) events: VecDeque<Event>,
+    pub(super) talks: BTreeMap<SessionId, Talk>,
+    /// How often it was to store the circle's log.
+    pub(super) stored: usize,
+    /// What its loads end in.
+    pub(super) refuses: Option<LoadRefused>,
+    ephemeral: u8,
+}
+
+pub(super) fn identity(node: usize) -> Identity {
+    Identity::from_seed(&[node as u8 + 1; 32])
+}
+
+pub(super) fn name(node: usize) -> DeviceName {
+    DeviceName::new(&format!("device {node}")).expect("a name")
+}
+
+/// A device that is alone in a circle of its own.
+pub(super) fn founder(node: usize) -> Circle {
+    Circle::found(&identity(node), &name(node), [node as u8; 16])
+}
+
+/// The circle of so many devices.
+pub(super) fn circle(nodes: usize) -> Circle {
+    let mut circle = founder(0);
+    for node in 1..nodes {
+        let peer = identity(node).peer_id();
+        let admitted = circle.admit(&identity(0), peer, &name(node));
+        admitted.expect("there is room");
+    }
+    circle
+}
+
+pub(super) fn machine(node: usize, circle: Circle) -> Machine {
+    Machine::new(MachineSetup {
+        identity: identity(node),
+        circle,
+        name: name(node),
+        software: "potluck/tests".to_owned(),
+        stages: StageLimits::default(),
+    })
+}
+
+/// Devices of one circle, connected; each has so many MiB and reads so many MiB a second.
+pub(super) fn devices(offers: &[(u64, u64)]) -> Devices {
+    let circle = circle(offers.len());
+    let nodes = (0..).zip(offers).map(|(node, offer)| {
+        let mut device = Device::new(node, circle.clone());
+        device.measure(Duration::ZERO, *offer);
+        (identity(node).peer_id(), device)
+    });
+    let mut world = World::new(nodes.collect(), true);
+    world.connect_all();
+    world
+}
+
+/// [`devices`] that have measured the ways between them.
+pub(super) fn measured(offers: &[(u64, u64)]) -> Devices {
+    let mut world = devices(offers);
+    world.pass(Duration::from_secs(3));
+    world
+}
+
+/// Layers of 4 MiB of weights each, with 1 KiB of KV cache a position, and ends of 2 MiB.
+pub(super) fn model() -> ModelShape {
+    let weights = |bytes| {
+        vec![Weights {
+            quantisation: Quantisation(2),
+            bytes,
+        }]
+    };
+    let layer = LayerShape {
+        weights: weights(4 * MIB),
+        multiply_adds: 8 * MIB,
+        kv_bytes_per_position: 1_024,
+        window: None,
+    };
+    ModelShape {
+        layers: vec![layer; LAYERS as usize],
+        d_model: 2,
+        embedding_bytes: 2 * MIB,
+        embedding_row_bytes: 256,
+        head: weights(2 * MIB),
+        head_multiply_adds: 4 * MIB,
+        head_is_embedding: true,
+    }
+}
+
+pub(super) fn request(id: u64, choice: Choice) -> Request {
+    Request {
+        id: SessionId(id),
+        manifest: ContentHash([7; 32]),
+        hidden: HiddenShape::new(2, Dtype::F32, 64).expect("small"),
+        model: model(),
+        options: PlacementOptions {
+            context: CONTEXT,
+            ..PlacementOptions::default()
+        },
+        choice,
+    }
+}
+
+/// A node asks for so many tokens.
+pub(super) fn ask(world: &mut Devices, node: usize, id: u64, choice: Choice, wanted: usize) {
+    let now = world.now;
+    let device = &mut world.nodes[node];
+    device.talks.insert(SessionId(id), Talk::new(wanted));
+    device
+        .machine
+        .start(now, request(id, choice))
+        .expect("there is room");
+}
+
+pub(super) fn talk(world: &Devices, node: usize, id: u64) -> &Talk {
+    &world.nodes[node].talks[&SessionId(id)]
+}
+
+impl Device {
+    pub(super) fn new(node: usize, circle: Circle) -> Self {
+        Self {
+            machine: machine(node, circle),
+            events: VecDeque::new(),
+            talks: BTreeMap::new(),
+            stored: 0,
+            refuses: None,
+            ephemeral: 0,
+        }
+    }
+
+    /// So many MiB, so many MiB a second.
+    pub(super) fn measure(&mut self, now: Duration, (budget, bandwidth): (u64, u64)) {
+        let profile = profile(budget * MIB, bandwidth * MIB);
+        self.machine.handle_input(now, Input::Profile(profile));
+    }
+
+    /// Random bytes.
+    pub(super) fn ephemeral(&mut self) -> [u8; 32] {
+        self.ephemeral += 1;
+        [self.ephemeral; 32]
+    }
+
+    /// Why peers are gone that were let go or that refused.
+    pub(super) fn whys(&self) -> Vec<&str> {
+        let gone = self.events.iter().filter_map(|event| match event {
+            Event::PeerGone { why, .. } => why.as_deref(),
+            _ => None,
+        });
+        gone.collect()
+    }
+
+    fn told(&mut self, now: Duration, event: Event) {
+        let Event::Session(id, event) = event else {
+            return self.events.push_back(event);
+        };
+        let talk = self.talks.get_mut(&id).expect("it was asked for");
+        talk.told(now, id, event, &mut self.machine);
+    }
+}
+
+impl Node for Device {
+    fn poll_timeout(&self) -> Option<Duration> {
+        self.machine.poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Duration) {
+        self.machine.handle_timeout(now);
+    }
+
+    fn take(&mut self, now: Duration, arrival: Arrival) {
+        let input = match arrival {
+            Arrival::Bytes(from, Stream::Control, bytes) => Input::ControlBytes(from, bytes),
+            Arrival::Bytes(from, Stream::Data, bytes) => Input::DataBytes(from, bytes),
+            Arrival::Bytes(from, Stream::Pairing, bytes) => Input::PairingBytes(from, bytes),
+            Arrival::Connected(peer) => Input::Connected(peer),
+            Arrival::Disconnected(peer) => Input::Disconnected(peer),
+            Arrival::PairingOpened(peer) => Input::PairingOpened {
+                peer,
+                ephemeral: self.ephemeral(),
+            },
+            Arrival::PairingClosed(peer) => Input::PairingClosed(peer),
+            Arrival::Loaded(session, epoch) => Input::Loaded {
+                session,
+                epoch,
+                result: self.refuses.clone().map_or(Ok(20 * MIB), Err),
+            },
+            Arrival::Computed(number, hidden) => Input::Computed { number, hidden },
+        };
+        self.machine.handle_input(now, input);
+    }
+
+    fn poll(&mut self, now: Duration) -> Option<Act> {
+        loop {
+            return Some(match self.machine.poll_output()? {
+                Output::SendControl(to, bytes) => Act::Send(to, Stream::Control, bytes),
+                Output::SendData(to, bytes) => Act::Send(to, Stream::Data, bytes),
+                Output::SendPairing(to, bytes) => Act::Send(to, Stream::Pairing, bytes),
+                Output::Disconnect(peer) => Act::Disconnect(peer),
+                Output::ClosePairing(peer) => Act::ClosePairing(peer),
+                Output::Load(load) => Act::Load(load),
+                Output::Compute(step) => Act::Compute(step),
+                Output::Free(session) => Act::Free(session),
+                Output::CircleChanged => {
+                    self.stored += 1;
+                    continue;
+                }
+                Output::Event(event) => {
+                    self.told(now, event);
+                    continue;
+                }
+            });
+        }
+    }
+
+    fn accepts(&self, peer: PeerId) -> bool {
+        self.machine.is_member(peer)
+    }
+}

@@ -1,0 +1,108 @@
+//! Members that are revoked, leave, and are renamed.
+
+use std::time::Duration;
+
+use super::device::{ask, devices, measured, name, talk};
+use super::finish;
+use crate::circle::EntryError;
+use crate::machine::{Choice, Event};
+
+const OFFERS: [(u64, u64); 4] = [(10, 500), (80, 2_000), (80, 1_500), (80, 1_000)];
+
+fn is_revoked(event: &Event) -> bool {
+    *event == Event::Revoked
+}
+
+#[test]
+fn a_revocation_holds_at_once_and_on_others_as_they_hear() {
+    let mut world = measured(&OFFERS);
+    ask(&mut world, 0, 1, Choice::Best, 60);
+    ask(&mut world, 1, 2, Choice::Alone, 60);
+    world.pass(Duration::from_millis(200));
+    assert_eq!(talk(&world, 0, 1).placements(), [[world.peer(1)]]);
+    let (now, revoked) = (world.now, world.peer(1));
+    world.nodes[3]
+        .machine
+        .revoke(now, revoked)
+        .expect("a member");
+    assert!(!world.nodes[3].machine.is_member(revoked));
+    world.pass(Duration::from_millis(20));
+    for node in [0, 2, 3] {
+        assert!(!world.nodes[node].machine.is_member(revoked), "{node}");
+        assert!(!world.are_connected(node, 1), "{node}");
+        assert_eq!(world.nodes[node].stored, 1);
+        assert!(world.nodes[node].whys()[0].contains("not in this device's circle"));
+    }
+    // It hears why, and computes for nobody any more; what it asks of itself goes on.
+    let of_revoked = &world.nodes[1];
+    assert_eq!(
+        of_revoked
+            .events
+            .iter()
+            .filter(|event| is_revoked(event))
+            .count(),
+        1
+    );
+    assert!(of_revoked.machine.is_idle() && of_revoked.machine.peers().next().is_some());
+    assert!(!of_revoked.machine.is_member(world.peer(0)));
+    finish(&mut world, 1, 2);
+    // The session goes on without it.
+    finish(&mut world, 0, 1);
+    let found = talk(&world, 0, 1);
+    assert_eq!(found.placements()[1..], [[world.peer(2)]]);
+    // Nobody lets it in again.
+    world.connect(0, 1);
+    world.pass(Duration::from_secs(1));
+    assert!(!world.are_connected(0, 1));
+    let again = world.nodes[0].machine.revoke(now, revoked);
+    assert_eq!(again, Err(EntryError::NotAMember));
+}
+
+#[test]
+fn whose_requester_is_revoked_frees_its_stages() {
+    let mut world = measured(&OFFERS);
+    ask(&mut world, 0, 1, Choice::Best, 400);
+    world.pass(Duration::from_millis(200));
+    assert!(!world.nodes[1].machine.is_idle());
+    let (now, revoked) = (world.now, world.peer(0));
+    world.nodes[2]
+        .machine
+        .revoke(now, revoked)
+        .expect("a member");
+    world.pass(Duration::from_millis(20));
+    assert!(world.nodes[1].machine.is_idle());
+    world.pass(Duration::from_secs(3));
+    assert!(talk(&world, 0, 1).waited().len() == 1);
+}
+
+#[test]
+fn who_leaves_tells_the_others_and_is_not_told_what_it_did() {
+    let mut world = measured(&OFFERS);
+    let (now, me) = (world.now, world.peer(2));
+    world.nodes[2].machine.revoke(now, me).expect("a member");
+    world.pass(Duration::from_millis(20));
+    assert!(!world.nodes[2].events.iter().any(is_revoked));
+    for node in [0, 1, 3] {
+        assert!(!world.nodes[node].machine.is_member(me), "{node}");
+        assert!(world.are_connected(node, (node + 1) % 2));
+    }
+    assert!((0..4).all(|node| !world.are_connected(2, node)));
+}
+
+#[test]
+fn a_name_is_heard_by_those_who_are_there_and_later_by_others() {
+    let mut world = devices(&OFFERS);
+    world.strike(crate::world::Fault::Cut(0, 1, true));
+    world.pass(Duration::from_secs(1));
+    let now = world.now;
+    world.nodes[0]
+        .machine
+        .rename(now, &name(9))
+        .expect("a member");
+    world.strike(crate::world::Fault::Cut(0, 1, false));
+    world.pass(Duration::from_secs(2));
+    for node in 0..4 {
+        let member = world.nodes[node].machine.circle().member(world.peer(0));
+        assert_eq!(member.map(|member| &member.name), Some(&name(9)), "{node}");
+    }
+}

@@ -1,0 +1,156 @@
+//! Pairing through machines, and who hears of it.
+
+use std::time::Duration;
+
+use super::device::{Device, Devices, founder, identity, name};
+use crate::machine::Event;
+use crate::pairing::{self, BeginError, Invitation, Refusal, Secret};
+use crate::world::World;
+
+const UNIX_S: u64 = 1_800_000_000;
+
+/// Devices that each founded a circle.
+fn strangers(nodes: usize) -> Devices {
+    let node = |node: usize| (identity(node).peer_id(), Device::new(node, founder(node)));
+    World::new((0..nodes).map(node).collect(), true)
+}
+
+fn invitation(world: &Devices, node: usize) -> Invitation {
+    let secret = Secret::from_random([9; 16]);
+    Invitation::new(world.peer(node), secret, UNIX_S + 600, vec![]).expect("few addresses")
+}
+
+fn join(world: &mut Devices, node: usize, to: usize, by: &Invitation) -> Result<(), BeginError> {
+    let (now, remote) = (world.now, world.peer(to));
+    let device = &mut world.nodes[node];
+    let ephemeral = device.ephemeral();
+    device.machine.join(now, UNIX_S, by, remote, ephemeral)?;
+    world.open_pairing(node, to);
+    Ok(())
+}
+
+/// The second joins by an invitation of the first; then they are connected.
+fn pair(world: &mut Devices, inviter: usize, joiner: usize) {
+    let invitation = invitation(world, inviter);
+    let now = world.now;
+    let machine = &mut world.nodes[inviter].machine;
+    machine
+        .invite(now, UNIX_S, invitation.clone())
+        .expect("its own");
+    assert!(machine.is_inviting());
+    join(world, joiner, inviter, &invitation).expect("in time");
+    world.pass(Duration::from_millis(100));
+    assert!(!world.nodes[inviter].machine.is_inviting());
+    world.connect(inviter, joiner);
+    world.pass(Duration::from_millis(100));
+}
+
+fn pairings(world: &Devices, node: usize) -> Vec<&pairing::Event> {
+    let events = world.nodes[node].events.iter();
+    let pairings = events.filter_map(|event| match event {
+        Event::Pairing(event) => Some(event),
+        _ => None,
+    });
+    pairings.collect()
+}
+
+#[test]
+fn who_pairs_with_one_member_is_known_to_all() {
+    let mut world = strangers(4);
+    for (inviter, joiner) in [(0, 1), (1, 2), (0, 3)] {
+        pair(&mut world, inviter, joiner);
+    }
+    let members = |node: usize| world.nodes[node].machine.circle().member_count();
+    assert_eq!([0, 1, 2, 3].map(members), [4; 4]);
+    for (node, other) in [(0, 1), (1, 2), (0, 3)] {
+        let paired = |peer: usize| pairing::Event::Paired {
+            peer: world.peer(peer),
+            name: name(peer),
+        };
+        assert!(pairings(&world, node).contains(&&paired(other)));
+        assert!(pairings(&world, other).contains(&&paired(node)));
+    }
+    // The first heard of the third by gossip; each change was to be stored.
+    assert!(world.nodes[0].machine.is_member(world.peer(2)));
+    assert!(world.nodes[0].stored >= 3 && world.nodes[2].stored >= 2);
+    // Those who never paired with each other talk, too.
+    world.connect(2, 3);
+    world.pass(Duration::from_secs(1));
+    let greeted = |event: &Event| {
+        matches!(event, Event::PeerConnected { peer, software }
+            if *peer == world.peer(3) && software == "potluck/tests")
+    };
+    assert!(world.nodes[2].events.iter().any(greeted));
+}
+
+#[test]
+fn nobody_pairs_where_no_invitation_is_shown_or_with_a_wrong_one() {
+    let mut world = strangers(3);
+    let right = invitation(&world, 0);
+    join(&mut world, 1, 0, &right).expect("it looks like one");
+    // One at a time.
+    let busy = join(&mut world, 1, 0, &right);
+    assert_eq!(busy, Err(Refusal::Busy.into()));
+    world.pass(Duration::from_millis(100));
+    let failed = |why| pairing::Event::Failed {
+        peer: world.peer(0),
+        why,
+    };
+    assert_eq!(pairings(&world, 1), [&failed(Refusal::NotOpen)]);
+
+    let now = world.now;
+    let machine = &mut world.nodes[0].machine;
+    machine.invite(now, UNIX_S, right).expect("its own");
+    let secret = Secret::from_random([8; 16]);
+    let wrong = Invitation::new(world.peer(0), secret, UNIX_S + 600, vec![]).expect("few");
+    join(&mut world, 2, 0, &wrong).expect("it looks like one");
+    world.pass(Duration::from_millis(100));
+    let failed = |why| pairing::Event::Failed {
+        peer: world.peer(0),
+        why,
+    };
+    assert_eq!(pairings(&world, 2), [&failed(Refusal::WrongSecret)]);
+    // The invitation is still good for who has it.
+    assert!(
+        world.nodes[0].machine.is_inviting(),
+        "{:?}",
+        pairings(&world, 0)
+    );
+    world.nodes[0].machine.stop_inviting(now);
+    world.pass(Duration::from_millis(10));
+    assert!(!world.nodes[0].machine.is_inviting());
+    let over = pairing::Event::Over {
+        why: Refusal::Cancelled,
+    };
+    assert_eq!(pairings(&world, 0).last(), Some(&&over));
+    assert!((0..3).all(|node| world.nodes[node].machine.circle().member_count() == 1));
+}
+
+#[test]
+fn an_invitation_ends_in_time_and_a_newer_one_takes_its_place() {
+    let mut world = strangers(2);
+    let first = invitation(&world, 0);
+    let machine = &mut world.nodes[0].machine;
+    let (now, later) = (Duration::ZERO, Duration::from_secs(300));
+    machine.invite(now, UNIX_S, first.clone()).expect("its own");
+    machine.invite(now, UNIX_S, first.clone()).expect("its own");
+    assert!(machine.is_inviting());
+    // A stream that is opened and says nothing is closed.
+    world.open_pairing(1, 0);
+    world.pass(later);
+    assert!(
+        world.nodes[0].machine.is_inviting(),
+        "{:?}",
+        pairings(&world, 0)
+    );
+    world.pass(later + Duration::from_secs(1));
+    assert!(!world.nodes[0].machine.is_inviting());
+    let ends: Vec<_> = pairings(&world, 0)
+        .into_iter()
+        .filter_map(|event| match event {
+            pairing::Event::Over { why } => Some(*why),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ends, [Refusal::Cancelled, Refusal::Expired]);
+}

@@ -1,0 +1,79 @@
+//! What computes for a node, and whether the node runs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::model::Layers;
+use super::{Arrival, Life};
+use crate::stage::{Load, Step};
+use crate::{LayerRange, SessionId};
+
+/// How long a step takes, and each of its rows for each layer.
+const STEP: Duration = Duration::from_micros(500);
+const ROW: Duration = Duration::from_micros(10);
+/// How long weights take to be mapped.
+pub(super) const LOAD: Duration = Duration::from_millis(20);
+
+/// A device under a node.
+pub(crate) struct Host {
+    pub(crate) state: Life,
+    /// What came while it was frozen.
+    pub(super) missed: Vec<Arrival>,
+    /// Sessions of each step.
+    pub(crate) steps: Vec<usize>,
+    /// Times that its steps take longer.
+    pub(super) slowness: u32,
+    loaded: BTreeMap<SessionId, (LayerRange, Layers)>,
+}
+
+impl Host {
+    pub(super) fn new() -> Self {
+        Self {
+            state: Life::Running,
+            missed: Vec::new(),
+            steps: Vec::new(),
+            slowness: 1,
+            loaded: BTreeMap::new(),
+        }
+    }
+
+    /// A session that had the same layers keeps its caches.
+    pub(super) fn load(&mut self, load: &Load) {
+        let held = self.loaded.get(&load.session);
+        if held.is_none_or(|(layers, _)| *layers != load.layers) {
+            let empty = (load.layers, Layers::default());
+            self.loaded.insert(load.session, empty);
+        }
+    }
+
+    pub(super) fn free(&mut self, session: SessionId) {
+        self.loaded.remove(&session);
+    }
+
+    /// The sessions that it has caches for.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.loaded.keys().copied()
+    }
+
+    /// How long a step takes, and what comes of it.
+    pub(super) fn compute(&mut self, step: Step) -> (Duration, Vec<Vec<u8>>) {
+        self.steps.push(step.parts.len());
+        let (mut time, mut hidden) = (STEP, Vec::new());
+        for part in step.parts {
+            // Freed while it waited: nobody wants the result.
+            let Some((layers, cache)) = self.loaded.get_mut(&part.session) else {
+                hidden.push(part.hidden);
+                continue;
+            };
+            time += ROW * layers.len() * part.rows;
+            let (words, _) = part.hidden.as_chunks::<8>();
+            let rows = (part.start_position..).zip(words);
+            let rows = rows.flat_map(|(position, &word)| {
+                let row = cache.row(*layers, position, u64::from_le_bytes(word));
+                row.to_le_bytes()
+            });
+            hidden.push(rows.collect());
+        }
+        (time * self.slowness, hidden)
+    }
+}
