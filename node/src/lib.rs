@@ -8,7 +8,10 @@
 //! | `models` | [`catalogue::entries`], [`catalogue::Store::state`] |
 //! | `inspect` | [`inspect::inspect`] |
 //! | `score` | [`score::score`] |
-//! | `bench` | [`bench::bench`] |
+//! | `bench` | [`bench::bench`], [`profile::Measurements`] |
+//!
+//! What a node that works with others is made of: who has which weights ([`manifest`]), what a model
+//! and this device are in numbers ([`shape`], [`profile`]), and the layers it computes ([`stages`]).
 //!
 //! Models are named by [`ModelRef`] and kept in the [`catalogue::Store`] of a [`home::Home`]. Long
 //! operations report through callbacks and stop when their [`Cancel`] is set. Nothing here prints,

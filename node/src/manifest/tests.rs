@@ -256,41 +256,41 @@ enum Change {
     Insert(Vec<u8>),
 }
 
-/// The layout that the module's page gives, written by hand.
-#[test]
-fn the_bytes_are_as_documented_and_each_lie_is_named() {
-    let object = |content: u8, ranges: &[(u64, u64)]| {
-        let mut bytes = vec![content; 32];
-        bytes.extend((ranges.len() as u32).to_le_bytes());
-        for (first, end) in ranges {
-            bytes.extend(first.to_le_bytes());
-            bytes.extend(end.to_le_bytes());
-        }
-        bytes
-    };
-    let manifest = |version: u32, layers: u32, file: u64, objects: &[Vec<u8>]| {
-        let mut bytes = b"potluck-manifest".to_vec();
-        bytes.extend(version.to_le_bytes());
-        bytes.extend(layers.to_le_bytes());
-        bytes.extend(file.to_le_bytes());
-        bytes.extend(objects.concat());
-        bytes
-    };
+/// An object's bytes as the module's page gives them, written by hand.
+fn object(content: u8, ranges: &[(u64, u64)]) -> Vec<u8> {
+    let mut bytes = vec![content; 32];
+    bytes.extend((ranges.len() as u32).to_le_bytes());
+    for (first, end) in ranges {
+        bytes.extend(first.to_le_bytes());
+        bytes.extend(end.to_le_bytes());
+    }
+    bytes
+}
+
+/// As [`object`], a manifest's.
+fn manifest(version: u32, layers: u32, file: u64, objects: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = b"potluck-manifest".to_vec();
+    bytes.extend(version.to_le_bytes());
+    bytes.extend(layers.to_le_bytes());
+    bytes.extend(file.to_le_bytes());
+    bytes.extend(objects.concat());
+    bytes
+}
+
+/// Common with these ranges, ends, and a layer of a file of 400 bytes.
+fn objects(common: &[(u64, u64)]) -> [Vec<u8>; 3] {
     let ends = object(2, &[(100, 200)]);
     let layer = object(3, &[(200, 300), (320, 400)]);
-    let with_common = |ranges: &[(u64, u64)]| {
-        let objects = [object(1, ranges), ends.clone(), layer.clone()];
-        Manifest::parse(&manifest(1, 1, 400, &objects))
-    };
+    [object(1, common), ends, layer]
+}
+
+#[test]
+fn the_bytes_are_as_documented_and_ranges_are_checked() {
+    let with_common = |ranges| Manifest::parse(&manifest(1, 1, 400, &objects(ranges)));
     let good = with_common(&[(0, 90), (310, 320)]).expect("in order");
     assert_eq!((good.layers(), good.file_bytes()), (1, 400));
-    let layer_0 = good.object(Part::Layer(0)).expect("it has one");
-    assert_eq!(
-        (layer_0.bytes(), layer_0.content),
-        (180, ContentHash([3; 32]))
-    );
-
-    let ranges = Err(Malformed::Ranges { object: 0 });
+    let layer = good.object(Part::Layer(0)).expect("it has one");
+    assert_eq!((layer.bytes(), layer.content), (180, ContentHash([3; 32])));
     for wrong in [
         &[][..],
         &[(5, 5)],
@@ -301,32 +301,30 @@ fn the_bytes_are_as_documented_and_each_lie_is_named() {
         &[(0, 90), (400, 401)],
         &[(0, 1 << 60)],
     ] {
+        let ranges = Err(Malformed::Ranges { object: 0 });
         assert_eq!(with_common(wrong), ranges, "{wrong:?}");
     }
     assert_eq!(with_common(&[(0, 101)]), Err(Malformed::Shared { at: 100 }));
+}
 
-    let objects = [object(1, &[(0, 90)]), ends, layer];
-    let parse = |bytes: Vec<u8>| Manifest::parse(&bytes).expect_err("a lie");
-    assert_eq!(parse(manifest(2, 1, 400, &objects)), Malformed::Version(2));
-    assert_eq!(parse(manifest(1, 0, 400, &objects)), Malformed::Layers(0));
-    assert_eq!(
-        parse(manifest(1, 257, 400, &objects)),
-        Malformed::Layers(257)
-    );
-    assert_eq!(parse(manifest(1, 2, 400, &objects)), Malformed::Short);
-    let long = (1 << 50) + 1;
-    assert_eq!(
-        parse(manifest(1, 1, long, &objects)),
-        Malformed::FileBytes(long)
-    );
-    let mut bytes = manifest(1, 1, 400, &objects);
-    bytes.push(0);
-    assert_eq!(parse(bytes), Malformed::Trailing(1));
-    assert_eq!(
-        parse(vec![0; (1 << 20) + 1]),
-        Malformed::TooLong((1 << 20) + 1)
-    );
-    assert_eq!(parse(b"potluck".to_vec()), Malformed::Magic);
+#[test]
+fn each_lie_is_named() {
+    let objects = objects(&[(0, 90)]);
+    let mut longer = manifest(1, 1, 400, &objects);
+    longer.push(0);
     let many_ranges = [vec![1; 32], u32::MAX.to_le_bytes().to_vec()].concat();
-    assert_eq!(parse(manifest(1, 1, 400, &[many_ranges])), Malformed::Short);
+    let (far, too_long) = ((1 << 50) + 1, (1 << 20) + 1);
+    for (bytes, expected) in [
+        (b"potluck".to_vec(), Malformed::Magic),
+        (manifest(2, 1, 400, &objects), Malformed::Version(2)),
+        (manifest(1, 0, 400, &objects), Malformed::Layers(0)),
+        (manifest(1, 257, 400, &objects), Malformed::Layers(257)),
+        (manifest(1, 2, 400, &objects), Malformed::Short),
+        (manifest(1, 1, far, &objects), Malformed::FileBytes(far)),
+        (longer, Malformed::Trailing(1)),
+        (vec![0; too_long], Malformed::TooLong(too_long)),
+        (manifest(1, 1, 400, &[many_ranges]), Malformed::Short),
+    ] {
+        assert_eq!(Manifest::parse(&bytes), Err(expected));
+    }
 }
