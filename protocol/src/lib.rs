@@ -1,11 +1,12 @@
 //! The protocol core that paired devices speak: pairing, placement, sessions, recovery.
 //!
-//! It will be one sans-IO state machine (`handle_input`, `handle_timeout`, `poll_output`,
-//! `poll_timeout`), driven alike by the node's sockets and by the simulator's virtual time. It has
-//! no clock, randomness, threads, sockets or unordered iteration, and never will. The machine is not
-//! there yet; its parts come one by one: how devices pair ([`pairing`], [`circle`]), who runs which
-//! layers ([`placement`]), what travels ([`wire`]), what a helper does with it ([`stage`]) and what a
-//! requester does ([`session`]). No command uses them yet.
+//! A node is one sans-IO state machine, [`machine::Machine`] (`handle_input`, `handle_timeout`,
+//! `poll_output`, `poll_timeout`), driven alike by the node's sockets and by the simulator's virtual
+//! time. It has no clock, randomness, threads, sockets or unordered iteration, and never will. Its
+//! parts have pages of their own, which together specify the protocol: how devices pair ([`pairing`],
+//! [`circle`]), what they tell of themselves ([`profile`]), who runs which layers ([`placement`]), what
+//! travels ([`wire`]), what a helper does with it ([`stage`]), what a requester does ([`session`]), and
+//! how all this comes together ([`machine`]). Weights do not travel between devices yet.
 #![forbid(unsafe_code)]
 
 pub mod circle;

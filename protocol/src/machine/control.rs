@@ -26,7 +26,7 @@ impl Machine {
                         .for_each(|requested| requested.heard(from));
                     self.receive(now, from, message);
                 }
-                Err(why) => self.drop_for(from, &why),
+                Err(why) => self.drop_for(now, from, &why),
             }
         }
     }
@@ -49,24 +49,24 @@ impl Machine {
                     }
                 }
                 Err(FrameError::OtherMajor(other)) => {
-                    self.drop_for(from, &ControlError::OtherMajor(other));
+                    self.drop_for(now, from, &ControlError::OtherMajor(other));
                 }
-                Err(why) => self.drop_faulty(from, &why.to_string()),
+                Err(why) => self.drop_faulty(now, from, &why.to_string()),
             }
         }
     }
 
-    fn drop_for(&mut self, peer: PeerId, why: &ControlError) {
-        self.drop_peer(peer, Some(why.refusal()), why.to_string());
+    fn drop_for(&mut self, now: Duration, peer: PeerId, why: &ControlError) {
+        self.drop_peer(now, peer, Some(why.refusal()), why.to_string());
     }
 
     /// A peer sent what no correct node sends.
-    pub(super) fn drop_faulty(&mut self, peer: PeerId, why: &str) {
+    pub(super) fn drop_faulty(&mut self, now: Duration, peer: PeerId, why: &str) {
         let refuse = Refuse {
             code: RefuseCode::Malformed,
             words: why.to_owned(),
         };
-        self.drop_peer(peer, Some(refuse), why.to_owned());
+        self.drop_peer(now, peer, Some(refuse), why.to_owned());
     }
 
     fn receive(&mut self, now: Duration, from: PeerId, message: Control) {
@@ -75,7 +75,7 @@ impl Machine {
         }
         match message {
             Control::Hello(hello) => self.greeted(now, from, hello),
-            Control::Refuse(refuse) => self.refused(from, &refuse),
+            Control::Refuse(refuse) => self.refused(now, from, &refuse),
             Control::Ping(ping) => self.pinged(now, from, &ping),
             Control::Pong(pong) => {
                 let peer = self.peers.get_mut(&from);
@@ -87,10 +87,10 @@ impl Machine {
             Control::ProfileUpdate(update) => self.profile_told(now, from, update),
             Control::CircleDigest(digest) => {
                 if self.may_ask(now, from) {
-                    self.digest_told(from, &digest);
+                    self.digest_told(now, from, &digest);
                 }
             }
-            Control::CircleEntries(entries) => self.entries_told(from, &entries),
+            Control::CircleEntries(entries) => self.entries_told(now, from, &entries),
             Control::OpenStage(open) => self.open_stage(now, from, open),
             Control::CloseStage(close) => self.stages.close(from, close),
             Control::SessionQuery(query) => self.stages.query(now, from, query.session),
@@ -139,9 +139,9 @@ impl Machine {
         self.ping(now, from);
     }
 
-    fn refused(&mut self, from: PeerId, refuse: &Refuse) {
+    fn refused(&mut self, now: Duration, from: PeerId, refuse: &Refuse) {
         let why = format!("it refused: {}", refuse.words);
-        self.drop_peer(from, None, why);
+        self.drop_peer(now, from, None, why);
     }
 
     fn pinged(&mut self, now: Duration, from: PeerId, ping: &Ping) {
@@ -167,7 +167,7 @@ impl Machine {
                 code: RefuseCode::TooMany,
                 words: words.to_owned(),
             };
-            self.drop_peer(from, Some(refuse), words.to_owned());
+            self.drop_peer(now, from, Some(refuse), words.to_owned());
         }
         may
     }

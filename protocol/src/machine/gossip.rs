@@ -8,6 +8,17 @@ use crate::PeerId;
 use crate::circle::{Circle, CircleId, DeviceName, Digest, EntryError, LogError};
 use crate::wire::{CircleDigest, CircleEntries, Refuse, RefuseCode};
 
+/// What is said where a peer is no member any more, and where this device is none: to the peer, and
+/// here.
+const STRANGER: (&str, &str) = (
+    "you are no member of this device's circle any more",
+    "it is not in this device's circle any more",
+);
+const LEFT: (&str, &str) = (
+    "this device has left the circle",
+    "this device is not in the circle any more",
+);
+
 /// What tells two states of a circle apart: logs only grow.
 pub(super) fn version(circle: &Circle) -> (CircleId, usize) {
     (circle.id(), circle.entries().len())
@@ -34,7 +45,7 @@ impl Machine {
             // It knows.
             self.members.remove(&peer);
         }
-        self.note_circle(None);
+        self.note_circle(now, None);
         self.settle(now);
         Ok(())
     }
@@ -46,7 +57,7 @@ impl Machine {
     pub fn rename(&mut self, now: Duration, name: &DeviceName) -> Result<(), EntryError> {
         self.circle.rename(&self.identity, name)?;
         self.name = name.clone();
-        self.note_circle(None);
+        self.note_circle(now, None);
         self.settle(now);
         Ok(())
     }
@@ -59,11 +70,11 @@ impl Machine {
     }
 
     /// A peer says what it has of the log.
-    pub(super) fn digest_told(&mut self, from: PeerId, digest: &CircleDigest) {
+    pub(super) fn digest_told(&mut self, now: Duration, from: PeerId, digest: &CircleDigest) {
         let theirs = match Digest::from_bytes(&digest.digest) {
             Ok(theirs) => theirs,
             Err(LogError::Newer(_)) => return,
-            Err(why) => return self.drop_faulty(from, &why.to_string()),
+            Err(why) => return self.drop_faulty(now, from, &why.to_string()),
         };
         for entries in self.circle.batches_for(&theirs) {
             self.send(from, CircleEntries { entries });
@@ -83,15 +94,15 @@ impl Machine {
     }
 
     /// A peer has entries of the log that this node may lack.
-    pub(super) fn entries_told(&mut self, from: PeerId, entries: &CircleEntries) {
+    pub(super) fn entries_told(&mut self, now: Duration, from: PeerId, entries: &CircleEntries) {
         match self.circle.merge(&entries.entries) {
-            Ok(_) => self.note_circle(Some(from)),
-            Err(why) => self.drop_faulty(from, &why.to_string()),
+            Ok(_) => self.note_circle(now, Some(from)),
+            Err(why) => self.drop_faulty(now, from, &why.to_string()),
         }
     }
 
     /// Does what follows if the circle is not what it was: `heard_from` somebody, who has it already.
-    pub(super) fn note_circle(&mut self, heard_from: Option<PeerId>) {
+    pub(super) fn note_circle(&mut self, now: Duration, heard_from: Option<PeerId>) {
         let version = version(&self.circle);
         if version == self.version {
             return;
@@ -101,7 +112,7 @@ impl Machine {
         let members = self.circle.members().map(|member| member.peer).collect();
         let before = std::mem::replace(&mut self.members, members);
         if !self.members.contains(&self.me) {
-            self.leave_all(before.contains(&self.me));
+            self.leave_all(now, before.contains(&self.me));
             return;
         }
         for &peer in before.difference(&self.members) {
@@ -112,17 +123,17 @@ impl Machine {
             .filter(|peer| !self.circle.contains(*peer))
             .collect();
         for peer in strangers {
-            self.part(peer, "you are no member of this device's circle any more");
+            self.part(now, peer, STRANGER);
         }
         let digest = self.own_digest();
         self.send_to_all(heard_from, &digest.into());
     }
 
     /// This device is no member any more.
-    fn leave_all(&mut self, revoked: bool) {
+    fn leave_all(&mut self, now: Duration, revoked: bool) {
         let connected: Vec<_> = self.peers.keys().copied().collect();
         for peer in connected {
-            self.part(peer, "this device has left the circle");
+            self.part(now, peer, LEFT);
         }
         let requesters: Vec<_> = self.stages.requesters().collect();
         for requester in requesters.into_iter().filter(|peer| *peer != self.me) {
@@ -133,8 +144,9 @@ impl Machine {
         }
     }
 
-    /// Tells a peer why before it is let go: who was revoked hears it here or never.
-    fn part(&mut self, peer: PeerId, words: &str) {
+    /// Tells a peer why before it is let go: who was revoked hears it here or never. The words are for
+    /// the peer, and for this device.
+    fn part(&mut self, now: Duration, peer: PeerId, (words, why): (&str, &str)) {
         let digests = self.peers.get(&peer).and_then(|peer| peer.digests.as_ref());
         let lacks = digests.map(|(theirs, _)| self.circle.batches_for(theirs));
         for entries in lacks.unwrap_or_default() {
@@ -144,7 +156,6 @@ impl Machine {
             code: RefuseCode::NotAMember,
             words: words.to_owned(),
         };
-        let why = "it is not in this device's circle any more";
-        self.drop_peer(peer, Some(refuse), why.to_owned());
+        self.drop_peer(now, peer, Some(refuse), why.to_owned());
     }
 }

@@ -72,7 +72,7 @@ impl Machine {
     pub fn handle_input(&mut self, now: Duration, input: Input) {
         match input {
             Input::Connected(peer) => self.connected(now, peer),
-            Input::Disconnected(peer) => self.gone(peer, None),
+            Input::Disconnected(peer) => self.gone(now, peer, None),
             Input::ControlBytes(from, bytes) => self.control_bytes(now, from, &bytes),
             Input::DataBytes(from, bytes) => self.data_bytes(now, from, &bytes),
             Input::PairingOpened { peer, ephemeral } => self.pairing_opened(now, peer, ephemeral),
@@ -102,7 +102,7 @@ impl Machine {
                 .get_mut(&peer)
                 .is_some_and(|peer| peer.is_mute(now));
             if mute {
-                self.drop_faulty(peer, "it did not greet in time");
+                self.drop_faulty(now, peer, "it did not greet in time");
             } else {
                 self.ping(now, peer);
             }
@@ -150,7 +150,7 @@ impl Machine {
     }
 
     fn connected(&mut self, now: Duration, peer: PeerId) {
-        self.gone(peer, None);
+        self.gone(now, peer, None);
         let refuse = if !self.is_member(peer) {
             let words = "you are no member of this device's circle: pair with it";
             Some((RefuseCode::NotAMember, words))
@@ -175,21 +175,28 @@ impl Machine {
     }
 
     /// Lets a peer go: what it is told, and what the person is.
-    pub(super) fn drop_peer(&mut self, peer: PeerId, refuse: Option<Refuse>, why: String) {
+    pub(super) fn drop_peer(
+        &mut self,
+        now: Duration,
+        peer: PeerId,
+        refuse: Option<Refuse>,
+        why: String,
+    ) {
         if let Some(refuse) = refuse {
             self.send(peer, refuse);
         }
         if self.peers.contains_key(&peer) {
             self.outputs.push_back(Output::Disconnect(peer));
-            self.gone(peer, Some(why));
+            self.gone(now, peer, Some(why));
         }
     }
 
     /// A peer is not connected any more.
-    fn gone(&mut self, peer: PeerId, why: Option<String>) {
+    fn gone(&mut self, now: Duration, peer: PeerId, why: Option<String>) {
         if self.peers.remove(&peer).is_some() {
             self.event(Event::PeerGone { peer, why });
             self.link_lost();
+            self.stages.orphan(now, peer);
             for requested in self.requests.values_mut() {
                 requested.session.disconnected(peer);
             }
@@ -212,7 +219,7 @@ impl Machine {
                 Due::Send(ping) => self.send(to, ping),
                 Due::Silent => {
                     let why = "nothing was heard of it for 15 seconds".to_owned();
-                    return self.drop_peer(to, None, why);
+                    return self.drop_peer(now, to, None, why);
                 }
                 Due::Nothing => {}
             }

@@ -5,6 +5,78 @@
 //! computing are its driver's, who hands in [`Input`]s with the time, does the [`Output`]s in their
 //! order, and calls [`Machine::handle_timeout`] when [`Machine::poll_timeout`] says. Bytes that go in
 //! and come out are those of the wire; what [`wire`](crate::wire) says of them is not repeated here.
+//! What a node has for itself, as its own stage of its own session, is handed on inside, unencoded.
+//!
+//! # A connection
+//! Only to members, one to each, at most [`MAX_MEMBERS`](crate::circle::MAX_MEMBERS).
+//! - **Greeting.** Each side says `Hello` at once. Whoever has not greeted after ten seconds is let go.
+//! - **Greeted.** On the other's `Hello` a node sends its `CircleDigest`, its `ProfileUpdate` if it
+//!   has measured itself, and pings. All messages are taken in any order from then on; those about
+//!   weights are passed over, and a `ModelQuery` is answered with nothing, as weights do not travel yet.
+//! - **Gone.** The connection ended, or the peer was dropped: sessions place what it had elsewhere;
+//!   what it asked for here is freed in [`ORPHANED_FOR`](crate::stage::ORPHANED_FOR) unless it opens it
+//!   again.
+//!
+//! # The circle
+//! As [`circle`](crate::circle) says. Whatever changes the log, a pairing, a member's entries, this
+//! node's own act, is stored, and the digest goes to all others. Who is no member any more gets the
+//! entries that say so, a refusal and no more; its stages here are freed. A node that hears of its own
+//! revocation does the same with all its peers.
+//!
+//! # Links
+//! Three small pings, a tenth of a second apart, then three with 64 KiB; later a small one every five
+//! seconds and a large one each minute, but no large one while a session of this node goes over the
+//! peer. The round trip is the least of the last eight; the bandwidth the best of the last four, of
+//! the bytes over what they took longer than the round trip. A peer of which nothing at all is heard
+//! for 15 seconds while a ping waits is dropped; time in which this node did not run does not count.
+//! Pings are answered at once.
+//!
+//! # Profiles
+//! Others hear of this device when something differs by more than a tenth from what they heard last,
+//! or the power, heat, budget or owner's limits do at all, at most once a second; a new peer at once.
+//! Revisions count up on a connection; an older one is dropped. Measurements of others count as old
+//! as they were when they were sent.
+//!
+//! # A session
+//! [`Machine::start`] looks for a placement at once over all devices whose profile is known, and then
+//! whenever a device, profile or link changes by more than a tenth, at most every 50 ms:
+//! - **Waiting.** There is none: [`SessionEvent::Waiting`] says why, once for each reason. For the best
+//!   placement the machine also waits [`PLAN_GRACE`] for what peers have yet to tell that were
+//!   connected when the session began.
+//! - **Placed.** The stages open, then [`SessionEvent::Ready`] says which rows are to be submitted.
+//!   What the [session](crate::session) then notices is its own page.
+//! - **Broken.** A stage failed. Its device is left out of the session until it was heard again and
+//!   five seconds have passed; one that lacks memory, weights or what it takes to compute them, until
+//!   it tells of another profile, or a minute. Another placement is looked for at once, the best one
+//!   that there is then. If the requester's own stage failed, it keeps embedding and head alone.
+//! - **Leaving.** A stage hands over: the layers move at once if they can, and the session goes on as
+//!   it is if not. Its device is left out for a minute or until it tells of another profile.
+//!
+//! A session that works is not moved for a better placement.
+//!
+//! # A stage
+//! As [`stage`](crate::stage) says. A peer's `OpenStage` is refused as unwilling by the owner's limits
+//! or heat, or after [`Input::HandOver`] until the device measures itself as willing again; as
+//! unsupported if a neighbour that it names is not another member; and if its session is one of this
+//! node's own. A node's own sessions are never refused so.
+//!
+//! # Limits
+//! [`MAX_REQUESTS`] sessions that it asks for; what [`StageLimits`] says that others may have here;
+//! one message and one frame that are under way on each connection; 100 pings and digests a second of
+//! a peer, after which it is refused as too many. What a peer says makes this node say a few short
+//! messages at most; but a digest is answered with all that its sender lacks of the log.
+//!
+//! # Failures
+//! | what | then |
+//! |---|---|
+//! | bytes that a reader refuses, a digest or batch that is none | `Refuse` with the reader's words, dropped |
+//! | another major version | `Refuse` with who should update, dropped; a newer minor one is passed over |
+//! | no member | `Refuse`, dropped, no event |
+//! | a `Refuse` of the peer | dropped, its words in [`Event::PeerGone`] |
+//! | silence, no greeting, too many questions | dropped |
+//! | a message or frame for who is not connected | lost: its session notices by silence or missing rows |
+//!
+//! Who is dropped may connect again. No other peer and no other session feels any of it.
 
 mod control;
 mod exclusions;

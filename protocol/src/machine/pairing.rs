@@ -120,7 +120,7 @@ impl Machine {
             _ => {}
         }
         // Stored before the other side hears that it is.
-        self.note_circle(None);
+        self.note_circle(now, None);
     }
 
     pub(super) fn pairing_closed(&mut self, peer: PeerId) {

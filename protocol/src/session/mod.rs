@@ -3,7 +3,7 @@
 //! [`Session`] opens the stages of a placement, sends rows of hidden states into the ring and takes
 //! what comes back, notices when a stage fails, and goes on over another placement. It neither
 //! computes nor remembers hidden states: whoever drives it makes them again from the tokens, which is
-//! one table lookup a row.
+//! one table lookup a row. Which placements it goes over, [`machine`](crate::machine) decides.
 //!
 //! # States
 //! - **Opening.** Every stage of the epoch was told what to hold ([`Session::place`]), not all have

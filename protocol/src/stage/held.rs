@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Load, StageLimits, StepPart};
+use super::{Load, ORPHANED_FOR, StageLimits, StepPart};
 use crate::wire::{Answer, Frame, FrameHeader, Kind, OpenStage, SessionState};
 use crate::{Branch, PeerId};
 
@@ -24,6 +24,8 @@ pub(super) struct Held {
     computing: Option<FrameHeader>,
     /// When the requester was last heard.
     pub(super) heard_at: Duration,
+    /// When the requester's connection ended, if the stage was not opened since.
+    pub(super) orphaned_at: Option<Duration>,
     /// When the requester is due to hear of the stage, while it waits for rows.
     pub(super) keep_alive_at: Option<Duration>,
 }
@@ -49,6 +51,7 @@ impl Held {
             queue: VecDeque::new(),
             computing: None,
             heard_at: now,
+            orphaned_at: None,
             keep_alive_at: None,
         }
     }
@@ -172,7 +175,9 @@ impl Held {
 
     /// When it has been without a word of its requester for too long.
     pub(super) fn idle_at(&self, limits: &StageLimits) -> Duration {
-        self.heard_at.saturating_add(limits.idle)
+        let idle = self.heard_at.saturating_add(limits.idle);
+        let orphaned = self.orphaned_at.map(|at| at.saturating_add(ORPHANED_FOR));
+        orphaned.map_or(idle, |orphaned| orphaned.min(idle))
     }
 
     /// Whether rows wait or are computed.

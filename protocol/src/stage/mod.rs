@@ -15,7 +15,8 @@
 //!   predecessor is not [read from](Stages::has_room_for) any more, and feels it.
 //! - **Signs of life.** While rows wait or are computed, the requester hears something at least every
 //!   [`KEEP_ALIVE`], with how late this node itself was woken.
-//! - **Nothing stays for ever.** A session that nobody used for [`StageLimits::idle`] is freed.
+//! - **Nothing stays for ever.** A session that nobody used for [`StageLimits::idle`] is freed; one
+//!   whose requester's connection ended, if it is not opened again within [`ORPHANED_FOR`].
 
 mod held;
 #[cfg(test)]
@@ -33,6 +34,10 @@ use crate::{LayerRange, PeerId, PlanEpoch, SessionId};
 
 /// How often a requester that waits for rows hears of a stage.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(100);
+
+/// A session whose requester's connection ended stays for so long: a requester that lost its way
+/// opens it again sooner, and one that was killed does not keep the memory.
+pub const ORPHANED_FOR: Duration = Duration::from_secs(30);
 
 /// What requesters may have here, together and each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

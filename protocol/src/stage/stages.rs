@@ -78,12 +78,12 @@ impl Stages {
                 "another stage of this epoch is open",
             )),
             Some(held) if epoch == held.open.epoch => {
-                held.heard_at = now;
+                (held.heard_at, held.orphaned_at) = (now, None);
                 self.tell_opened(session);
                 None
             }
             Some(held) => {
-                held.heard_at = now;
+                (held.heard_at, held.orphaned_at) = (now, None);
                 held.reopen(open);
                 self.outputs.push_back(StageOutput::Load(held.to_load()));
                 None
@@ -263,6 +263,14 @@ impl Stages {
     /// Whose sessions are here, once for each session.
     pub fn requesters(&self) -> impl Iterator<Item = PeerId> {
         self.sessions.values().map(|held| held.requester)
+    }
+
+    /// The connection to a peer ended: what it does not open again is freed in a while.
+    pub fn orphan(&mut self, now: Duration, peer: PeerId) {
+        let of_peer = |held: &&mut Held| held.requester == peer;
+        for held in self.sessions.values_mut().filter(of_peer) {
+            held.orphaned_at.get_or_insert(now);
+        }
     }
 
     /// A peer has left the circle: nothing of it stays.

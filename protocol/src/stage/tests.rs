@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{KEEP_ALIVE, StageLimits, StageOutput, Stages};
+use super::{KEEP_ALIVE, ORPHANED_FOR, StageLimits, StageOutput, Stages};
 use crate::wire::{
     Answer, CloseStage, ContentHash, Control, Dtype, Frame, FrameHeader, HandOverReason,
     HiddenShape, Kind, OpenStage, StageRefusedCode,
@@ -320,6 +320,22 @@ fn a_requester_that_waits_hears_of_its_stage_and_of_its_stalls() {
     stages.handle_timeout(limits().idle);
     assert!(drain(&mut stages).contains(&StageOutput::Free(SessionId(7))));
     assert!(stages.is_empty() && stages.poll_timeout().is_none());
+}
+
+#[test]
+fn who_lost_its_connection_opens_its_stage_again_or_loses_it() {
+    let mut stages = ready();
+    let lost = Duration::from_secs(5);
+    stages.orphan(lost, peer(AFTER));
+    assert_eq!(stages.poll_timeout(), Some(limits().idle));
+    stages.orphan(lost, peer(REQUESTER));
+    assert_eq!(stages.poll_timeout(), Some(lost + ORPHANED_FOR));
+    stages.open(2 * lost, peer(REQUESTER), open(7, 1));
+    assert_eq!(stages.poll_timeout(), Some(2 * lost + limits().idle));
+    drain(&mut stages);
+    stages.orphan(2 * lost, peer(REQUESTER));
+    stages.handle_timeout(2 * lost + ORPHANED_FOR);
+    assert_eq!(drain(&mut stages), [StageOutput::Free(SessionId(7))]);
 }
 
 #[test]

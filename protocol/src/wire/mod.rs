@@ -1,8 +1,8 @@
 //! What travels between paired nodes, for whoever writes a second implementation.
 //!
-//! This module turns bytes into messages that can be trusted, and back; it does not say when to send
-//! them. `proto/potluck.proto` gives every control message with its units and limits, [`limits`]
-//! every bound with its reason.
+//! This module turns bytes into messages that can be trusted, and back; when they are sent is what
+//! [`machine`](crate::machine) says. `proto/potluck.proto` gives every control message with its units
+//! and limits, [`limits`] every bound with its reason.
 //!
 //! # Streams
 //! Two nodes have long-lived streams in each direction, over a connection that has proved both

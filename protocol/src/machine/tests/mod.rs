@@ -6,6 +6,7 @@ mod members;
 mod pairing;
 mod peers;
 mod placing;
+mod sequences;
 mod sessions;
 mod solo;
 mod talk;

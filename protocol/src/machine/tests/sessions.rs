@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::device::{CONTEXT, MIB, ask, devices, identity, measured, model, request, talk};
+use super::device::{CONTEXT, MIB, ask, devices, measured, model, request, talk};
 use super::finish;
 use crate::SessionId;
 use crate::machine::{Choice, Input, LoadRefused, MAX_REQUESTS, SessionEvent, StartError};
 use crate::placement::PlacementOptions;
-use crate::session::Cause;
-use crate::wire::{HandOverReason, StageRefusedCode};
+use crate::session::{Cause, SubmitError};
+use crate::wire::{Answer, HandOverReason, StageRefusedCode};
 
 const WANTED: usize = 40;
 /// None has room for all: the first holds one layer, the others five, eight and three.
@@ -207,6 +207,32 @@ fn a_helper_without_memory_is_done_without_and_its_words_are_told() {
 }
 
 #[test]
+fn a_session_that_is_rolled_back_goes_the_same_way_again() {
+    let mut world = measured(&OFFERS);
+    ask(&mut world, 0, 1, Choice::Best, WANTED);
+    finish(&mut world, 0, 1);
+    for left in [Duration::ZERO, Duration::from_millis(60)] {
+        // With answers of before on their way, too.
+        let now = world.now;
+        let device = &mut world.nodes[0];
+        let talk = device.talks.get_mut(&SessionId(1)).expect("it asks");
+        talk.again(now, SessionId(1), &mut device.machine);
+        world.pass(left);
+    }
+    finish(&mut world, 0, 1);
+    assert!(talk(&world, 0, 1).broken().is_empty());
+    let unknown = SessionId(77);
+    let now = world.now;
+    let machine = &mut world.nodes[0].machine;
+    machine.roll_back(now, unknown, 3);
+    machine.finish(now, unknown);
+    let submitted = machine.submit(now, unknown, 0, 1, Answer::Done, vec![0; 8]);
+    assert_eq!(submitted, Err(SubmitError::NotReady));
+    let wrong = machine.submit(now, SessionId(1), 89, 1, Answer::Done, vec![0; 12]);
+    assert!(matches!(wrong, Err(SubmitError::Frame(_))), "{wrong:?}");
+}
+
+#[test]
 fn so_many_sessions_and_no_more() {
     let mut world = measured(&[(10, 500)]);
     let machine = &mut world.nodes[0].machine;
@@ -224,11 +250,4 @@ fn so_many_sessions_and_no_more() {
     );
     machine.finish(now, SessionId(5));
     assert_eq!(machine.start(now, request(999, Choice::Best)), Ok(()));
-    assert_eq!(
-        machine
-            .circle()
-            .member(identity(0).peer_id())
-            .map(|m| m.peer),
-        Some(identity(0).peer_id())
-    );
 }

@@ -68,6 +68,15 @@ impl Talk {
         self.events.push((now, event));
     }
 
+    /// Its user goes back to the prompt, and asks again.
+    pub(super) fn again(&mut self, now: Duration, id: SessionId, machine: &mut Machine) {
+        self.tokens.truncate(PROMPT);
+        // The last of the prompt goes again, as its answer is wanted.
+        self.submitted = PROMPT - 1;
+        machine.roll_back(now, id, PROMPT as u32 - 1);
+        self.submit(now, id, machine);
+    }
+
     /// All rows that are not in the pipeline, of which the last shall come back.
     fn submit(&mut self, now: Duration, id: SessionId, machine: &mut Machine) {
         while self.submitted < self.tokens.len() && !self.is_done() {

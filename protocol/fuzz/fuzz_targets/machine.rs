@@ -1,0 +1,303 @@
+//! Three machines of one circle that ask each other for sessions, over wires that cut, change and
+//! repeat what they carry, with whatever a driver may say: none panics, each goes on.
+//!
+//! A step of the input is a byte that says what, a byte of detail, and sometimes more.
+
+#![no_main]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use potluck_protocol::circle::{Circle, DeviceName, Identity};
+use potluck_protocol::machine::{
+    Choice, Event, Input, LoadRefused, Machine, MachineSetup, Output, Request, SessionEvent,
+};
+use potluck_protocol::placement::{LayerShape, ModelShape, PlacementOptions, Weights};
+use potluck_protocol::profile::{
+    Measured, OwnerLimits, Power, Profile, Quantisation, Rate, Thermal,
+};
+use potluck_protocol::stage::{StageLimits, Step};
+use potluck_protocol::wire::{
+    Answer, ContentHash, Dtype, HandOverReason, HiddenShape, StageRefusedCode,
+};
+use potluck_protocol::{PeerId, SessionId};
+
+const NODES: usize = 3;
+const D_MODEL: u32 = 2;
+const SESSION: SessionId = SessionId(1);
+
+fn identity(node: usize) -> Identity {
+    Identity::from_seed(&[node as u8 + 1; 32])
+}
+
+fn name() -> DeviceName {
+    DeviceName::new("device").expect("a name")
+}
+
+fn profile(budget: u64, bytes_per_s: u64) -> Profile {
+    fn measured<T>(value: T) -> Measured<T> {
+        Measured { value, at_us: 0 }
+    }
+    let rate = Rate::per_second(bytes_per_s.max(1)).expect("above 0");
+    Profile {
+        memory_budget_bytes: measured(budget),
+        decode: BTreeMap::from([(Quantisation(2), measured(rate))]),
+        kv_read: measured(rate),
+        prefill: None,
+        stage_overhead: measured(Duration::ZERO),
+        energy: None,
+        power: measured(Power::Mains),
+        thermal: measured(Thermal::Nominal),
+        limits: OwnerLimits::default(),
+    }
+}
+
+fn request() -> Request {
+    let weights = vec![Weights {
+        quantisation: Quantisation(2),
+        bytes: 1_000,
+    }];
+    let layer = LayerShape {
+        weights: weights.clone(),
+        multiply_adds: 1_000,
+        kv_bytes_per_position: 8,
+        window: None,
+    };
+    Request {
+        id: SESSION,
+        manifest: ContentHash([7; 32]),
+        hidden: HiddenShape::new(D_MODEL, Dtype::F32, 16).expect("small"),
+        model: ModelShape {
+            layers: vec![layer; 4],
+            d_model: D_MODEL,
+            embedding_bytes: 100,
+            embedding_row_bytes: 8,
+            head: weights,
+            head_multiply_adds: 1_000,
+            head_is_embedding: true,
+        },
+        options: PlacementOptions {
+            context: 64,
+            rows_per_step: NonZeroU32::MIN,
+            ..PlacementOptions::default()
+        },
+        choice: Choice::Best,
+    }
+}
+
+/// A machine and what its driver remembers.
+struct Node {
+    machine: Machine,
+    loads: VecDeque<Input>,
+    steps: VecDeque<Step>,
+    /// The next row of its session.
+    next: u32,
+}
+
+/// What is on its way: to whom, from whom, on the data stream or not.
+type Wire = VecDeque<(usize, PeerId, bool, Vec<u8>)>;
+
+impl Node {
+    fn new(node: usize, circle: &Circle) -> Self {
+        let machine = Machine::new(MachineSetup {
+            identity: identity(node),
+            circle: circle.clone(),
+            name: name(),
+            software: "fuzz".to_owned(),
+            stages: StageLimits::default(),
+        });
+        Self {
+            machine,
+            loads: VecDeque::new(),
+            steps: VecDeque::new(),
+            next: 0,
+        }
+    }
+
+    fn drain(&mut self, me: PeerId, peers: &[PeerId; NODES], wire: &mut Wire) {
+        let index = |peer| peers.iter().position(|other| *other == peer);
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::SendControl(to, bytes) => {
+                    wire.extend(index(to).map(|to| (to, me, false, bytes)));
+                }
+                Output::SendData(to, bytes) => {
+                    wire.extend(index(to).map(|to| (to, me, true, bytes)));
+                }
+                Output::Load(load) => self.loads.push_back(Input::Loaded {
+                    session: load.session,
+                    epoch: load.epoch,
+                    result: Ok(1_000),
+                }),
+                Output::Compute(step) => {
+                    assert!(self.steps.is_empty(), "one step at a time");
+                    self.steps.push_back(step);
+                }
+                Output::Event(Event::Session(_, SessionEvent::Ready { from, .. })) => {
+                    self.next = from;
+                }
+                Output::Disconnect(_)
+                | Output::SendPairing(..)
+                | Output::ClosePairing(_)
+                | Output::Free(_)
+                | Output::CircleChanged
+                | Output::Event(_) => {}
+            }
+        }
+    }
+
+    /// What its device does next: a load ends, or a step.
+    fn compute(&mut self, now: Duration, fails: bool) {
+        let input = match (self.loads.pop_front(), self.steps.pop_front()) {
+            (Some(Input::Loaded { session, epoch, .. }), None) if fails => Input::Loaded {
+                session,
+                epoch,
+                result: Err(LoadRefused {
+                    code: StageRefusedCode::Memory,
+                    words: "full".to_owned(),
+                    available_bytes: 9,
+                }),
+            },
+            (Some(loaded), step) => {
+                self.steps.extend(step);
+                loaded
+            }
+            (None, Some(step)) => Input::Computed {
+                number: step.number,
+                hidden: step.parts.into_iter().map(|part| part.hidden).collect(),
+            },
+            (None, None) => return,
+        };
+        self.machine.handle_input(now, input);
+    }
+}
+
+/// Hands over what is next on the wire, as the step wants it.
+fn carry(nodes: &mut [Node], now: Duration, wire: &mut Wire, what: u8, detail: u8) {
+    let Some((to, from, data, mut bytes)) = wire.pop_front() else {
+        return;
+    };
+    match what & 7 {
+        // Lost, changed, repeated, cut; mostly as it is.
+        0 => return,
+        1 => {
+            let at = usize::from(detail) % bytes.len().max(1);
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= detail | 1;
+            }
+        }
+        2 => wire.push_back((to, from, data, bytes.clone())),
+        3 => {
+            let rest = bytes.split_off(usize::from(detail).min(bytes.len()));
+            wire.push_front((to, from, data, rest));
+        }
+        _ => {}
+    }
+    let input = if data {
+        Input::DataBytes(from, bytes)
+    } else {
+        Input::ControlBytes(from, bytes)
+    };
+    nodes[to].machine.handle_input(now, input);
+}
+
+fn connect(nodes: &mut [Node], now: Duration, peers: &[PeerId; NODES], a: usize, b: usize) {
+    if a != b {
+        for (at, of) in [(a, b), (b, a)] {
+            nodes[at].machine.handle_input(now, Input::Connected(peers[of]));
+        }
+    }
+}
+
+/// What a node's owner does.
+fn own(node: &mut Node, now: Duration, what: u8, detail: u8, peers: &[PeerId; NODES]) {
+    let machine = &mut node.machine;
+    let rows = 1 + u32::from(detail % 4);
+    match what & 7 {
+        0 => drop(machine.start(now, request())),
+        1..4 => {
+            let hidden = vec![0; (rows * 4 * D_MODEL) as usize];
+            let next = node.next;
+            let submitted = machine.submit(now, SESSION, next, rows, Answer::LastRow, hidden);
+            if submitted.is_ok() {
+                node.next += rows;
+            }
+        }
+        4 => {
+            let position = node.next.min(u32::from(detail));
+            machine.roll_back(now, SESSION, position);
+            node.next = position;
+        }
+        5 => {
+            let profile = profile(u64::from(detail) * 100, u64::from(detail) * 1_000);
+            machine.handle_input(now, Input::Profile(profile));
+        }
+        6 if detail < 200 => machine.finish(now, SESSION),
+        6 => drop(machine.revoke(now, peers[usize::from(detail) % NODES])),
+        _ => machine.handle_input(
+            now,
+            Input::HandOver {
+                reason: HandOverReason::Owner,
+                within: Duration::from_secs(u64::from(detail)),
+            },
+        ),
+    }
+}
+
+fuzz_target!(|input: &[u8]| {
+    let peers: [PeerId; NODES] = std::array::from_fn(|node| identity(node).peer_id());
+    let mut circle = Circle::found(&identity(0), &name(), [0; 16]);
+    for peer in &peers[1..] {
+        circle.admit(&identity(0), *peer, &name()).expect("there is room");
+    }
+    let mut nodes: Vec<_> = (0..NODES).map(|node| Node::new(node, &circle)).collect();
+    let (mut now, mut wire) = (Duration::from_secs(1), Wire::new());
+    for (node, budget) in nodes.iter_mut().zip([2_000, 4_000, 20_000]) {
+        let profile = Input::Profile(profile(budget, budget));
+        node.machine.handle_input(now, profile);
+    }
+
+    let mut rest = input;
+    while let [what, detail, tail @ ..] = rest {
+        rest = tail;
+        let node = usize::from(*detail) % NODES;
+        match what >> 5 {
+            0 => connect(&mut nodes, now, &peers, node, usize::from(what & 7) % NODES),
+            1 => {
+                now += Duration::from_millis(u64::from(*detail) * u64::from(1 + (what & 31)));
+                for node in &mut nodes {
+                    node.machine.handle_timeout(now);
+                    let due = node.machine.poll_timeout();
+                    assert!(due.is_none_or(|due| due > now), "it wakes for nothing");
+                }
+            }
+            2 => own(&mut nodes[node], now, *what, *detail, &peers),
+            3 => nodes[node].compute(now, what & 31 == 0),
+            4 => {
+                let length = usize::from(what & 31).min(rest.len());
+                let (bytes, tail) = rest.split_at(length);
+                rest = tail;
+                let from = peers[(node + 1) % NODES];
+                let bytes = bytes.to_vec();
+                nodes[node].machine.handle_input(now, if detail & 128 == 0 {
+                    Input::ControlBytes(from, bytes)
+                } else {
+                    Input::DataBytes(from, bytes)
+                });
+            }
+            _ => carry(&mut nodes, now, &mut wire, *what, *detail),
+        }
+        for (node, me) in nodes.iter_mut().zip(peers) {
+            node.drain(me, &peers, &mut wire);
+        }
+        // A wire holds no more than what a second brings.
+        wire.truncate(4_096);
+    }
+
+    for node in &mut nodes {
+        node.machine.finish(now, SESSION);
+        assert!(node.machine.devices().profiles.len() <= NODES);
+    }
+});

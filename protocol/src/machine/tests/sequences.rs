@@ -1,0 +1,484 @@
+//! Any sequence of inputs, as peers and a driver may give it: nothing panics, nothing is sent to who
+//! is not connected, what is sent can be read, and nothing stays for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::device::{circle, identity, machine, name, request};
+use super::solo::hello;
+use crate::machine::{Choice, Event, Input, Machine, Output};
+use crate::pairing::{Invitation, Secret};
+use crate::profile::tests::profile;
+use crate::stage::{Load, Step};
+use crate::wire::{
+    Answer, CircleDigest, CircleEntries, CloseStage, ContentHash, Control, ControlReader, Dtype,
+    Frame, FrameHeader, HandOver, HandOverReason, HiddenShape, KeepAlive, Kind, OpenStage, Ping,
+    Pong, ProfileUpdate, Received, SessionQuery, SessionState, StageOpened, StageRefused,
+    StageRefusedCode,
+};
+use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
+
+#[derive(Debug, Clone)]
+enum Act {
+    /// Maybe it greets at once.
+    Connect(usize, bool),
+    Disconnect(usize),
+    Say(usize, Box<Control>),
+    Bytes(usize, bool, Vec<u8>),
+    Frame(usize, Frame),
+    Pair(usize, Vec<u8>),
+    Loaded {
+        fails: bool,
+    },
+    Computed,
+    Measure(u64, u64),
+    HandOver,
+    Start(u64, bool),
+    Submit(u64, u32),
+    RollBack(u64, u32),
+    Finish(u64),
+    Revoke(usize),
+    Invite,
+    Join(usize),
+    Pass(u64),
+}
+
+fn peer(node: usize) -> PeerId {
+    identity(node).peer_id()
+}
+
+fn shape() -> HiddenShape {
+    HiddenShape::new(2, Dtype::F32, 64).expect("small")
+}
+
+fn any_frame() -> impl Strategy<Value = Frame> {
+    let answers = [Answer::AllRows, Answer::LastRow, Answer::Done];
+    let answers = prop::sample::select(answers.to_vec());
+    let ids = (0..3_u64, 1..4_u32, 0..2_u32);
+    let rows = (0..12_u32, 1..6_u32, prop::bool::ANY);
+    (ids, rows, answers).prop_map(|((session, epoch, branch), (start, rows, done), answer)| {
+        let dtype = Dtype::F32;
+        let header = FrameHeader {
+            kind: if done {
+                Kind::Done
+            } else {
+                Kind::Hidden { dtype, answer }
+            },
+            session: SessionId(session),
+            epoch: PlanEpoch(epoch),
+            branch: Branch(branch),
+            start_position: start,
+            rows,
+            payload_bytes: 0,
+        };
+        let bytes = if done { 0 } else { 8 * rows as usize };
+        Frame::new(header, vec![0; bytes]).expect("valid")
+    })
+}
+
+fn any_message() -> impl Strategy<Value = Control> {
+    let ids = (0..3_u64, 1..4_u32).prop_map(|(id, epoch)| (SessionId(id), PlanEpoch(epoch)));
+    let codes = [
+        StageRefusedCode::Memory,
+        StageRefusedCode::Unwilling,
+        StageRefusedCode::TooManySessions,
+    ];
+    let codes = prop::sample::select(codes.to_vec());
+    let numbers = (0..40_u64, 0..400_u64);
+    (0..16_u8, ids, numbers, codes).prop_map(|(what, (session, epoch), (small, large), code)| {
+        let position = small as u32;
+        match what {
+            0..4 => open(session, epoch, position, large.is_multiple_of(5)).into(),
+            4 => CloseStage { session, epoch }.into(),
+            5 => SessionQuery { session }.into(),
+            6 | 7 => StageOpened {
+                session,
+                epoch,
+                held_positions: position,
+                memory_bytes: large,
+            }
+            .into(),
+            8 => StageRefused {
+                session,
+                epoch,
+                code,
+                words: "no".to_owned(),
+                available_bytes: large,
+            }
+            .into(),
+            9 => HandOver {
+                session,
+                epoch,
+                reason: HandOverReason::Heat,
+                within: Duration::from_millis(large),
+            }
+            .into(),
+            10 => KeepAlive {
+                session,
+                epoch,
+                next_position: position,
+                stalled: Duration::from_millis(large),
+            }
+            .into(),
+            11 => state(session, epoch, position).into(),
+            12..15 => told(small, large).into(),
+            _ => asked(small, large),
+        }
+    })
+}
+
+fn open(session: SessionId, epoch: PlanEpoch, to: u32, standby: bool) -> OpenStage {
+    let last = to.is_multiple_of(2);
+    OpenStage {
+        session,
+        epoch,
+        manifest: ContentHash([7; 32]),
+        layers: LayerRange::new(0, 1 + to % 3).expect("forwards"),
+        predecessor: peer(1 + to as usize % 4),
+        successor: peer(1 + to as usize / 4 % 4),
+        context: 12,
+        shape: shape(),
+        memory_bytes: 1,
+        standby,
+        last,
+    }
+}
+
+fn state(session: SessionId, epoch: PlanEpoch, held_positions: u32) -> SessionState {
+    SessionState {
+        session,
+        epoch,
+        branch: Branch(0),
+        layers: LayerRange::new(0, held_positions % 3).expect("forwards"),
+        held_positions,
+        logged: 0..0,
+    }
+}
+
+fn told(revision: u64, budget: u64) -> ProfileUpdate {
+    ProfileUpdate {
+        revision,
+        sent_at_us: 5,
+        profile: profile(budget << 20, 1 + budget * 1_000_000),
+        links: BTreeMap::new(),
+    }
+}
+
+fn asked(small: u64, large: u64) -> Control {
+    match small % 5 {
+        0 => Ping {
+            id: small,
+            sent_at_us: large,
+            padding_bytes: 10,
+        }
+        .into(),
+        1 => Pong {
+            id: small,
+            ping_sent_at_us: large,
+            received_at_us: 7,
+            sent_at_us: 9,
+        }
+        .into(),
+        2 => CircleDigest {
+            digest: circle(1 + small as usize % 5).digest().to_bytes(),
+        }
+        .into(),
+        3 => {
+            let mut other = circle(5);
+            let author = 1 + small as usize / 5 % 4;
+            other
+                .revoke(&identity(author), peer(large as usize % 5))
+                .expect("a member");
+            let entries = other.batches_for(&circle(1).digest()).remove(0);
+            CircleEntries { entries }.into()
+        }
+        _ => hello().into(),
+    }
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    let node = || 0..6_usize;
+    let id = || 0..3_u64;
+    let bytes = || prop::collection::vec(any::<u8>(), 0..60);
+    prop_oneof![
+        4 => (node(), prop::bool::weighted(0.8)).prop_map(|(node, greets)| Act::Connect(node, greets)),
+        1 => node().prop_map(Act::Disconnect),
+        1 => node().prop_map(|node| Act::Say(node, Box::new(hello().into()))),
+        12 => (node(), any_message()).prop_map(|(node, m)| Act::Say(node, Box::new(m))),
+        1 => (node(), any::<bool>(), bytes()).prop_map(|(n, control, b)| Act::Bytes(n, control, b)),
+        6 => (node(), any_frame()).prop_map(|(node, frame)| Act::Frame(node, frame)),
+        1 => (node(), bytes()).prop_map(|(node, bytes)| Act::Pair(node, bytes)),
+        6 => prop::bool::weighted(0.1).prop_map(|fails| Act::Loaded { fails }),
+        6 => Just(Act::Computed),
+        2 => (0..400_u64, 1..400_u64).prop_map(|(budget, rate)| Act::Measure(budget, rate)),
+        1 => Just(Act::HandOver),
+        3 => (id(), any::<bool>()).prop_map(|(id, alone)| Act::Start(id, alone)),
+        5 => (id(), 1..5_u32).prop_map(|(id, rows)| Act::Submit(id, rows)),
+        1 => (id(), 0..9_u32).prop_map(|(id, position)| Act::RollBack(id, position)),
+        1 => id().prop_map(Act::Finish),
+        1 => node().prop_map(Act::Revoke),
+        1 => Just(Act::Invite),
+        1 => node().prop_map(Act::Join),
+        6 => (0..3_000_u64).prop_map(Act::Pass),
+    ]
+}
+
+fn answer(ping: &Ping) -> Pong {
+    Pong {
+        id: ping.id,
+        ping_sent_at_us: ping.sent_at_us,
+        received_at_us: 1,
+        sent_at_us: 1,
+    }
+}
+
+/// The driver: remembers what is connected, loaded and computed, and where sessions are.
+struct Driver {
+    machine: Machine,
+    now: Duration,
+    /// Connections in force, with a reader of what is said on each.
+    connected: BTreeMap<PeerId, ControlReader>,
+    loads: Vec<Load>,
+    steps: Vec<Step>,
+    loaded: BTreeSet<SessionId>,
+    next: BTreeMap<SessionId, u32>,
+    pongs: Vec<(PeerId, Pong)>,
+}
+
+impl Driver {
+    fn new() -> Self {
+        Self {
+            machine: machine(0, circle(5)),
+            now: Duration::ZERO,
+            connected: BTreeMap::new(),
+            loads: Vec::new(),
+            steps: Vec::new(),
+            loaded: BTreeSet::new(),
+            next: BTreeMap::new(),
+            pongs: Vec::new(),
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.machine.handle_input(self.now, input);
+    }
+
+    fn act(&mut self, act: Act) {
+        let now = self.now;
+        match act {
+            Act::Connect(node, greets) => {
+                self.connected.insert(peer(node), ControlReader::new());
+                self.input(Input::Connected(peer(node)));
+                if greets {
+                    self.drain();
+                    self.act(Act::Say(node, Box::new(hello().into())));
+                }
+            }
+            Act::Disconnect(node) => {
+                self.connected.remove(&peer(node));
+                self.input(Input::Disconnected(peer(node)));
+            }
+            Act::Say(node, message) => {
+                let mut bytes = Vec::new();
+                message.encode(&mut bytes).expect("within limits");
+                self.input(Input::ControlBytes(peer(node), bytes));
+            }
+            Act::Bytes(node, true, bytes) => self.input(Input::ControlBytes(peer(node), bytes)),
+            Act::Bytes(node, false, bytes) => self.input(Input::DataBytes(peer(node), bytes)),
+            Act::Frame(node, frame) => {
+                let mut bytes = Vec::new();
+                frame.encode(&mut bytes);
+                if self.machine.wants_data(peer(node)) {
+                    self.input(Input::DataBytes(peer(node), bytes));
+                }
+            }
+            Act::Pair(node, bytes) => {
+                let (peer, ephemeral) = (peer(node), [now.subsec_millis() as u8; 32]);
+                self.input(match bytes.first() {
+                    None => Input::PairingClosed(peer),
+                    Some(0..80) => Input::PairingOpened { peer, ephemeral },
+                    Some(_) => Input::PairingBytes(peer, bytes),
+                });
+            }
+            Act::Loaded { .. } | Act::Computed | Act::Measure(..) | Act::HandOver => {
+                self.of_device(act);
+            }
+            _ => self.of_owner(act),
+        }
+        self.drain();
+    }
+
+    fn of_device(&mut self, act: Act) {
+        match act {
+            Act::Loaded { fails } if !self.loads.is_empty() => {
+                let load = self.loads.remove(0);
+                let refused = crate::machine::LoadRefused {
+                    code: StageRefusedCode::Other(0),
+                    words: "no\n".repeat(400),
+                    available_bytes: u64::MAX,
+                };
+                self.input(Input::Loaded {
+                    session: load.session,
+                    epoch: load.epoch,
+                    result: if fails { Err(refused) } else { Ok(u64::MAX) },
+                });
+            }
+            Act::Computed => {
+                if let Some(step) = self.steps.pop() {
+                    let hidden = step.parts.iter().map(|part| part.hidden.clone());
+                    self.input(Input::Computed {
+                        number: step.number,
+                        hidden: hidden.collect(),
+                    });
+                }
+            }
+            Act::Measure(budget, rate) => {
+                let profile = profile(budget << 20, rate << 20);
+                self.input(Input::Profile(profile));
+            }
+            Act::HandOver => self.input(Input::HandOver {
+                reason: HandOverReason::Owner,
+                within: Duration::MAX,
+            }),
+            _ => {}
+        }
+    }
+
+    fn of_owner(&mut self, act: Act) {
+        let (now, machine) = (self.now, &mut self.machine);
+        let invitation = |node: usize| {
+            let secret = Secret::from_random([3; 16]);
+            Invitation::new(peer(node), secret, 1_000, vec![]).expect("few")
+        };
+        match act {
+            Act::Start(id, alone) => {
+                let choice = if alone { Choice::Alone } else { Choice::Best };
+                let _ = machine.start(now, request(id, choice));
+            }
+            Act::Submit(id, rows) => {
+                let start = self.next.get(&SessionId(id)).copied().unwrap_or_default();
+                let hidden = vec![0; 8 * rows as usize];
+                let answer = Answer::AllRows;
+                let id = SessionId(id);
+                let submitted = machine.submit(now, id, start, rows, answer, hidden);
+                if submitted.is_ok() {
+                    self.next.insert(id, start + rows);
+                }
+            }
+            Act::RollBack(id, position) => {
+                machine.roll_back(now, SessionId(id), position);
+                if let Some(next) = self.next.get_mut(&SessionId(id)) {
+                    *next = position.min(*next);
+                }
+            }
+            Act::Finish(id) => machine.finish(now, SessionId(id)),
+            Act::Revoke(node) => {
+                let _ = machine.revoke(now, peer(node));
+                let _ = machine.rename(now, &name(node));
+            }
+            Act::Invite => {
+                let _ = machine.invite(now, 900, invitation(0));
+            }
+            Act::Join(node) => {
+                let _ = machine.join(now, 900, &invitation(node), peer(node), [5; 32]);
+            }
+            Act::Pass(ms) => {
+                self.now += Duration::from_millis(ms);
+                self.machine.handle_timeout(self.now);
+                let due = self.machine.poll_timeout();
+                assert!(due.is_none_or(|due| due > self.now), "it wakes for nothing");
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes what the machine wants done. Its pings are answered at once, so that plans go over peers.
+    fn drain(&mut self) {
+        loop {
+            self.take_outputs();
+            let pongs = std::mem::take(&mut self.pongs);
+            if pongs.is_empty() {
+                return;
+            }
+            for (peer, pong) in pongs {
+                let mut bytes = Vec::new();
+                Control::from(pong)
+                    .encode(&mut bytes)
+                    .expect("within limits");
+                self.input(Input::ControlBytes(peer, bytes));
+            }
+        }
+    }
+
+    fn take_outputs(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::SendControl(to, bytes) => {
+                    let reader = self.connected.get_mut(&to).expect("it is connected");
+                    let mut bytes = bytes.as_slice();
+                    let received = reader.read(&mut bytes).expect("a peer can read it");
+                    assert!(received.is_some() && bytes.is_empty());
+                    if let Some(Received::Message(Control::Ping(ping))) = received {
+                        self.pongs.push((to, answer(&ping)));
+                    }
+                }
+                Output::SendData(to, _) => assert!(self.connected.contains_key(&to)),
+                Output::Disconnect(peer) => {
+                    self.connected.remove(&peer).expect("it is connected");
+                }
+                Output::Load(load) => {
+                    self.loaded.insert(load.session);
+                    self.loads.push(load);
+                }
+                Output::Compute(step) => {
+                    assert!(self.steps.is_empty(), "one step at a time");
+                    self.steps.push(step);
+                }
+                Output::Free(session) => {
+                    self.loaded.remove(&session);
+                }
+                Output::Event(Event::Session(id, event)) => {
+                    if let crate::machine::SessionEvent::Ready { from, .. } = event {
+                        self.next.insert(id, from);
+                    }
+                }
+                Output::SendPairing(..)
+                | Output::ClosePairing(_)
+                | Output::CircleChanged
+                | Output::Event(_) => {}
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn no_sequence_of_inputs_does_harm(acts in prop::collection::vec(any_act(), 1..150)) {
+        let mut driver = Driver::new();
+        driver.act(Act::Measure(300, 100));
+        for node in 1..4 {
+            driver.act(Act::Connect(node, true));
+        }
+        for act in acts {
+            driver.act(act);
+        }
+        // Whatever happened, nothing stays for ever.
+        for id in 0..3 {
+            driver.act(Act::Finish(id));
+        }
+        for node in 0..6 {
+            driver.act(Act::Disconnect(node));
+        }
+        driver.act(Act::Computed);
+        driver.machine.stop_inviting(driver.now);
+        for _ in 0..3 {
+            driver.act(Act::Pass(601_000));
+        }
+        prop_assert!(driver.machine.is_idle() && driver.loaded.is_empty());
+        prop_assert_eq!(driver.machine.poll_timeout(), None);
+    }
+}
