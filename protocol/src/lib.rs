@@ -5,8 +5,8 @@
 //! time. It has no clock, randomness, threads, sockets or unordered iteration, and never will. Its
 //! parts have pages of their own, which together specify the protocol: how devices pair ([`pairing`],
 //! [`circle`]), what they tell of themselves ([`profile`]), who runs which layers ([`placement`]), what
-//! travels ([`wire`]), what a helper does with it ([`stage`]), what a requester does ([`session`]), and
-//! how all this comes together ([`machine`]). Weights do not travel between devices yet.
+//! travels ([`wire`]), what a helper does with it ([`stage`]), how it gets the weights ([`transfer`]),
+//! what a requester does ([`session`]), and how all this comes together ([`machine`]).
 #![forbid(unsafe_code)]
 
 pub mod circle;
@@ -20,6 +20,7 @@ pub mod profile;
 mod reader;
 pub mod session;
 pub mod stage;
+pub mod transfer;
 pub mod wire;
 #[cfg(test)]
 mod world;

@@ -10,6 +10,8 @@ use libp2p::{Multiaddr, Swarm};
 use potluck_protocol::circle::DeviceName;
 use potluck_protocol::machine::{Event, Input, Machine, Output};
 use potluck_protocol::pairing::Invitation;
+use potluck_protocol::transfer::{StoreAnswer, StoreOrder};
+use potluck_protocol::wire::{ModelOffer, ShardRefusedCode};
 use potluck_protocol::{PeerId, SessionId};
 use tokio::sync::{Notify, mpsc};
 
@@ -178,6 +180,12 @@ impl Driver {
                 self.pairings.close(now, peer);
                 self.end_joining(peer);
             }
+            Output::SendTransfer(..) => {}
+            Output::Store(order) => {
+                if let Some(answer) = nothing_stored(order) {
+                    self.tell(Input::Stored(answer));
+                }
+            }
             Output::Load(load) => self.order(|executor| executor.load(load)),
             Output::Compute(step) => self.order(|executor| executor.compute(step)),
             Output::Free(session) => self.order(|executor| executor.free(session)),
@@ -313,6 +321,32 @@ impl Driver {
             let words = format!("cannot remember where peers are: {error}");
             self.tell_watchers(&NodeEvent::Problem(words));
         }
+    }
+}
+
+/// What a node without a store answers.
+fn nothing_stored(order: StoreOrder) -> Option<StoreAnswer> {
+    let words = "this device keeps no weights of others";
+    match order {
+        StoreOrder::Tell { to, manifest } => Some(StoreAnswer::Has {
+            to,
+            offer: ModelOffer {
+                manifest,
+                layers: Vec::new(),
+                ends: false,
+                manifest_bytes: 0,
+            },
+        }),
+        StoreOrder::Prepare { manifest, .. } => Some(StoreAnswer::Prepared {
+            manifest,
+            result: Err(words.to_owned()),
+        }),
+        StoreOrder::Read { to, id, .. } => Some(StoreAnswer::Read {
+            to,
+            id,
+            result: Err(ShardRefusedCode::NotHere),
+        }),
+        StoreOrder::KeepManifest { .. } | StoreOrder::Keep { .. } | StoreOrder::End { .. } => None,
     }
 }
 

@@ -19,10 +19,12 @@ use potluck_protocol::profile::{
     Measured, OwnerLimits, Power, Profile, Quantisation, Rate, Thermal,
 };
 use potluck_protocol::stage::{StageLimits, Step};
+use potluck_protocol::transfer::{Kept, Lacking, Missing, Part, StoreAnswer, StoreOrder};
 use potluck_protocol::wire::{
-    Answer, ContentHash, Dtype, HandOverReason, HiddenShape, StageRefusedCode,
+    Answer, ContentHash, Dtype, HandOverReason, HiddenShape, ModelOffer, ShardRefusedCode,
+    StageRefusedCode,
 };
-use potluck_protocol::{PeerId, SessionId};
+use potluck_protocol::{LayerRange, PeerId, SessionId};
 
 const NODES: usize = 3;
 const D_MODEL: u32 = 2;
@@ -92,12 +94,31 @@ struct Node {
     machine: Machine,
     loads: VecDeque<Input>,
     steps: VecDeque<Step>,
+    orders: VecDeque<StoreOrder>,
     /// The next row of its session.
     next: u32,
 }
 
-/// What is on its way: to whom, from whom, on the data stream or not.
-type Wire = VecDeque<(usize, PeerId, bool, Vec<u8>)>;
+/// Of which stream bytes are.
+#[derive(Clone, Copy)]
+enum Stream {
+    Control,
+    Data,
+    Transfer,
+}
+
+impl Stream {
+    fn input(self, from: PeerId, bytes: Vec<u8>) -> Input {
+        match self {
+            Self::Control => Input::ControlBytes(from, bytes),
+            Self::Data => Input::DataBytes(from, bytes),
+            Self::Transfer => Input::TransferBytes(from, bytes),
+        }
+    }
+}
+
+/// What is on its way: to whom, from whom, on which stream.
+type Wire = VecDeque<(usize, PeerId, Stream, Vec<u8>)>;
 
 impl Node {
     fn new(node: usize, circle: &Circle) -> Self {
@@ -112,6 +133,7 @@ impl Node {
             machine,
             loads: VecDeque::new(),
             steps: VecDeque::new(),
+            orders: VecDeque::new(),
             next: 0,
         }
     }
@@ -121,11 +143,15 @@ impl Node {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::SendControl(to, bytes) => {
-                    wire.extend(index(to).map(|to| (to, me, false, bytes)));
+                    wire.extend(index(to).map(|to| (to, me, Stream::Control, bytes)));
                 }
                 Output::SendData(to, bytes) => {
-                    wire.extend(index(to).map(|to| (to, me, true, bytes)));
+                    wire.extend(index(to).map(|to| (to, me, Stream::Data, bytes)));
                 }
+                Output::SendTransfer(to, bytes) => {
+                    wire.extend(index(to).map(|to| (to, me, Stream::Transfer, bytes)));
+                }
+                Output::Store(order) => self.orders.push_back(order),
                 Output::Load(load) => self.loads.push_back(Input::Loaded {
                     session: load.session,
                     epoch: load.epoch,
@@ -149,15 +175,19 @@ impl Node {
     }
 
     /// What its device does next: a load ends, or a step.
-    fn compute(&mut self, now: Duration, fails: bool) {
+    fn compute(&mut self, now: Duration, fails: bool, detail: u8) {
         let input = match (self.loads.pop_front(), self.steps.pop_front()) {
             (Some(Input::Loaded { session, epoch, .. }), None) if fails => Input::Loaded {
                 session,
                 epoch,
                 result: Err(LoadRefused {
-                    code: StageRefusedCode::Memory,
+                    code: if detail & 1 == 0 {
+                        StageRefusedCode::Memory
+                    } else {
+                        StageRefusedCode::NoWeights
+                    },
                     words: "full".to_owned(),
-                    available_bytes: 9,
+                    available_bytes: 1 << 30,
                 }),
             },
             (Some(loaded), step) => {
@@ -172,11 +202,65 @@ impl Node {
         };
         self.machine.handle_input(now, input);
     }
+
+    /// What its store does next.
+    fn store(&mut self, now: Duration, detail: u8) {
+        let order = self.orders.pop_front();
+        if let Some(answer) = order.and_then(|order| stored(order, detail)) {
+            self.machine.handle_input(now, Input::Stored(answer));
+        }
+    }
+}
+
+/// What may come of an order.
+fn stored(order: StoreOrder, detail: u8) -> Option<StoreAnswer> {
+    let kept = match detail & 15 {
+        0 => Kept::Failed("full".to_owned()),
+        1 => Kept::Corrupt,
+        _ => Kept::Kept,
+    };
+    Some(match order {
+        StoreOrder::Tell { to, manifest } => StoreAnswer::Has {
+            to,
+            offer: ModelOffer {
+                manifest,
+                layers: LayerRange::new(0, 1 + u32::from(detail & 3)).into_iter().collect(),
+                ends: true,
+                manifest_bytes: u64::from(detail) + 1,
+            },
+        },
+        StoreOrder::Prepare { manifest, .. } => StoreAnswer::Prepared {
+            manifest,
+            result: match detail & 3 {
+                0 => Err("full".to_owned()),
+                1 => Ok(Missing::Manifest),
+                _ => Ok(Missing::Pieces(vec![Lacking {
+                    content: ContentHash([detail; 32]),
+                    part: Part::Layer(u32::from(detail & 4)),
+                    bytes: u64::from(detail),
+                    missing: vec![0, u32::from(detail & 1)],
+                }])),
+            },
+        },
+        StoreOrder::KeepManifest { manifest, .. } => StoreAnswer::ManifestKept { manifest, kept },
+        StoreOrder::Keep { manifest, content, piece, .. } => {
+            StoreAnswer::Kept { manifest, content, piece, kept }
+        }
+        StoreOrder::Read { to, id, range, .. } => StoreAnswer::Read {
+            to,
+            id,
+            result: match detail & 7 {
+                0 => Err(ShardRefusedCode::NotHere),
+                _ => Ok(vec![detail; range.bytes() as usize]),
+            },
+        },
+        StoreOrder::End { .. } => return None,
+    })
 }
 
 /// Hands over what is next on the wire, as the step wants it.
 fn carry(nodes: &mut [Node], now: Duration, wire: &mut Wire, what: u8, detail: u8) {
-    let Some((to, from, data, mut bytes)) = wire.pop_front() else {
+    let Some((to, from, stream, mut bytes)) = wire.pop_front() else {
         return;
     };
     match what & 7 {
@@ -188,18 +272,14 @@ fn carry(nodes: &mut [Node], now: Duration, wire: &mut Wire, what: u8, detail: u
                 *byte ^= detail | 1;
             }
         }
-        2 => wire.push_back((to, from, data, bytes.clone())),
+        2 => wire.push_back((to, from, stream, bytes.clone())),
         3 => {
             let rest = bytes.split_off(usize::from(detail).min(bytes.len()));
-            wire.push_front((to, from, data, rest));
+            wire.push_front((to, from, stream, rest));
         }
         _ => {}
     }
-    let input = if data {
-        Input::DataBytes(from, bytes)
-    } else {
-        Input::ControlBytes(from, bytes)
-    };
+    let input = stream.input(from, bytes);
     nodes[to].machine.handle_input(now, input);
 }
 
@@ -274,18 +354,20 @@ fuzz_target!(|input: &[u8]| {
                 }
             }
             2 => own(&mut nodes[node], now, *what, *detail, &peers),
-            3 => nodes[node].compute(now, what & 31 == 0),
+            3 if what & 16 == 0 => nodes[node].compute(now, what & 7 == 0, *detail),
+            3 => nodes[node].store(now, *detail),
             4 => {
                 let length = usize::from(what & 31).min(rest.len());
                 let (bytes, tail) = rest.split_at(length);
                 rest = tail;
                 let from = peers[(node + 1) % NODES];
                 let bytes = bytes.to_vec();
-                nodes[node].machine.handle_input(now, if detail & 128 == 0 {
-                    Input::ControlBytes(from, bytes)
-                } else {
-                    Input::DataBytes(from, bytes)
-                });
+                let stream = match detail >> 6 {
+                    0 | 1 => Stream::Control,
+                    2 => Stream::Data,
+                    _ => Stream::Transfer,
+                };
+                nodes[node].machine.handle_input(now, stream.input(from, bytes));
             }
             _ => carry(&mut nodes, now, &mut wire, *what, *detail),
         }

@@ -7,8 +7,7 @@ use super::machine::Machine;
 use super::peer::Greeted;
 use super::{Event, microseconds};
 use crate::wire::{
-    Arrived, Control, ControlError, FrameError, Hello, ModelOffer, ModelQuery, Ping, Pong,
-    Received, Refuse, RefuseCode,
+    Arrived, Control, ControlError, FrameError, Hello, Ping, Pong, Received, Refuse, RefuseCode,
 };
 use crate::{PeerId, SessionId};
 
@@ -56,7 +55,7 @@ impl Machine {
         }
     }
 
-    fn drop_for(&mut self, now: Duration, peer: PeerId, why: &ControlError) {
+    pub(super) fn drop_for(&mut self, now: Duration, peer: PeerId, why: &ControlError) {
         self.drop_peer(now, peer, Some(why.refusal()), why.to_string());
     }
 
@@ -94,17 +93,14 @@ impl Machine {
             Control::OpenStage(open) => self.open_stage(now, from, open),
             Control::CloseStage(close) => self.stages.close(from, close),
             Control::SessionQuery(query) => self.stages.query(now, from, query.session),
-            Control::ModelQuery(ModelQuery { manifest }) => {
-                let nothing = ModelOffer {
-                    manifest,
-                    layers: Vec::new(),
-                    ends: false,
-                };
-                self.send(from, nothing);
+            Control::ModelQuery(query) => {
+                if self.may_ask(now, from) {
+                    self.transfers.asked(from, query);
+                }
             }
-            // Weights do not travel yet; sessions' messages were taken above.
-            Control::ModelOffer(_)
-            | Control::ShardRequest(_)
+            Control::ModelOffer(offer) => self.transfers.offered(from, offer),
+            // Weights have a stream of their own; sessions' messages were taken above.
+            Control::ShardRequest(_)
             | Control::ShardHeader(_)
             | Control::ShardRefused(_)
             | Control::KeepAlive(_)
@@ -136,6 +132,7 @@ impl Machine {
         let digest = self.own_digest();
         self.send(from, digest);
         self.announce(now, Some(from));
+        self.transfers.greeted(from);
         self.ping(now, from);
     }
 

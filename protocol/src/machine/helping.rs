@@ -91,6 +91,9 @@ impl Machine {
                 self.stages.loaded(now, session, epoch, Ok(bytes));
             }
             Err(refused) => {
+                let Some(refused) = self.fetch_instead(now, session, epoch, refused) else {
+                    return;
+                };
                 let code = match refused.code {
                     // A number that a peer cannot read would leave it without any answer.
                     StageRefusedCode::Other(_) => StageRefusedCode::Unsupported,

@@ -9,9 +9,11 @@ use super::pairing::Pairing;
 use super::peer::Peer;
 use super::profiles::Announced;
 use super::requested::Requested;
+use super::weights::Awaiting;
 use super::{Event, Input, MachineSetup, Output, software_for_peer};
 use crate::circle::{Circle, CircleId, DeviceName, Identity, MAX_MEMBERS};
 use crate::stage::Stages;
+use crate::transfer::Transfers;
 use crate::wire::{Control, Frame, Hello, MINOR, Refuse, RefuseCode};
 use crate::{PeerId, SessionId};
 
@@ -21,7 +23,8 @@ pub struct Machine {
     pub(super) me: PeerId,
     pub(super) identity: Identity,
     pub(super) name: DeviceName,
-    software: String,
+    /// What it greets with.
+    hello: Hello,
     pub(super) circle: Circle,
     /// The circle's version and members, of which all consequences were drawn.
     pub(super) version: (CircleId, usize),
@@ -34,6 +37,9 @@ pub struct Machine {
     pub(super) view_changed: bool,
     pub(super) requests: BTreeMap<SessionId, Requested>,
     pub(super) stages: Stages,
+    pub(super) transfers: Transfers,
+    /// Stages that wait for weights, and those that had to.
+    pub(super) awaiting: BTreeMap<SessionId, Awaiting>,
     /// Whether it is about to stop helping.
     pub(super) hands_over: bool,
     pub(super) outputs: VecDeque<Output>,
@@ -49,11 +55,18 @@ impl Machine {
             software,
             stages,
         } = setup;
+        let hello = Hello {
+            minor: MINOR,
+            software: software_for_peer(&software),
+            features: BTreeSet::new(),
+        };
         Self {
             me: identity.peer_id(),
             identity,
             name,
-            software: software_for_peer(&software),
+            transfers: Transfers::new(hello.clone()),
+            awaiting: BTreeMap::new(),
+            hello,
             version: version(&circle),
             members: circle.members().map(|member| member.peer).collect(),
             circle,
@@ -75,6 +88,7 @@ impl Machine {
             Input::Disconnected(peer) => self.gone(now, peer, None),
             Input::ControlBytes(from, bytes) => self.control_bytes(now, from, &bytes),
             Input::DataBytes(from, bytes) => self.data_bytes(now, from, &bytes),
+            Input::TransferBytes(from, bytes) => self.transfer_bytes(now, from, &bytes),
             Input::PairingOpened { peer, ephemeral } => self.pairing_opened(now, peer, ephemeral),
             Input::PairingBytes(peer, bytes) => self.pairing_bytes(now, peer, &bytes),
             Input::PairingClosed(peer) => self.pairing_closed(peer),
@@ -84,6 +98,7 @@ impl Machine {
                 result,
             } => self.loaded(now, session, epoch, result),
             Input::Computed { number, hidden } => self.stages.computed(now, number, hidden),
+            Input::Stored(answer) => self.transfers.answered(now, answer),
             Input::Profile(profile) => self.own_profile(now, profile),
             Input::HandOver { reason, within } => {
                 self.hands_over = true;
@@ -109,6 +124,7 @@ impl Machine {
         }
         self.pairing.handle_timeout(now);
         self.stages.handle_timeout(now);
+        self.transfers.handle_timeout(now);
         for requested in self.requests.values_mut() {
             requested.session.handle_timeout(now);
         }
@@ -129,6 +145,7 @@ impl Machine {
             peers,
             pairing,
             stages,
+            self.transfers.poll_timeout(),
             self.requests_due(),
             self.announcement_due(),
         ];
@@ -141,9 +158,9 @@ impl Machine {
         if std::mem::take(&mut self.view_changed) {
             self.requests.values_mut().for_each(Requested::view_changed);
         }
-        // Ends: stages and sessions of one node say little to each other in a moment, and every
-        // placement that fails excludes a device.
-        while self.settle_stages(now) || self.settle_sessions(now) {}
+        // Ends: stages and sessions of one node say little to each other in a moment, every placement
+        // that fails excludes a device, and so many pieces are asked for and no more.
+        while self.settle_stages(now) || self.settle_sessions(now) || self.settle_transfers(now) {}
         if self.announcement_due().is_some_and(|due| due <= now) {
             self.announce(now, None);
         }
@@ -166,12 +183,8 @@ impl Machine {
             return;
         }
         self.peers.insert(peer, Peer::new(now));
-        let hello = Hello {
-            minor: MINOR,
-            software: self.software.clone(),
-            features: BTreeSet::new(),
-        };
-        self.send(peer, hello);
+        self.transfers.connected(peer);
+        self.send(peer, self.hello.clone());
     }
 
     /// Lets a peer go: what it is told, and what the person is.
@@ -197,6 +210,7 @@ impl Machine {
             self.event(Event::PeerGone { peer, why });
             self.link_lost();
             self.stages.orphan(now, peer);
+            self.transfers.gone(peer);
             for requested in self.requests.values_mut() {
                 requested.session.disconnected(peer);
             }

@@ -11,8 +11,7 @@
 //! Only to members, one to each, at most [`MAX_MEMBERS`](crate::circle::MAX_MEMBERS).
 //! - **Greeting.** Each side says `Hello` at once. Whoever has not greeted after ten seconds is let go.
 //! - **Greeted.** On the other's `Hello` a node sends its `CircleDigest`, its `ProfileUpdate` if it
-//!   has measured itself, and pings. All messages are taken in any order from then on; those about
-//!   weights are passed over, and a `ModelQuery` is answered with nothing, as weights do not travel yet.
+//!   has measured itself, and pings. All messages are taken in any order from then on.
 //! - **Gone.** The connection ended, or the peer was dropped: sessions place what it had elsewhere;
 //!   what it asked for here is freed in [`ORPHANED_FOR`](crate::stage::ORPHANED_FOR) unless it opens it
 //!   again.
@@ -60,10 +59,17 @@
 //! unsupported if a neighbour that it names is not another member; and if its session is one of this
 //! node's own. A node's own sessions are never refused so.
 //!
+//! # Weights
+//! As [`transfer`](crate::transfer) says. If a stage of another's session lacks weights, they are
+//! fetched from all who have them, and the stage is loaded then; if they are not to be had, or what the
+//! requester says that the stage takes is not free, it is refused. Of a peer so many pieces are under
+//! way as its link takes in [`AHEAD`] and two round trips; one, while a session or stage of this node
+//! goes over it.
+//!
 //! # Limits
 //! [`MAX_REQUESTS`] sessions that it asks for; what [`StageLimits`] says that others may have here;
-//! one message and one frame that are under way on each connection; 100 pings and digests a second of
-//! a peer, after which it is refused as too many. What a peer says makes this node say a few short
+//! one message and one frame that are under way on each connection; 100 pings, digests and questions
+//! for models a second of a peer, after which it is refused as too many. What a peer says makes this node say a few short
 //! messages at most; but a digest is answered with all that its sender lacks of the log.
 //!
 //! # Failures
@@ -95,11 +101,13 @@ mod requested;
 mod requests;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use machine::Machine;
+pub use weights::AHEAD;
 
 use crate::circle::{Circle, DeviceName, Identity};
 use crate::pairing as pair;
@@ -107,6 +115,7 @@ use crate::placement::{Forced, ModelShape, PlacementOptions, Prediction};
 use crate::profile::Profile;
 use crate::session::Cause;
 use crate::stage::{Load, StageLimits, Step};
+use crate::transfer::{Progress, StoreAnswer, StoreOrder};
 use crate::wire::limits::{MAX_SOFTWARE_BYTES, MAX_WORDS_BYTES};
 use crate::wire::{ContentHash, HandOverReason, HiddenShape, StageRefusedCode};
 use crate::{Link, PeerId, PlanEpoch, SessionId};
@@ -139,6 +148,8 @@ pub enum Input {
     ControlBytes(PeerId, Vec<u8>),
     /// Bytes of its data stream. While [`Machine::wants_data`] says no, they should wait.
     DataBytes(PeerId, Vec<u8>),
+    /// Bytes of its stream for weights.
+    TransferBytes(PeerId, Vec<u8>),
     /// A peer, maybe of no circle of ours, opened a pairing stream. There is at most one with a peer.
     PairingOpened {
         /// Who, as the link proved.
@@ -166,6 +177,8 @@ pub enum Input {
         /// For each of its parts the hidden states behind the layers, `[rows, d_model]`.
         hidden: Vec<Vec<u8>>,
     },
+    /// An [`Output::Store`] is done.
+    Stored(StoreAnswer),
     /// This device measured itself. Nothing of it was measured later than now.
     Profile(Profile),
     /// The node is about to stop helping. It refuses stages from now on, until a
@@ -196,6 +209,8 @@ pub enum Output {
     SendControl(PeerId, Vec<u8>),
     /// Send bytes on the data stream.
     SendData(PeerId, Vec<u8>),
+    /// Send bytes on the stream for weights, which is to be opened if it is not.
+    SendTransfer(PeerId, Vec<u8>),
     /// End the connection after what was to be sent. The machine already treats the peer as gone.
     Disconnect(PeerId),
     /// Send bytes on the pairing stream.
@@ -210,6 +225,8 @@ pub enum Output {
     /// Free a session's caches, and its weights if no other has them. Waits for the step that is
     /// being computed.
     Free(SessionId),
+    /// Do something with the weights that are kept on this device.
+    Store(StoreOrder),
     /// Store the circle's log; who is a member may have changed.
     CircleChanged,
     /// Tell whom it concerns.
@@ -237,6 +254,12 @@ pub enum Event {
     },
     /// This device was revoked by another member: it has no peers any more.
     Revoked,
+    /// Weights of a model are fetched, for a stage: how far that is.
+    Fetching(Progress),
+    /// They are here.
+    Fetched(ContentHash),
+    /// They are not to be had: why, in words.
+    NotFetched(ContentHash, String),
     /// Of a session that this node asked for.
     Session(SessionId, SessionEvent),
 }

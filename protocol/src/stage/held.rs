@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Load, ORPHANED_FOR, StageLimits, StepPart};
+use super::{KEEP_ALIVE, Load, ORPHANED_FOR, StageLimits, StepPart};
 use crate::wire::{Answer, Frame, FrameHeader, Kind, OpenStage, SessionState};
 use crate::{Branch, PeerId};
 
@@ -26,7 +26,7 @@ pub(super) struct Held {
     pub(super) heard_at: Duration,
     /// When the requester's connection ended, if the stage was not opened since.
     pub(super) orphaned_at: Option<Duration>,
-    /// When the requester is due to hear of the stage, while it waits for rows.
+    /// When the requester is due to hear of the stage, while it waits for it.
     pub(super) keep_alive_at: Option<Duration>,
 }
 
@@ -52,12 +52,12 @@ impl Held {
             computing: None,
             heard_at: now,
             orphaned_at: None,
-            keep_alive_at: None,
+            keep_alive_at: Some(now + KEEP_ALIVE),
         }
     }
 
     /// Takes a later epoch's place. Caches of the same layers stay.
-    pub(super) fn reopen(&mut self, open: OpenStage) {
+    pub(super) fn reopen(&mut self, now: Duration, open: OpenStage) {
         let same = open.layers == self.open.layers
             && open.manifest == self.open.manifest
             && open.context == self.open.context
@@ -70,7 +70,7 @@ impl Held {
         self.branch = Branch::default();
         self.queue.clear();
         self.computing = None;
-        self.keep_alive_at = None;
+        self.keep_alive_at = Some(now + KEEP_ALIVE);
     }
 
     pub(super) fn to_load(&self) -> Load {
@@ -86,8 +86,12 @@ impl Held {
 
     /// Whether frames of `from` with this header are of the epoch in force, and computed now.
     pub(super) fn expects(&self, from: PeerId, header: &FrameHeader) -> bool {
-        let ready = self.memory_bytes.is_some() && !self.open.standby;
-        ready && from == self.open.predecessor && header.epoch == self.open.epoch
+        self.is_ready() && from == self.open.predecessor && header.epoch == self.open.epoch
+    }
+
+    /// Whether rows may come.
+    pub(super) fn is_ready(&self) -> bool {
+        self.memory_bytes.is_some() && !self.open.standby
     }
 
     /// Queues a frame of hidden states that is [expected](Self::expects).
@@ -175,14 +179,18 @@ impl Held {
 
     /// When it has been without a word of its requester for too long.
     pub(super) fn idle_at(&self, limits: &StageLimits) -> Duration {
-        let idle = self.heard_at.saturating_add(limits.idle);
+        // While it is made ready, its requester hears of it, and need not ask.
+        let idle = match self.memory_bytes {
+            Some(_) => self.heard_at.saturating_add(limits.idle),
+            None => Duration::MAX,
+        };
         let orphaned = self.orphaned_at.map(|at| at.saturating_add(ORPHANED_FOR));
         orphaned.map_or(idle, |orphaned| orphaned.min(idle))
     }
 
-    /// Whether rows wait or are computed.
+    /// Whether it is being made ready, or rows wait or are computed.
     pub(super) fn busy(&self) -> bool {
-        self.computing.is_some() || !self.queue.is_empty()
+        self.memory_bytes.is_none() || self.computing.is_some() || !self.queue.is_empty()
     }
 
     pub(super) fn computed_end(&self) -> u32 {

@@ -13,8 +13,9 @@
 //!   what is held, and sends the rest again.
 //! - **Bounded.** Sessions, and for each the bytes that wait. Before a session is full its
 //!   predecessor is not [read from](Stages::has_room_for) any more, and feels it.
-//! - **Signs of life.** While rows wait or are computed, the requester hears something at least every
-//!   [`KEEP_ALIVE`], with how late this node itself was woken.
+//! - **Signs of life.** While rows wait or are computed, or the stage is being made ready, which takes
+//!   as long as fetching its weights, the requester hears something at least every [`KEEP_ALIVE`],
+//!   with how late this node itself was woken.
 //! - **Nothing stays for ever.** A session that nobody used for [`StageLimits::idle`] is freed; one
 //!   whose requester's connection ended, if it is not opened again within [`ORPHANED_FOR`].
 
@@ -32,7 +33,7 @@ pub use stages::Stages;
 use crate::wire::{ContentHash, Control, Frame, HiddenShape};
 use crate::{LayerRange, PeerId, PlanEpoch, SessionId};
 
-/// How often a requester that waits for rows hears of a stage.
+/// How often a requester that waits for a stage, or for rows of it, hears of it.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(100);
 
 /// A session whose requester's connection ended stays for so long: a requester that lost its way

@@ -230,6 +230,9 @@ proptest! {
         }
         // Whatever happened, nothing stays for ever.
         driver.computed();
+        while !driver.loads.is_empty() {
+            driver.take(Input::Loaded { fails: false });
+        }
         driver.take(Input::Pass { ms: 2_000 });
         prop_assert!(driver.stages.is_empty());
     }

@@ -84,7 +84,7 @@ impl Stages {
             }
             Some(held) => {
                 (held.heard_at, held.orphaned_at) = (now, None);
-                held.reopen(open);
+                held.reopen(now, open);
                 self.outputs.push_back(StageOutput::Load(held.to_load()));
                 None
             }
@@ -112,6 +112,9 @@ impl Stages {
         match result {
             Ok(memory_bytes) => {
                 held.memory_bytes = Some(memory_bytes);
+                if !held.busy() {
+                    held.keep_alive_at = None;
+                }
                 self.tell_opened(session);
             }
             Err((code, words, available_bytes)) => {
@@ -119,6 +122,23 @@ impl Stages {
                 self.free(session);
                 self.refuse(to, session, epoch, code, words, available_bytes);
             }
+        }
+    }
+
+    /// The stage of a session that is being made ready: who asked for it, and for what.
+    pub fn opening(&self, session: SessionId) -> Option<(PeerId, &OpenStage)> {
+        let held = self.sessions.get(&session)?;
+        let opening = held.memory_bytes.is_none();
+        opening.then_some((held.requester, &held.open))
+    }
+
+    /// Weights that a [`Load`](super::Load) of this epoch lacked have come: it is to be done again.
+    pub fn load_again(&mut self, session: SessionId, epoch: PlanEpoch) {
+        if let Some(held) = self.sessions.get(&session)
+            && held.open.epoch == epoch
+            && held.memory_bytes.is_none()
+        {
+            self.outputs.push_back(StageOutput::Load(held.to_load()));
         }
     }
 
@@ -253,6 +273,12 @@ impl Stages {
             self.outputs
                 .push_back(StageOutput::Send(held.requester, hand_over.into()));
         }
+    }
+
+    /// Whether rows come of this peer, or go to it.
+    pub fn runs_over(&self, peer: PeerId) -> bool {
+        let mut ready = self.sessions.values().filter(|held| held.is_ready());
+        ready.any(|held| held.open.predecessor == peer || held.open.successor == peer)
     }
 
     /// Whether any session is here.

@@ -34,7 +34,7 @@ pub const MAX_QUANTISATIONS: usize = 64;
 /// The most links in a profile: one to each member of the largest circle.
 pub const MAX_LINKS: usize = 64;
 
-/// The most ranges in an offer or a request; more are asked for in another.
+/// The most ranges in an offer: who has more leaves the last ones out.
 pub const MAX_RANGES: usize = 64;
 
 /// Layers are below this, as placement has it.
@@ -60,3 +60,12 @@ pub const MAX_ROWS: u32 = 1 << 12;
 /// The longest payload of a frame, in bytes: 512 rows of the widest model in use, 1.3 s at
 /// 100 Mbit/s. A reader allocates at most one of these, and only for a session that agreed to it.
 pub const MAX_PAYLOAD_BYTES: u32 = 16 << 20;
+
+/// The longest piece of an object, in bytes: what is asked for at once, and checked at once. 21 ms at
+/// 100 Mbit/s, so that a row of a session does not wait longer behind one, and long enough that one
+/// on its way while another is asked for fills the link.
+pub const MAX_PIECE_BYTES: u64 = 256 << 10;
+
+/// The longest manifest, in bytes: of a model of about 60 GiB, of each piece of which it has a hash of
+/// 32 bytes.
+pub const MAX_MANIFEST_BYTES: u64 = 8 << 20;

@@ -6,7 +6,8 @@
 //!
 //! # Streams
 //! Two nodes have long-lived streams in each direction, over a connection that has proved both
-//! PeerIds and hides what it carries: one for control, one for data to each neighbour of a ring.
+//! PeerIds and hides what it carries: one for control, one for data to each neighbour of a ring, one
+//! for weights.
 //! Whoever sends on a stream is known before its first byte, so messages do not repeat it. Streams
 //! keep order within themselves and none between each other: a data frame may come after the control
 //! message that closed its session, and is then passed over.
@@ -36,12 +37,15 @@
 //! | `OpenStage` | `StageOpened` or `StageRefused` |
 //! | `SessionQuery` | `SessionState`, which a stage also sends unasked when rows are missing |
 //! | `ModelQuery` | `ModelOffer` |
-//! | `ShardRequest` | for each range a `ShardHeader` and its bytes, or one `ShardRefused` |
+//! | `ShardRequest` | `ShardHeader` and the bytes, or `ShardRefused` |
 //! | `Refuse` | none: the stream is over |
 //!
-//! `ShardRequest` and its answers go on a stream of their own, which begins with the greetings, too.
-//! The bytes behind a `ShardHeader` are not framed; they are as many as its range says, and
+//! # Weights
+//! `ShardRequest` and its answers go on a stream of their own in each direction, so that hidden states
+//! do not wait behind them. A node opens its own when it has something to send there, and greets on it
+//! first, too. The bytes behind a `ShardHeader` are not framed; they are as many as it says, and
 //! [`ControlReader::read`] leaves them in its input if they come in the same piece.
+//! [`transfer`](crate::transfer) says who asks for what.
 //!
 //! # Data
 //! A stream of frames, each a header of 32 bytes, whose layout [`FrameHeader`] gives, and its
@@ -74,8 +78,8 @@
 //!   it holds. A stage that does not answer, or no longer has the session, is replaced.
 //!
 //! Within a step, frames show that a neighbour lives; where there is none to send, a
-//! [`Kind::KeepAlive`] may do for the way between two neighbours. While rows wait or are computed, a
-//! stage sends its requester a `KeepAlive` control message every
+//! [`Kind::KeepAlive`] may do for the way between two neighbours. While rows wait or are computed, or
+//! the stage is being made ready, it sends its requester a `KeepAlive` control message every
 //! [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE); they need not be neighbours.
 //!
 //! # Versions

@@ -13,6 +13,8 @@ const STEP: Duration = Duration::from_micros(500);
 const ROW: Duration = Duration::from_micros(10);
 /// How long weights take to be mapped.
 pub(super) const LOAD: Duration = Duration::from_millis(20);
+/// How long a piece of weights takes to be read, or to be checked and written.
+pub(super) const STORE: Duration = Duration::from_millis(1);
 
 /// A device under a node.
 pub(crate) struct Host {

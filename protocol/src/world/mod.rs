@@ -9,10 +9,11 @@ mod model;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use host::{Host, LOAD};
+use host::{Host, LOAD, STORE};
 pub(crate) use model::{LAYERS, alone, embed, mix, prompt, sample};
 
 use crate::stage::{Load, Step};
+use crate::transfer::StoreAnswer;
 use crate::{PeerId, PlanEpoch, SessionId};
 
 /// How long a message is on its way, and how much longer for each of its bytes.
@@ -36,6 +37,7 @@ pub(crate) trait Node {
 pub(crate) enum Stream {
     Control,
     Data,
+    Transfer,
     Pairing,
 }
 
@@ -49,6 +51,7 @@ pub(crate) enum Arrival {
     PairingClosed(PeerId),
     Loaded(SessionId, PlanEpoch),
     Computed(u64, Vec<Vec<u8>>),
+    Stored(StoreAnswer),
 }
 
 /// What a node wants done.
@@ -60,6 +63,8 @@ pub(crate) enum Act {
     Load(Load),
     Compute(Step),
     Free(SessionId),
+    /// What comes of an order to its store.
+    Store(StoreAnswer),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,7 +201,7 @@ impl<N: Node> World<N> {
     }
 
     fn arrive(&mut self, to: usize, connection: Option<u64>, arrival: Arrival) {
-        if let Arrival::Bytes(from, Stream::Control | Stream::Data, _)
+        if let Arrival::Bytes(from, Stream::Control | Stream::Data | Stream::Transfer, _)
         | Arrival::Disconnected(from) = &arrival
         {
             let way = (to, self.index(*from));
@@ -346,6 +351,10 @@ impl<N: Node> World<N> {
                 let sent = self.last.get(&(node, other)).copied().unwrap_or_default();
                 let at = sent.max(self.now + DELAY);
                 self.at(at, Event::Arrives(other, None, closed));
+            }
+            Act::Store(answer) => {
+                let stored = Arrival::Stored(answer);
+                self.at(self.now + STORE, Event::Arrives(node, None, stored));
             }
             Act::Load(load) => {
                 self.hosts[node].load(&load);

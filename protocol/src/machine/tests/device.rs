@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::shelf::Shelf;
 use super::talk::Talk;
 use crate::circle::{Circle, DeviceName, Identity};
 use crate::machine::{Choice, Event, Input, LoadRefused, Machine, MachineSetup, Output, Request};
@@ -10,9 +11,9 @@ use crate::placement::{LayerShape, ModelShape, PlacementOptions, Weights};
 use crate::profile::Quantisation;
 use crate::profile::tests::profile;
 use crate::stage::StageLimits;
-use crate::wire::{ContentHash, Dtype, HiddenShape};
+use crate::wire::{Dtype, HiddenShape, StageRefusedCode};
 use crate::world::{Act, Arrival, LAYERS, Node, Stream, World};
-use crate::{PeerId, SessionId};
+use crate::{LayerRange, PeerId, PlanEpoch, SessionId};
 
 pub(super) const MIB: u64 = 1 << 20;
 pub(super) const CONTEXT: u32 = 512;
@@ -28,6 +29,9 @@ pub(super) struct Device {
     pub(super) stored: usize,
     /// What its loads end in.
     pub(super) refuses: Option<LoadRefused>,
+    /// The weights that it has; all, if nothing else is said.
+    pub(super) shelf: Shelf,
+    loads: BTreeMap<(SessionId, PlanEpoch), LayerRange>,
     ephemeral: u8,
 }
 
@@ -113,7 +117,7 @@ pub(super) fn model() -> ModelShape {
 pub(super) fn request(id: u64, choice: Choice) -> Request {
     Request {
         id: SessionId(id),
-        manifest: ContentHash([7; 32]),
+        manifest: super::shelf::MANIFEST,
         hidden: HiddenShape::new(2, Dtype::F32, 64).expect("small"),
         model: model(),
         options: PlacementOptions {
@@ -147,6 +151,8 @@ impl Device {
             talks: BTreeMap::new(),
             stored: 0,
             refuses: None,
+            shelf: Shelf::whole(),
+            loads: BTreeMap::new(),
             ephemeral: 0,
         }
     }
@@ -172,6 +178,21 @@ impl Device {
         gone.collect()
     }
 
+    fn loaded(&mut self, session: SessionId, epoch: PlanEpoch) -> Result<u64, LoadRefused> {
+        if let Some(refused) = &self.refuses {
+            return Err(refused.clone());
+        }
+        let layers = self.loads.remove(&(session, epoch));
+        if layers.is_some_and(|layers| !self.shelf.has(layers)) {
+            return Err(LoadRefused {
+                code: StageRefusedCode::NoWeights,
+                words: "no weights here".to_owned(),
+                available_bytes: 1 << 40,
+            });
+        }
+        Ok(20 * MIB)
+    }
+
     fn told(&mut self, now: Duration, event: Event) {
         let Event::Session(id, event) = event else {
             return self.events.push_back(event);
@@ -194,6 +215,7 @@ impl Node for Device {
         let input = match arrival {
             Arrival::Bytes(from, Stream::Control, bytes) => Input::ControlBytes(from, bytes),
             Arrival::Bytes(from, Stream::Data, bytes) => Input::DataBytes(from, bytes),
+            Arrival::Bytes(from, Stream::Transfer, bytes) => Input::TransferBytes(from, bytes),
             Arrival::Bytes(from, Stream::Pairing, bytes) => Input::PairingBytes(from, bytes),
             Arrival::Connected(peer) => Input::Connected(peer),
             Arrival::Disconnected(peer) => Input::Disconnected(peer),
@@ -205,9 +227,10 @@ impl Node for Device {
             Arrival::Loaded(session, epoch) => Input::Loaded {
                 session,
                 epoch,
-                result: self.refuses.clone().map_or(Ok(20 * MIB), Err),
+                result: self.loaded(session, epoch),
             },
             Arrival::Computed(number, hidden) => Input::Computed { number, hidden },
+            Arrival::Stored(answer) => Input::Stored(answer),
         };
         self.machine.handle_input(now, input);
     }
@@ -217,10 +240,18 @@ impl Node for Device {
             return Some(match self.machine.poll_output()? {
                 Output::SendControl(to, bytes) => Act::Send(to, Stream::Control, bytes),
                 Output::SendData(to, bytes) => Act::Send(to, Stream::Data, bytes),
+                Output::SendTransfer(to, bytes) => Act::Send(to, Stream::Transfer, bytes),
                 Output::SendPairing(to, bytes) => Act::Send(to, Stream::Pairing, bytes),
                 Output::Disconnect(peer) => Act::Disconnect(peer),
                 Output::ClosePairing(peer) => Act::ClosePairing(peer),
-                Output::Load(load) => Act::Load(load),
+                Output::Load(load) => {
+                    self.loads.insert((load.session, load.epoch), load.layers);
+                    Act::Load(load)
+                }
+                Output::Store(order) => match self.shelf.follow(order) {
+                    Some(answer) => Act::Store(answer),
+                    None => continue,
+                },
                 Output::Compute(step) => Act::Compute(step),
                 Output::Free(session) => Act::Free(session),
                 Output::CircleChanged => {

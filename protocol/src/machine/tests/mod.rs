@@ -1,5 +1,6 @@
 //! Machines that exchange bytes in memory and in virtual time.
 
+mod any;
 mod device;
 mod faults;
 mod members;
@@ -8,8 +9,10 @@ mod peers;
 mod placing;
 mod sequences;
 mod sessions;
+mod shelf;
 mod solo;
 mod talk;
+mod weights;
 
 use std::time::Duration;
 

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::device::{circle, identity, machine, name, request};
+use super::any::{any_frame, any_message, any_transfer, lacking, offer, peer};
+use super::device::{circle, machine, name, request};
 use super::solo::hello;
 use crate::machine::{Choice, Event, Input, Machine, Output};
 use crate::pairing::{Invitation, Secret};
 use crate::profile::tests::profile;
 use crate::stage::{Load, Step};
+use crate::transfer::{Kept, Missing, StoreAnswer, StoreOrder};
 use crate::wire::{
-    Answer, CircleDigest, CircleEntries, CloseStage, ContentHash, Control, ControlReader, Dtype,
-    Frame, FrameHeader, HandOver, HandOverReason, HiddenShape, KeepAlive, Kind, OpenStage, Ping,
-    Pong, ProfileUpdate, Received, SessionQuery, SessionState, StageOpened, StageRefused,
+    Answer, Control, ControlReader, Frame, HandOverReason, Ping, Pong, Received, ShardRefusedCode,
     StageRefusedCode,
 };
-use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
+use crate::{PeerId, SessionId};
 
 #[derive(Debug, Clone)]
 enum Act {
@@ -27,12 +27,15 @@ enum Act {
     Disconnect(usize),
     Say(usize, Box<Control>),
     Bytes(usize, bool, Vec<u8>),
+    /// On the stream for weights, with a greeting first or not.
+    Transfer(usize, bool, Box<Control>, Vec<u8>),
     Frame(usize, Frame),
     Pair(usize, Vec<u8>),
     Loaded {
         fails: bool,
     },
     Computed,
+    Stored(u8),
     Measure(u64, u64),
     HandOver,
     Start(u64, bool),
@@ -45,159 +48,6 @@ enum Act {
     Pass(u64),
 }
 
-fn peer(node: usize) -> PeerId {
-    identity(node).peer_id()
-}
-
-fn shape() -> HiddenShape {
-    HiddenShape::new(2, Dtype::F32, 64).expect("small")
-}
-
-fn any_frame() -> impl Strategy<Value = Frame> {
-    let answers = [Answer::AllRows, Answer::LastRow, Answer::Done];
-    let answers = prop::sample::select(answers.to_vec());
-    let ids = (0..3_u64, 1..4_u32, 0..2_u32);
-    let rows = (0..12_u32, 1..6_u32, prop::bool::ANY);
-    (ids, rows, answers).prop_map(|((session, epoch, branch), (start, rows, done), answer)| {
-        let dtype = Dtype::F32;
-        let header = FrameHeader {
-            kind: if done {
-                Kind::Done
-            } else {
-                Kind::Hidden { dtype, answer }
-            },
-            session: SessionId(session),
-            epoch: PlanEpoch(epoch),
-            branch: Branch(branch),
-            start_position: start,
-            rows,
-            payload_bytes: 0,
-        };
-        let bytes = if done { 0 } else { 8 * rows as usize };
-        Frame::new(header, vec![0; bytes]).expect("valid")
-    })
-}
-
-fn any_message() -> impl Strategy<Value = Control> {
-    let ids = (0..3_u64, 1..4_u32).prop_map(|(id, epoch)| (SessionId(id), PlanEpoch(epoch)));
-    let codes = [
-        StageRefusedCode::Memory,
-        StageRefusedCode::Unwilling,
-        StageRefusedCode::TooManySessions,
-    ];
-    let codes = prop::sample::select(codes.to_vec());
-    let numbers = (0..40_u64, 0..400_u64);
-    (0..16_u8, ids, numbers, codes).prop_map(|(what, (session, epoch), (small, large), code)| {
-        let position = small as u32;
-        match what {
-            0..4 => open(session, epoch, position, large.is_multiple_of(5)).into(),
-            4 => CloseStage { session, epoch }.into(),
-            5 => SessionQuery { session }.into(),
-            6 | 7 => StageOpened {
-                session,
-                epoch,
-                held_positions: position,
-                memory_bytes: large,
-            }
-            .into(),
-            8 => StageRefused {
-                session,
-                epoch,
-                code,
-                words: "no".to_owned(),
-                available_bytes: large,
-            }
-            .into(),
-            9 => HandOver {
-                session,
-                epoch,
-                reason: HandOverReason::Heat,
-                within: Duration::from_millis(large),
-            }
-            .into(),
-            10 => KeepAlive {
-                session,
-                epoch,
-                next_position: position,
-                stalled: Duration::from_millis(large),
-            }
-            .into(),
-            11 => state(session, epoch, position).into(),
-            12..15 => told(small, large).into(),
-            _ => asked(small, large),
-        }
-    })
-}
-
-fn open(session: SessionId, epoch: PlanEpoch, to: u32, standby: bool) -> OpenStage {
-    let last = to.is_multiple_of(2);
-    OpenStage {
-        session,
-        epoch,
-        manifest: ContentHash([7; 32]),
-        layers: LayerRange::new(0, 1 + to % 3).expect("forwards"),
-        predecessor: peer(1 + to as usize % 4),
-        successor: peer(1 + to as usize / 4 % 4),
-        context: 12,
-        shape: shape(),
-        memory_bytes: 1,
-        standby,
-        last,
-    }
-}
-
-fn state(session: SessionId, epoch: PlanEpoch, held_positions: u32) -> SessionState {
-    SessionState {
-        session,
-        epoch,
-        branch: Branch(0),
-        layers: LayerRange::new(0, held_positions % 3).expect("forwards"),
-        held_positions,
-        logged: 0..0,
-    }
-}
-
-fn told(revision: u64, budget: u64) -> ProfileUpdate {
-    ProfileUpdate {
-        revision,
-        sent_at_us: 5,
-        profile: profile(budget << 20, 1 + budget * 1_000_000),
-        links: BTreeMap::new(),
-    }
-}
-
-fn asked(small: u64, large: u64) -> Control {
-    match small % 5 {
-        0 => Ping {
-            id: small,
-            sent_at_us: large,
-            padding_bytes: 10,
-        }
-        .into(),
-        1 => Pong {
-            id: small,
-            ping_sent_at_us: large,
-            received_at_us: 7,
-            sent_at_us: 9,
-        }
-        .into(),
-        2 => CircleDigest {
-            digest: circle(1 + small as usize % 5).digest().to_bytes(),
-        }
-        .into(),
-        3 => {
-            let mut other = circle(5);
-            let author = 1 + small as usize / 5 % 4;
-            other
-                .revoke(&identity(author), peer(large as usize % 5))
-                .expect("a member");
-            let entries = other.batches_for(&circle(1).digest()).remove(0);
-            CircleEntries { entries }.into()
-        }
-        _ => hello().into(),
-    }
-}
-
 fn any_act() -> impl Strategy<Value = Act> {
     let node = || 0..6_usize;
     let id = || 0..3_u64;
@@ -208,10 +58,13 @@ fn any_act() -> impl Strategy<Value = Act> {
         1 => node().prop_map(|node| Act::Say(node, Box::new(hello().into()))),
         12 => (node(), any_message()).prop_map(|(node, m)| Act::Say(node, Box::new(m))),
         1 => (node(), any::<bool>(), bytes()).prop_map(|(n, control, b)| Act::Bytes(n, control, b)),
+        6 => (node(), any::<bool>(), any_transfer(), bytes())
+            .prop_map(|(node, greets, m, b)| Act::Transfer(node, greets, Box::new(m), b)),
         6 => (node(), any_frame()).prop_map(|(node, frame)| Act::Frame(node, frame)),
         1 => (node(), bytes()).prop_map(|(node, bytes)| Act::Pair(node, bytes)),
         6 => prop::bool::weighted(0.1).prop_map(|fails| Act::Loaded { fails }),
         6 => Just(Act::Computed),
+        6 => any::<u8>().prop_map(Act::Stored),
         2 => (0..400_u64, 1..400_u64).prop_map(|(budget, rate)| Act::Measure(budget, rate)),
         1 => Just(Act::HandOver),
         3 => (id(), any::<bool>()).prop_map(|(id, alone)| Act::Start(id, alone)),
@@ -234,6 +87,50 @@ fn answer(ping: &Ping) -> Pong {
     }
 }
 
+/// What may come of an order.
+fn stored(order: StoreOrder, how: u8) -> Option<StoreAnswer> {
+    let kept = match how % 3 {
+        0 => Kept::Kept,
+        1 => Kept::Corrupt,
+        _ => Kept::Failed("the disk is full".to_owned()),
+    };
+    Some(match order {
+        StoreOrder::Tell { to, manifest } => StoreAnswer::Has {
+            to,
+            offer: offer(manifest, how),
+        },
+        StoreOrder::Prepare { manifest, .. } => StoreAnswer::Prepared {
+            manifest,
+            result: match how % 4 {
+                0 => Err("no\nroom".to_owned()),
+                1 => Ok(Missing::Manifest),
+                pieces => Ok(Missing::Pieces(lacking(u32::from(pieces)))),
+            },
+        },
+        StoreOrder::KeepManifest { manifest, .. } => StoreAnswer::ManifestKept { manifest, kept },
+        StoreOrder::Keep {
+            manifest,
+            content,
+            piece,
+            ..
+        } => StoreAnswer::Kept {
+            manifest,
+            content,
+            piece,
+            kept,
+        },
+        StoreOrder::Read { to, id, range, .. } => StoreAnswer::Read {
+            to,
+            id,
+            result: match how % 2 {
+                0 => Ok(vec![how; range.bytes() as usize]),
+                _ => Err(ShardRefusedCode::Range),
+            },
+        },
+        StoreOrder::End { .. } => return None,
+    })
+}
+
 /// The driver: remembers what is connected, loaded and computed, and where sessions are.
 struct Driver {
     machine: Machine,
@@ -242,6 +139,7 @@ struct Driver {
     connected: BTreeMap<PeerId, ControlReader>,
     loads: Vec<Load>,
     steps: Vec<Step>,
+    orders: Vec<StoreOrder>,
     loaded: BTreeSet<SessionId>,
     next: BTreeMap<SessionId, u32>,
     pongs: Vec<(PeerId, Pong)>,
@@ -255,6 +153,7 @@ impl Driver {
             connected: BTreeMap::new(),
             loads: Vec::new(),
             steps: Vec::new(),
+            orders: Vec::new(),
             loaded: BTreeSet::new(),
             next: BTreeMap::new(),
             pongs: Vec::new(),
@@ -287,6 +186,16 @@ impl Driver {
             }
             Act::Bytes(node, true, bytes) => self.input(Input::ControlBytes(peer(node), bytes)),
             Act::Bytes(node, false, bytes) => self.input(Input::DataBytes(peer(node), bytes)),
+            Act::Transfer(node, greets, message, behind) => {
+                let mut bytes = Vec::new();
+                if greets {
+                    let hello = Control::from(hello());
+                    hello.encode(&mut bytes).expect("within limits");
+                }
+                message.encode(&mut bytes).expect("within limits");
+                bytes.extend(behind);
+                self.input(Input::TransferBytes(peer(node), bytes));
+            }
             Act::Frame(node, frame) => {
                 let mut bytes = Vec::new();
                 frame.encode(&mut bytes);
@@ -302,7 +211,11 @@ impl Driver {
                     Some(_) => Input::PairingBytes(peer, bytes),
                 });
             }
-            Act::Loaded { .. } | Act::Computed | Act::Measure(..) | Act::HandOver => {
+            Act::Loaded { .. }
+            | Act::Computed
+            | Act::Stored(_)
+            | Act::Measure(..)
+            | Act::HandOver => {
                 self.of_device(act);
             }
             _ => self.of_owner(act),
@@ -314,8 +227,13 @@ impl Driver {
         match act {
             Act::Loaded { fails } if !self.loads.is_empty() => {
                 let load = self.loads.remove(0);
+                let of_weights = load.layers.len() < 3;
                 let refused = crate::machine::LoadRefused {
-                    code: StageRefusedCode::Other(0),
+                    code: if of_weights {
+                        StageRefusedCode::NoWeights
+                    } else {
+                        StageRefusedCode::Other(0)
+                    },
                     words: "no\n".repeat(400),
                     available_bytes: u64::MAX,
                 };
@@ -332,6 +250,12 @@ impl Driver {
                         number: step.number,
                         hidden: hidden.collect(),
                     });
+                }
+            }
+            Act::Stored(how) if !self.orders.is_empty() => {
+                let order = self.orders.remove(0);
+                if let Some(answer) = stored(order, how) {
+                    self.input(Input::Stored(answer));
                 }
             }
             Act::Measure(budget, rate) => {
@@ -424,7 +348,10 @@ impl Driver {
                         self.pongs.push((to, answer(&ping)));
                     }
                 }
-                Output::SendData(to, _) => assert!(self.connected.contains_key(&to)),
+                Output::SendData(to, _) | Output::SendTransfer(to, _) => {
+                    assert!(self.connected.contains_key(&to));
+                }
+                Output::Store(order) => self.orders.push(order),
                 Output::Disconnect(peer) => {
                     self.connected.remove(&peer).expect("it is connected");
                 }

@@ -82,10 +82,11 @@ impl Node for Half {
                 self.controls.remove(&peer);
                 self.frames.remove(&peer);
             }
-            Arrival::Bytes(_, Stream::Pairing, _)
+            Arrival::Bytes(_, Stream::Pairing | Stream::Transfer, _)
             | Arrival::Connected(_)
             | Arrival::PairingOpened(_)
-            | Arrival::PairingClosed(_) => unreachable!("these nodes do not pair"),
+            | Arrival::PairingClosed(_)
+            | Arrival::Stored(_) => unreachable!("these nodes do not pair, and have their weights"),
         }
     }
 

@@ -7,9 +7,9 @@ use data_encoding::HEXLOWER;
 use super::proto;
 use crate::LayerRange;
 use crate::wire::check::{
-    Checked, Malformed, Problem, apart, bytes_32, layers, length, memory_bytes, required,
+    Checked, Malformed, Problem, apart, bytes_32, layers, length, memory_bytes, required, within,
 };
-use crate::wire::limits::MAX_RANGES;
+use crate::wire::limits::{MAX_MANIFEST_BYTES, MAX_PIECE_BYTES, MAX_RANGES};
 
 /// What content is named by: its BLAKE3 hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +68,16 @@ pub struct ModelOffer {
     pub layers: Vec<LayerRange>,
     /// Whether it has embedding, output norm and head.
     pub ends: bool,
+    /// Length of the manifest; 0 only if it has nothing of the model, at most
+    /// [`MAX_MANIFEST_BYTES`](crate::wire::limits::MAX_MANIFEST_BYTES).
+    pub manifest_bytes: u64,
+}
+
+impl ModelOffer {
+    /// Whether nothing of the model is offered.
+    pub fn is_empty(&self) -> bool {
+        self.manifest_bytes == 0
+    }
 }
 
 impl From<&ModelOffer> for proto::ModelOffer {
@@ -80,6 +90,7 @@ impl From<&ModelOffer> for proto::ModelOffer {
             manifest: offer.manifest.0.to_vec(),
             layers: layers.collect(),
             ends: offer.ends,
+            manifest_bytes: offer.manifest_bytes,
         }
     }
 }
@@ -89,6 +100,7 @@ impl TryFrom<proto::ModelOffer> for ModelOffer {
 
     fn try_from(offer: proto::ModelOffer) -> Checked<Self> {
         const LAYERS: &str = "ModelOffer.layers";
+        const BYTES: &str = "ModelOffer.manifest_bytes";
         length(LAYERS, offer.layers.len(), 0..=MAX_RANGES)?;
         let ranges = offer.layers.iter();
         apart(
@@ -97,10 +109,15 @@ impl TryFrom<proto::ModelOffer> for ModelOffer {
         )?;
         let ranges = offer.layers.iter();
         let ranges = ranges.map(|range| layers(LAYERS, range.first_layer, range.end_layer));
+        let manifest_bytes = within(BYTES, offer.manifest_bytes, 0..=MAX_MANIFEST_BYTES)?;
+        if manifest_bytes == 0 && (offer.ends || !offer.layers.is_empty()) {
+            return Err(Problem::Contradiction.of(BYTES));
+        }
         Ok(Self {
             manifest: ContentHash::read("ModelOffer.manifest", &offer.manifest)?,
             layers: ranges.collect::<Checked<_>>()?,
             ends: offer.ends,
+            manifest_bytes,
         })
     }
 }
@@ -130,6 +147,11 @@ impl ByteRange {
         self.end
     }
 
+    /// How many bytes.
+    pub fn bytes(self) -> u64 {
+        self.end - self.first
+    }
+
     fn read(field: &'static str, range: &proto::ByteRange) -> Checked<Self> {
         memory_bytes(field, range.end)?;
         Self::new(range.first, range.end).ok_or(Problem::Order.of(field))
@@ -143,25 +165,23 @@ impl ByteRange {
     }
 }
 
-/// Asks for bytes of an object, on the stream on which they shall come.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Asks for bytes of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardRequest {
-    /// Comes back with every answer.
+    /// Comes back with the answer.
     pub id: u64,
-    /// The object, of a manifest.
+    /// The object, of a manifest, or a manifest itself.
     pub content: ContentHash,
-    /// What is wanted: ascending, none touching the next, 1 to
-    /// [`MAX_RANGES`](crate::wire::limits::MAX_RANGES).
-    pub ranges: Vec<ByteRange>,
+    /// What is wanted: at most [`MAX_PIECE_BYTES`](crate::wire::limits::MAX_PIECE_BYTES).
+    pub range: ByteRange,
 }
 
 impl From<&ShardRequest> for proto::ShardRequest {
     fn from(request: &ShardRequest) -> Self {
-        let ranges = request.ranges.iter().map(|range| range.to_proto());
         Self {
             id: request.id,
             content: request.content.0.to_vec(),
-            ranges: ranges.collect(),
+            range: Some(request.range.to_proto()),
         }
     }
 }
@@ -170,40 +190,32 @@ impl TryFrom<proto::ShardRequest> for ShardRequest {
     type Error = Malformed;
 
     fn try_from(request: proto::ShardRequest) -> Checked<Self> {
-        const RANGES: &str = "ShardRequest.ranges";
-        length(RANGES, request.ranges.len(), 1..=MAX_RANGES)?;
-        let ranges = request.ranges.iter();
-        apart(RANGES, ranges.map(|range| (range.first, range.end)))?;
-        let ranges = request.ranges.iter();
-        let ranges = ranges.map(|range| ByteRange::read(RANGES, range));
+        const RANGE: &str = "ShardRequest.range";
+        let range = ByteRange::read(RANGE, &required(RANGE, request.range)?)?;
+        within(RANGE, range.bytes(), 1..=MAX_PIECE_BYTES)?;
         Ok(Self {
             id: request.id,
             content: ContentHash::read("ShardRequest.content", &request.content)?,
-            ranges: ranges.collect::<Checked<_>>()?,
+            range,
         })
     }
 }
 
-/// The bytes of this range of the object follow.
+/// The bytes that were asked for follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardHeader {
     /// The request's.
     pub id: u64,
-    /// The object.
-    pub content: ContentHash,
-    /// What follows; within the object.
-    pub range: ByteRange,
-    /// Size of the whole object.
-    pub object_bytes: u64,
+    /// As many as were asked for: 1 to
+    /// [`MAX_PIECE_BYTES`](crate::wire::limits::MAX_PIECE_BYTES).
+    pub bytes: u64,
 }
 
 impl From<&ShardHeader> for proto::ShardHeader {
     fn from(header: &ShardHeader) -> Self {
         Self {
             id: header.id,
-            content: header.content.0.to_vec(),
-            range: Some(header.range.to_proto()),
-            object_bytes: header.object_bytes,
+            bytes: header.bytes,
         }
     }
 }
@@ -212,17 +224,9 @@ impl TryFrom<proto::ShardHeader> for ShardHeader {
     type Error = Malformed;
 
     fn try_from(header: proto::ShardHeader) -> Checked<Self> {
-        const RANGE: &str = "ShardHeader.range";
-        let range = ByteRange::read(RANGE, &required(RANGE, header.range)?)?;
-        let object_bytes = memory_bytes("ShardHeader.object_bytes", header.object_bytes)?;
-        if range.end > object_bytes {
-            return Err(Problem::Contradiction.of(RANGE));
-        }
         Ok(Self {
             id: header.id,
-            content: ContentHash::read("ShardHeader.content", &header.content)?,
-            range,
-            object_bytes,
+            bytes: within("ShardHeader.bytes", header.bytes, 1..=MAX_PIECE_BYTES)?,
         })
     }
 }

@@ -178,18 +178,14 @@ fn of_transfer() -> Vec<Control> {
         manifest: MANIFEST,
         layers: vec![layers(0, 4), layers(6, 18)],
         ends: true,
+        manifest_bytes: 3_000,
     };
     let request = ShardRequest {
         id: 5,
         content: CONTENT,
-        ranges: vec![range(0, 10), range(20, 300)],
-    };
-    let header = ShardHeader {
-        id: 5,
-        content: CONTENT,
         range: range(20, 300),
-        object_bytes: 400,
     };
+    let header = ShardHeader { id: 5, bytes: 280 };
     let refused = ShardRefused {
         id: 5,
         code: ShardRefusedCode::Busy,
@@ -253,9 +249,9 @@ fn messages_about_stages_keep_their_bytes() {
 fn messages_about_weights_keep_their_bytes() {
     expect![[r#"
         ModelQuery: 25 82 01 22 0a 20 aa*32
-        ModelOffer: 31 8a 01 2e 0a 20 aa*32 12 02 10 04 12 04 08 06 10 12 18 01
-        ShardRequest: 32 92 01 2f 08 05 12 20 bb*32 1a 02 10 0a 1a 05 08 14 10 ac 02
-        ShardHeader: 31 9a 01 2e 08 05 12 20 bb*32 1a 05 08 14 10 ac 02 20 90 03
+        ModelOffer: 34 8a 01 31 0a 20 aa*32 12 02 10 04 12 04 08 06 10 12 18 01 20 b8 17
+        ShardRequest: 2e 92 01 2b 08 05 12 20 bb*32 1a 05 08 14 10 ac 02
+        ShardHeader: 08 9a 01 05 08 05 10 98 02
         ShardRefused: 07 a2 01 04 08 05 10 02
     "#]]
     .assert_eq(&shown(&of_transfer()));

@@ -159,37 +159,44 @@ fn a_stage_has_layers_context_and_frames_within_limits() {
 }
 
 #[test]
-fn ranges_ascend_and_lie_within_their_object() {
-    let range = |first, end| ByteRange::new(first, end).expect("some bytes");
-    assert_eq!(ByteRange::new(3, 3), None);
-    assert_eq!(ByteRange::new(0, u64::MAX), None);
-    let request = |ranges| {
-        refused(ShardRequest {
-            id: 1,
-            content: ContentHash([2; 32]),
-            ranges,
+fn offers_ascend_and_name_their_manifest() {
+    let layers = |first, end| LayerRange::new(first, end).expect("forwards");
+    let offer = |layers, ends, manifest_bytes| {
+        refused(ModelOffer {
+            manifest: ContentHash([1; 32]),
+            layers,
+            ends,
+            manifest_bytes,
         })
     };
-    assert!(request(vec![]).contains("a length of 0, outside 1 to 64"));
-    let order = "ShardRequest.ranges is out of order or names something twice";
-    assert_eq!(request(vec![range(5, 9), range(0, 3)]), order);
-    assert_eq!(request(vec![range(0, 3), range(3, 9)]), order);
-    let header = ShardHeader {
+    assert!(offer(vec![layers(0, 300)], true, 1).starts_with("ModelOffer.layers is 300"));
+    let order = "ModelOffer.layers is out of order or names something twice";
+    assert_eq!(offer(vec![layers(5, 9), layers(0, 3)], true, 1), order);
+    assert_eq!(offer(vec![layers(0, 3), layers(3, 9)], true, 1), order);
+    let contradicts = "ModelOffer.manifest_bytes contradicts another field";
+    assert_eq!(offer(vec![layers(0, 3)], false, 0), contradicts);
+    assert_eq!(offer(vec![], true, 0), contradicts);
+    let long = offer(vec![], true, limits::MAX_MANIFEST_BYTES + 1);
+    assert!(long.contains("is 8388609, outside 0 to 8388608"), "{long}");
+}
+
+#[test]
+fn a_piece_is_asked_for_at_a_time() {
+    assert_eq!(ByteRange::new(3, 3), None);
+    assert_eq!(ByteRange::new(0, u64::MAX), None);
+    let first = 1 << 40;
+    let range = ByteRange::new(first, first + limits::MAX_PIECE_BYTES + 1);
+    let request = ShardRequest {
         id: 1,
         content: ContentHash([2; 32]),
-        range: range(0, 10),
-        object_bytes: 9,
+        range: range.expect("some bytes"),
     };
-    assert_eq!(
-        refused(header),
-        "ShardHeader.range contradicts another field"
-    );
-    let offer = ModelOffer {
-        manifest: ContentHash([1; 32]),
-        layers: vec![LayerRange::new(0, 300).expect("forwards")],
-        ends: true,
-    };
-    assert!(refused(offer).starts_with("ModelOffer.layers is 300"));
+    let words = "ShardRequest.range is 262145, outside 1 to 262144";
+    assert_eq!(refused(request), words);
+    for bytes in [0, limits::MAX_PIECE_BYTES + 1] {
+        let header = refused(ShardHeader { id: 1, bytes });
+        assert!(header.starts_with("ShardHeader.bytes is "), "{header}");
+    }
 }
 
 #[test]

@@ -250,26 +250,28 @@ fn any_session() -> impl Strategy<Value = Control> {
 fn any_transfer() -> impl Strategy<Value = Control> {
     let query = content().prop_map(|manifest| ModelQuery { manifest });
     let held = apart(0..MAX_LAYERS + 1);
-    let offer = (content(), held, any::<bool>());
-    let offer = offer.prop_map(|(manifest, held, ends)| ModelOffer {
+    let offer = (content(), held, any::<bool>(), 1..=MAX_MANIFEST_BYTES);
+    let offer = offer.prop_map(|(manifest, held, ends, manifest_bytes)| ModelOffer {
         manifest,
         layers: held.map(|(a, b)| LayerRange::new(a, b).expect("ascending")),
         ends,
+        manifest_bytes,
     });
-    let ranges = apart(0..MAX_BYTES + 1).prop_filter("asks for some", |r| !r.is_empty());
-    let request = (any::<u64>(), content(), ranges);
-    let request = request.prop_map(|(id, content, ranges)| ShardRequest {
+    let nothing = content().prop_map(|manifest| ModelOffer {
+        manifest,
+        layers: Vec::new(),
+        ends: false,
+        manifest_bytes: 0,
+    });
+    let range = (0..MAX_BYTES - MAX_PIECE_BYTES, 1..=MAX_PIECE_BYTES);
+    let request = (any::<u64>(), content(), range);
+    let request = request.prop_map(|(id, content, (first, bytes))| ShardRequest {
         id,
         content,
-        ranges: ranges.map(|(a, b)| ByteRange::new(a, b).expect("ascending")),
+        range: ByteRange::new(first, first + bytes).expect("ascending"),
     });
-    let header = (any::<u64>(), content(), 1..=MAX_BYTES);
-    let header = header.prop_map(|(id, content, object_bytes)| ShardHeader {
-        id,
-        content,
-        range: ByteRange::new(object_bytes / 2, object_bytes).expect("one at least"),
-        object_bytes,
-    });
+    let header = (any::<u64>(), 1..=MAX_PIECE_BYTES);
+    let header = header.prop_map(|(id, bytes)| ShardHeader { id, bytes });
     let code = prop_oneof![
         Just(ShardRefusedCode::NotHere),
         Just(ShardRefusedCode::Busy),
@@ -280,6 +282,7 @@ fn any_transfer() -> impl Strategy<Value = Control> {
     prop_oneof![
         query.prop_map(Control::from),
         offer.prop_map(Control::from),
+        nothing.prop_map(Control::from),
         request.prop_map(Control::from),
         header.prop_map(Control::from),
         refused.prop_map(Control::from),
@@ -365,10 +368,6 @@ where
 struct Ranges<T>(Vec<(T, T)>);
 
 impl<T: Copy> Ranges<T> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     fn map<R>(&self, range: impl Fn((T, T)) -> R) -> Vec<R> {
         self.0.iter().copied().map(range).collect()
     }

@@ -1,0 +1,177 @@
+//! Weights that stages lack, and those that others ask for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::machine::Machine;
+use super::{Event, LoadRefused, Output};
+use crate::transfer::{ChannelError, TransferOutput};
+use crate::wire::limits::MAX_PIECE_BYTES;
+use crate::wire::{ContentHash, StageRefusedCode};
+use crate::{PeerId, PlanEpoch, SessionId};
+
+/// So long a peer's link is kept busy by what was asked of it, beyond its round trips: a row of hidden
+/// states that is sent meanwhile waits behind no more than that.
+pub const AHEAD: Duration = Duration::from_millis(30);
+
+/// The most pieces that are under way of one peer.
+const MOST_AHEAD: u128 = 16;
+
+/// A stage that lacked weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Awaiting {
+    epoch: PlanEpoch,
+    manifest: ContentHash,
+    /// Whether they came, and it is loaded again.
+    came: bool,
+}
+
+impl Machine {
+    pub(super) fn transfer_bytes(&mut self, now: Duration, from: PeerId, bytes: &[u8]) {
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return;
+        };
+        peer.heard(now);
+        match self.transfers.handle_bytes(now, from, bytes) {
+            Ok(()) => {}
+            Err(ChannelError::Control(why)) => self.drop_for(now, from, &why),
+            Err(why @ ChannelError::Unasked) => self.drop_faulty(now, from, &why.to_string()),
+            Err(why @ ChannelError::Refused(_)) => {
+                self.drop_peer(now, from, None, why.to_string());
+            }
+        }
+    }
+
+    /// Fetches the weights that a stage of another's session lacks; what is to be refused otherwise.
+    pub(super) fn fetch_instead(
+        &mut self,
+        now: Duration,
+        session: SessionId,
+        epoch: PlanEpoch,
+        refused: LoadRefused,
+    ) -> Option<LoadRefused> {
+        let opening = self.stages.opening(session).filter(|(requester, open)| {
+            let of_another = *requester != self.me;
+            of_another && open.epoch == epoch
+        });
+        let (StageRefusedCode::NoWeights, Some((_, open))) = (refused.code, opening) else {
+            return Some(refused);
+        };
+        let before = self.awaiting.get(&session);
+        if before.is_some_and(|before| before.epoch == epoch && before.came) {
+            return Some(refused);
+        }
+        if open.memory_bytes > refused.available_bytes {
+            let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+            return Some(LoadRefused {
+                code: StageRefusedCode::Memory,
+                words: format!(
+                    "the stage takes {} MiB, and {} MiB are free here",
+                    mib(open.memory_bytes),
+                    mib(refused.available_bytes)
+                ),
+                available_bytes: refused.available_bytes,
+            });
+        }
+        let manifest = open.manifest;
+        if let Err(too_many) = self.transfers.want(now, manifest, open.layers) {
+            return Some(LoadRefused {
+                words: too_many.to_string(),
+                ..refused
+            });
+        }
+        let awaiting = Awaiting {
+            epoch,
+            manifest,
+            came: false,
+        };
+        self.awaiting.insert(session, awaiting);
+        None
+    }
+
+    /// Does what transfers want done; whether there was anything.
+    pub(super) fn settle_transfers(&mut self, now: Duration) -> bool {
+        let mut any = false;
+        if !self.transfers.is_idle() {
+            self.cancel_unwanted();
+            let peers = self.peers.keys();
+            let windows: BTreeMap<_, _> = peers.map(|&peer| (peer, self.window(peer))).collect();
+            let window = |peer| windows.get(&peer).copied().unwrap_or(0);
+            any = self.transfers.ask(now, window);
+        }
+        while let Some(output) = self.transfers.poll_output() {
+            any = true;
+            self.transfer_output(now, output);
+        }
+        any
+    }
+
+    /// Fetches nothing that no stage waits for any more.
+    fn cancel_unwanted(&mut self) {
+        let stages = &self.stages;
+        self.awaiting.retain(|&session, awaiting| {
+            // If it is opened in another epoch, it lacks the same weights still.
+            let opening = stages.opening(session);
+            opening.is_some_and(|(_, open)| open.manifest == awaiting.manifest)
+        });
+        let fetched: Vec<_> = self.transfers.fetched().collect();
+        for manifest in fetched {
+            let mut awaiting = self.awaiting.values();
+            if !awaiting.any(|awaiting| awaiting.manifest == manifest && !awaiting.came) {
+                self.transfers.cancel(manifest);
+            }
+        }
+    }
+
+    fn transfer_output(&mut self, now: Duration, output: TransferOutput) {
+        match output {
+            TransferOutput::Send(to, message) => self.send(to, message),
+            TransferOutput::SendBytes(to, bytes) => {
+                self.outputs.push_back(Output::SendTransfer(to, bytes));
+            }
+            TransferOutput::Store(order) => self.outputs.push_back(Output::Store(order)),
+            TransferOutput::Progress(progress) => self.event(Event::Fetching(progress)),
+            TransferOutput::Fetched(manifest) => {
+                self.event(Event::Fetched(manifest));
+                for (&session, awaiting) in &mut self.awaiting {
+                    if awaiting.manifest == manifest && !awaiting.came {
+                        awaiting.came = true;
+                        self.stages.load_again(session, awaiting.epoch);
+                    }
+                }
+            }
+            TransferOutput::Failed(manifest, words) => {
+                let words = super::words_for_peer(&words);
+                let of_model = self
+                    .awaiting
+                    .iter()
+                    .filter(|(_, awaiting)| awaiting.manifest == manifest && !awaiting.came);
+                let of_model: Vec<_> = of_model.map(|(&id, a)| (id, a.epoch)).collect();
+                for (session, epoch) in of_model {
+                    let refused = (StageRefusedCode::NoWeights, words.as_str(), 0);
+                    self.stages.loaded(now, session, epoch, Err(refused));
+                }
+                self.event(Event::NotFetched(manifest, words));
+            }
+        }
+    }
+
+    /// How many pieces may be under way of a peer.
+    fn window(&self, peer: PeerId) -> usize {
+        let asked = self.requests.values();
+        let goes_over = asked.map(|requested| requested.goes_over(peer));
+        if goes_over
+            .chain([self.stages.runs_over(peer)])
+            .any(|runs| runs)
+        {
+            return 1;
+        }
+        let Some(link) = self.peers.get(&peer).and_then(super::peer::Peer::link) else {
+            return 2;
+        };
+        let time = 2 * link.round_trip.value + AHEAD;
+        let bytes = u128::from(link.bandwidth.value.units_per_second()) * time.as_nanos();
+        let pieces = (bytes / 1_000_000_000).div_ceil(u128::from(MAX_PIECE_BYTES));
+        usize::try_from(pieces.clamp(2, MOST_AHEAD)).unwrap_or(1)
+    }
+}

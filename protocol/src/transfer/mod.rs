@@ -1,0 +1,293 @@
+//! Weights to those who lack them.
+//!
+//! A node that is to be a stage and lacks the layers fetches them, and only them, from the peers that
+//! have them. [`Transfers`] decides which bytes to ask of whom and gives others what is here; where
+//! bytes lie, and whether they are right, is its driver's, who does the [`StoreOrder`]s in their order
+//! and gives back a [`StoreAnswer`] to each but [`StoreOrder::End`].
+//!
+//! # What travels
+//! A model is named by the hash of its manifest, which lists its objects: what every device needs
+//! ([`Part::Common`]) and each layer ([`Part::Layer`]); embedding and head stay with requesters. Of
+//! each *piece* of an object, [`MAX_PIECE_BYTES`] long but for the last, the manifest has the hash. A
+//! piece is asked for at once, checked when it came, and only then kept: nothing unchecked is ever
+//! stored or mapped. The manifest travels the same way, all of it from one peer, and is checked whole.
+//!
+//! # A fetch
+//! 1. **Preparing.** The store says what is missing ([`StoreOrder::Prepare`]), and makes room.
+//!    Meanwhile all peers are asked what they have, with `ModelQuery`; those that connect later, too,
+//!    and all again every [`ASK_EVERY`], as others fetch, too.
+//! 2. **The manifest**, if it is not here.
+//! 3. **Pieces**, from all who offer them at once. Of each peer so many are on their way as
+//!    [`Transfers::ask`] is told. A peer is asked for the part that the fewest offer.
+//! 4. **Done** when all is kept: [`TransferOutput::Fetched`]. What was kept stays when a fetch ends
+//!    otherwise, and the next one goes on from there.
+//!
+//! | what | then |
+//! |---|---|
+//! | a piece is not what its hash says | its sender is left out for this model, another is asked |
+//! | a connection ends | others are asked for what was on its way |
+//! | nothing comes of a peer for [`STALLED_AFTER`] | others are asked for its pieces; it is asked again when it sends |
+//! | no pieces are left to ask an idle peer for | it is asked for those that others owe for [`HEDGE_AFTER`] |
+//! | a peer is busy | it is asked again after [`BUSY_FOR`] |
+//! | a peer has not what it offered | its offer is forgotten |
+//! | nobody has the model | [`TransferOutput::Failed`], as soon as all have said so |
+//! | something is missing that nobody offers | the same after [`STARVED_AFTER`] |
+//! | nothing could be kept for [`STUCK_AFTER`] | the same |
+//!
+//! # Giving
+//! To peers whose connection is up, which are members. A peer has at most [`MOST_READ_FOR_PEER`]
+//! pieces under way, all together [`MOST_READ`]; more are refused as busy. The driver reads a piece
+//! only when the pieces before it have gone, so a peer that asks and does not read costs nothing.
+
+mod channel;
+mod fetch;
+mod object;
+#[cfg(test)]
+mod tests;
+mod transfers;
+
+use std::time::Duration;
+
+pub use channel::ChannelError;
+pub use transfers::{TooMany, Transfers};
+
+use crate::wire::limits::MAX_PIECE_BYTES;
+use crate::wire::{ByteRange, ContentHash, Control, ModelOffer, ShardRefusedCode};
+use crate::{LayerRange, PeerId};
+
+/// Peers are asked anew what they have so often.
+pub const ASK_EVERY: Duration = Duration::from_secs(3);
+/// A peer that owes pieces and sends nothing for so long is not counted on.
+pub const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// An idle peer is asked for a piece, too, that another owes for so long.
+pub const HEDGE_AFTER: Duration = Duration::from_secs(1);
+/// A peer that has too many transfers is left alone for so long.
+pub const BUSY_FOR: Duration = Duration::from_millis(500);
+/// So long nobody need offer what is missing: devices come and go.
+pub const STARVED_AFTER: Duration = Duration::from_secs(3);
+/// A fetch that keeps nothing for so long is over.
+pub const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// Pieces that are read for a peer at a time, those that wait for what went before included.
+pub const MOST_READ_FOR_PEER: usize = 32;
+/// Pieces that are read for all peers together.
+pub const MOST_READ: usize = 128;
+/// Models that are fetched at a time.
+pub const MOST_FETCHES: u32 = 4;
+/// Time between the beginnings of two fetches on average, as each asks all peers; as many as may be
+/// under way may begin at once.
+pub const FETCH_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a fetch looks after who has not kept to the times above.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What an object is of its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// What every device needs.
+    Common,
+    /// A layer.
+    Layer(u32),
+}
+
+/// An object of which something is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// What it is named by.
+    pub content: ContentHash,
+    /// What it is.
+    pub part: Part,
+    /// Its length.
+    pub bytes: u64,
+    /// Numbers of the pieces that are not here.
+    pub missing: Vec<u32>,
+}
+
+/// Where a piece of an object of so many bytes is in it; `None` if it has no such piece.
+pub fn piece_range(object_bytes: u64, piece: u32) -> Option<ByteRange> {
+    let first = u64::from(piece) * MAX_PIECE_BYTES;
+    ByteRange::new(first, object_bytes.min(first + MAX_PIECE_BYTES))
+}
+
+/// What is to be done for transfers, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransferOutput {
+    /// Send a message on the control stream.
+    Send(PeerId, Control),
+    /// Send bytes on the stream for weights.
+    SendBytes(PeerId, Vec<u8>),
+    /// For the store.
+    Store(StoreOrder),
+    /// All that was wanted of this model is kept.
+    Fetched(ContentHash),
+    /// It is not to be had: why, in words.
+    Failed(ContentHash, String),
+    /// How far a fetch is.
+    Progress(Progress),
+}
+
+/// How far a fetch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The model.
+    pub manifest: ContentHash,
+    /// Bytes of pieces that this fetch has kept.
+    pub kept_bytes: u64,
+    /// Those, and what is still missing.
+    pub of_bytes: u64,
+}
+
+/// What whoever keeps weights on this device is to do.
+#[derive(Clone, PartialEq, Eq)]
+pub enum StoreOrder {
+    /// Say what of a model can be given: [`StoreAnswer::Has`].
+    Tell {
+        /// Who asks.
+        to: PeerId,
+        /// The model.
+        manifest: ContentHash,
+    },
+    /// Say what is missing of these layers and of what every device needs, make room for it, and
+    /// remove nothing of this model until its [`End`](Self::End): [`StoreAnswer::Prepared`].
+    Prepare {
+        /// The model.
+        manifest: ContentHash,
+        /// The layers: ascending, none touching the next.
+        layers: Vec<LayerRange>,
+    },
+    /// Check a manifest, and keep it if it is right: [`StoreAnswer::ManifestKept`].
+    KeepManifest {
+        /// What its hash should be.
+        manifest: ContentHash,
+        /// What came.
+        bytes: Vec<u8>,
+    },
+    /// Check a piece, and keep it if it is right: [`StoreAnswer::Kept`].
+    Keep {
+        /// The model.
+        manifest: ContentHash,
+        /// The object.
+        content: ContentHash,
+        /// Which piece.
+        piece: u32,
+        /// What came.
+        bytes: Vec<u8>,
+    },
+    /// Read bytes of an object or a manifest that is here, once what was given to this peer before
+    /// has gone: [`StoreAnswer::Read`].
+    Read {
+        /// Who asks.
+        to: PeerId,
+        /// Of its request.
+        id: u64,
+        /// The object, or manifest.
+        content: ContentHash,
+        /// Which bytes, at most a piece.
+        range: ByteRange,
+    },
+    /// Nothing more comes of this model.
+    End {
+        /// The model.
+        manifest: ContentHash,
+    },
+}
+
+impl std::fmt::Debug for StoreOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tell { to, manifest } => write!(f, "Tell({to}, {manifest})"),
+            Self::Prepare { manifest, layers } => write!(f, "Prepare({manifest}, {layers:?})"),
+            Self::KeepManifest { manifest, bytes } => {
+                write!(f, "KeepManifest({manifest}, {} bytes)", bytes.len())
+            }
+            Self::Keep { content, piece, .. } => write!(f, "Keep({content}, {piece})"),
+            Self::Read { to, content, .. } => write!(f, "Read({to}, {content})"),
+            Self::End { manifest } => write!(f, "End({manifest})"),
+        }
+    }
+}
+
+/// What came of a [`StoreOrder`].
+#[derive(Clone, PartialEq, Eq)]
+pub enum StoreAnswer {
+    /// What can be given of a model.
+    Has {
+        /// Who asked.
+        to: PeerId,
+        /// What to tell it.
+        offer: ModelOffer,
+    },
+    /// What is missing, or why it cannot be kept, in words.
+    Prepared {
+        /// The model.
+        manifest: ContentHash,
+        /// What is missing.
+        result: Result<Missing, String>,
+    },
+    /// What became of a manifest.
+    ManifestKept {
+        /// The model.
+        manifest: ContentHash,
+        /// What became of it.
+        kept: Kept,
+    },
+    /// What became of a piece.
+    Kept {
+        /// The model.
+        manifest: ContentHash,
+        /// The object.
+        content: ContentHash,
+        /// Which piece.
+        piece: u32,
+        /// What became of it.
+        kept: Kept,
+    },
+    /// Bytes for a peer.
+    Read {
+        /// Who asked.
+        to: PeerId,
+        /// Of its request.
+        id: u64,
+        /// As many as it asked for, or why not.
+        result: Result<Vec<u8>, ShardRefusedCode>,
+    },
+}
+
+impl std::fmt::Debug for StoreAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Has { to, offer } => write!(f, "Has({to}, {offer:?})"),
+            Self::Prepared { manifest, result } => write!(f, "Prepared({manifest}, {result:?})"),
+            Self::ManifestKept { manifest, kept } => write!(f, "Kept({manifest}, {kept:?})"),
+            Self::Kept {
+                content,
+                piece,
+                kept,
+                ..
+            } => write!(f, "Kept({content}, {piece}, {kept:?})"),
+            Self::Read { to, id, result } => {
+                write!(f, "Read({to}, {id}, {:?})", result.as_ref().map(Vec::len))
+            }
+        }
+    }
+}
+
+/// What a store lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// The manifest, so that it cannot say more.
+    Manifest,
+    /// These pieces; none if all is here.
+    Pieces(Vec<Lacking>),
+}
+
+/// What became of what came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// It is right, and kept.
+    Kept,
+    /// It is not what its hash says.
+    Corrupt,
+    /// It cannot be kept: why, in words.
+    Failed(String),
+}
