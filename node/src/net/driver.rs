@@ -10,6 +10,7 @@ use libp2p::{Multiaddr, Swarm};
 use potluck_protocol::circle::DeviceName;
 use potluck_protocol::machine::{Event, Input, Machine, Output};
 use potluck_protocol::pairing::Invitation;
+use potluck_protocol::wire::HandOverReason;
 use potluck_protocol::{PeerId, SessionId};
 use tokio::sync::{Notify, mpsc};
 
@@ -57,6 +58,8 @@ pub(super) struct Driver {
     pub(super) traffic: Traffic,
     arrivals: mpsc::Receiver<Arrival>,
     drained: Arc<Notify>,
+    /// Whether it has begun to hand its layers over.
+    leaving: bool,
     /// Whether to end after what is to be sent.
     stopping: bool,
 }
@@ -91,6 +94,7 @@ impl Driver {
             traffic: Traffic::default(),
             arrivals,
             drained,
+            leaving: false,
             stopping: false,
         };
         driver.admit_members();
@@ -123,7 +127,7 @@ impl Driver {
                 Some(input) = done.recv() => self.on_done(input),
                 () = self.drained.notified() => {}
                 _ = tick.tick() => self.look_after_peers(),
-                _ = sense.tick() => self.look_at_device(),
+                _ = sense.tick(), if !self.leaving => self.look_at_device(),
                 () = tokio::time::sleep(timeout) => {
                     let now = self.now();
                     self.machine.handle_timeout(now);
@@ -181,6 +185,7 @@ impl Driver {
             Output::Load(load) => self.order(|executor| executor.load(load)),
             Output::Compute(step) => self.order(|executor| executor.compute(step)),
             Output::Free(session) => self.order(|executor| executor.free(session)),
+            Output::PeerAddresses(peer, addresses) => self.learn_addresses(peer, &addresses),
             Output::CircleChanged => self.circle_changed(),
             Output::Event(Event::Session(session, event)) => {
                 self.tell_session(session, PipelineEvent::Session(event));
@@ -284,6 +289,12 @@ impl Driver {
         let now = self.now();
         self.sessions.remove(&session);
         self.machine.finish(now, session);
+    }
+
+    /// Has those for whom stages are computed here place them elsewhere, and takes no more.
+    pub(super) fn hand_over(&mut self, reason: HandOverReason, within: Duration) {
+        self.leaving = true;
+        self.tell(Input::HandOver { reason, within });
     }
 
     pub(super) fn stop(&mut self) {
