@@ -10,7 +10,7 @@ use potluck_protocol::PeerId;
 use potluck_protocol::SessionId;
 use potluck_protocol::circle::{DeviceName, EntryError, Member};
 use potluck_protocol::machine::{
-    Event, Input, LoadRefused, Machine, MachineSetup, PeerStatus, Request, SessionEvent, StartError,
+    Event, Machine, MachineSetup, PeerStatus, Request, SessionEvent, StartError,
 };
 use potluck_protocol::pairing::{BeginError, Invitation, Secret};
 use potluck_protocol::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan};
@@ -27,7 +27,7 @@ use super::swarm::{self, SwarmError};
 use crate::device::{Device, DeviceError, random};
 use crate::home::Home;
 use crate::profile::DeviceProfile;
-use crate::stages::{Done, MemoryBudget, ModelFiles, StageExecutor};
+use crate::stages::{MemoryBudget, ModelFiles, StageExecutor};
 
 /// What a node is started with.
 pub struct NodeOptions {
@@ -143,10 +143,8 @@ impl Node {
             let _in_runtime = runtime.enter();
             let swarm = swarm::build(ids::keypair(device.seed()), options.mdns)?;
             let report = move |report| {
-                if let Some(input) = input_of(report) {
-                    // A network thread that has ended wants nothing any more.
-                    let _ = results.send(input);
-                }
+                // A network thread that has ended wants nothing any more.
+                let _ = results.send(report);
             };
             let executor = StageExecutor::start(
                 options.compute,
@@ -444,25 +442,4 @@ fn machine(device: &Device) -> Machine {
         software: concat!("potluck ", env!("CARGO_PKG_VERSION")).to_owned(),
         stages: StageLimits::default(),
     })
-}
-
-/// What the executor did, as the machine wants to hear it.
-fn input_of(done: Done) -> Option<Input> {
-    match done {
-        Done::Loaded {
-            session,
-            epoch,
-            result,
-        } => Some(Input::Loaded {
-            session,
-            epoch,
-            result: result.map_err(|error| LoadRefused {
-                code: error.code,
-                words: error.words,
-                available_bytes: error.available_bytes,
-            }),
-        }),
-        Done::Computed { number, hidden } => Some(Input::Computed { number, hidden }),
-        Done::Failed => None,
-    }
 }
