@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub use answer::{Answer, Recovery};
-pub use node::{Invitation, Node, Place};
+pub use node::{Invited, Node, Place};
 pub use program::Program;
 
 /// Longer than anything here takes on a busy machine.
@@ -26,7 +26,7 @@ pub struct Circle<'w> {
 
 impl<'w> Circle<'w> {
     /// Starts these nodes, pairs all others with the first, and waits until each is connected to
-    /// each. Each is told where those before it are.
+    /// each. On the loopback, where nobody can be found, each is told where those before it are.
     ///
     /// # Panics
     /// When any of that fails.

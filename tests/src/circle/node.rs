@@ -20,7 +20,7 @@ pub struct Node<'w> {
     device: Device,
     place: Place<'w>,
     options: Vec<String>,
-    /// Where it is to listen.
+    /// Where on the loopback it is to listen; none elsewhere, where nodes find each other.
     listen: Vec<String>,
     up: Option<Up>,
 }
@@ -32,7 +32,7 @@ struct Up {
 }
 
 /// A `potluck pair` that shows an invitation.
-pub struct Invitation {
+pub struct Invited {
     /// The invitation.
     pub text: String,
     /// The command, which waits for the other device.
@@ -80,9 +80,9 @@ impl<'w> Node<'w> {
         self.with(&["--model", path])
     }
 
-    /// Tells it where others may be.
+    /// Tells it where others are, if it is on the loopback.
     pub(super) fn knows(&mut self, addresses: &[String]) {
-        for address in addresses {
+        for address in addresses.iter().filter(|_| !self.listen.is_empty()) {
             self.options.extend(["--peer".to_owned(), address.clone()]);
         }
     }
@@ -225,10 +225,10 @@ impl<'w> Node<'w> {
     ///
     /// # Panics
     /// When it does not.
-    pub fn invite(&self) -> Invitation {
+    pub fn invite(&self) -> Invited {
         let mut program = self.start(&["pair", "--json", "--name", &self.name]);
         let text = program.json()["invitation"].clone();
-        Invitation {
+        Invited {
             text: text.as_str().expect("text").to_owned(),
             program,
         }

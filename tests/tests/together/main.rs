@@ -7,8 +7,13 @@
 #![cfg(unix)]
 
 mod failures;
+#[cfg(target_os = "linux")]
+mod hostile;
 mod same_tokens;
+mod strangers;
 mod waiting;
+#[cfg(target_os = "linux")]
+mod wifi;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
