@@ -74,6 +74,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     }
     while !cancel.is_cancelled() {
         std::thread::sleep(PATIENCE);
+        // It ends by itself only if a thread of it has failed.
+        own.local.node.is_idle()?;
     }
     leave(&own)?;
     Ok(Outcome::Interrupted)

@@ -143,6 +143,7 @@ impl Node {
                 | Output::ClosePairing(_)
                 | Output::Free(_)
                 | Output::CircleChanged
+                | Output::PeerAddresses(..)
                 | Output::Event(_) => {}
             }
         }

@@ -78,15 +78,16 @@
 //!
 //! Who is dropped may connect again. No other peer and no other session feels any of it.
 
+#[expect(
+    clippy::module_inception,
+    reason = "the file of the type that the module is about"
+)]
+mod addresses;
 mod control;
 mod exclusions;
 mod gossip;
 mod helping;
 mod links;
-#[expect(
-    clippy::module_inception,
-    reason = "the file of the type that the module is about"
-)]
 mod machine;
 mod pairing;
 mod peer;
@@ -103,6 +104,7 @@ pub use machine::Machine;
 
 use crate::circle::{Circle, DeviceName, Identity};
 use crate::pairing as pair;
+use crate::pairing::Address;
 use crate::placement::{Forced, ModelShape, PlacementOptions, Prediction};
 use crate::profile::Profile;
 use crate::session::Cause;
@@ -166,6 +168,8 @@ pub enum Input {
         /// For each of its parts the hidden states behind the layers, `[rows, d_model]`.
         hidden: Vec<Vec<u8>>,
     },
+    /// This node listens there now; those behind the eighth are not told to others.
+    Listening(Vec<Address>),
     /// This device measured itself. Nothing of it was measured later than now.
     Profile(Profile),
     /// The node is about to stop helping. It refuses stages from now on, until a
@@ -212,6 +216,8 @@ pub enum Output {
     Free(SessionId),
     /// Store the circle's log; who is a member may have changed.
     CircleChanged,
+    /// A member listens there: to be dialled if it is not connected, and to be remembered.
+    PeerAddresses(PeerId, Vec<Address>),
     /// Tell whom it concerns.
     Event(Event),
 }

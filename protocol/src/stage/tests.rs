@@ -434,3 +434,35 @@ fn a_stage_may_stay_for_ever_and_leaves_within_what_the_wire_can_say() {
     assert_eq!(sent.len(), 1);
     assert!(sent[0].1.encode(&mut Vec::new()).is_ok());
 }
+
+#[test]
+fn rows_that_could_not_be_computed_end_their_session_and_no_other() {
+    let mut stages = Stages::new(limits());
+    for session in [1, 2] {
+        open_ready(&mut stages, open(session, 1));
+    }
+    take(&mut stages, frame(1, 1, 0, 0, 3));
+    take(&mut stages, frame(2, 1, 0, 0, 2));
+    drain(&mut stages);
+    stages.computed(Duration::ZERO, 1, vec![Vec::new()]);
+    let outputs = drain(&mut stages);
+    let refused = outputs.iter().any(|output| {
+        matches!(
+            output,
+            StageOutput::Send(to, Control::StageRefused(refused))
+                if *to == peer(REQUESTER) && refused.session == SessionId(1)
+        )
+    });
+    assert!(refused && outputs.contains(&StageOutput::Free(SessionId(1))));
+    assert!(
+        stages
+            .agreed(peer(BEFORE), frame(1, 1, 0, 3, 1).header())
+            .is_none()
+    );
+    stages.computed(Duration::ZERO, 2, vec![vec![0; 8]]);
+    let outputs = drain(&mut stages);
+    assert!(
+        matches!(outputs[..], [StageOutput::SendFrame(..)]),
+        "{outputs:?}"
+    );
+}

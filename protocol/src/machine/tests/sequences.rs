@@ -447,6 +447,7 @@ impl Driver {
                 Output::SendPairing(..)
                 | Output::ClosePairing(_)
                 | Output::CircleChanged
+                | Output::PeerAddresses(..)
                 | Output::Event(_) => {}
             }
         }
