@@ -9,9 +9,13 @@
 //! | `inspect` | [`inspect::inspect`] |
 //! | `score` | [`score::score`] |
 //! | `bench` | [`bench::bench`], [`profile::Measurements`] |
+//! | `id` | [`device::Device`] |
+//! | `pair`, `peers`, `forget`, `plan` | [`local::Client`], which asks a [`net::Node`] |
+//! | `up` | [`net::Node`], [`local::Socket`] |
 //!
 //! What a node that works with others is made of: who has which weights ([`manifest`]), what a model
-//! and this device are in numbers ([`shape`], [`profile`]), and the layers it computes ([`stages`]).
+//! and this device are in numbers ([`shape`], [`profile`]), the layers it computes ([`stages`]), the
+//! network ([`net`]), commands that speak to it ([`local`]), and text from it ([`together`]).
 //!
 //! Models are named by [`ModelRef`] and kept in the [`catalogue::Store`] of a [`home::Home`]. Long
 //! operations report through callbacks and stop when their [`Cancel`] is set. Nothing here prints,

@@ -66,8 +66,11 @@ fn newest_source() -> SystemTime {
     [
         "node/src",
         "model/src",
+        "protocol/src",
+        "proto",
         "node/Cargo.toml",
         "model/Cargo.toml",
+        "protocol/Cargo.toml",
         "Cargo.lock",
     ]
     .iter()

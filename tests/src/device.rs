@@ -100,6 +100,9 @@ impl Default for Device {
 }
 
 impl Device {
+    /// Where a home remembers how fast the device is.
+    pub(crate) const MEASUREMENTS: &str = "measurements.json";
+
     /// A device without models.
     ///
     /// # Panics
@@ -131,9 +134,14 @@ impl Device {
         self.folder.path()
     }
 
+    /// The data folder.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
     /// The models folder.
     pub fn models(&self) -> PathBuf {
-        self.folder.path().join("home").join("models")
+        self.home().join("models")
     }
 
     /// Where this model's file is or would be.
@@ -144,17 +152,31 @@ impl Device {
     /// The command with these arguments on this device, for tests that change more about it. Its
     /// model hub cannot be reached.
     pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(potluck_binary());
+        self.on_this(Command::new(potluck_binary()), args)
+    }
+
+    /// A command of the program that runs on this device, with these arguments.
+    pub(crate) fn on_this<A: AsRef<OsStr>>(
+        &self,
+        mut command: Command,
+        args: impl IntoIterator<Item = A>,
+    ) -> Command {
         command
             .args(args)
             .current_dir(self.folder.path())
-            .env("POTLUCK_HOME", self.folder.path().join("home"))
+            .env("POTLUCK_HOME", self.home())
             .env("HF_ENDPOINT", NO_HUB)
             .env_remove("POTLUCK_OFFLINE")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    /// Gives it what another device of this machine measured, so that it need not measure itself.
+    pub(crate) fn remember_measurements(&self, measured: &[u8]) {
+        fs::create_dir_all(self.home()).expect("created");
+        fs::write(self.home().join(Self::MEASUREMENTS), measured).expect("written");
     }
 
     /// Runs the command with nothing on stdin.

@@ -1,9 +1,11 @@
-//! What the end-to-end tests share: the real binary, real models, devices to run them on, and an
-//! emulated Wi-Fi between those.
+//! What the end-to-end tests share: the real binary, real models, devices to run them on, circles of
+//! paired ones, and an emulated Wi-Fi between those.
 //!
 //! The tests themselves are in `tests/tests/`, one file a subject.
 
 mod binary;
+#[cfg(unix)]
+pub mod circle;
 mod device;
 #[cfg(unix)]
 mod fake_python;

@@ -41,6 +41,31 @@ pub trait Sequence {
     }
 }
 
+impl<S: Sequence> Sequence for &mut S {
+    type Error = S::Error;
+
+    fn tokens(&self) -> &[TokenId] {
+        (**self).tokens()
+    }
+
+    fn capacity(&self) -> usize {
+        (**self).capacity()
+    }
+
+    fn truncate(&mut self, len: usize) {
+        (**self).truncate(len);
+    }
+
+    fn read<T>(
+        &mut self,
+        tokens: &[TokenId],
+        progress: &mut dyn FnMut(usize) -> bool,
+        read: impl FnOnce(&[f32]) -> T,
+    ) -> Result<Option<T>, Self::Error> {
+        (**self).read(tokens, progress, read)
+    }
+}
+
 /// A sequence that one engine reads with all layers.
 #[derive(Debug)]
 pub struct LocalSequence<'a, S> {

@@ -8,14 +8,16 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use potluck::Cancel;
-use potluck::answer::Answer;
+use potluck::answer::{Answer, AnswerError};
 use potluck::conversation::{Conversation, ConversationError, Reply};
-use potluck::engine::{Engine, GenerateOptions, LocalSequence, Session};
+use potluck::engine::{Engine, GenerateOptions, LocalSequence, Sequence};
+use potluck::home::Home;
 use serde::Serialize;
 
 use super::lines::{Line, Lines};
 use super::options::{EngineArgs, ModelOptions, SamplingArgs};
 use super::run::Printer;
+use super::together::{self, Requester, TogetherArgs};
 use super::{Outcome, format, interrupt, obtain, output};
 use command::{ChatLine, HELP};
 
@@ -41,11 +43,14 @@ pub(super) struct Args {
     stats: bool,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    together: TogetherArgs,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   potluck chat
+  potluck chat --with-peers --model big.gguf
   potluck chat --system \"You are a patient teacher.\" --context 8192
   printf 'Hello!\\nWhat did I just say?\\n' | potluck chat
 
@@ -54,12 +59,37 @@ model is shown, never the system message. What you type is kept in memory only."
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let cancel = interrupt::on_ctrl_c()?;
-    let engine = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?;
-    let Some(engine) = engine else {
+    let fetch = obtain::fetch_options(&args.model.network);
+    let Some(path) = obtain::path(&args.model.model, &fetch, &cancel, args.quiet)? else {
         return Ok(Outcome::Interrupted);
     };
-    let sequence = LocalSequence::new(&engine, engine.new_session()?);
-    let conversation = Conversation::new(&engine, sequence, args.system)?;
+    let options = args.engine.options();
+    let engine = obtain::open_file(&path, &options)?;
+    let home = Home::from_environment()?;
+    if args.together.wants_peers(&home)? {
+        let (context, threads) = (options.context, options.threads);
+        let requester = Requester::open(&home, &args.together, &path, context, threads, &cancel)?;
+        let (outcome, _devices) = requester.converse(&cancel, args.quiet, |sequence| {
+            hold(&args, &engine, sequence, &cancel)
+        })?;
+        return Ok(outcome);
+    }
+    together::check_room(&path, engine.context(), args.together.memory())?;
+    let mut sequence = LocalSequence::new(&engine, engine.new_session()?);
+    hold(&args, &engine, &mut sequence, &cancel)
+}
+
+/// Holds a conversation in this sequence.
+fn hold<S: Sequence>(
+    args: &Args,
+    engine: &Engine,
+    sequence: &mut S,
+    cancel: &Cancel,
+) -> anyhow::Result<Outcome>
+where
+    AnswerError: From<S::Error>,
+{
+    let conversation = Conversation::new(engine, sequence, args.system.clone())?;
     let mut lines = Lines::open()?;
     if lines.is_terminal() && !args.quiet {
         output::note(&format!(
@@ -72,10 +102,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         max_tokens: args.max_tokens.unwrap_or(usize::MAX),
     };
     let chat = Chat {
-        engine: &engine,
+        engine,
         conversation,
         options,
-        cancel,
+        cancel: cancel.clone(),
         last: None,
         quiet: args.quiet,
         stats: args.stats,
@@ -83,9 +113,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     chat.run(&mut lines)
 }
 
-struct Chat<'a> {
+struct Chat<'a, S> {
     engine: &'a Engine,
-    conversation: Conversation<LocalSequence<'a, Session>>,
+    conversation: Conversation<&'a mut S>,
     options: GenerateOptions,
     cancel: Cancel,
     last: Option<Answer>,
@@ -93,7 +123,10 @@ struct Chat<'a> {
     stats: bool,
 }
 
-impl Chat<'_> {
+impl<S: Sequence> Chat<'_, S>
+where
+    AnswerError: From<S::Error>,
+{
     fn run(mut self, lines: &mut Lines) -> anyhow::Result<Outcome> {
         loop {
             let line = match lines.next("> ")? {

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use libp2p::futures::StreamExt as _;
 use libp2p::{Multiaddr, Swarm};
 use potluck_protocol::circle::DeviceName;
-use potluck_protocol::machine::{Event, Input, Machine, Output};
+use potluck_protocol::machine::{Event, Input, LoadRefused, Machine, Output};
 use potluck_protocol::pairing::Invitation;
 use potluck_protocol::transfer::{StoreAnswer, StoreOrder};
-use potluck_protocol::wire::{ModelOffer, ShardRefusedCode};
+use potluck_protocol::wire::{HandOverReason, ModelOffer, ShardRefusedCode};
 use potluck_protocol::{PeerId, SessionId};
 use tokio::sync::{Notify, mpsc};
 
@@ -25,7 +25,7 @@ use super::stream::Purpose;
 use super::swarm::Behaviour;
 use crate::device::Device;
 use crate::profile::DeviceProfile;
-use crate::stages::{StageExecutor, Stopped};
+use crate::stages::{Done, StageExecutor, Stopped};
 
 /// How often peers that are not connected are looked after.
 const TICK: Duration = Duration::from_millis(250);
@@ -51,7 +51,7 @@ pub(super) struct Driver {
     pub(super) addresses: Addresses,
     pub(super) joining: Option<Invitation>,
     executor: StageExecutor,
-    profile: DeviceProfile,
+    profile: Option<DeviceProfile>,
     /// What was computed, while so much waits to be sent that no more should be.
     held_back: VecDeque<Input>,
     sessions: BTreeMap<SessionId, Sender<PipelineEvent>>,
@@ -59,6 +59,8 @@ pub(super) struct Driver {
     pub(super) traffic: Traffic,
     arrivals: mpsc::Receiver<Arrival>,
     drained: Arc<Notify>,
+    /// Whether it has begun to hand its layers over.
+    leaving: bool,
     /// Whether to end after what is to be sent.
     stopping: bool,
 }
@@ -70,7 +72,7 @@ impl Driver {
         swarm: Swarm<Behaviour>,
         addresses: Addresses,
         executor: StageExecutor,
-        profile: DeviceProfile,
+        profile: Option<DeviceProfile>,
     ) -> Self {
         let (arrive, arrivals) = mpsc::channel(ARRIVALS);
         let drained = Arc::new(Notify::new());
@@ -93,6 +95,7 @@ impl Driver {
             traffic: Traffic::default(),
             arrivals,
             drained,
+            leaving: false,
             stopping: false,
         };
         driver.admit_members();
@@ -108,7 +111,7 @@ impl Driver {
     pub(super) async fn run(
         mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
-        mut done: mpsc::UnboundedReceiver<Input>,
+        mut done: mpsc::UnboundedReceiver<Done>,
     ) {
         let mut tick = tokio::time::interval(TICK);
         let mut sense = tokio::time::interval(SENSE);
@@ -122,10 +125,10 @@ impl Driver {
                     Some(command) => command(&mut self),
                     None => break,
                 },
-                Some(input) = done.recv() => self.on_done(input),
+                Some(done) = done.recv() => self.on_done(done),
                 () = self.drained.notified() => {}
                 _ = tick.tick() => self.look_after_peers(),
-                _ = sense.tick() => self.look_at_device(),
+                _ = sense.tick(), if !self.leaving => self.look_at_device(),
                 () = tokio::time::sleep(timeout) => {
                     let now = self.now();
                     self.machine.handle_timeout(now);
@@ -157,7 +160,29 @@ impl Driver {
         self.machine.handle_input(now, input);
     }
 
-    fn on_done(&mut self, input: Input) {
+    fn on_done(&mut self, done: Done) {
+        let input = match done {
+            Done::Loaded {
+                session,
+                epoch,
+                result,
+            } => Input::Loaded {
+                session,
+                epoch,
+                result: result.map_err(|error| LoadRefused {
+                    code: error.code,
+                    words: error.words,
+                    available_bytes: error.available_bytes,
+                }),
+            },
+            Done::Computed { number, hidden } => Input::Computed { number, hidden },
+            Done::Failed => {
+                // Peers notice at once that this node is gone, where they would wait for a stage.
+                self.tell_watchers(&NodeEvent::Problem(Stopped.to_string()));
+                self.stopping = true;
+                return;
+            }
+        };
         if matches!(input, Input::Computed { .. }) && self.connections.is_congested() {
             self.held_back.push_back(input);
         } else {
@@ -189,6 +214,7 @@ impl Driver {
             Output::Load(load) => self.order(|executor| executor.load(load)),
             Output::Compute(step) => self.order(|executor| executor.compute(step)),
             Output::Free(session) => self.order(|executor| executor.free(session)),
+            Output::PeerAddresses(peer, addresses) => self.learn_addresses(peer, &addresses),
             Output::CircleChanged => self.circle_changed(),
             Output::Event(Event::Session(session, event)) => {
                 self.tell_session(session, PipelineEvent::Session(event));
@@ -240,8 +266,10 @@ impl Driver {
     /// Tells the machine what this device is like now.
     pub(super) fn look_at_device(&mut self) {
         let now_us = u64::try_from(self.now().as_micros()).unwrap_or(u64::MAX);
-        let profile = self.profile.profile(now_us);
-        self.tell(Input::Profile(profile));
+        let profile = self.profile.as_ref().map(|profile| profile.profile(now_us));
+        if let Some(profile) = profile {
+            self.tell(Input::Profile(profile));
+        }
     }
 
     /// Calls this device by another name, here and in its circle.
@@ -292,6 +320,12 @@ impl Driver {
         let now = self.now();
         self.sessions.remove(&session);
         self.machine.finish(now, session);
+    }
+
+    /// Has those for whom stages are computed here place them elsewhere, and takes no more.
+    pub(super) fn hand_over(&mut self, reason: HandOverReason, within: Duration) {
+        self.leaving = true;
+        self.tell(Input::HandOver { reason, within });
     }
 
     pub(super) fn stop(&mut self) {

@@ -8,7 +8,7 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use potluck_protocol::PeerId;
 use potluck_protocol::machine::Input;
-use potluck_protocol::pairing::Invitation;
+use potluck_protocol::pairing::{Address, Invitation};
 
 use super::connections::Established;
 use super::driver::{Driver, unix_seconds};
@@ -52,10 +52,29 @@ impl Driver {
                 }
             }
             SwarmEvent::NewListenAddr { address, .. } => {
+                self.tell_listening();
                 self.tell_watchers(&NodeEvent::Listening(address));
+            }
+            SwarmEvent::ExpiredListenAddr { .. } | SwarmEvent::ListenerClosed { .. } => {
+                self.tell_listening();
             }
             _ => {}
         }
+    }
+
+    /// Tells the machine where this node listens.
+    fn tell_listening(&mut self) {
+        let addresses = told_addresses(&self.listening());
+        self.tell(Input::Listening(addresses));
+    }
+
+    /// A member tells where it is, or another where it is.
+    pub(super) fn learn_addresses(&mut self, peer: PeerId, addresses: &[Address]) {
+        let peer = ids::to_libp2p(peer);
+        for address in addresses.iter().filter_map(|a| a.as_str().parse().ok()) {
+            self.addresses.insert(peer, without_peer(&address), false);
+        }
+        self.look_after_peers();
     }
 
     fn on_connected(
@@ -270,6 +289,30 @@ impl Driver {
         let gate = &mut self.swarm.behaviour_mut().gate;
         gate.end_joining(&ids::to_libp2p(peer));
     }
+}
+
+/// Those of this node's addresses that others are told: what only this device reaches itself by only
+/// where there is nothing else.
+pub(super) fn told_addresses(listening: &[Multiaddr]) -> Vec<Address> {
+    let mut addresses: Vec<_> = listening.to_vec();
+    addresses.sort_by_key(is_of_this_device_alone);
+    let others = addresses.iter().filter(|a| !is_of_this_device_alone(a));
+    let wanted = match others.count() {
+        0 => addresses.len(),
+        others => others,
+    };
+    let texts = addresses.iter().take(wanted.min(Invitation::MAX_ADDRESSES));
+    texts
+        .filter_map(|address| Address::new(&address.to_string()).ok())
+        .collect()
+}
+
+fn is_of_this_device_alone(address: &Multiaddr) -> bool {
+    address.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_loopback(),
+        Protocol::Ip6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
+        _ => false,
+    })
 }
 
 fn peer_in(address: &Multiaddr) -> Option<libp2p::PeerId> {

@@ -10,9 +10,9 @@ use potluck_protocol::PeerId;
 use potluck_protocol::SessionId;
 use potluck_protocol::circle::{DeviceName, EntryError, Member};
 use potluck_protocol::machine::{
-    Event, Input, LoadRefused, Machine, MachineSetup, PeerStatus, Request, SessionEvent, StartError,
+    Event, Machine, MachineSetup, PeerStatus, Request, SessionEvent, StartError,
 };
-use potluck_protocol::pairing::{Address, BeginError, Invitation, Secret};
+use potluck_protocol::pairing::{BeginError, Invitation, Secret};
 use potluck_protocol::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan};
 use potluck_protocol::session::SubmitError;
 use potluck_protocol::stage::StageLimits;
@@ -21,12 +21,13 @@ use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
 use super::driver::{Command, Driver, unix_seconds};
+use super::events::told_addresses;
 use super::ids;
 use super::swarm::{self, SwarmError};
 use crate::device::{Device, DeviceError, random};
 use crate::home::Home;
 use crate::profile::DeviceProfile;
-use crate::stages::{Done, MemoryBudget, ModelFiles, StageExecutor};
+use crate::stages::{MemoryBudget, ModelFiles, StageExecutor};
 
 /// What a node is started with.
 pub struct NodeOptions {
@@ -42,8 +43,9 @@ pub struct NodeOptions {
     pub files: Box<dyn ModelFiles>,
     /// What stages may take.
     pub memory: MemoryBudget,
-    /// This device as it was measured, and its sensors.
-    pub profile: DeviceProfile,
+    /// This device as it was measured, and its sensors. Without it layers can be placed neither here
+    /// nor from here; pairing needs none.
+    pub profile: Option<DeviceProfile>,
 }
 
 /// Bytes of control and data streams.
@@ -142,10 +144,8 @@ impl Node {
             let _in_runtime = runtime.enter();
             let swarm = swarm::build(ids::keypair(device.seed()), options.mdns)?;
             let report = move |report| {
-                if let Some(input) = input_of(report) {
-                    // A network thread that has ended wants nothing any more.
-                    let _ = results.send(input);
-                }
+                // A network thread that has ended wants nothing any more.
+                let _ = results.send(report);
             };
             let executor = StageExecutor::start(
                 options.compute,
@@ -259,7 +259,7 @@ impl Node {
     pub fn invite(&self, seconds: u64, name: DeviceName) -> Result<Invitation, NodeError> {
         let secret = Secret::from_random(random()?);
         self.ask(move |driver| {
-            let addresses = invitation_addresses(&driver.listening())?;
+            let addresses = told_addresses(&driver.listening());
             let expires = unix_seconds() + seconds;
             let peer = driver.device.peer_id();
             let invitation = Invitation::new(peer, secret, expires, addresses)?;
@@ -327,7 +327,7 @@ impl Node {
         reason: HandOverReason,
         within: std::time::Duration,
     ) -> Result<(), NodeError> {
-        self.ask(move |driver| driver.tell(Input::HandOver { reason, within }))
+        self.ask(move |driver| driver.hand_over(reason, within))
     }
 
     /// Whether nothing is computed here for others.
@@ -442,52 +442,5 @@ fn machine(device: &Device) -> Machine {
         name: device.name.clone(),
         software: concat!("potluck ", env!("CARGO_PKG_VERSION")).to_owned(),
         stages: StageLimits::default(),
-    })
-}
-
-/// What the executor did, as the machine wants to hear it.
-fn input_of(done: Done) -> Option<Input> {
-    match done {
-        Done::Loaded {
-            session,
-            epoch,
-            result,
-        } => Some(Input::Loaded {
-            session,
-            epoch,
-            result: result.map_err(|error| LoadRefused {
-                code: error.code,
-                words: error.words,
-                available_bytes: error.available_bytes,
-            }),
-        }),
-        Done::Computed { number, hidden } => Some(Input::Computed { number, hidden }),
-        Done::Failed => None,
-    }
-}
-
-/// The addresses that an invitation names: those of this device alone only if it has no others.
-fn invitation_addresses(
-    listening: &[Multiaddr],
-) -> Result<Vec<Address>, potluck_protocol::pairing::InvitationError> {
-    let mut addresses: Vec<_> = listening.to_vec();
-    addresses.sort_by_key(is_of_this_device_alone);
-    let others = addresses.iter().filter(|a| !is_of_this_device_alone(a));
-    let wanted = match others.count() {
-        0 => addresses.len(),
-        others => others,
-    };
-    let texts = addresses.iter().take(wanted.min(8));
-    texts
-        .map(|address| Address::new(&address.to_string()))
-        .collect()
-}
-
-fn is_of_this_device_alone(address: &Multiaddr) -> bool {
-    use libp2p::multiaddr::Protocol;
-    address.iter().any(|part| match part {
-        Protocol::Ip4(ip) => ip.is_loopback(),
-        Protocol::Ip6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
-        _ => false,
     })
 }

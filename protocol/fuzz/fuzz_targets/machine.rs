@@ -169,6 +169,7 @@ impl Node {
                 | Output::ClosePairing(_)
                 | Output::Free(_)
                 | Output::CircleChanged
+                | Output::PeerAddresses(..)
                 | Output::Event(_) => {}
             }
         }

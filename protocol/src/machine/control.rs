@@ -83,6 +83,7 @@ impl Machine {
                 }
                 self.link_measured(from);
             }
+            Control::PeerAddresses(addresses) => self.addresses_told(from, addresses),
             Control::ProfileUpdate(update) => self.profile_told(now, from, update),
             Control::CircleDigest(digest) => {
                 if self.may_ask(now, from) {
@@ -131,6 +132,7 @@ impl Machine {
         });
         let digest = self.own_digest();
         self.send(from, digest);
+        self.tell_addresses(from);
         self.announce(now, Some(from));
         self.transfers.greeted(from);
         self.ping(now, from);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::addresses::Addresses;
 use super::gossip::version;
 use super::links::Due;
 use super::pairing::Pairing;
@@ -32,6 +33,7 @@ pub struct Machine {
     pub(super) pairing: Pairing,
     /// Members that are connected.
     pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) addresses: Addresses,
     pub(super) announced: Announced,
     /// Whether what placements depend on has changed.
     pub(super) view_changed: bool,
@@ -72,6 +74,7 @@ impl Machine {
             circle,
             pairing: Pairing::default(),
             peers: BTreeMap::new(),
+            addresses: Addresses::default(),
             announced: Announced::default(),
             view_changed: false,
             requests: BTreeMap::new(),
@@ -99,6 +102,7 @@ impl Machine {
             } => self.loaded(now, session, epoch, result),
             Input::Computed { number, hidden } => self.stages.computed(now, number, hidden),
             Input::Stored(answer) => self.transfers.answered(now, answer),
+            Input::Listening(addresses) => self.listens(addresses),
             Input::Profile(profile) => self.own_profile(now, profile),
             Input::HandOver { reason, within } => {
                 self.hands_over = true;
@@ -207,6 +211,7 @@ impl Machine {
     /// A peer is not connected any more.
     fn gone(&mut self, now: Duration, peer: PeerId, why: Option<String>) {
         if self.peers.remove(&peer).is_some() {
+            self.addresses.forget(peer);
             self.event(Event::PeerGone { peer, why });
             self.link_lost();
             self.stages.orphan(now, peer);

@@ -84,6 +84,7 @@
 //!
 //! Who is dropped may connect again. No other peer and no other session feels any of it.
 
+mod addresses;
 mod control;
 mod exclusions;
 mod gossip;
@@ -111,6 +112,7 @@ pub use weights::AHEAD;
 
 use crate::circle::{Circle, DeviceName, Identity};
 use crate::pairing as pair;
+use crate::pairing::Address;
 use crate::placement::{Forced, ModelShape, PlacementOptions, Prediction};
 use crate::profile::Profile;
 use crate::session::Cause;
@@ -179,6 +181,8 @@ pub enum Input {
     },
     /// An [`Output::Store`] is done.
     Stored(StoreAnswer),
+    /// This node listens there now; those behind the eighth are not told to others.
+    Listening(Vec<Address>),
     /// This device measured itself. Nothing of it was measured later than now.
     Profile(Profile),
     /// The node is about to stop helping. It refuses stages from now on, until a
@@ -229,6 +233,8 @@ pub enum Output {
     Store(StoreOrder),
     /// Store the circle's log; who is a member may have changed.
     CircleChanged,
+    /// A member listens there: to be dialled if it is not connected, and to be remembered.
+    PeerAddresses(PeerId, Vec<Address>),
     /// Tell whom it concerns.
     Event(Event),
 }

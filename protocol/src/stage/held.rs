@@ -152,6 +152,13 @@ impl Held {
         })
     }
 
+    /// Whether these are the hidden states of the rows in the step.
+    pub(super) fn is_computed(&self, hidden: &[u8]) -> bool {
+        let rows = self.computing.map(|header| header.rows);
+        let expected = rows.and_then(|rows| self.open.shape.payload_bytes(rows));
+        expected.is_some_and(|bytes| bytes as usize == hidden.len())
+    }
+
     /// The rows of the step were computed: what is to be sent to the successor.
     pub(super) fn finish(&mut self, hidden: Vec<u8>) -> Option<Frame> {
         let mut header = self.computing.take()?;

@@ -239,17 +239,23 @@ impl Stages {
             .push_back(StageOutput::Compute(Step { number, parts }));
     }
 
-    /// A step was computed: the hidden states behind the layers, part by part.
+    /// A step was computed: the hidden states behind the layers, part by part. A part that has not as
+    /// many bytes as went in could not be computed: its session ends here, and its requester is told.
     pub fn computed(&mut self, now: Duration, number: u64, hidden: Vec<Vec<u8>>) {
         let Some(step) = self.step.take_if(|step| step.number == number) else {
             return;
         };
+        let mut failed = Vec::new();
         for ((session, epoch), hidden) in step.parts.into_iter().zip(hidden) {
             // Closed meanwhile, or moved to a later epoch, which asks for the rows again.
             let held = self.sessions.get_mut(&session);
             let Some(held) = held.filter(|held| held.open.epoch == epoch) else {
                 continue;
             };
+            if !held.is_computed(&hidden) {
+                failed.push((session, epoch, held.requester));
+                continue;
+            }
             if let Some(frame) = held.finish(hidden) {
                 let to = held.open.successor;
                 self.outputs.push_back(StageOutput::SendFrame(to, frame));
@@ -257,6 +263,12 @@ impl Stages {
             // A step that ends is heard by the successor, not by the requester.
             let due = held.keep_alive_at.unwrap_or(now + KEEP_ALIVE);
             held.keep_alive_at = held.busy().then_some(due);
+        }
+        for (session, epoch, requester) in failed {
+            let words = "its rows could not be computed here";
+            let code = StageRefusedCode::Unsupported;
+            self.refuse(requester, session, epoch, code, words, 0);
+            self.free(session);
         }
         self.begin_step();
     }

@@ -23,6 +23,9 @@ pub const MAX_WORDS_BYTES: usize = 512;
 /// The longest name of a program, in bytes.
 pub const MAX_SOFTWARE_BYTES: usize = 64;
 
+/// The most addresses that a member is told to have.
+pub const MAX_ADDRESSES: usize = 8;
+
 /// The most features that a node names, and the longest name in bytes.
 pub const MAX_FEATURES: usize = 32;
 /// The longest name of a feature, in bytes.

@@ -31,7 +31,7 @@
 //!
 //! | message | answer |
 //! |---|---|
-//! | `Hello`, `ProfileUpdate`, `CircleEntries`, `KeepAlive`, `CloseStage`, `HandOver` | none |
+//! | `Hello`, `ProfileUpdate`, `PeerAddresses`, `CircleEntries`, `KeepAlive`, `CloseStage`, `HandOver` | none |
 //! | `Ping` | `Pong`, at once |
 //! | `CircleDigest` | `CircleEntries` that its sender lacks, if any |
 //! | `OpenStage` | `StageOpened` or `StageRefused` |
@@ -109,9 +109,9 @@ mod version;
 pub use check::{Malformed, Problem};
 pub use control::{
     ByteRange, CircleDigest, CircleEntries, CloseStage, ContentHash, Control, HandOver,
-    HandOverReason, Hello, KeepAlive, ModelOffer, ModelQuery, OpenStage, Ping, Pong, ProfileUpdate,
-    Refuse, RefuseCode, SessionQuery, SessionState, ShardHeader, ShardRefused, ShardRefusedCode,
-    ShardRequest, StageOpened, StageRefused, StageRefusedCode,
+    HandOverReason, Hello, KeepAlive, ModelOffer, ModelQuery, OpenStage, PeerAddresses, Ping, Pong,
+    ProfileUpdate, Refuse, RefuseCode, SessionQuery, SessionState, ShardHeader, ShardRefused,
+    ShardRefusedCode, ShardRequest, StageOpened, StageRefused, StageRefusedCode,
 };
 pub use control_reader::{ControlReader, Received};
 pub use error::ControlError;

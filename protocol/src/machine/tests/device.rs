@@ -7,6 +7,7 @@ use super::shelf::Shelf;
 use super::talk::Talk;
 use crate::circle::{Circle, DeviceName, Identity};
 use crate::machine::{Choice, Event, Input, LoadRefused, Machine, MachineSetup, Output, Request};
+use crate::pairing::Address;
 use crate::placement::{LayerShape, ModelShape, PlacementOptions, Weights};
 use crate::profile::Quantisation;
 use crate::profile::tests::profile;
@@ -26,6 +27,8 @@ pub(super) struct Device {
     pub(super) events: VecDeque<Event>,
     pub(super) talks: BTreeMap<SessionId, Talk>,
     /// How often it was to store the circle's log.
+    /// Where others can be reached, as it was told last.
+    pub(super) reached_at: BTreeMap<PeerId, Vec<Address>>,
     pub(super) stored: usize,
     /// What its loads end in.
     pub(super) refuses: Option<LoadRefused>,
@@ -154,6 +157,7 @@ impl Device {
             shelf: Shelf::whole(),
             loads: BTreeMap::new(),
             ephemeral: 0,
+            reached_at: BTreeMap::new(),
         }
     }
 
@@ -256,6 +260,10 @@ impl Node for Device {
                 Output::Free(session) => Act::Free(session),
                 Output::CircleChanged => {
                     self.stored += 1;
+                    continue;
+                }
+                Output::PeerAddresses(peer, addresses) => {
+                    self.reached_at.insert(peer, addresses);
                     continue;
                 }
                 Output::Event(event) => {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::device::{ask, devices, measured, name, talk};
+use super::device::{Device, ask, devices, measured, name, talk};
 use super::finish;
 use crate::circle::EntryError;
-use crate::machine::{Choice, Event};
+use crate::machine::{Choice, Event, Input};
+use crate::pairing::Address;
+use crate::world::World;
 
 const OFFERS: [(u64, u64); 4] = [(10, 500), (80, 2_000), (80, 1_500), (80, 1_000)];
 
@@ -105,4 +107,43 @@ fn a_name_is_heard_by_those_who_are_there_and_later_by_others() {
         let member = world.nodes[node].machine.circle().member(world.peer(0));
         assert_eq!(member.map(|member| &member.name), Some(&name(9)), "{node}");
     }
+}
+
+#[test]
+fn members_hear_where_others_are_from_those_they_know() {
+    let mut world = measured(&OFFERS[..3]);
+    let address = |node: usize| {
+        let text = format!("/ip4/10.0.0.{node}/tcp/4001");
+        vec![Address::new(&text).expect("an address")]
+    };
+    let now = world.now;
+    for node in 0..3 {
+        let listening = Input::Listening(address(node));
+        world.nodes[node].machine.handle_input(now, listening);
+    }
+    world.pass(Duration::from_millis(50));
+    let known = |world: &World<Device>, node: usize, of: usize| {
+        world.nodes[node].reached_at.get(&world.peer(of)).cloned()
+    };
+    assert_eq!(known(&world, 0, 1), Some(address(1)));
+    // One that moves says so, and who comes later hears of those who were there.
+    let part = |world: &mut World<Device>, a: usize, b: usize| {
+        for (at, of) in [(a, b), (b, a)] {
+            let (now, peer) = (world.now, world.peer(of));
+            let gone = Input::Disconnected(peer);
+            world.nodes[at].machine.handle_input(now, gone);
+        }
+    };
+    part(&mut world, 2, 0);
+    let moved = Input::Listening(address(9));
+    world.nodes[2].machine.handle_input(world.now, moved);
+    world.pass(Duration::from_millis(50));
+    assert_eq!(known(&world, 0, 2), Some(address(9)), "by way of 1");
+    world.nodes[0].reached_at.clear();
+    part(&mut world, 0, 1);
+    world.connect(0, 1);
+    world.pass(Duration::from_millis(50));
+    assert_eq!(known(&world, 0, 1), Some(address(1)));
+    assert_eq!(known(&world, 0, 2), Some(address(9)));
+    assert_eq!(known(&world, 0, 0), None, "its own");
 }

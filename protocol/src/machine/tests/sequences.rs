@@ -374,6 +374,7 @@ impl Driver {
                 Output::SendPairing(..)
                 | Output::ClosePairing(_)
                 | Output::CircleChanged
+                | Output::PeerAddresses(..)
                 | Output::Event(_) => {}
             }
         }

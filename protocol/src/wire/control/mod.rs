@@ -2,6 +2,7 @@
 
 #[macro_use]
 mod code;
+mod addresses;
 mod circle;
 mod greeting;
 mod measuring;
@@ -10,6 +11,7 @@ mod session;
 mod stage;
 mod transfer;
 
+pub use addresses::PeerAddresses;
 pub use circle::{CircleDigest, CircleEntries};
 pub use greeting::{Hello, Refuse, RefuseCode};
 pub use measuring::{KeepAlive, Ping, Pong};
@@ -85,6 +87,7 @@ control!(
     ShardRequest,
     ShardHeader,
     ShardRefused,
+    PeerAddresses,
 );
 
 impl Control {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use expect_test::expect;
 
 use super::{encoded, hello};
+use crate::pairing::Address;
 use crate::profile::tests::rate;
 use crate::profile::{Energy, Measured, OwnerLimits, Power, Profile, Quantisation, Thermal};
 use crate::wire::*;
@@ -58,6 +59,10 @@ fn of_links() -> Vec<Control> {
     let digest = CircleDigest {
         digest: vec![1, 2, 3],
     };
+    let addresses = PeerAddresses {
+        peer: PeerId::from_public_key([1; 32]),
+        addresses: vec![Address::new("/ip4/10.0.0.1/tcp/7").expect("an address")],
+    };
     let entries = CircleEntries {
         entries: vec![4, 5],
     };
@@ -70,6 +75,7 @@ fn of_links() -> Vec<Control> {
         profile_update().into(),
         digest.into(),
         entries.into(),
+        addresses.into(),
     ]
 }
 
@@ -229,6 +235,7 @@ fn messages_about_links_and_the_circle_keep_their_bytes() {
         ProfileUpdate: 8c 01 32 89 01 08 04 10 64 1a 40 0a 08*2 80*4 04 10 0a 12 05 08 c0 3e 10 0c 1a 05 08 d8 36 10 0d 22 06 08 d0 86 03 10 0e 2a 0a 08 01 10 02 18 03 20 04 28 0f 32 08*2 02 10 50 18 01 20 10 3a 04 08 02 10 11 40 01 48 1e 22 09 08 02 12 05 08 a8 46 10 0b 2a 36 0a 20 01*32 12 05 08 88 27 10 12 1a 05 08 d4 61 10 13 22 04 08 3c 10 14
         CircleDigest: 07 3a 05 0a 03 01 02 03
         CircleEntries: 06 42 04 0a 02 04 05
+        PeerAddresses: 3a c2 01 37 0a 20 01*32 12 13 2f 69 70 34 2f 31 30 2e 30 2e 30 2e 31 2f 74 63 70 2f 37
     "#]].assert_eq(&shown(&of_links()));
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::hello;
+use crate::pairing::Address;
 use crate::profile::tests::profile;
+use crate::wire::proto;
 use crate::wire::*;
 use crate::{LayerRange, Link, PeerId, PlanEpoch, SessionId};
 
@@ -197,6 +199,20 @@ fn a_piece_is_asked_for_at_a_time() {
         let header = refused(ShardHeader { id: 1, bytes });
         assert!(header.starts_with("ShardHeader.bytes is "), "{header}");
     }
+}
+
+#[test]
+fn addresses_are_few_and_visible() {
+    let peer = PeerId::from_public_key([1; 32]);
+    let address = Address::new("/ip4/10.0.0.1/tcp/7").expect("an address");
+    let addresses = vec![address; limits::MAX_ADDRESSES + 1];
+    let refusal = refused(PeerAddresses { peer, addresses });
+    assert!(refusal.contains("a length of 9"), "{refusal}");
+    let message = proto::PeerAddresses {
+        peer: vec![1; 32],
+        addresses: vec!["/dns4/\u{7}".to_owned()],
+    };
+    assert!(PeerAddresses::try_from(message).is_err());
 }
 
 #[test]

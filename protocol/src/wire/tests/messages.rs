@@ -7,6 +7,7 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 
+use crate::pairing::Address;
 use crate::profile::{Energy, Measured, OwnerLimits, Power, Profile, Quantisation, Rate, Thermal};
 use crate::wire::limits::*;
 use crate::wire::*;
@@ -20,6 +21,7 @@ pub(super) fn any_control() -> impl Strategy<Value = Control> {
         any_measuring(),
         any_profile_update().prop_map(Control::from),
         any_circle(),
+        any_addresses(),
         any_open_stage().prop_map(Control::from),
         any_stage_answer(),
         any_session(),
@@ -140,6 +142,12 @@ fn any_profile() -> impl Strategy<Value = Profile> {
             },
         },
     )
+}
+
+fn any_addresses() -> impl Strategy<Value = Control> {
+    let address = "/[!-~]{1,127}".prop_map(|text| Address::new(&text).expect("an address"));
+    (peer(), vec(address, 0..=MAX_ADDRESSES))
+        .prop_map(|(peer, addresses)| PeerAddresses { peer, addresses }.into())
 }
 
 fn any_circle() -> impl Strategy<Value = Control> {

@@ -1,5 +1,7 @@
 //! What a stage does with frames and messages, one by one.
 
+mod ready;
+
 use std::time::Duration;
 
 use super::{KEEP_ALIVE, ORPHANED_FOR, StageLimits, StageOutput, Stages};
@@ -438,34 +440,33 @@ fn a_stage_may_stay_for_ever_and_leaves_within_what_the_wire_can_say() {
 }
 
 #[test]
-fn a_stage_that_is_made_ready_is_heard_and_stays_however_long_that_takes() {
+fn rows_that_could_not_be_computed_end_their_session_and_no_other() {
     let mut stages = Stages::new(limits());
-    stages.open(Duration::ZERO, peer(REQUESTER), open(7, 1));
-    drain(&mut stages);
-    let mut heard = 0;
-    while stages.poll_timeout() <= Some(Duration::from_secs(100)) {
-        let now = stages.poll_timeout().expect("it is due");
-        stages.handle_timeout(now);
-        let sent = messages(drain(&mut stages));
-        let alive = |(to, message): &(PeerId, Control)| {
-            *to == peer(REQUESTER) && matches!(message, Control::KeepAlive(_))
-        };
-        heard += sent.iter().filter(|said| alive(said)).count();
+    for session in [1, 2] {
+        open_ready(&mut stages, open(session, 1));
     }
-    assert_eq!(heard, 1_000);
-    // What it lacked has come.
-    let open = stages.opening(SessionId(7)).map(|(_, open)| open.epoch);
-    assert_eq!(open, Some(PlanEpoch(1)));
-    stages.load_again(SessionId(7), PlanEpoch(2));
-    assert_eq!(drain(&mut stages), []);
-    stages.load_again(SessionId(7), PlanEpoch(1));
-    assert!(matches!(&drain(&mut stages)[..], [StageOutput::Load(_)]));
-    stages.loaded(
-        Duration::from_secs(100),
-        SessionId(7),
-        PlanEpoch(1),
-        Ok(2_000),
+    take(&mut stages, frame(1, 1, 0, 0, 3));
+    take(&mut stages, frame(2, 1, 0, 0, 2));
+    drain(&mut stages);
+    stages.computed(Duration::ZERO, 1, vec![Vec::new()]);
+    let outputs = drain(&mut stages);
+    let refused = outputs.iter().any(|output| {
+        matches!(
+            output,
+            StageOutput::Send(to, Control::StageRefused(refused))
+                if *to == peer(REQUESTER) && refused.session == SessionId(1)
+        )
+    });
+    assert!(refused && outputs.contains(&StageOutput::Free(SessionId(1))));
+    assert!(
+        stages
+            .agreed(peer(BEFORE), frame(1, 1, 0, 3, 1).header())
+            .is_none()
     );
-    assert_eq!(stages.poll_timeout(), Some(Duration::from_secs(160)));
-    assert_eq!(stages.opening(SessionId(7)), None);
+    stages.computed(Duration::ZERO, 2, vec![vec![0; 8]]);
+    let outputs = drain(&mut stages);
+    assert!(
+        matches!(outputs[..], [StageOutput::SendFrame(..)]),
+        "{outputs:?}"
+    );
 }

@@ -1,0 +1,79 @@
+//! Where members can be reached, as they tell and others pass on.
+
+use std::collections::BTreeMap;
+
+use super::Output;
+use super::machine::Machine;
+use crate::PeerId;
+use crate::pairing::Address;
+use crate::wire::PeerAddresses;
+use crate::wire::limits::MAX_ADDRESSES;
+
+/// The addresses of this node and of members that are connected, as each told of itself.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    own: Vec<Address>,
+    of_peers: BTreeMap<PeerId, Vec<Address>>,
+}
+
+impl Addresses {
+    /// A peer is not connected any more: what it told is its driver's to remember.
+    pub(super) fn forget(&mut self, peer: PeerId) {
+        self.of_peers.remove(&peer);
+    }
+}
+
+impl Machine {
+    /// This node listens there now.
+    pub(super) fn listens(&mut self, mut addresses: Vec<Address>) {
+        addresses.truncate(MAX_ADDRESSES);
+        if addresses != self.addresses.own {
+            self.addresses.own = addresses;
+            let own = self.own_addresses();
+            self.send_to_all(None, &own.into());
+        }
+    }
+
+    /// Tells a peer that has greeted where this node and the other members are.
+    pub(super) fn tell_addresses(&mut self, to: PeerId) {
+        let own = (!self.addresses.own.is_empty()).then(|| self.own_addresses());
+        let known = self.addresses.of_peers.iter();
+        let others = known.filter(|(peer, _)| **peer != to);
+        let others = others.map(|(&peer, addresses)| PeerAddresses {
+            peer,
+            addresses: addresses.clone(),
+        });
+        let told: Vec<_> = own.into_iter().chain(others).collect();
+        for message in told {
+            self.send(to, message);
+        }
+    }
+
+    /// A peer tells where a member is: of itself, which is passed on, or of another, which is not.
+    pub(super) fn addresses_told(&mut self, from: PeerId, message: PeerAddresses) {
+        let peer = message.peer;
+        if !self.is_member(peer) {
+            return;
+        }
+        if peer == from {
+            let before = self
+                .addresses
+                .of_peers
+                .insert(peer, message.addresses.clone());
+            if before.as_ref() == Some(&message.addresses) {
+                return;
+            }
+            self.send_to_all(Some(from), &message.clone().into());
+        }
+        let PeerAddresses { addresses, .. } = message;
+        self.outputs
+            .push_back(Output::PeerAddresses(peer, addresses));
+    }
+
+    fn own_addresses(&self) -> PeerAddresses {
+        PeerAddresses {
+            peer: self.me,
+            addresses: self.addresses.own.clone(),
+        }
+    }
+}
