@@ -14,8 +14,9 @@
 //! | `up` | [`net::Node`], [`local::Socket`] |
 //!
 //! What a node that works with others is made of: who has which weights ([`manifest`]), what a model
-//! and this device are in numbers ([`shape`], [`profile`]), the layers it computes ([`stages`]), the
-//! network ([`net`]), commands that speak to it ([`local`]), and text from it ([`together`]).
+//! and this device are in numbers ([`shape`], [`profile`]), the layers it computes ([`stages`]) and
+//! those that came from others ([`store`]), the network ([`net`]), commands that speak to it
+//! ([`local`]), and text from it ([`together`]).
 //!
 //! Models are named by [`ModelRef`] and kept in the [`catalogue::Store`] of a [`home::Home`]. Long
 //! operations report through callbacks and stop when their [`Cancel`] is set. Nothing here prints,
@@ -45,6 +46,7 @@ pub mod prompt;
 pub mod score;
 pub mod shape;
 pub mod stages;
+pub mod store;
 #[cfg(unix)]
 pub mod together;
 mod words;

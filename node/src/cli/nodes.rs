@@ -15,6 +15,7 @@ use potluck::manifest::{KnownFiles, Manifests};
 use potluck::net::{Multiaddr, Node, NodeOptions};
 use potluck::profile::{DeviceProfile, Measurements, OwnerSettings, this_system};
 use potluck::stages::MemoryBudget;
+use potluck::store::{OwnModels, ShardStore};
 
 use super::{format, output};
 
@@ -72,15 +73,25 @@ pub(super) struct OwnNode {
     _socket: Socket,
 }
 
+/// What the owner of a node lets it do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct OwnerWishes {
+    /// When it helps.
+    pub(super) limits: OwnerLimits,
+    /// Bytes of weights that it keeps for others; the usual share of the disk if nothing is said.
+    pub(super) store: Option<u64>,
+}
+
 /// Starts the node of this home in this process, and serves other commands.
 pub(super) fn start(
     home: &Home,
     args: &NodeArgs,
     purpose: Purpose,
     threads: Option<NonZeroUsize>,
-    limits: OwnerLimits,
+    wishes: OwnerWishes,
     cancel: &Cancel,
 ) -> anyhow::Result<OwnNode> {
+    let OwnerWishes { limits, store } = wishes;
     let socket = Socket::claim(home)?;
     let device = Device::open(home)?;
     let compute = Compute::new(threads)?;
@@ -103,7 +114,10 @@ pub(super) fn start(
         mdns: !args.no_mdns,
         peers: args.peer.clone(),
         compute: compute.clone(),
-        files: Box::new(files.clone()),
+        models: OwnModels {
+            files: files.clone(),
+            shards: ShardStore::open(home, store),
+        },
         memory: memory.clone(),
         profile,
     };
@@ -160,7 +174,7 @@ pub(super) fn connect(
         if let Some(client) = running(home)? {
             return Ok(Connected { client, own: None });
         }
-        match start(home, args, purpose, threads, OwnerLimits::default(), cancel) {
+        match start(home, args, purpose, threads, OwnerWishes::default(), cancel) {
             Ok(own) => {
                 let client = Client::within(own.local.clone())?;
                 let own = Some(own);

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use potluck::home::Home;
 use potluck::local::{Client, Reply, Request};
-use potluck::net::Multiaddr;
+use potluck::net::{Multiaddr, NodeEvent};
 use potluck::{Cancel, OwnerLimits, library};
+use potluck_protocol::machine::Event;
 use serde_json::json;
 
-use super::nodes::{self, NodeArgs, OwnNode, Purpose};
-use super::{Outcome, interrupt, output};
+use super::nodes::{self, NodeArgs, OwnNode, OwnerWishes, Purpose};
+use super::{Outcome, format, interrupt, output};
 
 /// Let this device help: compute layers for the paired devices until Ctrl-C
 #[derive(Debug, clap::Args)]
@@ -26,6 +27,10 @@ pub(super) struct Args {
     /// several times
     #[arg(long, value_name = "FILE")]
     model: Vec<PathBuf>,
+    /// Room on this disk for weights that paired devices give, such as 5G; 0 for none [default: half
+    /// of what is free, at most 20G]
+    #[arg(long, value_name = "SIZE", value_parser = format::parse_bytes)]
+    store: Option<u64>,
     /// Help only while plugged in
     #[arg(long)]
     only_when_charging: bool,
@@ -43,8 +48,9 @@ Examples:
   potluck up --memory 800M --only-when-charging
   potluck up --json --no-mdns --listen /ip4/127.0.0.1/tcp/0
 
-Only paired devices are let in. They see hidden states of what their users type, never this
-device's files. Other commands of this home speak with this one while it runs.";
+Only paired devices are let in. Layers that a model here lacks come from those that have them, and
+are kept for the next time; layers of the models here are given to those that lack them. Of this
+device's other files they see nothing. Other commands of this home speak with this one while it runs.";
 
 /// How often waiting looks for Ctrl-C.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -63,9 +69,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         &args.node,
         Purpose::Computing,
         args.threads,
-        limits,
+        OwnerWishes {
+            limits,
+            store: args.store,
+        },
         &cancel,
     )?;
+    let mut events = own.local.node.events()?;
     let mut client = Client::within(own.local.clone())?;
     add_models(&home, &args.model, &own, &cancel)?;
     let addresses = listening(&mut client, &own, &cancel)?;
@@ -79,13 +89,38 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         }
         output::note("Ctrl-C ends it");
     }
+    let mut fetching = false;
     while !cancel.is_cancelled() {
         std::thread::sleep(PATIENCE);
+        while let Ok(event) = events.try_recv() {
+            tell(event, &mut fetching);
+        }
         // It ends by itself only if a thread of it has failed.
         own.local.node.is_idle()?;
     }
     leave(&own)?;
     Ok(Outcome::Interrupted)
+}
+
+/// Tells the owner what comes to this device. `fetching` is whether that was told.
+fn tell(event: NodeEvent, fetching: &mut bool) {
+    match event {
+        NodeEvent::Machine(Event::Fetching(progress)) if !*fetching => {
+            *fetching = true;
+            let bytes = format::bytes(progress.of_bytes);
+            output::note(&format!("fetching {bytes} of weights from paired devices…"));
+        }
+        NodeEvent::Machine(Event::Fetched(_)) => {
+            *fetching = false;
+            output::note("the weights are here");
+        }
+        NodeEvent::Machine(Event::NotFetched(_, words)) => {
+            *fetching = false;
+            output::note(&format!("weights were asked for in vain: {words}"));
+        }
+        NodeEvent::Problem(words) => output::note(&words),
+        _ => {}
+    }
 }
 
 /// Finds out which models are here.

@@ -113,10 +113,8 @@ pub(crate) fn identify(
         .get(path, cancel, &mut |_| ())
         .map_err(|error| words::of(&error))?
         .ok_or("stopped")?;
-    let content = manifest.content();
-    let added = local.files.add(content, path);
-    added.map_err(|error| format!("cannot use {}: {error}", path.display()))?;
-    Ok(content)
+    let added = local.files.add(manifest, path);
+    added.map_err(|error| format!("cannot use {}: {error}", path.display()))
 }
 
 fn objective(name: &str) -> Result<Objective, String> {

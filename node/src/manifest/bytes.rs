@@ -1,17 +1,14 @@
 //! A manifest as bytes.
 
-use potluck_protocol::wire::limits::{MAX_BYTES, MAX_LAYERS};
-use potluck_protocol::wire::{ByteRange, ContentHash};
+use potluck_protocol::wire::ByteRange;
+use potluck_protocol::wire::limits::{MAX_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES};
 
-use super::{Manifest, Object};
-
-/// The longest manifest, in bytes: of 256 layers with 250 ranges each, where models have one to
-/// twelve.
-pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
+use super::{Manifest, Object, bytes_of, pieces_of};
 
 const MAGIC: [u8; 16] = *b"potluck-manifest";
 const VERSION: u32 = 1;
 const RANGE_BYTES: usize = 16;
+const HASH_BYTES: u64 = 32;
 
 /// Why bytes are no manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +20,7 @@ pub enum Malformed {
     #[error("the manifest is of version {0}, this build knows {VERSION}: update Potluck")]
     Version(u32),
     /// More than [`MAX_MANIFEST_BYTES`].
-    #[error("a manifest of {0} bytes is longer than any model's")]
+    #[error("a manifest of {0} bytes is of a larger model than devices can share")]
     TooLong(usize),
     /// They end too early.
     #[error("the manifest ends too early")]
@@ -61,12 +58,12 @@ impl Manifest {
         bytes.extend(count(self.layers()));
         bytes.extend(self.file_bytes.to_le_bytes());
         for object in &self.objects {
-            bytes.extend(object.content.0);
             bytes.extend(count(object.ranges.len()));
             for range in &object.ranges {
                 bytes.extend(range.first().to_le_bytes());
                 bytes.extend(range.end().to_le_bytes());
             }
+            bytes.extend(object.pieces.as_flattened());
         }
         bytes
     }
@@ -77,7 +74,7 @@ impl Manifest {
     /// # Errors
     /// Whatever is not as the module's page says. Memory taken is bounded by the bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        if bytes.len() > MAX_MANIFEST_BYTES {
+        if bytes.len() as u64 > MAX_MANIFEST_BYTES {
             return Err(Malformed::TooLong(bytes.len()));
         }
         let mut reader = Reader(bytes);
@@ -157,7 +154,6 @@ impl Reader<'_> {
     }
 
     fn object(&mut self, object: usize) -> Result<Object, Malformed> {
-        let content = ContentHash(self.take()?);
         let count = self.u32()? as usize;
         // Before anything is allocated for them.
         if count > self.0.len() / RANGE_BYTES {
@@ -167,9 +163,13 @@ impl Reader<'_> {
             let (first, end) = (self.u64()?, self.u64()?);
             ByteRange::new(first, end).ok_or(Malformed::Ranges { object })
         };
-        Ok(Object {
-            content,
-            ranges: (0..count).map(range).collect::<Result<_, _>>()?,
-        })
+        let ranges: Vec<_> = (0..count).map(range).collect::<Result<_, _>>()?;
+        let pieces = pieces_of(bytes_of(&ranges));
+        if pieces > self.0.len() as u64 / HASH_BYTES {
+            return Err(Malformed::Short);
+        }
+        let pieces = (0..pieces).map(|_| self.take());
+        let pieces = pieces.collect::<Result<_, _>>()?;
+        Ok(Object::new(ranges, pieces))
     }
 }

@@ -6,14 +6,11 @@ use std::path::{Path, PathBuf};
 
 use potluck_model::gguf::Gguf;
 use potluck_model::{ModelConfig, ModelError};
-use potluck_protocol::wire::limits::{MAX_BYTES, MAX_LAYERS};
-use potluck_protocol::wire::{ByteRange, ContentHash};
+use potluck_protocol::wire::ByteRange;
+use potluck_protocol::wire::limits::{MAX_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES, MAX_PIECE_BYTES};
 
-use super::{MAX_MANIFEST_BYTES, Malformed, Manifest, Object, index};
+use super::{Malformed, Manifest, Object, bytes_of, index, pieces_of};
 use crate::{Cancel, Part};
-
-/// Bytes read at once.
-const PIECE: usize = 1 << 20;
 
 /// A file has no manifest.
 #[derive(Debug, thiserror::Error)]
@@ -71,21 +68,21 @@ impl Manifest {
         let mut reading = Reading {
             // Read, not mapped: pages of a mapping would count as this program's memory.
             file: File::open(path).map_err(read)?,
-            piece: vec![0; PIECE],
+            piece: vec![0; MAX_PIECE_BYTES as usize],
             done: 0,
             cancel,
             on_progress,
         };
         let mut objects = Vec::with_capacity(layers + 2);
         for ranges in ranges(&gguf, layers)? {
-            let Some(content) = reading.content(&ranges).map_err(read)? else {
+            let Some(pieces) = reading.pieces(&ranges).map_err(read)? else {
                 return Ok(None);
             };
-            objects.push(Object { content, ranges });
+            objects.push(Object::new(ranges, pieces));
         }
         let manifest = Self::new(gguf.file_len(), objects)?;
         let bytes = manifest.to_bytes().len();
-        if bytes > MAX_MANIFEST_BYTES {
+        if bytes as u64 > MAX_MANIFEST_BYTES {
             return Err(Malformed::TooLong(bytes).into());
         }
         Ok(Some(manifest))
@@ -134,25 +131,35 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// BLAKE3 of these ranges' bytes; `None` when cancelled.
-    fn content(&mut self, ranges: &[ByteRange]) -> io::Result<Option<ContentHash>> {
-        let mut hasher = blake3::Hasher::new();
+    /// BLAKE3 of each piece of these ranges' bytes; `None` when cancelled.
+    fn pieces(&mut self, ranges: &[ByteRange]) -> io::Result<Option<Vec<[u8; 32]>>> {
+        let count = pieces_of(bytes_of(ranges));
+        let mut pieces = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
+        let mut filled = 0;
         for range in ranges {
             self.file.seek(SeekFrom::Start(range.first()))?;
-            let mut left = range.end() - range.first();
+            let mut left = range.bytes();
             while left > 0 {
                 if self.cancel.is_cancelled() {
                     return Ok(None);
                 }
-                let length = left.min(PIECE as u64);
-                let piece = &mut self.piece[..length as usize];
-                self.file.read_exact(piece)?;
-                hasher.update(piece);
-                left -= length;
-                self.done += length;
-                (self.on_progress)(self.done);
+                let free = &mut self.piece[filled..];
+                let length = left.min(free.len() as u64) as usize;
+                self.file.read_exact(&mut free[..length])?;
+                filled += length;
+                left -= length as u64;
+                self.done += length as u64;
+                if filled == self.piece.len() {
+                    pieces.push(*blake3::hash(&self.piece).as_bytes());
+                    filled = 0;
+                    (self.on_progress)(self.done);
+                }
             }
         }
-        Ok(Some(ContentHash(*hasher.finalize().as_bytes())))
+        if filled > 0 {
+            pieces.push(*blake3::hash(&self.piece[..filled]).as_bytes());
+        }
+        (self.on_progress)(self.done);
+        Ok(Some(pieces))
     }
 }

@@ -19,7 +19,7 @@ pub struct Manifests {
 /// What a file looked like. One that looks the same is taken to be unchanged: same length, time of
 /// modification and place on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Look {
+pub(crate) struct Look {
     bytes: u64,
     modified_ns: u128,
     device: u64,
@@ -90,7 +90,7 @@ fn recall(memory: &Path, look: &Look) -> Option<Manifest> {
 }
 
 impl Look {
-    pub(super) fn at(path: &Path) -> io::Result<Self> {
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
         let modified = metadata.modified()?.duration_since(UNIX_EPOCH);
         let (device, inode) = place(&metadata);

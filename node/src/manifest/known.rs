@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use potluck_model::gguf::Gguf;
+use potluck_protocol::LayerRange;
 use potluck_protocol::wire::ContentHash;
 
+use super::Manifest;
 use super::files::Look;
 use crate::stages::ModelFiles;
 
@@ -20,6 +22,7 @@ pub struct KnownFiles(Arc<Mutex<BTreeMap<ContentHash, Known>>>);
 
 #[derive(Debug)]
 struct Known {
+    manifest: Arc<Manifest>,
     path: PathBuf,
     look: Look,
     mapped: Weak<Gguf>,
@@ -35,34 +38,68 @@ impl KnownFiles {
     ///
     /// # Errors
     /// The file cannot be looked at.
-    pub fn add(&self, manifest: ContentHash, path: &Path) -> io::Result<()> {
+    pub fn add(&self, manifest: Manifest, path: &Path) -> io::Result<ContentHash> {
+        let content = manifest.content();
         let known = Known {
+            manifest: Arc::new(manifest),
             path: path.into(),
             look: Look::at(path)?,
             mapped: Weak::new(),
         };
-        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        files.insert(manifest, known);
-        Ok(())
+        let mut files = self.lock();
+        let before = files.get(&content);
+        // Its mapping is shared on.
+        if before.is_none_or(|before| before.path != known.path || before.look != known.look) {
+            files.insert(content, known);
+        }
+        Ok(content)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ContentHash, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The manifest of this model, if its file is here and has not changed.
+    pub fn manifest(&self, manifest: ContentHash) -> Option<Arc<Manifest>> {
+        let files = self.lock();
+        let known = files.get(&manifest).filter(|known| known.is_as_it_was());
+        known.map(|known| Arc::clone(&known.manifest))
+    }
+
+    /// The file and the manifest of a model with this object, if it is here and has not changed.
+    pub(crate) fn with_object(&self, content: ContentHash) -> Option<(PathBuf, Arc<Manifest>)> {
+        let files = self.lock();
+        let mut known = files.values().filter(|known| {
+            let mut objects = known.manifest.objects();
+            objects.any(|(_, object)| object.content() == content)
+        });
+        let known = known.find(|known| known.is_as_it_was())?;
+        Some((known.path.clone(), Arc::clone(&known.manifest)))
     }
 
     /// Where the model of this manifest is.
     pub fn path(&self, manifest: ContentHash) -> Option<PathBuf> {
-        let files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        files.get(&manifest).map(|known| known.path.clone())
+        self.lock().get(&manifest).map(|known| known.path.clone())
+    }
+}
+
+impl Known {
+    fn is_as_it_was(&self) -> bool {
+        Look::at(&self.path).is_ok_and(|look| look == self.look)
     }
 }
 
 impl ModelFiles for KnownFiles {
-    fn find(&self, manifest: ContentHash) -> Option<Arc<Gguf>> {
-        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Files have all layers.
+    fn find(&self, manifest: ContentHash, _layers: LayerRange) -> Option<Arc<Gguf>> {
+        let mut files = self.lock();
         let known = files.get_mut(&manifest)?;
         if let Some(mapped) = known.mapped.upgrade() {
             return Some(mapped);
         }
         let mapped = Arc::new(Gguf::open(&known.path).ok()?);
         // After mapping: a file that is replaced later stays mapped as it is.
-        if Look::at(&known.path).ok()? != known.look {
+        if !known.is_as_it_was() {
             return None;
         }
         known.mapped = Arc::downgrade(&mapped);

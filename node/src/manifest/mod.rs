@@ -4,7 +4,7 @@
 //! check: what every device needs ([`Part::Common`]), what stays with the requester ([`Part::Ends`])
 //! and each layer ([`Part::Layer`]). The model's name on the wire, its [`ContentHash`], is the BLAKE3
 //! hash of the manifest's bytes. So files that differ in any byte that matters are different models,
-//! and who has a manifest can check every object, from whomever it comes.
+//! and who has a manifest can check every piece of every object, from whomever it comes.
 //!
 //! # Objects
 //! An object is some byte ranges of the file, and its bytes are theirs, one after the other:
@@ -15,6 +15,10 @@
 //!   (`<architecture>.block_count`).
 //!
 //! Padding between tensors is of no object, and not part of a model's identity.
+//!
+//! An object's *pieces* are its bytes cut every [`MAX_PIECE_BYTES`](potluck_protocol::wire::limits),
+//! 262,144; the last may be shorter. It is named by the BLAKE3 hash of its pieces' hashes, one after the
+//! other.
 //!
 //! A device that has common and some layers has a working file of them: as long as the original, with
 //! the ranges in their places and anything between.
@@ -34,13 +38,13 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 32 | BLAKE3 of its bytes |
 //! | 4 | number of its ranges, at least 1 |
 //! | 16 each | range: the first byte in the file (8), the byte after the last (8) |
+//! | 32 each | BLAKE3 of each of its pieces |
 //!
 //! Ranges of an object are ascending, none empty, none touching the next (they are merged), none
 //! beyond the file; no byte is of two objects. Nothing follows the last object. At most
-//! [`MAX_MANIFEST_BYTES`]. So one file has one manifest, to the byte.
+//! [`MAX_MANIFEST_BYTES`](potluck_protocol::wire::limits). So one file has one manifest, to the byte.
 
 mod bytes;
 mod file;
@@ -49,10 +53,13 @@ mod known;
 #[cfg(test)]
 mod tests;
 
+use potluck_protocol::transfer::piece_range;
+use potluck_protocol::wire::limits::MAX_PIECE_BYTES;
 use potluck_protocol::wire::{ByteRange, ContentHash};
 
-pub use bytes::{MAX_MANIFEST_BYTES, Malformed};
+pub use bytes::Malformed;
 pub use file::ManifestError;
+pub(crate) use files::Look;
 pub use files::Manifests;
 pub use known::KnownFiles;
 
@@ -70,18 +77,78 @@ pub struct Manifest {
 /// Byte ranges of a file that are passed on as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
-    /// BLAKE3 of its bytes.
-    pub content: ContentHash,
-    /// Where they are in the file: ascending, none touching the next, at least one.
-    pub ranges: Vec<ByteRange>,
+    content: ContentHash,
+    ranges: Vec<ByteRange>,
+    /// BLAKE3 of each.
+    pieces: Vec<[u8; 32]>,
+    bytes: u64,
 }
 
 impl Object {
+    /// Of these ranges, and these hashes of its pieces.
+    fn new(ranges: Vec<ByteRange>, pieces: Vec<[u8; 32]>) -> Self {
+        Self {
+            content: content_of(pieces.as_flattened()),
+            bytes: bytes_of(&ranges),
+            ranges,
+            pieces,
+        }
+    }
+
+    /// What it is named by.
+    pub fn content(&self) -> ContentHash {
+        self.content
+    }
+
+    /// Where its bytes are in the file: ascending, none touching the next, at least one.
+    pub fn ranges(&self) -> &[ByteRange] {
+        &self.ranges
+    }
+
     /// How many bytes.
     pub fn bytes(&self) -> u64 {
-        let lengths = self.ranges.iter().map(|range| range.end() - range.first());
-        lengths.sum()
+        self.bytes
     }
+
+    /// How many pieces.
+    pub fn pieces(&self) -> u32 {
+        u32::try_from(self.pieces.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Where a piece is in it; `None` if it has no such piece.
+    pub fn piece(&self, piece: u32) -> Option<ByteRange> {
+        piece_range(self.bytes, piece)
+    }
+
+    /// Whether these bytes are a piece of it.
+    pub fn is_piece(&self, piece: u32, bytes: &[u8]) -> bool {
+        let hash = self.pieces.get(piece as usize);
+        hash.is_some_and(|hash| blake3::hash(bytes) == *hash)
+    }
+
+    /// Where bytes of it are in the file: each place's first byte and length, in order.
+    pub fn places(&self, range: ByteRange) -> impl Iterator<Item = (u64, usize)> {
+        let mut before = 0;
+        self.ranges.iter().filter_map(move |place| {
+            let begin = before;
+            before += place.bytes();
+            let first = range.first().max(begin);
+            let end = range.end().min(before);
+            let length = usize::try_from(end.checked_sub(first)?).ok()?;
+            (length > 0).then_some((place.first() + (first - begin), length))
+        })
+    }
+}
+
+/// Bytes of ranges, of which nothing is known.
+fn bytes_of(ranges: &[ByteRange]) -> u64 {
+    let lengths = ranges.iter().map(|range| range.bytes());
+    lengths.fold(0, u64::saturating_add)
+}
+
+/// How many pieces an object of so many bytes has.
+fn pieces_of(bytes: u64) -> u64 {
+    bytes.div_ceil(MAX_PIECE_BYTES)
 }
 
 impl Manifest {
@@ -114,7 +181,7 @@ impl Manifest {
 }
 
 /// The place of a part among the objects.
-fn index(part: Part) -> usize {
+pub(crate) fn index(part: Part) -> usize {
     match part {
         Part::Common => 0,
         Part::Ends => 1,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use potluck_model::gguf::Gguf;
 use potluck_model::gguf::synth::{RopeScaling, SynthSpec};
+use potluck_protocol::LayerRange;
+use potluck_protocol::wire::limits::{MAX_MANIFEST_BYTES, MAX_PIECE_BYTES};
 use potluck_protocol::wire::{ByteRange, ContentHash};
 use proptest::prelude::*;
 
@@ -63,7 +65,28 @@ fn objects_are_the_bytes_of_their_tensors_and_the_header() {
         }
         assert!(!tensors.is_empty(), "{part:?}");
         assert_eq!(object.bytes(), bytes.len() as u64, "{part:?}");
-        assert_eq!(object.content, content_of(&bytes), "{part:?}");
+        let pieces: Vec<_> = bytes.chunks(MAX_PIECE_BYTES as usize).collect();
+        assert_eq!(object.pieces() as usize, pieces.len());
+        let hashes: Vec<_> = pieces
+            .iter()
+            .map(|piece| *blake3::hash(piece).as_bytes())
+            .collect();
+        assert_eq!(
+            object.content(),
+            content_of(hashes.as_flattened()),
+            "{part:?}"
+        );
+        for (number, piece) in (0..).zip(&pieces) {
+            assert!(object.is_piece(number, piece));
+            assert!(!object.is_piece(number, &piece[1..]) && !object.is_piece(99, piece));
+        }
+        let first = bytes.len() as u64 / 3;
+        let part_of_it = ByteRange::new(first, bytes.len() as u64 - 1).expect("some");
+        let mut there: Vec<u8> = Vec::new();
+        for (at, length) in object.places(part_of_it) {
+            there.extend_from_slice(&file[at as usize..at as usize + length]);
+        }
+        assert_eq!(there, bytes[first as usize..bytes.len() - 1]);
         assert_eq!(manifest.object(part), Some(object));
     }
     assert_eq!(manifest.object(Part::Layer(3)), None);
@@ -151,21 +174,32 @@ fn what_is_no_model_has_no_manifest() {
 #[test]
 fn a_known_file_is_mapped_once_and_not_found_when_it_changed() {
     let (_folder, path) = model();
-    let name = manifest_of(&path).content();
+    let manifest = manifest_of(&path);
+    let name = manifest.content();
+    let layer = manifest.object(Part::Layer(1)).expect("a layer").content();
     let known = KnownFiles::new();
-    assert!(known.find(name).is_none());
-    known.add(name, &path).expect("there");
+    let all = LayerRange::new(0, 3).expect("forwards");
+    let find = |known: &KnownFiles| known.find(name, all);
+    assert!(find(&known).is_none());
+    assert_eq!(known.add(manifest, &path).expect("there"), name);
     assert_eq!(known.path(name), Some(path.clone()));
-    let first = known.find(name).expect("it is known");
-    let second = known.clone().find(name).expect("it is known");
+    let first = find(&known).expect("it is known");
+    let again = manifest_of(&path);
+    assert_eq!(known.add(again.clone(), &path).expect("there"), name);
+    let second = find(&known.clone()).expect("it is known");
     assert!(std::sync::Arc::ptr_eq(&first, &second));
     drop((first, second));
-    assert!(known.find(name).is_some());
+    assert!(find(&known).is_some());
+    assert_eq!(known.manifest(name).as_deref(), Some(&again));
+    let (found, _) = known.with_object(layer).expect("it is known");
+    assert_eq!(found, path);
+    assert!(known.with_object(ContentHash([0; 32])).is_none());
     let bytes = fs::read(&path).expect("readable");
     fs::write(&path, [&bytes[..], &[0]].concat()).expect("written");
-    assert!(known.find(name).is_none());
+    assert!(find(&known).is_none() && known.manifest(name).is_none());
+    assert!(known.with_object(layer).is_none());
     fs::remove_file(&path).expect("removed");
-    assert!(known.find(name).is_none());
+    assert!(find(&known).is_none());
 }
 
 /// Any manifest: ascending bytes of a file, dealt out to objects.
@@ -189,12 +223,11 @@ fn any_manifest() -> impl Strategy<Value = Manifest> {
             }
             at += bytes;
         }
-        let object = |(number, ranges): (usize, Vec<(u64, u64)>)| Object {
-            content: ContentHash([hash ^ number as u8; 32]),
-            ranges: ranges
-                .into_iter()
-                .map(|(first, end)| ByteRange::new(first, end).expect("not empty"))
-                .collect(),
+        let object = |(number, ranges): (usize, Vec<(u64, u64)>)| {
+            let ranges = ranges.into_iter();
+            let ranges = ranges.map(|(a, b)| ByteRange::new(a, b).expect("not empty"));
+            // Shorter than a piece.
+            Object::new(ranges.collect(), vec![[hash ^ number as u8; 32]])
         };
         let objects = ranges.into_iter().enumerate().map(object).collect();
         Manifest::new(at + after, objects).expect("in order")
@@ -257,13 +290,15 @@ enum Change {
 }
 
 /// An object's bytes as the module's page gives them, written by hand.
-fn object(content: u8, ranges: &[(u64, u64)]) -> Vec<u8> {
-    let mut bytes = vec![content; 32];
-    bytes.extend((ranges.len() as u32).to_le_bytes());
+fn object(hash: u8, ranges: &[(u64, u64)]) -> Vec<u8> {
+    let mut bytes = (ranges.len() as u32).to_le_bytes().to_vec();
     for (first, end) in ranges {
         bytes.extend(first.to_le_bytes());
         bytes.extend(end.to_le_bytes());
     }
+    let length: u64 = ranges.iter().map(|(a, b)| b.saturating_sub(*a)).sum();
+    let pieces = length.div_ceil(MAX_PIECE_BYTES) as usize;
+    bytes.resize(bytes.len() + 32 * pieces.min(9), hash);
     bytes
 }
 
@@ -290,7 +325,9 @@ fn the_bytes_are_as_documented_and_ranges_are_checked() {
     let good = with_common(&[(0, 90), (310, 320)]).expect("in order");
     assert_eq!((good.layers(), good.file_bytes()), (1, 400));
     let layer = good.object(Part::Layer(0)).expect("it has one");
-    assert_eq!((layer.bytes(), layer.content), (180, ContentHash([3; 32])));
+    let named = content_of(&[3; 32]);
+    assert_eq!((layer.bytes(), layer.content()), (180, named));
+    assert_eq!(layer.pieces(), 1);
     for wrong in [
         &[][..],
         &[(5, 5)],
@@ -300,6 +337,7 @@ fn the_bytes_are_as_documented_and_ranges_are_checked() {
         &[(60, 90), (0, 50)],
         &[(0, 90), (400, 401)],
         &[(0, 1 << 60)],
+        &[(9, u64::MAX)],
     ] {
         let ranges = Err(Malformed::Ranges { object: 0 });
         assert_eq!(with_common(wrong), ranges, "{wrong:?}");
@@ -312,8 +350,9 @@ fn each_lie_is_named() {
     let objects = objects(&[(0, 90)]);
     let mut longer = manifest(1, 1, 400, &objects);
     longer.push(0);
-    let many_ranges = [vec![1; 32], u32::MAX.to_le_bytes().to_vec()].concat();
-    let (far, too_long) = ((1 << 50) + 1, (1 << 20) + 1);
+    let many_ranges = u32::MAX.to_le_bytes().to_vec();
+    let many_pieces = object(1, &[(0, 1 << 50)]);
+    let (far, too_long) = ((1 << 50) + 1, MAX_MANIFEST_BYTES as usize + 1);
     for (bytes, expected) in [
         (b"potluck".to_vec(), Malformed::Magic),
         (manifest(2, 1, 400, &objects), Malformed::Version(2)),
@@ -324,6 +363,7 @@ fn each_lie_is_named() {
         (longer, Malformed::Trailing(1)),
         (vec![0; too_long], Malformed::TooLong(too_long)),
         (manifest(1, 1, 400, &[many_ranges]), Malformed::Short),
+        (manifest(1, 1, 400, &[many_pieces]), Malformed::Short),
     ] {
         assert_eq!(Manifest::parse(&bytes), Err(expected));
     }

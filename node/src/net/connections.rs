@@ -34,10 +34,14 @@ struct Link {
     dialled_by: PeerId,
     control: Writer,
     data: Writer,
+    transfer: Writer,
+    /// Whether this node has asked for its stream for weights, which it opens when it needs it.
+    transfer_wanted: bool,
     /// Whether each of the peer's streams came, which it opens once.
-    came: [bool; 2],
+    came: [bool; 3],
     read_control: watch::Sender<bool>,
     read_data: watch::Sender<bool>,
+    read_transfer: watch::Sender<bool>,
 }
 
 /// What a new connection means.
@@ -89,9 +93,12 @@ impl Connections {
             dialled_by,
             control: writer(Purpose::Control),
             data: writer(Purpose::Data),
-            came: [false; 2],
+            transfer: writer(Purpose::Transfer),
+            transfer_wanted: false,
+            came: [false; 3],
             read_control: watch::Sender::new(true),
             read_data: watch::Sender::new(true),
+            read_transfer: watch::Sender::new(true),
         };
         self.links.insert(peer, link);
         Established::Counts { instead_of }
@@ -141,6 +148,7 @@ impl Connections {
         match purpose {
             Purpose::Control => link.control.begin(stream),
             Purpose::Data => link.data.begin(stream),
+            Purpose::Transfer => link.transfer.begin(stream),
             Purpose::Pairing => false,
         }
     }
@@ -153,6 +161,7 @@ impl Connections {
         let (came, wanted) = match purpose {
             Purpose::Control => (&mut link.came[0], &link.read_control),
             Purpose::Data => (&mut link.came[1], &link.read_data),
+            Purpose::Transfer => (&mut link.came[2], &link.read_transfer),
             Purpose::Pairing => return false,
         };
         if std::mem::replace(came, true) {
@@ -177,8 +186,21 @@ impl Connections {
         match purpose {
             Purpose::Control => link.control.write(bytes),
             Purpose::Data => link.data.write(bytes),
+            Purpose::Transfer => link.transfer.write(bytes),
             Purpose::Pairing => {}
         }
+    }
+
+    /// The connection to a peer on which the stream for weights is to be opened, the first time.
+    pub(super) fn open_transfer(&mut self, peer: PeerId) -> Option<ConnectionId> {
+        let link = self.links.get_mut(&peer)?;
+        let wanted = std::mem::replace(&mut link.transfer_wanted, true);
+        (!wanted).then_some(link.connection)
+    }
+
+    /// Bytes of weights that wait for a peer to take them; `None` if it is not connected.
+    pub(super) fn transfer_queued(&self, peer: PeerId) -> Option<usize> {
+        self.links.get(&peer).map(|link| link.transfer.queued())
     }
 
     /// Reads the data streams of those peers only whom `wanted` names.

@@ -10,13 +10,14 @@ use libp2p::{Multiaddr, Swarm};
 use potluck_protocol::circle::DeviceName;
 use potluck_protocol::machine::{Event, Input, LoadRefused, Machine, Output};
 use potluck_protocol::pairing::Invitation;
-use potluck_protocol::transfer::{StoreAnswer, StoreOrder};
-use potluck_protocol::wire::{HandOverReason, ModelOffer, ShardRefusedCode};
+use potluck_protocol::transfer::StoreAnswer;
+use potluck_protocol::wire::HandOverReason;
 use potluck_protocol::{PeerId, SessionId};
 use tokio::sync::{Notify, mpsc};
 
 use super::addresses::Addresses;
 use super::connections::Connections;
+use super::giving::Giving;
 use super::ids;
 use super::node::{NodeError, NodeEvent, PipelineEvent, Traffic};
 use super::pairings::Pairings;
@@ -26,6 +27,7 @@ use super::swarm::Behaviour;
 use crate::device::Device;
 use crate::profile::DeviceProfile;
 use crate::stages::{Done, StageExecutor, Stopped};
+use crate::store::Keeper;
 
 /// How often peers that are not connected are looked after.
 const TICK: Duration = Duration::from_millis(250);
@@ -51,6 +53,8 @@ pub(super) struct Driver {
     pub(super) addresses: Addresses,
     pub(super) joining: Option<Invitation>,
     executor: StageExecutor,
+    keeper: Keeper,
+    giving: Giving,
     profile: Option<DeviceProfile>,
     /// What was computed, while so much waits to be sent that no more should be.
     held_back: VecDeque<Input>,
@@ -71,7 +75,7 @@ impl Driver {
         machine: Machine,
         swarm: Swarm<Behaviour>,
         addresses: Addresses,
-        executor: StageExecutor,
+        (executor, keeper): (StageExecutor, Keeper),
         profile: Option<DeviceProfile>,
     ) -> Self {
         let (arrive, arrivals) = mpsc::channel(ARRIVALS);
@@ -88,6 +92,8 @@ impl Driver {
             addresses,
             joining: None,
             executor,
+            keeper,
+            giving: Giving::default(),
             profile,
             held_back: VecDeque::new(),
             sessions: BTreeMap::new(),
@@ -112,6 +118,7 @@ impl Driver {
         mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
         mut done: mpsc::UnboundedReceiver<Done>,
+        mut stored: mpsc::UnboundedReceiver<StoreAnswer>,
     ) {
         let mut tick = tokio::time::interval(TICK);
         let mut sense = tokio::time::interval(SENSE);
@@ -126,6 +133,10 @@ impl Driver {
                     None => break,
                 },
                 Some(done) = done.recv() => self.on_done(done),
+                Some(answer) = stored.recv() => {
+                    self.giving.answered(&answer);
+                    self.tell(Input::Stored(answer));
+                }
                 () = self.drained.notified() => {}
                 _ = tick.tick() => self.look_after_peers(),
                 _ = sense.tick(), if !self.leaving => self.look_at_device(),
@@ -148,6 +159,10 @@ impl Driver {
         }
         while let Some(output) = self.machine.poll_output() {
             self.perform(output);
+        }
+        let connections = &self.connections;
+        for order in self.giving.due(|peer| connections.transfer_queued(peer)) {
+            self.keeper.order(order);
         }
         let inviting = self.machine.is_inviting();
         self.swarm.behaviour_mut().gate.set_inviting(inviting);
@@ -205,10 +220,16 @@ impl Driver {
                 self.pairings.close(now, peer);
                 self.end_joining(peer);
             }
-            Output::SendTransfer(..) => {}
+            Output::SendTransfer(peer, bytes) => {
+                if let Some(connection) = self.connections.open_transfer(peer) {
+                    let gate = &mut self.swarm.behaviour_mut().gate;
+                    gate.open(ids::to_libp2p(peer), connection, Purpose::Transfer);
+                }
+                self.send(peer, Purpose::Transfer, bytes);
+            }
             Output::Store(order) => {
-                if let Some(answer) = nothing_stored(order) {
-                    self.tell(Input::Stored(answer));
+                if let Some(order) = self.giving.order(order) {
+                    self.keeper.order(order);
                 }
             }
             Output::Load(load) => self.order(|executor| executor.load(load)),
@@ -355,32 +376,6 @@ impl Driver {
             let words = format!("cannot remember where peers are: {error}");
             self.tell_watchers(&NodeEvent::Problem(words));
         }
-    }
-}
-
-/// What a node without a store answers.
-fn nothing_stored(order: StoreOrder) -> Option<StoreAnswer> {
-    let words = "this device keeps no weights of others";
-    match order {
-        StoreOrder::Tell { to, manifest } => Some(StoreAnswer::Has {
-            to,
-            offer: ModelOffer {
-                manifest,
-                layers: Vec::new(),
-                ends: false,
-                manifest_bytes: 0,
-            },
-        }),
-        StoreOrder::Prepare { manifest, .. } => Some(StoreAnswer::Prepared {
-            manifest,
-            result: Err(words.to_owned()),
-        }),
-        StoreOrder::Read { to, id, .. } => Some(StoreAnswer::Read {
-            to,
-            id,
-            result: Err(ShardRefusedCode::NotHere),
-        }),
-        StoreOrder::KeepManifest { .. } | StoreOrder::Keep { .. } | StoreOrder::End { .. } => None,
     }
 }
 

@@ -188,10 +188,12 @@ impl Driver {
         if bytes.is_empty() {
             // A connection that has lost one of its streams is of no use.
             self.swarm.close_connection(connection);
-        } else if purpose == Purpose::Control {
-            self.tell(Input::ControlBytes(peer, bytes));
         } else {
-            self.tell(Input::DataBytes(peer, bytes));
+            self.tell(match purpose {
+                Purpose::Control | Purpose::Pairing => Input::ControlBytes(peer, bytes),
+                Purpose::Data => Input::DataBytes(peer, bytes),
+                Purpose::Transfer => Input::TransferBytes(peer, bytes),
+            });
         }
     }
 

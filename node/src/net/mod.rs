@@ -3,7 +3,8 @@
 //! One thread owns the machine, libp2p's swarm and the clock; [`Node`] is the handle that the rest of
 //! the program has. Stages are computed on a thread of their own ([`stages`](crate::stages)).
 //!
-//! A connection to a member carries four streams: control and data, one each way. Only members may
+//! A connection to a member carries four streams: control and data, one each way; and one each way for
+//! weights, when there are some to be given. Only members may
 //! connect, others while an invitation is open, and then they get no stream but pairing (`gate`).
 //! When two nodes dial each other at once, both keep the connection that the one with the smaller id
 //! dialled (`connections`).
@@ -13,6 +14,7 @@ mod connections;
 mod driver;
 mod events;
 mod gate;
+mod giving;
 mod handler;
 mod ids;
 mod node;

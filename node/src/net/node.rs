@@ -27,7 +27,8 @@ use super::swarm::{self, SwarmError};
 use crate::device::{Device, DeviceError, random};
 use crate::home::Home;
 use crate::profile::DeviceProfile;
-use crate::stages::{MemoryBudget, ModelFiles, StageExecutor};
+use crate::stages::{MemoryBudget, StageExecutor};
+use crate::store::{Keeper, OwnModels};
 
 /// What a node is started with.
 pub struct NodeOptions {
@@ -39,8 +40,8 @@ pub struct NodeOptions {
     pub peers: Vec<Multiaddr>,
     /// What stages are computed with.
     pub compute: potluck_model::Compute,
-    /// Where models are found.
-    pub files: Box<dyn ModelFiles>,
+    /// The models that it has, and where weights of others are kept.
+    pub models: OwnModels,
     /// What stages may take.
     pub memory: MemoryBudget,
     /// This device as it was measured, and its sensors. Without it layers can be placed neither here
@@ -138,6 +139,7 @@ impl Node {
             .map_err(NodeError::Threads)?;
         let (commands, inbox) = mpsc::unbounded_channel();
         let (results, done) = mpsc::unbounded_channel();
+        let (kept, stored) = mpsc::unbounded_channel();
         let peer = device.peer_id();
         let file = home.root().join("addresses.json");
         let mut driver = {
@@ -149,14 +151,19 @@ impl Node {
             };
             let executor = StageExecutor::start(
                 options.compute,
-                options.files,
+                Box::new(options.models.clone()),
                 options.memory,
                 Box::new(report),
             );
             let executor = executor.map_err(NodeError::Threads)?;
+            let keeper = Keeper::start(options.models, move |answer| {
+                let _ = kept.send(answer);
+            });
+            let keeper = keeper.map_err(NodeError::Threads)?;
             let machine = machine(&device);
             let addresses = Addresses::open(Some(file));
-            Driver::new(device, machine, swarm, addresses, executor, options.profile)
+            let threads = (executor, keeper);
+            Driver::new(device, machine, swarm, addresses, threads, options.profile)
         };
         {
             let _in_runtime = runtime.enter();
@@ -173,7 +180,7 @@ impl Node {
         }
         let thread = thread::Builder::new()
             .name("potluck-net".to_owned())
-            .spawn(move || runtime.block_on(driver.run(inbox, done)))
+            .spawn(move || runtime.block_on(driver.run(inbox, done, stored)))
             .map_err(NodeError::Threads)?;
         Ok(Self {
             peer,

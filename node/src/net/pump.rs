@@ -52,7 +52,9 @@ impl Writer {
             let Ok(mut stream) = stream.await else {
                 return;
             };
-            if write_all(&mut stream, &mut pieces, &left, &drained)
+            // Weights come as fast as they go, and their giver waits for each.
+            let often = purpose == Purpose::Transfer;
+            if write_all(&mut stream, &mut pieces, &left, &drained, often)
                 .await
                 .is_err()
             {
@@ -92,18 +94,23 @@ impl Writer {
     }
 }
 
-/// Writes what comes until no more can come, and closes the stream.
+/// Writes what comes until no more can come, and closes the stream. `drained` is told when all has
+/// gone, and `often` of each piece.
 async fn write_all(
     stream: &mut Outgoing,
     pieces: &mut mpsc::UnboundedReceiver<Vec<u8>>,
     left: &AtomicUsize,
     drained: &Notify,
+    often: bool,
 ) -> io::Result<()> {
     while let Some(first) = pieces.recv().await {
         let mut next = Some(first);
         while let Some(piece) = next {
             stream.write_all(&piece).await?;
             left.fetch_sub(piece.len(), Ordering::Relaxed);
+            if often {
+                drained.notify_one();
+            }
             next = pieces.try_recv().ok();
         }
         stream.flush().await?;

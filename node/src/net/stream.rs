@@ -13,17 +13,20 @@ pub(super) enum Purpose {
     Control,
     /// Frames of hidden states of paired nodes, one way.
     Data,
+    /// Weights of paired nodes, and requests for them, one way.
+    Transfer,
     /// Pairing, both ways.
     Pairing,
 }
 
 impl Purpose {
-    const ALL: [Self; 3] = [Self::Control, Self::Data, Self::Pairing];
+    const ALL: [Self; 4] = [Self::Control, Self::Data, Self::Transfer, Self::Pairing];
 
     fn protocol(self) -> StreamProtocol {
         StreamProtocol::new(match self {
             Self::Control => "/potluck/control/1",
             Self::Data => "/potluck/data/1",
+            Self::Transfer => "/potluck/weights/1",
             Self::Pairing => "/potluck/pairing/1",
         })
     }

@@ -45,7 +45,7 @@ struct Stage {
 struct OneFile(Arc<Gguf>);
 
 impl ModelFiles for OneFile {
-    fn find(&self, _manifest: ContentHash) -> Option<Arc<Gguf>> {
+    fn find(&self, _manifest: ContentHash, _layers: LayerRange) -> Option<Arc<Gguf>> {
         Some(Arc::clone(&self.0))
     }
 }

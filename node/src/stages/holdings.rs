@@ -167,7 +167,8 @@ impl Holdings {
     /// The layers, and the memory of the session's cache.
     fn open_shard(&self, load: &Load) -> Result<(Arc<HeldShard>, Reservation), Refusal> {
         let manifest = load.manifest;
-        let gguf = self.files.find(manifest).ok_or(Refusal::NoWeights)?;
+        let gguf = self.files.find(manifest, load.layers);
+        let gguf = gguf.ok_or(Refusal::NoWeights)?;
         let config = ModelConfig::from_gguf(&gguf)?;
         let kv = check(load, &config)?;
         let shape = model_shape(&gguf, &config)?;

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use potluck_model::gguf::Gguf;
 use potluck_protocol::wire::{ContentHash, StageRefusedCode};
-use potluck_protocol::{PlanEpoch, SessionId};
+use potluck_protocol::{LayerRange, PlanEpoch, SessionId};
 
 pub use ends::{Ends, EndsError};
 pub use executor::{StageExecutor, Stopped};
@@ -33,12 +33,12 @@ pub use memory::{MemoryBudget, NoRoom, Reservation};
 
 /// Where model files are found.
 pub trait ModelFiles: Send {
-    /// The file of this manifest, mapped, if it is here: whole, or at least with the layers that
-    /// were announced as here.
+    /// The file of this manifest, mapped, if it is here: whole, or at least with these layers and what
+    /// every device needs.
     ///
     /// The executor keeps what it is given while a session uses it. Whoever implements this should
     /// not keep it longer, as pages of a mapping that were read count as this program's memory.
-    fn find(&self, manifest: ContentHash) -> Option<Arc<Gguf>>;
+    fn find(&self, manifest: ContentHash, layers: LayerRange) -> Option<Arc<Gguf>>;
 }
 
 /// What the executor's thread has done.

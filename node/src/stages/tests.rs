@@ -22,7 +22,7 @@ const CONTEXT: u32 = 96;
 struct Files(BTreeMap<ContentHash, Arc<Gguf>>);
 
 impl ModelFiles for Files {
-    fn find(&self, manifest: ContentHash) -> Option<Arc<Gguf>> {
+    fn find(&self, manifest: ContentHash, _: LayerRange) -> Option<Arc<Gguf>> {
         self.0.get(&manifest).cloned()
     }
 }
@@ -434,7 +434,7 @@ fn ends_count_as_memory_and_refuse_what_is_no_row() {
 fn a_thread_that_fails_says_so_and_takes_nothing_more() {
     struct Broken;
     impl ModelFiles for Broken {
-        fn find(&self, _: ContentHash) -> Option<Arc<Gguf>> {
+        fn find(&self, _: ContentHash, _: LayerRange) -> Option<Arc<Gguf>> {
             panic!("on purpose");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -85,6 +85,11 @@ impl<'w> Node<'w> {
         for address in addresses.iter().filter(|_| !self.listen.is_empty()) {
             self.options.extend(["--peer".to_owned(), address.clone()]);
         }
+    }
+
+    /// Where it keeps its data.
+    pub fn home(&self) -> PathBuf {
+        self.device.home()
     }
 
     /// What it is called.

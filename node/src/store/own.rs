@@ -1,0 +1,156 @@
+//! All that this device can compute with and give.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use potluck_model::gguf::Gguf;
+use potluck_protocol::LayerRange;
+use potluck_protocol::transfer::{Kept, StoreAnswer, StoreOrder};
+use potluck_protocol::wire::limits::{MAX_LAYERS, MAX_RANGES};
+use potluck_protocol::wire::{ByteRange, ContentHash, ModelOffer, ShardRefusedCode};
+
+use super::stored::read_places;
+use super::{ShardStore, StoreError};
+use crate::manifest::KnownFiles;
+use crate::stages::ModelFiles;
+
+/// Whole model files, and what the shard store has. Clones share them.
+#[derive(Debug, Clone)]
+pub struct OwnModels {
+    /// Whole files.
+    pub files: KnownFiles,
+    /// Layers that came from peers.
+    pub shards: ShardStore,
+}
+
+impl ModelFiles for OwnModels {
+    fn find(&self, manifest: ContentHash, layers: LayerRange) -> Option<Arc<Gguf>> {
+        let whole = self.files.find(manifest, layers);
+        whole.or_else(|| self.shards.find(manifest, layers))
+    }
+}
+
+impl OwnModels {
+    /// Does what the protocol wants done.
+    pub fn follow(&self, order: StoreOrder) -> Option<StoreAnswer> {
+        Some(match order {
+            StoreOrder::Tell { to, manifest } => StoreAnswer::Has {
+                to,
+                offer: self.offer(manifest),
+            },
+            StoreOrder::Prepare { manifest, layers } => StoreAnswer::Prepared {
+                manifest,
+                result: self
+                    .shards
+                    .prepare(manifest, &layers)
+                    .map_err(|error| words(&error)),
+            },
+            StoreOrder::KeepManifest { manifest, bytes } => StoreAnswer::ManifestKept {
+                manifest,
+                kept: kept(self.shards.keep_manifest(manifest, &bytes)),
+            },
+            StoreOrder::Keep {
+                manifest,
+                content,
+                piece,
+                bytes,
+            } => StoreAnswer::Kept {
+                manifest,
+                content,
+                piece,
+                kept: kept(self.shards.keep(manifest, content, piece, &bytes)),
+            },
+            StoreOrder::Read {
+                to,
+                id,
+                content,
+                range,
+            } => StoreAnswer::Read {
+                to,
+                id,
+                result: self.read(content, range),
+            },
+            StoreOrder::End { manifest } => {
+                // What could not be marked as right is checked again.
+                let _ = self.shards.end(manifest);
+                return None;
+            }
+        })
+    }
+
+    /// What of a model can be given.
+    fn offer(&self, manifest: ContentHash) -> ModelOffer {
+        if let Some(whole) = self.files.manifest(manifest) {
+            let layers = u32::try_from(whole.layers()).unwrap_or(MAX_LAYERS);
+            return ModelOffer {
+                manifest,
+                layers: ranges(0..layers),
+                ends: true,
+                manifest_bytes: whole.to_bytes().len() as u64,
+            };
+        }
+        let nothing = || ModelOffer {
+            manifest,
+            layers: Vec::new(),
+            ends: false,
+            manifest_bytes: 0,
+        };
+        self.shards.offer(manifest).unwrap_or_else(nothing)
+    }
+
+    /// Bytes of an object or a manifest.
+    fn read(&self, content: ContentHash, range: ByteRange) -> Result<Vec<u8>, ShardRefusedCode> {
+        if let Some(whole) = self.files.manifest(content) {
+            return cut(&whole.to_bytes(), range).ok_or(ShardRefusedCode::Range);
+        }
+        let Some((path, manifest)) = self.files.with_object(content) else {
+            let bytes = self.shards.read(content, range);
+            return bytes.ok_or(ShardRefusedCode::NotHere);
+        };
+        let mut objects = manifest.objects();
+        let object = objects.find(|(_, object)| object.content() == content);
+        let (_, object) = object.ok_or(ShardRefusedCode::NotHere)?;
+        if range.end() > object.bytes() {
+            return Err(ShardRefusedCode::Range);
+        }
+        let bytes = File::open(path).and_then(|mut file| read_places(&mut file, object, range));
+        bytes.map_err(|_| ShardRefusedCode::NotHere)
+    }
+}
+
+/// Ascending numbers as ranges, as many as an offer may have.
+pub(super) fn ranges(layers: impl Iterator<Item = u32>) -> Vec<LayerRange> {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for layer in layers.filter(|layer| *layer < MAX_LAYERS) {
+        match ranges.last_mut() {
+            Some((_, end)) if *end == layer => *end += 1,
+            _ => ranges.push((layer, layer + 1)),
+        }
+    }
+    ranges.truncate(MAX_RANGES);
+    let ranges = ranges.into_iter();
+    ranges
+        .filter_map(|(first, end)| LayerRange::new(first, end))
+        .collect()
+}
+
+/// These of the bytes, if there are as many.
+pub(super) fn cut(bytes: &[u8], range: ByteRange) -> Option<Vec<u8>> {
+    let first = usize::try_from(range.first()).ok()?;
+    let end = usize::try_from(range.end()).ok()?;
+    bytes.get(first..end).map(<[u8]>::to_vec)
+}
+
+fn kept(result: Result<Kept, StoreError>) -> Kept {
+    result.unwrap_or_else(|error| Kept::Failed(words(&error)))
+}
+
+/// What a peer may know of an error: not where this device keeps its files.
+fn words(error: &StoreError) -> String {
+    match error {
+        StoreError::Disk { source, .. } => {
+            format!("this device cannot keep weights on its disk: {source}")
+        }
+        other => other.to_string(),
+    }
+}
