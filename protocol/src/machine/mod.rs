@@ -60,6 +60,8 @@
 //! unsupported if a neighbour that it names is not another member; and if its session is one of this
 //! node's own. A node's own sessions are never refused so.
 //!
+//! A device that becomes unwilling hands the stages over that it has for others.
+//!
 //! # Limits
 //! [`MAX_REQUESTS`] sessions that it asks for; what [`StageLimits`] says that others may have here;
 //! one message and one frame that are under way on each connection; 100 pings and digests a second of
