@@ -272,7 +272,7 @@ impl Driver {
             let now = self.now();
             self.machine.rename(now, &name)?;
         }
-        if self.device.name != name {
+        if self.device.name != name || !self.device.is_named() {
             self.device.rename(name)?;
         }
         Ok(())
