@@ -34,7 +34,7 @@ pub struct Together<'a> {
     rolling_back: usize,
     placement: Option<PlacementView>,
     recoveries: Vec<Recovery>,
-    /// A failure that no answer has come after.
+    /// A failure that no hidden states have come after.
     broken: Option<(Instant, Recovery)>,
 }
 
@@ -73,7 +73,8 @@ pub struct Recovery {
     pub stage: String,
     /// Why.
     pub cause: String,
-    /// From when the failure was noticed until the next answer came.
+    /// From when the failure was noticed until the hidden states that were asked for came: all that
+    /// the new stages lacked was read again by then.
     pub stall_ms: f64,
 }
 
@@ -216,7 +217,9 @@ impl<'a> Together<'a> {
                 if let Some(flow) = &mut self.flow {
                     flow.due = flow.due.saturating_sub(1);
                 }
-                self.recovered();
+                if !payload.is_empty() {
+                    self.recovered();
+                }
                 return Some((start_position as usize, payload));
             }
             Reply::RolledBack => self.rolling_back = self.rolling_back.saturating_sub(1),

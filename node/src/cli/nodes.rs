@@ -55,6 +55,15 @@ const STARTING: Duration = Duration::from_secs(20);
 /// How often waiting looks again.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// What a command needs a node for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Only to speak to other devices: this one is not measured for it.
+    Pairing,
+    /// To compute, or to plan that.
+    Computing,
+}
+
 /// A node that this process runs.
 pub(super) struct OwnNode {
     pub(super) local: LocalNode,
@@ -67,6 +76,7 @@ pub(super) struct OwnNode {
 pub(super) fn start(
     home: &Home,
     args: &NodeArgs,
+    purpose: Purpose,
     threads: Option<NonZeroUsize>,
     limits: OwnerLimits,
     cancel: &Cancel,
@@ -78,10 +88,15 @@ pub(super) fn start(
         memory_bytes: args.memory,
         limits,
     };
-    let Some(profile) = measured(home, &compute, &settings, cancel)? else {
-        bail!("stopped");
+    let profile = match purpose {
+        Purpose::Pairing => None,
+        Purpose::Computing => match measured(home, &compute, &settings, cancel)? {
+            Some(profile) => Some(profile),
+            None => bail!("stopped"),
+        },
     };
-    let memory = MemoryBudget::new(Some(profile.memory_budget_bytes()));
+    let budget = profile.as_ref().map(DeviceProfile::memory_budget_bytes);
+    let memory = MemoryBudget::new(budget);
     let files = KnownFiles::new();
     let options = NodeOptions {
         listen: args.listen(),
@@ -136,6 +151,7 @@ pub(super) struct Connected {
 pub(super) fn connect(
     home: &Home,
     args: &NodeArgs,
+    purpose: Purpose,
     threads: Option<NonZeroUsize>,
     cancel: &Cancel,
 ) -> anyhow::Result<Connected> {
@@ -144,7 +160,7 @@ pub(super) fn connect(
         if let Some(client) = running(home)? {
             return Ok(Connected { client, own: None });
         }
-        match start(home, args, threads, OwnerLimits::default(), cancel) {
+        match start(home, args, purpose, threads, OwnerLimits::default(), cancel) {
             Ok(own) => {
                 let client = Client::within(own.local.clone())?;
                 let own = Some(own);

@@ -10,7 +10,7 @@ use qrcode::render::unicode;
 use qrcode::{EcLevel, QrCode};
 use serde_json::json;
 
-use super::nodes::{self, NodeArgs};
+use super::nodes::{self, NodeArgs, Purpose};
 use super::{Outcome, interrupt, output};
 
 /// Pair with another device: show an invitation, or use one
@@ -49,7 +49,7 @@ const JOINING: Duration = Duration::from_secs(40);
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let home = Home::from_environment()?;
     let cancel = interrupt::on_ctrl_c()?;
-    let mut connected = nodes::connect(&home, &args.node, None, &cancel)?;
+    let mut connected = nodes::connect(&home, &args.node, Purpose::Pairing, None, &cancel)?;
     let client = &mut connected.client;
     let paired = match &args.invitation {
         Some(text) => join(client, text, args.name.clone(), &cancel)?,

@@ -6,7 +6,7 @@ use potluck::home::Home;
 use potluck::local::{MemberView, Reply, Request};
 use serde::Serialize;
 
-use super::nodes::{self, NodeArgs};
+use super::nodes::{self, NodeArgs, Purpose};
 use super::{Outcome, format, interrupt, output};
 
 /// List the paired devices
@@ -108,7 +108,7 @@ struct Forgotten {
 pub(super) fn forget(args: ForgetArgs) -> anyhow::Result<Outcome> {
     let home = Home::from_environment()?;
     let cancel = interrupt::on_ctrl_c()?;
-    let mut connected = nodes::connect(&home, &args.node, None, &cancel)?;
+    let mut connected = nodes::connect(&home, &args.node, Purpose::Pairing, None, &cancel)?;
     let request = Request::Forget {
         device: args.device.clone(),
     };

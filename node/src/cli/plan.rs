@@ -9,7 +9,7 @@ use potluck::home::Home;
 use potluck::local::{PlacementView, PlanView, Reply, Request};
 use serde::Serialize;
 
-use super::nodes::{self, NodeArgs};
+use super::nodes::{self, NodeArgs, Purpose};
 use super::options::NetworkOptions;
 use super::together::{self, PlacementArgs};
 use super::{Outcome, format, interrupt, obtain, output};
@@ -55,7 +55,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(path) = obtain::path(&args.model, &options, &cancel, false)? else {
         return Ok(Outcome::Interrupted);
     };
-    let mut connected = nodes::connect(&home, &args.node, None, &cancel)?;
+    let mut connected = nodes::connect(&home, &args.node, Purpose::Computing, None, &cancel)?;
     if connected.own.is_some() {
         nodes::wait_for_peers(&mut connected.client, Duration::from_secs(3), &cancel)?;
     }

@@ -17,7 +17,7 @@ use potluck::stages::{Ends, MemoryBudget};
 use potluck::together::{Notice, Recovery, Together};
 use serde::Serialize;
 
-use super::nodes::{self, NodeArgs};
+use super::nodes::{self, NodeArgs, Purpose};
 use super::{format, output};
 
 /// Who may compute.
@@ -144,7 +144,7 @@ impl Requester {
         cancel: &Cancel,
     ) -> anyhow::Result<Self> {
         let request = request(path, context, &args.placement)?;
-        let mut connected = nodes::connect(home, &args.node, threads, cancel)?;
+        let mut connected = nodes::connect(home, &args.node, Purpose::Computing, threads, cancel)?;
         if connected.own.is_some() {
             nodes::wait_for_peers(&mut connected.client, CONNECTING, cancel)?;
         }

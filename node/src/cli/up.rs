@@ -10,7 +10,7 @@ use potluck::net::Multiaddr;
 use potluck::{Cancel, OwnerLimits, library};
 use serde_json::json;
 
-use super::nodes::{self, NodeArgs, OwnNode};
+use super::nodes::{self, NodeArgs, OwnNode, Purpose};
 use super::{Outcome, interrupt, output};
 
 /// Let this device help: compute layers for the paired devices until Ctrl-C
@@ -58,7 +58,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         only_when_charging: args.only_when_charging,
         min_battery_percent: args.min_battery,
     };
-    let own = nodes::start(&home, &args.node, args.threads, limits, &cancel)?;
+    let own = nodes::start(
+        &home,
+        &args.node,
+        Purpose::Computing,
+        args.threads,
+        limits,
+        &cancel,
+    )?;
     let mut client = Client::within(own.local.clone())?;
     add_models(&home, &args.model, &own, &cancel)?;
     let addresses = listening(&mut client, &own, &cancel)?;

@@ -50,7 +50,7 @@ pub(super) struct Driver {
     pub(super) addresses: Addresses,
     pub(super) joining: Option<Invitation>,
     executor: StageExecutor,
-    profile: DeviceProfile,
+    profile: Option<DeviceProfile>,
     /// What was computed, while so much waits to be sent that no more should be.
     held_back: VecDeque<Input>,
     sessions: BTreeMap<SessionId, Sender<PipelineEvent>>,
@@ -71,7 +71,7 @@ impl Driver {
         swarm: Swarm<Behaviour>,
         addresses: Addresses,
         executor: StageExecutor,
-        profile: DeviceProfile,
+        profile: Option<DeviceProfile>,
     ) -> Self {
         let (arrive, arrivals) = mpsc::channel(ARRIVALS);
         let drained = Arc::new(Notify::new());
@@ -260,8 +260,10 @@ impl Driver {
     /// Tells the machine what this device is like now.
     pub(super) fn look_at_device(&mut self) {
         let now_us = u64::try_from(self.now().as_micros()).unwrap_or(u64::MAX);
-        let profile = self.profile.profile(now_us);
-        self.tell(Input::Profile(profile));
+        let profile = self.profile.as_ref().map(|profile| profile.profile(now_us));
+        if let Some(profile) = profile {
+            self.tell(Input::Profile(profile));
+        }
     }
 
     /// Calls this device by another name, here and in its circle.

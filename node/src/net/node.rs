@@ -43,8 +43,9 @@ pub struct NodeOptions {
     pub files: Box<dyn ModelFiles>,
     /// What stages may take.
     pub memory: MemoryBudget,
-    /// This device as it was measured, and its sensors.
-    pub profile: DeviceProfile,
+    /// This device as it was measured, and its sensors. Without it layers can be placed neither here
+    /// nor from here; pairing needs none.
+    pub profile: Option<DeviceProfile>,
 }
 
 /// Bytes of control and data streams.

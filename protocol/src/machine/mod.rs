@@ -78,16 +78,16 @@
 //!
 //! Who is dropped may connect again. No other peer and no other session feels any of it.
 
-#[expect(
-    clippy::module_inception,
-    reason = "the file of the type that the module is about"
-)]
 mod addresses;
 mod control;
 mod exclusions;
 mod gossip;
 mod helping;
 mod links;
+#[expect(
+    clippy::module_inception,
+    reason = "the file of the type that the module is about"
+)]
 mod machine;
 mod pairing;
 mod peer;
