@@ -135,6 +135,11 @@ impl Device {
         self.identity().peer_id()
     }
 
+    /// Whether its owner gave it a name, be it the system's.
+    pub fn is_named(&self) -> bool {
+        self.files.name.exists()
+    }
+
     /// Keeps another name.
     ///
     /// # Errors

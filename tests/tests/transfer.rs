@@ -133,7 +133,7 @@ fn a_helper_that_is_killed_while_weights_come_goes_on_where_it_was() {
     let mut circle = Circle::start(vec![laptop, Node::new("kitchen")]);
     let who = ["--placement", "self:0..2,kitchen:2..16"];
     let run = circle.node("laptop").ask(&asked(&who));
-    await_pieces(circle.node("kitchen"), 3);
+    await_pieces(circle.node("kitchen"), 30);
     circle.node_mut("kitchen").kill();
     // The laptop goes on without it.
     let answer = Answer::of(run.end());

@@ -1,9 +1,11 @@
 //! `potluck pair`.
 
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use anyhow::bail;
 use potluck::Cancel;
+use potluck::device::Device;
 use potluck::home::Home;
 use potluck::local::{Client, Reply, Request};
 use qrcode::render::unicode;
@@ -48,12 +50,17 @@ const JOINING: Duration = Duration::from_secs(40);
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let home = Home::from_environment()?;
+    let name = match &args.name {
+        Some(name) => Some(name.clone()),
+        None if args.json => None,
+        None => ask_name(&home)?,
+    };
     let cancel = interrupt::on_ctrl_c()?;
     let mut connected = nodes::connect(&home, &args.node, Purpose::Pairing, None, &cancel)?;
     let client = &mut connected.client;
     let paired = match &args.invitation {
-        Some(text) => join(client, text, args.name.clone(), &cancel)?,
-        None => invite(client, &args, &cancel)?,
+        Some(text) => join(client, text, name, &cancel)?,
+        None => invite(client, &args, name, &cancel)?,
     };
     let Some((peer_id, name)) = paired else {
         return Ok(Outcome::Interrupted);
@@ -68,14 +75,33 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// What the person calls this device, if it has no name of its own yet and somebody is there to say.
+fn ask_name(home: &Home) -> anyhow::Result<Option<String>> {
+    if !io::stdin().is_terminal() || !output::stderr_is_terminal() {
+        return Ok(None);
+    }
+    let device = Device::open(home)?;
+    if device.is_named() {
+        return Ok(None);
+    }
+    let proposed = device.name.as_str();
+    output::note(&format!("What is this device called? [{proposed}]"));
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    let name = line.trim();
+    let name = if name.is_empty() { proposed } else { name };
+    Ok(Some(name.to_owned()))
+}
+
 fn invite(
     client: &mut Client,
     args: &Args,
+    name: Option<String>,
     cancel: &Cancel,
 ) -> anyhow::Result<Option<(String, String)>> {
     let request = Request::Invite {
         seconds: args.minutes * 60,
-        name: args.name.clone(),
+        name,
     };
     let Reply::Invitation { text, .. } = client.ask(&request)? else {
         bail!("the node that runs is of another version: end it and start it again");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use potluck::home::Home;
-use potluck::local::{Client, Reply, Request};
+use potluck::local::{Client, Reply, Request, ServeError};
 use potluck::net::{Multiaddr, NodeEvent};
 use potluck::{Cancel, OwnerLimits, library};
 use potluck_protocol::machine::Event;
@@ -64,17 +64,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         only_when_charging: args.only_when_charging,
         min_battery_percent: args.min_battery,
     };
-    let own = nodes::start(
-        &home,
-        &args.node,
-        Purpose::Computing,
-        args.threads,
-        OwnerWishes {
-            limits,
-            store: args.store,
-        },
-        &cancel,
-    )?;
+    let wishes = OwnerWishes {
+        limits,
+        store: args.store,
+    };
+    let Some(own) = start(&home, &args, wishes, &cancel)? else {
+        return Ok(Outcome::Interrupted);
+    };
     let mut events = own.local.node.events()?;
     let mut client = Client::within(own.local.clone())?;
     add_models(&home, &args.model, &own, &cancel)?;
@@ -121,6 +117,31 @@ fn tell(event: NodeEvent, fetching: &mut bool) {
         NodeEvent::Problem(words) => output::note(&words),
         _ => {}
     }
+}
+
+/// Starts the node of this home, once no other command runs one there; `None` after Ctrl-C.
+fn start(
+    home: &Home,
+    args: &Args,
+    wishes: OwnerWishes,
+    cancel: &Cancel,
+) -> anyhow::Result<Option<OwnNode>> {
+    let mut waiting = false;
+    while !cancel.is_cancelled() {
+        let purpose = Purpose::Computing;
+        match nodes::start(home, &args.node, purpose, args.threads, wishes, cancel) {
+            Ok(own) => return Ok(Some(own)),
+            // A command that pairs, as a rule, which ends.
+            Err(error) if matches!(error.downcast_ref(), Some(ServeError::Running)) => {
+                if !std::mem::replace(&mut waiting, true) {
+                    output::note("waiting: another potluck runs in this home");
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        std::thread::sleep(PATIENCE);
+    }
+    Ok(None)
 }
 
 /// Finds out which models are here.

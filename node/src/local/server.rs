@@ -239,9 +239,13 @@ impl Service {
             .parse()
             .map_err(|error: pairing::InvitationError| words::of(&error))?;
         let node = self.local.node.clone();
+        let inviter = invitation.peer();
+        if inviter == node.peer_id() {
+            // A node does not dial itself, and would only say that it knows no way.
+            return Err(Refusal::OwnInvitation.to_string());
+        }
         let name = self.name(name)?;
         let events = node.events().map_err(failed)?;
-        let inviter = invitation.peer();
         node.join(invitation, name).map_err(failed)?;
         self.forward_pairing(events, Some(inviter))
     }

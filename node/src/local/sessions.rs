@@ -22,6 +22,10 @@ use crate::{Cancel, words};
 /// Rows of a frame at most: those of the largest prefill step.
 const MOST_ROWS: u32 = 512;
 
+/// Why a device has no others to compute with that it names.
+const REMOVED: &str =
+    "this device was removed from its circle, and no device of it computes for it";
+
 /// What a command asks, in the protocol's terms.
 pub(super) struct Asked {
     manifest: ContentHash,
@@ -49,6 +53,9 @@ impl Asked {
             PlacementChoice::Forced(text) => {
                 let names = local.names().map_err(|error| words::of(&error))?;
                 let me = local.node.peer_id();
+                if !names.contains_key(&me) {
+                    return Err(REMOVED.to_owned());
+                }
                 let layers = u32::try_from(model.layers.len()).map_err(|_| "too many layers")?;
                 let forced = Forced::parse(text, layers, |name| device(&names, me, name));
                 Choice::Forced(forced.map_err(|error| error.to_string())?)

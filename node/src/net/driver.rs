@@ -210,8 +210,9 @@ impl Driver {
             Output::SendControl(peer, bytes) => self.send(peer, Purpose::Control, bytes),
             Output::SendData(peer, bytes) => self.send(peer, Purpose::Data, bytes),
             Output::Disconnect(peer) => {
+                let now = self.now();
                 if let Some(connection) = self.connections.drop_peer(peer) {
-                    self.swarm.close_connection(connection);
+                    self.pairings.let_go(now, connection);
                 }
             }
             Output::SendPairing(peer, bytes) => self.pairings.send(peer, bytes),
@@ -300,7 +301,7 @@ impl Driver {
             let now = self.now();
             self.machine.rename(now, &name)?;
         }
-        if self.device.name != name {
+        if self.device.name != name || !self.device.is_named() {
             self.device.rename(name)?;
         }
         Ok(())

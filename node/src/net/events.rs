@@ -111,10 +111,19 @@ impl Driver {
         if let Some((peer, open)) = self.pairings.closed(connection) {
             self.pairing_ended(peer, open);
         }
-        if let Some(id) = ids::of_libp2p(&peer)
-            && self.connections.closed(id, connection)
-        {
+        let Some(id) = ids::of_libp2p(&peer) else {
+            return;
+        };
+        if self.connections.closed(id, connection) {
             self.tell(Input::Disconnected(id));
+        }
+        let joining = self.joining.as_ref().map(Invitation::peer);
+        if joining == Some(id) && !self.swarm.is_connected(&peer) {
+            // Before there was a stream to say why.
+            self.joining = None;
+            self.end_joining(id);
+            let words = "it lets nobody pair now, ask for a new invitation".to_owned();
+            self.tell_watchers(&NodeEvent::NotReached(words));
         }
     }
 

@@ -21,7 +21,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Pairing streams, one a peer, and the connections that are only for pairing.
 pub(super) struct Pairings {
     streams: BTreeMap<PeerId, Pairing>,
-    /// Connections of peers that are not paired, and when they are to be closed.
+    /// Connections of peers that are not paired, or not any more, and when they are to be closed.
     strangers: BTreeMap<ConnectionId, Duration>,
     drained: Arc<Notify>,
     arrivals: Arrivals,
@@ -46,6 +46,11 @@ impl Pairings {
     /// Someone connected who is not paired.
     pub(super) fn stranger(&mut self, now: Duration, connection: ConnectionId) {
         self.strangers.insert(connection, now + IDLE);
+    }
+
+    /// A connection is of no use any more; what was said last is to arrive before it is closed.
+    pub(super) fn let_go(&mut self, now: Duration, connection: ConnectionId) {
+        self.strangers.insert(connection, now + LAST_WORDS);
     }
 
     /// A pairing stream is open; false if there is one with this peer already.

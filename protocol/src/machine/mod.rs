@@ -59,6 +59,8 @@
 //! unsupported if a neighbour that it names is not another member; and if its session is one of this
 //! node's own. A node's own sessions are never refused so.
 //!
+//! A device that becomes unwilling hands the stages over that it has for others.
+//!
 //! # Weights
 //! As [`transfer`](crate::transfer) says. If a stage of another's session lacks weights, they are
 //! fetched from all who have them, and the stage is loaded then; if they are not to be had, or what the
@@ -69,8 +71,9 @@
 //! # Limits
 //! [`MAX_REQUESTS`] sessions that it asks for; what [`StageLimits`] says that others may have here;
 //! one message and one frame that are under way on each connection; 100 pings, digests and questions
-//! for models a second of a peer, after which it is refused as too many. What a peer says makes this node say a few short
-//! messages at most; but a digest is answered with all that its sender lacks of the log.
+//! for models a second of a peer, after which it is refused as too many. What a peer says makes this
+//! node say a few short messages at most; but a digest is answered with all that its sender lacks of
+//! the log, and who wants a stage here may have all peers asked for its weights.
 //!
 //! # Failures
 //! | what | then |

@@ -8,12 +8,25 @@ use super::machine::Machine;
 use super::peer::Told;
 use super::{PeerStatus, differ, microseconds};
 use crate::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan, plan};
-use crate::profile::{Measured, Profile, Rate};
-use crate::wire::ProfileUpdate;
+use crate::profile::{Measured, Profile, Rate, Unwilling};
+use crate::wire::{HandOverReason, ProfileUpdate};
 use crate::{Link, PeerId};
 
 /// Others hear of changes at most so often.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a device that should not help any more computes on.
+const LEAVES_WITHIN: Duration = Duration::from_secs(30);
+
+/// Why a device leaves that its owner's limits or its heat keep from helping.
+fn reason_of(why: Unwilling) -> HandOverReason {
+    match why {
+        Unwilling::TooHot => HandOverReason::Heat,
+        Unwilling::NotCharging | Unwilling::BatteryLow { .. } | Unwilling::PowerUnknown => {
+            HandOverReason::Battery
+        }
+    }
+}
 
 /// This device's profile, and what others have heard of it.
 #[derive(Debug, Default)]
@@ -85,8 +98,15 @@ impl Machine {
     /// This device measured itself.
     pub(super) fn own_profile(&mut self, now: Duration, mut profile: Profile) {
         not_later_than(&mut profile, microseconds(now));
-        if profile.unwilling().is_none() {
-            self.hands_over = false;
+        match profile.unwilling() {
+            None => self.hands_over = false,
+            Some(why) => {
+                let before = self.announced.own.as_ref();
+                // Who stays unwilling has said so.
+                if before.is_none_or(|before| before.unwilling().is_none()) {
+                    self.stages.hand_over(reason_of(why), LEAVES_WITHIN);
+                }
+            }
         }
         let announced = &mut self.announced;
         let seen = announced.own.as_ref();

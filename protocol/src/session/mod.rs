@@ -23,8 +23,8 @@
 //! peer opens here can take its answers.
 //!
 //! # Liveness
-//! While an answer is due, a stage that has rows is heard every
-//! [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE). A stage that is silent for [`PROBE_AFTER`] is asked what it
+//! While a stage is made ready, and while an answer is due of one that has rows, it is heard every
+//! [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE). Stages may open for as long as they say that they do. A stage that is silent for [`PROBE_AFTER`] is asked what it
 //! holds; after [`FAIL_AFTER`] of silence it has failed. If all answer, none is at it and none comes
 //! further for [`LOST_AFTER`], rows were lost before the first stage that lacks them, as when two
 //! helpers do not hear each other; whoever only says that it is at it has [`STUCK_AFTER`]. Time in

@@ -26,16 +26,13 @@ pub struct Circle<'w> {
 
 impl<'w> Circle<'w> {
     /// Starts these nodes, pairs all others with the first, and waits until each is connected to
-    /// each. On the loopback, where nobody can be found, each is told where those before it are.
+    /// each. The others are told nothing of each other: that is the first one's to do.
     ///
     /// # Panics
     /// When any of that fails.
     pub fn start(mut nodes: Vec<Node<'w>>) -> Self {
-        let mut known = Vec::new();
         for node in &mut nodes {
-            node.knows(&known);
             node.up();
-            known.extend_from_slice(node.addresses());
         }
         let (first, others) = nodes.split_first().expect("a circle has members");
         for other in others {

@@ -20,8 +20,6 @@ pub struct Node<'w> {
     device: Device,
     place: Place<'w>,
     options: Vec<String>,
-    /// Where on the loopback it is to listen; none elsewhere, where nodes find each other.
-    listen: Vec<String>,
     up: Option<Up>,
 }
 
@@ -42,9 +40,8 @@ pub struct Invited {
 impl Node<'static> {
     /// A device on this machine's loopback, at any free port.
     pub fn new(name: &str) -> Self {
-        let mut node = Self::at(name, Box::new(|binary| Command::new(binary)));
-        node.listen = vec!["/ip4/127.0.0.1/tcp/0".to_owned()];
-        node.with(&["--no-mdns"])
+        let place = Box::new(|binary: &Path| Command::new(binary));
+        Self::at(name, place).with(&["--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"])
     }
 }
 
@@ -58,7 +55,6 @@ impl<'w> Node<'w> {
             device,
             place,
             options: vec!["--threads".to_owned(), "1".to_owned()],
-            listen: Vec::new(),
             up: None,
         }
     }
@@ -78,13 +74,6 @@ impl<'w> Node<'w> {
     pub fn with_model(self, path: &Path) -> Self {
         let path = path.to_str().expect("a path in this test's folder");
         self.with(&["--model", path])
-    }
-
-    /// Tells it where others are, if it is on the loopback.
-    pub(super) fn knows(&mut self, addresses: &[String]) {
-        for address in addresses.iter().filter(|_| !self.listen.is_empty()) {
-            self.options.extend(["--peer".to_owned(), address.clone()]);
-        }
     }
 
     /// Where it keeps its data.
@@ -127,30 +116,22 @@ impl<'w> Node<'w> {
         Answer::of(self.ask(args).end())
     }
 
-    /// Starts its node and waits until that listens. One that listened before does it where it did,
-    /// as others look for it there.
+    /// Starts its node and waits until that listens.
     ///
     /// # Panics
     /// When it does not.
     pub fn up(&mut self) {
         let mut args = vec!["up", "--json"];
         args.extend(self.options.iter().map(String::as_str));
-        args.extend(self.listen.iter().flat_map(|at| ["--listen", at]));
         let mut program = self.start(&args);
         let ready = program.json();
         let listening = ready["listening"].as_array().expect("a list").iter();
         let text = |value: &Value| value.as_str().expect("text").to_owned();
-        let up = Up {
+        self.up = Some(Up {
             program,
             peer_id: text(&ready["peer_id"]),
             addresses: listening.map(text).collect(),
-        };
-        if !self.listen.is_empty() {
-            let own = format!("/p2p/{}", up.peer_id);
-            let bare = up.addresses.iter().map(|at| at.replace(&own, ""));
-            self.listen = bare.collect();
-        }
-        self.up = Some(up);
+        });
     }
 
     /// Whether its node was started and not ended by the test.

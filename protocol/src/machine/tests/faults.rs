@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::device::{Device, Devices, ask, circle, measured, talk};
+use super::device::{Device, Devices, MIB, ask, circle, measured, talk};
 use super::finish;
-use crate::machine::Choice;
+use crate::machine::{Choice, Input};
+use crate::profile::Power;
+use crate::profile::tests::profile;
 use crate::world::{Fault, Life, mix};
 
 const WANTED: usize = 60;
@@ -140,4 +142,29 @@ fn a_restarted_helper_is_used_again() {
     ask(&mut world, 0, 2, Choice::Best, 30);
     finish(&mut world, 0, 2);
     assert_eq!(talk(&world, 0, 2).placements(), [[world.peer(1)]]);
+}
+
+#[test]
+fn a_device_whose_battery_runs_low_hands_its_layers_over_before_it_stops() {
+    let mut world = measured(&[(10, 500), (80, 2_000), (80, 1_500)]);
+    ask(&mut world, 0, 1, Choice::Best, 200);
+    world.pass(Duration::from_millis(200));
+    assert_eq!(talk(&world, 0, 1).placements(), [[world.peer(1)]]);
+    let mut low = profile(80 * MIB, 2_000 * MIB);
+    low.limits.min_battery_percent = 30;
+    let battery = |percent| Power::Battery {
+        percent,
+        charging: false,
+    };
+    for percent in [40, 29, 28] {
+        low.power.value = battery(percent);
+        let now = world.now;
+        let measured = Input::Profile(low.clone());
+        world.nodes[1].machine.handle_input(now, measured);
+        world.pass(Duration::from_millis(30));
+    }
+    finish(&mut world, 0, 1);
+    let found = talk(&world, 0, 1);
+    assert_eq!(found.placements()[1..], [[world.peer(2)]]);
+    assert!(world.nodes[1].machine.is_idle());
 }
