@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libp2p::futures::StreamExt as _;
+use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, Swarm};
 use potluck_protocol::circle::DeviceName;
 use potluck_protocol::machine::{Event, Input, LoadRefused, Machine, Output};
@@ -52,6 +53,8 @@ pub(super) struct Driver {
     pub(super) pairings: Pairings,
     pub(super) addresses: Addresses,
     pub(super) joining: Option<Invitation>,
+    /// The connection on which it is to be used, once there is one.
+    pub(super) joining_over: Option<ConnectionId>,
     executor: StageExecutor,
     keeper: Keeper,
     giving: Giving,
@@ -91,6 +94,7 @@ impl Driver {
             pairings: Pairings::new(Arc::clone(&drained), arrive),
             addresses,
             joining: None,
+            joining_over: None,
             executor,
             keeper,
             giving: Giving::default(),

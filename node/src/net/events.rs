@@ -84,6 +84,10 @@ impl Driver {
         endpoint: &ConnectedPoint,
     ) {
         let now = self.now();
+        let joining = self.joining.as_ref().map(Invitation::peer);
+        if joining.is_some() && joining == ids::of_libp2p(&peer) && endpoint.is_dialer() {
+            self.joining_over = Some(connection);
+        }
         let Some(id) = ids::of_libp2p(&peer).filter(|id| self.machine.is_member(*id)) else {
             self.pairings.stranger(now, connection);
             return;
@@ -117,10 +121,8 @@ impl Driver {
         if self.connections.closed(id, connection) {
             self.tell(Input::Disconnected(id));
         }
-        let joining = self.joining.as_ref().map(Invitation::peer);
-        if joining == Some(id) && !self.swarm.is_connected(&peer) {
+        if self.joining_over == Some(connection) && self.joining.take().is_some() {
             // Before there was a stream to say why.
-            self.joining = None;
             self.end_joining(id);
             let words = "it lets nobody pair now, ask for a new invitation".to_owned();
             self.tell_watchers(&NodeEvent::NotReached(words));
@@ -251,6 +253,7 @@ impl Driver {
         }
         let connected = self.connections.of(invitation.peer());
         self.joining = Some(invitation);
+        self.joining_over = connected;
         let gate = &mut self.swarm.behaviour_mut().gate;
         gate.set_joining(Some(peer));
         if let Some(connection) = connected {
