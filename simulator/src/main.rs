@@ -1,0 +1,4 @@
+//! The `potluck-sim` command.
+#![forbid(unsafe_code)]
+
+fn main() {}
