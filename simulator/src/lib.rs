@@ -12,6 +12,7 @@
 pub mod profiles;
 pub mod quantisation;
 pub mod record;
+pub mod report;
 pub mod scenario;
 pub mod units;
 
