@@ -9,11 +9,13 @@
 //! decides by floating-point functions of the platform.
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod profiles;
 pub mod quantisation;
 pub mod record;
 pub mod report;
 pub mod scenario;
+pub mod sweep;
 pub mod units;
 
 pub use record::Record;

@@ -6,7 +6,7 @@
 
 mod figures;
 pub mod page;
-mod plot;
+pub(crate) mod plot;
 mod summary;
 mod table;
 #[cfg(test)]

@@ -43,6 +43,9 @@ pub const MOST_DEVICES: usize = 100_000;
 pub struct Scenario {
     /// What reports call it.
     pub name: String,
+    /// What it is about, for people; paragraphs are divided by empty lines.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub about: String,
     /// Of all that is random.
     pub seed: u64,
     /// How long it runs, in virtual time.
@@ -83,6 +86,7 @@ impl Default for Scenario {
     fn default() -> Self {
         Self {
             name: "unnamed".to_owned(),
+            about: String::new(),
             seed: 1,
             duration: Span::seconds(60),
             series_every: None,

@@ -10,7 +10,7 @@ use super::text::{self, headline};
 use crate::record::Record;
 
 pub(crate) use markup::escaped;
-pub(crate) use sections::{document, figures};
+pub(crate) use sections::{document, figures, heading, opening, paragraphs};
 
 /// Rows of the page's tables.
 const ROWS: usize = 40;
@@ -33,20 +33,20 @@ pub struct Page {
 /// [`PlotError`] if a plot cannot be drawn.
 pub fn page(record: &Record, page: &Page) -> Result<String, PlotError> {
     let summary = Summary::of(record);
-    let mut body = sections::opening(&record.name, &headline(&summary));
-    body.push_str(&sections::paragraphs(&page.about));
+    let mut body = opening(&record.name, &headline(&summary));
+    body.push_str(&paragraphs(&page.about));
     body.push_str(&sections::cards(&summary));
     body.push_str(&sections::violations(&summary));
     body.push_str(&sections::told(
         "What the plan chose",
         text::placements(record, 10),
     ));
-    for (heading, words, table) in &page.beside {
-        body.push_str(&sections::heading(heading));
-        body.push_str(&sections::paragraphs(words));
+    for (title, words, table) in &page.beside {
+        body.push_str(&heading(title));
+        body.push_str(&paragraphs(words));
         body.push_str(&table.to_html());
     }
-    body.push_str(&sections::heading("Over time"));
+    body.push_str(&heading("Over time"));
     body.push_str(&figures(&plots(record)?));
     body.push_str(&sections::told("Answers", text::sessions(record, ROWS)));
     body.push_str(&sections::told("Devices", text::devices(record, ROWS)));
