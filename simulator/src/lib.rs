@@ -9,11 +9,18 @@
 //! decides by floating-point functions of the platform.
 #![forbid(unsafe_code)]
 
+mod checks;
+mod device;
+pub mod explore;
+mod host;
+mod network;
 pub mod profiles;
 pub mod quantisation;
+mod random;
 pub mod record;
 pub mod scenario;
 pub mod units;
+mod world;
 
 pub use record::Record;
 pub use scenario::{Scenario, ScenarioError};
@@ -45,22 +52,5 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] if it cannot begin; whatever goes wrong in it is in the record.
 pub fn run(scenario: &Scenario, options: &Options) -> Result<Record, RunError> {
-    scenario.check()?;
-    for device in &scenario.devices {
-        profiles::load(&device.profile)?;
-    }
-    Ok(Record {
-        name: scenario.name.clone(),
-        seed: options.seed.unwrap_or(scenario.seed),
-        duration_us: scenario.duration.0,
-        trace_hash: format!("{:016x}", 0),
-        events: 0,
-        violations: Vec::new(),
-        sessions: Vec::new(),
-        devices: Vec::new(),
-        networks: Vec::new(),
-        faults: Vec::new(),
-        unasked: 0,
-        trace: Vec::new(),
-    })
+    world::run(scenario, options)
 }
