@@ -34,6 +34,18 @@ pub struct Options {
     pub seed: Option<u64>,
     /// The session, by its index, whose events are to be written to [`Record::trace`].
     pub trace: Option<usize>,
+    /// Whether it is over when all was asked and answered, and no fault is to come.
+    pub until_answered: bool,
+}
+
+impl Options {
+    /// To the end of the last answer and the last fault.
+    pub fn until_answered() -> Self {
+        Self {
+            until_answered: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// Why a scenario cannot run.

@@ -51,7 +51,8 @@ pub fn scenario_of(seed: u64) -> Scenario {
     let forced = random.happens(0.5);
     let devices = devices(&mut random, phones, &model, forced);
     let requests = requests(&mut random, phones, &model, forced);
-    let faults = (0..random.below(14)).map(|_| fault(&mut random, phones));
+    let asked: Vec<u64> = requests.iter().map(|request| request.at.0).collect();
+    let faults = (0..random.below(14)).map(|_| fault(&mut random, phones, &asked));
     Scenario {
         name: format!("explorer {seed}"),
         seed,
@@ -133,21 +134,20 @@ fn devices(random: &mut Random, phones: u64, model: &ModelSpec, roomy: bool) -> 
     let Ok(shape) = model.shape() else {
         return Vec::new();
     };
-    let (ends, whole) = (shape.ends_bytes(), shape.bytes_with_context(700));
-    // All conversations at once have room while a phone is missing.
-    let share = (whole * 6 + ends * 2) / (phones - 1);
+    let (ends, whole) = (shape.ends_bytes(), shape.bytes_with_context(4 * 500));
+    // So that most devices cannot have the whole, but all of them together while one is missing; a
+    // fifth is headroom.
+    let least = 1.5 / (phones - 1) as f64;
+    let share = least + (1.2 - least) * random.unit();
+    let layer = whole / shape.layers.len() as u64;
     let device = |phone: u64| {
         let profile = random.one_of(&PROFILES).unwrap_or("pixel-9");
-        let more = (share as f64 * random.unit()) as u64;
+        let tight = (1.2 * (share * whole as f64 + (2 * layer + ends) as f64)) as u64;
         DeviceSpec {
             profile: profile.to_owned(),
             name: Some(name(phone)),
-            memory: Some(ByteCount(if roomy {
-                8 * whole
-            } else {
-                share + ends * 2 + more
-            })),
-            slow: magnitude(random, 1.0, slowest(profile, &shape)),
+            memory: Some(ByteCount(if roomy { 8 * whole } else { tight })),
+            slow: slowest(profile, &shape) * magnitude(random, 0.02, 1.0),
             joins_at: Span(if random.happens(0.15) {
                 random.below(TROUBLE / 2)
             } else {
@@ -177,7 +177,7 @@ fn slowest(profile: &str, shape: &ModelShape) -> f64 {
         speeds.step(rows.as_slice()) as f64 / 1e9
     };
     let times = (0.3 / seconds(1)).min(10.0 / seconds(400));
-    times.clamp(1.1, 900.0)
+    times.clamp(1.0, 900.0)
 }
 
 fn requests(random: &mut Random, phones: u64, model: &ModelSpec, forced: bool) -> Vec<RequestSpec> {
@@ -187,7 +187,7 @@ fn requests(random: &mut Random, phones: u64, model: &ModelSpec, forced: bool) -
         let phone = random.below(phones);
         RequestSpec {
             who: name(phone),
-            at: Span(magnitude(random, 100_000.0, 40e6) as u64),
+            at: Span(magnitude(random, 200_000.0, 30e6) as u64),
             prompt: magnitude(random, 1.0, 400.0) as u32,
             tokens: between(random, 1, 80) as u32,
             choice: if forced {
@@ -233,9 +233,11 @@ fn choice(random: &mut Random, phones: u64, asks: u64, layers: u64) -> ChoiceSpe
     ChoiceSpec::Forced(text.join(","))
 }
 
-fn fault(random: &mut Random, phones: u64) -> FaultSpec {
+/// Soon after a question, more often than not while it is answered.
+fn fault(random: &mut Random, phones: u64, asked: &[u64]) -> FaultSpec {
     let kind = random.one_of(&FAULTS).unwrap_or(FaultKind::Freeze);
-    let at = magnitude(random, 200_000.0, 50e6) as u64;
+    let after = random.one_of(asked).unwrap_or(0);
+    let at = (after + magnitude(random, 3_000.0, 20e6) as u64).min(TROUBLE - 1);
     let lasts = magnitude(random, 5_000.0, 40e6) as u64;
     let who = random.below(phones);
     let other = (who + 1 + random.below(phones - 1)) % phones;

@@ -100,7 +100,7 @@ pub fn explore(seeds: std::ops::Range<u64>) -> Result<Explored, RunError> {
         .into_par_iter()
         .map(|seed| {
             let scenario = scenario_of(seed);
-            let record = run(&scenario, &Options::default())?;
+            let record = run(&scenario, &Options::until_answered())?;
             let tally = Tally::of(&record);
             let found = (!record.violations.is_empty()).then_some(Found {
                 seed,

@@ -48,7 +48,7 @@ fn smaller(shrunk: &Shrunk, runs: &mut usize) -> Option<(Scenario, String)> {
 
 /// The checker that a scenario violates, and its words: this one, or the first.
 fn violated(scenario: &Scenario, checker: Option<&str>) -> Option<(String, String)> {
-    let record = run(scenario, &Options::default()).ok()?;
+    let record = run(scenario, &Options::until_answered()).ok()?;
     let mut violations = record.violations.into_iter();
     let same = |name: &str| checker.is_none_or(|checker| checker == name);
     let violation = violations.find(|violation| same(&violation.checker))?;

@@ -54,6 +54,8 @@ pub(crate) struct World {
     moving: Random,
     asking: Vec<Asking>,
     unasked: u64,
+    /// Questions and faults that are to come, if the run ends when there are none.
+    pending: Option<u64>,
     strikes: Vec<Strike>,
     drawings: Vec<Drawing>,
     faults: Vec<FaultRecord>,
@@ -78,16 +80,36 @@ impl World {
             self.now = at;
             self.events += 1;
             self.happen(event);
+            if self.pending == Some(0) && self.live.is_empty() {
+                self.end = self.now;
+            }
         }
         self.now = self.end;
     }
 
+    /// A question or fault that was to come is over.
+    fn came(&mut self) {
+        if let Some(pending) = &mut self.pending {
+            *pending = pending.saturating_sub(1);
+        }
+    }
+
+    /// A question or fault is to come.
+    fn expects(&mut self) {
+        if let Some(pending) = &mut self.pending {
+            *pending += 1;
+        }
+    }
+
     fn at(&mut self, at: u64, event: Event) {
+        if matches!(event, Event::Ask(_) | Event::Strike(_)) {
+            self.expects();
+        }
         self.queue.push(at.max(self.now), event);
     }
 
     fn after(&mut self, micros: u64, event: Event) {
-        self.queue.push(self.now + micros, event);
+        self.at(self.now + micros, event);
     }
 
     fn happen(&mut self, event: Event) {
@@ -102,8 +124,14 @@ impl World {
             Event::Up(a, b) => self.connect(a, b),
             Event::Closed(connection, side) => self.closed(connection, side.into()),
             Event::Resume(connection) => self.resume(connection),
-            Event::Ask(asking) => self.ask(asking as usize),
-            Event::Strike(strike) => self.strike(strike as usize),
+            Event::Ask(asking) => {
+                self.came();
+                self.ask(asking as usize);
+            }
+            Event::Strike(strike) => {
+                self.came();
+                self.strike(strike as usize);
+            }
             Event::Draw(drawing) => self.draw(drawing as usize),
             Event::Move(host) => self.moves(host),
             Event::Sense(host) => self.sense(host),

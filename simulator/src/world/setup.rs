@@ -78,6 +78,7 @@ impl World {
             moving: Random::new(seed, Purpose::Mobility, 0),
             asking: Vec::new(),
             unasked: 0,
+            pending: options.until_answered.then_some(0),
             strikes: Vec::new(),
             drawings: Vec::new(),
             faults: Vec::new(),
