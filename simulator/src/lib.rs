@@ -9,14 +9,21 @@
 //! decides by floating-point functions of the platform.
 #![forbid(unsafe_code)]
 
+mod checks;
 pub mod compare;
+mod device;
+pub mod explore;
+mod host;
+mod network;
 pub mod profiles;
 pub mod quantisation;
+mod random;
 pub mod record;
 pub mod report;
 pub mod scenario;
 pub mod sweep;
 pub mod units;
+mod world;
 
 pub use record::Record;
 pub use scenario::{Scenario, ScenarioError};
@@ -30,6 +37,18 @@ pub struct Options {
     pub seed: Option<u64>,
     /// The session, by its index, whose events are to be written to [`Record::trace`].
     pub trace: Option<usize>,
+    /// Whether it is over when all was asked and answered, and no fault is to come.
+    pub until_answered: bool,
+}
+
+impl Options {
+    /// To the end of the last answer and the last fault.
+    pub fn until_answered() -> Self {
+        Self {
+            until_answered: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// Why a scenario cannot run.
@@ -48,22 +67,5 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] if it cannot begin; whatever goes wrong in it is in the record.
 pub fn run(scenario: &Scenario, options: &Options) -> Result<Record, RunError> {
-    scenario.check()?;
-    for device in &scenario.devices {
-        profiles::load(&device.profile)?;
-    }
-    Ok(Record {
-        name: scenario.name.clone(),
-        seed: options.seed.unwrap_or(scenario.seed),
-        duration_us: scenario.duration.0,
-        trace_hash: format!("{:016x}", 0),
-        events: 0,
-        violations: Vec::new(),
-        sessions: Vec::new(),
-        devices: Vec::new(),
-        networks: Vec::new(),
-        faults: Vec::new(),
-        unasked: 0,
-        trace: Vec::new(),
-    })
+    world::run(scenario, options)
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod compare;
+mod explore;
 mod interrupt;
 mod merge;
 mod output;
@@ -29,6 +30,7 @@ Examples:
   potluck-sim run train.toml --html train.html
   potluck-sim sweep train.toml --vary network.delay=1ms,5ms,20ms --seeds 5 --out train.jsonl
   potluck-sim compare train.toml --vary request.choice=best,alone --seeds 5
+  potluck-sim explore --seeds 10000
   potluck-sim profiles";
 
 #[derive(Debug, Subcommand)]
@@ -37,6 +39,7 @@ enum Command {
     Sweep(sweep::Args),
     Merge(merge::Args),
     Compare(compare::Args),
+    Explore(explore::Args),
     Profiles(profiles::Args),
 }
 
@@ -51,6 +54,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Explore(args) => explore::run(&args),
         Command::Profiles(args) => profiles::run(&args),
     };
     match outcome {

@@ -64,6 +64,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let options = Options {
         seed: args.seed,
         trace: args.trace,
+        ..Options::default()
     };
     let begin = Instant::now();
     let record = potluck_sim::run(&scenario, &options)?;

@@ -13,6 +13,9 @@ pub struct Checks {
     pub progress_within: Span,
     /// The most that may wait to be sent to one peer.
     pub queued: ByteCount,
+    /// Whether every session completes whose requester's program did not end: for scenarios whose
+    /// faults stop early enough, and in which a placement is possible then.
+    pub all_complete: bool,
 }
 
 impl Default for Checks {
@@ -20,6 +23,7 @@ impl Default for Checks {
         Self {
             progress_within: Span::seconds(60),
             queued: ByteCount(48 << 20),
+            all_complete: false,
         }
     }
 }
