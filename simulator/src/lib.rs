@@ -9,6 +9,7 @@
 //! decides by floating-point functions of the platform.
 #![forbid(unsafe_code)]
 
+pub mod baseline;
 mod checks;
 pub mod compare;
 mod device;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::ScenarioError;
+use crate::baseline::Baseline;
 use crate::units::Span;
 
 /// Questions of one kind.
@@ -56,6 +57,8 @@ pub enum ChoiceSpec {
     Best,
     /// The requester alone.
     Alone,
+    /// As others place: `memory-proportional`, `ring-by-rtt`.
+    Baseline(Baseline),
     /// As written: `self:0..6,tablet:6..30`.
     Forced(String),
 }
@@ -65,6 +68,8 @@ impl From<String> for ChoiceSpec {
         match text.as_str() {
             "best" => Self::Best,
             "alone" => Self::Alone,
+            "memory-proportional" => Self::Baseline(Baseline::MemoryProportional),
+            "ring-by-rtt" => Self::Baseline(Baseline::RingByRtt),
             _ => Self::Forced(text),
         }
     }
@@ -75,6 +80,8 @@ impl From<ChoiceSpec> for String {
         match choice {
             ChoiceSpec::Best => "best".to_owned(),
             ChoiceSpec::Alone => "alone".to_owned(),
+            ChoiceSpec::Baseline(Baseline::MemoryProportional) => "memory-proportional".to_owned(),
+            ChoiceSpec::Baseline(Baseline::RingByRtt) => "ring-by-rtt".to_owned(),
             ChoiceSpec::Forced(text) => text,
         }
     }

@@ -70,7 +70,7 @@ pub fn table(groups: &[Group]) -> Table {
     for group in groups {
         let cells = told.iter().map(|figure| {
             words::or_none(spread(group, figure), |spread| {
-                match spread.deviation > 0.0 {
+                match spread.deviation > spread.mean.abs() * 0.001 {
                     true => format!(
                         "{} ± {}",
                         words::figure(spread.mean),
@@ -137,8 +137,15 @@ pub fn page(name: &str, groups: &[Group]) -> Result<String, PlotError> {
             .take(BARS)
             .map(|group| bar(group, figure))
             .collect();
-        let differ = bars_of.iter().any(|bar| bar.value != bars_of[0].value);
-        if differ {
+        let means = bars_of.iter().map(|bar| bar.value.map(|(mean, ..)| mean));
+        // Not those that are all but the same.
+        let differ = |mean: Option<f64>, other: Option<f64>| match (mean, other) {
+            (Some(mean), Some(other)) => (mean - other).abs() > other.abs() * 0.01,
+            (mean, other) => mean != other,
+        };
+        let first = bars_of.first().and_then(|bar| bar.value);
+        let first = first.map(|(mean, ..)| mean);
+        if means.clone().any(|mean| differ(mean, first)) {
             plots.push(bars(figure.name, figure.name, &bars_of)?);
         }
     }

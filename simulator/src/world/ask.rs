@@ -1,11 +1,12 @@
 //! Whose user asks what when.
 
-use potluck_protocol::SessionId;
 use potluck_protocol::machine::{Choice, Request};
 use potluck_protocol::placement::{Forced, Objective, PlacementOptions};
 use potluck_protocol::wire::{ContentHash, Dtype, HiddenShape};
+use potluck_protocol::{PeerId, SessionId};
 
 use super::{Event, World};
+use crate::baseline::Baseline;
 use crate::host::{Host, Talk, duration};
 use crate::random::Random;
 use crate::record::{Ending, SessionRecord};
@@ -136,28 +137,52 @@ impl World {
         let most = (potluck_protocol::wire::limits::MAX_PAYLOAD_BYTES / (4 * d_model)).max(1);
         let hidden = HiddenShape::new(d_model, Dtype::F32, MOST_ROWS.min(most));
         let context = spec.context();
+        let options = PlacementOptions {
+            objective: match spec.objective {
+                Goal::Latency => Objective::Latency,
+                Goal::Throughput => Objective::Throughput,
+                Goal::Energy => Objective::Energy,
+            },
+            headroom_percent: spec.headroom,
+            context,
+            positions: context / 2,
+            ..PlacementOptions::default()
+        };
         Ok(Request {
             id,
             manifest: MANIFEST,
             hidden: hidden.map_err(|why| why.to_string())?,
             model: (*self.model).clone(),
-            options: PlacementOptions {
-                objective: match spec.objective {
-                    Goal::Latency => Objective::Latency,
-                    Goal::Throughput => Objective::Throughput,
-                    Goal::Energy => Objective::Energy,
-                },
-                headroom_percent: spec.headroom,
-                context,
-                positions: context / 2,
-                ..PlacementOptions::default()
-            },
+            options,
             choice: match &spec.choice {
                 ChoiceSpec::Best => Choice::Best,
                 ChoiceSpec::Alone => Choice::Alone,
+                ChoiceSpec::Baseline(rule) => Choice::Forced(self.placed(host, *rule, &options)?),
                 ChoiceSpec::Forced(text) => Choice::Forced(self.forced(host, text)?),
             },
         })
+    }
+
+    /// A placement by a rule, over the devices that the requester knows now.
+    fn placed(
+        &self,
+        host: u32,
+        rule: Baseline,
+        options: &PlacementOptions,
+    ) -> Result<Forced, String> {
+        let machine = self.hosts[host as usize].machine.as_ref();
+        let devices = machine.ok_or("its program does not run")?.devices();
+        let placed = rule.place(&devices, &self.model, options);
+        let placed = placed.map_err(|why| why.to_string())?;
+        let mut next = 0;
+        let stage = |(name, (_, layers)): (usize, &(PeerId, u32))| {
+            let first = next;
+            next += layers;
+            format!("{name}:{first}..{next}")
+        };
+        let text: Vec<_> = placed.iter().enumerate().map(stage).collect();
+        let lookup = |name: &str| Some(placed.get(name.parse::<usize>().ok()?)?.0);
+        Forced::parse(&text.join(","), next, lookup).map_err(|why| why.to_string())
     }
 
     /// A written placement; names are those of the requester's circle.
