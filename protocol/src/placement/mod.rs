@@ -4,7 +4,8 @@
 //! layers, staying alone among them; by latency, throughput or energy. The requester holds
 //! embedding and head and may have layers like any device. [`Forced`] reads a placement that a
 //! person wrote and predicts it with the same costs. [`prefill_rows`] sizes the rows of prefill
-//! steps so that all stages work at once.
+//! steps so that all stages work at once. [`plan_again`] places a conversation whose pipeline broke,
+//! where what was computed counts.
 //!
 //! # Costs
 //! A stage of a step takes
@@ -28,6 +29,7 @@ mod options;
 mod planner;
 mod prediction;
 mod prefill;
+mod repair;
 mod search;
 mod shape;
 #[cfg(test)]
@@ -40,6 +42,7 @@ pub use forced::{Forced, ForcedError, ForcedStage};
 pub use options::{Objective, PlacementOptions};
 pub use planner::{Plan, plan};
 pub use prediction::{PredictedHop, PredictedStage, Prediction, Stage};
-pub use prefill::{PrefillRows, prefill_rows};
+pub use prefill::{PrefillRows, prefill_rows, prefill_rows_again};
+pub use repair::{Computed, plan_again};
 pub use search::MOST_DEVICES;
 pub use shape::{LayerShape, MOST_LAYERS, ModelShape, Weights};
