@@ -12,7 +12,7 @@ use potluck::engine::Compute;
 use potluck::home::Home;
 use potluck::local::{Client, LocalNode, Reply, Request, ServeError, Socket};
 use potluck::manifest::{KnownFiles, Manifests};
-use potluck::net::{Multiaddr, Node, NodeOptions};
+use potluck::net::{Mdns, Multiaddr, Node, NodeOptions};
 use potluck::profile::{DeviceProfile, Measurements, OwnerSettings, this_system};
 use potluck::stages::MemoryBudget;
 use potluck::store::{OwnModels, ShardStore};
@@ -111,7 +111,11 @@ pub(super) fn start(
     let files = KnownFiles::new();
     let options = NodeOptions {
         listen: args.listen(),
-        mdns: !args.no_mdns,
+        discovery: if args.no_mdns {
+            Vec::new()
+        } else {
+            Mdns::both()
+        },
         peers: args.peer.clone(),
         compute: compute.clone(),
         models: OwnModels {

@@ -11,6 +11,7 @@
 
 mod addresses;
 mod connections;
+mod discovery;
 mod driver;
 mod events;
 mod gate;
@@ -26,4 +27,5 @@ mod swarm;
 pub use libp2p::Multiaddr;
 pub use potluck_protocol::wire::HandOverReason;
 
+pub use discovery::{Discovery, Mdns};
 pub use node::{Node, NodeError, NodeEvent, NodeOptions, NodeSession, PipelineEvent, Traffic};

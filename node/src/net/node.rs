@@ -20,10 +20,11 @@ use potluck_protocol::wire::{Answer, HandOverReason};
 use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
+use super::discovery::Discovery;
 use super::driver::{Command, Driver, unix_seconds};
 use super::events::told_addresses;
 use super::ids;
-use super::swarm::{self, SwarmError};
+use super::swarm;
 use crate::device::{Device, DeviceError, random};
 use crate::home::Home;
 use crate::profile::DeviceProfile;
@@ -34,8 +35,8 @@ use crate::store::{Keeper, OwnModels};
 pub struct NodeOptions {
     /// Where it listens.
     pub listen: Vec<Multiaddr>,
-    /// Whether to look for devices with mDNS, and to be found.
-    pub mdns: bool,
+    /// How to find devices, and to be found: [`Mdns::both`](super::Mdns::both) as a rule.
+    pub discovery: Vec<Box<dyn Discovery>>,
     /// Addresses where peers may be.
     pub peers: Vec<Multiaddr>,
     /// What stages are computed with.
@@ -63,8 +64,6 @@ pub struct Traffic {
 pub enum NodeEvent {
     /// What the protocol tells.
     Machine(Event),
-    /// Others can reach this node there.
-    Listening(Multiaddr),
     /// The device that was to be paired with was not reached: why.
     NotReached(String),
     /// Something that the owner should know.
@@ -77,9 +76,12 @@ pub enum NodeError {
     /// Its key or circle.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The network.
-    #[error(transparent)]
-    Swarm(#[from] SwarmError),
+    /// No encryption.
+    #[error("cannot set up encryption")]
+    Noise(#[from] libp2p::noise::Error),
+    /// No way to find devices.
+    #[error("cannot look for devices on the network: use --no-mdns")]
+    Discovery(#[source] io::Error),
     /// It cannot listen.
     #[error("cannot listen on {address}: {why}")]
     Listen {
@@ -144,7 +146,7 @@ impl Node {
         let file = home.root().join("addresses.json");
         let mut driver = {
             let _in_runtime = runtime.enter();
-            let swarm = swarm::build(ids::keypair(device.seed()), options.mdns)?;
+            let swarm = swarm::build(ids::keypair(device.seed()))?;
             let report = move |report| {
                 // A network thread that has ended wants nothing any more.
                 let _ = results.send(report);
@@ -167,6 +169,8 @@ impl Node {
         };
         {
             let _in_runtime = runtime.enter();
+            let discovering = driver.discover(options.discovery);
+            discovering.map_err(NodeError::Discovery)?;
             for address in options.listen {
                 driver
                     .listen(address.clone())

@@ -10,8 +10,8 @@
 //! # Costs
 //! A stage of a step takes
 //! `sum over layers of (bytes / bandwidth of their format + rows · KV bytes / KV bandwidth) +
-//! overhead`, where the weights of several rows take no less than their multiply-adds at the prefill
-//! rate; a hop takes `round trip / 2 + bytes / link bandwidth + overhead`, and occupies its link for
+//! overhead`, where the weights of several rows take no less than their multiply-adds, and those of
+//! [`UNPACKING_ROWS`] more, at the prefill rate; a hop takes `round trip / 2 + bytes / link bandwidth + overhead`, and occupies its link for
 //! all of that but the delay. Each term is rounded up to a nanosecond.
 //!
 //! # Memory
@@ -36,6 +36,7 @@ mod shape;
 mod tests;
 mod text;
 
+pub use cost::UNPACKING_ROWS;
 pub use devices::{Devices, Unused, UnusedReason};
 pub use error::{AloneError, PlacementError};
 pub use forced::{Forced, ForcedError, ForcedStage};
