@@ -70,6 +70,8 @@ pub(super) struct Driver {
     pub(super) traffic: Traffic,
     arrivals: mpsc::Receiver<Arrival>,
     drained: Arc<Notify>,
+    /// What its owner computes beside it.
+    owner_works: usize,
     /// Whether it has begun to hand its layers over.
     leaving: bool,
     /// Whether to end after what is to be sent.
@@ -110,6 +112,7 @@ impl Driver {
             traffic: Traffic::default(),
             arrivals,
             drained,
+            owner_works: 0,
             leaving: false,
             stopping: false,
         };
@@ -369,6 +372,15 @@ impl Driver {
     pub(super) fn hand_over(&mut self, reason: HandOverReason, within: Duration) {
         self.leaving = true;
         self.tell(Input::HandOver { reason, within });
+    }
+
+    /// This device's owner begins to compute something beside the node, or has ended it.
+    pub(super) fn owner_computes(&mut self, begins: bool) {
+        self.owner_works = match begins {
+            true => self.owner_works + 1,
+            false => self.owner_works.saturating_sub(1),
+        };
+        self.tell(Input::OwnerBusy(self.owner_works > 0));
     }
 
     pub(super) fn stop(&mut self) {

@@ -28,4 +28,6 @@ pub use libp2p::Multiaddr;
 pub use potluck_protocol::wire::HandOverReason;
 
 pub use discovery::{Discovery, Mdns};
-pub use node::{Node, NodeError, NodeEvent, NodeOptions, NodeSession, PipelineEvent, Traffic};
+pub use node::{
+    Node, NodeError, NodeEvent, NodeOptions, NodeSession, OwnerWork, PipelineEvent, Traffic,
+};

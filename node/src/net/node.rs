@@ -357,6 +357,16 @@ impl Node {
         self.ask(|driver| driver.traffic())
     }
 
+    /// This device's owner computes something beside the node until this is dropped: others for whom
+    /// stages are computed here wait more.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn owner_work(&self) -> Result<OwnerWork, NodeError> {
+        self.ask(|driver| driver.owner_computes(true))?;
+        Ok(OwnerWork(self.clone()))
+    }
+
     /// Begins a conversation; the receiver is told what comes of it.
     ///
     /// # Errors
@@ -384,6 +394,16 @@ impl Node {
     pub fn stop(&self) {
         // One that has stopped is what was wanted.
         let _ = self.ask(Driver::stop);
+    }
+}
+
+/// Something that is computed for this device's owner beside the node.
+pub struct OwnerWork(Node);
+
+impl Drop for OwnerWork {
+    fn drop(&mut self) {
+        // A node that has stopped computes for nobody.
+        let _ = self.0.ask(|driver| driver.owner_computes(false));
     }
 }
 
