@@ -65,6 +65,37 @@ impl KvCache {
         })
     }
 
+    /// The cache of other layers of the same sequence: those that it already has keep what they hold,
+    /// the others are new.
+    ///
+    /// # Errors
+    /// The system has no such memory.
+    pub fn for_layers(self, layers: Range<usize>) -> Result<Self, ModelError> {
+        let Self {
+            layers: before,
+            shape,
+            capacity,
+            of_layers,
+        } = self;
+        let elements = shape.elements();
+        let mut kept: Vec<_> = of_layers.into_iter().map(Some).collect();
+        let of_layers = layers.clone().map(|layer| {
+            let kept = layer
+                .checked_sub(before.start)
+                .and_then(|at| kept.get_mut(at));
+            match kept.and_then(Option::take) {
+                Some(cache) => Ok(cache),
+                None => Ok(LayerCache::new([reserve(elements)?, reserve(elements)?])),
+            }
+        });
+        Ok(Self {
+            of_layers: of_layers.collect::<Result<_, ModelError>>()?,
+            layers,
+            shape,
+            capacity,
+        })
+    }
+
     /// Positions there is room for.
     pub fn capacity(&self) -> usize {
         self.capacity

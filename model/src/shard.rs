@@ -150,6 +150,26 @@ impl Shard {
         hidden: Tensor<2>,
         sequences: &mut [SequenceStep<'_>],
     ) -> Result<Tensor<2>, ModelError> {
+        self.forward_through(self.range.layers.clone(), hidden, sequences)
+    }
+
+    /// As [`forward`](Self::forward), through some of the shard's layers.
+    ///
+    /// # Errors
+    /// As there, or the shard does not have these layers.
+    pub fn forward_through(
+        &self,
+        layers: Range<usize>,
+        hidden: Tensor<2>,
+        sequences: &mut [SequenceStep<'_>],
+    ) -> Result<Tensor<2>, ModelError> {
+        let first = self.range.layers.start;
+        let blocks = layers
+            .start
+            .checked_sub(first)
+            .zip(layers.end.checked_sub(first));
+        let blocks = blocks.and_then(|(start, end)| self.blocks.get(start..end));
+        let blocks = blocks.ok_or(ModelError::NotHeld("such layers"))?;
         let mut positions = Vec::new();
         for sequence in sequences.iter() {
             let capacity = sequence.cache.capacity();
@@ -166,7 +186,7 @@ impl Shard {
         assert!(rows == positions.len() && d_model == self.config.d_model);
         let angles = self.ropes.angles(&positions);
         let mut stream = Stream::new(hidden);
-        for (layer, block) in self.range.layers.clone().zip(&self.blocks) {
+        for (layer, block) in layers.zip(blocks) {
             let attention = self.config.attention[layer];
             let mut row = 0;
             let sequences = sequences

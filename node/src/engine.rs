@@ -21,9 +21,14 @@ pub const DEFAULT_CONTEXT: usize = 2048;
 pub struct OpenOptions {
     /// Threads to compute with; all usable ones if `None`.
     pub threads: Option<NonZeroUsize>,
-    /// Positions of a session. If `None`, [`DEFAULT_CONTEXT`], or what the model was made for if
-    /// that is less.
+    /// Positions of a session, as [`context_of`] takes them.
     pub context: Option<NonZeroUsize>,
+}
+
+/// Positions of a session with a model: those asked for, or [`DEFAULT_CONTEXT`], or what the model was
+/// made for if that is less.
+pub fn context_of(config: &ModelConfig, asked: Option<NonZeroUsize>) -> usize {
+    asked.map_or(config.context.min(DEFAULT_CONTEXT), NonZeroUsize::get)
 }
 
 /// Opens the model in the file at `path`. Weights are mapped, and read as they are first used.
@@ -34,9 +39,6 @@ pub struct OpenOptions {
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Engine, ModelError> {
     let compute = Compute::new(options.threads)?;
     let gguf = Gguf::open(path)?;
-    let context = match options.context {
-        Some(context) => context.get(),
-        None => ModelConfig::from_gguf(&gguf)?.context.min(DEFAULT_CONTEXT),
-    };
+    let context = context_of(&ModelConfig::from_gguf(&gguf)?, options.context);
     Engine::from_gguf(&gguf, context, compute)
 }

@@ -1,13 +1,14 @@
 //! What a model file holds and what running it takes.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use potluck_model::gguf::{Gguf, GgufError, TensorInfo};
 use potluck_model::{ModelConfig, ModelError, TensorType};
 use serde::Serialize;
 
-use crate::engine::DEFAULT_CONTEXT;
+use crate::engine::context_of;
 
 /// What `inspect` reports.
 #[derive(Debug, Clone, Serialize)]
@@ -130,7 +131,7 @@ pub enum InspectError {
 /// [`InspectError`].
 pub fn inspect(
     path: &Path,
-    context: Option<usize>,
+    context: Option<NonZeroUsize>,
     tensors: bool,
 ) -> Result<Inspection, InspectError> {
     let gguf = Gguf::open(path)?;
@@ -209,11 +210,11 @@ impl Shape {
 impl Memory {
     fn of(
         config: &ModelConfig,
-        context: Option<usize>,
+        context: Option<NonZeroUsize>,
         weights_bytes: u64,
     ) -> Result<Self, InspectError> {
         let limit = config.context;
-        let context = context.unwrap_or_else(|| limit.min(DEFAULT_CONTEXT));
+        let context = context_of(config, context);
         if context > limit {
             let asked = context;
             return Err(InspectError::Context(ModelError::ContextTooLong {

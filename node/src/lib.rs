@@ -49,7 +49,7 @@ pub mod stages;
 pub mod store;
 #[cfg(unix)]
 pub mod together;
-mod words;
+pub mod words;
 
 pub use cancel::Cancel;
 pub use model_ref::{ModelRef, UnknownModel};

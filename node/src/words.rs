@@ -1,15 +1,69 @@
 //! Errors in words.
 
 use std::error::Error;
+use std::fmt;
 
-/// An error and what is below it, in one line.
-pub(crate) fn of(error: &dyn Error) -> String {
+/// An error and what is below it, in one line. What the message before it already ends with is not
+/// said twice.
+pub fn of(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut below = error.source();
     while let Some(source) = below {
-        words.push_str(": ");
-        words.push_str(&source.to_string());
+        let cause = source.to_string();
+        if !words.ends_with(&cause) {
+            words.push_str(": ");
+            words.push_str(&cause);
+        }
         below = source.source();
     }
     words
+}
+
+/// Why something cannot be done, in words, made of any error by `?`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Words(pub(crate) String);
+
+impl Words {
+    pub(crate) fn new(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<E: Error> From<E> for Words {
+    fn from(error: E) -> Self {
+        Self(of(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{words}")]
+    struct Failure {
+        words: &'static str,
+        #[source]
+        below: Option<Box<Self>>,
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        let failure = |words, below: Option<Failure>| Failure {
+            words,
+            below: below.map(Box::new),
+        };
+        let deep = failure("no such file", None);
+        let error = failure("cannot open x: no such file", Some(deep));
+        let error = failure("cannot run", Some(error));
+        let said = "cannot run: cannot open x: no such file";
+        assert_eq!(of(&error), said);
+        assert_eq!(Words::from(error), Words::new(said));
+    }
 }

@@ -30,6 +30,11 @@ impl LayerRange {
         self.end - self.first
     }
 
+    /// Whether all layers of another range are among these.
+    pub fn covers(self, other: Self) -> bool {
+        self.first <= other.first && other.end <= self.end
+    }
+
     /// Whether there are none.
     pub fn is_empty(self) -> bool {
         self.first == self.end

@@ -56,7 +56,8 @@ pub struct Profile {
     pub decode: BTreeMap<Quantisation, Measured<Rate>>,
     /// Bytes of KV cache a second, read by attention.
     pub kv_read: Measured<Rate>,
-    /// Multiply-adds a second in steps of many rows; `None` until it is measured.
+    /// Multiply-adds a second in steps of many rows, beside the unpacking of weights; `None` until it
+    /// is measured.
     pub prefill: Option<Measured<Rate>>,
     /// What a stage costs beyond its arithmetic: waking threads, copying hidden states.
     pub stage_overhead: Measured<Duration>,

@@ -12,13 +12,14 @@ use potluck::answer::{Answer, AnswerError};
 use potluck::conversation::{Conversation, ConversationError, Reply};
 use potluck::engine::{Engine, GenerateOptions, LocalSequence, Sequence};
 use potluck::home::Home;
+use potluck::words;
 use serde::Serialize;
 
 use super::lines::{Line, Lines};
 use super::options::{EngineArgs, ModelOptions, SamplingArgs};
 use super::run::Printer;
 use super::together::{self, Requester, TogetherArgs};
-use super::{Outcome, format, interrupt, obtain, output};
+use super::{Outcome, format, interrupt, nodes, obtain, output};
 use command::{ChatLine, HELP};
 
 /// Hold a conversation
@@ -67,24 +68,25 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let engine = obtain::open_file(&path, &options)?;
     let home = Home::from_environment()?;
     if args.together.wants_peers(&home)? {
-        let (context, threads) = (options.context, options.threads);
+        let (context, threads) = (engine.context(), options.threads);
         let requester = Requester::open(&home, &args.together, &path, context, threads, &cancel)?;
         let (outcome, _devices) = requester.converse(&cancel, args.quiet, |sequence| {
-            hold(&args, &engine, sequence, &cancel)
+            hold(&args, &engine, sequence, &cancel, None)
         })?;
         return Ok(outcome);
     }
     together::check_room(&path, engine.context(), args.together.memory())?;
     let mut sequence = LocalSequence::new(&engine, engine.new_session()?);
-    hold(&args, &engine, &mut sequence, &cancel)
+    hold(&args, &engine, &mut sequence, &cancel, Some(&home))
 }
 
-/// Holds a conversation in this sequence.
+/// Holds a conversation in this sequence; `computes_in` is the home if this process computes it.
 fn hold<S: Sequence>(
     args: &Args,
     engine: &Engine,
     sequence: &mut S,
     cancel: &Cancel,
+    computes_in: Option<&Home>,
 ) -> anyhow::Result<Outcome>
 where
     AnswerError: From<S::Error>,
@@ -109,6 +111,7 @@ where
         last: None,
         quiet: args.quiet,
         stats: args.stats,
+        computes_in,
     };
     chat.run(&mut lines)
 }
@@ -121,6 +124,7 @@ struct Chat<'a, S> {
     last: Option<Answer>,
     quiet: bool,
     stats: bool,
+    computes_in: Option<&'a Home>,
 }
 
 impl<S: Sequence> Chat<'_, S>
@@ -165,13 +169,14 @@ where
             }
             ChatLine::Save(path) => match self.save(&path) {
                 Ok(()) => self.tell(&format!("saved to {}", path.display())),
-                Err(error) => output::note(&format!("error: {}", output::in_words(&error))),
+                Err(error) => output::note(&format!("error: {}", words::of(error.as_ref()))),
             },
         }
         Ok(())
     }
 
     fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        let _goes_first = self.computes_in.and_then(nodes::compute_here);
         let mut printer = Printer::new(&self.cancel, self.quiet);
         let reply = self.conversation.say(
             self.engine,
@@ -186,6 +191,7 @@ where
 
     fn retry(&mut self) -> anyhow::Result<()> {
         // The same seed would give the same answer.
+        let _goes_first = self.computes_in.and_then(nodes::compute_here);
         self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
         let mut printer = Printer::new(&self.cancel, self.quiet);
         let reply =
@@ -204,7 +210,7 @@ where
         let Reply { answer, left_out } = match reply {
             Ok(reply) => reply,
             Err(error) => {
-                output::note(&format!("error: {}", output::in_words(&error.into())));
+                output::note(&format!("error: {}", words::of(&error)));
                 return Ok(());
             }
         };

@@ -43,8 +43,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(path) = obtain::path(&args.model, &options, &cancel, args.quiet)? else {
         return Ok(Outcome::Interrupted);
     };
-    let report = inspect(&path, args.context.map(NonZeroUsize::get), args.tensors)
-        .map_err(|error| obtain::naming(&path, error))?;
+    let report =
+        inspect(&path, args.context, args.tensors).map_err(|error| obtain::naming(&path, error))?;
     if args.json {
         output::json(&report)?
     } else {

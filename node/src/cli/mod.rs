@@ -100,7 +100,7 @@ pub(crate) fn main() -> ExitCode {
         // Whoever read our output has seen enough of it: nothing to report, and nowhere to.
         Err(error) if is_broken_pipe(&error) => EXIT_BROKEN_PIPE.into(),
         Err(error) => {
-            output::note(&format!("error: {}", output::in_words(&error)));
+            output::note(&format!("error: {}", potluck::words::of(error.as_ref())));
             ExitCode::FAILURE
         }
     }

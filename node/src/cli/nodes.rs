@@ -10,9 +10,9 @@ use potluck::OwnerLimits;
 use potluck::device::Device;
 use potluck::engine::Compute;
 use potluck::home::Home;
-use potluck::local::{Client, LocalNode, Reply, Request, ServeError, Socket};
+use potluck::local::{Client, LocalNode, ServeError, Socket};
 use potluck::manifest::{KnownFiles, Manifests};
-use potluck::net::{Multiaddr, Node, NodeOptions};
+use potluck::net::{Mdns, Multiaddr, Node, NodeOptions};
 use potluck::profile::{DeviceProfile, Measurements, OwnerSettings, this_system};
 use potluck::stages::MemoryBudget;
 use potluck::store::{OwnModels, ShardStore};
@@ -111,7 +111,11 @@ pub(super) fn start(
     let files = KnownFiles::new();
     let options = NodeOptions {
         listen: args.listen(),
-        mdns: !args.no_mdns,
+        discovery: if args.no_mdns {
+            Vec::new()
+        } else {
+            Mdns::both()
+        },
         peers: args.peer.clone(),
         compute: compute.clone(),
         models: OwnModels {
@@ -198,6 +202,15 @@ pub(super) fn running(home: &Home) -> anyhow::Result<Option<Client>> {
     Ok(stream.map(Client::over).transpose()?)
 }
 
+/// Has a node that runs in this home let its owner's answer, which this process computes, go first
+/// while this is kept.
+pub(super) fn compute_here(home: &Home) -> Option<Client> {
+    // Where none can be asked, nobody else is computed for.
+    let mut client = running(home).ok().flatten()?;
+    client.compute_here().ok()?;
+    Some(client)
+}
+
 /// Waits until all other members are connected, but no longer than this.
 pub(super) fn wait_for_peers(
     client: &mut Client,
@@ -206,9 +219,7 @@ pub(super) fn wait_for_peers(
 ) -> anyhow::Result<()> {
     let until = Instant::now() + at_most;
     while Instant::now() < until && !cancel.is_cancelled() {
-        let Reply::Members { members } = client.ask(&Request::Members)? else {
-            break;
-        };
+        let members = client.members()?;
         let ready = |connected: Option<bool>| connected == Some(true);
         if members
             .iter()

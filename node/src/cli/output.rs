@@ -28,21 +28,6 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An error and its causes in one line. A cause whose words the message before it already ends
-/// with is not said twice.
-pub(super) fn in_words(error: &anyhow::Error) -> String {
-    let mut words = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if words.is_empty() {
-            words = cause;
-        } else if !words.ends_with(&cause) {
-            words.push_str(": ");
-            words.push_str(&cause);
-        }
-    }
-    words
-}
-
 /// Whether people are looking at stderr.
 pub(super) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
@@ -71,20 +56,4 @@ fn bar(length: u64, show: bool, template: &str) -> ProgressBar {
         .expect("the templates above are well-formed")
         .progress_chars("=> ");
     ProgressBar::new(length).with_style(style)
-}
-
-#[cfg(test)]
-mod tests {
-    use anyhow::anyhow;
-
-    use super::in_words;
-
-    #[test]
-    fn causes_are_said_once() {
-        let error = anyhow!("no such file").context("cannot open x: no such file");
-        assert_eq!(
-            in_words(&error.context("cannot run")),
-            "cannot run: cannot open x: no such file"
-        );
-    }
 }

@@ -99,13 +99,7 @@ fn invite(
     name: Option<String>,
     cancel: &Cancel,
 ) -> anyhow::Result<Option<(String, String)>> {
-    let request = Request::Invite {
-        seconds: args.minutes * 60,
-        name,
-    };
-    let Reply::Invitation { text, .. } = client.ask(&request)? else {
-        bail!("the node that runs is of another version: end it and start it again");
-    };
+    let text = client.invite(args.minutes * 60, name)?;
     if args.json {
         output::json(&json!({"invitation": text}))?;
     } else {

@@ -1,9 +1,8 @@
 //! `potluck peers` and `potluck forget`.
 
-use anyhow::bail;
 use potluck::device::Device;
 use potluck::home::Home;
-use potluck::local::{MemberView, Reply, Request};
+use potluck::local::{MemberView, Request};
 use serde::Serialize;
 
 use super::nodes::{self, NodeArgs, Purpose};
@@ -33,10 +32,7 @@ struct Report {
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let home = Home::from_environment()?;
     let members = match nodes::running(&home)? {
-        Some(mut client) => match client.ask(&Request::Members)? {
-            Reply::Members { members } => members,
-            _ => bail!("the node that runs is of another version: end it and start it again"),
-        },
+        Some(mut client) => client.members()?,
         None => {
             let device = Device::open(&home)?;
             let me = device.peer_id();

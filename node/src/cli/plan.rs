@@ -3,10 +3,10 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use anyhow::bail;
 use potluck::ModelRef;
+use potluck::engine::{Gguf, ModelConfig, context_of};
 use potluck::home::Home;
-use potluck::local::{PlacementView, PlanView, Reply, Request};
+use potluck::local::{PlacementView, PlanView};
 use serde::Serialize;
 
 use super::nodes::{self, NodeArgs, Purpose};
@@ -59,14 +59,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     if connected.own.is_some() {
         nodes::wait_for_peers(&mut connected.client, Duration::from_secs(3), &cancel)?;
     }
-    let request = together::request(&path, args.context, &args.placement)?;
-    let Reply::Plan { plan } = connected.client.ask(&Request::Plan { request })? else {
-        bail!("the node that runs is of another version: end it and start it again");
-    };
+    let config = ModelConfig::from_gguf(&Gguf::open(&path)?)?;
+    let context = context_of(&config, args.context);
+    let request = together::request(&path, context, &args.placement)?;
+    let plan = connected.client.plan(request)?;
     if args.json {
         output::json(&Report {
             model: args.model.to_string(),
-            plan: *plan,
+            plan,
         })?;
     } else {
         print(&plan)?;

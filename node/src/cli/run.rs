@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::options::{EngineArgs, ModelOptions, SamplingArgs};
 use super::together::{self, Devices, Requester, TogetherArgs};
-use super::{Outcome, format, input, interrupt, obtain, output};
+use super::{Outcome, format, input, interrupt, nodes, obtain, output};
 
 /// Answer one prompt and end
 #[derive(Debug, clap::Args)]
@@ -90,14 +90,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     };
     let home = Home::from_environment()?;
     let (answer, devices) = if args.together.wants_peers(&home)? {
-        let context = options.context;
-        let threads = options.threads;
+        let (context, threads) = (engine.context(), options.threads);
         let requester = Requester::open(&home, &args.together, &path, context, threads, &cancel)?;
         requester.converse(&cancel, args.quiet, |sequence| {
             answer_to(&engine, sequence, &question, &cancel, show)
         })?
     } else {
         together::check_room(&path, engine.context(), args.together.memory())?;
+        let _goes_first = nodes::compute_here(&home);
         let mut sequence = LocalSequence::new(&engine, engine.new_session()?);
         let answer = answer_to(&engine, &mut sequence, &question, &cancel, show)?;
         (answer, Devices::default())

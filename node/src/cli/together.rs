@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use potluck::Cancel;
 use potluck::device::Device;
-use potluck::engine::{Compute, DEFAULT_CONTEXT, Gguf, ModelConfig};
+use potluck::engine::{Compute, Gguf, ModelConfig};
 use potluck::home::Home;
 use potluck::local::{PlacementChoice, PlacementView, SessionRequest, Socket};
 use potluck::shape::model_shape;
@@ -64,15 +64,9 @@ const CONNECTING: Duration = Duration::from_secs(3);
 /// What a node is asked.
 pub(super) fn request(
     path: &Path,
-    context: Option<NonZeroUsize>,
+    context: usize,
     args: &PlacementArgs,
 ) -> anyhow::Result<SessionRequest> {
-    let context = match context {
-        Some(context) => context.get(),
-        None => ModelConfig::from_gguf(&Gguf::open(path)?)?
-            .context
-            .min(DEFAULT_CONTEXT),
-    };
     Ok(SessionRequest {
         // The node may have another working folder.
         model: path
@@ -139,7 +133,7 @@ impl Requester {
         home: &Home,
         args: &TogetherArgs,
         path: &Path,
-        context: Option<NonZeroUsize>,
+        context: usize,
         threads: Option<NonZeroUsize>,
         cancel: &Cancel,
     ) -> anyhow::Result<Self> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::framing;
 use super::message::{Reply, Request, SessionRequest};
 use super::server::{LocalNode, Service};
+use super::views::{MemberView, PlanView};
 
 /// Replies that were read and wait for the command.
 const REPLIES: usize = 64;
@@ -107,6 +108,48 @@ impl Client {
                 return Ok(reply);
             }
         }
+    }
+
+    /// The circle's members, this device among them.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn members(&mut self) -> Result<Vec<MemberView>, ClientError> {
+        match self.ask(&Request::Members)? {
+            Reply::Members { members } => Ok(members),
+            _ => Err(ClientError::OtherAnswer),
+        }
+    }
+
+    /// Where a model's layers should run.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn plan(&mut self, request: SessionRequest) -> Result<PlanView, ClientError> {
+        match self.ask(&Request::Plan { request })? {
+            Reply::Plan { plan } => Ok(*plan),
+            _ => Err(ClientError::OtherAnswer),
+        }
+    }
+
+    /// Opens pairing for so many seconds: the invitation's text.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn invite(&mut self, seconds: u64, name: Option<String>) -> Result<String, ClientError> {
+        match self.ask(&Request::Invite { seconds, name })? {
+            Reply::Invitation { text, .. } => Ok(text),
+            _ => Err(ClientError::OtherAnswer),
+        }
+    }
+
+    /// Lets the node know that this program computes something for the device's owner, until this is
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn compute_here(&mut self) -> Result<(), ClientError> {
+        self.ask(&Request::ComputeHere).map(drop)
     }
 
     /// Begins a conversation.

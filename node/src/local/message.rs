@@ -14,6 +14,9 @@ pub enum Request {
     Node,
     /// The circle's members: [`Reply::Members`].
     Members,
+    /// The command's own program computes something for this device's owner, until the connection
+    /// ends: others wait more. [`Reply::Done`].
+    ComputeHere,
     /// End a membership: [`Reply::Done`].
     Forget {
         /// A name or a PeerId.

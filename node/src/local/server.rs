@@ -15,8 +15,8 @@ use super::message::{Reply, Request};
 use super::sessions::{self, Asked};
 use super::views::{MemberView, Names};
 use crate::manifest::{KnownFiles, Manifests};
-use crate::net::{Node, NodeError, NodeEvent, NodeSession};
-use crate::words;
+use crate::net::{Node, NodeError, NodeEvent, NodeSession, OwnerWork};
+use crate::words::Words;
 
 /// A node and the model files of its home.
 #[derive(Clone)]
@@ -64,12 +64,9 @@ impl Replies {
         let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         framing::write(&mut *stream, reply, payload)
     }
-
-    pub(super) fn fail(&self, words: impl Into<String>) -> io::Result<()> {
-        let words = words.into();
-        self.send(&Reply::Failed { words }, &[])
-    }
 }
+
+const NO_CONVERSATION: &str = "no conversation has begun";
 
 /// Answers one command.
 pub struct Service {
@@ -78,6 +75,8 @@ pub struct Service {
     session: Option<NodeSession>,
     traffic_before: crate::net::Traffic,
     inviting: bool,
+    /// While its program computes by itself.
+    owner_work: Option<OwnerWork>,
 }
 
 impl Service {
@@ -93,6 +92,7 @@ impl Service {
             session: None,
             traffic_before: crate::net::Traffic::default(),
             inviting: false,
+            owner_work: None,
         };
         let outcome = loop {
             match framing::read::<Request>(&mut requests) {
@@ -121,11 +121,11 @@ impl Service {
                 last,
             } => match &self.session {
                 Some(session) => sessions::submit(session, start_position, rows, last, payload),
-                None => Err("no conversation has begun".to_owned()),
+                None => Err(Words::new(NO_CONVERSATION)),
             },
             Request::RollBack { position } => match &self.session {
-                Some(session) => session.roll_back(position).map_err(|e| words::of(&e)),
-                None => Err("no conversation has begun".to_owned()),
+                Some(session) => session.roll_back(position).map_err(Words::from),
+                None => Err(Words::new(NO_CONVERSATION)),
             },
             Request::Session { request } => self.begin(&request),
             Request::Invite { seconds, name } => self.invite(seconds, name),
@@ -135,17 +135,19 @@ impl Service {
                 Err(words) => Err(words),
             },
         };
-        replied.or_else(|words| self.replies.fail(words))
+        replied.or_else(|words| {
+            let Words(words) = words;
+            self.replies.send(&Reply::Failed { words }, &[])
+        })
     }
 
     /// What is answered once.
-    fn answer(&self, request: &Request) -> Result<Reply, String> {
+    fn answer(&mut self, request: &Request) -> Result<Reply, Words> {
         let node = &self.local.node;
-        let failed = |error: NodeError| words::of(&error);
         Ok(match request {
             Request::Node => {
-                let names = self.local.names().map_err(failed)?;
-                let listening = node.listening().map_err(failed)?;
+                let names = self.local.names()?;
+                let listening = node.listening()?;
                 Reply::Node {
                     peer_id: node.peer_id().to_string(),
                     name: super::views::name_of(&names, node.peer_id()),
@@ -153,12 +155,16 @@ impl Service {
                 }
             }
             Request::Members => {
-                let members = node.members().map_err(failed)?.into_iter();
+                let members = node.members()?.into_iter();
                 let me = node.peer_id();
                 let views = members.map(|(member, status)| MemberView::new(&member, me, status));
                 Reply::Members {
                     members: views.collect(),
                 }
+            }
+            Request::ComputeHere => {
+                self.owner_work = Some(node.owner_work()?);
+                Reply::Done
             }
             Request::Forget { device } => {
                 self.forget(device)?;
@@ -171,82 +177,75 @@ impl Service {
                 }
             }
             Request::Traffic => {
-                let now = node.traffic().map_err(failed)?;
+                let now = node.traffic()?;
                 Reply::Traffic {
                     bytes_sent: now.bytes_sent - self.traffic_before.bytes_sent,
                     bytes_received: now.bytes_received - self.traffic_before.bytes_received,
                 }
             }
-            _ => return Err("this cannot be asked now".to_owned()),
+            _ => return Err(Words::new("this cannot be asked now")),
         })
     }
 
-    fn forget(&self, text: &str) -> Result<(), String> {
+    fn forget(&self, text: &str) -> Result<(), Words> {
         let node = &self.local.node;
-        let failed = |error: NodeError| words::of(&error);
-        let names = self.local.names().map_err(failed)?;
+        let names = self.local.names()?;
         let peer = device(&names, node.peer_id(), text).ok_or_else(|| {
-            format!("no one device is called {text:?}: `potluck peers` lists names and ids")
+            Words::new(format!(
+                "no one device is called {text:?}: `potluck peers` lists names and ids"
+            ))
         })?;
-        let forgotten = node.forget(peer).map_err(failed)?;
-        forgotten.map_err(|error| words::of(&error))
+        let forgotten = node.forget(peer)?;
+        Ok(forgotten?)
     }
 
-    fn begin(&mut self, request: &super::SessionRequest) -> Result<(), String> {
+    fn begin(&mut self, request: &super::SessionRequest) -> Result<(), Words> {
         let node = self.local.node.clone();
-        self.traffic_before = node.traffic().map_err(|error| words::of(&error))?;
+        self.traffic_before = node.traffic()?;
         let asked = Asked::new(&self.local, request)?;
-        let names = self.local.names().map_err(|error| words::of(&error))?;
+        let names = self.local.names()?;
         let (session, events) = asked.begin(&self.local)?;
         self.session = Some(session);
         let replies = self.replies.clone();
-        replies
-            .send(&Reply::Started, &[])
-            .map_err(|error| error.to_string())?;
+        replies.send(&Reply::Started, &[])?;
         let forwarded = std::thread::Builder::new()
             .name("potluck-session".to_owned())
             .spawn(move || sessions::forward(&events, &replies, node.peer_id(), &names));
-        forwarded.map(drop).map_err(|error| error.to_string())
+        Ok(forwarded.map(drop)?)
     }
 
-    fn name(&self, name: Option<String>) -> Result<DeviceName, String> {
-        let names = self.local.names().map_err(|error| words::of(&error))?;
+    fn name(&self, name: Option<String>) -> Result<DeviceName, Words> {
+        let names = self.local.names()?;
         let before = names.get(&self.local.node.peer_id()).cloned();
         let name = name.or(before).unwrap_or_else(|| "device".to_owned());
-        DeviceName::new(&name).map_err(|error| words::of(&error))
+        Ok(DeviceName::new(&name)?)
     }
 
-    fn invite(&mut self, seconds: u64, name: Option<String>) -> Result<(), String> {
-        let failed = |error: NodeError| words::of(&error);
+    fn invite(&mut self, seconds: u64, name: Option<String>) -> Result<(), Words> {
         let node = self.local.node.clone();
         let name = self.name(name)?;
-        let events = node.events().map_err(failed)?;
-        let invitation = node.invite(seconds, name).map_err(failed)?;
+        let events = node.events()?;
+        let invitation = node.invite(seconds, name)?;
         self.inviting = true;
         let reply = Reply::Invitation {
             text: invitation.to_string(),
             expires: invitation.expires_unix_s(),
         };
-        self.replies
-            .send(&reply, &[])
-            .map_err(|error| error.to_string())?;
+        self.replies.send(&reply, &[])?;
         self.forward_pairing(events, None)
     }
 
-    fn join(&mut self, text: &str, name: Option<String>) -> Result<(), String> {
-        let failed = |error: NodeError| words::of(&error);
-        let invitation: Invitation = text
-            .parse()
-            .map_err(|error: pairing::InvitationError| words::of(&error))?;
+    fn join(&mut self, text: &str, name: Option<String>) -> Result<(), Words> {
+        let invitation: Invitation = text.parse()?;
         let node = self.local.node.clone();
         let inviter = invitation.peer();
         if inviter == node.peer_id() {
             // A node does not dial itself, and would only say that it knows no way.
-            return Err(Refusal::OwnInvitation.to_string());
+            return Err(Refusal::OwnInvitation.into());
         }
         let name = self.name(name)?;
-        let events = node.events().map_err(failed)?;
-        node.join(invitation, name).map_err(failed)?;
+        let events = node.events()?;
+        node.join(invitation, name)?;
         self.forward_pairing(events, Some(inviter))
     }
 
@@ -255,7 +254,7 @@ impl Service {
         &self,
         mut events: tokio::sync::mpsc::UnboundedReceiver<NodeEvent>,
         inviter: Option<PeerId>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Words> {
         let replies = self.replies.clone();
         let forwarded = std::thread::Builder::new()
             .name("potluck-pairing".to_owned())
@@ -269,7 +268,7 @@ impl Service {
                     }
                 }
             });
-        forwarded.map(drop).map_err(|error| error.to_string())
+        Ok(forwarded.map(drop)?)
     }
 }
 

@@ -15,9 +15,10 @@ use potluck_protocol::{PeerId, SessionId};
 use super::message::{PlacementChoice, Reply, SessionRequest};
 use super::server::{LocalNode, Replies, device};
 use super::views::{Names, PlacementView, PlanView, name_of};
+use crate::Cancel;
 use crate::net::{NodeSession, PipelineEvent};
 use crate::shape::model_shape;
-use crate::{Cancel, words};
+use crate::words::Words;
 
 /// Rows of a frame at most: those of the largest prefill step.
 const MOST_ROWS: u32 = 512;
@@ -35,12 +36,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(local: &LocalNode, request: &SessionRequest) -> Result<Self, String> {
+    pub(super) fn new(local: &LocalNode, request: &SessionRequest) -> Result<Self, Words> {
         let path = &request.model;
         let manifest = identify(local, path, &Cancel::new())?;
-        let gguf = Gguf::open(path).map_err(|error| words::of(&error))?;
-        let config = ModelConfig::from_gguf(&gguf).map_err(|error| words::of(&error))?;
-        let model = model_shape(&gguf, &config).map_err(|error| words::of(&error))?;
+        let gguf = Gguf::open(path)?;
+        let config = ModelConfig::from_gguf(&gguf)?;
+        let model = model_shape(&gguf, &config)?;
         let options = PlacementOptions {
             objective: objective(&request.objective)?,
             context: request.context,
@@ -51,14 +52,14 @@ impl Asked {
             PlacementChoice::Best => Choice::Best,
             PlacementChoice::Alone => Choice::Alone,
             PlacementChoice::Forced(text) => {
-                let names = local.names().map_err(|error| words::of(&error))?;
+                let names = local.names()?;
                 let me = local.node.peer_id();
                 if !names.contains_key(&me) {
-                    return Err(REMOVED.to_owned());
+                    return Err(Words::new(REMOVED));
                 }
-                let layers = u32::try_from(model.layers.len()).map_err(|_| "too many layers")?;
+                let layers = u32::try_from(model.layers.len())?;
                 let forced = Forced::parse(text, layers, |name| device(&names, me, name));
-                Choice::Forced(forced.map_err(|error| error.to_string())?)
+                Choice::Forced(forced?)
             }
         };
         Ok(Self {
@@ -70,28 +71,27 @@ impl Asked {
     }
 
     /// Where the layers would run now.
-    pub(super) fn plan(self, local: &LocalNode) -> Result<PlanView, String> {
-        let names = local.names().map_err(|error| words::of(&error))?;
+    pub(super) fn plan(self, local: &LocalNode) -> Result<PlanView, Words> {
+        let names = local.names()?;
         let me = local.node.peer_id();
         if let Choice::Forced(forced) = &self.choice {
-            let devices = local.node.devices().map_err(|error| words::of(&error))?;
+            let devices = local.node.devices()?;
             let predicted = forced.predict(&self.model, &devices, &self.options);
-            let predicted = predicted.map_err(|error| error.to_string())?;
+            let predicted = predicted?;
             return Ok(PlanView::only(&predicted, me, &names));
         }
         let planned = local.node.plan(self.model, self.options);
-        let planned = planned.map_err(|error| words::of(&error))?;
-        let plan = planned.map_err(|error| error.to_string())?;
+        let planned = planned?;
+        let plan = planned?;
         Ok(PlanView::new(&plan, me, &names))
     }
 
     pub(super) fn begin(
         self,
         local: &LocalNode,
-    ) -> Result<(NodeSession, Receiver<PipelineEvent>), String> {
-        let hidden = HiddenShape::new(self.model.d_model, Dtype::F32, MOST_ROWS)
-            .map_err(|error| error.to_string())?;
-        let id = crate::device::random().map_err(|error| error.to_string())?;
+    ) -> Result<(NodeSession, Receiver<PipelineEvent>), Words> {
+        let hidden = HiddenShape::new(self.model.d_model, Dtype::F32, MOST_ROWS)?;
+        let id = crate::device::random()?;
         let request = Request {
             id: SessionId(u64::from_le_bytes(id)),
             manifest: self.manifest,
@@ -101,8 +101,8 @@ impl Asked {
             choice: self.choice,
         };
         let started = local.node.start_session(request);
-        let started = started.map_err(|error| words::of(&error))?;
-        started.map_err(|error| error.to_string())
+        let started = started?;
+        Ok(started?)
     }
 }
 
@@ -114,24 +114,23 @@ pub(crate) fn identify(
     local: &LocalNode,
     path: &Path,
     cancel: &Cancel,
-) -> Result<ContentHash, String> {
+) -> Result<ContentHash, Words> {
     let manifest = local
         .manifests
-        .get(path, cancel, &mut |_| ())
-        .map_err(|error| words::of(&error))?
-        .ok_or("stopped")?;
+        .get(path, cancel, &mut |_| ())?
+        .ok_or_else(|| Words::new("stopped"))?;
     let added = local.files.add(manifest, path);
-    added.map_err(|error| format!("cannot use {}: {error}", path.display()))
+    added.map_err(|error| Words::new(format!("cannot use {}: {error}", path.display())))
 }
 
-fn objective(name: &str) -> Result<Objective, String> {
+fn objective(name: &str) -> Result<Objective, Words> {
     match name {
         "latency" => Ok(Objective::Latency),
         "throughput" => Ok(Objective::Throughput),
         "energy" => Ok(Objective::Energy),
-        _ => Err(format!(
+        _ => Err(Words::new(format!(
             "{name:?} is no objective: latency, throughput or energy"
-        )),
+        ))),
     }
 }
 
@@ -142,12 +141,12 @@ pub(super) fn submit(
     rows: u32,
     last: bool,
     hidden: Vec<u8>,
-) -> Result<(), String> {
+) -> Result<(), Words> {
     let answer = if last { Answer::LastRow } else { Answer::Done };
     let submitted = session.submit(start_position, rows, answer, hidden);
-    match submitted.map_err(|error| words::of(&error))? {
+    match submitted? {
         Ok(()) | Err(SubmitError::NotReady | SubmitError::NotNext(_)) => Ok(()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The loop that owns the machine, the swarm and the clock.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,13 +20,14 @@ use tokio::sync::{Notify, mpsc};
 
 use super::addresses::Addresses;
 use super::connections::Connections;
+use super::discovery::{self, Discovery};
+use super::gate::Gate;
 use super::giving::Giving;
 use super::ids;
 use super::node::{NodeError, NodeEvent, PipelineEvent, Traffic};
 use super::pairings::Pairings;
 use super::pump::Arrival;
 use super::stream::Purpose;
-use super::swarm::Behaviour;
 use crate::device::Device;
 use crate::profile::DeviceProfile;
 use crate::stages::{Done, StageExecutor, Stopped};
@@ -44,7 +47,7 @@ pub(super) type Command = Box<dyn FnOnce(&mut Driver) + Send>;
 pub(super) struct Driver {
     pub(super) machine: Machine,
     pub(super) device: Device,
-    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) swarm: Swarm<Gate>,
     started: Instant,
     /// What the machine's clock showed then: time since 1970, so that what was measured in another
     /// run has an age.
@@ -52,6 +55,7 @@ pub(super) struct Driver {
     pub(super) connections: Connections,
     pub(super) pairings: Pairings,
     pub(super) addresses: Addresses,
+    pub(super) discoveries: Vec<Box<dyn Discovery>>,
     pub(super) joining: Option<Invitation>,
     /// The connection on which it is to be used, once there is one.
     pub(super) joining_over: Option<ConnectionId>,
@@ -66,6 +70,8 @@ pub(super) struct Driver {
     pub(super) traffic: Traffic,
     arrivals: mpsc::Receiver<Arrival>,
     drained: Arc<Notify>,
+    /// What its owner computes beside it.
+    owner_works: usize,
     /// Whether it has begun to hand its layers over.
     leaving: bool,
     /// Whether to end after what is to be sent.
@@ -76,7 +82,7 @@ impl Driver {
     pub(super) fn new(
         device: Device,
         machine: Machine,
-        swarm: Swarm<Behaviour>,
+        swarm: Swarm<Gate>,
         addresses: Addresses,
         (executor, keeper): (StageExecutor, Keeper),
         profile: Option<DeviceProfile>,
@@ -93,6 +99,7 @@ impl Driver {
             connections: Connections::new(me, Arc::clone(&drained), arrive.clone()),
             pairings: Pairings::new(Arc::clone(&drained), arrive),
             addresses,
+            discoveries: Vec::new(),
             joining: None,
             joining_over: None,
             executor,
@@ -105,6 +112,7 @@ impl Driver {
             traffic: Traffic::default(),
             arrivals,
             drained,
+            owner_works: 0,
             leaving: false,
             stopping: false,
         };
@@ -131,6 +139,9 @@ impl Driver {
             let timeout = timeout.map_or(TICK, |at| at.saturating_sub(self.now()));
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm(event),
+                found = poll_fn(|cx| discovery::poll_any(&mut self.discoveries, cx)) => {
+                    self.add_found(&found);
+                }
                 Some(arrival) = self.arrivals.recv() => self.on_arrival(arrival),
                 command = commands.recv() => match command {
                     Some(command) => command(&mut self),
@@ -169,7 +180,7 @@ impl Driver {
             self.keeper.order(order);
         }
         let inviting = self.machine.is_inviting();
-        self.swarm.behaviour_mut().gate.set_inviting(inviting);
+        self.swarm.behaviour_mut().set_inviting(inviting);
         let machine = &self.machine;
         self.connections.read_data(|peer| machine.wants_data(peer));
     }
@@ -227,7 +238,7 @@ impl Driver {
             }
             Output::SendTransfer(peer, bytes) => {
                 if let Some(connection) = self.connections.open_transfer(peer) {
-                    let gate = &mut self.swarm.behaviour_mut().gate;
+                    let gate = self.swarm.behaviour_mut();
                     gate.open(ids::to_libp2p(peer), connection, Purpose::Transfer);
                 }
                 self.send(peer, Purpose::Transfer, bytes);
@@ -286,7 +297,7 @@ impl Driver {
         let members = machine.circle().members().map(|member| member.peer);
         let members = members.filter(|peer| machine.is_member(*peer));
         let members = members.map(ids::to_libp2p).collect();
-        self.swarm.behaviour_mut().gate.set_members(members);
+        self.swarm.behaviour_mut().set_members(members);
     }
 
     /// Tells the machine what this device is like now.
@@ -315,6 +326,15 @@ impl Driver {
     pub(super) fn listen(&mut self, address: Multiaddr) -> Result<(), String> {
         let listening = self.swarm.listen_on(address);
         listening.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Finds devices, and is found, by these means as well.
+    pub(super) fn discover(&mut self, by: Vec<Box<dyn Discovery>>) -> io::Result<()> {
+        for mut discovery in by {
+            discovery.start(self.device.peer_id())?;
+            self.discoveries.push(discovery);
+        }
+        Ok(())
     }
 
     /// Where others reach this node.
@@ -354,6 +374,15 @@ impl Driver {
         self.tell(Input::HandOver { reason, within });
     }
 
+    /// This device's owner begins to compute something beside the node, or has ended it.
+    pub(super) fn owner_computes(&mut self, begins: bool) {
+        self.owner_works = match begins {
+            true => self.owner_works + 1,
+            false => self.owner_works.saturating_sub(1),
+        };
+        self.tell(Input::OwnerBusy(self.owner_works > 0));
+    }
+
     pub(super) fn stop(&mut self) {
         self.stopping = true;
     }
@@ -376,7 +405,7 @@ impl Driver {
     }
 
     pub(super) fn store_addresses(&mut self) {
-        let gate = &self.swarm.behaviour().gate;
+        let gate = self.swarm.behaviour();
         if let Err(error) = self.addresses.store(|peer| gate.is_member(peer)) {
             let words = format!("cannot remember where peers are: {error}");
             self.tell_watchers(&NodeEvent::Problem(words));

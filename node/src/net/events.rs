@@ -2,7 +2,6 @@
 
 use libp2p::Multiaddr;
 use libp2p::core::ConnectedPoint;
-use libp2p::mdns;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
@@ -18,19 +17,12 @@ use super::ids;
 use super::node::NodeEvent;
 use super::pump::Arrival;
 use super::stream::Purpose;
-use super::swarm::BehaviourEvent;
 use crate::device::random;
 
 impl Driver {
-    pub(super) fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+    pub(super) fn on_swarm(&mut self, event: SwarmEvent<StreamOf>) {
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Gate(stream)) => self.on_stream(stream),
-            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
-                for (peer, address) in found {
-                    self.addresses.insert(peer, address, false);
-                }
-                self.look_after_peers();
-            }
+            SwarmEvent::Behaviour(stream) => self.on_stream(stream),
             SwarmEvent::ConnectionEstablished {
                 peer_id,
                 connection_id,
@@ -51,20 +43,20 @@ impl Driver {
                     self.tell_watchers(&NodeEvent::NotReached(words));
                 }
             }
-            SwarmEvent::NewListenAddr { address, .. } => {
-                self.tell_listening();
-                self.tell_watchers(&NodeEvent::Listening(address));
-            }
-            SwarmEvent::ExpiredListenAddr { .. } | SwarmEvent::ListenerClosed { .. } => {
-                self.tell_listening();
-            }
+            SwarmEvent::NewListenAddr { .. }
+            | SwarmEvent::ExpiredListenAddr { .. }
+            | SwarmEvent::ListenerClosed { .. } => self.tell_listening(),
             _ => {}
         }
     }
 
-    /// Tells the machine where this node listens.
+    /// Tells the machine and the network where this node listens.
     fn tell_listening(&mut self) {
-        let addresses = told_addresses(&self.listening());
+        let listening = self.listening();
+        for discovery in &mut self.discoveries {
+            discovery.announce(&listening);
+        }
+        let addresses = told_addresses(&listening);
         self.tell(Input::Listening(addresses));
     }
 
@@ -231,6 +223,14 @@ impl Driver {
         }
     }
 
+    /// An address where a device of the network may be, as it was found.
+    pub(super) fn add_found(&mut self, address: &Multiaddr) {
+        if let Some(peer) = peer_in(address) {
+            self.addresses.insert(peer, without_peer(address), false);
+            self.look_after_peers();
+        }
+    }
+
     /// A multiaddress where a peer may be, as a person or another program gave it.
     pub(super) fn add_address(&mut self, address: &Multiaddr) {
         match peer_in(address) {
@@ -254,7 +254,7 @@ impl Driver {
         let connected = self.connections.of(invitation.peer());
         self.joining = Some(invitation);
         self.joining_over = connected;
-        let gate = &mut self.swarm.behaviour_mut().gate;
+        let gate = self.swarm.behaviour_mut();
         gate.set_joining(Some(peer));
         if let Some(connection) = connected {
             gate.open(peer, connection, Purpose::Pairing);
@@ -300,7 +300,7 @@ impl Driver {
     }
 
     pub(super) fn end_joining(&mut self, peer: PeerId) {
-        let gate = &mut self.swarm.behaviour_mut().gate;
+        let gate = self.swarm.behaviour_mut();
         gate.end_joining(&ids::to_libp2p(peer));
     }
 }

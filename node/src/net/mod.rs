@@ -11,6 +11,7 @@
 
 mod addresses;
 mod connections;
+mod discovery;
 mod driver;
 mod events;
 mod gate;
@@ -26,4 +27,7 @@ mod swarm;
 pub use libp2p::Multiaddr;
 pub use potluck_protocol::wire::HandOverReason;
 
-pub use node::{Node, NodeError, NodeEvent, NodeOptions, NodeSession, PipelineEvent, Traffic};
+pub use discovery::{Discovery, Mdns};
+pub use node::{
+    Node, NodeError, NodeEvent, NodeOptions, NodeSession, OwnerWork, PipelineEvent, Traffic,
+};

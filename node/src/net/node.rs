@@ -20,10 +20,11 @@ use potluck_protocol::wire::{Answer, HandOverReason};
 use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
+use super::discovery::Discovery;
 use super::driver::{Command, Driver, unix_seconds};
 use super::events::told_addresses;
 use super::ids;
-use super::swarm::{self, SwarmError};
+use super::swarm;
 use crate::device::{Device, DeviceError, random};
 use crate::home::Home;
 use crate::profile::DeviceProfile;
@@ -34,8 +35,8 @@ use crate::store::{Keeper, OwnModels};
 pub struct NodeOptions {
     /// Where it listens.
     pub listen: Vec<Multiaddr>,
-    /// Whether to look for devices with mDNS, and to be found.
-    pub mdns: bool,
+    /// How to find devices, and to be found: [`Mdns::both`](super::Mdns::both) as a rule.
+    pub discovery: Vec<Box<dyn Discovery>>,
     /// Addresses where peers may be.
     pub peers: Vec<Multiaddr>,
     /// What stages are computed with.
@@ -63,8 +64,6 @@ pub struct Traffic {
 pub enum NodeEvent {
     /// What the protocol tells.
     Machine(Event),
-    /// Others can reach this node there.
-    Listening(Multiaddr),
     /// The device that was to be paired with was not reached: why.
     NotReached(String),
     /// Something that the owner should know.
@@ -77,9 +76,12 @@ pub enum NodeError {
     /// Its key or circle.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The network.
-    #[error(transparent)]
-    Swarm(#[from] SwarmError),
+    /// No encryption.
+    #[error("cannot set up encryption")]
+    Noise(#[from] libp2p::noise::Error),
+    /// No way to find devices.
+    #[error("cannot look for devices on the network: use --no-mdns")]
+    Discovery(#[source] io::Error),
     /// It cannot listen.
     #[error("cannot listen on {address}: {why}")]
     Listen {
@@ -144,7 +146,7 @@ impl Node {
         let file = home.root().join("addresses.json");
         let mut driver = {
             let _in_runtime = runtime.enter();
-            let swarm = swarm::build(ids::keypair(device.seed()), options.mdns)?;
+            let swarm = swarm::build(ids::keypair(device.seed()))?;
             let report = move |report| {
                 // A network thread that has ended wants nothing any more.
                 let _ = results.send(report);
@@ -167,6 +169,8 @@ impl Node {
         };
         {
             let _in_runtime = runtime.enter();
+            let discovering = driver.discover(options.discovery);
+            discovering.map_err(NodeError::Discovery)?;
             for address in options.listen {
                 driver
                     .listen(address.clone())
@@ -353,6 +357,16 @@ impl Node {
         self.ask(|driver| driver.traffic())
     }
 
+    /// This device's owner computes something beside the node until this is dropped: others for whom
+    /// stages are computed here wait more.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn owner_work(&self) -> Result<OwnerWork, NodeError> {
+        self.ask(|driver| driver.owner_computes(true))?;
+        Ok(OwnerWork(self.clone()))
+    }
+
     /// Begins a conversation; the receiver is told what comes of it.
     ///
     /// # Errors
@@ -380,6 +394,16 @@ impl Node {
     pub fn stop(&self) {
         // One that has stopped is what was wanted.
         let _ = self.ask(Driver::stop);
+    }
+}
+
+/// Something that is computed for this device's owner beside the node.
+pub struct OwnerWork(Node);
+
+impl Drop for OwnerWork {
+    fn drop(&mut self) {
+        // A node that has stopped computes for nobody.
+        let _ = self.0.ask(|driver| driver.owner_computes(false));
     }
 }
 

@@ -14,6 +14,8 @@ use potluck_model::{
     Compute, KvCache, ModelConfig, ModelError, SequenceStep, Shard, ShardRange, TensorType,
 };
 
+use potluck_protocol::placement::UNPACKING_ROWS;
+
 use super::overhead::stage_overhead;
 use super::{MeasuredWith, Measurements};
 use crate::Cancel;
@@ -205,7 +207,8 @@ impl Layers {
 
     fn multiply_adds_per_s(&mut self) -> Result<u64, ModelError> {
         let time = median_of(|| self.step(0, PREFILL_ROWS))?;
-        Ok(per_second(self.multiply_adds * PREFILL_ROWS as u64, time))
+        let rows = PREFILL_ROWS as u64 + u64::from(UNPACKING_ROWS);
+        Ok(per_second(self.multiply_adds * rows, time))
     }
 }
 

@@ -1,15 +1,17 @@
 //! What the executor holds: shards, and each session's caches.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use potluck_model::gguf::Gguf;
-use potluck_model::{Compute, KvCache, ModelConfig, ModelError, SequenceStep, Shard, ShardRange};
-use potluck_protocol::stage::{Load, Step, StepPart};
+use potluck_model::{Compute, ModelConfig, ModelError, Shard, ShardRange};
+use potluck_protocol::stage::{Load, Step};
 use potluck_protocol::wire::limits::MAX_WORDS_BYTES;
 use potluck_protocol::wire::{ContentHash, StageRefusedCode};
 use potluck_protocol::{LayerRange, SessionId};
 
+use super::recall::Recall;
+use super::sequence::{Group, GroupPart, HeldShard, Kept, LayerWeights, Sequence, indices};
 use super::{LoadError, MemoryBudget, ModelFiles, NoRoom, Reservation};
 use crate::shape::{ShapeError, model_shape};
 
@@ -19,34 +21,6 @@ pub(super) struct Holdings {
     files: Box<dyn ModelFiles>,
     memory: MemoryBudget,
     sessions: BTreeMap<SessionId, Sequence>,
-}
-
-/// One session's stage.
-struct Sequence {
-    shard: Arc<HeldShard>,
-    cache: KvCache,
-    cache_memory: Reservation,
-    /// The cache holds the positions before this.
-    filled: u32,
-}
-
-/// Layers that one or several sessions use.
-struct HeldShard {
-    manifest: ContentHash,
-    layers: LayerRange,
-    config: ModelConfig,
-    shard: Shard,
-    /// Kept, so that the file is mapped once for all who use it.
-    _file: Arc<Gguf>,
-    /// Of each layer.
-    weights: Vec<Arc<LayerWeights>>,
-}
-
-/// One layer's weights, for all shards that have it.
-struct LayerWeights {
-    manifest: ContentHash,
-    layer: u32,
-    memory: Reservation,
 }
 
 /// Why a stage cannot be.
@@ -83,7 +57,8 @@ impl Holdings {
     }
 
     /// Makes a stage ready and says what it takes. A session's caches stay if they are of the same
-    /// layers and context; if not, or if this fails, the session has nothing any more.
+    /// layers and context. If the layers are others, what they hold of those that stay is used when
+    /// the rows come again. If this fails, the session has nothing any more.
     pub(super) fn load(&mut self, load: &Load) -> Result<u64, LoadError> {
         if let Some(held) = self.sessions.get(&load.session)
             && held.is_of(load)
@@ -91,8 +66,9 @@ impl Holdings {
             return Ok(held.memory_bytes());
         }
         // First, as its memory may be what the other stage needs.
-        self.sessions.remove(&load.session);
-        match self.open(load) {
+        let before = self.sessions.remove(&load.session);
+        let kept = before.and_then(|before| before.keep(load));
+        match self.open(load, kept) {
             Ok(sequence) => {
                 let bytes = sequence.memory_bytes();
                 self.sessions.insert(load.session, sequence);
@@ -119,6 +95,14 @@ impl Holdings {
             let Some(sequence) = sequence.filter(|sequence| sequence.takes(part)) else {
                 continue;
             };
+            // `takes` has checked all that can be wrong.
+            match sequence.recalled(part) {
+                Ok(None) => {}
+                recalled => {
+                    results[index] = recalled.ok().flatten().unwrap_or_default();
+                    continue;
+                }
+            }
             let shard = Arc::clone(&sequence.shard);
             let rows = GroupPart {
                 index,
@@ -135,7 +119,6 @@ impl Holdings {
             }
         }
         for mut group in groups {
-            // `takes` has checked all that can be wrong.
             let hidden = group.forward().unwrap_or_default();
             for (rows, hidden) in group.parts.iter().zip(hidden) {
                 results[rows.index] = hidden;
@@ -144,28 +127,24 @@ impl Holdings {
         results
     }
 
-    fn open(&self, load: &Load) -> Result<Sequence, Refusal> {
-        let shards = self.sessions.values().map(|sequence| &sequence.shard);
-        let shared = shards.into_iter().find(|shard| shard.is_of(load));
+    fn open(&mut self, load: &Load, kept: Option<Kept>) -> Result<Sequence, Refusal> {
+        let mut shards = self.sessions.values().map(|sequence| &sequence.shard);
+        let shared = shards.find(|shard| shard.is_of(load)).cloned();
         let (shard, cache_memory) = match shared {
             Some(shard) => {
                 let kv = check(load, &shard.config)?;
-                (Arc::clone(shard), self.reserve(load, kv)?)
+                (shard, self.reserve(load, kv)?)
             }
             None => self.open_shard(load)?,
         };
-        let range = load.layers.first() as usize..load.layers.end() as usize;
-        let cache = KvCache::new(&shard.config, range, load.context as usize)?;
-        Ok(Sequence {
-            shard,
-            cache,
-            cache_memory,
-            filled: 0,
-        })
+        let row_bytes = shard.shard.hidden_row_bytes();
+        let recall = Recall::new(load.layers, row_bytes, load.context, &self.memory);
+        let sequence = Sequence::new(shard, load.context, cache_memory, recall, kept)?;
+        Ok(sequence)
     }
 
     /// The layers, and the memory of the session's cache.
-    fn open_shard(&self, load: &Load) -> Result<(Arc<HeldShard>, Reservation), Refusal> {
+    fn open_shard(&mut self, load: &Load) -> Result<(Arc<HeldShard>, Reservation), Refusal> {
         let manifest = load.manifest;
         let gguf = self.files.find(manifest, load.layers);
         let gguf = gguf.ok_or(Refusal::NoWeights)?;
@@ -194,7 +173,7 @@ impl Holdings {
             &config,
             ShardRange {
                 embedding: false,
-                layers: load.layers.first() as usize..load.layers.end() as usize,
+                layers: indices(load.layers),
                 head: false,
             },
             self.compute.clone(),
@@ -204,7 +183,7 @@ impl Holdings {
             layers: load.layers,
             config,
             shard,
-            _file: gguf,
+            file: gguf,
             weights,
         };
         Ok((Arc::new(shard), memory))
@@ -218,7 +197,11 @@ impl Holdings {
         weights.find(same).cloned()
     }
 
-    fn reserve(&self, load: &Load, bytes: u64) -> Result<Reservation, Refusal> {
+    /// Takes memory, if need be that of what was computed for others.
+    fn reserve(&mut self, load: &Load, bytes: u64) -> Result<Reservation, Refusal> {
+        if self.memory.available() < bytes {
+            self.sessions.values_mut().for_each(Sequence::forget);
+        }
         self.memory.reserve(bytes).map_err(|room| Refusal::Memory {
             layers: load.layers,
             context: load.context,
@@ -229,7 +212,7 @@ impl Holdings {
 
 /// Whether a model of these settings can be a stage as asked; if so, the bytes of its KV cache.
 fn check(load: &Load, config: &ModelConfig) -> Result<u64, Refusal> {
-    let (first, end) = (load.layers.first() as usize, load.layers.end() as usize);
+    let Range { start: first, end } = indices(load.layers);
     let layers = config.layers;
     if end > layers {
         return Err(ModelError::LayerRange { first, end, layers }.into());
@@ -245,73 +228,6 @@ fn check(load: &Load, config: &ModelConfig) -> Result<u64, Refusal> {
         return Err(ModelError::ContextTooLong { asked, limit }.into());
     }
     Ok(config.kv_bytes(end - first, asked))
-}
-
-impl Sequence {
-    fn is_of(&self, load: &Load) -> bool {
-        // The width was the model's when it was opened.
-        let same_width = load.d_model as usize == self.shard.config.d_model;
-        let same_context = load.context as usize == self.cache.capacity();
-        self.shard.is_of(load) && same_context && same_width
-    }
-
-    /// Whether the rows follow what the cache holds, fit into it, and are all there.
-    fn takes(&self, part: &StepPart) -> bool {
-        let rows = part.rows as usize;
-        let end = part.start_position.checked_add(part.rows);
-        let fits = end.is_some_and(|end| end as usize <= self.cache.capacity());
-        let whole = rows.checked_mul(self.shard.shard.hidden_row_bytes());
-        let whole = rows > 0 && whole == Some(part.hidden.len());
-        part.start_position <= self.filled && fits && whole
-    }
-
-    fn memory_bytes(&self) -> u64 {
-        let weights = self.shard.weights.iter().map(|w| w.memory.bytes());
-        weights.sum::<u64>() + self.cache_memory.bytes()
-    }
-}
-
-impl HeldShard {
-    fn is_of(&self, load: &Load) -> bool {
-        self.manifest == load.manifest && self.layers == load.layers
-    }
-}
-
-/// The parts of a step that go through one shard.
-struct Group<'a> {
-    shard: Arc<HeldShard>,
-    parts: Vec<GroupPart<'a>>,
-}
-
-struct GroupPart<'a> {
-    /// Of the step.
-    index: usize,
-    part: &'a StepPart,
-    sequence: &'a mut Sequence,
-}
-
-impl Group<'_> {
-    /// The hidden states of each part, in the order of the parts.
-    fn forward(&mut self) -> Result<Vec<Vec<u8>>, ModelError> {
-        let shard = &self.shard.shard;
-        let hidden = self.parts.iter().map(|rows| rows.part.hidden.as_slice());
-        let hidden = shard.hidden_from_bytes(hidden)?;
-        let mut steps = Vec::with_capacity(self.parts.len());
-        for GroupPart { part, sequence, .. } in &mut self.parts {
-            sequence.filled = part.start_position;
-            steps.push(SequenceStep {
-                cache: &mut sequence.cache,
-                start: part.start_position as usize,
-                count: part.rows as usize,
-            });
-        }
-        let hidden = shard.forward(hidden, &mut steps)?;
-        for GroupPart { part, sequence, .. } in &mut self.parts {
-            sequence.filled = part.start_position + part.rows;
-        }
-        let counts = self.parts.iter().map(|rows| rows.part.rows as usize);
-        Ok(shard.hidden_to_bytes(hidden, counts))
-    }
 }
 
 impl Refusal {

@@ -62,6 +62,12 @@ impl MemoryBudget {
         self.limit().saturating_sub(self.reserved())
     }
 
+    /// Takes `bytes` of it for what may as well not be, if an eighth of it stays for what must.
+    pub fn reserve_spare(&self, bytes: u64) -> Option<Reservation> {
+        let spare = self.available().saturating_sub(self.limit() / 8);
+        (bytes <= spare).then(|| self.reserve(bytes).ok()).flatten()
+    }
+
     /// Takes `bytes` of it.
     ///
     /// # Errors

@@ -12,12 +12,16 @@
 //! - Sessions that have the same layers of the same model share one shard, and their rows of a step
 //!   go through it together. Layers of a model that several shards have count once: a file's mapping
 //!   is shared.
+//! - Rows that come again, as after the failure of another stage, are not computed again: what came
+//!   out the first time is kept where there is spare room, and used if the same went in.
 //! - Nothing is reserved beyond the budget, and KV caches are reserved whole when a stage is loaded.
 
 mod ends;
 mod executor;
 mod holdings;
 mod memory;
+mod recall;
+mod sequence;
 #[cfg(test)]
 mod tests;
 

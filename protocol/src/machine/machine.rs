@@ -57,13 +57,14 @@ impl Machine {
             software,
             stages,
         } = setup;
+        let me = identity.peer_id();
         let hello = Hello {
             minor: MINOR,
             software: software_for_peer(&software),
             features: BTreeSet::new(),
         };
         Self {
-            me: identity.peer_id(),
+            me,
             identity,
             name,
             transfers: Transfers::new(hello.clone()),
@@ -78,7 +79,7 @@ impl Machine {
             announced: Announced::default(),
             view_changed: false,
             requests: BTreeMap::new(),
-            stages: Stages::new(stages),
+            stages: Stages::new(me, stages),
             hands_over: false,
             outputs: VecDeque::new(),
         }
@@ -104,6 +105,7 @@ impl Machine {
             Input::Stored(answer) => self.transfers.answered(now, answer),
             Input::Listening(addresses) => self.listens(addresses),
             Input::Profile(profile) => self.own_profile(now, profile),
+            Input::OwnerBusy(busy) => self.stages.set_owner_busy(now, busy),
             Input::HandOver { reason, within } => {
                 self.hands_over = true;
                 self.stages.hand_over(reason, within);

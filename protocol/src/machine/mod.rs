@@ -188,6 +188,8 @@ pub enum Input {
     Listening(Vec<Address>),
     /// This device measured itself. Nothing of it was measured later than now.
     Profile(Profile),
+    /// This device's owner computes something beside the stages, or has stopped: others wait more.
+    OwnerBusy(bool),
     /// The node is about to stop helping. It refuses stages from now on, until a
     /// [`Profile`](Self::Profile) comes by which it is willing.
     HandOver {

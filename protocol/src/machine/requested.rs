@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::exclusions::Exclusions;
 use super::{Choice, Request, SessionEvent};
 use crate::PeerId;
-use crate::placement::{Devices, Prediction, plan, prefill_rows};
+use crate::placement::{
+    Computed, Devices, Prediction, Stage, plan, plan_again, prefill_rows_again,
+};
 use crate::session::{Cause, PlacedStage, Session, SessionSetup};
 use crate::wire::HandOverReason;
 use crate::wire::limits::{MAX_BYTES, MAX_POSITIONS};
@@ -40,6 +42,10 @@ pub(super) struct Requested {
     expected: BTreeSet<PeerId>,
     /// Of the placement in force.
     prediction: Option<Box<Prediction>>,
+    /// The stages that computed what was answered last.
+    computed: Vec<Stage>,
+    /// Whether those are the ones in force.
+    computes: bool,
     /// The position after the last that was ever submitted.
     high: u32,
     events: VecDeque<SessionEvent>,
@@ -75,6 +81,8 @@ impl Requested {
             told: None,
             expected,
             prediction: None,
+            computed: Vec::new(),
+            computes: false,
             high: 0,
             events: VecDeque::new(),
         }
@@ -98,6 +106,15 @@ impl Requested {
     /// Rows were submitted up to this position.
     pub(super) fn submitted(&mut self, end: u32) {
         self.high = self.high.max(end);
+    }
+
+    /// An answer came.
+    pub(super) fn answered(&mut self) {
+        if !self.computes {
+            self.computes = true;
+            let ring = self.session.ring().iter();
+            self.computed = ring.map(|placed| placed.stage).collect();
+        }
     }
 
     /// Anything was heard of a peer.
@@ -165,7 +182,8 @@ impl Requested {
         let rows = match (placed, NonZeroU32::new(left)) {
             (Some(placed), _) if placed.is_alone(me) => Some(ROWS_ALONE),
             (Some(placed), Some(left)) => {
-                let best = prefill_rows(&self.request.model, devices, placed, left);
+                let model = &self.request.model;
+                let best = prefill_rows_again(model, devices, placed, &self.computed, left);
                 best.map(|best| best.rows.get())
             }
             _ => None,
@@ -214,6 +232,7 @@ impl Requested {
             Ok(prediction) => {
                 let prediction = Box::new(prediction);
                 self.prediction = Some(prediction.clone());
+                self.computes = false;
                 self.events.push_back(SessionEvent::Placed(prediction));
                 self.wanted = Wanted::Nothing;
                 self.told = None;
@@ -251,8 +270,14 @@ impl Requested {
                 return predicted.map_err(|why| why.to_string());
             }
         }
-        let plan = plan(model, &devices, options).map_err(|why| why.to_string())?;
-        Ok(plan.best)
+        let best = match NonZeroU32::new(self.high) {
+            Some(rows) => {
+                let stages = &self.computed;
+                plan_again(model, &devices, options, Computed { stages, rows })
+            }
+            None => plan(model, &devices, options).map(|plan| plan.best),
+        };
+        best.map_err(|why| why.to_string())
     }
 
     /// A requester whose own stage failed still has embedding and head, and room for no layer.

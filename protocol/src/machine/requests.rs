@@ -141,13 +141,14 @@ impl Machine {
                 SessionOutput::Answered {
                     start_position,
                     hidden,
-                } => self.event(Event::Session(
-                    id,
-                    SessionEvent::Answered {
+                } => {
+                    requested.answered();
+                    let answered = SessionEvent::Answered {
                         start_position,
                         hidden,
-                    },
-                )),
+                    };
+                    self.event(Event::Session(id, answered));
+                }
                 SessionOutput::Leaving {
                     peer,
                     reason,

@@ -201,6 +201,17 @@ impl Forced {
         }
     }
 
+    /// The placement of these stages, named by their devices' ids.
+    pub(super) fn of(stages: &[Stage]) -> Self {
+        let named = |&stage: &Stage| ForcedStage {
+            name: stage.peer.to_string(),
+            stage,
+        };
+        Self {
+            stages: stages.iter().map(named).collect(),
+        }
+    }
+
     /// Its stages, in the order of their layers.
     pub fn stages(&self) -> &[ForcedStage] {
         &self.stages

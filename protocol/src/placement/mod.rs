@@ -4,13 +4,14 @@
 //! layers, staying alone among them; by latency, throughput or energy. The requester holds
 //! embedding and head and may have layers like any device. [`Forced`] reads a placement that a
 //! person wrote and predicts it with the same costs. [`prefill_rows`] sizes the rows of prefill
-//! steps so that all stages work at once.
+//! steps so that all stages work at once. [`plan_again`] places a conversation whose pipeline broke,
+//! where what was computed counts.
 //!
 //! # Costs
 //! A stage of a step takes
 //! `sum over layers of (bytes / bandwidth of their format + rows · KV bytes / KV bandwidth) +
-//! overhead`, where the weights of several rows take no less than their multiply-adds at the prefill
-//! rate; a hop takes `round trip / 2 + bytes / link bandwidth + overhead`, and occupies its link for
+//! overhead`, where the weights of several rows take no less than their multiply-adds, and those of
+//! [`UNPACKING_ROWS`] more, at the prefill rate; a hop takes `round trip / 2 + bytes / link bandwidth + overhead`, and occupies its link for
 //! all of that but the delay. Each term is rounded up to a nanosecond.
 //!
 //! # Memory
@@ -28,18 +29,21 @@ mod options;
 mod planner;
 mod prediction;
 mod prefill;
+mod repair;
 mod search;
 mod shape;
 #[cfg(test)]
 mod tests;
 mod text;
 
+pub use cost::UNPACKING_ROWS;
 pub use devices::{Devices, Unused, UnusedReason};
 pub use error::{AloneError, PlacementError};
 pub use forced::{Forced, ForcedError, ForcedStage};
 pub use options::{Objective, PlacementOptions};
 pub use planner::{Plan, plan};
 pub use prediction::{PredictedHop, PredictedStage, Prediction, Stage};
-pub use prefill::{PrefillRows, prefill_rows};
+pub use prefill::{PrefillRows, prefill_rows, prefill_rows_again};
+pub use repair::{Computed, plan_again};
 pub use search::MOST_DEVICES;
 pub use shape::{LayerShape, MOST_LAYERS, ModelShape, Weights};

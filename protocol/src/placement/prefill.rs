@@ -35,6 +35,18 @@ pub fn prefill_rows(
     placement: &Prediction,
     positions: NonZeroU32,
 ) -> Option<PrefillRows> {
+    prefill_rows_again(model, devices, placement, &[], positions)
+}
+
+/// As [`prefill_rows`], for positions that went through the stages `before`: a device computes none
+/// of the layers again that it had there, if it still has all of them.
+pub fn prefill_rows_again(
+    model: &ModelShape,
+    devices: &Devices,
+    placement: &Prediction,
+    before: &[Stage],
+    positions: NonZeroU32,
+) -> Option<PrefillRows> {
     let most = positions.get().min(MOST_ROWS);
     let mut best: Option<PrefillRows> = None;
     for rows in 1..=most {
@@ -47,7 +59,7 @@ pub fn prefill_rows(
             rows,
             positions: positions.get() / 2,
         };
-        let (whole, pace) = times(model, devices, placement, step)?;
+        let (whole, pace) = times(model, devices, placement, before, step)?;
         let waits = pace.saturating_mul(u64::from(steps - 1));
         let time = Duration::from_nanos(whole.saturating_add(waits));
         if best.is_none_or(|best| time < best.time) {
@@ -58,11 +70,13 @@ pub fn prefill_rows(
     best
 }
 
-/// Nanoseconds of all stages and hops of a step, and of the slowest.
+/// Nanoseconds of all stages and hops of a step, and of the slowest; without the layers that
+/// devices had `before`.
 fn times(
     model: &ModelShape,
     devices: &Devices,
     placement: &Prediction,
+    before: &[Stage],
     step: Step,
 ) -> Option<(u64, u64)> {
     let (mut whole, mut pace) = (0_u64, 0);
@@ -70,8 +84,11 @@ fn times(
         let Stage { peer, layers } = placed.stage;
         let profile = devices.profiles.get(&peer)?;
         let mut time = cost::stage_overhead(profile);
-        for layer in &model.layers[layer_indices(layers)] {
-            time += cost::layer_time(profile, layer, step)?;
+        let had = before.iter().find(|had| had.peer == peer);
+        let had = had.filter(|had| layers.covers(had.layers));
+        let had = had.map_or(0..0, |had| layer_indices(had.layers));
+        for layer in layer_indices(layers).filter(|layer| !had.contains(layer)) {
+            time += cost::layer_time(profile, &model.layers[layer], step)?;
         }
         whole = whole.saturating_add(time);
         pace = pace.max(time);

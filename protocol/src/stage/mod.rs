@@ -7,6 +7,9 @@
 //! - **One step at a time.** While a step is computed, frames queue. The next step takes the front
 //!   frame of each session that has one, in turn, as long as their rows fit, so sessions share the
 //!   reading of weights; by the exactness of the arithmetic that changes nobody's bits.
+//! - **The owner first.** While conversations of this node's own are computed, or its owner computes
+//!   something else here, rows of others wait until they have had no more than a fifth of the time;
+//!   two seconds at most.
 //! - **The requester is the only writer.** Frames come from the predecessor that the requester
 //!   named, in the epoch that is in force. A frame whose start lies below rows that are queued takes
 //!   their place. One that starts beyond what is there cannot be computed: the requester is told
@@ -20,6 +23,7 @@
 //!   whose requester's connection ended, if it is not opened again within [`ORPHANED_FOR`].
 
 mod held;
+mod owner;
 #[cfg(test)]
 mod sequences;
 mod stages;

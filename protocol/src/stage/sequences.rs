@@ -30,6 +30,7 @@ enum Input {
     Frame(u8, Frame),
     Computed { number: u64 },
     Forget { peer: u8 },
+    OwnerBusy(bool),
     Pass { ms: u64 },
 }
 
@@ -89,6 +90,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         }),
         6 => (0..2_u64).prop_map(|number| Input::Computed { number }),
         1 => (0..3_u8).prop_map(|peer| Input::Forget { peer }),
+        1 => any::<bool>().prop_map(Input::OwnerBusy),
         2 => (0..400_u64).prop_map(|ms| Input::Pass { ms }),
     ]
 }
@@ -142,6 +144,7 @@ impl Driver {
             Input::Computed { number: 0 } => self.computed(),
             Input::Computed { number } => self.stages.computed(now, 1_000 + number, Vec::new()),
             Input::Forget { peer: byte } => self.stages.forget(peer(byte)),
+            Input::OwnerBusy(busy) => self.stages.set_owner_busy(now, busy),
             Input::Pass { ms } => {
                 self.now += Duration::from_millis(ms);
                 self.stages.handle_timeout(self.now);
@@ -218,7 +221,7 @@ proptest! {
         inputs in prop::collection::vec(any_input(), 1..120),
     ) {
         let mut driver = Driver {
-            stages: Stages::new(LIMITS),
+            stages: Stages::new(peer(0), LIMITS),
             now: Duration::ZERO,
             caches: BTreeMap::new(),
             step: None,
@@ -229,6 +232,7 @@ proptest! {
             driver.take(input);
         }
         // Whatever happened, nothing stays for ever.
+        driver.take(Input::OwnerBusy(false));
         driver.computed();
         while !driver.loads.is_empty() {
             driver.take(Input::Loaded { fails: false });

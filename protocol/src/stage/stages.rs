@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::held::{Held, Taken};
+use super::owner::Owner;
 use super::{KEEP_ALIVE, StageLimits, StageOutput, Step};
 use crate::wire::limits::MAX_DURATION;
 use crate::wire::{
@@ -18,6 +19,7 @@ use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
 #[derive(Debug)]
 pub struct Stages {
     limits: StageLimits,
+    owner: Owner,
     sessions: BTreeMap<SessionId, Held>,
     /// The step that is being computed.
     step: Option<Computing>,
@@ -36,10 +38,11 @@ struct Computing {
 }
 
 impl Stages {
-    /// None yet.
-    pub fn new(limits: StageLimits) -> Self {
+    /// None yet, on the node `me`.
+    pub fn new(me: PeerId, limits: StageLimits) -> Self {
         Self {
             limits,
+            owner: Owner::new(me),
             sessions: BTreeMap::new(),
             step: None,
             steps: 0,
@@ -195,10 +198,11 @@ impl Stages {
             return;
         };
         held.heard_at = now;
+        self.owner.rows_of(now, held.requester);
         match held.take(frame) {
             Taken::Queued => {
                 held.keep_alive_at.get_or_insert(now + KEEP_ALIVE);
-                self.begin_step();
+                self.begin_step(now);
             }
             Taken::Dropped => {}
             Taken::Gap => {
@@ -210,28 +214,41 @@ impl Stages {
         }
     }
 
-    /// Begins a step if none is being computed and rows wait.
-    fn begin_step(&mut self) {
+    /// This device's owner computes something beside its stages, or has stopped.
+    pub fn set_owner_busy(&mut self, now: Duration, busy: bool) {
+        self.owner.set_busy(busy);
+        self.begin_step(now);
+    }
+
+    /// Begins a step if none is being computed and rows wait whose turn it is.
+    fn begin_step(&mut self, now: Duration) {
         if self.step.is_some() {
             return;
         }
+        let others_may = self.owner.others_may_at() <= now;
         // In turn, from the one after who was served first the last time.
         let split = |id: &SessionId| self.served.is_none_or(|served| *id > served);
         let (after, before): (Vec<_>, Vec<_>) = self.sessions.keys().copied().partition(split);
-        let (mut rows, mut parts, mut of) = (0, Vec::new(), Vec::new());
+        let (mut rows, mut parts, mut of, mut with_others) = (0, Vec::new(), Vec::new(), false);
         for id in after.into_iter().chain(before) {
             let held = self.sessions.get_mut(&id).expect("one of the keys");
+            let own = held.requester == self.owner.peer;
+            if !own && !others_may {
+                continue;
+            }
             let fits = |more: &u32| parts.is_empty() || rows + more <= self.limits.step_rows;
             if let Some(more) = held.next_rows().filter(fits) {
                 rows += more;
                 parts.extend(held.begin());
                 of.push((id, held.open.epoch));
+                with_others |= !own;
             }
         }
         let Some(&(first, _)) = of.first() else {
             return;
         };
         self.served = Some(first);
+        self.owner.begins(now, with_others);
         self.steps += 1;
         let number = self.steps;
         self.step = Some(Computing { number, parts: of });
@@ -245,6 +262,7 @@ impl Stages {
         let Some(step) = self.step.take_if(|step| step.number == number) else {
             return;
         };
+        self.owner.ends(now);
         let mut failed = Vec::new();
         for ((session, epoch), hidden) in step.parts.into_iter().zip(hidden) {
             // Closed meanwhile, or moved to a later epoch, which asks for the rows again.
@@ -256,6 +274,7 @@ impl Stages {
                 failed.push((session, epoch, held.requester));
                 continue;
             }
+            self.owner.rows_of(now, held.requester);
             if let Some(frame) = held.finish(hidden) {
                 let to = held.open.successor;
                 self.outputs.push_back(StageOutput::SendFrame(to, frame));
@@ -270,7 +289,7 @@ impl Stages {
             self.refuse(requester, session, epoch, code, words, 0);
             self.free(session);
         }
-        self.begin_step();
+        self.begin_step(now);
     }
 
     /// The node is about to stop helping: its requesters should place their layers elsewhere.
@@ -327,7 +346,14 @@ impl Stages {
             let freed = held.idle_at(&self.limits);
             held.keep_alive_at.map_or(freed, |alive| alive.min(freed))
         });
-        dues.min()
+        dues.chain(self.turn_of_others()).min()
+    }
+
+    /// When others have their turn, if rows of them wait only for that.
+    fn turn_of_others(&self) -> Option<Duration> {
+        let mut ready = self.sessions.values();
+        let waits = self.step.is_none() && ready.any(|held| held.next_rows().is_some());
+        waits.then(|| self.owner.others_may_at())
     }
 
     /// Says that stages live, and frees what nobody uses.
@@ -359,6 +385,7 @@ impl Stages {
         for session in idle {
             self.free(session);
         }
+        self.begin_step(now);
     }
 
     fn free(&mut self, session: SessionId) {

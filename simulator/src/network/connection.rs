@@ -3,7 +3,7 @@
 use super::way::Way;
 
 /// Names a connection; never used again when it has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectionId {
     slot: u32,
     generation: u32,

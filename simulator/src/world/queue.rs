@@ -1,12 +1,12 @@
 //! What happens when.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use crate::network::ConnectionId;
 
 /// Something that happens. Hosts, networks and the like are named by their index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
     /// A host's machine is due; stale unless the host still waits for this time.
     Wake(u32),
@@ -47,22 +47,52 @@ pub(super) enum Event {
 /// One heap of all that will happen, in order of time, then of age.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    heap: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    heap: BinaryHeap<Entry>,
     count: u64,
 }
+
+#[derive(Debug)]
+struct Entry {
+    /// Time, then age: no two have the same.
+    key: u128,
+    event: Event,
+}
+
+impl Ord for Entry {
+    /// The earliest is the greatest, as the heap gives that first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.key.cmp(&self.key)
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Entry {}
 
 impl Queue {
     pub(super) fn push(&mut self, at: u64, event: Event) {
         self.count += 1;
-        self.heap.push(Reverse((at, self.count, event)));
+        let key = u128::from(at) << 64 | u128::from(self.count);
+        self.heap.push(Entry { key, event });
     }
 
     /// What happens next, up to `until`.
     pub(super) fn pop(&mut self, until: u64) -> Option<(u64, Event)> {
-        if self.heap.peek()?.0.0 > until {
+        let time = |entry: &Entry| (entry.key >> 64) as u64;
+        if time(self.heap.peek()?) > until {
             return None;
         }
-        let Reverse((at, _, event)) = self.heap.pop()?;
-        Some((at, event))
+        let entry = self.heap.pop()?;
+        Some((time(&entry), entry.event))
     }
 }

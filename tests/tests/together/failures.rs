@@ -175,8 +175,9 @@ fn a_kill_at_a_thousand_tokens_of_context_costs_a_stall() {
         thread::sleep(moment);
         let answer = fail(&mut circle, victim, Failure::Killed, run);
         println!(
-            "seed {seed}: {victim} at {moment:.1?}: {:?}",
-            answer.recoveries
+            "seed {seed}: {victim} at {moment:.1?}: {:?}, then {:?}",
+            answer.recoveries,
+            answer.stages()
         );
         assert_eq!(answer.tokens, expected.tokens, "seed {seed}");
         stalls.note(&answer.recoveries);

@@ -174,7 +174,11 @@ fn matrices(
     }
     if rows > 1 {
         time = match profile.prefill {
-            Some(prefill) => time.max(ceil(multiply_adds * rows, prefill.value.units_per_second())),
+            Some(prefill) => {
+                let arithmetic = multiply_adds * (rows + u64::from(UNPACKING_ROWS));
+                let arithmetic = ceil(arithmetic, prefill.value.units_per_second());
+                time.max(arithmetic).min(time * rows)
+            }
             None => time * rows,
         };
     }

@@ -6,6 +6,7 @@ mod optimal;
 mod plans;
 mod prefill;
 mod random;
+mod repair;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -19,9 +19,9 @@ fn a_divided_prefill_overlaps_its_stages() {
     let arithmetic = device.prefill.expect("measured").value;
     let attention = device.kv_read.value.time_for(12 * 400 * 200 * 1_024);
     let work = arithmetic.time_for(12 * 8 * MIB * 400) + attention;
-    // Two equal stages at once, and something for filling and emptying.
+    // Two equal stages at once, and something for unpacking, filling and emptying.
     assert!(
-        found.time > work / 2 && found.time < work.mul_f64(0.55),
+        found.time > work / 2 && found.time < work.mul_f64(0.65),
         "{found:?}, {work:?}"
     );
 }

@@ -36,7 +36,7 @@ pub(super) fn halves(nodes: usize) -> Halves {
     let node = |node: usize| {
         let half = Half {
             me: peer(node),
-            stages: Stages::new(StageLimits::default()),
+            stages: Stages::new(peer(node), StageLimits::default()),
             requester: None,
             controls: BTreeMap::new(),
             frames: BTreeMap::new(),

@@ -1,5 +1,6 @@
 //! What a stage does with frames and messages, one by one.
 
+mod owner;
 mod ready;
 
 use std::time::Duration;
@@ -14,6 +15,8 @@ use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
 const REQUESTER: u8 = 1;
 const BEFORE: u8 = 2;
 const AFTER: u8 = 3;
+/// Whose the device is.
+const OWNER: u8 = 8;
 
 fn peer(byte: u8) -> PeerId {
     PeerId::from_public_key([byte; 32])
@@ -64,7 +67,7 @@ fn limits() -> StageLimits {
 
 /// Stages with session 7 open and ready in epoch 1.
 fn ready() -> Stages {
-    let mut stages = Stages::new(limits());
+    let mut stages = Stages::new(peer(OWNER), limits());
     open_ready(&mut stages, open(7, 1));
     drain(&mut stages);
     stages
@@ -110,7 +113,7 @@ fn messages(outputs: Vec<StageOutput>) -> Vec<(PeerId, Control)> {
 
 #[test]
 fn a_stage_is_loaded_before_it_is_open_and_opening_again_changes_nothing() {
-    let mut stages = Stages::new(limits());
+    let mut stages = Stages::new(peer(OWNER), limits());
     stages.open(Duration::ZERO, peer(REQUESTER), open(7, 1));
     let outputs = drain(&mut stages);
     assert!(matches!(&outputs[..], [StageOutput::Load(load)] if load.context == 100));
@@ -171,7 +174,7 @@ fn the_last_stage_sends_what_was_asked_for() {
         (Answer::Done, (0, 3, 0)),
     ];
     for (answer, expected) in answers {
-        let mut stages = Stages::new(limits());
+        let mut stages = Stages::new(peer(OWNER), limits());
         let mut last = open(7, 1);
         (last.successor, last.last) = (peer(REQUESTER), true);
         open_ready(&mut stages, last);
@@ -379,7 +382,7 @@ fn a_stage_that_is_moved_while_it_computes_holds_what_the_step_leaves() {
 
 #[test]
 fn what_was_loaded_for_an_earlier_epoch_does_not_open_a_later_one() {
-    let mut stages = Stages::new(limits());
+    let mut stages = Stages::new(peer(OWNER), limits());
     stages.open(Duration::ZERO, peer(REQUESTER), open(7, 1));
     let mut wider = open(7, 2);
     wider.context = 200;
@@ -425,7 +428,7 @@ fn a_stage_may_stay_for_ever_and_leaves_within_what_the_wire_can_say() {
         idle: Duration::MAX,
         ..limits()
     };
-    let mut stages = Stages::new(forever);
+    let mut stages = Stages::new(peer(OWNER), forever);
     let now = Duration::from_secs(5);
     stages.open(now, peer(REQUESTER), open(7, 1));
     stages.loaded(now, SessionId(7), PlanEpoch(1), Ok(2_000));
@@ -441,7 +444,7 @@ fn a_stage_may_stay_for_ever_and_leaves_within_what_the_wire_can_say() {
 
 #[test]
 fn rows_that_could_not_be_computed_end_their_session_and_no_other() {
-    let mut stages = Stages::new(limits());
+    let mut stages = Stages::new(peer(OWNER), limits());
     for session in [1, 2] {
         open_ready(&mut stages, open(session, 1));
     }

@@ -9,7 +9,7 @@ use crate::{PeerId, PlanEpoch, SessionId};
 
 #[test]
 fn a_stage_that_is_made_ready_is_heard_and_stays_however_long_that_takes() {
-    let mut stages = Stages::new(limits());
+    let mut stages = Stages::new(peer(super::OWNER), limits());
     stages.open(Duration::ZERO, peer(REQUESTER), open(7, 1));
     drain(&mut stages);
     let mut heard = 0;

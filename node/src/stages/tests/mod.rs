@@ -1,5 +1,7 @@
 //! Stages on threads of their own answer as the whole model in one place does, to the bit.
 
+mod again;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;

@@ -1,0 +1,245 @@
+//! One session's stage on this device, and steps through it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use potluck_model::gguf::Gguf;
+use potluck_model::{KvCache, ModelConfig, ModelError, SequenceStep, Shard};
+use potluck_protocol::LayerRange;
+use potluck_protocol::stage::{Load, StepPart};
+use potluck_protocol::wire::ContentHash;
+
+use super::Reservation;
+use super::recall::Recall;
+
+/// One session's stage.
+pub(super) struct Sequence {
+    pub(super) shard: Arc<HeldShard>,
+    cache: KvCache,
+    cache_memory: Reservation,
+    /// The cache holds the positions before this.
+    filled: u32,
+    /// Of all the layers.
+    recall: Option<Recall>,
+    /// Of those layers that the stage had when it was another.
+    kept: Option<Recall>,
+}
+
+/// What stays of a stage that becomes another.
+pub(super) struct Kept {
+    cache: KvCache,
+    recalls: [Option<Recall>; 2],
+    /// So that the pages of layers that stay are not mapped anew.
+    _file: Arc<Gguf>,
+}
+
+/// Layers that one or several sessions use.
+pub(super) struct HeldShard {
+    pub(super) manifest: ContentHash,
+    pub(super) layers: LayerRange,
+    pub(super) config: ModelConfig,
+    pub(super) shard: Shard,
+    /// Kept, so that the file is mapped once for all who use it.
+    pub(super) file: Arc<Gguf>,
+    /// Of each layer.
+    pub(super) weights: Vec<Arc<LayerWeights>>,
+}
+
+/// One layer's weights, for all shards that have it.
+pub(super) struct LayerWeights {
+    pub(super) manifest: ContentHash,
+    pub(super) layer: u32,
+    pub(super) memory: Reservation,
+}
+
+impl Sequence {
+    /// A stage that has computed nothing.
+    ///
+    /// # Errors
+    /// The system has no memory for the caches.
+    pub(super) fn new(
+        shard: Arc<HeldShard>,
+        context: u32,
+        cache_memory: Reservation,
+        recall: Option<Recall>,
+        kept: Option<Kept>,
+    ) -> Result<Self, ModelError> {
+        let range = indices(shard.layers);
+        let (cache, recalls) = match kept {
+            Some(kept) => (kept.cache.for_layers(range)?, kept.recalls),
+            None => {
+                let cache = KvCache::new(&shard.config, range, context as usize)?;
+                (cache, [None, None])
+            }
+        };
+        let known = recalls.into_iter().flatten();
+        let within = known.filter(|known| shard.layers.covers(known.layers()));
+        let kept = within.max_by_key(|known| known.end() * indices(known.layers()).len());
+        Ok(Self {
+            shard,
+            cache,
+            cache_memory,
+            filled: 0,
+            recall,
+            kept,
+        })
+    }
+
+    /// What another stage of the same session can go on with; nothing, if it is of another model or
+    /// context.
+    pub(super) fn keep(self, load: &Load) -> Option<Kept> {
+        let same = self.shard.manifest == load.manifest && self.has_context_of(load);
+        same.then(|| Kept {
+            cache: self.cache,
+            recalls: [self.recall, self.kept],
+            _file: Arc::clone(&self.shard.file),
+        })
+    }
+
+    pub(super) fn is_of(&self, load: &Load) -> bool {
+        // The width was the model's when it was opened.
+        let same_width = load.d_model as usize == self.shard.config.d_model;
+        self.shard.is_of(load) && self.has_context_of(load) && same_width
+    }
+
+    fn has_context_of(&self, load: &Load) -> bool {
+        load.context as usize == self.cache.capacity()
+    }
+
+    /// Whether the rows follow what the cache holds, fit into it, and are all there.
+    pub(super) fn takes(&self, part: &StepPart) -> bool {
+        let rows = part.rows as usize;
+        let end = part.start_position.checked_add(part.rows);
+        let fits = end.is_some_and(|end| end as usize <= self.cache.capacity());
+        let whole = rows.checked_mul(self.shard.shard.hidden_row_bytes());
+        let whole = rows > 0 && whole == Some(part.hidden.len());
+        part.start_position <= self.filled && fits && whole
+    }
+
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let weights = self.shard.weights.iter().map(|w| w.memory.bytes());
+        weights.sum::<u64>() + self.cache_memory.bytes()
+    }
+
+    /// Gives the memory back that knowing what was computed takes.
+    pub(super) fn forget(&mut self) {
+        self.recall = None;
+        // Its layers' caches are of no use without.
+        self.kept = None;
+    }
+
+    /// The rows' hidden states behind the layers, if they need not go through all of them.
+    pub(super) fn recalled(&mut self, part: &StepPart) -> Result<Option<Vec<u8>>, ModelError> {
+        let start = part.start_position as usize;
+        let known = self.recall.as_ref();
+        if let Some(out) = known.and_then(|known| known.of(start, &part.hidden)) {
+            return Ok(Some(out.to_vec()));
+        }
+        let Some(kept) = self.kept.take_if(|kept| kept.end() > start) else {
+            self.kept = None;
+            return Ok(None);
+        };
+        let (all, known) = (indices(self.shard.layers), indices(kept.layers()));
+        self.begin(part);
+        let before = self.through(all.start..known.start, start, part.hidden.clone())?;
+        let out = match kept.of(start, &before) {
+            Some(out) => {
+                let out = self.through(known.end..all.end, start, out.to_vec())?;
+                self.kept = Some(kept);
+                out
+            }
+            // Other rows, or more: what is known of those behind is of no use any more.
+            None => self.through(known.start..all.end, start, before)?,
+        };
+        self.finish(part, &out);
+        Ok(Some(out))
+    }
+
+    /// Rows from `start` on, behind some of the layers.
+    fn through(
+        &mut self,
+        layers: Range<usize>,
+        start: usize,
+        rows: Vec<u8>,
+    ) -> Result<Vec<u8>, ModelError> {
+        if layers.is_empty() {
+            return Ok(rows);
+        }
+        let shard = &self.shard.shard;
+        let count = rows.len() / shard.hidden_row_bytes();
+        let hidden = shard.hidden_from_bytes(std::iter::once(rows.as_slice()))?;
+        let mut steps = [SequenceStep {
+            cache: &mut self.cache,
+            start,
+            count,
+        }];
+        let hidden = shard.forward_through(layers, hidden, &mut steps)?;
+        let mut parts = shard.hidden_to_bytes(hidden, std::iter::once(count));
+        Ok(parts.pop().unwrap_or_default())
+    }
+
+    /// Rows are about to be computed.
+    fn begin(&mut self, part: &StepPart) {
+        self.filled = part.start_position;
+        if let Some(known) = &mut self.recall {
+            known.forget(part.start_position as usize);
+        }
+    }
+
+    /// They were computed.
+    fn finish(&mut self, part: &StepPart, out: &[u8]) {
+        self.filled = part.start_position + part.rows;
+        if let Some(known) = &mut self.recall {
+            known.learn(part.start_position as usize, &part.hidden, out);
+        }
+    }
+}
+
+impl HeldShard {
+    pub(super) fn is_of(&self, load: &Load) -> bool {
+        self.manifest == load.manifest && self.layers == load.layers
+    }
+}
+
+/// The parts of a step that go through one shard.
+pub(super) struct Group<'a> {
+    pub(super) shard: Arc<HeldShard>,
+    pub(super) parts: Vec<GroupPart<'a>>,
+}
+
+pub(super) struct GroupPart<'a> {
+    /// Of the step.
+    pub(super) index: usize,
+    pub(super) part: &'a StepPart,
+    pub(super) sequence: &'a mut Sequence,
+}
+
+impl Group<'_> {
+    /// The hidden states of each part, in the order of the parts.
+    pub(super) fn forward(&mut self) -> Result<Vec<Vec<u8>>, ModelError> {
+        let shard = &self.shard.shard;
+        let hidden = self.parts.iter().map(|rows| rows.part.hidden.as_slice());
+        let hidden = shard.hidden_from_bytes(hidden)?;
+        let mut steps = Vec::with_capacity(self.parts.len());
+        for GroupPart { part, sequence, .. } in &mut self.parts {
+            sequence.begin(part);
+            steps.push(SequenceStep {
+                cache: &mut sequence.cache,
+                start: part.start_position as usize,
+                count: part.rows as usize,
+            });
+        }
+        let hidden = shard.forward(hidden, &mut steps)?;
+        let counts = self.parts.iter().map(|rows| rows.part.rows as usize);
+        let hidden = shard.hidden_to_bytes(hidden, counts);
+        for (GroupPart { part, sequence, .. }, out) in self.parts.iter_mut().zip(&hidden) {
+            sequence.finish(part, out);
+        }
+        Ok(hidden)
+    }
+}
+
+/// A range as indices of a model's layers.
+pub(super) fn indices(layers: LayerRange) -> Range<usize> {
+    layers.first() as usize..layers.end() as usize
+}
