@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use potluck_sim::compare::{compare, overview};
-use potluck_sim::report::{Detail, Page, Summary, Table, page, text};
+use potluck_sim::compare::{Comparison, compare, gains, overview};
+use potluck_sim::report::{Detail, Page, Summary, page, text};
 use potluck_sim::sweep::{Axis, Seeds};
 use potluck_sim::{Options, Record, Scenario};
 
@@ -79,11 +79,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let beside = match args.against.is_empty() {
         true => None,
         false => match against(args)? {
-            Some(table) => Some(table),
+            Some(compared) => Some(compared),
             None => return Ok(EXIT_INTERRUPTED.into()),
         },
     };
-    show(args, &record, beside.as_ref())?;
+    show(args, &record, beside.as_deref())?;
     if let Some(path) = &args.record {
         write(path, &serde_json::to_string(&record)?)?;
     }
@@ -97,7 +97,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn show(args: &Args, record: &Record, beside: Option<&Table>) -> anyhow::Result<()> {
+fn show(args: &Args, record: &Record, beside: Option<&[Comparison]>) -> anyhow::Result<()> {
     if args.json {
         return output::json(&Summary::of(record));
     }
@@ -106,18 +106,20 @@ fn show(args: &Args, record: &Record, beside: Option<&Table>) -> anyhow::Result<
     }
     let detail = if args.all { Detail::All } else { Detail::Brief };
     output::write(&text(record, detail))?;
-    if let Some(table) = beside {
-        output::write(&format!("\n{}", table.to_text()))?;
+    if let Some(compared) = beside {
+        let (table, gains) = (overview(compared), gains(compared));
+        output::write(&format!("\n{}{gains}\n", table.to_text()))?;
     }
     Ok(())
 }
 
+/// Writes a file.
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| path.display().to_string())
 }
 
 /// The scenario as it is and with other placements; `None` after Ctrl-C.
-fn against(args: &Args) -> anyhow::Result<Option<Table>> {
+fn against(args: &Args) -> anyhow::Result<Option<Vec<Comparison>>> {
     let stop = interrupt::on_ctrl_c()?;
     let own = ["best".to_owned()];
     let axis = Axis {
@@ -134,27 +136,35 @@ fn against(args: &Args) -> anyhow::Result<Option<Table>> {
         return Ok(None);
     };
     let compared = others.iter().map(|other| compare(best, other, 0.0));
-    let compared: Vec<_> = compared.collect::<Result<_, _>>()?;
-    Ok(Some(overview(&compared)))
+    Ok(Some(compared.collect::<Result<_, _>>()?))
 }
 
-fn told(args: &Args, scenario: &Scenario, beside: Option<Table>) -> Page {
+fn told(args: &Args, scenario: &Scenario, beside: Option<Vec<Comparison>>) -> Page {
     let file = args
         .scenario
         .file_name()
         .unwrap_or_default()
         .to_string_lossy();
-    let seed = args.seed.map(|seed| format!(" --seed {seed}"));
-    let words = "Means over seeds, and what they differ from those of the plan; ≈: no more than \
-                 chance explains with 95 % confidence; =: equal.";
-    let heading = "What the plan gains over other placements";
-    let beside = beside.map(|table| (heading.to_owned(), words.to_owned(), table));
+    let mut command = format!("potluck-sim run {file} --html …");
+    if let Some(seed) = args.seed {
+        command.push_str(&format!(" --seed {seed}"));
+    }
+    if !args.against.is_empty() {
+        command.push_str(&format!(" --against {}", args.against.join(",")));
+    }
+    let beside = beside.map(|compared| {
+        let heading = "What the plan gains over other placements";
+        let pairs = compared.first().map_or(0, |comparison| comparison.pairs);
+        let words = format!(
+            "{}\n\nMeans over {pairs} seeds, and in brackets what they differ from those of the \
+             plan; ≈: no more than chance explains with 95 % confidence; =: equal.",
+            gains(&compared)
+        );
+        (heading.to_owned(), words, overview(&compared))
+    });
     Page {
         about: scenario.about.clone(),
         beside: beside.into_iter().collect(),
-        command: format!(
-            "potluck-sim run {file}{} --html …",
-            seed.unwrap_or_default()
-        ),
+        command,
     }
 }

@@ -3,6 +3,7 @@
 //! Runs are paired by seed (and, of sweeps, by what was set): a pair had the same requests, faults
 //! and stalls in store, so that differences between pairs spread far less than the runs themselves.
 
+mod gain;
 mod source;
 mod spread;
 mod table;
@@ -10,6 +11,7 @@ mod table;
 mod tests;
 mod verdict;
 
+pub use gain::gains;
 pub use source::{Key, Results, SourceError, read};
 pub use spread::Spread;
 pub use table::{details, overview};

@@ -111,3 +111,17 @@ fn spread_of_a_sample() {
     assert_eq!(Spread::of([0.1; 3]).expect("some").deviation, 0.0);
     assert_eq!(Spread::of([1.0]).expect("one").within(), None);
 }
+
+#[test]
+fn gains_in_words() {
+    let compared = compare(&results("best", &[1.0]), &results("other", &[2.0]), 0.0);
+    let compared = compared.expect("a pair");
+    let mut nothing = results("alone", &[1.0]);
+    for summary in nothing.runs.values_mut() {
+        summary.tokens_per_s = None;
+    }
+    let alone = compare(&results("best", &[1.0]), &nothing, 0.0).expect("a pair");
+    let words = "Against other: 0.500 times the energy a token. Against alone: an answer, where it \
+                 gives none.";
+    assert_eq!(gains(&[compared, alone]), words);
+}
