@@ -34,7 +34,11 @@ fn three_phones_answer_together_as_predicted() {
     let gaps: Vec<_> = session.token_gaps_us().collect();
     let mean = gaps.iter().sum::<u64>() as f64 / gaps.len() as f64;
     let off = mean / placement.predicted_step_us as f64 - 1.0;
-    assert!((-0.1..0.01).contains(&off), "{mean} {}", placement.predicted_step_us);
+    assert!(
+        (-0.1..0.01).contains(&off),
+        "{mean} {}",
+        placement.predicted_step_us
+    );
     let hops = 3 * u64::from(session.prompt_rows + session.wanted_tokens) * 4 * 3_072;
     assert!(session.data_bytes > hops * 9 / 10, "{}", session.data_bytes);
 }
