@@ -1,7 +1,7 @@
 //! How long steps take on a cool device.
 
 use potluck_protocol::LayerRange;
-use potluck_protocol::placement::{ModelShape, Weights};
+use potluck_protocol::placement::{ModelShape, UNPACKING_ROWS, Weights};
 
 use crate::profiles::Hardware;
 use crate::quantisation::Format;
@@ -19,8 +19,9 @@ pub(crate) struct Rows {
 
 /// How long a model's parts take on some hardware, in nanoseconds, by the costs that plans are made
 /// with:
-/// `sum over layers of (max(bytes / bandwidth, rows · multiply-adds / rate) + KV bytes / bandwidth)
-/// + overhead`, where the weights of one row are read and no more.
+/// `sum over layers of (matrices + rows · KV bytes / bandwidth) + overhead`. The matrices of one row
+/// take `bytes / bandwidth`; those of several take no less than their multiply-adds and those of
+/// unpacking do, but never more than reading them for each row.
 #[derive(Debug)]
 pub(crate) struct Speeds {
     /// Of each layer: reading its weights; its multiply-adds for a row, in picoseconds; its cache
@@ -91,7 +92,11 @@ impl Speeds {
         let layers = self.of(range).iter();
         let times = layers.map(|layer| match rows {
             0 | 1 => layer.reading,
-            _ => layer.reading.max(layer.row_picoseconds * rows / 1_000),
+            _ => {
+                let rows_of_work = rows + u64::from(UNPACKING_ROWS);
+                let arithmetic = layer.row_picoseconds * rows_of_work / 1_000;
+                layer.reading.max(arithmetic).min(layer.reading * rows)
+            }
         });
         times.sum()
     }
@@ -168,8 +173,8 @@ mod tests {
         let model = ModelSpec::default().shape().expect("known");
         let speeds = Speeds::new(&profiles::load("galaxy-s23").expect("known"), &model);
         let one = speeds.step(&[all(&model, 0, 1)]);
-        let two = speeds.step(&[all(&model, 0, 1), all(&model, 0, 1)]);
-        assert!(two < one + one / 4, "{one} {two}");
+        let many = speeds.step(&[all(&model, 0, 1); 64]);
+        assert!(many < 40 * one, "{one} {many}");
         // What a plan predicts, that of one row behind others.
         let later = speeds.step(&[all(&model, 1_000, 1)]);
         assert!(later > one);
