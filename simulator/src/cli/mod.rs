@@ -8,6 +8,7 @@ mod output;
 mod profiles;
 mod progress;
 mod run;
+mod scale;
 mod sweep;
 mod sweeping;
 
@@ -40,6 +41,7 @@ enum Command {
     Merge(merge::Args),
     Compare(compare::Args),
     Explore(explore::Args),
+    Scale(scale::Args),
     Profiles(profiles::Args),
 }
 
@@ -55,6 +57,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Merge(args) => merge::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Explore(args) => explore::run(&args),
+        Command::Scale(args) => scale::run(&args),
         Command::Profiles(args) => profiles::run(&args),
     };
     match outcome {

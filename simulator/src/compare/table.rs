@@ -55,10 +55,7 @@ pub fn overview(comparisons: &[Comparison]) -> Table {
         told.push(figure.name);
         let rows: Vec<_> = comparisons
             .iter()
-            .map(|comparison| {
-                let mut all = comparison.differences.iter();
-                all.find(|difference| difference.figure.name == figure.name)
-            })
+            .map(|comparison| comparison.figure(figure.name))
             .collect();
         let base = rows
             .iter()

@@ -119,9 +119,10 @@ fn gains_in_words() {
     let mut nothing = results("alone", &[1.0]);
     for summary in nothing.runs.values_mut() {
         summary.tokens_per_s = None;
+        summary.complete = 0;
     }
     let alone = compare(&results("best", &[1.0]), &nothing, 0.0).expect("a pair");
-    let words = "Against other: 0.500 times the energy a token. Against alone: an answer, where it \
-                 gives none.";
+    let words = "Against other: 0.500 times the energy a token. Against alone: 50.0 % of the answers \
+                 whole rather than 0 %.";
     assert_eq!(gains(&[compared, alone]), words);
 }

@@ -110,6 +110,12 @@ pub fn compare(
 }
 
 impl Comparison {
+    /// The figure of this name, if any run has it.
+    pub fn figure(&self, name: &str) -> Option<&Difference> {
+        let mut all = self.differences.iter();
+        all.find(|difference| difference.figure.name == name)
+    }
+
     /// Whether the second is worse in any figure.
     pub fn is_worse(&self) -> bool {
         let mut verdicts = self.differences.iter().map(|difference| difference.verdict);

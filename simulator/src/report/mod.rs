@@ -7,6 +7,7 @@
 mod figures;
 pub mod page;
 pub(crate) mod plot;
+pub mod scale;
 mod summary;
 mod table;
 #[cfg(test)]

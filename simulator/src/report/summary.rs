@@ -47,7 +47,7 @@ pub struct Summary {
     pub predicted_step_ms: Option<f64>,
     /// Devices of a placement, as the mean over placements.
     pub stages: Option<f64>,
-    /// Failures that sessions met.
+    /// Failures that sessions met, devices that refused a stage among them.
     pub failures: u64,
     /// Moves because a device left in order.
     pub moves: u64,

@@ -36,7 +36,7 @@ pub fn time_ms(ms: f64) -> String {
         _ if ms < 0.9995 => format!("{} µs", figure(ms * 1e3)),
         _ if ms < 999.5 => format!("{} ms", figure(ms)),
         _ if ms < 119_950.0 => format!("{} s", figure(ms / 1e3)),
-        _ if ms < 7_197_000.0 => format!("{} min", figure(ms / 60e3)),
+        _ if ms < 3_599_500.0 => format!("{} min", figure(ms / 60e3)),
         _ => format!("{} h", figure(ms / 3_600e3)),
     }
 }

@@ -10,7 +10,7 @@ use super::text::{self, headline};
 use crate::record::Record;
 
 pub(crate) use markup::escaped;
-pub(crate) use sections::{document, figures, heading, opening, paragraphs};
+pub(crate) use sections::{document, figures, heading, opening, paragraphs, standalone};
 
 /// Rows of the page's tables.
 const ROWS: usize = 40;

@@ -175,3 +175,34 @@ pub(super) fn ending(record: &Record, command: &str) -> String {
         escaped(&record.trace_hash),
     )
 }
+
+/// Plots below each other as one picture, in the page's colours.
+pub(crate) fn standalone(plots: &[Plot]) -> String {
+    const WIDTH: u32 = 640;
+    const TITLE: u32 = 24;
+    let mut inside = String::new();
+    let mut top = 0;
+    for plot in plots {
+        let title = escaped(&plot.title);
+        let baseline = top + TITLE - 6;
+        let _ = writeln!(
+            inside,
+            "<text x=\"8\" y=\"{baseline}\" font-size=\"15\" fill=\"var(--ink)\">{title}</text>"
+        );
+        let height = plot.svg.split_once("viewBox=\"0 0 640 ");
+        let height = height.and_then(|(_, rest)| rest.split_once('"')?.0.parse().ok());
+        let height: u32 = height.unwrap_or(260);
+        let place = format!(
+            "<svg y=\"{}\" height=\"{height}\" width=\"{WIDTH}\" ",
+            top + TITLE
+        );
+        inside.push_str(&plot.svg.replacen("<svg ", &place, 1));
+        top += TITLE + height;
+    }
+    let style: String = STYLE.split("\n*").take(1).collect();
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {top}\" width=\"{WIDTH}\" \
+         font-family=\"sans-serif\">\n<style>{style}</style>\n<rect width=\"100%\" height=\"100%\" \
+         fill=\"var(--paper)\"/>\n{inside}</svg>\n"
+    )
+}

@@ -179,7 +179,7 @@ pub(crate) fn recoveries(record: &Record) -> Result<Option<Plot>, PlotError> {
         .filter(|recovery| recovery.stall_us.is_none())
         .count();
     let mut legend = vec![
-        ("a device failed".to_owned(), name(BAD)),
+        ("a device failed or refused".to_owned(), name(BAD)),
         ("a device left in order".to_owned(), style(0)),
     ];
     if unresumed > 0 {

@@ -6,6 +6,7 @@
 mod canvas;
 mod costs;
 mod devices;
+mod growth;
 mod latency;
 mod speed;
 mod spread;
@@ -16,6 +17,7 @@ use crate::record::{DeviceRecord, Record};
 
 pub(crate) use costs::{airtime, energy, recoveries};
 pub(crate) use devices::{batteries, layers, temperatures};
+pub(crate) use growth::growth;
 pub(crate) use latency::{first_tokens, tokens};
 pub(crate) use speed::speed;
 pub(crate) use spread::{Bar, bars};
