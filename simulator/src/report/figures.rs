@@ -38,7 +38,7 @@ pub const FIGURES: [Figure; 13] = [
         name: "answers whole, %",
         better: Better::More,
         of: |summary| {
-            let asked = summary.sessions + summary.unasked;
+            let asked = summary.answerable();
             (asked > 0).then(|| summary.complete as f64 / asked as f64 * 100.0)
         },
     },

@@ -26,6 +26,8 @@ pub struct Summary {
     pub sessions: u64,
     /// Those with their whole answer.
     pub complete: u64,
+    /// Those that were at work when the run ended.
+    pub running: u64,
     /// Those that had not a single token.
     pub unanswered: u64,
     /// Questions that found their device not running.
@@ -101,6 +103,7 @@ impl Summary {
             devices: record.devices.len() as u64,
             sessions: record.sessions.len() as u64,
             complete: sessions().filter(|s| s.ending == Ending::Complete).count() as u64,
+            running: sessions().filter(|s| s.ending == Ending::Running).count() as u64,
             unanswered: sessions().filter(|s| s.tokens_at_us.is_empty()).count() as u64,
             unasked: record.unasked,
             tokens,
@@ -135,6 +138,13 @@ impl Summary {
             hottest_celsius: samples().map(|s| s.chip_celsius).reduce(f64::max),
             least_battery: last.filter_map(|sample| sample.battery).reduce(f64::min),
         }
+    }
+}
+
+impl Summary {
+    /// Questions that could have had their whole answer: asked for, and not at work at the end.
+    pub fn answerable(&self) -> u64 {
+        (self.sessions + self.unasked).saturating_sub(self.running)
     }
 }
 

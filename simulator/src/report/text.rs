@@ -77,8 +77,9 @@ pub(crate) fn headline(summary: &Summary) -> String {
     if let Some(times) = summary.time_to_first_token_ms {
         parts.push(format!("the first after {}", words::time_ms(times.p50)));
     }
-    let asked = summary.sessions + summary.unasked;
+    let asked = summary.answerable();
     parts.push(match (asked, summary.complete == asked) {
+        (0, _) => "no answer was due".to_owned(),
         (1, true) => "the answer whole".to_owned(),
         (_, true) => format!("all {asked} answers whole"),
         (_, false) => {

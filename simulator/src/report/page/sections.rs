@@ -44,7 +44,7 @@ pub(super) fn cards(summary: &Summary) -> String {
     let stall = summary.stall_ms.map(|times| times.most);
     let first = summary.time_to_first_token_ms;
     let gap = summary.time_per_output_token_ms;
-    let asked = summary.sessions + summary.unasked;
+    let asked = summary.answerable();
     let recoveries = (summary.failures + summary.moves).to_string();
     let cards = [
         (
