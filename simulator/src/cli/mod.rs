@@ -3,6 +3,7 @@
 mod explore;
 mod output;
 mod profiles;
+mod replay;
 mod run;
 
 use std::process::ExitCode;
@@ -23,11 +24,13 @@ Examples:
   potluck-sim run train.toml --seed 7 --json > run.json
   potluck-sim run train.toml --trace 0
   potluck-sim explore --seeds 10000
+  potluck-sim replay 640
   potluck-sim profiles";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Replay(replay::Args),
     Explore(explore::Args),
     Profiles(profiles::Args),
 }
@@ -37,6 +40,7 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Explore(args) => explore::run(&args),
         Command::Profiles(args) => profiles::run(&args),
     };

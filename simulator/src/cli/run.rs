@@ -49,14 +49,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     output::note(&format!(
         "{events} events in {took:.2} s, {rate:.2} million a second"
     ));
-    Ok(if record.violations.is_empty() {
+    Ok(code(&record))
+}
+
+/// Failure, if something was violated.
+pub(super) fn code(record: &Record) -> ExitCode {
+    if record.violations.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
 }
 
-fn print(record: &Record) {
+pub(super) fn print(record: &Record) {
     for line in &record.trace {
         output::line(line);
     }
