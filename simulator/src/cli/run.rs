@@ -91,21 +91,32 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let told = told(args, &scenario, beside);
         write(path, &page(&record, &told)?)?;
     }
-    Ok(match record.violations.is_empty() {
+    Ok(code(&record))
+}
+
+/// Failure, if something was violated.
+pub(super) fn code(record: &Record) -> ExitCode {
+    match record.violations.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
-    })
+    }
+}
+
+/// What happened to the session that was to be shown, and a report.
+pub(super) fn print(record: &Record, detail: Detail) -> anyhow::Result<()> {
+    for line in &record.trace {
+        output::line(line);
+    }
+    output::write(&text(record, detail))?;
+    Ok(())
 }
 
 fn show(args: &Args, record: &Record, beside: Option<&[Comparison]>) -> anyhow::Result<()> {
     if args.json {
         return output::json(&Summary::of(record));
     }
-    for line in &record.trace {
-        output::line(line);
-    }
     let detail = if args.all { Detail::All } else { Detail::Brief };
-    output::write(&text(record, detail))?;
+    print(record, detail)?;
     if let Some(compared) = beside {
         let (table, gains) = (overview(compared), gains(compared));
         output::write(&format!("\n{}{gains}\n", table.to_text()))?;
