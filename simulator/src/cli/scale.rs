@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
@@ -35,6 +35,9 @@ pub(super) struct Args {
     /// Questions a minute, of all phones together
     #[arg(long, value_name = "N", default_value_t = 10)]
     questions: u32,
+    /// Run nothing, and show what --json printed to this file before
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "questions"])]
+    from: Option<PathBuf>,
     /// Write a page with plots to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -52,8 +55,8 @@ pub(super) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   potluck-sim scale
-  potluck-sim scale --phones 1000 --duration \"1 h\" --json
-  potluck-sim scale --html scale.html";
+  potluck-sim scale --phones 10,100,1000 --duration \"1 h\" --json > scale.jsonl
+  potluck-sim scale --from scale.jsonl --html scale.html --svg scale.svg";
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     ensure!(
@@ -61,17 +64,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         "--phones: at least a circle of {CIRCLE} each"
     );
     ensure!(args.questions > 0, "--questions: at least one a minute");
-    let mut costs = Vec::new();
-    for phones in &args.phones {
-        let cost = match args.here {
-            true => measured(args, *phones)?,
-            false => in_its_own_process(args, *phones)?,
-        };
-        if args.json {
-            output::json(&cost)?;
-        }
-        costs.push(cost);
-    }
+    let costs = match &args.from {
+        Some(path) => read(path)?,
+        None => runs(args)?,
+    };
     if !args.json {
         output::write(&scale::table(&costs).to_text())?;
     }
@@ -85,6 +81,28 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         write(path, scale::picture(&costs)?)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn runs(args: &Args) -> anyhow::Result<Vec<Cost>> {
+    let mut costs = Vec::new();
+    for phones in &args.phones {
+        let cost = match args.here {
+            true => measured(args, *phones)?,
+            false => in_its_own_process(args, *phones)?,
+        };
+        if args.json {
+            output::json(&cost)?;
+        }
+        costs.push(cost);
+    }
+    Ok(costs)
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<Cost>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let costs = serde_json::Deserializer::from_str(&text).into_iter();
+    let costs: Result<_, _> = costs.collect();
+    costs.with_context(|| format!("{}: not what scale --json prints", path.display()))
 }
 
 /// So that the memory of one run is not counted to the next.
