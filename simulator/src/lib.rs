@@ -1,5 +1,72 @@
 //! The simulator: the protocol core in virtual time, for two phones or ten thousand.
 //!
-//! It will model devices, links and mobility around the very machine that real nodes run, with
-//! scripted and random faults, and check safety and liveness. Nothing is implemented yet.
+//! It models devices, links and mobility around the very [`Machine`](potluck_protocol::machine::Machine)
+//! that real nodes run, with scripted and random faults, and checks safety and liveness. A run is a
+//! function of its [`Scenario`] and seed: [`run`] gives a [`Record`].
+//!
+//! Architectural invariants: no protocol logic is here; what happens in a run depends on nothing but
+//! scenario and seed, so nothing here reads a clock, iterates in an order that is not defined, or
+//! decides by floating-point functions of the platform.
 #![forbid(unsafe_code)]
+
+pub mod baseline;
+mod checks;
+pub mod compare;
+mod device;
+pub mod explore;
+mod host;
+mod network;
+pub mod profiles;
+pub mod quantisation;
+mod random;
+pub mod record;
+pub mod report;
+pub mod scenario;
+pub mod sweep;
+pub mod units;
+mod world;
+
+pub use record::Record;
+pub use scenario::{Scenario, ScenarioError};
+
+use profiles::ProfileError;
+
+/// What a run does beside running.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// A seed instead of the scenario's.
+    pub seed: Option<u64>,
+    /// The session, by its index, whose events are to be written to [`Record::trace`].
+    pub trace: Option<usize>,
+    /// Whether it is over when all was asked and answered, and no fault is to come.
+    pub until_answered: bool,
+}
+
+impl Options {
+    /// To the end of the last answer and the last fault.
+    pub fn until_answered() -> Self {
+        Self {
+            until_answered: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// Why a scenario cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It makes no sense.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// A device's profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+}
+
+/// Runs a scenario.
+///
+/// # Errors
+/// [`RunError`] if it cannot begin; whatever goes wrong in it is in the record.
+pub fn run(scenario: &Scenario, options: &Options) -> Result<Record, RunError> {
+    world::run(scenario, options)
+}

@@ -1,0 +1,64 @@
+//! How far it is.
+
+use std::io::{self, IsTerminal as _};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::output;
+
+/// Between two lines, where no person looks at a bar.
+const LINE_EVERY: Duration = Duration::from_secs(30);
+
+/// How many of something are done, on stderr: a bar for a person, now and then a line for a log.
+pub(super) enum Progress {
+    Silent,
+    Bar(ProgressBar),
+    Lines {
+        all: usize,
+        begin: Instant,
+        told: Instant,
+    },
+}
+
+impl Progress {
+    /// Of so many runs.
+    pub(super) fn of_runs(all: usize, quiet: bool) -> Self {
+        if quiet || all < 2 {
+            return Self::Silent;
+        }
+        if !io::stderr().is_terminal() {
+            let begin = Instant::now();
+            let told = begin;
+            return Self::Lines { all, begin, told };
+        }
+        let style = "{msg} [{bar:32}] {pos}/{len}, {eta} left";
+        let style = ProgressStyle::with_template(style).expect("the template is well-formed");
+        let bar = ProgressBar::new(all as u64).with_message("runs");
+        Self::Bar(bar.with_style(style.progress_chars("=> ")))
+    }
+
+    /// So many are done.
+    pub(super) fn done(&mut self, done: usize) {
+        match self {
+            Self::Silent => {}
+            Self::Bar(bar) => bar.set_position(done as u64),
+            Self::Lines { all, begin, told } => {
+                if told.elapsed() < LINE_EVERY {
+                    return;
+                }
+                *told = Instant::now();
+                let each = begin.elapsed().as_secs_f64() / done.max(1) as f64;
+                let left = each * all.saturating_sub(done) as f64;
+                output::note(&format!("{done} of {all} runs, about {left:.0} s left"));
+            }
+        }
+    }
+
+    /// It is over.
+    pub(super) fn end(self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What computing costs a device: time, heat and energy.
+
+mod energy;
+mod heat;
+mod speed;
+
+pub(crate) use energy::{Body, Setting};
+pub(crate) use speed::{Rows, Speeds};

@@ -1,0 +1,252 @@
+//! A scenario from a seed.
+
+use potluck_protocol::LayerRange;
+use potluck_protocol::placement::ModelShape;
+
+use crate::device::{Rows, Speeds};
+use crate::profiles;
+use crate::quantisation::Format;
+use crate::random::{Purpose, Random};
+use crate::scenario::{
+    Checks, ChoiceSpec, DeviceSpec, FaultKind, FaultSpec, Goal, ModelSpec, NetworkKind,
+    NetworkSpec, RequestSpec, Scenario,
+};
+use crate::units::{BitRate, ByteCount, Span};
+
+/// Faults strike until then, and are undone by then.
+const TROUBLE: u64 = 60_000_000;
+/// How long peace lasts.
+const PEACE: u64 = 240_000_000;
+
+const PROFILES: [&str; 6] = [
+    "galaxy-s23",
+    "poco-x7",
+    "oneplus-12",
+    "snapdragon-680",
+    "pixel-9",
+    "iphone-17-pro",
+];
+
+const FAULTS: [FaultKind; 11] = [
+    FaultKind::Kill,
+    FaultKind::Kill,
+    FaultKind::PowerOff,
+    FaultKind::Freeze,
+    FaultKind::Freeze,
+    FaultKind::Cut,
+    FaultKind::Cut,
+    FaultKind::Leave,
+    FaultKind::Slow,
+    FaultKind::Background,
+    FaultKind::Call,
+];
+
+/// The scenario of a seed.
+pub fn scenario_of(seed: u64) -> Scenario {
+    let mut random = Random::new(seed, Purpose::Explore, 0);
+    let phones = 3 + random.below(6);
+    let model = model(&mut random);
+    let networks = vec![network(&mut random)];
+    // Where people write placements, all devices have room for them; else the planner has to look.
+    let forced = random.happens(0.5);
+    let devices = devices(&mut random, phones, &model, forced);
+    let requests = requests(&mut random, phones, &model, forced);
+    let asked: Vec<u64> = requests.iter().map(|request| request.at.0).collect();
+    let faults = (0..random.below(14)).map(|_| fault(&mut random, phones, &asked));
+    Scenario {
+        name: format!("explorer {seed}"),
+        seed,
+        duration: Span(TROUBLE + PEACE),
+        series_every: Some(Span::seconds(10)),
+        model,
+        checks: Checks {
+            all_complete: true,
+            ..Checks::default()
+        },
+        devices,
+        networks,
+        requests,
+        faults: faults.collect(),
+        ..Scenario::default()
+    }
+}
+
+/// `least..=most`.
+fn between(random: &mut Random, least: u64, most: u64) -> u64 {
+    least + random.below(most - least + 1)
+}
+
+/// From one magnitude to another, each as likely.
+fn magnitude(random: &mut Random, least: f64, most: f64) -> f64 {
+    let (low, high) = (libm::log(least), libm::log(most));
+    libm::exp(low + (high - low) * random.unit())
+}
+
+fn name(phone: u64) -> String {
+    format!("phone{phone}")
+}
+
+fn model(random: &mut Random) -> ModelSpec {
+    let wide = [16, 64, 64, 256, 1_024];
+    let d_model = random.one_of(&wide).unwrap_or(64);
+    ModelSpec {
+        name: "explored".to_owned(),
+        quantisation: Some(Format::Q4_0),
+        embedding: Some(Format::Q8_0),
+        layers: Some(between(random, 2, 24) as u32),
+        d_model: Some(d_model),
+        d_ff: Some(d_model * 3),
+        heads: Some(2),
+        kv_heads: Some(1),
+        head_dim: Some(d_model / 2),
+        vocabulary: Some(1_000),
+        tied: Some(random.happens(0.7)),
+    }
+}
+
+fn network(random: &mut Random) -> NetworkSpec {
+    let kinds = [
+        NetworkKind::AccessPoint,
+        NetworkKind::AccessPoint,
+        NetworkKind::Hotspot,
+        NetworkKind::Direct,
+    ];
+    let kind = random.one_of(&kinds).unwrap_or_default();
+    let stalls = random.happens(0.5);
+    NetworkSpec {
+        kind,
+        delay: Span(magnitude(random, 200.0, 60_000.0) as u64),
+        jitter: Span(if random.happens(0.5) {
+            magnitude(random, 100.0, 50_000.0) as u64
+        } else {
+            0
+        }),
+        rate: BitRate::new(magnitude(random, 5e6, 600e6) as u64),
+        stall_rate: if stalls { 0.02 * random.unit() } else { 0.0 },
+        stall: Span(magnitude(random, 5_000.0, 250_000.0) as u64),
+        burst_packets: between(random, 1, 16) as u32,
+        hotspot: (kind == NetworkKind::Hotspot).then(|| name(0)),
+        ..NetworkSpec::default()
+    }
+}
+
+fn devices(random: &mut Random, phones: u64, model: &ModelSpec, roomy: bool) -> Vec<DeviceSpec> {
+    let Ok(shape) = model.shape() else {
+        return Vec::new();
+    };
+    let (ends, whole) = (shape.ends_bytes(), shape.bytes_with_context(4 * 500));
+    // So that most devices cannot have the whole, but all of them together while one is missing; a
+    // fifth is headroom.
+    let least = 1.5 / (phones - 1) as f64;
+    let share = least + (1.2 - least) * random.unit();
+    let layer = whole / shape.layers.len() as u64;
+    let device = |phone: u64| {
+        let profile = random.one_of(&PROFILES).unwrap_or("pixel-9");
+        let tight = (1.2 * (share * whole as f64 + (2 * layer + ends) as f64)) as u64;
+        DeviceSpec {
+            profile: profile.to_owned(),
+            name: Some(name(phone)),
+            memory: Some(ByteCount(if roomy { 8 * whole } else { tight })),
+            slow: slowest(profile, &shape) * magnitude(random, 0.02, 1.0),
+            joins_at: Span(if random.happens(0.15) {
+                random.below(TROUBLE / 2)
+            } else {
+                0
+            }),
+            suspended_after: Span(between(random, 100_000, 6_000_000)),
+            ..DeviceSpec::default()
+        }
+    };
+    (0..phones).map(device).collect()
+}
+
+/// Times that a device may be slower, so that a step through the whole model takes at most 0.3 s, and
+/// the longest prompt 10 s.
+fn slowest(profile: &str, shape: &ModelShape) -> f64 {
+    let Ok(hardware) = profiles::load(profile) else {
+        return 1.0;
+    };
+    let speeds = Speeds::new(&hardware, shape);
+    let layers = LayerRange::new(0, shape.layers.len() as u32);
+    let seconds = |count: u32| {
+        let rows = layers.map(|layers| Rows {
+            layers,
+            start: 0,
+            count,
+        });
+        speeds.step(rows.as_slice()) as f64 / 1e9
+    };
+    let times = (0.3 / seconds(1)).min(10.0 / seconds(400));
+    times.clamp(1.0, 900.0)
+}
+
+fn requests(random: &mut Random, phones: u64, model: &ModelSpec, forced: bool) -> Vec<RequestSpec> {
+    let layers = u64::from(model.layers.unwrap_or(1));
+    let count = 1 + random.below(4);
+    let request = |_| {
+        let phone = random.below(phones);
+        RequestSpec {
+            who: name(phone),
+            at: Span(magnitude(random, 200_000.0, 30e6) as u64),
+            prompt: magnitude(random, 1.0, 400.0) as u32,
+            tokens: between(random, 1, 80) as u32,
+            choice: if forced {
+                choice(random, phones, phone, layers)
+            } else {
+                ChoiceSpec::Best
+            },
+            objective: random
+                .one_of(&[Goal::Latency, Goal::Latency, Goal::Throughput])
+                .unwrap_or_default(),
+            ..RequestSpec::default()
+        }
+    };
+    (0..count).map(request).collect()
+}
+
+/// Often over several phones, as a small model is best alone.
+fn choice(random: &mut Random, phones: u64, asks: u64, layers: u64) -> ChoiceSpec {
+    if random.happens(0.3) {
+        return ChoiceSpec::Best;
+    }
+    let mut left: Vec<u64> = (0..phones).collect();
+    let most = phones.min(layers).min(4);
+    let stages = between(random, 1, most);
+    let mut text: Vec<String> = Vec::new();
+    let mut first = 0;
+    for stage in 0..stages {
+        let phone = left.remove(random.below(left.len() as u64) as usize);
+        let after = stages - stage - 1;
+        let end = if after == 0 {
+            layers
+        } else {
+            between(random, first + 1, layers - after)
+        };
+        let called = if phone == asks {
+            "self".to_owned()
+        } else {
+            name(phone)
+        };
+        text.push(format!("{called}:{first}..{end}"));
+        first = end;
+    }
+    ChoiceSpec::Forced(text.join(","))
+}
+
+/// Soon after a question, more often than not while it is answered.
+fn fault(random: &mut Random, phones: u64, asked: &[u64]) -> FaultSpec {
+    let kind = random.one_of(&FAULTS).unwrap_or(FaultKind::Freeze);
+    let after = random.one_of(asked).unwrap_or(0);
+    let at = (after + magnitude(random, 3_000.0, 20e6) as u64).min(TROUBLE - 1);
+    let lasts = magnitude(random, 5_000.0, 40e6) as u64;
+    let who = random.below(phones);
+    let other = (who + 1 + random.below(phones - 1)) % phones;
+    FaultSpec {
+        at: Span(at),
+        kind,
+        who: name(who),
+        other: kind.needs_other().then(|| name(other)),
+        times: (kind == FaultKind::Slow).then(|| magnitude(random, 2.0, 50.0)),
+        lasts: Some(Span(lasts.min(TROUBLE - at))),
+    }
+}

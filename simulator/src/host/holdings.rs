@@ -1,0 +1,240 @@
+//! What a device holds for sessions: weights and caches, within its owner's budget.
+
+use std::collections::BTreeMap;
+
+use potluck_protocol::machine::LoadRefused;
+use potluck_protocol::placement::ModelShape;
+use potluck_protocol::stage::{Load, StepPart};
+use potluck_protocol::wire::StageRefusedCode;
+use potluck_protocol::{LayerRange, PlanEpoch, SessionId};
+
+use super::arithmetic::{Caches, Row};
+use crate::device::Rows;
+
+/// A session's stage.
+#[derive(Debug)]
+struct Held {
+    layers: LayerRange,
+    context: u32,
+    epoch: PlanEpoch,
+    cache_bytes: u64,
+    caches: Caches,
+}
+
+/// Weights and caches of a device.
+#[derive(Debug, Default)]
+pub(crate) struct Holdings {
+    sessions: BTreeMap<SessionId, Held>,
+    /// Of each layer, how many sessions use its weights.
+    users: Vec<u16>,
+    weight_bytes: u64,
+    cache_bytes: u64,
+    pub(crate) peak_bytes: u64,
+}
+
+/// What loading a stage came to.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// Bytes reserved, or why not.
+    pub(crate) result: Result<u64, LoadRefused>,
+    /// Bytes of weights that were not here before.
+    pub(crate) new_bytes: u64,
+}
+
+/// What a part of a step came to.
+#[derive(Debug)]
+pub(crate) struct Computed {
+    /// The hidden states; none if it could not be computed.
+    pub(crate) hidden: Vec<u8>,
+    /// What is wrong, for the checkers.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// What is wrong with rows that were computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Rows before them are missing.
+    Gap {
+        /// Rows that are held.
+        held: u32,
+    },
+    /// They were made for an older placement than the one that the stage was loaded for.
+    Stale {
+        /// Theirs.
+        made_for: u32,
+        /// The stage's.
+        in_force: u32,
+    },
+    /// One is not at its position.
+    Misplaced {
+        /// The position that it was made for.
+        made_for: u32,
+        /// Where it came.
+        came_as: u32,
+    },
+}
+
+impl Holdings {
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.weight_bytes + self.cache_bytes
+    }
+
+    /// Layers held, once for each session that has them.
+    pub(crate) fn layers(&self) -> u32 {
+        self.users.iter().filter(|users| **users > 0).count() as u32
+    }
+
+    /// Nothing is held any more.
+    pub(crate) fn clear(&mut self) {
+        *self = Self {
+            peak_bytes: self.peak_bytes,
+            ..Self::default()
+        };
+    }
+
+    /// Makes a stage ready. A session that had the same layers and context keeps its caches; what it
+    /// had otherwise is freed first, as a real node does.
+    pub(crate) fn load(&mut self, model: &ModelShape, load: &Load, budget: u64) -> Loaded {
+        if let Some(held) = self.sessions.get_mut(&load.session)
+            && held.layers == load.layers
+            && held.context == load.context
+        {
+            held.epoch = load.epoch;
+            let result = Ok(self.bytes_of(model, load.session));
+            return Loaded {
+                result,
+                new_bytes: 0,
+            };
+        }
+        self.free(model, load.session);
+        let range = indices(load.layers, model);
+        if range.len() != load.layers.len() as usize {
+            let words = "the model does not have these layers".to_owned();
+            return refused(StageRefusedCode::Unsupported, words, 0);
+        }
+        self.users.resize(model.layers.len(), 0);
+        let new_bytes = range.clone().filter(|layer| self.users[*layer] == 0);
+        let new_bytes: u64 = new_bytes
+            .map(|layer| model.layers[layer].memory_bytes(0))
+            .sum();
+        let whole = range
+            .clone()
+            .map(|l| model.layers[l].memory_bytes(load.context));
+        let weights = range.clone().map(|l| model.layers[l].memory_bytes(0));
+        let cache_bytes = whole.sum::<u64>() - weights.sum::<u64>();
+        let free = budget.saturating_sub(self.bytes());
+        if new_bytes + cache_bytes > free {
+            let words = format!(
+                "{} bytes are needed, {free} are free",
+                new_bytes + cache_bytes
+            );
+            return refused(StageRefusedCode::Memory, words, free);
+        }
+        range.for_each(|layer| self.users[layer] += 1);
+        self.weight_bytes += new_bytes;
+        self.cache_bytes += cache_bytes;
+        self.peak_bytes = self.peak_bytes.max(self.bytes());
+        let held = Held {
+            layers: load.layers,
+            context: load.context,
+            epoch: load.epoch,
+            cache_bytes,
+            caches: Caches::new(load.layers),
+        };
+        self.sessions.insert(load.session, held);
+        Loaded {
+            result: Ok(self.bytes_of(model, load.session)),
+            new_bytes,
+        }
+    }
+
+    pub(crate) fn free(&mut self, model: &ModelShape, session: SessionId) {
+        let Some(held) = self.sessions.remove(&session) else {
+            return;
+        };
+        self.cache_bytes -= held.cache_bytes;
+        for layer in indices(held.layers, model) {
+            self.users[layer] -= 1;
+            if self.users[layer] == 0 {
+                self.weight_bytes -= model.layers[layer].memory_bytes(0);
+            }
+        }
+    }
+
+    fn bytes_of(&self, model: &ModelShape, session: SessionId) -> u64 {
+        self.sessions.get(&session).map_or(0, |held| {
+            let layers = indices(held.layers, model);
+            let weights: u64 = layers.map(|l| model.layers[l].memory_bytes(0)).sum();
+            weights + held.cache_bytes
+        })
+    }
+
+    /// The rows of a part as its layers' time depends on them; `None` if its session is not here.
+    pub(crate) fn rows(&self, part: &StepPart) -> Option<Rows> {
+        let held = self.sessions.get(&part.session)?;
+        Some(Rows {
+            layers: held.layers,
+            start: part.start_position,
+            count: part.rows,
+        })
+    }
+
+    /// Sends a part's rows through its layers.
+    pub(crate) fn compute(&mut self, part: StepPart) -> Computed {
+        let Some(held) = self.sessions.get_mut(&part.session) else {
+            // Freed while it waited: nobody wants the result.
+            return Computed {
+                hidden: part.hidden,
+                fault: None,
+            };
+        };
+        let rows = held.caches.rows();
+        if part.start_position > rows {
+            return Computed {
+                hidden: Vec::new(),
+                fault: Some(Fault::Gap { held: rows }),
+            };
+        }
+        held.caches.truncate(part.start_position);
+        let mut hidden = part.hidden;
+        let row_bytes = (hidden.len() / part.rows.max(1) as usize).max(1);
+        let mut fault = None;
+        for (position, bytes) in (part.start_position..).zip(hidden.chunks_mut(row_bytes)) {
+            let Some(row) = Row::read(bytes) else {
+                continue;
+            };
+            if row.epoch < held.epoch.0 {
+                fault = Some(Fault::Stale {
+                    made_for: row.epoch,
+                    in_force: held.epoch.0,
+                });
+            }
+            if row.position != position {
+                fault = Some(Fault::Misplaced {
+                    made_for: row.position,
+                    came_as: position,
+                });
+            }
+            let word = held.caches.push(row.word);
+            Row { word, ..row }.write(bytes);
+        }
+        Computed { hidden, fault }
+    }
+}
+
+fn refused(code: StageRefusedCode, words: String, available_bytes: u64) -> Loaded {
+    Loaded {
+        result: Err(LoadRefused {
+            code,
+            words,
+            available_bytes,
+        }),
+        new_bytes: 0,
+    }
+}
+
+fn indices(layers: LayerRange, model: &ModelShape) -> std::ops::Range<usize> {
+    let end = (layers.end() as usize).min(model.layers.len());
+    (layers.first() as usize).min(end)..end
+}

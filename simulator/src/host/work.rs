@@ -1,0 +1,51 @@
+//! What a device's processor is at, and what waits for it.
+//!
+//! One thing after the other, in the order in which it was asked for, as a real node's executor does;
+//! the head, which makes tokens, takes its turn among the steps.
+
+use std::collections::VecDeque;
+
+use potluck_protocol::machine::LoadRefused;
+use potluck_protocol::stage::{Load, Step};
+use potluck_protocol::{PlanEpoch, SessionId};
+
+/// Something for the processor.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Load(Load),
+    /// A load that it is at, and what will come of it.
+    Loading(SessionId, PlanEpoch, Result<u64, LoadRefused>),
+    Step(Step),
+    Free(SessionId),
+    /// Makes a token of the hidden states that came back: their word.
+    Ends(SessionId, u64),
+}
+
+/// The processor.
+#[derive(Debug, Default)]
+pub(crate) struct Bench {
+    pub(crate) waiting: VecDeque<Work>,
+    /// What it is at, and until when; while it is suspended, for how much longer.
+    pub(crate) at: Option<(Work, u64)>,
+    /// Steps whose result is held back while too much waits to be sent.
+    pub(crate) held_back: VecDeque<(u64, Vec<Vec<u8>>)>,
+    /// Its speed when it began that.
+    pub(crate) speed: f64,
+    /// When it began that, or ran on.
+    pub(crate) began_at: u64,
+    /// Counts what it began: whoever says that something is done names it.
+    pub(crate) number: u32,
+    pub(crate) busy_us: u64,
+    pub(crate) steps: u64,
+    pub(crate) rows: u64,
+}
+
+impl Bench {
+    /// The program ends: nothing waits any more, and what it was at is nobody's.
+    pub(crate) fn end(&mut self) {
+        self.waiting.clear();
+        self.held_back.clear();
+        self.at = None;
+        self.number += 1;
+    }
+}

@@ -1,0 +1,25 @@
+//! What people and programs are told of a run: a [`Summary`] of figures, a text for the terminal, a
+//! page with plots.
+//!
+//! All of it is made of a [`Record`](crate::Record) and of nothing else, so that a report of a seed is
+//! the same on every machine.
+
+mod figures;
+pub mod page;
+pub(crate) mod plot;
+pub mod scale;
+mod summary;
+mod table;
+#[cfg(test)]
+pub(crate) mod tests;
+mod text;
+mod times;
+pub mod words;
+
+pub use figures::{Better, FIGURES, Figure};
+pub use page::{Page, page};
+pub use plot::PlotError;
+pub use summary::Summary;
+pub use table::{Align, Table};
+pub use text::{Detail, text};
+pub use times::Times;

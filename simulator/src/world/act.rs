@@ -1,0 +1,58 @@
+//! What machines want done.
+
+use potluck_protocol::PeerId;
+use potluck_protocol::machine::{Event as Told, Output};
+
+use super::World;
+use crate::checks::Seen;
+use crate::host::Work;
+use crate::network::Stream;
+
+impl World {
+    /// Does what a host's machine wants done.
+    pub(super) fn act(&mut self, host: u32, output: Output) {
+        match output {
+            Output::SendControl(to, bytes) => self.send(host, to, Stream::Control, bytes),
+            Output::SendData(to, bytes) => self.send(host, to, Stream::Data, bytes),
+            Output::SendTransfer(to, bytes) => self.send(host, to, Stream::Transfer, bytes),
+            Output::Disconnect(peer) => self.disconnect(host, peer),
+            Output::Load(load) => self.work(host, Work::Load(load)),
+            Output::Compute(step) => self.work(host, Work::Step(step)),
+            Output::Free(session) => self.work(host, Work::Free(session)),
+            Output::Store(order) => self.store(host, order),
+            Output::Event(Told::Session(id, event)) => self.told(host, id, event),
+            // Circles are made before the run, and nobody listens at an address.
+            Output::SendPairing(..)
+            | Output::ClosePairing(_)
+            | Output::CircleChanged
+            | Output::PeerAddresses(..)
+            | Output::Event(_) => {}
+        }
+    }
+
+    fn send(&mut self, host: u32, to: PeerId, stream: Stream, bytes: Vec<u8>) {
+        let from = self.host(host);
+        let Some(other) = from.member(to) else {
+            return self.see(Seen::SentToStranger { host });
+        };
+        // Whoever is gone gets nothing more; the machine is told so.
+        let Some(id) = from.wire_to(other) else {
+            return;
+        };
+        if stream == Stream::Data {
+            self.count_data(&bytes);
+        }
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let side = connection.side_of(host);
+        let way = &mut connection.ways[side];
+        way.push(stream, bytes);
+        let queued = way.queued_bytes();
+        self.see(Seen::Queued {
+            host,
+            bytes: queued,
+        });
+        self.pump(id, side);
+    }
+}

@@ -1,0 +1,189 @@
+//! What hosts compute, and when they are done.
+
+use potluck_protocol::machine::Input;
+use potluck_protocol::stage::{Load, Step};
+use potluck_protocol::transfer::StoreOrder;
+
+use super::{Event, World};
+use crate::checks::Seen;
+use crate::host::Work;
+
+/// Mapping a stage's weights and reserving its caches, beside reading them.
+const MAPPING: u64 = 3_000;
+
+impl World {
+    /// A host's processor is asked for something.
+    pub(super) fn work(&mut self, host: u32, work: Work) {
+        self.host(host).bench.waiting.push_back(work);
+        self.begin_work(host);
+    }
+
+    /// A free processor begins what waits.
+    pub(super) fn begin_work(&mut self, host: u32) {
+        loop {
+            let of = self.host(host);
+            if of.bench.at.is_some() || !of.runs() {
+                return;
+            }
+            let Some(work) = of.bench.waiting.pop_front() else {
+                return;
+            };
+            if let Work::Free(session) = work {
+                let model = self.model.clone();
+                self.host(host).holdings.free(&model, session);
+                continue;
+            }
+            let (work, micros) = self.begin_one(host, work);
+            let now = self.now;
+            let of = self.host(host);
+            of.bench.number += 1;
+            of.bench.began_at = now;
+            of.bench.at = Some((work, now + micros));
+            let number = of.bench.number;
+            self.after(micros, Event::Done(host, number));
+        }
+    }
+
+    /// What a host begins, and how long it takes.
+    fn begin_one(&mut self, host: u32, work: Work) -> (Work, u64) {
+        let now = self.now;
+        let of = &mut self.hosts[host as usize];
+        of.body.pass(now);
+        of.bench.speed = of.body.speed();
+        let at_speed = |nanoseconds: u64, speed: f64| {
+            let micros = nanoseconds as f64 / (1_000.0 * speed);
+            (micros as u64).saturating_add(1)
+        };
+        match work {
+            Work::Load(load) => {
+                let Load { session, epoch, .. } = load;
+                let budget = of.origin.memory;
+                let loaded = of.holdings.load(&self.model, &load, budget);
+                let storage = of.body.hardware.load.per_second();
+                let reading = u128::from(loaded.new_bytes) * 1_000_000 / u128::from(storage);
+                let micros = MAPPING + reading as u64;
+                let bytes = of.holdings.bytes();
+                self.see(Seen::Held {
+                    host,
+                    bytes,
+                    budget,
+                });
+                (Work::Loading(session, epoch, loaded.result), micros)
+            }
+            Work::Step(step) => {
+                let parts = step.parts.iter();
+                let rows: Vec<_> = parts.filter_map(|part| of.holdings.rows(part)).collect();
+                let nanoseconds = of.speeds.step(&rows);
+                let micros = at_speed(nanoseconds, of.bench.speed);
+                (Work::Step(step), micros)
+            }
+            Work::Ends(session, word) => {
+                let micros = at_speed(of.speeds.ends(), of.bench.speed);
+                (Work::Ends(session, word), micros)
+            }
+            Work::Loading(..) | Work::Free(_) => (work, 0),
+        }
+    }
+
+    /// A host's processor is done.
+    pub(super) fn done(&mut self, host: u32, number: u32) {
+        let now = self.now;
+        let of = self.host(host);
+        if of.bench.number != number || !of.runs() {
+            return;
+        }
+        let Some((work, _)) = of.bench.at.take() else {
+            return;
+        };
+        let busy = now - of.bench.began_at;
+        of.bench.busy_us += busy;
+        let speed = of.bench.speed;
+        if !matches!(work, Work::Loading(..)) {
+            of.body.computed(busy, speed);
+        }
+        self.trace.event(now, 5, u64::from(host));
+        match work {
+            Work::Loading(session, epoch, result) => {
+                self.tell(
+                    host,
+                    Input::Loaded {
+                        session,
+                        epoch,
+                        result,
+                    },
+                );
+            }
+            Work::Step(step) => self.computed(host, step),
+            Work::Ends(session, word) => self.sampled(host, session, word),
+            Work::Load(_) | Work::Free(_) => {}
+        }
+        self.begin_work(host);
+    }
+
+    fn computed(&mut self, host: u32, step: Step) {
+        let number = step.number;
+        let mut hidden = Vec::with_capacity(step.parts.len());
+        for part in step.parts {
+            let session = part.session;
+            let of = self.host(host);
+            of.bench.rows += u64::from(part.rows);
+            let computed = of.holdings.compute(part);
+            hidden.push(computed.hidden);
+            if let Some(fault) = computed.fault {
+                let session = self.live.get(&session).copied();
+                self.see(Seen::Computed {
+                    host,
+                    session,
+                    fault,
+                });
+            }
+        }
+        let congested = self.is_congested(host);
+        let of = self.host(host);
+        of.bench.steps += 1;
+        if congested || !of.bench.held_back.is_empty() {
+            of.bench.held_back.push_back((number, hidden));
+            return;
+        }
+        self.tell(host, Input::Computed { number, hidden });
+    }
+
+    /// A host tells what it held back, if there is room now.
+    pub(super) fn release(&mut self, host: u32) {
+        while self.host(host).runs() && !self.is_congested(host) {
+            let Some((number, hidden)) = self.host(host).bench.held_back.pop_front() else {
+                return;
+            };
+            self.tell(host, Input::Computed { number, hidden });
+        }
+    }
+
+    /// Stands still what a host is at.
+    pub(super) fn pause_work(&mut self, host: u32) {
+        let now = self.now;
+        let bench = &mut self.host(host).bench;
+        bench.number += 1;
+        if let Some((_, until)) = &mut bench.at {
+            bench.busy_us += now - bench.began_at;
+            *until = until.saturating_sub(now);
+        }
+    }
+
+    /// Goes on with it.
+    pub(super) fn resume_work(&mut self, host: u32) {
+        let now = self.now;
+        let bench = &mut self.host(host).bench;
+        bench.began_at = now;
+        let number = bench.number;
+        if let Some((_, until)) = &mut bench.at {
+            *until += now;
+            let until = *until;
+            self.at(until, Event::Done(host, number));
+        }
+        self.begin_work(host);
+        self.release(host);
+    }
+
+    /// Weights: every device has all of them.
+    pub(super) fn store(&mut self, _host: u32, _order: StoreOrder) {}
+}

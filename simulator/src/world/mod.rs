@@ -1,0 +1,266 @@
+//! The world: hosts, networks, and one heap of what happens when.
+
+mod act;
+mod ask;
+mod compute;
+mod connect;
+mod finish;
+mod pass;
+mod queue;
+mod setup;
+mod strike;
+mod told;
+mod trace;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use potluck_protocol::SessionId;
+use potluck_protocol::machine::Input;
+use potluck_protocol::placement::ModelShape;
+
+use crate::checks::{Checks, Seen};
+use crate::host::{Host, due, duration};
+use crate::network::{Air, Connections};
+use crate::random::Random;
+use crate::record::{FaultRecord, Record, SessionRecord};
+use crate::scenario::Scenario;
+use crate::{Options, RunError};
+use ask::Asking;
+use queue::{Event, Queue};
+use strike::{Drawing, Strike};
+use trace::Trace;
+
+/// How often devices look at battery and heat, as real nodes do.
+const SENSE: u64 = 10_000_000;
+
+pub(crate) struct World {
+    scenario: Scenario,
+    seed: u64,
+    now: u64,
+    end: u64,
+    queue: Queue,
+    events: u64,
+    hosts: Vec<Host>,
+    airs: Vec<Air>,
+    connections: Connections,
+    /// Pairs that do not hear each other, the smaller number first.
+    cuts: BTreeSet<(u32, u32)>,
+    /// Pauses between attempts of pairs whose connections do not last.
+    pauses: BTreeMap<(u32, u32), u64>,
+    model: Rc<ModelShape>,
+    dialling: Random,
+    ids: Random,
+    moving: Random,
+    asking: Vec<Asking>,
+    unasked: u64,
+    /// Questions and faults that are to come, if the run ends when there are none.
+    pending: Option<u64>,
+    strikes: Vec<Strike>,
+    drawings: Vec<Drawing>,
+    faults: Vec<FaultRecord>,
+    sessions: Vec<SessionRecord>,
+    /// Those that have not ended.
+    live: BTreeMap<SessionId, usize>,
+    checks: Checks,
+    trace: Trace,
+}
+
+/// Runs a scenario to its end.
+pub(crate) fn run(scenario: &Scenario, options: &Options) -> Result<Record, RunError> {
+    let mut world = World::new(scenario, options)?;
+    world.run();
+    Ok(world.finish())
+}
+
+impl World {
+    fn run(&mut self) {
+        while let Some((at, event)) = self.queue.pop(self.end) {
+            debug_assert!(at >= self.now, "time goes forwards");
+            self.now = at;
+            self.events += 1;
+            self.happen(event);
+            if self.pending == Some(0) && self.live.is_empty() {
+                self.end = self.now;
+            }
+        }
+        self.now = self.end;
+    }
+
+    /// A question or fault that was to come is over.
+    fn came(&mut self) {
+        if let Some(pending) = &mut self.pending {
+            *pending = pending.saturating_sub(1);
+        }
+    }
+
+    /// A question or fault is to come.
+    fn expects(&mut self) {
+        if let Some(pending) = &mut self.pending {
+            *pending += 1;
+        }
+    }
+
+    fn at(&mut self, at: u64, event: Event) {
+        if matches!(event, Event::Ask(_) | Event::Strike(_)) {
+            self.expects();
+        }
+        self.queue.push(at.max(self.now), event);
+    }
+
+    fn after(&mut self, micros: u64, event: Event) {
+        self.at(self.now + micros, event);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Wake(host) => self.wake(host),
+            Event::Arrive(connection, side) => self.arrive(connection, side.into()),
+            Event::Air(network) => self.air_is_free(network),
+            Event::Window(connection, side) => self.window_opens(connection, side.into()),
+            Event::Done(host, number) => self.done(host, number),
+            Event::Release(host) => self.release(host),
+            Event::Dial(a, b) => self.dial(a, b),
+            Event::Up(a, b) => self.connect(a, b),
+            Event::Closed(connection, side) => self.closed(connection, side.into()),
+            Event::Resume(connection) => self.resume(connection),
+            Event::Ask(asking) => {
+                self.came();
+                self.ask(asking as usize);
+            }
+            Event::Strike(strike) => {
+                self.came();
+                self.strike(strike as usize);
+            }
+            Event::Draw(drawing) => self.draw(drawing as usize),
+            Event::Move(host) => self.moves(host),
+            Event::Sense(host) => self.sense(host),
+            Event::Suspend(host, incarnation) => self.suspend(host, incarnation),
+            Event::Sample => self.sample(),
+        }
+    }
+
+    fn host(&mut self, host: u32) -> &mut Host {
+        &mut self.hosts[host as usize]
+    }
+
+    /// Something happened to a host's machine, which has been told.
+    fn settle(&mut self, host: u32) {
+        loop {
+            while let Some(output) = self
+                .host(host)
+                .machine
+                .as_mut()
+                .and_then(|machine| machine.poll_output())
+            {
+                self.act(host, output);
+            }
+            if !self.read_on(host) {
+                break;
+            }
+        }
+        self.arm(host);
+    }
+
+    /// Tells a host's machine something, if its program runs, and does what it wants done.
+    fn tell(&mut self, host: u32, input: Input) {
+        let now = duration(self.now);
+        let to = self.host(host);
+        if to.runs()
+            && let Some(machine) = &mut to.machine
+        {
+            machine.handle_input(now, input);
+            self.settle(host);
+        }
+    }
+
+    /// Sees to it that a host is woken when its machine is due.
+    fn arm(&mut self, host: u32) {
+        let now = self.now;
+        let of = self.host(host);
+        if !of.runs() {
+            return;
+        }
+        let Some(due) = of.machine.as_ref().and_then(|machine| due(machine)) else {
+            return;
+        };
+        let due = due.max(now);
+        if of.wakes_at.is_none_or(|at| due < at) {
+            of.wakes_at = Some(due);
+            self.at(due, Event::Wake(host));
+        }
+    }
+
+    fn wake(&mut self, host: u32) {
+        let now = self.now;
+        let of = self.host(host);
+        if of.wakes_at != Some(now) {
+            return;
+        }
+        of.wakes_at = None;
+        if !of.runs() {
+            return;
+        }
+        let Some(machine) = &mut of.machine else {
+            return;
+        };
+        if due(machine).is_some_and(|due| due <= now) {
+            machine.handle_timeout(duration(now));
+            let again = due(machine).is_some_and(|due| due <= now);
+            self.trace.event(now, 1, u64::from(host));
+            if again {
+                // It would be woken for ever at this moment.
+                self.see(Seen::WokenForNothing { host });
+                self.host(host).wakes_at = Some(now + 1_000);
+                self.after(1_000, Event::Wake(host));
+            }
+        }
+        self.settle(host);
+    }
+
+    /// Lets the checkers see something.
+    fn see(&mut self, seen: Seen) {
+        self.checks.see(self.now, &seen);
+    }
+
+    fn sense(&mut self, host: u32) {
+        self.after(SENSE, Event::Sense(host));
+        let now = self.now;
+        let of = self.host(host);
+        of.body.pass(now);
+        if of.body.setting.powered && of.body.is_empty() {
+            self.power_off(host);
+            return;
+        }
+        self.tell_profile(host, false);
+    }
+
+    /// A host's machine is told what its device is like, if that has changed or `always`.
+    fn tell_profile(&mut self, host: u32, always: bool) {
+        let now = self.now;
+        let of = self.host(host);
+        of.body.pass(now);
+        // Who is about to stop does not look any more; a profile would make it willing again.
+        if !of.runs() || (!always && (of.in_background || of.body.setting.in_call)) {
+            return;
+        }
+        let told = of.told.as_ref();
+        let (power, thermal) = (of.body.power(), of.body.thermal());
+        let same = told.is_some_and(|t| t.power.value == power && t.thermal.value == thermal);
+        if same && !always {
+            return;
+        }
+        let profile = of.profile(now);
+        of.told = Some(profile.clone());
+        self.tell(host, Input::Profile(profile));
+    }
+
+    fn sample(&mut self) {
+        let now = self.now;
+        self.hosts.iter_mut().for_each(|host| host.sample(now));
+        self.airs.iter_mut().for_each(Air::sample);
+        self.look_after_progress();
+        let every = self.scenario.series_every().0;
+        self.after(every, Event::Sample);
+    }
+}
