@@ -200,7 +200,7 @@ fn an_invitation_that_expired_is_refused() {
     let [laptop, kitchen] = unpaired(["laptop", "kitchen"]);
     let mut inviting = laptop.start(&["pair", "--json", "--minutes", "1"]);
     let text = inviting.json()["invitation"].clone();
-    std::thread::sleep(std::time::Duration::from_secs(61));
+    std::thread::sleep(Duration::from_secs(61));
     let joined = kitchen.join(text.as_str().expect("text"));
     let _ = joined.failure(1, &["expired"]);
 }
