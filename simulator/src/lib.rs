@@ -19,6 +19,8 @@ mod network;
 pub mod profiles;
 pub mod quantisation;
 mod random;
+#[cfg(feature = "real")]
+pub mod real;
 pub mod record;
 pub mod report;
 pub mod scenario;
@@ -68,5 +70,5 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] if it cannot begin; whatever goes wrong in it is in the record.
 pub fn run(scenario: &Scenario, options: &Options) -> Result<Record, RunError> {
-    world::run(scenario, options)
+    world::run(scenario, options, None)
 }

@@ -1,7 +1,13 @@
 //! Whole runs: tokens are those of one device, whatever goes wrong, and a seed gives the same again.
 
+#[cfg(feature = "real")]
+use potluck_sim::real::{self, RealModel};
 use potluck_sim::record::{Ending, Record};
 use potluck_sim::{Options, Scenario};
+
+/// Seeds of the explorer that run with a real model in each test run.
+#[cfg(feature = "real")]
+const REAL_SEEDS: u64 = 40;
 
 fn run(text: &str) -> Record {
     let scenario = Scenario::from_toml(text).expect("a scenario");
@@ -208,4 +214,22 @@ fn two_circles_never_hear_each_other_and_share_the_air() {
         times.max().flatten()
     };
     assert!(first(&record) > first(&alone));
+}
+
+#[cfg(feature = "real")]
+#[test]
+fn hosts_that_compute_a_real_model_give_its_tokens() {
+    let model = RealModel::generated(1).expect("it can be made");
+    let explored = real::explore(0..REAL_SEEDS, &model).expect("they begin");
+    let found: Vec<_> = explored
+        .found
+        .iter()
+        .map(|f| (f.seed, &f.record.violations))
+        .collect();
+    assert!(found.is_empty(), "{found:#?}");
+    assert!(
+        explored.tally.tokens > 20 * REAL_SEEDS,
+        "{:?}",
+        explored.tally
+    );
 }

@@ -7,6 +7,8 @@ mod memory;
 mod privacy;
 mod progress;
 mod queues;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod tokens;
 

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use potluck_sim::explore::{Found, explore, shrink};
+use potluck_sim::explore::{Explored, Found, explore, shrink};
+#[cfg(feature = "real")]
+use potluck_sim::real::{self, RealModel};
 
 use super::output;
 
@@ -22,6 +24,10 @@ pub(super) struct Args {
     /// Where to write what is left of those that violate something
     #[arg(long, value_name = "FOLDER", default_value = "simulator/regressions")]
     keep: PathBuf,
+    /// Compute an actual model in the hosts: a generated one, or that of this GGUF file
+    #[cfg(feature = "real")]
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    real: Option<Option<PathBuf>>,
     /// Only count and show them
     #[arg(long)]
     no_shrink: bool,
@@ -32,16 +38,17 @@ const PART: u64 = 500;
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let begin = Instant::now();
+    let model = Model::of(args)?;
     let end = args.first.saturating_add(args.seeds);
     let mut violated = 0;
     let mut first = args.first;
     while first < end {
         let part = first..end.min(first + PART);
         first = part.end;
-        let explored = explore(part)?;
+        let explored = model.explore(part)?;
         violated += explored.found.len();
         for found in &explored.found {
-            show(found, args)?;
+            show(found, args, &model)?;
         }
         let tally = explored.tally;
         let rate = (first - args.first) as f64 / begin.elapsed().as_secs_f64().max(1e-9) * 60.0;
@@ -65,14 +72,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn show(found: &Found, args: &Args) -> anyhow::Result<()> {
+fn show(found: &Found, args: &Args, model: &Model) -> anyhow::Result<()> {
     let seed = found.seed;
     for violation in &found.record.violations {
         let at = violation.at_us as f64 / 1e6;
         let (checker, words) = (&violation.checker, &violation.words);
         output::line(&format!("seed {seed}, {at:.6} s, {checker}: {words}"));
     }
-    if args.no_shrink {
+    // Made smaller with the made-up model, which shows all but faults of the real one.
+    if args.no_shrink || !model.is_made_up() {
         return Ok(());
     }
     let Some(shrunk) = shrink(&found.scenario) else {
@@ -89,4 +97,36 @@ fn show(found: &Found, args: &Args) -> anyhow::Result<()> {
     fs::write(&file, text).with_context(|| format!("{}", file.display()))?;
     output::line(&format!("  what is left of it: {}", file.display()));
     Ok(())
+}
+
+/// What hosts compute.
+enum Model {
+    MadeUp,
+    #[cfg(feature = "real")]
+    Real(RealModel),
+}
+
+impl Model {
+    fn of(args: &Args) -> anyhow::Result<Self> {
+        #[cfg(feature = "real")]
+        match &args.real {
+            None => {}
+            Some(None) => return Ok(Self::Real(RealModel::generated(1)?)),
+            Some(Some(path)) => return Ok(Self::Real(RealModel::open(path)?)),
+        }
+        let _ = args;
+        Ok(Self::MadeUp)
+    }
+
+    fn explore(&self, seeds: std::ops::Range<u64>) -> anyhow::Result<Explored> {
+        Ok(match self {
+            Self::MadeUp => explore(seeds)?,
+            #[cfg(feature = "real")]
+            Self::Real(model) => real::explore(seeds, model)?,
+        })
+    }
+
+    fn is_made_up(&self) -> bool {
+        matches!(self, Self::MadeUp)
+    }
 }

@@ -7,6 +7,7 @@ mod merge;
 mod output;
 mod profiles;
 mod progress;
+mod replay;
 mod run;
 mod scale;
 mod sweep;
@@ -32,6 +33,7 @@ Examples:
   potluck-sim sweep train.toml --vary network.delay=1ms,5ms,20ms --seeds 5 --out train.jsonl
   potluck-sim compare train.toml --vary request.choice=best,alone --seeds 5
   potluck-sim explore --seeds 10000
+  potluck-sim replay 640
   potluck-sim profiles";
 
 #[derive(Debug, Subcommand)]
@@ -40,6 +42,7 @@ enum Command {
     Sweep(sweep::Args),
     Merge(merge::Args),
     Compare(compare::Args),
+    Replay(replay::Args),
     Explore(explore::Args),
     Scale(scale::Args),
     Profiles(profiles::Args),
@@ -56,6 +59,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Explore(args) => explore::run(&args),
         Command::Scale(args) => scale::run(&args),
         Command::Profiles(args) => profiles::run(&args),

@@ -43,9 +43,15 @@ const FAULTS: [FaultKind; 11] = [
 
 /// The scenario of a seed.
 pub fn scenario_of(seed: u64) -> Scenario {
+    scenario_with(seed, None)
+}
+
+/// The scenario of a seed, with this model if one is given.
+pub fn scenario_with(seed: u64, model: Option<&ModelSpec>) -> Scenario {
     let mut random = Random::new(seed, Purpose::Explore, 0);
     let phones = 3 + random.below(6);
-    let model = model(&mut random);
+    let drawn = drawn_model(&mut random);
+    let model = model.cloned().unwrap_or(drawn);
     let networks = vec![network(&mut random)];
     // Where people write placements, all devices have room for them; else the planner has to look.
     let forced = random.happens(0.5);
@@ -86,7 +92,7 @@ fn name(phone: u64) -> String {
     format!("phone{phone}")
 }
 
-fn model(random: &mut Random) -> ModelSpec {
+fn drawn_model(random: &mut Random) -> ModelSpec {
     let wide = [16, 64, 64, 256, 1_024];
     let d_model = random.one_of(&wide).unwrap_or(64);
     ModelSpec {
@@ -147,7 +153,7 @@ fn devices(random: &mut Random, phones: u64, model: &ModelSpec, roomy: bool) -> 
             profile: profile.to_owned(),
             name: Some(name(phone)),
             memory: Some(ByteCount(if roomy { 8 * whole } else { tight })),
-            slow: slowest(profile, &shape) * magnitude(random, 0.02, 1.0),
+            slow: slowest(profile, &shape) * magnitude(random, 0.05, 1.0),
             joins_at: Span(if random.happens(0.15) {
                 random.below(TROUBLE / 2)
             } else {
@@ -237,7 +243,7 @@ fn choice(random: &mut Random, phones: u64, asks: u64, layers: u64) -> ChoiceSpe
 fn fault(random: &mut Random, phones: u64, asked: &[u64]) -> FaultSpec {
     let kind = random.one_of(&FAULTS).unwrap_or(FaultKind::Freeze);
     let after = random.one_of(asked).unwrap_or(0);
-    let at = (after + magnitude(random, 3_000.0, 20e6) as u64).min(TROUBLE - 1);
+    let at = (after + magnitude(random, 20_000.0, 15e6) as u64).min(TROUBLE - 1);
     let lasts = magnitude(random, 5_000.0, 40e6) as u64;
     let who = random.below(phones);
     let other = (who + 1 + random.below(phones - 1)) % phones;

@@ -13,7 +13,7 @@ use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use crate::record::Record;
 use crate::{Options, RunError, Scenario, run};
 
-pub use draw::scenario_of;
+pub use draw::{scenario_of, scenario_with};
 pub use shrink::{Shrunk, shrink};
 
 /// A seed whose scenario violates something.
@@ -90,33 +90,39 @@ impl Tally {
     }
 }
 
+impl Explored {
+    /// Of seeds, their scenarios and records.
+    pub(crate) fn of(runs: Vec<(u64, Scenario, Record)>) -> Self {
+        let mut explored = Self {
+            seeds: runs.len() as u64,
+            ..Self::default()
+        };
+        for (seed, scenario, record) in runs {
+            explored.tally = explored.tally.add(Tally::of(&record));
+            if !record.violations.is_empty() {
+                explored.found.push(Found {
+                    seed,
+                    scenario,
+                    record,
+                });
+            }
+        }
+        explored
+    }
+}
+
 /// Runs the scenarios of these seeds, side by side.
 ///
 /// # Errors
 /// [`RunError`] if one cannot begin, which none should.
 pub fn explore(seeds: std::ops::Range<u64>) -> Result<Explored, RunError> {
-    let count = seeds.end.saturating_sub(seeds.start);
-    let outcomes: Result<Vec<_>, RunError> = seeds
+    let runs: Result<Vec<_>, RunError> = seeds
         .into_par_iter()
         .map(|seed| {
             let scenario = scenario_of(seed);
             let record = run(&scenario, &Options::until_answered())?;
-            let tally = Tally::of(&record);
-            let found = (!record.violations.is_empty()).then_some(Found {
-                seed,
-                scenario,
-                record,
-            });
-            Ok((tally, found))
+            Ok((seed, scenario, record))
         })
         .collect();
-    let mut explored = Explored {
-        seeds: count,
-        ..Explored::default()
-    };
-    for (tally, found) in outcomes? {
-        explored.tally = explored.tally.add(tally);
-        explored.found.extend(found);
-    }
-    Ok(explored)
+    Ok(Explored::of(runs?))
 }

@@ -8,7 +8,7 @@ use potluck_protocol::stage::{Load, StepPart};
 use potluck_protocol::wire::StageRefusedCode;
 use potluck_protocol::{LayerRange, PlanEpoch, SessionId};
 
-use super::arithmetic::{Caches, Row};
+use super::arithmetic::{Arithmetic, Caches};
 use crate::device::Rows;
 
 /// A session's stage.
@@ -18,7 +18,7 @@ struct Held {
     context: u32,
     epoch: PlanEpoch,
     cache_bytes: u64,
-    caches: Caches,
+    caches: Box<dyn Caches>,
 }
 
 /// Weights and caches of a device.
@@ -48,6 +48,8 @@ pub(crate) struct Computed {
     pub(crate) hidden: Vec<u8>,
     /// What is wrong, for the checkers.
     pub(crate) fault: Option<Fault>,
+    /// What was really computed.
+    pub(crate) rows: [Option<Rows>; 2],
 }
 
 /// What is wrong with rows that were computed.
@@ -95,7 +97,12 @@ impl Holdings {
 
     /// Makes a stage ready. A session that had the same layers and context keeps its caches; what it
     /// had otherwise is freed first, as a real node does.
-    pub(crate) fn load(&mut self, model: &ModelShape, load: &Load, budget: u64) -> Loaded {
+    pub(crate) fn load(
+        &mut self,
+        (model, arithmetic): (&ModelShape, &dyn Arithmetic),
+        load: &Load,
+        budget: u64,
+    ) -> Loaded {
         if let Some(held) = self.sessions.get_mut(&load.session)
             && held.layers == load.layers
             && held.context == load.context
@@ -107,7 +114,7 @@ impl Holdings {
                 new_bytes: 0,
             };
         }
-        self.free(model, load.session);
+        let before = self.take(model, load.session);
         let range = indices(load.layers, model);
         if range.len() != load.layers.len() as usize {
             let words = "the model does not have these layers".to_owned();
@@ -135,12 +142,17 @@ impl Holdings {
         self.weight_bytes += new_bytes;
         self.cache_bytes += cache_bytes;
         self.peak_bytes = self.peak_bytes.max(self.bytes());
+        let same = before.filter(|before| before.context == load.context);
+        let caches = match same {
+            Some(before) => before.caches.of_layers(load.layers),
+            None => arithmetic.caches(load.layers, load.context),
+        };
         let held = Held {
             layers: load.layers,
             context: load.context,
             epoch: load.epoch,
             cache_bytes,
-            caches: Caches::new(load.layers),
+            caches,
         };
         self.sessions.insert(load.session, held);
         Loaded {
@@ -150,9 +162,11 @@ impl Holdings {
     }
 
     pub(crate) fn free(&mut self, model: &ModelShape, session: SessionId) {
-        let Some(held) = self.sessions.remove(&session) else {
-            return;
-        };
+        self.take(model, session);
+    }
+
+    fn take(&mut self, model: &ModelShape, session: SessionId) -> Option<Held> {
+        let held = self.sessions.remove(&session)?;
         self.cache_bytes -= held.cache_bytes;
         for layer in indices(held.layers, model) {
             self.users[layer] -= 1;
@@ -160,6 +174,7 @@ impl Holdings {
                 self.weight_bytes -= model.layers[layer].memory_bytes(0);
             }
         }
+        Some(held)
     }
 
     fn bytes_of(&self, model: &ModelShape, session: SessionId) -> u64 {
@@ -170,16 +185,6 @@ impl Holdings {
         })
     }
 
-    /// The rows of a part as its layers' time depends on them; `None` if its session is not here.
-    pub(crate) fn rows(&self, part: &StepPart) -> Option<Rows> {
-        let held = self.sessions.get(&part.session)?;
-        Some(Rows {
-            layers: held.layers,
-            start: part.start_position,
-            count: part.rows,
-        })
-    }
-
     /// Sends a part's rows through its layers.
     pub(crate) fn compute(&mut self, part: StepPart) -> Computed {
         let Some(held) = self.sessions.get_mut(&part.session) else {
@@ -187,39 +192,32 @@ impl Holdings {
             return Computed {
                 hidden: part.hidden,
                 fault: None,
+                rows: [None, None],
             };
         };
-        let rows = held.caches.rows();
-        if part.start_position > rows {
+        let filled = held.caches.filled();
+        let (start, count) = (part.start_position, part.rows);
+        if start > filled {
             return Computed {
                 hidden: Vec::new(),
-                fault: Some(Fault::Gap { held: rows }),
+                fault: Some(Fault::Gap { held: filled }),
+                rows: [None, None],
             };
         }
-        held.caches.truncate(part.start_position);
-        let mut hidden = part.hidden;
-        let row_bytes = (hidden.len() / part.rows.max(1) as usize).max(1);
-        let mut fault = None;
-        for (position, bytes) in (part.start_position..).zip(hidden.chunks_mut(row_bytes)) {
-            let Some(row) = Row::read(bytes) else {
-                continue;
-            };
-            if row.epoch < held.epoch.0 {
-                fault = Some(Fault::Stale {
-                    made_for: row.epoch,
-                    in_force: held.epoch.0,
-                });
-            }
-            if row.position != position {
-                fault = Some(Fault::Misplaced {
-                    made_for: row.position,
-                    came_as: position,
-                });
-            }
-            let word = held.caches.push(row.word);
-            Row { word, ..row }.write(bytes);
+        let passed = held.caches.pass(start, count, part.hidden, held.epoch.0);
+        let rows = passed.computed.map(|layers| {
+            let layers = layers.filter(|layers| !layers.is_empty());
+            layers.map(|layers| Rows {
+                layers,
+                start,
+                count,
+            })
+        });
+        Computed {
+            hidden: passed.hidden,
+            fault: passed.fault,
+            rows,
         }
-        Computed { hidden, fault }
     }
 }
 

@@ -5,7 +5,9 @@ use potluck_protocol::SessionId;
 use potluck_protocol::machine::{Machine, SessionEvent};
 use potluck_protocol::wire::Answer;
 
-use super::arithmetic::{Row, alone, prompt};
+use std::rc::Rc;
+
+use super::arithmetic::Arithmetic;
 
 /// Prefill steps that are on their way at a time, as in a real node.
 const STEPS_ON_THE_WAY: u32 = 6;
@@ -20,7 +22,7 @@ pub(crate) struct Talk {
     pub(crate) request: usize,
     prompt: u32,
     wanted: u32,
-    row_bytes: usize,
+    arithmetic: Rc<dyn Arithmetic>,
     /// The prompt and what was generated.
     tokens: Vec<u64>,
     /// What one device would have generated.
@@ -44,11 +46,11 @@ struct Flow {
 }
 
 /// What a conversation's device is to do, or its checkers should know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard {
     Nothing,
     /// The head makes a token of this.
-    Sample(u64),
+    Sample(Vec<u8>),
     /// What came is not what was asked for.
     Wrong {
         /// The position that came.
@@ -63,19 +65,18 @@ impl Talk {
         id: SessionId,
         (index, request): (usize, usize),
         (rows, wanted): (u32, u32),
-        model: (u32, u32),
+        arithmetic: Rc<dyn Arithmetic>,
         now: u64,
     ) -> Self {
-        let (layers, d_model) = model;
-        let tokens = prompt(id.0, rows);
+        let tokens = arithmetic.prompt(id.0, rows);
         Self {
             id,
             index,
             request,
             prompt: rows,
             wanted,
-            row_bytes: 4 * d_model as usize,
-            expected: alone(layers, &tokens, wanted),
+            expected: arithmetic.alone(&tokens, wanted),
+            arithmetic,
             tokens,
             epoch: 0,
             flow: None,
@@ -131,16 +132,17 @@ impl Talk {
         if let Some(flow) = &mut self.flow {
             flow.due = flow.due.saturating_sub(1);
         }
-        let Some(row) = Row::read(hidden) else {
+        if hidden.is_empty() {
             self.submit(now, machine);
             return Heard::Nothing;
-        };
+        }
         let due = self.tokens.len() as u32 - 1;
-        if start != due || row.position != due || self.sampling {
+        let says = self.arithmetic.position(hidden).unwrap_or(due);
+        if start != due || says != due || self.sampling {
             return Heard::Wrong { came: start, due };
         }
         self.sampling = true;
-        Heard::Sample(row.word)
+        Heard::Sample(hidden.to_vec())
     }
 
     /// The head has made this token; whether it is the right one.
@@ -190,11 +192,7 @@ impl Talk {
     }
 
     fn embed(&self, first: u32, end: u32) -> Vec<u8> {
-        let mut hidden = vec![0; self.row_bytes * (end - first) as usize];
-        let rows = (first..end).zip(hidden.chunks_mut(self.row_bytes));
-        for (position, bytes) in rows {
-            Row::embed(self.tokens[position as usize], self.epoch, position).write(bytes);
-        }
-        hidden
+        let tokens = &self.tokens[first as usize..end as usize];
+        self.arithmetic.embed(tokens, first, self.epoch)
     }
 }

@@ -16,9 +16,11 @@ pub(crate) enum Work {
     /// A load that it is at, and what will come of it.
     Loading(SessionId, PlanEpoch, Result<u64, LoadRefused>),
     Step(Step),
+    /// A step that it is at: its number, and what will come of it.
+    Computing(u64, Vec<Vec<u8>>),
     Free(SessionId),
-    /// Makes a token of the hidden states that came back: their word.
-    Ends(SessionId, u64),
+    /// Makes a token of the hidden state that came back.
+    Ends(SessionId, Vec<u8>),
 }
 
 /// The processor.

@@ -1,5 +1,8 @@
 //! Whose user asks what when.
 
+use potluck_protocol::SessionId;
+use std::rc::Rc;
+
 use potluck_protocol::machine::{Choice, Request};
 use potluck_protocol::placement::{Forced, Objective, PlacementOptions};
 use potluck_protocol::wire::{ContentHash, Dtype, HiddenShape};
@@ -115,9 +118,9 @@ impl World {
             data_bytes: 0,
         });
         self.live.insert(id, index);
-        let shape = (self.model.layers.len() as u32, self.model.d_model);
+        let arithmetic = Rc::clone(&self.arithmetic);
         let rows = (spec.prompt, spec.tokens);
-        let talk = Talk::new(id, (index, number), rows, shape, now);
+        let talk = Talk::new(id, (index, number), rows, arithmetic, now);
         self.host(host).talks.insert(id, talk);
         let started = self.request(id, host, &spec).and_then(|request| {
             let machine = self.host(host).machine.as_mut();

@@ -50,15 +50,12 @@ impl World {
         let of = &mut self.hosts[host as usize];
         of.body.pass(now);
         of.bench.speed = of.body.speed();
-        let at_speed = |nanoseconds: u64, speed: f64| {
-            let micros = nanoseconds as f64 / (1_000.0 * speed);
-            (micros as u64).saturating_add(1)
-        };
         match work {
             Work::Load(load) => {
                 let Load { session, epoch, .. } = load;
                 let budget = of.origin.memory;
-                let loaded = of.holdings.load(&self.model, &load, budget);
+                let model = (&*self.model, &*self.arithmetic);
+                let loaded = of.holdings.load(model, &load, budget);
                 let storage = of.body.hardware.load.per_second();
                 let reading = u128::from(loaded.new_bytes) * 1_000_000 / u128::from(storage);
                 let micros = MAPPING + reading as u64;
@@ -70,19 +67,39 @@ impl World {
                 });
                 (Work::Loading(session, epoch, loaded.result), micros)
             }
-            Work::Step(step) => {
-                let parts = step.parts.iter();
-                let rows: Vec<_> = parts.filter_map(|part| of.holdings.rows(part)).collect();
-                let nanoseconds = of.speeds.step(&rows);
-                let micros = at_speed(nanoseconds, of.bench.speed);
-                (Work::Step(step), micros)
-            }
-            Work::Ends(session, word) => {
+            Work::Step(step) => self.begin_step(host, step),
+            Work::Ends(session, hidden) => {
                 let micros = at_speed(of.speeds.ends(), of.bench.speed);
-                (Work::Ends(session, word), micros)
+                (Work::Ends(session, hidden), micros)
             }
-            Work::Loading(..) | Work::Free(_) => (work, 0),
+            Work::Loading(..) | Work::Computing(..) | Work::Free(_) => (work, 0),
         }
+    }
+
+    /// What comes of a step, which its device says when it is done; and how long that takes.
+    fn begin_step(&mut self, host: u32, step: Step) -> (Work, u64) {
+        let mut hidden = Vec::with_capacity(step.parts.len());
+        let mut rows = Vec::with_capacity(step.parts.len());
+        for part in step.parts {
+            let session = part.session;
+            let of = self.host(host);
+            of.bench.rows += u64::from(part.rows);
+            let computed = of.holdings.compute(part);
+            hidden.push(computed.hidden);
+            rows.extend(computed.rows.into_iter().flatten());
+            if let Some(fault) = computed.fault {
+                let session = self.live.get(&session).copied();
+                self.see(Seen::Computed {
+                    host,
+                    session,
+                    fault,
+                });
+            }
+        }
+        let of = self.host(host);
+        of.bench.steps += 1;
+        let micros = at_speed(of.speeds.step(&rows), of.bench.speed);
+        (Work::Computing(step.number, hidden), micros)
     }
 
     /// A host's processor is done.
@@ -113,34 +130,16 @@ impl World {
                     },
                 );
             }
-            Work::Step(step) => self.computed(host, step),
-            Work::Ends(session, word) => self.sampled(host, session, word),
-            Work::Load(_) | Work::Free(_) => {}
+            Work::Computing(number, hidden) => self.computed(host, number, hidden),
+            Work::Ends(session, hidden) => self.sampled(host, session, &hidden),
+            Work::Load(_) | Work::Step(_) | Work::Free(_) => {}
         }
         self.begin_work(host);
     }
 
-    fn computed(&mut self, host: u32, step: Step) {
-        let number = step.number;
-        let mut hidden = Vec::with_capacity(step.parts.len());
-        for part in step.parts {
-            let session = part.session;
-            let of = self.host(host);
-            of.bench.rows += u64::from(part.rows);
-            let computed = of.holdings.compute(part);
-            hidden.push(computed.hidden);
-            if let Some(fault) = computed.fault {
-                let session = self.live.get(&session).copied();
-                self.see(Seen::Computed {
-                    host,
-                    session,
-                    fault,
-                });
-            }
-        }
+    fn computed(&mut self, host: u32, number: u64, hidden: Vec<Vec<u8>>) {
         let congested = self.is_congested(host);
         let of = self.host(host);
-        of.bench.steps += 1;
         if congested || !of.bench.held_back.is_empty() {
             of.bench.held_back.push_back((number, hidden));
             return;
@@ -186,4 +185,10 @@ impl World {
 
     /// Weights: every device has all of them.
     pub(super) fn store(&mut self, _host: u32, _order: StoreOrder) {}
+}
+
+/// Microseconds at a share of the full speed, rounded up.
+fn at_speed(nanoseconds: u64, speed: f64) -> u64 {
+    let micros = nanoseconds as f64 / (1_000.0 * speed);
+    (micros as u64).saturating_add(1)
 }

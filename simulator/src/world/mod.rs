@@ -20,6 +20,7 @@ use potluck_protocol::machine::Input;
 use potluck_protocol::placement::ModelShape;
 
 use crate::checks::{Checks, Seen};
+use crate::host::arithmetic::Arithmetic;
 use crate::host::{Host, due, duration};
 use crate::network::{Air, Connections};
 use crate::random::Random;
@@ -49,6 +50,7 @@ pub(crate) struct World {
     /// Pauses between attempts of pairs whose connections do not last.
     pauses: BTreeMap<(u32, u32), u64>,
     model: Rc<ModelShape>,
+    arithmetic: Rc<dyn Arithmetic>,
     dialling: Random,
     ids: Random,
     moving: Random,
@@ -66,9 +68,13 @@ pub(crate) struct World {
     trace: Trace,
 }
 
-/// Runs a scenario to its end.
-pub(crate) fn run(scenario: &Scenario, options: &Options) -> Result<Record, RunError> {
-    let mut world = World::new(scenario, options)?;
+/// Runs a scenario to its end, with a model whose arithmetic is made up, or with this one.
+pub(crate) fn run(
+    scenario: &Scenario,
+    options: &Options,
+    arithmetic: Option<Rc<dyn Arithmetic>>,
+) -> Result<Record, RunError> {
+    let mut world = World::new(scenario, options, arithmetic)?;
     world.run();
     Ok(world.finish())
 }

@@ -14,7 +14,7 @@ use super::trace::Trace;
 use super::{SENSE, World};
 use crate::checks::Checks;
 use crate::device::{Body, Setting, Speeds};
-use crate::host::arithmetic::mix;
+use crate::host::arithmetic::{Arithmetic, MadeUp, mix};
 use crate::host::{Bench, Holdings, Host, Life, Members, Origin};
 use crate::network::{Air, Connections};
 use crate::profiles::{self, Hardware};
@@ -41,7 +41,11 @@ struct Making<'a> {
 }
 
 impl World {
-    pub(super) fn new(scenario: &Scenario, options: &Options) -> Result<Self, RunError> {
+    pub(super) fn new(
+        scenario: &Scenario,
+        options: &Options,
+        arithmetic: Option<Rc<dyn Arithmetic>>,
+    ) -> Result<Self, RunError> {
         scenario.check()?;
         let seed = options.seed.unwrap_or(scenario.seed);
         let requests = scenario.requests();
@@ -72,6 +76,7 @@ impl World {
             connections: Connections::default(),
             cuts: BTreeSet::new(),
             pauses: BTreeMap::new(),
+            arithmetic: arithmetic.unwrap_or_else(|| made_up(&making.model)),
             model: making.model,
             dialling: Random::new(seed, Purpose::Dial, 0),
             ids: Random::new(seed, Purpose::Session, 0),
@@ -225,6 +230,13 @@ impl World {
             }
         }
     }
+}
+
+fn made_up(model: &ModelShape) -> Rc<dyn Arithmetic> {
+    Rc::new(MadeUp {
+        layers: model.layers.len() as u32,
+        row_bytes: 4 * model.d_model as usize,
+    })
 }
 
 impl Making<'_> {

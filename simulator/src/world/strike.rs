@@ -166,10 +166,12 @@ impl World {
             }
             FaultKind::Call => {
                 setting.in_call = true;
+                self.tell(host, Input::OwnerBusy(true));
                 self.hand_over(host, HandOverReason::Owner, OWNER_WAITS);
             }
             FaultKind::CallEnds => {
                 setting.in_call = false;
+                self.tell(host, Input::OwnerBusy(false));
                 self.tell_profile(host, true);
             }
             FaultKind::Cut | FaultKind::Heal => {}

@@ -6,7 +6,6 @@ use potluck_protocol::placement::Prediction;
 
 use super::{Event, World};
 use crate::checks::Seen;
-use crate::host::arithmetic::sample;
 use crate::host::{Heard, Work, duration};
 use crate::record::{Ending, PlacementRecord, RecoveryRecord, StageRecord, WaitRecord};
 
@@ -25,7 +24,7 @@ impl World {
         self.write_down(host, index, &event);
         match heard {
             Heard::Nothing => {}
-            Heard::Sample(word) => self.work(host, Work::Ends(id, word)),
+            Heard::Sample(hidden) => self.work(host, Work::Ends(id, hidden)),
             Heard::Wrong { came, due } => self.see(Seen::WrongAnswer {
                 session: index,
                 came,
@@ -92,14 +91,15 @@ impl World {
     }
 
     /// A host's head has made a token.
-    pub(super) fn sampled(&mut self, host: u32, id: SessionId, word: u64) {
+    pub(super) fn sampled(&mut self, host: u32, id: SessionId, hidden: &[u8]) {
         let now = self.now;
         let of = &mut self.hosts[host as usize];
         let (Some(talk), Some(machine)) = (of.talks.get_mut(&id), &mut of.machine) else {
             return;
         };
         let (index, at) = (talk.index, talk.generated());
-        let right = talk.token(now, sample(word), machine);
+        let token = self.arithmetic.sample(hidden);
+        let right = talk.token(now, token, machine);
         let done = talk.is_done();
         let record = &mut self.sessions[index];
         let before = record.tokens_at_us.last().copied().unwrap_or(0) + record.asked_at_us;

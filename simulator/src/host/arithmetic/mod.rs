@@ -1,0 +1,57 @@
+//! What stands in for a model in the hosts of a world.
+
+mod made_up;
+
+use std::fmt::Debug;
+
+use potluck_protocol::LayerRange;
+
+pub(crate) use made_up::{MadeUp, mix};
+
+use super::Fault;
+
+/// A model's arithmetic: the requester's part, and the layers of stages.
+pub(crate) trait Arithmetic: Debug {
+    /// A prompt of so many tokens, of what a session is named by.
+    fn prompt(&self, session: u64, rows: u32) -> Vec<u64>;
+
+    /// The tokens that one device gives.
+    fn alone(&self, prompt: &[u64], wanted: u32) -> Vec<u64>;
+
+    /// Hidden states before the first layer of tokens from a position on, made for a placement.
+    fn embed(&self, tokens: &[u64], first: u32, epoch: u32) -> Vec<u8>;
+
+    /// The token of a hidden state behind the last layer.
+    fn sample(&self, hidden: &[u8]) -> u64;
+
+    /// The position that a row says it is of, if it does.
+    fn position(&self, row: &[u8]) -> Option<u32>;
+
+    /// Caches of a stage, of which nothing is filled.
+    fn caches(&self, layers: LayerRange, context: u32) -> Box<dyn Caches>;
+}
+
+/// A session's caches of some layers.
+pub(crate) trait Caches: Debug {
+    /// Positions that they hold.
+    fn filled(&self) -> u32;
+
+    /// Sends rows, from a position that follows what is held, through the layers, as they are in
+    /// force for a placement; what was held from there on is dropped.
+    fn pass(&mut self, start: u32, rows: u32, hidden: Vec<u8>, epoch: u32) -> Passed;
+
+    /// The caches of other layers of the same session, of which nothing is filled. What is known of
+    /// layers that stay may be of use.
+    fn of_layers(self: Box<Self>, layers: LayerRange) -> Box<dyn Caches>;
+}
+
+/// What came of rows that went through layers.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    /// The hidden states behind them; none if they could not be computed.
+    pub(crate) hidden: Vec<u8>,
+    /// What is wrong, for the checkers.
+    pub(crate) fault: Option<Fault>,
+    /// The layers that were really computed: not those whose result was known.
+    pub(crate) computed: [Option<LayerRange>; 2],
+}
