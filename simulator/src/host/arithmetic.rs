@@ -7,6 +7,8 @@
 //! As bytes, a row is as long as the real model's: the word, then for the checkers the placement and
 //! the position that it was made for, then zeros.
 
+use std::ops::Range;
+
 use potluck_protocol::LayerRange;
 
 /// Bytes of a row that mean something.
@@ -91,26 +93,31 @@ impl Caches {
         }
     }
 
-    /// Rows that they hold.
-    pub(crate) fn rows(&self) -> u32 {
-        self.folds.first().map_or(0, |folds| folds.len() as u32)
+    /// Of other layers: those that stay keep what they hold.
+    pub(crate) fn for_layers(mut self, layers: LayerRange) -> Self {
+        let mut other = Self::new(layers);
+        for (layer, folds) in (layers.first()..).zip(&mut other.folds) {
+            let held = layer.checked_sub(self.first);
+            if let Some(held) = held.and_then(|at| self.folds.get_mut(at as usize)) {
+                *folds = std::mem::take(held);
+            }
+        }
+        other
     }
 
-    /// Drops the rows from a position on.
-    pub(crate) fn truncate(&mut self, position: u32) {
-        for folds in &mut self.folds {
-            folds.truncate(position as usize);
+    /// Rows from position `start` on through some of the layers, which hold those before; what they
+    /// held of later ones is dropped.
+    pub(crate) fn through(&mut self, layers: Range<u32>, start: usize, words: &mut [u64]) {
+        let at = layers.start.saturating_sub(self.first) as usize;
+        let count = layers.end.saturating_sub(layers.start) as usize;
+        for (layer, folds) in layers.zip(self.folds.iter_mut().skip(at).take(count)) {
+            folds.truncate(start);
+            for word in &mut *words {
+                let fold = mix(folds.last().copied().unwrap_or(0), *word);
+                folds.push(fold);
+                *word = mix(u64::from(layer), fold);
+            }
         }
-    }
-
-    /// The next row through all layers.
-    pub(crate) fn push(&mut self, mut word: u64) -> u64 {
-        for (layer, folds) in (self.first..).zip(&mut self.folds) {
-            let fold = mix(folds.last().copied().unwrap_or(0), word);
-            folds.push(fold);
-            word = mix(u64::from(layer), fold);
-        }
-        word
     }
 }
 
@@ -145,9 +152,13 @@ mod tests {
     fn split_at(layer: u32, prompt: &[u64], wanted: usize) -> Vec<u64> {
         let range = |first, end| LayerRange::new(first, end).expect("forwards");
         let (mut first, mut second) = (Caches::new(range(0, layer)), Caches::new(range(layer, 12)));
+        let mut position = 0;
         let mut pass = |token| {
-            let word = first.push(Row::embed(token, 1, 2).word);
-            sample(second.push(word))
+            let mut word = [Row::embed(token, 1, 2).word];
+            first.through(0..layer, position, &mut word);
+            second.through(layer..12, position, &mut word);
+            position += 1;
+            sample(word[0])
         };
         let mut next = 0;
         prompt.iter().for_each(|&token| next = pass(token));

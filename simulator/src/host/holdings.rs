@@ -1,6 +1,7 @@
 //! What a device holds for sessions: weights and caches, within its owner's budget.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use potluck_protocol::machine::LoadRefused;
 use potluck_protocol::placement::ModelShape;
@@ -9,6 +10,7 @@ use potluck_protocol::wire::StageRefusedCode;
 use potluck_protocol::{LayerRange, PlanEpoch, SessionId};
 
 use super::arithmetic::{Caches, Row};
+use super::recall::{DIGEST_BYTES, Recall};
 use crate::device::Rows;
 
 /// A session's stage.
@@ -19,6 +21,19 @@ struct Held {
     epoch: PlanEpoch,
     cache_bytes: u64,
     caches: Caches,
+    /// The caches hold the positions before this.
+    filled: u32,
+    /// Of all the layers.
+    recall: Option<Recall>,
+    /// Of those layers that the stage had when it was another.
+    kept: Option<Recall>,
+}
+
+impl Held {
+    fn recall_bytes(&self) -> u64 {
+        let recalls = [&self.recall, &self.kept].into_iter().flatten();
+        recalls.map(Recall::bytes).sum()
+    }
 }
 
 /// Weights and caches of a device.
@@ -29,6 +44,8 @@ pub(crate) struct Holdings {
     users: Vec<u16>,
     weight_bytes: u64,
     cache_bytes: u64,
+    /// Of what was computed for sessions, while nobody needs the room.
+    recall_bytes: u64,
     pub(crate) peak_bytes: u64,
 }
 
@@ -48,6 +65,18 @@ pub(crate) struct Computed {
     pub(crate) hidden: Vec<u8>,
     /// What is wrong, for the checkers.
     pub(crate) fault: Option<Fault>,
+    /// The rows as their layers' time depends on them; none if all were known.
+    pub(crate) rows: Vec<Rows>,
+}
+
+impl Computed {
+    fn nothing(hidden: Vec<u8>, fault: Option<Fault>) -> Self {
+        Self {
+            hidden,
+            fault,
+            rows: Vec::new(),
+        }
+    }
 }
 
 /// What is wrong with rows that were computed.
@@ -77,7 +106,7 @@ pub(crate) enum Fault {
 impl Holdings {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> u64 {
-        self.weight_bytes + self.cache_bytes
+        self.weight_bytes + self.cache_bytes + self.recall_bytes
     }
 
     /// Layers held, once for each session that has them.
@@ -93,8 +122,8 @@ impl Holdings {
         };
     }
 
-    /// Makes a stage ready. A session that had the same layers and context keeps its caches; what it
-    /// had otherwise is freed first, as a real node does.
+    /// Makes a stage ready. A session that had the same layers and context keeps its caches; if the
+    /// layers are others, what those that stay hold is used when the rows come again.
     pub(crate) fn load(&mut self, model: &ModelShape, load: &Load, budget: u64) -> Loaded {
         if let Some(held) = self.sessions.get_mut(&load.session)
             && held.layers == load.layers
@@ -107,22 +136,35 @@ impl Holdings {
                 new_bytes: 0,
             };
         }
-        self.free(model, load.session);
         let range = indices(load.layers, model);
+        let stays = |layer: &usize| {
+            let held = self.sessions.get(&load.session);
+            held.is_some_and(|held| indices(held.layers, model).contains(layer))
+        };
+        // A layer that stays is not mapped anew.
+        let stays: Vec<usize> = range.clone().filter(stays).collect();
+        let before = self.take(model, load.session);
+        let before = before.filter(|before| before.context == load.context);
         if range.len() != load.layers.len() as usize {
             let words = "the model does not have these layers".to_owned();
             return refused(StageRefusedCode::Unsupported, words, 0);
         }
         self.users.resize(model.layers.len(), 0);
-        let new_bytes = range.clone().filter(|layer| self.users[*layer] == 0);
-        let new_bytes: u64 = new_bytes
-            .map(|layer| model.layers[layer].memory_bytes(0))
-            .sum();
-        let whole = range
-            .clone()
-            .map(|l| model.layers[l].memory_bytes(load.context));
-        let weights = range.clone().map(|l| model.layers[l].memory_bytes(0));
-        let cache_bytes = whole.sum::<u64>() - weights.sum::<u64>();
+        let new = range.clone().filter(|layer| self.users[*layer] == 0);
+        let (mut new_bytes, mut read_bytes) = (0, 0);
+        for layer in new {
+            let bytes = model.layers[layer].memory_bytes(0);
+            new_bytes += bytes;
+            read_bytes += if stays.contains(&layer) { 0 } else { bytes };
+        }
+        let kv = |l: usize| {
+            let layer = &model.layers[l];
+            layer.memory_bytes(load.context) - layer.memory_bytes(0)
+        };
+        let cache_bytes = range.clone().map(kv).sum::<u64>();
+        if new_bytes + cache_bytes > budget.saturating_sub(self.bytes()) {
+            self.forget();
+        }
         let free = budget.saturating_sub(self.bytes());
         if new_bytes + cache_bytes > free {
             let words = format!(
@@ -134,32 +176,72 @@ impl Holdings {
         range.for_each(|layer| self.users[layer] += 1);
         self.weight_bytes += new_bytes;
         self.cache_bytes += cache_bytes;
+        let held = self.stage(load, before, budget, cache_bytes);
+        self.recall_bytes += held.recall_bytes();
         self.peak_bytes = self.peak_bytes.max(self.bytes());
-        let held = Held {
+        self.sessions.insert(load.session, held);
+        Loaded {
+            result: Ok(self.bytes_of(model, load.session)),
+            new_bytes: read_bytes,
+        }
+    }
+
+    /// A stage that has computed nothing, but may know what it computed when it was another.
+    fn stage(&self, load: &Load, before: Option<Held>, budget: u64, cache_bytes: u64) -> Held {
+        let row_bytes = 4 * u64::from(load.d_model) + DIGEST_BYTES;
+        let room = |bytes: u64, taken: u64| {
+            let spare = budget.saturating_sub(self.bytes() + taken + budget / 8);
+            bytes <= spare
+        };
+        let (caches, recalls) = match before {
+            Some(before) => (
+                before.caches.for_layers(load.layers),
+                [before.recall, before.kept],
+            ),
+            None => (Caches::new(load.layers), [None, None]),
+        };
+        let known = recalls.into_iter().flatten();
+        let within = known.filter(|known| load.layers.covers(known.layers()));
+        let kept = within.max_by_key(|known| known.end() * known.layers().len() as usize);
+        let kept = kept.filter(|kept| room(kept.bytes(), 0));
+        let taken = kept.as_ref().map_or(0, Recall::bytes);
+        let bytes = u64::from(load.context) * row_bytes;
+        let recall = room(bytes, taken).then(|| Recall::new(load.layers, bytes));
+        Held {
             layers: load.layers,
             context: load.context,
             epoch: load.epoch,
             cache_bytes,
-            caches: Caches::new(load.layers),
-        };
-        self.sessions.insert(load.session, held);
-        Loaded {
-            result: Ok(self.bytes_of(model, load.session)),
-            new_bytes,
+            caches,
+            filled: 0,
+            recall,
+            kept,
         }
     }
 
+    /// Gives the memory back that knowing what was computed takes.
+    fn forget(&mut self) {
+        for held in self.sessions.values_mut() {
+            (held.recall, held.kept) = (None, None);
+        }
+        self.recall_bytes = 0;
+    }
+
     pub(crate) fn free(&mut self, model: &ModelShape, session: SessionId) {
-        let Some(held) = self.sessions.remove(&session) else {
-            return;
-        };
+        drop(self.take(model, session));
+    }
+
+    fn take(&mut self, model: &ModelShape, session: SessionId) -> Option<Held> {
+        let held = self.sessions.remove(&session)?;
         self.cache_bytes -= held.cache_bytes;
+        self.recall_bytes -= held.recall_bytes();
         for layer in indices(held.layers, model) {
             self.users[layer] -= 1;
             if self.users[layer] == 0 {
                 self.weight_bytes -= model.layers[layer].memory_bytes(0);
             }
         }
+        Some(held)
     }
 
     fn bytes_of(&self, model: &ModelShape, session: SessionId) -> u64 {
@@ -170,56 +252,101 @@ impl Holdings {
         })
     }
 
-    /// The rows of a part as its layers' time depends on them; `None` if its session is not here.
-    pub(crate) fn rows(&self, part: &StepPart) -> Option<Rows> {
-        let held = self.sessions.get(&part.session)?;
-        Some(Rows {
-            layers: held.layers,
-            start: part.start_position,
-            count: part.rows,
-        })
-    }
-
-    /// Sends a part's rows through its layers.
+    /// Sends a part's rows through its layers, but those that are known.
     pub(crate) fn compute(&mut self, part: StepPart) -> Computed {
         let Some(held) = self.sessions.get_mut(&part.session) else {
             // Freed while it waited: nobody wants the result.
-            return Computed {
-                hidden: part.hidden,
-                fault: None,
-            };
+            return Computed::nothing(part.hidden, None);
         };
-        let rows = held.caches.rows();
-        if part.start_position > rows {
-            return Computed {
-                hidden: Vec::new(),
-                fault: Some(Fault::Gap { held: rows }),
-            };
+        if part.start_position > held.filled {
+            let gap = Fault::Gap { held: held.filled };
+            return Computed::nothing(Vec::new(), Some(gap));
         }
-        held.caches.truncate(part.start_position);
         let mut hidden = part.hidden;
         let row_bytes = (hidden.len() / part.rows.max(1) as usize).max(1);
-        let mut fault = None;
-        for (position, bytes) in (part.start_position..).zip(hidden.chunks_mut(row_bytes)) {
-            let Some(row) = Row::read(bytes) else {
-                continue;
-            };
-            if row.epoch < held.epoch.0 {
-                fault = Some(Fault::Stale {
-                    made_for: row.epoch,
-                    in_force: held.epoch.0,
-                });
-            }
+        let rows = hidden.chunks(row_bytes).map_while(Row::read);
+        let rows: Vec<Row> = rows.take(part.rows as usize).collect();
+        let fault = held.wrong(part.start_position, &rows);
+        let mut words: Vec<u64> = rows.iter().map(|row| row.word).collect();
+        let before = held.recall_bytes();
+        let computed = held.pass(part.start_position, &mut words);
+        self.recall_bytes = self.recall_bytes + held.recall_bytes() - before;
+        for ((row, word), bytes) in rows.iter().zip(words).zip(hidden.chunks_mut(row_bytes)) {
+            Row { word, ..*row }.write(bytes);
+        }
+        let of = |layers: Range<u32>| {
+            let layers = LayerRange::new(layers.start, layers.end)?;
+            Some(Rows {
+                layers,
+                start: part.start_position,
+                count: part.rows,
+            })
+        };
+        Computed {
+            hidden,
+            fault,
+            rows: computed.into_iter().filter_map(of).collect(),
+        }
+    }
+}
+
+impl Held {
+    /// What is wrong with rows that are to be computed.
+    fn wrong(&self, start: u32, rows: &[Row]) -> Option<Fault> {
+        let wrong = |(position, row): (u32, &Row)| {
             if row.position != position {
-                fault = Some(Fault::Misplaced {
+                return Some(Fault::Misplaced {
                     made_for: row.position,
                     came_as: position,
                 });
             }
-            let word = held.caches.push(row.word);
-            Row { word, ..row }.write(bytes);
+            (row.epoch < self.epoch.0).then_some(Fault::Stale {
+                made_for: row.epoch,
+                in_force: self.epoch.0,
+            })
+        };
+        (start..).zip(rows).find_map(wrong)
+    }
+
+    /// Words through the layers; which of these computed.
+    fn pass(&mut self, position: u32, words: &mut Vec<u64>) -> Vec<Range<u32>> {
+        let start = position as usize;
+        let all = self.layers.first()..self.layers.end();
+        if let Some(out) = self
+            .recall
+            .as_ref()
+            .and_then(|known| known.of(start, words))
+        {
+            *words = out.to_vec();
+            return Vec::new();
         }
-        Computed { hidden, fault }
+        self.kept.take_if(|kept| kept.end() <= start);
+        let given = words.clone();
+        let computed = match self.kept.take() {
+            None => {
+                self.caches.through(all.clone(), start, words);
+                vec![all]
+            }
+            Some(kept) => {
+                let known = kept.layers().first()..kept.layers().end();
+                self.caches.through(all.start..known.start, start, words);
+                if let Some(out) = kept.of(start, words) {
+                    *words = out.to_vec();
+                    self.caches.through(known.end..all.end, start, words);
+                    self.kept = Some(kept);
+                    vec![all.start..known.start, known.end..all.end]
+                } else {
+                    // Other rows, or more: what is known of those behind is of no use any more.
+                    self.caches.through(known.start..all.end, start, words);
+                    vec![all]
+                }
+            }
+        };
+        self.filled = position + words.len() as u32;
+        if let Some(recall) = &mut self.recall {
+            recall.learn(start, &given, words);
+        }
+        computed
     }
 }
 
@@ -234,7 +361,7 @@ fn refused(code: StageRefusedCode, words: String, available_bytes: u64) -> Loade
     }
 }
 
-fn indices(layers: LayerRange, model: &ModelShape) -> std::ops::Range<usize> {
+fn indices(layers: LayerRange, model: &ModelShape) -> Range<usize> {
     let end = (layers.end() as usize).min(model.layers.len());
     (layers.first() as usize).min(end)..end
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod arithmetic;
 mod holdings;
+mod recall;
 mod talk;
 mod work;
 
@@ -15,7 +16,7 @@ use potluck_protocol::profile::{Energy, Measured, OwnerLimits, Profile, Rate};
 use potluck_protocol::stage::StageLimits;
 use potluck_protocol::{PeerId, SessionId};
 
-pub(crate) use holdings::{Fault, Holdings};
+pub(crate) use holdings::{Computed, Fault, Holdings};
 pub(crate) use talk::{Heard, Talk};
 pub(crate) use work::{Bench, Work};
 

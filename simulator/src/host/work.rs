@@ -9,6 +9,8 @@ use potluck_protocol::machine::LoadRefused;
 use potluck_protocol::stage::{Load, Step};
 use potluck_protocol::{PlanEpoch, SessionId};
 
+use super::holdings::Computed;
+
 /// Something for the processor.
 #[derive(Debug)]
 pub(crate) enum Work {
@@ -16,6 +18,8 @@ pub(crate) enum Work {
     /// A load that it is at, and what will come of it.
     Loading(SessionId, PlanEpoch, Result<u64, LoadRefused>),
     Step(Step),
+    /// A step that it is at, and what will come of it.
+    Stepping(u64, Vec<(SessionId, Computed)>),
     Free(SessionId),
     /// Makes a token of the hidden states that came back: their word.
     Ends(SessionId, u64),

@@ -1,15 +1,13 @@
 //! What hosts compute, and when they are done.
 
+use potluck_protocol::SessionId;
 use potluck_protocol::machine::Input;
-use potluck_protocol::stage::{Load, Step};
+use potluck_protocol::stage::Load;
 use potluck_protocol::transfer::StoreOrder;
 
 use super::{Event, World};
 use crate::checks::Seen;
-use crate::host::Work;
-
-/// Mapping a stage's weights and reserving its caches, beside reading them.
-const MAPPING: u64 = 3_000;
+use crate::host::{Computed, Work};
 
 impl World {
     /// A host's processor is asked for something.
@@ -61,7 +59,7 @@ impl World {
                 let loaded = of.holdings.load(&self.model, &load, budget);
                 let storage = of.body.hardware.load.per_second();
                 let reading = u128::from(loaded.new_bytes) * 1_000_000 / u128::from(storage);
-                let micros = MAPPING + reading as u64;
+                let micros = of.body.hardware.opening.0 + reading as u64;
                 let bytes = of.holdings.bytes();
                 self.see(Seen::Held {
                     host,
@@ -71,17 +69,19 @@ impl World {
                 (Work::Loading(session, epoch, loaded.result), micros)
             }
             Work::Step(step) => {
-                let parts = step.parts.iter();
-                let rows: Vec<_> = parts.filter_map(|part| of.holdings.rows(part)).collect();
-                let nanoseconds = of.speeds.step(&rows);
-                let micros = at_speed(nanoseconds, of.bench.speed);
-                (Work::Step(step), micros)
+                let parts = step.parts.into_iter();
+                let parts = parts.map(|part| (part.session, of.holdings.compute(part)));
+                let parts: Vec<_> = parts.collect();
+                let rows = parts.iter().flat_map(|(_, computed)| &computed.rows);
+                let rows: Vec<_> = rows.copied().collect();
+                let micros = at_speed(of.speeds.step(&rows), of.bench.speed);
+                (Work::Stepping(step.number, parts), micros)
             }
             Work::Ends(session, word) => {
                 let micros = at_speed(of.speeds.ends(), of.bench.speed);
                 (Work::Ends(session, word), micros)
             }
-            Work::Loading(..) | Work::Free(_) => (work, 0),
+            Work::Loading(..) | Work::Stepping(..) | Work::Free(_) => (work, 0),
         }
     }
 
@@ -113,23 +113,20 @@ impl World {
                     },
                 );
             }
-            Work::Step(step) => self.computed(host, step),
+            Work::Stepping(number, parts) => self.computed(host, number, parts),
             Work::Ends(session, word) => self.sampled(host, session, word),
-            Work::Load(_) | Work::Free(_) => {}
+            Work::Load(_) | Work::Step(_) | Work::Free(_) => {}
         }
         self.begin_work(host);
     }
 
-    fn computed(&mut self, host: u32, step: Step) {
-        let number = step.number;
-        let mut hidden = Vec::with_capacity(step.parts.len());
-        for part in step.parts {
-            let session = part.session;
-            let of = self.host(host);
-            of.bench.rows += u64::from(part.rows);
-            let computed = of.holdings.compute(part);
-            hidden.push(computed.hidden);
-            if let Some(fault) = computed.fault {
+    fn computed(&mut self, host: u32, number: u64, parts: Vec<(SessionId, Computed)>) {
+        let mut hidden = Vec::with_capacity(parts.len());
+        for (session, part) in parts {
+            let rows = part.rows.first().map_or(0, |rows| rows.count);
+            self.host(host).bench.rows += u64::from(rows);
+            hidden.push(part.hidden);
+            if let Some(fault) = part.fault {
                 let session = self.live.get(&session).copied();
                 self.see(Seen::Computed {
                     host,
