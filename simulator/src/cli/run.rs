@@ -115,7 +115,8 @@ pub(super) fn show(record: &Record, json: bool, all: bool) -> anyhow::Result<()>
         output::line(line);
     }
     let detail = if all { Detail::All } else { Detail::Brief };
-    output::write(&text(record, detail))
+    output::write(&text(record, detail))?;
+    Ok(())
 }
 
 /// Writes a file.

@@ -1,6 +1,5 @@
 //! Whose user asks what when.
 
-use potluck_protocol::SessionId;
 use std::rc::Rc;
 
 use potluck_protocol::machine::{Choice, Request};
