@@ -10,6 +10,8 @@ mod device;
 #[cfg(unix)]
 mod fake_python;
 #[cfg(target_os = "linux")]
+pub mod fidelity;
+#[cfg(target_os = "linux")]
 pub mod wifi;
 
 pub use binary::{potluck_binary, workspace};

@@ -87,7 +87,7 @@ fn every_isa_thread_count_and_batch_gives_the_same_bits() {
         for rows in [1, 5, 8, 13, 16, 40, 67] {
             let bytes = random_rows(t, rows, columns, &mut random);
             let w = [WeightRows::new(t, rows, columns, &bytes)];
-            let x: Vec<f32> = (0..15 * columns).map(|_| 2.0 * random.unit()).collect();
+            let x: Vec<f32> = (0..27 * columns).map(|_| 2.0 * random.unit()).collect();
             let expected = run(Isa::SCALAR, 1, &x, &w).remove(0);
             for isa in Isa::available() {
                 for threads in [1, 2, 3] {
@@ -95,7 +95,7 @@ fn every_isa_thread_count_and_batch_gives_the_same_bits() {
                     assert_eq!(bits(&y), bits(&expected), "{t} {isa} {rows} rows");
                 }
                 // The same positions alone, and a few at a time.
-                for at_once in [1, 2, 3, 4, 5, 7] {
+                for at_once in [1, 2, 3, 4, 5, 7, 16, 17] {
                     let mut y = Vec::new();
                     for x in x.chunks(at_once * columns) {
                         y.append(&mut run(isa, 2, x, &w)[0]);

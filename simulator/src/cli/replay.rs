@@ -7,9 +7,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use potluck_sim::Options;
 use potluck_sim::explore::scenario_of;
-use potluck_sim::report::{Detail, Summary};
 
-use super::{output, run};
+use super::run;
 
 /// Run the explorer's scenario of a seed again
 #[derive(Debug, clap::Args)]
@@ -38,10 +37,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ..Options::until_answered()
     };
     let record = potluck_sim::run(&scenario, &options)?;
-    if args.json {
-        output::json(&Summary::of(&record))?;
-    } else {
-        run::print(&record, Detail::Brief)?;
-    }
+    run::show(&record, args.json, true)?;
     Ok(run::code(&record))
 }

@@ -83,7 +83,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             None => return Ok(EXIT_INTERRUPTED.into()),
         },
     };
-    show(args, &record, beside.as_deref())?;
+    show(&record, args.json, args.all)?;
+    if let Some(compared) = beside.as_deref().filter(|_| !args.json) {
+        let (table, gains) = (overview(compared), gains(compared));
+        output::write(&format!("\n{}{gains}\n", table.to_text()))?;
+    }
     if let Some(path) = &args.record {
         write(path, &serde_json::to_string(&record)?)?;
     }
@@ -102,25 +106,16 @@ pub(super) fn code(record: &Record) -> ExitCode {
     }
 }
 
-/// What happened to the session that was to be shown, and a report.
-pub(super) fn print(record: &Record, detail: Detail) -> anyhow::Result<()> {
+/// Prints the figures of a run, as JSON or for people.
+pub(super) fn show(record: &Record, json: bool, all: bool) -> anyhow::Result<()> {
+    if json {
+        return output::json(&Summary::of(record));
+    }
     for line in &record.trace {
         output::line(line);
     }
+    let detail = if all { Detail::All } else { Detail::Brief };
     output::write(&text(record, detail))?;
-    Ok(())
-}
-
-fn show(args: &Args, record: &Record, beside: Option<&[Comparison]>) -> anyhow::Result<()> {
-    if args.json {
-        return output::json(&Summary::of(record));
-    }
-    let detail = if args.all { Detail::All } else { Detail::Brief };
-    print(record, detail)?;
-    if let Some(compared) = beside {
-        let (table, gains) = (overview(compared), gains(compared));
-        output::write(&format!("\n{}{gains}\n", table.to_text()))?;
-    }
     Ok(())
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Speeds {
     /// Of each layer: reading its weights; its multiply-adds for a row, in picoseconds; its cache
     /// for a position; its window.
     layers: Vec<Layer>,
-    /// Head and embedding for a token.
+    /// Head and embedding for a token, and handing its rows to the node and back.
     ends: u64,
     overhead: u64,
     kv_picoseconds_per_byte: u64,
@@ -42,8 +42,11 @@ struct Layer {
 }
 
 impl Speeds {
-    pub(crate) fn new(hardware: &Hardware, model: &ModelShape) -> Self {
+    /// `queries` are the model's query heads for each head of keys.
+    pub(crate) fn new(hardware: &Hardware, model: &ModelShape, queries: f64) -> Self {
         let kv = hardware.kv_read.per_second();
+        // What attention computes for a byte of cache is in proportion to the queries that see it.
+        let share = hardware.kv_queries.map_or(1.0, |with| queries / with);
         let layers = model.layers.iter().map(|layer| Layer {
             reading: reading(hardware, &layer.weights),
             row_picoseconds: picoseconds(layer.multiply_adds, hardware.prefill.per_second()),
@@ -53,13 +56,16 @@ impl Speeds {
         let embedding = model.embedding_row_bytes * 1_000_000_000 / kv;
         Self {
             layers: layers.collect(),
-            ends: reading(hardware, &model.head) + embedding,
+            ends: reading(hardware, &model.head)
+                + embedding
+                + hardware.requester_overhead.0 * 1_000,
             overhead: hardware.stage_overhead.0 * 1_000,
-            kv_picoseconds_per_byte: 1_000_000_000_000 / kv,
+            kv_picoseconds_per_byte: (1e12 * share / kv as f64) as u64,
         }
     }
 
-    /// What the requester spends on a token: head and embedding, in nanoseconds.
+    /// What the requester spends on a token, in nanoseconds: head, embedding, and its way between the
+    /// program that asks and the node.
     pub(crate) fn ends(&self) -> u64 {
         self.ends
     }
@@ -152,7 +158,7 @@ mod tests {
                 ..ModelSpec::default()
             };
             let model = spec.shape().expect("known");
-            let speeds = Speeds::new(&profiles::load(profile).expect("known"), &model);
+            let speeds = Speeds::new(&profiles::load(profile).expect("known"), &model, 4.0);
             let decode = speeds.step(&[all(&model, 0, 1)]) + speeds.ends();
             let prefill = speeds.step(&[all(&model, 0, 128)]);
             (1e9 / decode as f64, 128e9 / prefill as f64)
@@ -171,7 +177,7 @@ mod tests {
     #[test]
     fn sessions_in_one_step_share_the_reading_of_weights() {
         let model = ModelSpec::default().shape().expect("known");
-        let speeds = Speeds::new(&profiles::load("galaxy-s23").expect("known"), &model);
+        let speeds = Speeds::new(&profiles::load("galaxy-s23").expect("known"), &model, 3.0);
         let one = speeds.step(&[all(&model, 0, 1)]);
         let many = speeds.step(&[all(&model, 0, 1); 64]);
         assert!(many < 40 * one, "{one} {many}");

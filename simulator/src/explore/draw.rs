@@ -172,7 +172,7 @@ fn slowest(profile: &str, shape: &ModelShape) -> f64 {
     let Ok(hardware) = profiles::load(profile) else {
         return 1.0;
     };
-    let speeds = Speeds::new(&hardware, shape);
+    let speeds = Speeds::new(&hardware, shape, 4.0);
     let layers = LayerRange::new(0, shape.layers.len() as u32);
     let seconds = |count: u32| {
         let rows = layers.map(|layers| Rows {

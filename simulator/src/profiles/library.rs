@@ -68,9 +68,12 @@ struct File {
     memory: ByteCount,
     decode: BTreeMap<String, Speed>,
     kv_read: Option<Speed>,
+    kv_queries: Option<f64>,
     prefill: Speed,
     stage_overhead: Option<Span>,
     message_overhead: Option<Span>,
+    requester_overhead: Option<Span>,
+    opening: Option<Span>,
     load: Option<Speed>,
     heat: Option<HeatSpec>,
     power: Option<PowerSpec>,
@@ -88,6 +91,10 @@ pub(super) const STAGE_OVERHEAD: Span = Span(150);
 /// Half of what a round trip over a stream of libp2p costs beside the way, as measured on the
 /// loopback device: 50 µs for four messages' handling.
 pub(super) const MESSAGE_OVERHEAD: Span = Span(15);
+/// Four threads are woken on the way from the program that asks to its node and back.
+pub(super) const REQUESTER_OVERHEAD: Span = Span(100);
+/// Of a file with a vocabulary of fifty thousand.
+pub(super) const OPENING: Span = Span(3_000);
 /// UFS 3.1, as it is used.
 pub(super) const LOAD: Speed = Speed::new(1_000_000_000);
 
@@ -111,9 +118,12 @@ fn parse(name: &str, text: &str) -> Result<Hardware, ProfileError> {
         memory: file.memory,
         decode,
         kv_read,
+        kv_queries: file.kv_queries.filter(|queries| *queries > 0.0),
         prefill: file.prefill,
         stage_overhead: file.stage_overhead.unwrap_or(STAGE_OVERHEAD),
         message_overhead: file.message_overhead.unwrap_or(MESSAGE_OVERHEAD),
+        requester_overhead: file.requester_overhead.unwrap_or(REQUESTER_OVERHEAD),
+        opening: file.opening.unwrap_or(OPENING),
         load: file.load.unwrap_or(LOAD),
         heat: file.heat,
         power: file.power.unwrap_or_default(),

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::library::{LOAD, MESSAGE_OVERHEAD};
+use super::library::{LOAD, MESSAGE_OVERHEAD, OPENING, REQUESTER_OVERHEAD};
 use super::{Hardware, PowerSpec, ProfileError};
 use crate::quantisation::Format;
 use crate::units::{ByteCount, Span, Speed};
+
+/// Query heads for each head of keys in the layers that `potluck bench --profile` measures with.
+const QUERIES: f64 = 4.0;
 
 /// The fields that are used; later versions may add others.
 #[derive(Debug, Deserialize)]
@@ -49,9 +52,12 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Hardware, ProfileError> {
         memory: ByteCount(measured.memory_budget_bytes),
         decode,
         kv_read: Speed::new(measured.kv_read_bytes_per_s),
+        kv_queries: Some(QUERIES),
         prefill: Speed::new(measured.prefill_multiply_adds_per_s),
         stage_overhead: Span(measured.stage_overhead_ns.div_ceil(1_000)),
         message_overhead: MESSAGE_OVERHEAD,
+        requester_overhead: REQUESTER_OVERHEAD,
+        opening: OPENING,
         load: LOAD,
         heat: None,
         power: PowerSpec::default(),

@@ -33,12 +33,19 @@ pub struct Hardware {
     pub decode: BTreeMap<Format, Speed>,
     /// Bytes of KV cache read a second.
     pub kv_read: Speed,
+    /// Query heads for each head of keys with which that was measured, where attention is bound by
+    /// what it computes for each of them and not by memory.
+    pub kv_queries: Option<f64>,
     /// Multiply-adds a second in prefill.
     pub prefill: Speed,
     /// What a stage costs beyond its arithmetic.
     pub stage_overhead: Span,
     /// What sending or receiving a message costs its processor.
     pub message_overhead: Span,
+    /// What handing a step's rows to the node and its result back costs the program that asks.
+    pub requester_overhead: Span,
+    /// Opening a model's file when a stage is loaded, beside reading it.
+    pub opening: Span,
     /// Bytes a second that are read of storage when a stage is loaded.
     pub load: Speed,
     /// How it heats up; `None` if it never does.

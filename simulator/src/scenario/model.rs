@@ -177,6 +177,13 @@ impl ModelSpec {
         Some(numbers)
     }
 
+    /// Query heads for each head of keys; 1 of a model that is not known.
+    pub fn queries(&self) -> f64 {
+        self.numbers().map_or(1.0, |numbers| {
+            f64::from(numbers.heads) / f64::from(numbers.kv_heads.max(1))
+        })
+    }
+
     pub(super) fn check(&self) -> Result<(), ScenarioError> {
         let wrong = |field, words: String| Err(ScenarioError::senseless("model", 0, field, words));
         let Some(numbers) = self.numbers() else {

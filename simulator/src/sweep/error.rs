@@ -44,11 +44,11 @@ pub enum SweepError {
         /// What was set.
         set: String,
         /// Why.
-        why: ScenarioError,
+        why: Box<ScenarioError>,
     },
     /// The scenario as it was written makes none.
     #[error(transparent)]
-    Base(#[from] ScenarioError),
+    Base(Box<ScenarioError>),
     /// A run failed.
     #[error("run {index} ({set}) cannot begin: {why}")]
     Run {
@@ -57,7 +57,7 @@ pub enum SweepError {
         /// What was set in it.
         set: String,
         /// Why.
-        why: RunError,
+        why: Box<RunError>,
     },
     /// A file of results cannot be read or written.
     #[error("{path}: {why}")]
@@ -106,5 +106,11 @@ impl SweepError {
             path: path.display().to_string(),
             why,
         }
+    }
+}
+
+impl From<ScenarioError> for SweepError {
+    fn from(error: ScenarioError) -> Self {
+        Self::Base(Box::new(error))
     }
 }

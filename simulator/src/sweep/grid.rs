@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::axis::value;
 use super::{Axis, Seeds, SweepError};
-use crate::Scenario;
+use crate::{Scenario, ScenarioError};
 
 /// The most runs of a sweep.
 pub const MOST_RUNS: usize = 10_000_000;
@@ -42,7 +42,7 @@ impl Sweep {
     /// [`SweepError`], which names the combination.
     pub fn new(text: &str, axes: Vec<Axis>, seeds: Option<&Seeds>) -> Result<Self, SweepError> {
         let scenario = Scenario::from_toml(text)?;
-        let unreadable = |error: toml::de::Error| SweepError::Base(error.into());
+        let unreadable = |error: toml::de::Error| SweepError::from(ScenarioError::from(error));
         let base: Table = toml::from_str(text).map_err(unreadable)?;
         for (at, axis) in axes.iter().enumerate() {
             if axes[..at].iter().any(|before| before.field == axis.field) {
@@ -119,10 +119,10 @@ impl Sweep {
             set.insert(axis.field.to_string(), text.clone());
         }
         let scenario = Scenario::from_table(table).map_err(|why| match set.is_empty() {
-            true => SweepError::Base(why),
+            true => SweepError::from(why),
             false => SweepError::Scenario {
                 set: in_words(&set),
-                why,
+                why: Box::new(why),
             },
         })?;
         Ok((scenario, set))

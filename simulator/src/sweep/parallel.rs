@@ -59,7 +59,7 @@ pub(super) fn one(sweep: &Sweep, index: usize) -> Finished {
     let record = record.map_err(|why| SweepError::Run {
         index,
         set: in_words(&one.set),
-        why,
+        why: Box::new(why),
     })?;
     Ok(Line::new(sweep, one, Summary::of(&record)))
 }

@@ -1,15 +1,13 @@
 //! What hosts compute, and when they are done.
 
+use potluck_protocol::SessionId;
 use potluck_protocol::machine::Input;
-use potluck_protocol::stage::{Load, Step};
+use potluck_protocol::stage::Load;
 use potluck_protocol::transfer::StoreOrder;
 
 use super::{Event, World};
 use crate::checks::Seen;
-use crate::host::Work;
-
-/// Mapping a stage's weights and reserving its caches, beside reading them.
-const MAPPING: u64 = 3_000;
+use crate::host::{Computed, Work};
 
 impl World {
     /// A host's processor is asked for something.
@@ -58,7 +56,7 @@ impl World {
                 let loaded = of.holdings.load(model, &load, budget);
                 let storage = of.body.hardware.load.per_second();
                 let reading = u128::from(loaded.new_bytes) * 1_000_000 / u128::from(storage);
-                let micros = MAPPING + reading as u64;
+                let micros = of.body.hardware.opening.0 + reading as u64;
                 let bytes = of.holdings.bytes();
                 self.see(Seen::Held {
                     host,

@@ -416,7 +416,7 @@ impl Making<'_> {
             return Ok(known.clone());
         }
         let hardware = profiles::load(profile)?;
-        let speeds = Speeds::new(&hardware, &self.model);
+        let speeds = Speeds::new(&hardware, &self.model, self.scenario.model.queries());
         let both = (Rc::new(hardware), Rc::new(speeds));
         self.hardware.insert(profile.to_owned(), both.clone());
         Ok(both)

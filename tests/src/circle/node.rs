@@ -48,8 +48,13 @@ impl Node<'static> {
 impl<'w> Node<'w> {
     /// A device somewhere else.
     pub fn at(name: &str, place: Place<'w>) -> Self {
+        Self::knowing(name, place, measurements())
+    }
+
+    /// A device somewhere else, which shall know this of its own speed.
+    pub fn knowing(name: &str, place: Place<'w>, measurements: &[u8]) -> Self {
         let device = Device::new();
-        device.remember_measurements(measurements());
+        device.remember_measurements(measurements);
         Self {
             name: name.to_owned(),
             device,

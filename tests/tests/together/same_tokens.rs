@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fastrand::Rng;
 use potluck_tests::circle::Circle;
-use potluck_tests::model_path;
+use potluck_tests::{model_path, run};
 
 use crate::{GREEDY, Model, SAMPLED, alone, asked, circle, question};
 
@@ -100,4 +100,21 @@ fn gemma_gives_the_same_tokens_over_three() {
     let placements = ["kitchen:0..5,self:5..11,tablet:11..18"];
     let sampled = ["--raw", "--seed", "7"];
     compare_real(&model_path("gemma3:270m"), 60, &[&sampled], &placements);
+}
+
+#[test]
+fn a_chat_over_two_says_what_a_chat_alone_says() {
+    let model = Model::quick();
+    let circle = circle(&["laptop", "kitchen"], &model.path);
+    let file = model.path.to_str().expect("a path of text");
+    let said = |who: &[&str]| {
+        let chat = ["chat", "-m", file, "-n", "20", "--seed", "3", "--quiet"];
+        let command = circle.node("laptop").command([&chat[..], who].concat());
+        let lines = "Hello\nAnd then?\n/retry\n/exit\n";
+        run(command, lines.as_bytes()).success().stdout
+    };
+    let alone = said(&["--alone"]);
+    assert!(alone.lines().count() >= 3, "{alone:?}");
+    assert_eq!(said(&["--placement", "self:0..5,kitchen:5..12"]), alone);
+    assert_eq!(said(&["--with-peers"]), alone);
 }

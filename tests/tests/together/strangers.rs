@@ -1,6 +1,8 @@
 //! Nobody but paired devices: who was never paired, who is not any more, and invitations that are
 //! not, not yet or no longer good.
 
+use std::time::Duration;
+
 use potluck_protocol::pairing::{Invitation, Secret};
 use potluck_tests::Output;
 use potluck_tests::circle::{Answer, Invited, Node, member};
@@ -56,6 +58,31 @@ fn a_stranger_who_knows_the_way_gets_no_layer_computed() {
         answer.stages()
     );
     assert!(member(&kitchen.members(), "stranger").is_none());
+}
+
+#[test]
+fn whoever_answers_where_a_member_was_is_not_taken_for_it() {
+    let model = Model::quick();
+    let mut circle = circle(&["laptop", "kitchen"], &model.path);
+    let kitchen = &circle.node("kitchen").addresses()[0];
+    let place = kitchen.split("/p2p/").next().expect("an address");
+    let mut stranger = Node::new("stranger").with_model(&model.path);
+    stranger = stranger.with(&["--listen", place]);
+    circle.node_mut("kitchen").kill();
+    stranger.up();
+    let laptop = circle.node("laptop");
+    let question = model.question(5, &SAMPLED);
+    let mut run = laptop.ask(&asked(&question, &["--placement", "kitchen:0..12"]));
+    let _ = run.told("waiting: ");
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(run.runs(), "nobody answers it");
+    laptop.await_members("the kitchen is away", |members| {
+        member(members, "kitchen").is_some_and(|kitchen| kitchen["connected"] == false)
+    });
+    drop(stranger);
+    circle.node_mut("kitchen").up();
+    let answer = Answer::of(run.end());
+    assert_eq!(answer.tokens, alone(&question).tokens);
 }
 
 #[test]
@@ -173,7 +200,7 @@ fn an_invitation_that_expired_is_refused() {
     let [laptop, kitchen] = unpaired(["laptop", "kitchen"]);
     let mut inviting = laptop.start(&["pair", "--json", "--minutes", "1"]);
     let text = inviting.json()["invitation"].clone();
-    std::thread::sleep(std::time::Duration::from_secs(61));
+    std::thread::sleep(Duration::from_secs(61));
     let joined = kitchen.join(text.as_str().expect("text"));
     let _ = joined.failure(1, &["expired"]);
 }

@@ -1,5 +1,7 @@
 //! The GEMV for one or a few positions: weights are read once, where they lie.
 
+use std::ops::Range;
+
 use super::super::activations::Factors;
 use super::super::codec::Codec;
 use super::super::simd::{ActivationBlock, LANES, Simd};
@@ -18,10 +20,10 @@ impl<C: Codec> Multiply<'_, C> {
     /// A lane takes a stretch of its own of the rows: eight long streams of memory are read faster
     /// than one (on Zen 3 at 20 to 24 GB/s a thread in place of 13 to 15).
     #[inline(always)]
-    pub(super) fn gemv<S: Simd, const N: usize>(&self, s: S) {
+    pub(super) fn gemv<S: Simd, const N: usize>(&self, s: S, position: usize) {
         let mut x: [(&[ActivationBlock], &[Factors]); N] = [(&[], &[]); N];
         for (n, x) in x.iter_mut().enumerate() {
-            *x = self.x.tile(n);
+            *x = self.x.tile(position + n);
         }
         let (rows, row_bytes) = (self.w.rows(), self.w.row_bytes());
         let end = rows.min(self.groups.end * LANES);
@@ -36,7 +38,9 @@ impl<C: Codec> Multiply<'_, C> {
                 // SAFETY: row `row` of eight stretches of `each` rows.
                 let sums =
                     unsafe { eight_rows::<S, C, N>(s, at, each * row_bytes, &x, &mut ahead) };
-                self.put(s, sums, first + row, each, LANES);
+                let first = first + row;
+                let last = first + each * (LANES - 1);
+                self.put(s, sums, position, first..last + 1, each);
             }
             first += LANES * each;
         }
@@ -47,24 +51,24 @@ impl<C: Codec> Multiply<'_, C> {
             // SAFETY: `bytes` are eight whole rows.
             let sums =
                 unsafe { eight_rows::<S, C, N>(s, bytes.as_ptr(), row_bytes, &x, &mut ahead) };
-            self.put(s, sums, first, 1, left);
+            self.put(s, sums, position, first..end, 1);
         }
     }
 
-    /// Stores the first `count` lanes, which are the rows from `first` on, `stride` apart.
+    /// Stores lanes, which are of `rows` every `stride`th, for the positions from `position` on.
     #[inline(always)]
     fn put<S: Simd, const N: usize>(
         &self,
         s: S,
         sums: [S::F32; N],
-        first: usize,
+        position: usize,
+        rows: Range<usize>,
         stride: usize,
-        count: usize,
     ) {
         for (n, sum) in sums.into_iter().enumerate() {
-            let start = n * self.w.rows() + first;
+            let start = (position + n) * self.w.rows();
             // SAFETY: the caller of `multiply` gave us these rows.
-            let out = unsafe { self.y.part(start..start + stride * (count - 1) + 1) };
+            let out = unsafe { self.y.part(start + rows.start..start + rows.end) };
             let mut lanes = [0.0; LANES];
             // SAFETY: eight lanes.
             unsafe { s.store(sum, lanes.as_mut_ptr()) };

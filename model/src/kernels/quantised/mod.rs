@@ -15,8 +15,11 @@ use super::simd::{BlockOrder, LANES, Simd};
 use super::{Isa, SharedSlice};
 use crate::TensorType;
 
-/// Positions up to which the GEMV is used.
-pub(crate) const GEMV_POSITIONS: usize = 4;
+/// Positions up to which the GEMV is used, a few at a time: for fewer than some twenty, unpacking
+/// into panels costs more than it saves.
+pub(crate) const GEMV_POSITIONS: usize = 16;
+/// Positions that a pass of the GEMV takes.
+const GEMV_AT_ONCE: usize = 4;
 
 /// Which layout of activations `positions` need.
 pub(crate) fn order_for(positions: usize) -> BlockOrder {
@@ -86,13 +89,16 @@ impl<C: Codec> Kernel for Multiply<'_, C> {
     fn run<S: Simd>(self, s: S) {
         debug_assert_eq!(self.x.order(), order_for(self.positions));
         debug_assert_eq!(self.x.blocks() * 32, self.w.columns());
-        match self.positions {
-            0 => {}
-            1 => self.gemv::<S, 1>(s),
-            2 => self.gemv::<S, 2>(s),
-            3 => self.gemv::<S, 3>(s),
-            4 => self.gemv::<S, 4>(s),
-            _ => self.gemm(s),
+        if self.positions > GEMV_POSITIONS {
+            return self.gemm(s);
+        }
+        for first in (0..self.positions).step_by(GEMV_AT_ONCE) {
+            match self.positions - first {
+                1 => self.gemv::<S, 1>(s, first),
+                2 => self.gemv::<S, 2>(s, first),
+                3 => self.gemv::<S, 3>(s, first),
+                _ => self.gemv::<S, GEMV_AT_ONCE>(s, first),
+            }
         }
     }
 }

@@ -57,6 +57,18 @@ impl Scale {
             at
         }
     }
+
+    /// From where to where the axis goes, with some room at both ends.
+    fn range(self, times: &Times) -> (f64, f64) {
+        let (from, until) = (self.at(times.least), self.at(times.most));
+        let (least_room, lowest) = if self.logarithmic {
+            (0.02, -3.0)
+        } else {
+            (0.05 * until, 0.0)
+        };
+        let room = ((until - from) * 0.04).max(least_room);
+        ((from - room).max(lowest), until + room)
+    }
 }
 
 fn histogram(title: &str, things: &str, times_us: Vec<u64>) -> Result<Option<Plot>, PlotError> {
@@ -66,16 +78,7 @@ fn histogram(title: &str, things: &str, times_us: Vec<u64>) -> Result<Option<Plo
     let scale = Scale {
         logarithmic: times.most > WIDE * times.least.max(1e-3),
     };
-    let (from, until) = (scale.at(times.least), scale.at(times.most));
-    let room = ((until - from) * 0.04).max(if scale.logarithmic {
-        0.02
-    } else {
-        0.05 * until
-    });
-    let (from, until) = (
-        (from - room).max(if scale.logarithmic { -3.0 } else { 0.0 }),
-        until + room,
-    );
+    let (from, until) = scale.range(&times);
     let wide = (until - from) / BINS as f64;
     let mut bins = [0.0_f64; BINS];
     for us in &times_us {

@@ -1,0 +1,112 @@
+//! The same set-ups in virtual time.
+
+use std::fs;
+use std::path::Path;
+
+use potluck_sim::record::{Ending, Record, SessionRecord};
+use potluck_sim::{Options, Scenario};
+
+use super::{Model, NAMES, Setup, Times};
+
+/// When it is asked: the links are measured by then, as in the real circle.
+const ASKED_AT_US: u64 = 5_000_000;
+
+/// What a set-up takes on devices of this profile, a text that is put beside the test's other files.
+/// The prompt has so many tokens.
+///
+/// # Panics
+/// When the scenario does not run, a checker complains, or the answer is not whole.
+pub fn simulate(setup: &Setup, model: &Model, hardware: &str, prompt: u32) -> Times {
+    let path = crate::binary::profile_folder().join("fidelity-machine.toml");
+    fs::write(&path, hardware).expect("written");
+    let undisturbed = run(&scenario(setup, model, &path, prompt, None));
+    let times = times(&undisturbed);
+    let Some(kill) = setup.kill else {
+        return times;
+    };
+    let session = &undisturbed.sessions[0];
+    let [before, after] = [kill.after, kill.after + 1].map(|at| session.tokens_at_us[at as usize]);
+    let at = session.asked_at_us + before.midpoint(after);
+    let fault = format!(
+        "[[fault]]\nat = \"{at} us\"\nkind = \"kill\"\nwho = \"{}\"\n",
+        kill.whom
+    );
+    let killed = run(&scenario(setup, model, &path, prompt, Some(&fault)));
+    Times {
+        stall_ms: stall(&killed.sessions[0]),
+        stages: stages(&killed),
+        ..times
+    }
+}
+
+fn scenario(
+    setup: &Setup,
+    model: &Model,
+    profile: &Path,
+    prompt: u32,
+    fault: Option<&str>,
+) -> String {
+    let devices =
+        NAMES.map(|name| format!("[[device]]\nname = \"{name}\"\nprofile = {profile:?}\n"));
+    let Setup {
+        network,
+        placement,
+        tokens,
+        ..
+    } = setup;
+    format!(
+        "duration = \"10 min\"\nmodel = {}\n{}\n\
+         [[network]]\ndelay = \"{} us\"\nrate = \"{} Mbit/s\"\n\n\
+         [[request]]\nwho = \"{}\"\nat = \"{ASKED_AT_US} us\"\nprompt = {prompt}\n\
+         tokens = {tokens}\ncontext = {}\nchoice = \"{placement}\"\n\n{}",
+        model.scenario.replace('\n', ""),
+        devices.join("\n"),
+        network.delay.as_micros(),
+        network.megabits_per_s,
+        NAMES[0],
+        setup.context(),
+        fault.unwrap_or_default(),
+    )
+}
+
+fn run(text: &str) -> Record {
+    let scenario = Scenario::from_toml(text).unwrap_or_else(|why| panic!("{why} in\n{text}"));
+    let record = potluck_sim::run(&scenario, &Options::until_answered()).expect("it begins");
+    assert!(record.violations.is_empty(), "{:#?}", record.violations);
+    assert_eq!(record.sessions[0].ending, Ending::Complete);
+    record
+}
+
+fn times(record: &Record) -> Times {
+    let session = &record.sessions[0];
+    let gaps: Vec<_> = session.token_gaps_us().collect();
+    let mean = gaps.iter().sum::<u64>() as f64 / gaps.len().max(1) as f64;
+    let first = session.time_to_first_token_us();
+    Times {
+        first_token_ms: first.expect("it is complete") as f64 / 1e3,
+        token_ms: mean / 1e3,
+        stall_ms: None,
+        stages: stages(record),
+    }
+}
+
+/// From when it was noticed until the next token was there.
+fn stall(session: &SessionRecord) -> Option<f64> {
+    let recovery = session.recoveries.first()?;
+    let micros = recovery
+        .resumed_at_us?
+        .saturating_sub(recovery.noticed_at_us);
+    Some(micros as f64 / 1e3)
+}
+
+fn stages(record: &Record) -> Vec<String> {
+    let placement = record.sessions[0].placements.last();
+    let stages = placement
+        .into_iter()
+        .flat_map(|placement| &placement.stages);
+    let words = stages.map(|stage| {
+        let name = &record.devices[stage.device].name;
+        format!("{name}:{}..{}", stage.first_layer, stage.end_layer)
+    });
+    words.collect()
+}
