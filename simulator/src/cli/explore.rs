@@ -103,7 +103,7 @@ fn show(found: &Found, args: &Args, model: &Model) -> anyhow::Result<()> {
 enum Model {
     MadeUp,
     #[cfg(feature = "real")]
-    Real(RealModel),
+    Real(Box<RealModel>),
 }
 
 impl Model {
@@ -111,8 +111,8 @@ impl Model {
         #[cfg(feature = "real")]
         match &args.real {
             None => {}
-            Some(None) => return Ok(Self::Real(RealModel::generated(1)?)),
-            Some(Some(path)) => return Ok(Self::Real(RealModel::open(path)?)),
+            Some(None) => return Ok(Self::Real(Box::new(RealModel::generated(1)?))),
+            Some(Some(path)) => return Ok(Self::Real(Box::new(RealModel::open(path)?))),
         }
         let _ = args;
         Ok(Self::MadeUp)

@@ -15,7 +15,7 @@ use potluck_protocol::profile::{Energy, Measured, OwnerLimits, Profile, Rate};
 use potluck_protocol::stage::StageLimits;
 use potluck_protocol::{PeerId, SessionId};
 
-pub(crate) use holdings::{Computed, Fault, Holdings};
+pub(crate) use holdings::{Fault, Holdings};
 pub(crate) use talk::{Heard, Talk};
 pub(crate) use work::{Bench, Work};
 

@@ -105,9 +105,11 @@ impl Real {
     }
 
     fn generate(&self, prompt: &[u64], wanted: u32) -> Result<Vec<u64>, ModelError> {
-        let layers = LayerRange::new(0, self.0.config.layers as u32);
+        let Some(layers) = LayerRange::new(0, self.0.config.layers as u32) else {
+            return Ok(Vec::new());
+        };
         let context = prompt.len() as u32 + wanted;
-        let mut stage = self.stage(layers.unwrap_or(NONE), context)?;
+        let mut stage = self.stage(layers, context)?;
         let mut hidden = stage.pass(0, prompt.len(), &self.hidden_of(prompt)?)?;
         let mut tokens: Vec<u64> = Vec::with_capacity(wanted as usize);
         while tokens.len() < wanted as usize {
@@ -122,11 +124,6 @@ impl Real {
         Ok(tokens)
     }
 }
-
-const NONE: LayerRange = match LayerRange::new(0, 0) {
-    Some(none) => none,
-    None => unreachable!(),
-};
 
 impl Arithmetic for Real {
     fn prompt(&self, session: u64, rows: u32) -> Vec<u64> {

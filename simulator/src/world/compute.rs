@@ -1,13 +1,12 @@
 //! What hosts compute, and when they are done.
 
-use potluck_protocol::SessionId;
 use potluck_protocol::machine::Input;
-use potluck_protocol::stage::Load;
+use potluck_protocol::stage::{Load, Step};
 use potluck_protocol::transfer::StoreOrder;
 
 use super::{Event, World};
 use crate::checks::Seen;
-use crate::host::{Computed, Work};
+use crate::host::Work;
 
 impl World {
     /// A host's processor is asked for something.
