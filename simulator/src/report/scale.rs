@@ -86,9 +86,9 @@ fn plots(costs: &[Cost]) -> Result<Vec<Plot>, PlotError> {
         growth(
             "Events of a run",
             "phones",
-            "events",
-            &points(|cost| Some(cost.events as f64)),
-            words::figure,
+            "million events",
+            &points(|cost| Some(cost.events as f64 / 1e6)),
+            |millions| format!("{} M", words::figure(millions)),
         )?,
         growth(
             "Time of one core",

@@ -1,5 +1,7 @@
 //! How a quantity grows with another, on two logarithmic axes.
 
+use std::ops::Range;
+
 use plotters::prelude::*;
 
 use super::super::words;
@@ -28,16 +30,24 @@ pub(crate) fn growth(
         );
         least - 0.15..most + 0.35
     };
-    let power = |at: &f64| words::figure(libm::pow(10.0, *at));
+    let (x, y) = (range(|point| point.0), range(|point| point.1));
+    // Whole powers of ten, but where there are none.
+    let power = |at: &f64, of: &Range<f64>| {
+        let whole = (at - at.round()).abs() < 0.01;
+        let label = whole || of.end - of.start < 1.2;
+        label
+            .then(|| words::figure(libm::pow(10.0, *at)))
+            .unwrap_or_default()
+    };
     let axes = Axes {
         title,
         height: HEIGHT,
-        x: range(|point| point.0),
-        y: range(|point| point.1),
+        x: x.clone(),
+        y: y.clone(),
         x_name,
         y_name,
-        x_label: &power,
-        y_label: &power,
+        x_label: &|at| power(at, &x),
+        y_label: &|at| power(at, &y),
         y_grid: true,
     };
     let svg = axes.draw(|_, chart| {
@@ -45,8 +55,8 @@ pub(crate) fn growth(
         chart.draw_series(line)?;
         for (x, y) in &points {
             chart.draw_series([Circle::new((*x, *y), 4, colour(0).filled())])?;
-            let told = format!(" {}", told(libm::pow(10.0, *y)));
-            chart.draw_series([Text::new(told, (*x, *y + 0.02), font(14, &INK))])?;
+            let told = Text::new(told(libm::pow(10.0, *y)), (-14, -20), font(14, &INK));
+            chart.draw_series([EmptyElement::at((*x, *y)) + told])?;
         }
         Ok(())
     })?;
