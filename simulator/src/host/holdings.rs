@@ -365,3 +365,98 @@ fn indices(layers: LayerRange, model: &ModelShape) -> Range<usize> {
     let end = (layers.end() as usize).min(model.layers.len());
     (layers.first() as usize).min(end)..end
 }
+
+#[cfg(test)]
+mod tests {
+    use potluck_protocol::wire::{ContentHash, Dtype, HiddenShape};
+
+    use super::*;
+    use crate::scenario::ModelSpec;
+
+    const SESSION: SessionId = SessionId(1);
+
+    fn model() -> ModelShape {
+        let spec = ModelSpec {
+            name: "tiny".to_owned(),
+            ..ModelSpec::default()
+        };
+        spec.shape().expect("known")
+    }
+
+    fn load(first: u32, end: u32) -> Load {
+        Load {
+            session: SESSION,
+            epoch: PlanEpoch(0),
+            manifest: ContentHash([0; 32]),
+            layers: LayerRange::new(first, end).expect("forwards"),
+            context: 100,
+            d_model: 64,
+        }
+    }
+
+    fn part(start: u32, rows: u32) -> StepPart {
+        let mut hidden = vec![0; 4 * 64 * rows as usize];
+        for (position, bytes) in (start..).zip(hidden.chunks_mut(4 * 64)) {
+            Row::embed(u64::from(position), 0, position).write(bytes);
+        }
+        StepPart {
+            session: SESSION,
+            start_position: start,
+            rows,
+            shape: HiddenShape::new(64, Dtype::F32, 100).expect("small"),
+            hidden,
+        }
+    }
+
+    fn layers_of(computed: &Computed) -> Vec<(u32, u32)> {
+        let rows = computed.rows.iter().filter(|rows| !rows.layers.is_empty());
+        rows.map(|rows| (rows.layers.first(), rows.layers.end()))
+            .collect()
+    }
+
+    #[test]
+    fn rows_that_come_again_are_not_computed_and_layers_that_stay_go_on() {
+        let (model, mut holdings) = (model(), Holdings::default());
+        let budget = 1 << 30;
+        let _ = holdings.load(&model, &load(2, 4), budget);
+        let first = holdings.compute(part(0, 5));
+        assert_eq!(layers_of(&first), [(2, 4)]);
+        let again = holdings.compute(part(1, 4));
+        assert_eq!(layers_of(&again), []);
+        assert_eq!(again.hidden, first.hidden[4 * 64..]);
+        // The stage gets the layers around it.
+        let loaded = holdings.load(&model, &load(1, 6), budget);
+        let each = model.layers[0].memory_bytes(0);
+        assert_eq!(loaded.new_bytes, 3 * each, "what stays is not mapped anew");
+        let Some(out) = Row::read(&first.hidden) else {
+            panic!("a row came out");
+        };
+        // Behind layer 1 these rows are others than those that layers 2 and 3 know.
+        let other = holdings.compute(part(0, 5));
+        assert_eq!(layers_of(&other), [(1, 6)]);
+        assert_ne!(Row::read(&other.hidden), Some(out));
+        // From their first layer on they are the same.
+        let _ = holdings.load(&model, &load(2, 4), budget);
+        let _ = holdings.compute(part(0, 5));
+        let _ = holdings.load(&model, &load(2, 6), budget);
+        assert_eq!(layers_of(&holdings.compute(part(0, 3))), [(4, 6)]);
+        assert_eq!(layers_of(&holdings.compute(part(3, 4))), [(2, 6)]);
+        holdings.free(&model, SESSION);
+        assert_eq!((holdings.bytes(), holdings.recall_bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_was_computed_makes_room_for_what_must_be() {
+        let (model, mut holdings) = (model(), Holdings::default());
+        let stage: u64 = model.layers[..2].iter().map(|l| l.memory_bytes(100)).sum();
+        let budget = 3 * stage;
+        let _ = holdings.load(&model, &load(0, 2), budget);
+        assert!(holdings.recall_bytes > 0 && holdings.bytes() <= budget);
+        let other = Load {
+            session: SessionId(2),
+            ..load(2, 6)
+        };
+        assert!(holdings.load(&model, &other, budget).result.is_ok());
+        assert_eq!((holdings.recall_bytes, holdings.bytes()), (0, budget));
+    }
+}
