@@ -5,8 +5,8 @@
 #![cfg(target_os = "linux")]
 
 use potluck_tests::fidelity::{
-    Alone, Answers, Bench, Comparison, Costs, Machine, Model, NAMES, Network, Setup, hardware,
-    hurry_access_point, median_profile, profile_of_model, simulate, table,
+    Alone, Answers, Asked, Bench, Comparison, Costs, Machine, Model, NAMES, Network, Setup,
+    hardware, hurry_access_point, median_profile, profile_of_model, simulate, table,
 };
 use potluck_tests::wifi::on_wifi;
 use serde_json::Value;
@@ -105,7 +105,7 @@ impl Measuring<'_> {
         let took = Alone::median(&self.alone);
         let setup = Setup::new("alone", HOME, "alone", (256, 40));
         let hardware = hardware(profile, &Costs::default());
-        let of = |prompt| simulate(&setup, self.model, &hardware, prompt);
+        let of = |prompt| simulate(&setup, self.model, &hardware, Asked::early(prompt));
         // As it measures: tokens behind a prompt of one.
         let predicted = Alone {
             prefill_ms: of(Alone::PROMPT).first_token_ms,
@@ -130,7 +130,7 @@ impl Measuring<'_> {
             .map(|(setup, answers, stalls)| Comparison {
                 name: setup.name.to_owned(),
                 held_out: setup.name != FITTED.name,
-                simulated: simulate(&setup, self.model, &hardware, answers.prompt),
+                simulated: simulate(&setup, self.model, &hardware, answers.asked()),
                 measured: answers.times,
                 answers: answers.all,
                 stalls,
@@ -196,7 +196,7 @@ fn both_sides_run_the_same_set_up() {
         let compared = Comparison {
             name: setup.name.to_owned(),
             held_out: true,
-            simulated: simulate(&setup, &model, &hardware, answers.prompt),
+            simulated: simulate(&setup, &model, &hardware, answers.asked()),
             measured: answers.times,
             answers: answers.all,
             stalls: Vec::new(),

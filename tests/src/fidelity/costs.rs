@@ -69,7 +69,7 @@ impl Costs {
         answer: &Answers,
         (profile, model): (&Value, &Model),
     ) -> Self {
-        let simulated = simulate(setup, model, &hardware(profile, &self), answer.prompt);
+        let simulated = simulate(setup, model, &hardware(profile, &self), answer.asked());
         let longer = answer.times.first_token_ms - simulated.first_token_ms;
         Self {
             opening_ms: longer.max(0.0),

@@ -157,15 +157,9 @@ pub fn profile_of_model(profile: &Value, predicted: Alone, took: Alone) -> Value
             .values_mut()
             .for_each(|rate| *rate = scaled(rate, decode));
     }
-    for (name, share) in [
-        ("kv_read_bytes_per_s", decode),
-        (
-            "prefill_multiply_adds_per_s",
-            predicted.prefill_ms / took.prefill_ms,
-        ),
-    ] {
-        profile[name] = scaled(&profile[name], share);
-    }
+    // Attention is as in the profile: it does not depend on the width of rows.
+    let name = "prefill_multiply_adds_per_s";
+    profile[name] = scaled(&profile[name], predicted.prefill_ms / took.prefill_ms);
     profile
 }
 

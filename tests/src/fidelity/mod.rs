@@ -27,7 +27,7 @@ pub use machine::{Alone, Machine, hardware, hurry_access_point, median_profile, 
 pub use real::{Answers, Bench};
 pub use report::{Comparison, table};
 pub use setup::{Kill, Model, NAMES, Network, Setup};
-pub use simulated::simulate;
+pub use simulated::{Asked, simulate};
 
 /// What an answer took, of either side. In milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]

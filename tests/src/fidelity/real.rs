@@ -2,10 +2,10 @@
 
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::machine::median;
-use super::{Machine, Model, NAMES, Setup, Times};
+use super::{Asked, Machine, Model, NAMES, Setup, Times};
 use crate::circle::{Answer, Circle, Node, member};
 use crate::wifi::Wifi;
 
@@ -14,6 +14,7 @@ use crate::wifi::Wifi;
 pub struct Bench<'w> {
     circle: Circle<'w>,
     model: &'w Model,
+    started: Instant,
 }
 
 /// Several answers to one question.
@@ -23,6 +24,9 @@ pub struct Answers {
     pub times: Times,
     /// Tokens of the prompt.
     pub prompt: u32,
+    /// How long the devices had been connected when the last was asked for: what they know of their
+    /// links becomes better with time.
+    pub connected: Duration,
     /// The answer's tokens.
     pub tokens: Vec<u64>,
     /// Of each answer: first token and between tokens, in milliseconds.
@@ -45,7 +49,11 @@ impl<'w> Bench<'w> {
         let circle = Circle::start(nodes.collect());
         // The first padded pings come while connections are new: links are known a second later.
         thread::sleep(Duration::from_millis(1_500));
-        Self { circle, model }
+        Self {
+            circle,
+            model,
+            started: Instant::now(),
+        }
     }
 
     /// The way from the first device to another, as it measured it: milliseconds there and back,
@@ -89,6 +97,7 @@ impl<'w> Bench<'w> {
         for _ in 0..times {
             let question = self.question(setup, &["--placement", setup.placement]);
             let question: Vec<_> = question.iter().map(String::as_str).collect();
+            answers.connected = self.started.elapsed();
             let answer = self.circle.node(NAMES[0]).answer(&question);
             answers.take(&answer);
         }
@@ -131,6 +140,14 @@ impl<'w> Bench<'w> {
 }
 
 impl Answers {
+    /// What is to be asked in virtual time.
+    pub fn asked(&self) -> Asked {
+        Asked {
+            prompt: self.prompt,
+            connected: self.connected,
+        }
+    }
+
     fn take(&mut self, answer: &Answer) {
         let number = |name: &str| answer.json[name].as_f64().expect("a number");
         let first = number("time_to_first_token_s") * 1e3;

@@ -2,24 +2,41 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use potluck_sim::record::{Ending, Record, SessionRecord};
 use potluck_sim::{Options, Scenario};
 
 use super::{Model, NAMES, Setup, Times};
 
-/// When it is asked: the links are measured by then, as in the real circle.
-const ASKED_AT_US: u64 = 5_000_000;
+/// What is asked in virtual time.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Tokens of the prompt.
+    pub prompt: u32,
+    /// How long the devices have been connected by then, so that they know as much of their links as
+    /// the real ones.
+    pub connected: Duration,
+}
+
+impl Asked {
+    /// A prompt, of devices that have just connected.
+    pub const fn early(prompt: u32) -> Self {
+        Self {
+            prompt,
+            connected: Duration::from_secs(5),
+        }
+    }
+}
 
 /// What a set-up takes on devices of this profile, a text that is put beside the test's other files.
-/// The prompt has so many tokens.
 ///
 /// # Panics
 /// When the scenario does not run, a checker complains, or the answer is not whole.
-pub fn simulate(setup: &Setup, model: &Model, hardware: &str, prompt: u32) -> Times {
+pub fn simulate(setup: &Setup, model: &Model, hardware: &str, asked: Asked) -> Times {
     let path = crate::binary::profile_folder().join("fidelity-machine.toml");
     fs::write(&path, hardware).expect("written");
-    let undisturbed = run(&scenario(setup, model, &path, prompt, None));
+    let undisturbed = run(&scenario(setup, model, &path, asked, None));
     let times = times(&undisturbed);
     let Some(kill) = setup.kill else {
         return times;
@@ -31,7 +48,7 @@ pub fn simulate(setup: &Setup, model: &Model, hardware: &str, prompt: u32) -> Ti
         "[[fault]]\nat = \"{at} us\"\nkind = \"kill\"\nwho = \"{}\"\n",
         kill.whom
     );
-    let killed = run(&scenario(setup, model, &path, prompt, Some(&fault)));
+    let killed = run(&scenario(setup, model, &path, asked, Some(&fault)));
     Times {
         stall_ms: stall(&killed.sessions[0]),
         stages: stages(&killed),
@@ -43,7 +60,7 @@ fn scenario(
     setup: &Setup,
     model: &Model,
     profile: &Path,
-    prompt: u32,
+    asked: Asked,
     fault: Option<&str>,
 ) -> String {
     let devices =
@@ -57,13 +74,15 @@ fn scenario(
     format!(
         "duration = \"10 min\"\nmodel = {}\n{}\n\
          [[network]]\ndelay = \"{} us\"\nrate = \"{} Mbit/s\"\n\n\
-         [[request]]\nwho = \"{}\"\nat = \"{ASKED_AT_US} us\"\nprompt = {prompt}\n\
+         [[request]]\nwho = \"{}\"\nat = \"{} us\"\nprompt = {}\n\
          tokens = {tokens}\ncontext = {}\nchoice = \"{placement}\"\n\n{}",
         model.scenario.replace('\n', ""),
         devices.join("\n"),
         network.delay.as_micros(),
         network.megabits_per_s,
         NAMES[0],
+        asked.connected.as_micros(),
+        asked.prompt,
         setup.context(),
         fault.unwrap_or_default(),
     )
