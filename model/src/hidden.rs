@@ -1,9 +1,11 @@
 //! Hidden states as bytes, as they leave a device and come to another: `f32`, little-endian, row
 //! after row. Every bit is kept.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 
-use crate::{ModelError, Shard, ops};
+use crate::{ModelError, SequenceStep, Shard, ops};
 
 /// Bytes of a value.
 const VALUE_BYTES: usize = size_of::<f32>();
@@ -12,6 +14,31 @@ impl Shard {
     /// Bytes of one position's hidden state.
     pub fn hidden_row_bytes(&self) -> usize {
         VALUE_BYTES * self.d_model()
+    }
+
+    /// Rows that came as bytes, a part for each sequence in their order, behind some of the shard's
+    /// layers.
+    ///
+    /// # Errors
+    /// A part is not as many rows as its sequence's step, or as
+    /// [`forward_through`](Self::forward_through).
+    pub fn forward_bytes<'a>(
+        &self,
+        layers: Range<usize>,
+        parts: impl Iterator<Item = &'a [u8]> + Clone,
+        sequences: &mut [SequenceStep<'_>],
+    ) -> Result<Vec<Vec<u8>>, ModelError> {
+        let counts: Vec<_> = sequences.iter().map(|sequence| sequence.count).collect();
+        let wanted = counts.iter().map(|count| count * self.hidden_row_bytes());
+        if !parts.clone().map(<[u8]>::len).eq(wanted) {
+            return Err(ModelError::HiddenStates {
+                bytes: parts.map(<[u8]>::len).sum(),
+                d_model: self.d_model(),
+            });
+        }
+        let hidden = self.hidden_from_bytes(parts)?;
+        let hidden = self.forward_through(layers, hidden, sequences)?;
+        Ok(self.hidden_to_bytes(hidden, counts.into_iter()))
     }
 
     /// Hidden states that came as bytes, the parts one after the other.

@@ -51,18 +51,13 @@ impl KvCache {
         layers: Range<usize>,
         capacity: usize,
     ) -> Result<Self, ModelError> {
-        let shape = config.cache_shape(capacity);
-        let elements = shape.elements();
-        let of_layers = layers
-            .clone()
-            .map(|_| Ok(LayerCache::new([reserve(elements)?, reserve(elements)?])))
-            .collect::<Result<_, ModelError>>()?;
-        Ok(Self {
-            layers,
-            shape,
+        let without_layers = Self {
+            layers: layers.start..layers.start,
+            shape: config.cache_shape(capacity),
             capacity,
-            of_layers,
-        })
+            of_layers: Vec::new(),
+        };
+        without_layers.for_layers(layers)
     }
 
     /// The cache of other layers of the same sequence: those that it already has keep what they hold,

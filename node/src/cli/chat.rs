@@ -190,8 +190,8 @@ where
     }
 
     fn retry(&mut self) -> anyhow::Result<()> {
-        // The same seed would give the same answer.
         let _goes_first = self.computes_in.and_then(nodes::compute_here);
+        // The same seed would give the same answer.
         self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
         let mut printer = Printer::new(&self.cancel, self.quiet);
         let reply =

@@ -376,10 +376,11 @@ impl Driver {
 
     /// This device's owner begins to compute something beside the node, or has ended it.
     pub(super) fn owner_computes(&mut self, begins: bool) {
-        self.owner_works = match begins {
-            true => self.owner_works + 1,
-            false => self.owner_works.saturating_sub(1),
-        };
+        if begins {
+            self.owner_works += 1;
+        } else {
+            self.owner_works = self.owner_works.saturating_sub(1);
+        }
         self.tell(Input::OwnerBusy(self.owner_works > 0));
     }
 

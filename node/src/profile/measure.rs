@@ -13,7 +13,6 @@ use potluck_model::gguf::{Gguf, GgufError};
 use potluck_model::{
     Compute, KvCache, ModelConfig, ModelError, SequenceStep, Shard, ShardRange, TensorType,
 };
-
 use potluck_protocol::placement::UNPACKING_ROWS;
 
 use super::overhead::stage_overhead;
@@ -177,14 +176,14 @@ impl Layers {
     pub(super) fn step(&mut self, start: usize, rows: usize) -> Result<Duration, ModelError> {
         let hidden = hidden_states(rows, self.shard.d_model());
         let begin = Instant::now();
-        let hidden = self.shard.hidden_from_bytes(std::iter::once(&hidden[..]))?;
         let sequence = SequenceStep {
             cache: &mut self.cache,
             start,
             count: rows,
         };
-        let hidden = self.shard.forward(hidden, &mut [sequence])?;
-        self.shard.hidden_to_bytes(hidden, std::iter::once(rows));
+        let layers = 0..self.config.layers;
+        let rows = std::iter::once(&hidden[..]);
+        self.shard.forward_bytes(layers, rows, &mut [sequence])?;
         Ok(begin.elapsed())
     }
 

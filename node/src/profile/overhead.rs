@@ -27,7 +27,7 @@ pub(super) fn stage_overhead(compute: &Compute) -> Result<Duration, MeasureError
     (spec.d_model, spec.d_ff, spec.heads, spec.kv_heads) = (256, 512, 4, 2);
     let mut layer = Layers::of(compute, &spec, 1)?;
     let itself = median_of(|| layer.step(0, 1))?;
-    let stage = Stage::start(compute, &spec)?;
+    let mut stage = Stage::start(compute, &spec)?;
     let whole = median_of(|| {
         thread::sleep(PAUSE);
         stage.step()
@@ -40,6 +40,7 @@ struct Stage {
     executor: StageExecutor,
     answers: Receiver<Done>,
     shape: HiddenShape,
+    steps: u32,
 }
 
 struct OneFile(Arc<Gguf>);
@@ -69,6 +70,7 @@ impl Stage {
             executor,
             answers,
             shape: shape.map_err(|_| MeasureError::Stage)?,
+            steps: 0,
         };
         let load = Load {
             session: SESSION,
@@ -86,13 +88,17 @@ impl Stage {
     }
 
     /// The time from giving a step to having its result.
-    fn step(&self) -> Result<Duration, MeasureError> {
+    fn step(&mut self) -> Result<Duration, MeasureError> {
+        let mut hidden = hidden_states(1, self.shape.d_model() as usize);
+        // Another row each time: what the stage has computed before it would not compute again.
+        self.steps += 1;
+        hidden[..size_of::<f32>()].copy_from_slice(&(self.steps as f32).to_le_bytes());
         let part = StepPart {
             session: SESSION,
             start_position: 0,
             rows: 1,
             shape: self.shape,
-            hidden: hidden_states(1, self.shape.d_model() as usize),
+            hidden,
         };
         let step = Step {
             number: 0,

@@ -127,15 +127,15 @@ impl Holdings {
         results
     }
 
-    fn open(&mut self, load: &Load, kept: Option<Kept>) -> Result<Sequence, Refusal> {
+    fn open(&mut self, load: &Load, mut kept: Option<Kept>) -> Result<Sequence, Refusal> {
         let mut shards = self.sessions.values().map(|sequence| &sequence.shard);
         let shared = shards.find(|shard| shard.is_of(load)).cloned();
         let (shard, cache_memory) = match shared {
             Some(shard) => {
                 let kv = check(load, &shard.config)?;
-                (shard, self.reserve(load, kv)?)
+                (shard, self.reserve(load, kv, kept.as_mut())?)
             }
-            None => self.open_shard(load)?,
+            None => self.open_shard(load, kept.as_mut())?,
         };
         let row_bytes = shard.shard.hidden_row_bytes();
         let recall = Recall::new(load.layers, row_bytes, load.context, &self.memory);
@@ -144,7 +144,11 @@ impl Holdings {
     }
 
     /// The layers, and the memory of the session's cache.
-    fn open_shard(&mut self, load: &Load) -> Result<(Arc<HeldShard>, Reservation), Refusal> {
+    fn open_shard(
+        &mut self,
+        load: &Load,
+        kept: Option<&mut Kept>,
+    ) -> Result<(Arc<HeldShard>, Reservation), Refusal> {
         let manifest = load.manifest;
         let gguf = self.files.find(manifest, load.layers);
         let gguf = gguf.ok_or(Refusal::NoWeights)?;
@@ -157,7 +161,7 @@ impl Holdings {
         let bytes_of = |layer: u32| shape.layers[layer as usize].memory_bytes(0);
         let missing = held.iter().filter(|(_, held)| held.is_none());
         let missing: u64 = missing.map(|&(layer, _)| bytes_of(layer)).sum();
-        let mut memory = self.reserve(load, missing.saturating_add(kv))?;
+        let mut memory = self.reserve(load, missing.saturating_add(kv), kept)?;
         let weights = held.into_iter().map(|(layer, held)| {
             held.unwrap_or_else(|| {
                 Arc::new(LayerWeights {
@@ -197,10 +201,20 @@ impl Holdings {
         weights.find(same).cloned()
     }
 
-    /// Takes memory, if need be that of what was computed for others.
-    fn reserve(&mut self, load: &Load, bytes: u64) -> Result<Reservation, Refusal> {
+    /// Takes memory, if need be that of what was computed, for this session or others.
+    fn reserve(
+        &mut self,
+        load: &Load,
+        bytes: u64,
+        kept: Option<&mut Kept>,
+    ) -> Result<Reservation, Refusal> {
         if self.memory.available() < bytes {
             self.sessions.values_mut().for_each(Sequence::forget);
+        }
+        if self.memory.available() < bytes
+            && let Some(kept) = kept
+        {
+            kept.forget();
         }
         self.memory.reserve(bytes).map_err(|room| Refusal::Memory {
             layers: load.layers,

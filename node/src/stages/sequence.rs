@@ -1,5 +1,6 @@
 //! One session's stage on this device, and steps through it.
 
+use std::iter::once;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -166,15 +167,12 @@ impl Sequence {
             return Ok(rows);
         }
         let shard = &self.shard.shard;
-        let count = rows.len() / shard.hidden_row_bytes();
-        let hidden = shard.hidden_from_bytes(std::iter::once(rows.as_slice()))?;
         let mut steps = [SequenceStep {
             cache: &mut self.cache,
             start,
-            count,
+            count: rows.len() / shard.hidden_row_bytes(),
         }];
-        let hidden = shard.forward_through(layers, hidden, &mut steps)?;
-        let mut parts = shard.hidden_to_bytes(hidden, std::iter::once(count));
+        let mut parts = shard.forward_bytes(layers, once(rows.as_slice()), &mut steps)?;
         Ok(parts.pop().unwrap_or_default())
     }
 
@@ -192,6 +190,13 @@ impl Sequence {
         if let Some(known) = &mut self.recall {
             known.learn(part.start_position as usize, &part.hidden, out);
         }
+    }
+}
+
+impl Kept {
+    /// Gives the memory back that knowing what was computed takes.
+    pub(super) fn forget(&mut self) {
+        self.recalls = [None, None];
     }
 }
 
@@ -218,8 +223,7 @@ impl Group<'_> {
     /// The hidden states of each part, in the order of the parts.
     pub(super) fn forward(&mut self) -> Result<Vec<Vec<u8>>, ModelError> {
         let shard = &self.shard.shard;
-        let hidden = self.parts.iter().map(|rows| rows.part.hidden.as_slice());
-        let hidden = shard.hidden_from_bytes(hidden)?;
+        let parts: Vec<_> = self.parts.iter().map(|rows| rows.part).collect();
         let mut steps = Vec::with_capacity(self.parts.len());
         for GroupPart { part, sequence, .. } in &mut self.parts {
             sequence.begin(part);
@@ -229,9 +233,8 @@ impl Group<'_> {
                 count: part.rows as usize,
             });
         }
-        let hidden = shard.forward(hidden, &mut steps)?;
-        let counts = self.parts.iter().map(|rows| rows.part.rows as usize);
-        let hidden = shard.hidden_to_bytes(hidden, counts);
+        let rows = parts.iter().map(|part| part.hidden.as_slice());
+        let hidden = shard.forward_bytes(indices(self.shard.layers), rows, &mut steps)?;
         for (GroupPart { part, sequence, .. }, out) in self.parts.iter_mut().zip(&hidden) {
             sequence.finish(part, out);
         }

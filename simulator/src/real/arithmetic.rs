@@ -167,14 +167,13 @@ struct Stage {
 
 impl Stage {
     fn pass(&mut self, start: usize, count: usize, hidden: &[u8]) -> Result<Vec<u8>, ModelError> {
-        let hidden = self.shard.hidden_from_bytes(once(hidden))?;
+        let layers = self.cache.layers();
         let mut steps = [SequenceStep {
             cache: &mut self.cache,
             start,
             count,
         }];
-        let hidden = self.shard.forward(hidden, &mut steps)?;
-        let mut parts = self.shard.hidden_to_bytes(hidden, once(count));
+        let mut parts = self.shard.forward_bytes(layers, once(hidden), &mut steps)?;
         Ok(parts.pop().unwrap_or_default())
     }
 }

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use potluck_protocol::{LayerRange, PlanEpoch};
 
-use super::{World, tokens};
+use super::{CONTEXT, World, tokens};
+use crate::shape::model_shape;
 
 /// Rows that come again are those of before, to the bit, whichever layers stay, go or come.
 #[test]
@@ -69,4 +70,21 @@ fn a_conversation_goes_on_over_more_layers_and_with_other_rows() {
     assert!(world.expected(&changed).ends_with(&bits), "other rows");
     let bits = world.through(&[(session, 20, &text[20..])]).concat();
     assert!(expected.ends_with(&bits), "and back");
+}
+
+#[test]
+fn what_is_remembered_of_a_stage_does_not_keep_a_larger_one_out() {
+    let world = World::new("tiny", 0, None);
+    let shape = model_shape(&world.gguf, &world.config).expect("small");
+    let weights: u64 = shape.layers.iter().map(|l| l.memory_bytes(0)).sum();
+    let layers = world.config.layers;
+    let needed = weights + world.config.kv_bytes(layers, CONTEXT as usize);
+    let mut world = World::new("tiny", 1, Some(needed));
+    let mut load = world.order(1, 0..1);
+    world.load(0, load.clone()).expect("it is here");
+    let hidden = world.ends.embed(&tokens(20, 3)).expect("known");
+    world.compute(0, vec![(1, 0, hidden)]);
+    load.epoch = PlanEpoch(2);
+    load.layers = LayerRange::new(0, layers as u32).expect("forwards");
+    assert_eq!(world.load(0, load), Ok(needed));
 }

@@ -49,46 +49,28 @@ fn done(stages: &mut Stages, now: Duration, step: Step) {
 #[test]
 fn others_have_a_fifth_of_the_time_while_the_owner_asks() {
     let mut stages = stages();
-    let (mut now, mut end) = (ms(1_000), [0, 0]);
-    let (mut of_others, mut of_owner) = (Duration::ZERO, 0);
-    while now < ms(11_000) {
-        // Both always have a row, the owner a moment after its last.
-        take(&mut stages, now, 7, end[0]);
-        let running = step(&mut stages);
+    let begin = ms(1_000);
+    let (mut now, mut of_others, mut of_owner) = (begin, 0, 0);
+    while of_owner < 60 {
+        // Both always have a row, the owner's coming a moment after its last.
+        take(&mut stages, now, 7, of_others);
+        let others = step(&mut stages);
         now += ms(2);
-        take(&mut stages, now, 8, end[1]);
-        let Some(running) = running.or_else(|| step(&mut stages)) else {
-            panic!("the owner's rows wait for nothing");
-        };
-        now += ms(10);
-        let sessions = of(Some(&running));
-        if sessions.contains(&7) {
-            of_others += ms(10);
-            end[0] += 1;
-        }
-        if sessions.contains(&8) {
-            of_owner += 1;
-            end[1] += 1;
-        }
-        done(&mut stages, now, running);
-        if let Some(running) = step(&mut stages) {
+        take(&mut stages, now, 8, of_owner);
+        let mut running = others.or_else(|| step(&mut stages));
+        assert!(running.is_some(), "the owner's rows wait for nothing");
+        while let Some(step_now) = running {
             now += ms(10);
-            let sessions = of(Some(&running));
-            end[0] += u32::from(sessions.contains(&7));
-            end[1] += u32::from(sessions.contains(&8));
+            let sessions = of(Some(&step_now));
+            of_others += u32::from(sessions.contains(&7));
             of_owner += u32::from(sessions.contains(&8));
-            of_others += ms(10) * u32::from(sessions.contains(&7));
-            done(&mut stages, now, running);
-            drain(&mut stages);
-        }
-        if end[0].max(end[1]) > 90 {
-            break;
+            done(&mut stages, now, step_now);
+            running = step(&mut stages);
         }
     }
-    let spent = now - ms(1_000);
-    assert!(of_others <= spent / 4, "{of_others:?} of {spent:?}");
-    assert!(of_others >= spent / 8, "{of_others:?} of {spent:?}");
-    assert!(of_owner > 60);
+    let (spent, theirs) = (now - begin, ms(10) * of_others);
+    assert!(theirs <= spent / 4, "{theirs:?} of {spent:?}");
+    assert!(theirs >= spent / 8, "{theirs:?} of {spent:?}");
 }
 
 #[test]
