@@ -133,7 +133,10 @@ impl Requested {
     }
 
     pub(super) fn broken(&mut self, now: Duration, me: PeerId, peer: PeerId, cause: Cause) {
-        self.excluded.failed(now, peer, &cause);
+        let mut ring = self.session.ring().iter();
+        let placed = ring.find(|placed| placed.stage.peer == peer);
+        let planned_bytes = placed.map_or(0, |placed| placed.memory_bytes);
+        self.excluded.failed(now, peer, &cause, planned_bytes);
         if peer == me {
             // It hears itself.
             self.excluded.heard(peer);
@@ -253,14 +256,18 @@ impl Requested {
     fn predict(&self, mut devices: Devices) -> Result<Prediction, String> {
         let (model, options) = (&self.request.model, &self.request.options);
         let me = devices.requester;
-        for peer in self.excluded.peers().filter(|peer| *peer != me) {
-            devices.profiles.remove(&peer);
-        }
-        if self.excluded.contains(me) {
-            if self.request.choice == Choice::Alone {
+        for (peer, room_bytes) in self.excluded.rooms() {
+            if peer == me && room_bytes == 0 && self.request.choice == Choice::Alone {
                 return Err("this device failed: it tries again in some seconds".to_owned());
             }
-            self.leave_the_ends_only(&mut devices);
+            if peer == me {
+                self.leave_the_ends_and(room_bytes, &mut devices);
+            } else if room_bytes == 0 {
+                devices.profiles.remove(&peer);
+            } else if let Some(profile) = devices.profiles.get_mut(&peer) {
+                let budget = &mut profile.memory_budget_bytes.value;
+                *budget = room_bytes.min(*budget);
+            }
         }
         match &self.request.choice {
             Choice::Best => {}
@@ -280,11 +287,11 @@ impl Requested {
         best.map_err(|why| why.to_string())
     }
 
-    /// A requester whose own stage failed still has embedding and head, and room for no layer.
-    fn leave_the_ends_only(&self, devices: &mut Devices) {
+    /// A requester whose own stage failed still has embedding and head, beside so much room.
+    fn leave_the_ends_and(&self, room_bytes: u64, devices: &mut Devices) {
         let headroom = u128::from(self.request.options.headroom_percent);
         let ends = u128::from(self.request.model.ends_bytes());
-        let ends = (ends * (100 + headroom)).div_ceil(100);
+        let ends = (ends * (100 + headroom)).div_ceil(100) + u128::from(room_bytes);
         if let Some(profile) = devices.profiles.get_mut(&devices.requester) {
             let budget = &mut profile.memory_budget_bytes.value;
             *budget = u64::try_from(ends).map_or(*budget, |ends| ends.min(*budget));

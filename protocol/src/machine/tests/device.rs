@@ -183,10 +183,13 @@ impl Device {
     }
 
     fn loaded(&mut self, session: SessionId, epoch: PlanEpoch) -> Result<u64, LoadRefused> {
-        if let Some(refused) = &self.refuses {
+        let layers = self.loads.remove(&(session, epoch));
+        let bytes = layers.map_or(0, |layers| u64::from(layers.len()) * 4 * MIB);
+        if let Some(refused) = &self.refuses
+            && (refused.code != StageRefusedCode::Memory || bytes > refused.available_bytes)
+        {
             return Err(refused.clone());
         }
-        let layers = self.loads.remove(&(session, epoch));
         if layers.is_some_and(|layers| !self.shelf.has(layers)) {
             return Err(LoadRefused {
                 code: StageRefusedCode::NoWeights,

@@ -207,6 +207,42 @@ fn a_helper_without_memory_is_done_without_and_its_words_are_told() {
 }
 
 #[test]
+fn a_helper_whose_memory_others_have_is_used_with_what_it_has_left() {
+    let mut world = measured(&OFFERS);
+    let full = |available_bytes| LoadRefused {
+        code: StageRefusedCode::Memory,
+        words: "others have it".to_owned(),
+        available_bytes,
+    };
+    ask(&mut world, 0, 1, Choice::Best, WANTED);
+    finish(&mut world, 0, 1);
+    let before = talk(&world, 0, 1).placements()[0].clone();
+    assert!(
+        before.contains(&world.peer(2)),
+        "the fastest, with most room"
+    );
+    // All are needed for the nine layers, and this one has room for five of its eight.
+    world.nodes[2].refuses = Some(full(24 * MIB));
+    ask(&mut world, 0, 2, Choice::Best, WANTED);
+    finish(&mut world, 0, 2);
+    let found = talk(&world, 0, 2);
+    assert_eq!(found.broken(), [world.peer(2)]);
+    let [_, after] = &found.placements()[..] else {
+        panic!("{:?}", found.placements());
+    };
+    assert!(after.contains(&world.peer(2)), "{after:?}");
+    // It asks again now and then whether there is more.
+    world.nodes[2].refuses = Some(full(3 * MIB));
+    ask(&mut world, 0, 3, Choice::Best, WANTED);
+    world.pass(Duration::from_secs(5));
+    let waits = talk(&world, 0, 3);
+    assert_eq!((waits.placements().len(), waits.waited().len()), (1, 1));
+    world.nodes[2].refuses = None;
+    finish(&mut world, 0, 3);
+    assert_eq!(talk(&world, 0, 3).placements().len(), 2);
+}
+
+#[test]
 fn a_session_that_is_rolled_back_goes_the_same_way_again() {
     let mut world = measured(&OFFERS);
     ask(&mut world, 0, 1, Choice::Best, WANTED);
