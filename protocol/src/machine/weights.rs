@@ -57,6 +57,10 @@ impl Machine {
         let (StageRefusedCode::NoWeights, Some((_, open))) = (refused.code, opening) else {
             return Some(refused);
         };
+        // On their way, weights would hold up the rows of the conversation that it stands by for.
+        if open.standby {
+            return Some(refused);
+        }
         let before = self.awaiting.get(&session);
         if before.is_some_and(|before| before.epoch == epoch && before.came) {
             return Some(refused);

@@ -16,6 +16,9 @@
 //! - **Broken.** A stage failed or refused: [`SessionOutput::Broken`] says which and why. The session
 //!   waits for another placement, for as long as it takes; nothing that was answered is lost.
 //!
+//! While a pipeline runs, devices that are not in it may [stand by](Session::stand_by): they have
+//! loaded what another placement would need of them, and take no rows before that is in force.
+//!
 //! A stage may be the requester's own and is treated as any other: the messages to it are addressed
 //! to the requester. A message tells by its kind which of the two it is for. A frame between the two
 //! does not: one that the session sends is for the stages, one that the stages send is for the

@@ -21,6 +21,8 @@ pub struct Session {
     branch: Branch,
     /// In the order of the ring; empty before the first placement.
     ring: Vec<PlacedStage>,
+    /// Who holds layers for a placement to come, opened since it was last told to free all.
+    standbys: BTreeSet<PeerId>,
     state: State,
     /// The position after what was submitted in this epoch.
     submitted_end: u32,
@@ -59,6 +61,7 @@ impl Session {
             epoch: PlanEpoch::default(),
             branch: Branch::default(),
             ring: Vec::new(),
+            standbys: BTreeSet::new(),
             state: State::Broken,
             submitted_end: 0,
             answered_end: 0,
@@ -94,8 +97,8 @@ impl Session {
     }
 
     /// Goes over these stages from now on, in this order, under a higher epoch. Peers of the
-    /// placement before that are not among these are told to free theirs; so are those that were not
-    /// in it, before they open.
+    /// placement before that are not among these are told to free theirs; so are those that were
+    /// neither in it nor [stood by](Self::stand_by), before they open.
     ///
     /// # Errors
     /// [`PlaceError`] if these are not stages that follow each other on different nodes.
@@ -108,7 +111,10 @@ impl Session {
         // Those who leave, and those who come: one that left before may not have heard of it, and
         // hold rows that were rolled back since.
         for &peer in before.symmetric_difference(&after) {
-            self.close_stage(peer);
+            // What stood by has no rows, and is not to be loaded anew.
+            if !self.standbys.remove(&peer) {
+                self.close_stage(peer);
+            }
         }
         self.epoch.0 += 1;
         self.branch = Branch::default();
@@ -124,17 +130,10 @@ impl Session {
                 placed.map_or(requester, |placed| placed.stage.peer)
             };
             let open = OpenStage {
-                session: self.setup.id,
-                epoch: self.epoch,
-                manifest: self.setup.manifest,
-                layers: placed.stage.layers,
                 predecessor: neighbour(i.checked_sub(1)),
                 successor: neighbour(Some(i + 1)),
-                context: self.setup.context,
-                shape: self.setup.shape,
-                memory_bytes: placed.memory_bytes,
-                standby: false,
                 last: i + 1 == self.ring.len(),
+                ..self.opening(placed)
             };
             let send = SessionOutput::Send(placed.stage.peer, open.into());
             self.outputs.push_back(send);
@@ -142,6 +141,53 @@ impl Session {
         let ring = self.ring.iter().map(|placed| placed.stage.peer);
         self.liveness.watch(now, ring);
         Ok(())
+    }
+
+    /// The message that opens a stage, between no neighbours.
+    fn opening(&self, placed: &PlacedStage) -> OpenStage {
+        OpenStage {
+            session: self.setup.id,
+            epoch: self.epoch,
+            manifest: self.setup.manifest,
+            layers: placed.stage.layers,
+            predecessor: self.setup.requester,
+            successor: self.setup.requester,
+            context: self.setup.context,
+            shape: self.setup.shape,
+            memory_bytes: placed.memory_bytes,
+            standby: false,
+            last: false,
+        }
+    }
+
+    /// Has these stages loaded and their memory reserved, so that a placement to come need not wait
+    /// for that, and lets go of those that stood by before. Of devices in the ring, and of the
+    /// requester, none stand by. To be called once a placement, when it is ready.
+    pub fn stand_by(&mut self, stages: &[PlacedStage]) {
+        let in_ring = |peer: PeerId| self.ring.iter().any(|placed| placed.stage.peer == peer);
+        let spare = |placed: &&PlacedStage| {
+            let peer = placed.stage.peer;
+            peer != self.setup.requester && !in_ring(peer) && !placed.stage.layers.is_empty()
+        };
+        let stages: BTreeMap<_, _> = stages
+            .iter()
+            .filter(spare)
+            .map(|placed| (placed.stage.peer, *placed))
+            .collect();
+        let peers: BTreeSet<_> = stages.keys().copied().collect();
+        let before = std::mem::replace(&mut self.standbys, peers.clone());
+        // Those who come may have rows of when they were in the ring.
+        for &peer in before.symmetric_difference(&peers) {
+            self.close_stage(peer);
+        }
+        for (peer, placed) in stages {
+            let open = OpenStage {
+                standby: true,
+                ..self.opening(&placed)
+            };
+            self.outputs
+                .push_back(SessionOutput::Send(peer, open.into()));
+        }
     }
 
     /// Sends rows, from the position [`next_position`](Self::next_position) on, through all layers.
@@ -284,6 +330,9 @@ impl Session {
             Control::StageRefused(refused) if self.is_current(from, refused.epoch) => {
                 self.refused(from, refused);
             }
+            Control::StageRefused(refused) if refused.epoch == self.epoch => {
+                self.standbys.remove(&from);
+            }
             Control::HandOver(leaving) if self.is_current(from, leaving.epoch) => {
                 self.outputs.push_back(SessionOutput::Leaving {
                     peer: from,
@@ -308,6 +357,7 @@ impl Session {
 
     /// The connection to a peer ended.
     pub fn disconnected(&mut self, peer: PeerId) {
+        self.standbys.remove(&peer);
         if self.ring.iter().any(|placed| placed.stage.peer == peer) {
             self.break_off(peer, Cause::Disconnected);
         }
@@ -387,6 +437,9 @@ impl Session {
     pub fn close(&mut self) {
         for placed in std::mem::take(&mut self.ring) {
             self.close_stage(placed.stage.peer);
+        }
+        for peer in std::mem::take(&mut self.standbys) {
+            self.close_stage(peer);
         }
         self.state = State::Broken;
         self.awaited.clear();

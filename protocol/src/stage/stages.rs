@@ -60,7 +60,10 @@ impl Stages {
     /// A requester wants a stage, or has moved it to a later epoch.
     pub fn open(&mut self, now: Duration, from: PeerId, open: OpenStage) {
         let (session, epoch) = (open.session, open.epoch);
-        let full = self.sessions.len() >= self.limits.sessions;
+        if self.is_full() && !open.standby && !self.sessions.contains_key(&session) {
+            self.free_standbys();
+        }
+        let full = self.is_full();
         let refusal = match self.sessions.get_mut(&session) {
             None if full => Some((StageRefusedCode::TooManySessions, "too many sessions here")),
             None => {
@@ -119,6 +122,11 @@ impl Stages {
                     held.keep_alive_at = None;
                 }
                 self.tell_opened(session);
+            }
+            Err((StageRefusedCode::Memory, ..))
+                if !held.open.standby && self.free_standbys() =>
+            {
+                self.load_again(session, epoch);
             }
             Err((code, words, available_bytes)) => {
                 let to = held.requester;
@@ -312,14 +320,32 @@ impl Stages {
         ready.any(|held| held.open.predecessor == peer || held.open.successor == peer)
     }
 
+    fn is_full(&self) -> bool {
+        self.sessions.len() >= self.limits.sessions
+    }
+
+    /// Makes room; whether anything stood by.
+    fn free_standbys(&mut self) -> bool {
+        let standbys = self.sessions.iter().filter(|(_, held)| held.open.standby);
+        let standbys = standbys.map(|(&id, held)| (id, held.open.epoch, held.requester));
+        let standbys: Vec<_> = standbys.collect();
+        for &(session, epoch, requester) in &standbys {
+            self.free(session);
+            let words = "another conversation needs the room";
+            self.refuse(requester, session, epoch, StageRefusedCode::Memory, words, 0);
+        }
+        !standbys.is_empty()
+    }
+
     /// Whether any session is here.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
     }
 
-    /// Whose sessions are here, once for each session.
+    /// Whose sessions are here, once for each session that does not only stand by.
     pub fn requesters(&self) -> impl Iterator<Item = PeerId> {
-        self.sessions.values().map(|held| held.requester)
+        let working = self.sessions.values().filter(|held| !held.open.standby);
+        working.map(|held| held.requester)
     }
 
     /// The connection to a peer ended: what it does not open again is freed in a while.
