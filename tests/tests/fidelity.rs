@@ -6,7 +6,7 @@
 
 use potluck_tests::fidelity::{
     Alone, Answers, Asked, Bench, Comparison, Costs, Machine, Model, NAMES, Network, Setup,
-    hardware, hurry_access_point, median_profile, profile_of_model, simulate, table,
+    hardware, hurry_access_point, median_profile, plans, profile_of_model, simulate, table,
 };
 use potluck_tests::wifi::on_wifi;
 use serde_json::Value;
@@ -132,6 +132,7 @@ impl Measuring<'_> {
                 held_out: setup.name != FITTED.name,
                 simulated: simulate(&setup, self.model, &hardware, answers.asked()),
                 measured: answers.times,
+                planned_ms: answers.planned_ms,
                 answers: answers.all,
                 stalls,
             });
@@ -178,6 +179,7 @@ fn fidelity_of_what_was_held_out() {
         println!("{}", serde_json::to_string(comparison).expect("JSON"));
     }
     println!("{}", table(&comparisons));
+    println!("{}", plans(&comparisons));
 }
 
 #[test]
@@ -198,6 +200,7 @@ fn both_sides_run_the_same_set_up() {
             held_out: true,
             simulated: simulate(&setup, &model, &hardware, answers.asked()),
             measured: answers.times,
+            planned_ms: answers.planned_ms,
             answers: answers.all,
             stalls: Vec::new(),
         };

@@ -25,7 +25,7 @@ mod simulated;
 pub use costs::Costs;
 pub use machine::{Alone, Machine, hardware, hurry_access_point, median_profile, profile_of_model};
 pub use real::{Answers, Bench};
-pub use report::{Comparison, table};
+pub use report::{Comparison, plans, table};
 pub use setup::{Kill, Model, NAMES, Network, Setup};
 pub use simulated::{Asked, simulate};
 

@@ -24,6 +24,8 @@ pub struct Answers {
     pub times: Times,
     /// Tokens of the prompt.
     pub prompt: u32,
+    /// What the plan said of a token, in milliseconds.
+    pub planned_ms: f64,
     /// How long the devices had been connected when the last was asked for: what they know of their
     /// links becomes better with time.
     pub connected: Duration,
@@ -153,6 +155,8 @@ impl Answers {
         let first = number("time_to_first_token_s") * 1e3;
         let token = 1e3 / number("decode_tokens_per_s");
         self.times.stages = answer.stages();
+        let planned = answer.json["placement"]["tokens_per_s"].as_f64();
+        self.planned_ms = planned.map_or(f64::NAN, |rate| 1e3 / rate);
         let prompt = answer.json["prompt_token_ids"]
             .as_array()
             .map_or(0, Vec::len);

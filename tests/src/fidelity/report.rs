@@ -17,6 +17,8 @@ pub struct Comparison {
     pub measured: Times,
     /// In virtual time.
     pub simulated: Times,
+    /// What the real device's own plan said of a token, in milliseconds.
+    pub planned_ms: f64,
     /// Of each answer of real processes: first token and between tokens, in milliseconds.
     pub answers: Vec<(f64, f64)>,
     /// Stalls after each kill, in milliseconds.
@@ -57,6 +59,13 @@ impl Comparison {
             measured: self.measured.stall_ms?,
             simulated: self.simulated.stall_ms?,
         })
+    }
+
+    fn plan(&self) -> Pair {
+        Pair {
+            measured: self.measured.token_ms,
+            simulated: self.planned_ms,
+        }
     }
 
     /// All its errors: between tokens, of the first token, of the stall.
@@ -115,6 +124,24 @@ pub fn table(comparisons: &[Comparison]) -> String {
     text
 }
 
+/// What plans said before, in Markdown.
+pub fn plans(comparisons: &[Comparison]) -> String {
+    let mut text =
+        String::from("| set-up | token, measured | planned | error |\n|---|---|---|---|\n");
+    for comparison in comparisons {
+        let pair = comparison.plan();
+        let _ = writeln!(
+            text,
+            "| {} | {:.1} ms | {:.1} ms | {:+.1} % |",
+            comparison.name,
+            pair.measured,
+            pair.simulated,
+            100.0 * pair.error()
+        );
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,9 +159,15 @@ mod tests {
             held_out: true,
             measured: times(100.0, 10.0, None),
             simulated: times(90.0, 11.0, None),
+            planned_ms: 8.0,
             answers: Vec::new(),
             stalls: Vec::new(),
         };
+        let text = plans(std::slice::from_ref(&comparison));
+        assert!(
+            text.contains("| a | 10.0 ms | 8.0 ms | -20.0 % |"),
+            "{text}"
+        );
         let text = table(&[comparison]);
         assert!(
             text.contains("| a | 10.0 ms | 11.0 ms | +10.0 % | 100.0 ms | 90.0 ms | -10.0 % | – |"),

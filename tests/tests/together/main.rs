@@ -9,6 +9,8 @@
 mod failures;
 #[cfg(target_os = "linux")]
 mod hostile;
+#[cfg(target_os = "linux")]
+mod measured;
 mod same_tokens;
 mod strangers;
 mod waiting;

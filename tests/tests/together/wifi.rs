@@ -1,10 +1,9 @@
 //! The same over an emulated Wi-Fi, where devices find each other.
 
 use potluck_tests::circle::{Answer, Circle, Node};
-use potluck_tests::model_path;
 use potluck_tests::wifi::{Profile, Wifi, on_wifi};
 
-use crate::{Model, SAMPLED, alone, asked, question};
+use crate::{Model, SAMPLED, alone, asked};
 
 const NAMES: [&str; 3] = ["laptop", "kitchen", "tablet"];
 /// Each takes three ways through the air.
@@ -71,38 +70,5 @@ fn a_helper_out_of_range_is_replaced_and_comes_back() {
         wifi.heal(1, 2);
         circle.await_connected();
         assert_eq!(Answer::of(run().end()).tokens, expected);
-    });
-}
-
-/// What three ways through the air cost a token, next to what they must:
-/// `cargo test --release --workspace --test together -- --ignored --nocapture two_helpers_over`
-#[test]
-#[ignore = "for measuring"]
-fn two_helpers_over_the_air_take_compute_and_three_delays() {
-    let test = "wifi::two_helpers_over_the_air_take_compute_and_three_delays";
-    let path = model_path("smollm2:135m");
-    on_wifi(test, 13, NAMES.len(), Profile::default(), |wifi| {
-        let nodes = NAMES.iter().zip(wifi.stations()).map(|(name, station)| {
-            let node = Node::at(name, Box::new(|binary| station.command(binary)));
-            node.with_model(&path)
-        });
-        let circle = Circle::start(nodes.collect());
-        let question = question(&path, 200, &["--greedy"]);
-        let who = ["--placement", "kitchen:0..15,tablet:15..30"];
-        for _ in 0..5 {
-            let rate = |answer: &Answer| answer.json["decode_tokens_per_s"].as_f64();
-            let alone = alone(&question);
-            let together = circle.node("laptop").answer(&asked(&question, &who));
-            assert_eq!(together.tokens, alone.tokens);
-            let [alone, rate] = [&alone, &together].map(|a| rate(a).expect("tokens came"));
-            let delays = 3.0 * Profile::default().delay.as_secs_f64();
-            let most = 1.0 / (1.0 / alone + delays);
-            let predicted = &together.json["placement"]["tokens_per_s"];
-            println!(
-                "alone {alone:.1}, together {rate:.1} tokens/s: {:.2} of {most:.1}; predicted {predicted}",
-                rate / most
-            );
-        }
-        println!("{:?}", wifi.statistics());
     });
 }

@@ -1,0 +1,159 @@
+//! What the way costs, next to what it must: for measuring, nothing here is asserted but that the
+//! tokens are the same.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use potluck_tests::circle::{Answer, Circle, Node};
+use potluck_tests::model_path;
+use potluck_tests::wifi::{Profile, Wifi, on_wifi};
+
+use crate::{Model, SAMPLED, alone, asked, question};
+
+/// Tokens that a device decoded in a second.
+fn rate(answer: &Answer) -> f64 {
+    let rate = answer.json["decode_tokens_per_s"].as_f64();
+    rate.expect("tokens came")
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A device on loopback that keeps to a processor.
+fn pinned(name: &str, processor: usize) -> Node<'static> {
+    let processor = processor.to_string();
+    let place = move |binary: &Path| {
+        let mut command = Command::new("taskset");
+        command.args(["-c", &processor]).arg(binary);
+        command
+    };
+    Node::at(name, Box::new(place)).with(&["--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"])
+}
+
+/// What a token over two helpers takes longer than on one device, hop by hop, each node on a
+/// processor (of three nodes two take turns on one):
+/// `cargo test --release --workspace --test together -- --ignored --nocapture hops_over_loopback`
+#[test]
+#[ignore = "for measuring"]
+fn hops_over_loopback_cost_little() {
+    let path = model_path("smollm2:135m");
+    let members = [("laptop", 0), ("kitchen", 1), ("tablet", 0)];
+    let nodes = members.map(|(name, processor)| pinned(name, processor).with_model(&path));
+    let circle = Circle::start(nodes.into());
+    let single = pinned("single", 0);
+    let question = question(&path, 200, &["--greedy"]);
+    let who = ["--placement", "kitchen:0..15,tablet:15..30"];
+    let mut hops = Vec::new();
+    for _ in 0..15 {
+        let alone = single.answer(&asked(&question, &["--alone"]));
+        let together = circle.node("laptop").answer(&asked(&question, &who));
+        assert_eq!(together.tokens, alone.tokens);
+        let [alone, together] = [1e3 / rate(&alone), 1e3 / rate(&together)];
+        let hop = (together - alone) / 3.0;
+        println!("alone {alone:.2}, together {together:.2} ms a token: {hop:.3} ms a hop");
+        hops.push(hop);
+    }
+    println!("median {:.3} ms a hop", median(hops));
+}
+
+/// What four get who ask two helpers at once, next to what one gets.
+fn four_at_once(circle: &Circle<'_>, path: &Path, who: &str) {
+    const TOKENS: u32 = 200;
+    let who = ["--placement", who];
+    let question = |seed: &str| question(path, TOKENS, &["--seed", seed]);
+    let expected = ["1", "2", "3", "4"].map(|seed| alone(&question(seed)).tokens);
+    let mut gains = Vec::new();
+    for _ in 0..7 {
+        let one = circle.node("a").answer(&asked(&question("1"), &who));
+        assert_eq!(one.tokens, expected[0]);
+        let begin = Instant::now();
+        let runs = [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")];
+        let runs = runs.map(|(name, seed)| circle.node(name).ask(&asked(&question(seed), &who)));
+        let answers = runs.map(|run| Answer::of(run.end()));
+        let wall = begin.elapsed().as_secs_f64();
+        for (answer, expected) in answers.iter().zip(&expected) {
+            assert_eq!(&answer.tokens, expected);
+        }
+        let together: f64 = answers.iter().map(rate).sum();
+        let gain = together / rate(&one);
+        println!(
+            "one {:.1}, four {together:.1} tokens/s together: {gain:.2} times; with the start {:.1}",
+            rate(&one),
+            4.0 * f64::from(TOKENS) / wall
+        );
+        gains.push(gain);
+    }
+    println!("median {:.2} times", median(gains));
+}
+
+/// `cargo test --release --workspace --test together -- --ignored --nocapture four_who_ask`
+#[test]
+#[ignore = "for measuring"]
+fn four_who_ask_two_helpers_on_loopback() {
+    let smollm2 = model_path("smollm2:135m");
+    let models = [
+        (Model::steady().path.as_path(), "e:0..8,f:8..16"),
+        (&smollm2, "e:0..15,f:15..30"),
+    ];
+    for (path, who) in models {
+        println!("{}", path.display());
+        let nodes = ["a", "b", "c", "d", "e", "f"];
+        let nodes = nodes.map(|name| Node::new(name).with_model(path));
+        four_at_once(&Circle::start(nodes.into()), path, who);
+    }
+}
+
+/// `cargo test --release --workspace --test together -- --ignored --nocapture four_who_ask`
+#[test]
+#[ignore = "for measuring"]
+fn four_who_ask_two_helpers_over_the_air() {
+    let test = "measured::four_who_ask_two_helpers_over_the_air";
+    let path = model_path("smollm2:135m");
+    on_wifi(test, 14, 6, Profile::default(), |wifi| {
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let circle = Circle::start(stations(wifi, &names, &path));
+        four_at_once(&circle, &path, "e:0..15,f:15..30");
+    });
+}
+
+fn stations<'w>(wifi: &'w Wifi, names: &[&str], model: &Path) -> Vec<Node<'w>> {
+    let nodes = names.iter().zip(wifi.stations()).map(|(name, station)| {
+        let node = Node::at(name, Box::new(|binary| station.command(binary)));
+        node.with_model(model)
+    });
+    nodes.collect()
+}
+
+/// What three ways through the air cost a token, next to what they must:
+/// `cargo test --release --workspace --test together -- --ignored --nocapture two_helpers_over`
+#[test]
+#[ignore = "for measuring"]
+fn two_helpers_over_the_air_take_compute_and_three_delays() {
+    let test = "measured::two_helpers_over_the_air_take_compute_and_three_delays";
+    let path = model_path("smollm2:135m");
+    on_wifi(test, 13, 3, Profile::default(), |wifi| {
+        let names = ["laptop", "kitchen", "tablet"];
+        let circle = Circle::start(stations(wifi, &names, &path));
+        let question = question(&path, 200, &SAMPLED);
+        let who = ["--placement", "kitchen:0..15,tablet:15..30"];
+        let mut shares = Vec::new();
+        for _ in 0..9 {
+            let alone = alone(&question);
+            let together = circle.node("laptop").answer(&asked(&question, &who));
+            assert_eq!(together.tokens, alone.tokens);
+            let [alone, rate] = [&alone, &together].map(rate);
+            let delays = 3.0 * Profile::default().delay.as_secs_f64();
+            let most = 1.0 / (1.0 / alone + delays);
+            let predicted = &together.json["placement"]["tokens_per_s"];
+            println!(
+                "alone {alone:.1}, together {rate:.1} tokens/s: {:.2} of {most:.1}; predicted {predicted}",
+                rate / most
+            );
+            shares.push(rate / most);
+        }
+        println!("median {:.3}; {:?}", median(shares), wifi.statistics());
+    });
+}
