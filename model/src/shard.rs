@@ -102,7 +102,11 @@ impl Shard {
             blocks: range
                 .layers
                 .clone()
-                .map(|layer| Block::load(config, &Source::layer(gguf, layer)))
+                .map(|layer| {
+                    let layer = Source::layer(gguf, layer);
+                    layer.will_need();
+                    Block::load(config, &layer)
+                })
                 .collect::<Result<_, _>>()?,
             head: range.head.then(head).transpose()?,
             ropes: RopeTables::load(config, &root)?,

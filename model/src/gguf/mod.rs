@@ -37,7 +37,7 @@ use tensor::Tensors;
 pub use value::{Value, ValueType};
 pub use writer::{ClaimedCounts, GgufWriter, PlacedTensor, RawTensor};
 
-use crate::kernels::mapping::map_file;
+use crate::kernels::mapping::{Mapping, map_file};
 
 const MAGIC: [u8; 4] = *b"GGUF";
 const DEFAULT_ALIGNMENT: u32 = 32;
@@ -55,6 +55,7 @@ const LEAST_TENSOR_BYTES: u64 = 8 + 4 + 8 + 4 + 8;
 #[derive(Debug, Clone)]
 pub struct Gguf {
     path: Option<PathBuf>,
+    mapping: Option<Mapping>,
     bytes: Bytes,
     version: u32,
     alignment: u32,
@@ -84,7 +85,10 @@ impl Gguf {
             return Err(GgufError::NotAFile { path: path.into() });
         }
         let file = File::open(path).map_err(failed)?;
-        let mut gguf = Self::parse(map_file(&file).map_err(failed)?)?;
+        let mapping = map_file(&file).map_err(failed)?;
+        let bytes = mapping.as_ref().map(Mapping::bytes).unwrap_or_default();
+        let mut gguf = Self::parse(bytes)?;
+        gguf.mapping = mapping;
         gguf.path = Some(path.into());
         Ok(gguf)
     }
@@ -120,6 +124,7 @@ impl Gguf {
 
         Ok(Self {
             path: None,
+            mapping: None,
             version,
             alignment,
             data,
@@ -186,6 +191,15 @@ impl Gguf {
     pub fn tensor_bytes(&self, tensor: &TensorInfo) -> Bytes {
         let start = tensor.offset as usize;
         self.bytes.slice(start..start + tensor.bytes)
+    }
+
+    /// The data of one of this file's tensors will be read soon: the system may bring it from disk
+    /// before, and nothing waits for that.
+    pub(crate) fn will_need(&self, tensor: &TensorInfo) {
+        if let Some(mapping) = &self.mapping {
+            let start = tensor.offset as usize;
+            mapping.will_need(start..start + tensor.bytes);
+        }
     }
 }
 

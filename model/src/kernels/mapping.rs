@@ -2,12 +2,41 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::Mmap;
 
-/// Maps a whole file read-only; clones and slices of the result share the mapping, which ends with
-/// the last of them.
+/// A mapped file.
+#[derive(Debug, Clone)]
+pub(crate) struct Mapping(Arc<Mmap>);
+
+impl AsRef<[u8]> for Mapping {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Mapping {
+    /// The file's bytes; clones and slices share the mapping, which ends with the last of them.
+    pub(crate) fn bytes(&self) -> Bytes {
+        Bytes::from_owner(self.clone())
+    }
+
+    /// These bytes will be read soon: the system may bring them from disk before. Nothing waits for
+    /// that, and where the system does not know how, it is left out.
+    pub(crate) fn will_need(&self, bytes: Range<usize>) {
+        #[cfg(unix)]
+        let _ = self
+            .0
+            .advise_range(memmap2::Advice::WillNeed, bytes.start, bytes.len());
+        #[cfg(not(unix))]
+        let _ = bytes;
+    }
+}
+
+/// Maps a whole file read-only; `None` if it is empty.
 ///
 /// Nothing is read here: a page comes from disk when it is first touched, stays in the system's
 /// page cache, and can be dropped by the system at any time, because it is never written to.
@@ -22,15 +51,14 @@ use memmap2::Mmap;
 /// # Errors
 /// What the system says when it cannot tell the length or cannot map: a length beyond the address
 /// space on 32-bit devices, no address space left, a file system without mapping.
-pub(crate) fn map_file(file: &File) -> io::Result<Bytes> {
+pub(crate) fn map_file(file: &File) -> io::Result<Option<Mapping>> {
     if file.metadata()?.len() == 0 {
         // Mapping zero bytes is an error on most systems.
-        return Ok(Bytes::new());
+        return Ok(None);
     }
-    // SAFETY: the mapping is private to this process, read-only and owned by the returned `Bytes`,
-    // so it cannot be unmapped while a slice of it lives. That the file is not changed meanwhile
+    // SAFETY: the mapping is private to this process, read-only and owned by the `Bytes` of it, so it cannot be unmapped while a slice of it lives. That the file is not changed meanwhile
     // cannot be checked; it is the documented condition above, which the store keeps by placing
     // files by rename and never writing to one in place.
     let mapping = unsafe { Mmap::map(file)? };
-    Ok(Bytes::from_owner(mapping))
+    Ok(Some(Mapping(Arc::new(mapping))))
 }

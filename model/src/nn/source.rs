@@ -34,6 +34,14 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// All tensors under the prefix will be read soon.
+    pub(crate) fn will_need(&self) {
+        let tensors = self.gguf.tensors().iter();
+        tensors
+            .filter(|tensor| tensor.name.starts_with(&self.prefix))
+            .for_each(|tensor| self.gguf.will_need(tensor));
+    }
+
     fn tensor(&self, name: &str) -> Result<&'a TensorInfo, ModelError> {
         Ok(self
             .gguf

@@ -12,9 +12,7 @@ use crate::{PeerId, PlanEpoch, SessionId};
 impl Machine {
     /// Whether nothing is computed here for others.
     pub fn is_idle(&self) -> bool {
-        self.stages
-            .requesters()
-            .all(|requester| requester == self.me)
+        !self.stages.helps()
     }
 
     /// Whether more bytes of a peer's data stream should be read now.

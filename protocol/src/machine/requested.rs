@@ -8,7 +8,7 @@ use super::exclusions::Exclusions;
 use super::{Choice, Request, SessionEvent};
 use crate::PeerId;
 use crate::placement::{
-    Computed, Devices, Prediction, Stage, plan, plan_again, prefill_rows_again,
+    Computed, Devices, PredictedStage, Prediction, Stage, plan, plan_again, prefill_rows_again,
 };
 use crate::session::{Cause, PlacedStage, Session, SessionSetup};
 use crate::wire::HandOverReason;
@@ -198,6 +198,32 @@ impl Requested {
             .push_back(SessionEvent::Ready { from, prefill_rows });
     }
 
+    /// Has devices that are not in the ring hold what they would be given if one in it failed.
+    pub(super) fn stand_by(&mut self, devices: &Devices) {
+        let ring: Vec<_> = self
+            .session
+            .ring()
+            .iter()
+            .map(|placed| placed.stage)
+            .collect();
+        let in_ring = |peer: PeerId| ring.iter().any(|stage| stage.peer == peer);
+        let me = devices.requester;
+        let is_spare = |peer: PeerId| peer != me && !in_ring(peer);
+        let mut standbys: Vec<PlacedStage> = Vec::new();
+        if devices.profiles.keys().any(|&peer| is_spare(peer)) {
+            for lost in ring.iter().filter(|stage| stage.peer != me) {
+                for placed in self.predict_without(lost.peer, &ring, devices) {
+                    let peer = placed.stage.peer;
+                    let known = standbys.iter().any(|standby| standby.stage.peer == peer);
+                    if is_spare(peer) && !known {
+                        standbys.push(placed);
+                    }
+                }
+            }
+        }
+        self.session.stand_by(&standbys);
+    }
+
     /// When a placement is to be looked for, if one is wanted.
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         if self.wanted == Wanted::Nothing {
@@ -224,10 +250,7 @@ impl Requested {
             return self.wait("the ways to the devices in reach are being measured".to_owned());
         }
         let placed = self.predict(devices).and_then(|prediction| {
-            let stages = prediction.stages.iter().map(|placed| PlacedStage {
-                stage: placed.stage,
-                memory_bytes: placed.memory_bytes.min(MAX_BYTES),
-            });
+            let stages = prediction.stages.iter().map(placed_stage);
             let placed = self.session.place(now, stages.collect());
             placed.map_err(|why| why.to_string()).map(|()| prediction)
         });
@@ -253,22 +276,14 @@ impl Requested {
         }
     }
 
-    fn predict(&self, mut devices: Devices) -> Result<Prediction, String> {
+    fn predict(&self, devices: Devices) -> Result<Prediction, String> {
         let (model, options) = (&self.request.model, &self.request.options);
         let me = devices.requester;
-        for (peer, room_bytes) in self.excluded.rooms() {
-            if peer == me && room_bytes == 0 && self.request.choice == Choice::Alone {
-                return Err("this device failed: it tries again in some seconds".to_owned());
-            }
-            if peer == me {
-                self.leave_the_ends_and(room_bytes, &mut devices);
-            } else if room_bytes == 0 {
-                devices.profiles.remove(&peer);
-            } else if let Some(profile) = devices.profiles.get_mut(&peer) {
-                let budget = &mut profile.memory_budget_bytes.value;
-                *budget = room_bytes.min(*budget);
-            }
+        if self.request.choice == Choice::Alone && self.excluded.rooms().any(|room| room == (me, 0))
+        {
+            return Err("this device failed: it tries again in some seconds".to_owned());
         }
+        let mut devices = self.without_excluded(devices);
         match &self.request.choice {
             Choice::Best => {}
             Choice::Alone => devices.profiles.retain(|peer, _| *peer == me),
@@ -287,6 +302,35 @@ impl Requested {
         best.map_err(|why| why.to_string())
     }
 
+    /// Where it would go on if one of its stages were lost now.
+    fn predict_without(&self, lost: PeerId, ring: &[Stage], devices: &Devices) -> Vec<PlacedStage> {
+        let mut devices = self.without_excluded(devices.clone());
+        devices.profiles.remove(&lost);
+        let computed = Computed {
+            stages: ring,
+            rows: NonZeroU32::new(self.high).unwrap_or(NonZeroU32::MIN),
+        };
+        let (model, options) = (&self.request.model, &self.request.options);
+        let after = plan_again(model, &devices, options, computed);
+        let stages = after.into_iter().flat_map(|after| after.stages);
+        stages.map(|placed| placed_stage(&placed)).collect()
+    }
+
+    /// The devices with what is left of them for this session.
+    fn without_excluded(&self, mut devices: Devices) -> Devices {
+        for (peer, room_bytes) in self.excluded.rooms() {
+            if peer == devices.requester {
+                self.leave_the_ends_and(room_bytes, &mut devices);
+            } else if room_bytes == 0 {
+                devices.profiles.remove(&peer);
+            } else if let Some(profile) = devices.profiles.get_mut(&peer) {
+                let budget = &mut profile.memory_budget_bytes.value;
+                *budget = room_bytes.min(*budget);
+            }
+        }
+        devices
+    }
+
     /// A requester whose own stage failed still has embedding and head, beside so much room.
     fn leave_the_ends_and(&self, room_bytes: u64, devices: &mut Devices) {
         let headroom = u128::from(self.request.options.headroom_percent);
@@ -296,5 +340,13 @@ impl Requested {
             let budget = &mut profile.memory_budget_bytes.value;
             *budget = u64::try_from(ends).map_or(*budget, |ends| ends.min(*budget));
         }
+    }
+}
+
+/// A stage as a session opens it.
+fn placed_stage(placed: &PredictedStage) -> PlacedStage {
+    PlacedStage {
+        stage: placed.stage,
+        memory_bytes: placed.memory_bytes.min(MAX_BYTES),
     }
 }

@@ -136,6 +136,7 @@ impl Machine {
                     let devices = self.devices();
                     if let Some(requested) = self.requests.get_mut(&id) {
                         requested.ready(self.me, &devices, from);
+                        requested.stand_by(&devices);
                     }
                 }
                 SessionOutput::Answered {

@@ -123,13 +123,11 @@ impl Stages {
                 }
                 self.tell_opened(session);
             }
-            Err((StageRefusedCode::Memory, ..))
-                if !held.open.standby && self.free_standbys() =>
-            {
-                self.load_again(session, epoch);
-            }
             Err((code, words, available_bytes)) => {
-                let to = held.requester;
+                let (to, standby) = (held.requester, held.open.standby);
+                if code == StageRefusedCode::Memory && !standby && self.free_standbys() {
+                    return self.load_again(session, epoch);
+                }
                 self.free(session);
                 self.refuse(to, session, epoch, code, words, available_bytes);
             }
@@ -332,7 +330,14 @@ impl Stages {
         for &(session, epoch, requester) in &standbys {
             self.free(session);
             let words = "another conversation needs the room";
-            self.refuse(requester, session, epoch, StageRefusedCode::Memory, words, 0);
+            self.refuse(
+                requester,
+                session,
+                epoch,
+                StageRefusedCode::Memory,
+                words,
+                0,
+            );
         }
         !standbys.is_empty()
     }
@@ -342,10 +347,15 @@ impl Stages {
         self.sessions.is_empty()
     }
 
-    /// Whose sessions are here, once for each session that does not only stand by.
+    /// Whose sessions are here, once for each session.
     pub fn requesters(&self) -> impl Iterator<Item = PeerId> {
-        let working = self.sessions.values().filter(|held| !held.open.standby);
-        working.map(|held| held.requester)
+        self.sessions.values().map(|held| held.requester)
+    }
+
+    /// Whether stages of others are here that do not only stand by.
+    pub fn helps(&self) -> bool {
+        let mut held = self.sessions.values();
+        held.any(|held| held.requester != self.owner.peer && !held.open.standby)
     }
 
     /// The connection to a peer ended: what it does not open again is freed in a while.

@@ -2,6 +2,7 @@
 
 mod owner;
 mod ready;
+mod standby;
 
 use std::time::Duration;
 
