@@ -3,6 +3,8 @@
 //!
 //! The tests themselves are in `tests/tests/`, one file a subject.
 
+#[cfg(unix)]
+pub mod attacker;
 mod binary;
 #[cfg(unix)]
 pub mod circle;

@@ -44,10 +44,14 @@
 //!   connected when the session began.
 //! - **Placed.** The stages open, then [`SessionEvent::Ready`] says which rows are to be submitted.
 //!   What the [session](crate::session) then notices is its own page.
+//!   Devices that are not in the ring then stand by: each opens what it would be given first if a
+//!   device of the ring were lost, and is freed when it is not needed any more.
 //! - **Broken.** A stage failed. Its device is left out of the session until it was heard again and
-//!   five seconds have passed; one that lacks memory, weights or what it takes to compute them, until
-//!   it tells of another profile, or a minute. Another placement is looked for at once, the best one
-//!   that there is then. If the requester's own stage failed, it keeps embedding and head alone.
+//!   five seconds have passed; one that lacks weights or what it takes to compute them, until it
+//!   tells of another profile, or a minute. Of one that lacks memory what it says is free is used for
+//!   ten seconds, or until it tells of another profile. Another placement is looked for at once, the
+//!   best one that there is then. If the requester's own stage failed, it keeps embedding and head
+//!   alone.
 //! - **Leaving.** A stage hands over: the layers move at once if they can, and the session goes on as
 //!   it is if not. Its device is left out for a minute or until it tells of another profile.
 //!

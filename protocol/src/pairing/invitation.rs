@@ -100,7 +100,8 @@ impl Invitation {
         }
     }
 
-    pub(super) fn secret(&self) -> &Secret {
+    /// The secret, which cannot be read but in another invitation's text.
+    pub fn secret(&self) -> &Secret {
         &self.secret
     }
 

@@ -1,13 +1,23 @@
-//! Whoever can reach a node's port can send it anything, as often as they like: the answers that it
-//! helps with go on, and it takes no memory for that.
+//! Whoever can reach a node's port can send it anything, as often as they like, and so can a member
+//! that has turned against the others: the answers that a node helps with go on, and it takes no
+//! memory for that.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use fastrand::Rng;
-use potluck_tests::circle::{Answer, Node};
+use potluck_protocol::stage::StageLimits;
+use potluck_protocol::wire::limits::{MAX_BYTES, MAX_POSITIONS};
+use potluck_protocol::wire::{
+    Answer as Wanted, ContentHash, Control, Dtype, Frame, FrameHeader, Hello, HiddenShape, Kind,
+    OpenStage,
+};
+use potluck_protocol::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
+use potluck_tests::attacker::{Attacker, Purpose};
+use potluck_tests::circle::{Answer, Node, member};
 
 use crate::{Model, SAMPLED, STEADY_TOKENS, alone, asked, circle};
 
@@ -100,4 +110,133 @@ fn a_thousand_connections_that_talk_nonsense_harm_no_answer() {
         while let Ok(1..) = stream.read(&mut buffer) {}
     }
     assert_eq!(circle.node("laptop").answer(&asked).tokens, expected);
+}
+
+fn encoded(message: impl Into<Control>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let written = message.into().encode(&mut bytes);
+    written.expect("a message that can be written");
+    bytes
+}
+
+fn hello() -> Vec<u8> {
+    encoded(Hello {
+        minor: 0,
+        software: "a member".to_owned(),
+        features: BTreeSet::new(),
+    })
+}
+
+/// The most that a stage can be asked for, of a model that nobody has.
+fn stage(session: u64, me: PeerId) -> OpenStage {
+    OpenStage {
+        session: SessionId(session),
+        epoch: PlanEpoch(1),
+        manifest: ContentHash([3; 32]),
+        layers: LayerRange::new(0, 1_000).expect("forwards"),
+        predecessor: me,
+        successor: me,
+        context: MAX_POSITIONS,
+        shape: HiddenShape::new(1_024, Dtype::F32, 64).expect("small"),
+        memory_bytes: MAX_BYTES,
+        standby: false,
+        last: true,
+    }
+}
+
+/// A frame of a stage that there is not.
+fn frame(session: u64) -> Vec<u8> {
+    let header = FrameHeader {
+        kind: Kind::Hidden {
+            dtype: Dtype::F32,
+            answer: Wanted::AllRows,
+        },
+        session: SessionId(session),
+        epoch: PlanEpoch(1),
+        branch: Branch(0),
+        start_position: 0,
+        rows: 64,
+        payload_bytes: 0,
+    };
+    let frame = Frame::new(header, vec![1; 64 * 4_096]).expect("whole rows");
+    let mut bytes = Vec::new();
+    frame.encode(&mut bytes);
+    bytes
+}
+
+/// What a member can do wrong, each on streams of its own.
+fn wrongs(rng: &mut Rng, me: PeerId) -> Vec<Vec<(Purpose, Vec<u8>)>> {
+    let mut random = |length: usize| -> Vec<u8> { (0..length).map(|_| rng.u8(..)).collect() };
+    let after_hello = |rest: &[u8]| (Purpose::Control, [&hello(), rest].concat());
+    let many = 4 * StageLimits::default().sessions as u64;
+    let stages = (0..many).flat_map(|session| encoded(stage(session, me)));
+    let stages: Vec<u8> = stages.collect();
+    vec![
+        // Nothing, nonsense, a length beyond all bounds.
+        vec![after_hello(&[])],
+        vec![(Purpose::Control, random(50_000))],
+        vec![after_hello(&random(50_000))],
+        vec![after_hello(&[0xff, 0xff, 0xff, 0xff, 0x0f])],
+        // More stages than anybody may have, and rows for those and for none.
+        vec![after_hello(&stages)],
+        vec![after_hello(&stages), (Purpose::Data, frame(1).repeat(20))],
+        vec![after_hello(&[]), (Purpose::Data, frame(1 << 40))],
+        vec![after_hello(&[]), (Purpose::Data, vec![0xff; 32])],
+        vec![after_hello(&[]), (Purpose::Data, random(100_000))],
+        vec![after_hello(&[]), (Purpose::Weights, random(100_000))],
+        vec![after_hello(&[]), (Purpose::Pairing, random(100_000))],
+    ]
+}
+
+#[test]
+fn a_member_that_sends_what_it_likes_harms_no_answer() {
+    let question = Model::steady().question(STEADY_TOKENS, &SAMPLED);
+    let expected = alone(&question).tokens;
+    let names = ["laptop", "kitchen", "tablet", "traitor"];
+    let mut circle = circle(&names, &Model::steady().path);
+    let key = fs::read(circle.node("traitor").home().join("device.key"));
+    let key: [u8; 32] = key.expect("a key").try_into().expect("32 bytes");
+    let me = circle.node("traitor").peer_id().parse();
+    let me: PeerId = me.expect("an id");
+    circle.node_mut("traitor").kill();
+    let asked = asked(
+        &question,
+        &["--placement", "self:0..4,kitchen:4..12,tablet:12..16"],
+    );
+    assert_eq!(circle.node("laptop").answer(&asked).tokens, expected);
+    let before = peak(circle.node("kitchen"));
+
+    let mut rng = Rng::with_seed(2);
+    let kitchen = circle.node("kitchen");
+    let address = &kitchen.addresses()[0];
+    let mut run = circle.node("laptop").ask(&asked);
+    let _ = run.told("predicted");
+    for (number, wrong) in wrongs(&mut rng, me).into_iter().enumerate() {
+        let stays = Duration::from_millis(200);
+        let said = Attacker::new(key).say(address, wrong, stays);
+        println!(
+            "{number}: all of it said: {said}, the answer not yet there: {}",
+            run.runs()
+        );
+        if !run.runs() {
+            let before = std::mem::replace(&mut run, circle.node("laptop").ask(&asked));
+            unharmed(Answer::of(before.end()), &expected);
+            let _ = run.told("predicted");
+        }
+    }
+    unharmed(Answer::of(run.end()), &expected);
+    let more = peak(kitchen).saturating_sub(before);
+    println!("it took {} KiB more", more >> 10);
+    assert!(more < MOST_MEMORY, "{more} bytes");
+
+    // It is still a member, and welcome again when it behaves.
+    circle.node_mut("traitor").up();
+    circle.await_connected();
+    let members = circle.node("kitchen").members();
+    assert!(member(&members, "traitor").is_some());
+}
+
+fn unharmed(answer: Answer, expected: &[u64]) {
+    assert_eq!(answer.tokens, expected);
+    assert_eq!(answer.recoveries.len(), 0, "{:?}", answer.recoveries);
 }

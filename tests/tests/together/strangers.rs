@@ -1,10 +1,14 @@
 //! Nobody but paired devices: who was never paired, who is not any more, and invitations that are
 //! not, not yet or no longer good.
 
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
-use potluck_protocol::pairing::{Invitation, Secret};
+use potluck_protocol::PeerId;
+use potluck_protocol::pairing::{Address, Invitation, Secret};
 use potluck_tests::Output;
+use potluck_tests::attacker::Attacker;
 use potluck_tests::circle::{Answer, Invited, Node, member};
 
 use crate::{Model, SAMPLED, STEADY_TOKENS, alone, asked, circle};
@@ -203,4 +207,42 @@ fn an_invitation_that_expired_is_refused() {
     std::thread::sleep(Duration::from_secs(61));
     let joined = kitchen.join(text.as_str().expect("text"));
     let _ = joined.failure(1, &["expired"]);
+}
+
+/// He has seen the screen, and gives the joining device an invitation to himself with the secret that
+/// was on it; what each of the two says he hands to the other.
+#[test]
+fn a_man_in_the_middle_who_relays_pairs_nobody() {
+    let [laptop, phone] = unpaired(["laptop", "phone"]);
+    let invited = laptop.invite();
+    let real: Invitation = invited.text.parse().expect("an invitation");
+    let between = Attacker::new([66; 32]);
+    let peer = PeerId::from_multihash(&between.peer_id().to_bytes()).expect("an Ed25519 key");
+    let (told, address) = mpsc::channel();
+    let laptops = laptop.addresses()[0].clone();
+    let relayed = thread::spawn(move || {
+        between.relay_pairing(&laptops, |address| {
+            told.send(address).expect("the test waits");
+        })
+    });
+    let address = address.recv().expect("it listens").to_string();
+    let forged = Invitation::new(
+        peer,
+        *real.secret(),
+        real.expires_unix_s(),
+        vec![Address::new(&address).expect("short")],
+    );
+    let forged = forged.expect("one address").to_string();
+    let output = phone.join(&forged).failure(1, &[]);
+    println!("the phone: {}", output.stderr);
+    let seen = relayed.join().expect("it ends");
+    println!("bytes that were relayed: {seen:?}");
+    assert!(seen.0 > 0 && seen.1 > 0, "both talked through it: {seen:?}");
+    for (node, other) in [(&laptop, "phone"), (&phone, "laptop")] {
+        assert!(member(&node.members(), other).is_none());
+    }
+    // What it was for still works.
+    invited.program.signal("INT");
+    assert_eq!(invited.program.end().code, Some(130));
+    laptop.pair_with(&phone);
 }
