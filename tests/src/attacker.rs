@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use libp2p::futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
+use libp2p::futures::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, StreamExt as _,
+};
 use libp2p::identity::Keypair;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
@@ -187,10 +189,7 @@ async fn swallow(mut stream: Stream) {
 }
 
 /// Carries bytes until there are no more; how many.
-async fn carry(
-    from: &mut (impl AsyncReadExt + Unpin),
-    to: &mut (impl AsyncWriteExt + Unpin),
-) -> u64 {
+async fn carry(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> u64 {
     let (mut buffer, mut carried) = (vec![0; 1 << 12], 0);
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         if to.write_all(&buffer[..length]).await.is_err() || to.flush().await.is_err() {
