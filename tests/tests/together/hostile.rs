@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use potluck_protocol::stage::StageLimits;
-use potluck_protocol::wire::limits::{MAX_BYTES, MAX_POSITIONS};
+use potluck_protocol::wire::limits::{MAX_BYTES, MAX_LAYERS, MAX_POSITIONS};
 use potluck_protocol::wire::{
     Answer as Wanted, ContentHash, Control, Dtype, Frame, FrameHeader, Hello, HiddenShape, Kind,
     OpenStage,
@@ -133,7 +133,7 @@ fn stage(session: u64, me: PeerId) -> OpenStage {
         session: SessionId(session),
         epoch: PlanEpoch(1),
         manifest: ContentHash([3; 32]),
-        layers: LayerRange::new(0, 1_000).expect("forwards"),
+        layers: LayerRange::new(0, MAX_LAYERS).expect("forwards"),
         predecessor: me,
         successor: me,
         context: MAX_POSITIONS,

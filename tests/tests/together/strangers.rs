@@ -78,7 +78,7 @@ fn whoever_answers_where_a_member_was_is_not_taken_for_it() {
     let question = model.question(5, &SAMPLED);
     let mut run = laptop.ask(&asked(&question, &["--placement", "kitchen:0..12"]));
     let _ = run.told("waiting: ");
-    std::thread::sleep(Duration::from_secs(2));
+    thread::sleep(Duration::from_secs(2));
     assert!(run.runs(), "nobody answers it");
     laptop.await_members("the kitchen is away", |members| {
         member(members, "kitchen").is_some_and(|kitchen| kitchen["connected"] == false)
@@ -204,7 +204,7 @@ fn an_invitation_that_expired_is_refused() {
     let [laptop, kitchen] = unpaired(["laptop", "kitchen"]);
     let mut inviting = laptop.start(&["pair", "--json", "--minutes", "1"]);
     let text = inviting.json()["invitation"].clone();
-    std::thread::sleep(Duration::from_secs(61));
+    thread::sleep(Duration::from_secs(61));
     let joined = kitchen.join(text.as_str().expect("text"));
     let _ = joined.failure(1, &["expired"]);
 }
