@@ -11,7 +11,8 @@
 //! A stage of a step takes
 //! `sum over layers of (bytes / bandwidth of their format + rows · KV bytes / KV bandwidth) +
 //! overhead`, where the weights of several rows take no less than their multiply-adds, and those of
-//! [`UNPACKING_ROWS`] more, at the prefill rate; a hop takes `round trip / 2 + bytes / link bandwidth + overhead`, and occupies its link for
+//! [`UNPACKING_ROWS`] more, at the prefill rate, and [`ROWS_PER_CACHE_READ`] rows read the cache
+//! once; a hop takes `round trip / 2 + bytes / link bandwidth + overhead`, and occupies its link for
 //! all of that but the delay. Each term is rounded up to a nanosecond.
 //!
 //! # Memory
@@ -36,7 +37,7 @@ mod shape;
 mod tests;
 mod text;
 
-pub use cost::UNPACKING_ROWS;
+pub use cost::{ROWS_PER_CACHE_READ, UNPACKING_ROWS};
 pub use devices::{Devices, Unused, UnusedReason};
 pub use error::{AloneError, PlacementError};
 pub use forced::{Forced, ForcedError, ForcedStage};

@@ -1,7 +1,7 @@
 //! How long steps take on a cool device.
 
 use potluck_protocol::LayerRange;
-use potluck_protocol::placement::{ModelShape, UNPACKING_ROWS, Weights};
+use potluck_protocol::placement::{ModelShape, ROWS_PER_CACHE_READ, UNPACKING_ROWS, Weights};
 
 use crate::profiles::Hardware;
 use crate::quantisation::Format;
@@ -112,7 +112,8 @@ impl Speeds {
         // Each row sees those before it.
         let seen = u64::from(part.start) + rows.saturating_sub(1) / 2;
         let layers = self.of(part.layers).iter();
-        let bytes = layers.map(|layer| layer.kv_bytes * layer.window.min(seen) * rows);
+        let reads = rows.div_ceil(u64::from(ROWS_PER_CACHE_READ));
+        let bytes = layers.map(|layer| layer.kv_bytes * layer.window.min(seen) * reads);
         bytes
             .sum::<u64>()
             .saturating_mul(self.kv_picoseconds_per_byte)

@@ -223,7 +223,9 @@ fn stage(instance: &Random, peer: PeerId, first: usize, end: usize) -> Option<(u
         memory += bytes + layer.kv_bytes_per_position * u64::from(options.context);
         let seen = u64::from(options.positions.min(layer.window.unwrap_or(u32::MAX)));
         let kv = layer.kv_bytes_per_position * seen * rows;
-        time += matrices + ceil(kv, profile.kv_read.value.units_per_second());
+        let reads = rows.div_ceil(u64::from(ROWS_PER_CACHE_READ));
+        let read = layer.kv_bytes_per_position * seen * reads;
+        time += matrices + ceil(read, profile.kv_read.value.units_per_second());
         energy += profile.energy.map_or(0, |known| {
             (bytes + kv) * known.value.picojoules_per_byte_read
                 + layer.multiply_adds * rows * known.value.picojoules_per_multiply_add

@@ -17,7 +17,7 @@ fn a_divided_prefill_overlaps_its_stages() {
     let found = rows(&plan.best, &devices, 400);
     let device = &devices.profiles[&peer(0)];
     let arithmetic = device.prefill.expect("measured").value;
-    let attention = device.kv_read.value.time_for(12 * 400 * 200 * 1_024);
+    let attention = device.kv_read.value.time_for(12 * 400 * 200 * 1_024 / 2);
     let work = arithmetic.time_for(12 * 8 * MIB * 400) + attention;
     // Two equal stages at once, and something for unpacking, filling and emptying.
     assert!(
