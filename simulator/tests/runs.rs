@@ -216,6 +216,27 @@ fn two_circles_never_hear_each_other_and_share_the_air() {
     assert!(first(&record) > first(&alone));
 }
 
+#[test]
+fn what_a_direct_pair_sends_takes_as_long_as_its_rate_says() {
+    // Much to send, and little to compute.
+    let record = run(r#"
+        model = { name = "wide", layers = 2, d_model = 3072, d_ff = 8, heads = 1, kv_heads = 1,
+            head_dim = 8, vocabulary = 1000, quantisation = "Q4_0", embedding = "Q8_0" }
+        network = [{ kind = "direct", rate = "20 Mbit/s" }]
+        device = [{ profile = "galaxy-s23", name = "a" }, { profile = "galaxy-s23", name = "b" }]
+        request = [{ at = "5 s", prompt = 400, tokens = 2, choice = "self:0..1,b:1..2" }]
+        "#
+    .replace(",\n            ", ", ")
+    .as_str());
+    assert_all_well(&record);
+    // Hidden states of the prompt go over once, that of the last row comes back.
+    let bits = 8 * 400 * 4 * 3_072;
+    let first = record.sessions[0].time_to_first_token_us();
+    let first = first.expect("it was answered");
+    let micros = (bits / 20)..(bits / 20 * 12 / 10);
+    assert!(micros.contains(&first), "{first} {micros:?}");
+}
+
 #[cfg(feature = "real")]
 #[test]
 fn hosts_that_compute_a_real_model_give_its_tokens() {

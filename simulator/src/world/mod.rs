@@ -28,6 +28,7 @@ use crate::record::{FaultRecord, Record, SessionRecord};
 use crate::scenario::Scenario;
 use crate::{Options, RunError};
 use ask::Asking;
+use pass::OnAir;
 use queue::{Event, Queue};
 use strike::{Drawing, Strike};
 use trace::Trace;
@@ -122,7 +123,8 @@ impl World {
         match event {
             Event::Wake(host) => self.wake(host),
             Event::Arrive(connection, side) => self.arrive(connection, side.into()),
-            Event::Air(network) => self.air_is_free(network),
+            Event::Air(network) => self.air_is_free(OnAir::Shared(network)),
+            Event::PairAir(connection) => self.air_is_free(OnAir::Pair(connection)),
             Event::Window(connection, side) => self.window_opens(connection, side.into()),
             Event::Done(host, number) => self.done(host, number),
             Event::Release(host) => self.release(host),

@@ -14,6 +14,8 @@ pub(super) enum Event {
     Arrive(ConnectionId, u8),
     /// A network's air is free.
     Air(u32),
+    /// The air of a direct pair is free.
+    PairAir(ConnectionId),
     /// One side of a connection may send more.
     Window(ConnectionId, u8),
     /// A host's processor is done with what it began as this.
