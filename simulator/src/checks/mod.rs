@@ -11,12 +11,14 @@ mod queues;
 mod tests;
 mod timers;
 mod tokens;
+mod weights;
 
 use std::collections::BTreeMap;
 
 pub(crate) use accounts::Accounts;
 pub(crate) use endings::Ended;
 pub(crate) use progress::Standing;
+pub(crate) use weights::CameOf;
 
 use crate::host::Fault;
 use crate::record::Violation;
@@ -50,6 +52,12 @@ pub(crate) enum Seen {
     },
     /// An answer came that was not due.
     WrongAnswer { session: usize, came: u32, due: u32 },
+    /// A piece of weights came to a host, to be checked.
+    PieceCame { host: u32, of: CameOf },
+    /// A host's machine takes for fetched what it has not.
+    FetchedTooLittle { host: u32 },
+    /// A stage was made ready whose weights are not there, or were not checked.
+    StageLacksWeights { host: u32 },
     /// A machine was woken, and wants to be woken at the same moment.
     WokenForNothing { host: u32 },
 }
@@ -127,6 +135,9 @@ impl Checks {
             Seen::WrongAnswer { session, came, due } => {
                 Some(tokens::wrong_answer(*session, *came, *due))
             }
+            Seen::PieceCame { host, of } => weights::came(*host, *of),
+            Seen::FetchedTooLittle { host } => Some(weights::too_little(*host)),
+            Seen::StageLacksWeights { host } => Some(weights::stage_lacks(*host)),
             Seen::WokenForNothing { host } => Some(timers::woken_for_nothing(*host)),
         };
         self.report(now, finding);

@@ -58,6 +58,16 @@ fn every_checker_finds_what_it_is_for() {
     let (host, bytes) = (0, (48 << 20) + 1);
     assert_eq!(found(&[Seen::Queued { host, bytes }]), ["queues"]);
     assert_eq!(found(&[Seen::WokenForNothing { host }]), ["timers"]);
+    for (asked, again, finds) in [(true, false, 0), (false, false, 1), (true, true, 1)] {
+        let of = CameOf { asked, again };
+        let found = found(&[Seen::PieceCame { host, of }]);
+        assert_eq!(found, vec!["weights"; finds]);
+    }
+    let lacks = [
+        Seen::FetchedTooLittle { host },
+        Seen::StageLacksWeights { host },
+    ];
+    assert_eq!(found(&lacks), ["weights"; 2]);
     let computed = |fault| Seen::Computed {
         host: 0,
         session: Some(3),

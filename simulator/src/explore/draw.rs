@@ -9,12 +9,15 @@ use crate::quantisation::Format;
 use crate::random::{Purpose, Random};
 use crate::scenario::{
     Checks, ChoiceSpec, DeviceSpec, FaultKind, FaultSpec, Goal, ModelSpec, NetworkKind,
-    NetworkSpec, RequestSpec, Scenario,
+    NetworkSpec, RequestSpec, Scenario, Weights,
 };
 use crate::units::{BitRate, ByteCount, Span};
 
 /// Faults strike until then, and are undone by then.
 const TROUBLE: u64 = 60_000_000;
+/// Devices lack weights only of models that are sent within this, so that many of them, one after
+/// the other, have theirs before peace is over.
+const SENT_WITHIN: u64 = 5_000_000;
 /// How long peace lasts.
 const PEACE: u64 = 240_000_000;
 
@@ -59,7 +62,8 @@ pub fn scenario_with(seed: u64, model: Option<&ModelSpec>) -> Scenario {
     let requests = requests(&mut random, phones, &model, forced);
     let asked: Vec<u64> = requests.iter().map(|request| request.at.0).collect();
     let faults = (0..random.below(14)).map(|_| fault(&mut random, phones, &asked));
-    Scenario {
+    let faults = faults.collect();
+    let mut scenario = Scenario {
         name: format!("explorer {seed}"),
         seed,
         duration: Span(TROUBLE + PEACE),
@@ -72,8 +76,46 @@ pub fn scenario_with(seed: u64, model: Option<&ModelSpec>) -> Scenario {
         devices,
         networks,
         requests,
-        faults: faults.collect(),
+        faults,
         ..Scenario::default()
+    };
+    take_weights(&mut random, &mut scenario);
+    scenario
+}
+
+/// Some that ask for nothing begin without weights, if all of the model is sent within some seconds;
+/// and what others give them may be wrong for a while.
+fn take_weights(random: &mut Random, scenario: &mut Scenario) {
+    let bytes = scenario.model.shape().map_or(0, |shape| {
+        let layers = shape.layers.iter().map(|layer| layer.memory_bytes(0));
+        layers.sum()
+    });
+    let rate = scenario.networks.first().map(|network| network.rate);
+    // Twice on the air of an access point.
+    let sent = rate.map_or(u64::MAX, |rate| rate.micros_for(2 * bytes));
+    if sent > SENT_WITHIN || random.happens(0.4) {
+        return;
+    }
+    for device in &mut scenario.devices {
+        let asks = scenario
+            .requests
+            .iter()
+            .any(|request| request.who == device.base_name());
+        if !asks && random.happens(0.5) {
+            device.weights = Weights::None;
+        }
+    }
+    if random.happens(0.4) {
+        let at = magnitude(random, 200_000.0, 30e6) as u64;
+        let who = random.below(scenario.devices.len() as u64);
+        scenario.faults.push(FaultSpec {
+            at: Span(at),
+            kind: FaultKind::Spoil,
+            who: name(who),
+            other: None,
+            times: None,
+            lasts: Some(Span(random.below(TROUBLE - at))),
+        });
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Tally {
     pub faults: u64,
     /// Placements of more than one device.
     pub splits: u64,
+    /// Bytes of weights that devices fetched of others.
+    pub fetched_bytes: u64,
     /// Everything that happened.
     pub events: u64,
 }
@@ -73,6 +75,7 @@ impl Tally {
                 .flat_map(|s| &s.placements)
                 .filter(|placement| placement.stages.len() > 1)
                 .count() as u64,
+            fetched_bytes: record.devices.iter().map(|d| d.kept_bytes).sum(),
             events: record.events,
         }
     }
@@ -85,6 +88,7 @@ impl Tally {
             recoveries: self.recoveries + other.recoveries,
             faults: self.faults + other.faults,
             splits: self.splits + other.splits,
+            fetched_bytes: self.fetched_bytes + other.fetched_bytes,
             events: self.events + other.events,
         }
     }

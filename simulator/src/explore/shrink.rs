@@ -1,6 +1,6 @@
 //! A smaller scenario that violates the same.
 
-use crate::scenario::{ChoiceSpec, NetworkSpec, Scenario};
+use crate::scenario::{ChoiceSpec, NetworkSpec, Scenario, Weights};
 use crate::units::Span;
 use crate::{Options, run};
 
@@ -85,6 +85,7 @@ fn candidates(scenario: &Scenario) -> Vec<Scenario> {
             smaller.requests.retain(|request| request.who != name);
         });
         with(&|smaller| smaller.devices[at].joins_at = Span(0));
+        with(&|smaller| smaller.devices[at].weights = Weights::All);
     }
     with(&|smaller| smaller.networks = vec![NetworkSpec::default()]);
     for network in 0..scenario.networks.len() {

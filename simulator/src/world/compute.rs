@@ -2,7 +2,6 @@
 
 use potluck_protocol::machine::Input;
 use potluck_protocol::stage::{Load, Step};
-use potluck_protocol::transfer::StoreOrder;
 
 use super::{Event, World};
 use crate::checks::Seen;
@@ -52,7 +51,9 @@ impl World {
                 let Load { session, epoch, .. } = load;
                 let budget = of.origin.memory;
                 let model = (&*self.model, &*self.arithmetic);
-                let loaded = of.holdings.load(model, &load, budget);
+                of.store.ask(load.layers);
+                let here = of.store.has(load.layers);
+                let loaded = of.holdings.load(model, &load, here, budget);
                 let storage = of.body.hardware.load.per_second();
                 let reading = u128::from(loaded.new_bytes) * 1_000_000 / u128::from(storage);
                 let micros = of.body.hardware.opening.0 + reading as u64;
@@ -118,6 +119,11 @@ impl World {
         self.trace.event(now, 5, u64::from(host));
         match work {
             Work::Loading(session, epoch, result) => {
+                let of = self.host(host);
+                let layers = of.holdings.layers_of(session);
+                if result.is_ok() && layers.is_some_and(|layers| !of.store.has(layers)) {
+                    self.see(Seen::StageLacksWeights { host });
+                }
                 self.tell(
                     host,
                     Input::Loaded {
@@ -179,9 +185,6 @@ impl World {
         self.begin_work(host);
         self.release(host);
     }
-
-    /// Weights: every device has all of them.
-    pub(super) fn store(&mut self, _host: u32, _order: StoreOrder) {}
 }
 
 /// Microseconds at a share of the full speed, rounded up.

@@ -24,9 +24,12 @@ impl World {
             let whole =
                 host.members.iter().all(|&(_, member)| runs(member)) && !self.cuts.iter().any(cut);
             if talk.waiting.is_none() {
+                // Whoever fetches weights for a stage gets on, too.
+                let members = host.members.iter();
+                let fetched = members.map(|(_, member)| self.hosts[*member as usize].fetched_at);
                 let standing = Standing {
                     session: index,
-                    progress_at: talk.progress_at,
+                    progress_at: fetched.fold(talk.progress_at, u64::max),
                     circle: &host.members,
                     whole,
                 };
@@ -108,6 +111,8 @@ impl World {
                 peak_memory_bytes: host.holdings.peak_bytes,
                 sent_bytes: host.sent_bytes,
                 received_bytes: host.received_bytes,
+                kept_bytes: host.store.kept_bytes(),
+                refused_pieces: host.store.refused,
             };
             let accounts = Accounts::Device {
                 index: host.number,

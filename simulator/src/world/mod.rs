@@ -5,6 +5,7 @@ mod ask;
 mod compute;
 mod connect;
 mod finish;
+mod keep;
 mod pass;
 mod queue;
 mod setup;
@@ -127,6 +128,7 @@ impl World {
             Event::PairAir(connection) => self.air_is_free(OnAir::Pair(connection)),
             Event::Window(connection, side) => self.window_opens(connection, side.into()),
             Event::Done(host, number) => self.done(host, number),
+            Event::Stored(host, number) => self.stored(host, number),
             Event::Release(host) => self.release(host),
             Event::Dial(a, b) => self.dial(a, b),
             Event::Up(a, b) => self.connect(a, b),

@@ -156,6 +156,9 @@ impl World {
                 of.body.sent(sent.bytes);
             }
         }
+        if self.host(ends.0).keeper.gives() {
+            self.give_on(ends.0);
+        }
         if !self.host(ends.0).bench.held_back.is_empty() {
             self.at(now, Event::Release(ends.0));
         }

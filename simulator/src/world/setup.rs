@@ -15,11 +15,11 @@ use super::{SENSE, World};
 use crate::checks::Checks;
 use crate::device::{Body, Setting, Speeds};
 use crate::host::arithmetic::{Arithmetic, MadeUp, mix};
-use crate::host::{Bench, Holdings, Host, Life, Members, Origin};
+use crate::host::{Bench, Holdings, Host, Keeper, Life, Members, Objects, Origin, Store};
 use crate::network::{Air, Connections};
 use crate::profiles::{self, Hardware};
 use crate::random::{Purpose, Random};
-use crate::scenario::{DeviceSpec, FaultKind, Goal, Scenario, ScenarioError};
+use crate::scenario::{DeviceSpec, FaultKind, Goal, Scenario, ScenarioError, Weights};
 use crate::{Options, RunError};
 
 /// All devices' first attempts to connect come within this.
@@ -30,6 +30,7 @@ struct Making<'a> {
     scenario: &'a Scenario,
     seed: u64,
     model: Rc<ModelShape>,
+    objects: Rc<Objects>,
     hardware: BTreeMap<String, (Rc<Hardware>, Rc<Speeds>)>,
     airs: Vec<Air>,
     /// Networks by their specification, and the copy of a circle that has it to itself.
@@ -50,10 +51,12 @@ impl World {
         let seed = options.seed.unwrap_or(scenario.seed);
         let requests = scenario.requests();
         let by_energy = |spec: &crate::scenario::RequestSpec| spec.objective == Goal::Energy;
+        let model = Rc::new(scenario.model.shape()?);
         let mut making = Making {
             scenario,
             seed,
-            model: Rc::new(scenario.model.shape()?),
+            objects: Rc::new(Objects::of(&model)),
+            model,
             hardware: BTreeMap::new(),
             airs: Vec::new(),
             networks: BTreeMap::new(),
@@ -401,6 +404,9 @@ impl Making<'_> {
             speeds,
             bench: Bench::default(),
             holdings: Holdings::default(),
+            keeper: Keeper::default(),
+            store: Store::new(&self.objects, spec.weights == Weights::All, spec.storage.0),
+            fetched_at: 0,
             talks: BTreeMap::new(),
             suspended_after: spec.suspended_after.0,
             in_background: false,
