@@ -254,3 +254,26 @@ fn hosts_that_compute_a_real_model_give_its_tokens() {
         explored.tally
     );
 }
+
+#[test]
+fn a_run_that_is_stopped_tells_of_what_there_was() {
+    let scenario = Scenario::from_toml(
+        r#"
+        duration = "1 h"
+        checks = { all_complete = true }
+        device = [{ profile = "galaxy-s23" }]
+        request = [{ think = "1 s" }]
+        "#,
+    )
+    .expect("a scenario");
+    let mut looks = 0;
+    let record = potluck_sim::run_watched(&scenario, &Options::default(), &mut |far| {
+        looks += 1;
+        assert!(far.now <= far.end);
+        looks < 2
+    });
+    let record = record.expect("it begins");
+    assert_eq!(looks, 2);
+    assert!(record.violations.is_empty(), "{:#?}", record.violations);
+    assert!(record.duration_us < 3_600_000_000 && record.sessions.len() > 2);
+}

@@ -3,7 +3,9 @@
 mod accounts;
 mod endings;
 mod epochs;
+mod leftovers;
 mod memory;
+mod owner;
 mod privacy;
 mod progress;
 mod queues;
@@ -17,6 +19,7 @@ use std::collections::BTreeMap;
 
 pub(crate) use accounts::Accounts;
 pub(crate) use endings::Ended;
+pub(crate) use leftovers::Leftover;
 pub(crate) use progress::Standing;
 pub(crate) use weights::CameOf;
 
@@ -58,6 +61,9 @@ pub(crate) enum Seen {
     FetchedTooLittle { host: u32 },
     /// A stage was made ready whose weights are not there, or were not checked.
     StageLacksWeights { host: u32 },
+    /// A host whose owner needs it computes for others again, so long after a step that took so long,
+    /// in microseconds.
+    OthersGoOn { host: u32, waited: u64, took: u64 },
     /// A machine was woken, and wants to be woken at the same moment.
     WokenForNothing { host: u32 },
 }
@@ -98,6 +104,7 @@ pub(crate) struct Checks {
     privacy: privacy::Privacy,
     tokens: tokens::Tokens,
     progress: progress::Progress,
+    leftovers: leftovers::Leftovers,
     violations: Vec<Violation>,
     /// Of each checker, how often it found something.
     found: BTreeMap<&'static str, u64>,
@@ -110,6 +117,7 @@ impl Checks {
             privacy: privacy::Privacy::new(circles),
             tokens: tokens::Tokens::default(),
             progress: progress::Progress::new(bounds.progress_within.0),
+            leftovers: leftovers::Leftovers::default(),
             bounds,
             violations: Vec::new(),
             found: BTreeMap::new(),
@@ -138,6 +146,7 @@ impl Checks {
             Seen::PieceCame { host, of } => weights::came(*host, *of),
             Seen::FetchedTooLittle { host } => Some(weights::too_little(*host)),
             Seen::StageLacksWeights { host } => Some(weights::stage_lacks(*host)),
+            Seen::OthersGoOn { host, waited, took } => owner::check(*host, *waited, *took),
             Seen::WokenForNothing { host } => Some(timers::woken_for_nothing(*host)),
         };
         self.report(now, finding);
@@ -151,6 +160,14 @@ impl Checks {
     /// How a session stands.
     pub(crate) fn stands(&mut self, now: u64, standing: &Standing) {
         let finding = self.progress.check(now, standing);
+        self.report(now, finding);
+    }
+
+    /// What a host holds that it need not.
+    pub(crate) fn leftover(&mut self, now: u64, leftover: &Leftover) {
+        let disturbed_at = |host| self.progress.disturbed_at(host);
+        let disturbed_at = disturbed_at(leftover.host).max(disturbed_at(leftover.requester));
+        let finding = self.leftovers.check(now, disturbed_at, leftover);
         self.report(now, finding);
     }
 

@@ -57,11 +57,12 @@ pub fn scenario_with(seed: u64, model: Option<&ModelSpec>) -> Scenario {
     let model = model.cloned().unwrap_or(drawn);
     let networks = vec![network(&mut random)];
     // Where people write placements, all devices have room for them; else the planner has to look.
-    let forced = random.happens(0.5);
+    let forced = random.happens(0.65);
     let devices = devices(&mut random, phones, &model, forced);
     let requests = requests(&mut random, phones, &model, forced);
     let asked: Vec<u64> = requests.iter().map(|request| request.at.0).collect();
-    let faults = (0..random.below(14)).map(|_| fault(&mut random, phones, &asked));
+    let named = named(&requests);
+    let faults = (0..random.below(18)).map(|_| fault(&mut random, phones, &asked, &named));
     let faults = faults.collect();
     let mut scenario = Scenario {
         name: format!("explorer {seed}"),
@@ -80,6 +81,11 @@ pub fn scenario_with(seed: u64, model: Option<&ModelSpec>) -> Scenario {
         ..Scenario::default()
     };
     take_weights(&mut random, &mut scenario);
+    for request in &mut scenario.requests {
+        if random.happens(0.4) {
+            request.guesses = between(&mut random, 1, 6) as u32;
+        }
+    }
     scenario
 }
 
@@ -237,7 +243,7 @@ fn requests(random: &mut Random, phones: u64, model: &ModelSpec, forced: bool) -
             who: name(phone),
             at: Span(magnitude(random, 200_000.0, 30e6) as u64),
             prompt: magnitude(random, 1.0, 400.0) as u32,
-            tokens: between(random, 1, 80) as u32,
+            tokens: between(random, 1, 120) as u32,
             choice: if forced {
                 choice(random, phones, phone, layers)
             } else {
@@ -281,13 +287,28 @@ fn choice(random: &mut Random, phones: u64, asks: u64, layers: u64) -> ChoiceSpe
     ChoiceSpec::Forced(text.join(","))
 }
 
-/// Soon after a question, more often than not while it is answered.
-fn fault(random: &mut Random, phones: u64, asked: &[u64]) -> FaultSpec {
+/// Phones that written placements go over.
+fn named(requests: &[RequestSpec]) -> Vec<u64> {
+    let number = |name: &str| name.strip_prefix("phone")?.parse::<u64>().ok();
+    let mut named = Vec::new();
+    for request in requests {
+        if let ChoiceSpec::Forced(text) = &request.choice {
+            let stages = text.split(',').filter_map(|stage| stage.split(':').next());
+            named.extend(stages.filter_map(number));
+        }
+    }
+    named
+}
+
+/// Soon after a question, more often than not while it is answered, and of somebody who computes.
+fn fault(random: &mut Random, phones: u64, asked: &[u64], named: &[u64]) -> FaultSpec {
     let kind = random.one_of(&FAULTS).unwrap_or(FaultKind::Freeze);
     let after = random.one_of(asked).unwrap_or(0);
     let at = (after + magnitude(random, 20_000.0, 15e6) as u64).min(TROUBLE - 1);
     let lasts = magnitude(random, 5_000.0, 40e6) as u64;
+    let aimed = random.happens(0.6);
     let who = random.below(phones);
+    let who = random.one_of(named).filter(|_| aimed).unwrap_or(who);
     let other = (who + 1 + random.below(phones - 1)) % phones;
     FaultSpec {
         at: Span(at),

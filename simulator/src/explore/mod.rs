@@ -11,6 +11,7 @@ mod shrink;
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::record::Record;
+use crate::units::Span;
 use crate::{Options, RunError, Scenario, run};
 
 pub use draw::{scenario_of, scenario_with};
@@ -115,6 +116,15 @@ impl Explored {
     }
 }
 
+/// How a scenario of the explorer runs: long enough after the last answer that what is held for nobody
+/// is found.
+pub fn options() -> Options {
+    Options {
+        linger: Span::seconds(75),
+        ..Options::until_answered()
+    }
+}
+
 /// Runs the scenarios of these seeds, side by side.
 ///
 /// # Errors
@@ -124,7 +134,7 @@ pub fn explore(seeds: std::ops::Range<u64>) -> Result<Explored, RunError> {
         .into_par_iter()
         .map(|seed| {
             let scenario = scenario_of(seed);
-            let record = run(&scenario, &Options::until_answered())?;
+            let record = run(&scenario, &options())?;
             Ok((seed, scenario, record))
         })
         .collect();

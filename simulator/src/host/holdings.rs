@@ -87,6 +87,11 @@ impl Holdings {
         self.users.iter().filter(|users| **users > 0).count() as u32
     }
 
+    /// The sessions that something is held of.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.keys().copied()
+    }
+
     /// The layers of a session's stage.
     pub(crate) fn layers_of(&self, session: SessionId) -> Option<LayerRange> {
         self.sessions.get(&session).map(|held| held.layers)

@@ -115,8 +115,9 @@ impl World {
             data_bytes: 0,
         });
         self.live.insert(id, index);
+        self.indices.insert(id, index);
         let arithmetic = Rc::clone(&self.arithmetic);
-        let rows = (spec.prompt, spec.tokens);
+        let rows = (spec.prompt, spec.tokens, spec.guesses);
         let talk = Talk::new(id, (index, number), rows, arithmetic, now);
         self.host(host).talks.insert(id, talk);
         let started = self.request(id, host, &spec).and_then(|request| {

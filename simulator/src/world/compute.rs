@@ -1,7 +1,7 @@
 //! What hosts compute, and when they are done.
 
 use potluck_protocol::machine::Input;
-use potluck_protocol::stage::{Load, Step};
+use potluck_protocol::stage::{Load, Step, StepPart};
 
 use super::{Event, World};
 use crate::checks::Seen;
@@ -78,6 +78,10 @@ impl World {
     fn begin_step(&mut self, host: u32, step: Step) -> (Work, u64) {
         let mut hidden = Vec::with_capacity(step.parts.len());
         let mut rows = Vec::with_capacity(step.parts.len());
+        let own = |index: &usize| self.sessions[*index].requester == host as usize;
+        let of = |part: &StepPart| !self.live.get(&part.session).is_some_and(own);
+        let others = step.parts.iter().any(of);
+        self.look_after_owner(host, others);
         for part in step.parts {
             let session = part.session;
             let of = self.host(host);
@@ -100,6 +104,18 @@ impl World {
         (Work::Computing(step.number, hidden), micros)
     }
 
+    /// A step begins, maybe with rows of others.
+    fn look_after_owner(&mut self, host: u32, others: bool) {
+        let now = self.now;
+        let of = self.host(host);
+        of.bench.at_others = others;
+        let in_call = of.body.setting.in_call;
+        if let Some((ended_at, took)) = of.bench.of_others.filter(|_| others && in_call) {
+            let waited = now - ended_at;
+            self.see(Seen::OthersGoOn { host, waited, took });
+        }
+    }
+
     /// A host's processor is done.
     pub(super) fn done(&mut self, host: u32, number: u32) {
         let now = self.now;
@@ -111,6 +127,9 @@ impl World {
             return;
         };
         let busy = now - of.bench.began_at;
+        if matches!(work, Work::Computing(..)) && of.bench.at_others {
+            of.bench.of_others = Some((now, busy));
+        }
         of.bench.busy_us += busy;
         let speed = of.bench.speed;
         if !matches!(work, Work::Loading(..)) {

@@ -1,8 +1,8 @@
 //! What a run gives.
 
 use super::World;
-use crate::checks::{Accounts, Ended, Standing};
-use crate::record::{DeviceRecord, Ending, Record};
+use crate::checks::{Accounts, Ended, Leftover, Standing};
+use crate::record::{DeviceRecord, Ending, Record, StageRecord};
 
 impl World {
     /// Has the checkers look at sessions that may stand still.
@@ -34,6 +34,33 @@ impl World {
                     whole,
                 };
                 self.checks.stands(self.now, &standing);
+            }
+        }
+    }
+
+    /// Has the checkers look at what hosts hold of sessions that do not go over them any more.
+    pub(super) fn look_for_leftovers(&mut self) {
+        for host in self.hosts.iter().filter(|host| host.runs()) {
+            for id in host.holdings.sessions() {
+                let Some(&session) = self.indices.get(&id) else {
+                    continue;
+                };
+                let record = &self.sessions[session];
+                let placed = record.placements.last();
+                let holds = |stage: &StageRecord| stage.device == host.number as usize;
+                let goes_over = placed.is_some_and(|placed| placed.stages.iter().any(holds));
+                let since = match record.ended_at_us {
+                    Some(ended_at) => ended_at,
+                    None if goes_over => continue,
+                    None => placed.map_or(0, |placed| placed.at_us),
+                };
+                let leftover = Leftover {
+                    host: host.number,
+                    session,
+                    requester: record.requester as u32,
+                    since,
+                };
+                self.checks.leftover(self.now, &leftover);
             }
         }
     }
@@ -87,7 +114,10 @@ impl World {
                 tokens: record.tokens_at_us.len() as u32,
                 wanted: record.wanted_tokens,
             };
-            self.checks.ended(self.now, &ended);
+            // Of a run that was stopped, nothing need have ended.
+            if !self.stopped {
+                self.checks.ended(self.now, &ended);
+            }
         }
     }
 

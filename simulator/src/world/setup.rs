@@ -87,11 +87,15 @@ impl World {
             asking: Vec::new(),
             unasked: 0,
             pending: options.until_answered.then_some(0),
+            linger: options.linger.0,
             strikes: Vec::new(),
             drawings: Vec::new(),
             faults: Vec::new(),
+            woken_for_nothing: 0,
+            stopped: false,
             sessions: Vec::new(),
             live: BTreeMap::new(),
+            indices: BTreeMap::new(),
             checks,
             trace: Trace::new(options.trace),
         };
@@ -343,6 +347,16 @@ impl Making<'_> {
         })
     }
 
+    /// What a host's key is made of.
+    fn key_seed(&self, number: u32) -> [u8; 32] {
+        let word = |i: u64| mix(mix(self.seed, u64::from(number)), i).to_le_bytes();
+        let mut seed = [0; 32];
+        for (i, bytes) in (0..).zip(seed.as_chunks_mut::<8>().0) {
+            *bytes = word(i);
+        }
+        seed
+    }
+
     fn make_host(
         &mut self,
         spec: &DeviceSpec,
@@ -351,11 +365,7 @@ impl Making<'_> {
     ) -> Result<Host, RunError> {
         let (hardware, speeds) = self.hardware_of(&spec.profile)?;
         let number = self.hosts.len() as u32;
-        let word = |i: u64| mix(mix(self.seed, u64::from(number)), i).to_le_bytes();
-        let mut seed = [0; 32];
-        for (i, bytes) in (0..).zip(seed.as_chunks_mut::<8>().0) {
-            *bytes = word(i);
-        }
+        let seed = self.key_seed(number);
         let identity = Identity::from_seed(&seed);
         let called = DeviceName::new(&name).or_else(|_| DeviceName::new(&number.to_string()));
         let called = called.expect("a number is a name");

@@ -281,7 +281,11 @@ impl World {
         of.body.setting.powered = true;
         of.body.setting.awake = true;
         of.begin();
+        let busy = of.body.setting.in_call;
         self.tell_profile(host, true);
+        if busy {
+            self.tell(host, Input::OwnerBusy(true));
+        }
         self.passage_changed(host);
     }
 
