@@ -42,6 +42,8 @@ pub struct Options {
     pub trace: Option<usize>,
     /// Whether it is over when all was asked and answered, and no fault is to come.
     pub until_answered: bool,
+    /// How long it goes on then, so that what is left over shows.
+    pub linger: units::Span,
 }
 
 impl Options {
@@ -70,5 +72,29 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] if it cannot begin; whatever goes wrong in it is in the record.
 pub fn run(scenario: &Scenario, options: &Options) -> Result<Record, RunError> {
-    world::run(scenario, options, None)
+    run_watched(scenario, options, &mut |_| true)
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Far {
+    /// Virtual time since it began.
+    pub now: units::Span,
+    /// When it ends.
+    pub end: units::Span,
+    /// What has happened.
+    pub events: u64,
+}
+
+/// Runs a scenario, and asks now and then whether to go on, which changes nothing of what happens. If
+/// not, the record is of what there was until then.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_watched(
+    scenario: &Scenario,
+    options: &Options,
+    goes_on: &mut dyn FnMut(Far) -> bool,
+) -> Result<Record, RunError> {
+    world::run(scenario, options, None, goes_on)
 }

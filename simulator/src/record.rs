@@ -188,6 +188,12 @@ pub struct DeviceRecord {
     pub sent_bytes: u64,
     /// Bytes that it received.
     pub received_bytes: u64,
+    /// Bytes of weights that it has of others, each of which was checked.
+    #[serde(default)]
+    pub kept_bytes: u64,
+    /// Pieces of weights that came and were not right.
+    #[serde(default)]
+    pub refused_pieces: u64,
 }
 
 /// A device at a moment.

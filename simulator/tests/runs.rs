@@ -216,6 +216,27 @@ fn two_circles_never_hear_each_other_and_share_the_air() {
     assert!(first(&record) > first(&alone));
 }
 
+#[test]
+fn what_a_direct_pair_sends_takes_as_long_as_its_rate_says() {
+    // Much to send, and little to compute.
+    let record = run(r#"
+        model = { name = "wide", layers = 2, d_model = 3072, d_ff = 8, heads = 1, kv_heads = 1,
+            head_dim = 8, vocabulary = 1000, quantisation = "Q4_0", embedding = "Q8_0" }
+        network = [{ kind = "direct", rate = "20 Mbit/s" }]
+        device = [{ profile = "galaxy-s23", name = "a" }, { profile = "galaxy-s23", name = "b" }]
+        request = [{ at = "5 s", prompt = 400, tokens = 2, choice = "self:0..1,b:1..2" }]
+        "#
+    .replace(",\n            ", ", ")
+    .as_str());
+    assert_all_well(&record);
+    // Hidden states of the prompt go over once, that of the last row comes back.
+    let bits = 8 * 400 * 4 * 3_072;
+    let first = record.sessions[0].time_to_first_token_us();
+    let first = first.expect("it was answered");
+    let micros = (bits / 20)..(bits / 20 * 12 / 10);
+    assert!(micros.contains(&first), "{first} {micros:?}");
+}
+
 #[cfg(feature = "real")]
 #[test]
 fn hosts_that_compute_a_real_model_give_its_tokens() {
@@ -232,4 +253,27 @@ fn hosts_that_compute_a_real_model_give_its_tokens() {
         "{:?}",
         explored.tally
     );
+}
+
+#[test]
+fn a_run_that_is_stopped_tells_of_what_there_was() {
+    let scenario = Scenario::from_toml(
+        r#"
+        duration = "1 h"
+        checks = { all_complete = true }
+        device = [{ profile = "galaxy-s23" }]
+        request = [{ think = "1 s" }]
+        "#,
+    )
+    .expect("a scenario");
+    let mut looks = 0;
+    let record = potluck_sim::run_watched(&scenario, &Options::default(), &mut |far| {
+        looks += 1;
+        assert!(far.now <= far.end);
+        looks < 2
+    });
+    let record = record.expect("it begins");
+    assert_eq!(looks, 2);
+    assert!(record.violations.is_empty(), "{:#?}", record.violations);
+    assert!(record.duration_us < 3_600_000_000 && record.sessions.len() > 2);
 }

@@ -3,7 +3,9 @@
 mod accounts;
 mod endings;
 mod epochs;
+mod leftovers;
 mod memory;
+mod owner;
 mod privacy;
 mod progress;
 mod queues;
@@ -11,12 +13,15 @@ mod queues;
 mod tests;
 mod timers;
 mod tokens;
+mod weights;
 
 use std::collections::BTreeMap;
 
 pub(crate) use accounts::Accounts;
 pub(crate) use endings::Ended;
+pub(crate) use leftovers::Leftover;
 pub(crate) use progress::Standing;
+pub(crate) use weights::CameOf;
 
 use crate::host::Fault;
 use crate::record::Violation;
@@ -50,6 +55,15 @@ pub(crate) enum Seen {
     },
     /// An answer came that was not due.
     WrongAnswer { session: usize, came: u32, due: u32 },
+    /// A piece of weights came to a host, to be checked.
+    PieceCame { host: u32, of: CameOf },
+    /// A host's machine takes for fetched what it has not.
+    FetchedTooLittle { host: u32 },
+    /// A stage was made ready whose weights are not there, or were not checked.
+    StageLacksWeights { host: u32 },
+    /// A host whose owner needs it computes for others again, so long after a step that took so long,
+    /// in microseconds.
+    OthersGoOn { host: u32, waited: u64, took: u64 },
     /// A machine was woken, and wants to be woken at the same moment.
     WokenForNothing { host: u32 },
 }
@@ -90,6 +104,7 @@ pub(crate) struct Checks {
     privacy: privacy::Privacy,
     tokens: tokens::Tokens,
     progress: progress::Progress,
+    leftovers: leftovers::Leftovers,
     violations: Vec<Violation>,
     /// Of each checker, how often it found something.
     found: BTreeMap<&'static str, u64>,
@@ -102,6 +117,7 @@ impl Checks {
             privacy: privacy::Privacy::new(circles),
             tokens: tokens::Tokens::default(),
             progress: progress::Progress::new(bounds.progress_within.0),
+            leftovers: leftovers::Leftovers::default(),
             bounds,
             violations: Vec::new(),
             found: BTreeMap::new(),
@@ -127,6 +143,10 @@ impl Checks {
             Seen::WrongAnswer { session, came, due } => {
                 Some(tokens::wrong_answer(*session, *came, *due))
             }
+            Seen::PieceCame { host, of } => weights::came(*host, *of),
+            Seen::FetchedTooLittle { host } => Some(weights::too_little(*host)),
+            Seen::StageLacksWeights { host } => Some(weights::stage_lacks(*host)),
+            Seen::OthersGoOn { host, waited, took } => owner::check(*host, *waited, *took),
             Seen::WokenForNothing { host } => Some(timers::woken_for_nothing(*host)),
         };
         self.report(now, finding);
@@ -140,6 +160,14 @@ impl Checks {
     /// How a session stands.
     pub(crate) fn stands(&mut self, now: u64, standing: &Standing) {
         let finding = self.progress.check(now, standing);
+        self.report(now, finding);
+    }
+
+    /// What a host holds that it need not.
+    pub(crate) fn leftover(&mut self, now: u64, leftover: &Leftover) {
+        let disturbed_at = |host| self.progress.disturbed_at(host);
+        let disturbed_at = disturbed_at(leftover.host).max(disturbed_at(leftover.requester));
+        let finding = self.leftovers.check(now, disturbed_at, leftover);
         self.report(now, finding);
     }
 

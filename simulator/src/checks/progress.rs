@@ -40,6 +40,11 @@ impl Progress {
         self.disturbed_at[host] = now;
     }
 
+    /// When a host was last disturbed.
+    pub(super) fn disturbed_at(&self, host: u32) -> u64 {
+        self.disturbed_at.get(host as usize).copied().unwrap_or(0)
+    }
+
     pub(super) fn check(&mut self, now: u64, standing: &Standing<'_>) -> Option<Finding> {
         let hosts = standing.circle.iter();
         let disturbed = hosts.filter_map(|(_, host)| self.disturbed_at.get(*host as usize));

@@ -58,6 +58,19 @@ fn every_checker_finds_what_it_is_for() {
     let (host, bytes) = (0, (48 << 20) + 1);
     assert_eq!(found(&[Seen::Queued { host, bytes }]), ["queues"]);
     assert_eq!(found(&[Seen::WokenForNothing { host }]), ["timers"]);
+    for (asked, again, finds) in [(true, false, 0), (false, false, 1), (true, true, 1)] {
+        let of = CameOf { asked, again };
+        let found = found(&[Seen::PieceCame { host, of }]);
+        assert_eq!(found, vec!["weights"; finds]);
+    }
+    let others = |waited, took| Seen::OthersGoOn { host, waited, took };
+    assert_eq!(found(&[others(399, 100)]), ["owner"]);
+    assert!(found(&[others(400, 100), others(2_000_000, 9_000_000)]).is_empty());
+    let lacks = [
+        Seen::FetchedTooLittle { host },
+        Seen::StageLacksWeights { host },
+    ];
+    assert_eq!(found(&lacks), ["weights"; 2]);
     let computed = |fault| Seen::Computed {
         host: 0,
         session: Some(3),
@@ -88,6 +101,23 @@ fn who_stands_still_undisturbed_is_found_once() {
     assert!(checks.violations.is_empty());
     checks.stands(91_000_000, &standing(true));
     checks.stands(99_000_000, &standing(true));
+    assert_eq!(checks.finish().len(), 1);
+}
+
+#[test]
+fn what_is_held_for_nobody_is_found_once() {
+    let leftover = Leftover {
+        host: 0,
+        session: 3,
+        requester: 1,
+        since: 10_000_000,
+    };
+    let mut checks = checks();
+    checks.disturbed(20_000_000, 1);
+    checks.leftover(80_000_000, &leftover);
+    assert!(checks.violations.is_empty());
+    checks.leftover(81_000_000, &leftover);
+    checks.leftover(99_000_000, &leftover);
     assert_eq!(checks.finish().len(), 1);
 }
 

@@ -54,14 +54,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let rate = (first - args.first) as f64 / begin.elapsed().as_secs_f64().max(1e-9) * 60.0;
         output::note(&format!(
             "seeds to {first}: {violated} violated, {rate:.0} a minute; of the last {}: \
-             {} of {} sessions complete, {} tokens, {} splits, {} recoveries, {} faults",
+             {} of {} sessions complete, {} tokens, {} splits, {} recoveries, {} faults, \
+             {} MB of weights fetched",
             explored.seeds,
             tally.complete,
             tally.sessions,
             tally.tokens,
             tally.splits,
             tally.recoveries,
-            tally.faults
+            tally.faults,
+            tally.fetched_bytes / 1_000_000
         ));
     }
     output::line(&format!("{} seeds, {violated} violated", args.seeds));

@@ -7,8 +7,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output;
 
-/// Between two lines, where no person looks at a bar.
+/// Between two lines about a sweep, where no person looks at a bar.
 const LINE_EVERY: Duration = Duration::from_secs(30);
+/// Between two lines about a run.
+const RUN_LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// How many of something are done, on stderr: a bar for a person, now and then a line for a log.
 pub(super) enum Progress {
@@ -16,6 +18,8 @@ pub(super) enum Progress {
     Bar(ProgressBar),
     Lines {
         all: usize,
+        of: &'static str,
+        every: Duration,
         begin: Instant,
         told: Instant,
     },
@@ -27,14 +31,39 @@ impl Progress {
         if quiet || all < 2 {
             return Self::Silent;
         }
-        if !io::stderr().is_terminal() {
-            let begin = Instant::now();
-            let told = begin;
-            return Self::Lines { all, begin, told };
+        if io::stderr().is_terminal() {
+            return Self::bar(all, "runs");
         }
+        Self::lines(all, "runs", LINE_EVERY)
+    }
+
+    /// Of one run of so many seconds of virtual time: on a terminal, or wherever somebody wants it.
+    pub(super) fn of_seconds(all: usize, wanted: bool) -> Self {
+        if io::stderr().is_terminal() {
+            return Self::bar(all, "seconds");
+        }
+        match wanted {
+            true => Self::lines(all, "seconds", RUN_LINE_EVERY),
+            false => Self::Silent,
+        }
+    }
+
+    fn lines(all: usize, of: &'static str, every: Duration) -> Self {
+        let begin = Instant::now();
+        let told = begin;
+        Self::Lines {
+            all,
+            of,
+            every,
+            begin,
+            told,
+        }
+    }
+
+    fn bar(all: usize, of: &'static str) -> Self {
         let style = "{msg} [{bar:32}] {pos}/{len}, {eta} left";
         let style = ProgressStyle::with_template(style).expect("the template is well-formed");
-        let bar = ProgressBar::new(all as u64).with_message("runs");
+        let bar = ProgressBar::new(all as u64).with_message(of);
         Self::Bar(bar.with_style(style.progress_chars("=> ")))
     }
 
@@ -43,14 +72,20 @@ impl Progress {
         match self {
             Self::Silent => {}
             Self::Bar(bar) => bar.set_position(done as u64),
-            Self::Lines { all, begin, told } => {
-                if told.elapsed() < LINE_EVERY {
+            Self::Lines {
+                all,
+                of,
+                every,
+                begin,
+                told,
+            } => {
+                if told.elapsed() < *every {
                     return;
                 }
                 *told = Instant::now();
                 let each = begin.elapsed().as_secs_f64() / done.max(1) as f64;
                 let left = each * all.saturating_sub(done) as f64;
-                output::note(&format!("{done} of {all} runs, about {left:.0} s left"));
+                output::note(&format!("{done} of {all} {of}, about {left:.0} s left"));
             }
         }
     }

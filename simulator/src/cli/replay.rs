@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use potluck_sim::Options;
-use potluck_sim::explore::scenario_of;
+use potluck_sim::explore::{self, scenario_of};
 
 use super::run;
 
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let options = Options {
         trace: args.trace,
-        ..Options::until_answered()
+        ..explore::options()
     };
     let record = potluck_sim::run(&scenario, &options)?;
     run::show(&record, args.json, true)?;

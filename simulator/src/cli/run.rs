@@ -3,15 +3,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use potluck_sim::compare::{Comparison, compare, gains, overview};
 use potluck_sim::report::{Detail, Page, Summary, page, text};
 use potluck_sim::sweep::{Axis, Seeds};
+use potluck_sim::units::Span;
 use potluck_sim::{Options, Record, Scenario};
 
 use super::interrupt::{self, EXIT_INTERRUPTED};
+use super::progress::Progress;
 use super::sweeping::RunningArgs;
 use super::{compare as comparing, output};
 
@@ -42,6 +46,9 @@ pub(super) struct Args {
     /// Show the same with other placements beside it: alone, memory-proportional, ring-by-rtt
     #[arg(long, value_name = "CHOICE,…", value_delimiter = ',')]
     against: Vec<String>,
+    /// Say how far it is where stderr is no terminal, too
+    #[arg(long)]
+    progress: bool,
     /// Seeds of which that shows the means
     #[arg(long, value_name = "SEEDS", requires = "against")]
     seeds: Option<Seeds>,
@@ -55,7 +62,12 @@ Examples:
   potluck-sim run train.toml --seed 7 --json
   potluck-sim run train.toml --html train.html --against alone,memory-proportional --seeds 5
 
-Exit codes: 0, 1 for a failure or a violation.";
+Stopped by Ctrl-C, it tells of what there was until then.
+
+Exit codes: 0, 1 for a failure or a violation, 130 after Ctrl-C.";
+
+/// What takes no longer than this needs no bar.
+const SHOWN_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let path = args.scenario.display();
@@ -66,8 +78,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         trace: args.trace,
         ..Options::default()
     };
+    let stop = interrupt::on_ctrl_c()?;
     let begin = Instant::now();
-    let record = potluck_sim::run(&scenario, &options)?;
+    let record = watched(&scenario, &options, args.progress, &stop)?;
+    let stopped = stop.load(Ordering::SeqCst);
     let took = begin.elapsed().as_secs_f64();
     if !args.running.quiet {
         let rate = record.events as f64 / took.max(1e-9) / 1e6;
@@ -78,7 +92,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let beside = match args.against.is_empty() {
         true => None,
-        false => match against(args)? {
+        false if stopped => None,
+        false => match against(args, &stop)? {
             Some(compared) => Some(compared),
             None => return Ok(EXIT_INTERRUPTED.into()),
         },
@@ -95,7 +110,35 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let told = told(args, &scenario, beside);
         write(path, &page(&record, &told)?)?;
     }
+    if stopped {
+        let seconds = record.duration_us as f64 / 1e6;
+        output::note(&format!("stopped after {seconds:.1} s of virtual time"));
+        return Ok(EXIT_INTERRUPTED.into());
+    }
     Ok(code(&record))
+}
+
+/// Runs a scenario until its end or Ctrl-C, and tells how far it is if that takes long.
+fn watched(
+    scenario: &Scenario,
+    options: &Options,
+    progress: bool,
+    stop: &AtomicBool,
+) -> anyhow::Result<Record> {
+    let begin = Instant::now();
+    let mut shown = None;
+    let seconds = |span: Span| usize::try_from(span.0 / 1_000_000).unwrap_or(usize::MAX);
+    let record = potluck_sim::run_watched(scenario, options, &mut |far| {
+        if begin.elapsed() >= SHOWN_AFTER {
+            let new = || Progress::of_seconds(seconds(far.end), progress);
+            shown.get_or_insert_with(new).done(seconds(far.now));
+        }
+        !stop.load(Ordering::SeqCst)
+    });
+    if let Some(shown) = shown {
+        shown.end();
+    }
+    Ok(record?)
 }
 
 /// Failure, if something was violated.
@@ -125,8 +168,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 /// The scenario as it is and with other placements; `None` after Ctrl-C.
-fn against(args: &Args) -> anyhow::Result<Option<Vec<Comparison>>> {
-    let stop = interrupt::on_ctrl_c()?;
+fn against(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<Option<Vec<Comparison>>> {
     let own = ["best".to_owned()];
     let axis = Axis {
         field: "request.choice".parse()?,
@@ -134,7 +176,7 @@ fn against(args: &Args) -> anyhow::Result<Option<Vec<Comparison>>> {
     };
     let seed = args.seed.map(|seed| Seeds::Range(seed..seed + 1));
     let seeds = args.seeds.as_ref().or(seed.as_ref());
-    let results = comparing::varied(&args.scenario, &axis, seeds, &args.running, &stop)?;
+    let results = comparing::varied(&args.scenario, &axis, seeds, &args.running, stop)?;
     let Some(results) = results else {
         return Ok(None);
     };

@@ -16,6 +16,10 @@ const CALL_SPEED: f64 = 0.5;
 /// Kelvins below where it slows at which a device says that it is warm.
 const FAIR_BELOW: f64 = 6.0;
 
+/// What a busy radio heats with at most, in watts: an assumption. Joules a byte are published as an
+/// upper bound, of slow transfers; of fast ones that would be 12 W at 20 Mbit/s.
+const MOST_RADIO_WATTS: f64 = 1.5;
+
 /// What computing at a share of the full speed takes, as a share of what the full one does: less
 /// than in proportion, as a slower clock needs less voltage.
 pub(super) fn share_of_power(speed: f64) -> f64 {
@@ -51,6 +55,8 @@ pub(crate) struct Body {
     at: u64,
     /// Joules that became heat since then, beside the idle power.
     pending: f64,
+    /// Of the radio, those that did not yet.
+    pending_radio: f64,
     idle_joules: f64,
     pub(crate) compute_joules: f64,
     pub(crate) radio_joules: f64,
@@ -77,6 +83,7 @@ impl Body {
             setting,
             at: 0,
             pending: 0.0,
+            pending_radio: 0.0,
             idle_joules: 0.0,
             compute_joules: 0.0,
             radio_joules: 0.0,
@@ -99,7 +106,10 @@ impl Body {
         };
         self.idle_joules += watts * seconds;
         if let Some(heat) = &mut self.heat {
-            heat.pass(seconds, watts + self.pending / seconds);
+            let radio = self.pending_radio.min(MOST_RADIO_WATTS * seconds);
+            heat.pass(seconds, watts + (self.pending + radio) / seconds);
+            // What is more within a second is of the bound, and of no radio.
+            self.pending_radio = (self.pending_radio - radio).min(MOST_RADIO_WATTS);
         }
         self.pending = 0.0;
         if let Some((_, full)) = self.battery
@@ -129,7 +139,7 @@ impl Body {
     fn radio(&mut self, bytes: u64, microjoules: f64) {
         let joules = bytes as f64 * microjoules / 1e6;
         self.radio_joules += joules;
-        self.pending += joules;
+        self.pending_radio += joules;
     }
 
     /// Its speed as a share of that when it is cool and at rest.

@@ -9,12 +9,15 @@ use crate::quantisation::Format;
 use crate::random::{Purpose, Random};
 use crate::scenario::{
     Checks, ChoiceSpec, DeviceSpec, FaultKind, FaultSpec, Goal, ModelSpec, NetworkKind,
-    NetworkSpec, RequestSpec, Scenario,
+    NetworkSpec, RequestSpec, Scenario, Weights,
 };
 use crate::units::{BitRate, ByteCount, Span};
 
 /// Faults strike until then, and are undone by then.
 const TROUBLE: u64 = 60_000_000;
+/// Devices lack weights only of models that are sent within this, so that many of them, one after
+/// the other, have theirs before peace is over.
+const SENT_WITHIN: u64 = 5_000_000;
 /// How long peace lasts.
 const PEACE: u64 = 240_000_000;
 
@@ -54,12 +57,14 @@ pub fn scenario_with(seed: u64, model: Option<&ModelSpec>) -> Scenario {
     let model = model.cloned().unwrap_or(drawn);
     let networks = vec![network(&mut random)];
     // Where people write placements, all devices have room for them; else the planner has to look.
-    let forced = random.happens(0.5);
+    let forced = random.happens(0.65);
     let devices = devices(&mut random, phones, &model, forced);
     let requests = requests(&mut random, phones, &model, forced);
     let asked: Vec<u64> = requests.iter().map(|request| request.at.0).collect();
-    let faults = (0..random.below(14)).map(|_| fault(&mut random, phones, &asked));
-    Scenario {
+    let named = named(&requests);
+    let faults = (0..random.below(18)).map(|_| fault(&mut random, phones, &asked, &named));
+    let faults = faults.collect();
+    let mut scenario = Scenario {
         name: format!("explorer {seed}"),
         seed,
         duration: Span(TROUBLE + PEACE),
@@ -72,8 +77,51 @@ pub fn scenario_with(seed: u64, model: Option<&ModelSpec>) -> Scenario {
         devices,
         networks,
         requests,
-        faults: faults.collect(),
+        faults,
         ..Scenario::default()
+    };
+    take_weights(&mut random, &mut scenario);
+    for request in &mut scenario.requests {
+        if random.happens(0.4) {
+            request.guesses = between(&mut random, 1, 6) as u32;
+        }
+    }
+    scenario
+}
+
+/// Some that ask for nothing begin without weights, if all of the model is sent within some seconds;
+/// and what others give them may be wrong for a while.
+fn take_weights(random: &mut Random, scenario: &mut Scenario) {
+    let bytes = scenario.model.shape().map_or(0, |shape| {
+        let layers = shape.layers.iter().map(|layer| layer.memory_bytes(0));
+        layers.sum()
+    });
+    let rate = scenario.networks.first().map(|network| network.rate);
+    // Twice on the air of an access point.
+    let sent = rate.map_or(u64::MAX, |rate| rate.micros_for(2 * bytes));
+    if sent > SENT_WITHIN || random.happens(0.4) {
+        return;
+    }
+    for device in &mut scenario.devices {
+        let asks = scenario
+            .requests
+            .iter()
+            .any(|request| request.who == device.base_name());
+        if !asks && random.happens(0.5) {
+            device.weights = Weights::None;
+        }
+    }
+    if random.happens(0.4) {
+        let at = magnitude(random, 200_000.0, 30e6) as u64;
+        let who = random.below(scenario.devices.len() as u64);
+        scenario.faults.push(FaultSpec {
+            at: Span(at),
+            kind: FaultKind::Spoil,
+            who: name(who),
+            other: None,
+            times: None,
+            lasts: Some(Span(random.below(TROUBLE - at))),
+        });
     }
 }
 
@@ -195,7 +243,7 @@ fn requests(random: &mut Random, phones: u64, model: &ModelSpec, forced: bool) -
             who: name(phone),
             at: Span(magnitude(random, 200_000.0, 30e6) as u64),
             prompt: magnitude(random, 1.0, 400.0) as u32,
-            tokens: between(random, 1, 80) as u32,
+            tokens: between(random, 1, 120) as u32,
             choice: if forced {
                 choice(random, phones, phone, layers)
             } else {
@@ -239,13 +287,28 @@ fn choice(random: &mut Random, phones: u64, asks: u64, layers: u64) -> ChoiceSpe
     ChoiceSpec::Forced(text.join(","))
 }
 
-/// Soon after a question, more often than not while it is answered.
-fn fault(random: &mut Random, phones: u64, asked: &[u64]) -> FaultSpec {
+/// Phones that written placements go over.
+fn named(requests: &[RequestSpec]) -> Vec<u64> {
+    let number = |name: &str| name.strip_prefix("phone")?.parse::<u64>().ok();
+    let mut named = Vec::new();
+    for request in requests {
+        if let ChoiceSpec::Forced(text) = &request.choice {
+            let stages = text.split(',').filter_map(|stage| stage.split(':').next());
+            named.extend(stages.filter_map(number));
+        }
+    }
+    named
+}
+
+/// Soon after a question, more often than not while it is answered, and of somebody who computes.
+fn fault(random: &mut Random, phones: u64, asked: &[u64], named: &[u64]) -> FaultSpec {
     let kind = random.one_of(&FAULTS).unwrap_or(FaultKind::Freeze);
     let after = random.one_of(asked).unwrap_or(0);
     let at = (after + magnitude(random, 20_000.0, 15e6) as u64).min(TROUBLE - 1);
     let lasts = magnitude(random, 5_000.0, 40e6) as u64;
+    let aimed = random.happens(0.6);
     let who = random.below(phones);
+    let who = random.one_of(named).filter(|_| aimed).unwrap_or(who);
     let other = (who + 1 + random.below(phones - 1)) % phones;
     FaultSpec {
         at: Span(at),

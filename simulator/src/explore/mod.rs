@@ -11,6 +11,7 @@ mod shrink;
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::record::Record;
+use crate::units::Span;
 use crate::{Options, RunError, Scenario, run};
 
 pub use draw::{scenario_of, scenario_with};
@@ -53,6 +54,8 @@ pub struct Tally {
     pub faults: u64,
     /// Placements of more than one device.
     pub splits: u64,
+    /// Bytes of weights that devices fetched of others.
+    pub fetched_bytes: u64,
     /// Everything that happened.
     pub events: u64,
 }
@@ -73,6 +76,7 @@ impl Tally {
                 .flat_map(|s| &s.placements)
                 .filter(|placement| placement.stages.len() > 1)
                 .count() as u64,
+            fetched_bytes: record.devices.iter().map(|d| d.kept_bytes).sum(),
             events: record.events,
         }
     }
@@ -85,6 +89,7 @@ impl Tally {
             recoveries: self.recoveries + other.recoveries,
             faults: self.faults + other.faults,
             splits: self.splits + other.splits,
+            fetched_bytes: self.fetched_bytes + other.fetched_bytes,
             events: self.events + other.events,
         }
     }
@@ -111,6 +116,15 @@ impl Explored {
     }
 }
 
+/// How a scenario of the explorer runs: long enough after the last answer that what is held for nobody
+/// is found.
+pub fn options() -> Options {
+    Options {
+        linger: Span::seconds(75),
+        ..Options::until_answered()
+    }
+}
+
 /// Runs the scenarios of these seeds, side by side.
 ///
 /// # Errors
@@ -120,7 +134,7 @@ pub fn explore(seeds: std::ops::Range<u64>) -> Result<Explored, RunError> {
         .into_par_iter()
         .map(|seed| {
             let scenario = scenario_of(seed);
-            let record = run(&scenario, &Options::until_answered())?;
+            let record = run(&scenario, &options())?;
             Ok((seed, scenario, record))
         })
         .collect();

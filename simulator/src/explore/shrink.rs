@@ -1,8 +1,8 @@
 //! A smaller scenario that violates the same.
 
-use crate::scenario::{ChoiceSpec, NetworkSpec, Scenario};
+use crate::run;
+use crate::scenario::{ChoiceSpec, NetworkSpec, Scenario, Weights};
 use crate::units::Span;
-use crate::{Options, run};
 
 /// Runs that making one scenario smaller may take.
 const MOST_RUNS: usize = 400;
@@ -48,7 +48,7 @@ fn smaller(shrunk: &Shrunk, runs: &mut usize) -> Option<(Scenario, String)> {
 
 /// The checker that a scenario violates, and its words: this one, or the first.
 fn violated(scenario: &Scenario, checker: Option<&str>) -> Option<(String, String)> {
-    let record = run(scenario, &Options::until_answered()).ok()?;
+    let record = run(scenario, &super::options()).ok()?;
     let mut violations = record.violations.into_iter();
     let same = |name: &str| checker.is_none_or(|checker| checker == name);
     let violation = violations.find(|violation| same(&violation.checker))?;
@@ -73,6 +73,7 @@ fn candidates(scenario: &Scenario) -> Vec<Scenario> {
         with(&|smaller| smaller.requests[at].tokens = (smaller.requests[at].tokens / 2).max(1));
         with(&|smaller| smaller.requests[at].prompt = (smaller.requests[at].prompt / 2).max(1));
         with(&|smaller| smaller.requests[at].choice = ChoiceSpec::Best);
+        with(&|smaller| smaller.requests[at].guesses = 0);
     }
     for at in 0..scenario.devices.len() {
         with(&|smaller| {
@@ -85,6 +86,7 @@ fn candidates(scenario: &Scenario) -> Vec<Scenario> {
             smaller.requests.retain(|request| request.who != name);
         });
         with(&|smaller| smaller.devices[at].joins_at = Span(0));
+        with(&|smaller| smaller.devices[at].weights = Weights::All);
     }
     with(&|smaller| smaller.networks = vec![NetworkSpec::default()]);
     for network in 0..scenario.networks.len() {

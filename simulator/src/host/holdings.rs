@@ -87,6 +87,16 @@ impl Holdings {
         self.users.iter().filter(|users| **users > 0).count() as u32
     }
 
+    /// The sessions that something is held of.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.keys().copied()
+    }
+
+    /// The layers of a session's stage.
+    pub(crate) fn layers_of(&self, session: SessionId) -> Option<LayerRange> {
+        self.sessions.get(&session).map(|held| held.layers)
+    }
+
     /// Nothing is held any more.
     pub(crate) fn clear(&mut self) {
         *self = Self {
@@ -95,12 +105,13 @@ impl Holdings {
         };
     }
 
-    /// Makes a stage ready. A session that had the same layers and context keeps its caches; what it
-    /// had otherwise is freed first, as a real node does.
+    /// Makes a stage ready, of weights that are `here` or not. A session that had the same layers and
+    /// context keeps its caches; what it had otherwise is freed first, as a real node does.
     pub(crate) fn load(
         &mut self,
         (model, arithmetic): (&ModelShape, &dyn Arithmetic),
         load: &Load,
+        here: bool,
         budget: u64,
     ) -> Loaded {
         if let Some(held) = self.sessions.get_mut(&load.session)
@@ -120,6 +131,11 @@ impl Holdings {
             let words = "the model does not have these layers".to_owned();
             return refused(StageRefusedCode::Unsupported, words, 0);
         }
+        let free = budget.saturating_sub(self.bytes());
+        if !here {
+            let words = "the weights of these layers are not here".to_owned();
+            return refused(StageRefusedCode::NoWeights, words, free);
+        }
         self.users.resize(model.layers.len(), 0);
         let new_bytes = range.clone().filter(|layer| self.users[*layer] == 0);
         let new_bytes: u64 = new_bytes
@@ -130,7 +146,6 @@ impl Holdings {
             .map(|l| model.layers[l].memory_bytes(load.context));
         let weights = range.clone().map(|l| model.layers[l].memory_bytes(0));
         let cache_bytes = whole.sum::<u64>() - weights.sum::<u64>();
-        let free = budget.saturating_sub(self.bytes());
         if new_bytes + cache_bytes > free {
             let words = format!(
                 "{} bytes are needed, {free} are free",

@@ -2,6 +2,8 @@
 
 pub(crate) mod arithmetic;
 mod holdings;
+mod keeper;
+mod store;
 mod talk;
 mod work;
 
@@ -16,6 +18,8 @@ use potluck_protocol::stage::StageLimits;
 use potluck_protocol::{PeerId, SessionId};
 
 pub(crate) use holdings::{Fault, Holdings};
+pub(crate) use keeper::Keeper;
+pub(crate) use store::{MANIFEST, Objects, Store};
 pub(crate) use talk::{Heard, Talk};
 pub(crate) use work::{Bench, Work};
 
@@ -90,6 +94,11 @@ pub(crate) struct Host {
     pub(crate) speeds: Rc<Speeds>,
     pub(crate) bench: Bench,
     pub(crate) holdings: Holdings,
+    pub(crate) keeper: Keeper,
+    /// What is on its storage, whether or not its program runs.
+    pub(crate) store: Store,
+    /// When it last kept a piece of weights.
+    pub(crate) fetched_at: u64,
     pub(crate) talks: BTreeMap<SessionId, Talk>,
     /// How long after it went to the background it is suspended.
     pub(crate) suspended_after: u64,
@@ -118,6 +127,7 @@ impl Host {
         self.told = None;
         self.in_background = false;
         self.bench.end();
+        self.keeper.end();
         self.holdings.clear();
     }
 

@@ -37,6 +37,10 @@ pub(crate) struct Bench {
     pub(crate) began_at: u64,
     /// Counts what it began: whoever says that something is done names it.
     pub(crate) number: u32,
+    /// When the last step with rows of others ended, and how long it took.
+    pub(crate) of_others: Option<(u64, u64)>,
+    /// Whether the step that it is at has rows of others.
+    pub(crate) at_others: bool,
     pub(crate) busy_us: u64,
     pub(crate) steps: u64,
     pub(crate) rows: u64,
@@ -48,6 +52,7 @@ impl Bench {
         self.waiting.clear();
         self.held_back.clear();
         self.at = None;
+        self.of_others = None;
         self.number += 1;
     }
 }

@@ -16,12 +16,8 @@ pub(crate) struct Air {
     pub(crate) name: String,
     /// The phone that is the access point of a hotspot.
     pub(crate) hotspot: Option<u32>,
-    /// Until when it is taken.
-    pub(crate) busy_until: u64,
-    /// Who waits for it, in turn: a connection and the side that sends.
-    pub(crate) waiting: VecDeque<(ConnectionId, u8)>,
-    /// Whether it is to be given to the next when it is free.
-    pub(crate) wakes: bool,
+    /// Whose turn it is, but for direct pairs, each of which has an air of its own.
+    pub(crate) turns: Turns,
     random: Random,
     pub(crate) airtime: u64,
     data_airtime: u64,
@@ -32,9 +28,22 @@ pub(crate) struct Air {
     series: Vec<u64>,
 }
 
+/// Who sends when.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// Until when the air is taken.
+    pub(crate) busy_until: u64,
+    /// Who waits for it, in turn: a connection and the side that sends.
+    pub(crate) waiting: VecDeque<(ConnectionId, u8)>,
+    /// Whether it is to be given to the next when it is free.
+    pub(crate) wakes: bool,
+}
+
 /// What became of a burst.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Burst {
+    /// Until when it takes the air.
+    pub(crate) until: u64,
     /// When it arrives.
     pub(crate) arrives: u64,
     /// When its sender knows that.
@@ -49,9 +58,7 @@ impl Air {
             spec,
             name,
             hotspot: None,
-            busy_until: 0,
-            waiting: VecDeque::new(),
-            wakes: false,
+            turns: Turns::default(),
             random: Random::new(seed, Purpose::Network, number as u64),
             airtime: 0,
             data_airtime: 0,
@@ -93,9 +100,6 @@ impl Air {
         let (bytes, acknowledgements) = bytes_on_air(pieces);
         let sending = self.spec.rate.micros_for(bytes * times);
         let airtime = sending + self.spec.rate.micros_for(acknowledgements * times);
-        if !self.is_direct() {
-            self.busy_until = now + airtime;
-        }
         self.airtime += airtime;
         self.since_sample += airtime;
         self.bytes += bytes;
@@ -109,6 +113,7 @@ impl Air {
         delay += self.stall(bytes_of(pieces).div_ceil(SEGMENT));
         let arrives = last.max(now + sending + delay);
         Burst {
+            until: now + airtime,
             arrives,
             acknowledged: arrives + self.spec.delay.0,
             bytes,

@@ -1,5 +1,6 @@
 //! Connections between two nodes.
 
+use super::air::Turns;
 use super::way::Way;
 
 /// Names a connection; never used again when it has ended.
@@ -22,6 +23,8 @@ pub(crate) struct Connection {
     /// Since when nothing passes.
     pub(crate) cut_at: Option<u64>,
     pub(crate) since: u64,
+    /// Whose turn it is on the air of a direct pair.
+    pub(crate) turns: Turns,
 }
 
 impl Connection {
@@ -33,6 +36,7 @@ impl Connection {
             ways: [Way::default(), Way::default()],
             cut_at: None,
             since: now,
+            turns: Turns::default(),
         }
     }
 

@@ -17,7 +17,7 @@ mod air;
 mod connection;
 mod way;
 
-pub(crate) use air::Air;
+pub(crate) use air::{Air, Turns};
 pub(crate) use connection::{Connection, ConnectionId, Connections};
 pub(crate) use way::{Piece, Stream, Way};
 

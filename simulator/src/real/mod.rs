@@ -115,7 +115,8 @@ pub fn run(scenario: &Scenario, options: &Options, model: &RealModel) -> Result<
     let one = std::num::NonZeroUsize::MIN;
     let compute = Compute::new(Some(one))?;
     let real = Real::load(&model.gguf, &model.config, compute)?;
-    Ok(world::run(&scenario, options, Some(Rc::new(real)))?)
+    let real = Some(Rc::new(real) as _);
+    Ok(world::run(&scenario, options, real, &mut |_| true)?)
 }
 
 /// As [`explore`](crate::explore::explore), with hosts that compute this model.

@@ -104,6 +104,8 @@ fn device(name: &str, celsius: f64, battery: f64) -> DeviceRecord {
         peak_memory_bytes: 60_000_000,
         sent_bytes: 600_000,
         received_bytes: 600_000,
+        kept_bytes: 0,
+        refused_pieces: 0,
     }
 }
 

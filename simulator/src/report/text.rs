@@ -7,7 +7,7 @@ use super::summary::{Summary, tokens_per_s};
 use super::table::Table;
 use super::times::Times;
 use super::words;
-use crate::record::{DeviceRecord, Ending, PlacementRecord, Record, SessionRecord};
+use crate::record::{DeviceRecord, Ending, NetworkRecord, PlacementRecord, Record, SessionRecord};
 
 /// How much of a run is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -306,13 +306,19 @@ fn device_row(device: &DeviceRecord, duration_us: u64) -> [String; 11] {
     ]
 }
 
+/// Networks by how much of their air was occupied, the busiest first.
+pub(crate) fn busiest_networks(record: &Record) -> Vec<&NetworkRecord> {
+    let mut networks: Vec<_> = record.networks.iter().collect();
+    networks.sort_by_key(|network| std::cmp::Reverse(network.airtime_us));
+    networks
+}
+
 /// Networks: airtime, bytes, stalls.
 pub(crate) fn networks(record: &Record) -> Told {
     let numbers = ["air occupied", "by sessions' data", "carried", "stalls"];
     let mut table = Table::with_words(&["network"], &numbers);
     let share = |us: u64| words::percent(us as f64 / record.duration_us.max(1) as f64);
-    let mut busiest: Vec<_> = record.networks.iter().collect();
-    busiest.sort_by_key(|network| std::cmp::Reverse(network.airtime_us));
+    let busiest = busiest_networks(record);
     for network in busiest.iter().take(ROWS) {
         table.row([
             network.name.clone(),

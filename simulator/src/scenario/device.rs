@@ -47,6 +47,8 @@ pub struct DeviceSpec {
     pub joins_at: Span,
     /// The weights that it has.
     pub weights: Weights,
+    /// What it keeps at most of weights that come from others.
+    pub storage: ByteCount,
     /// How long after it went to the background its system suspends it.
     pub suspended_after: Span,
 }
@@ -55,10 +57,11 @@ pub struct DeviceSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weights {
-    /// All layers.
+    /// The whole file.
     #[default]
     All,
-    /// None: what a stage needs is fetched from others first.
+    /// None: what a stage needs is fetched from others first, and stays. It cannot ask, as embedding
+    /// and head stay with whoever does.
     None,
 }
 
@@ -80,6 +83,7 @@ impl Default for DeviceSpec {
             slow: 1.0,
             joins_at: Span(0),
             weights: Weights::All,
+            storage: ByteCount(20_000_000_000),
             suspended_after: Span::seconds(5),
         }
     }

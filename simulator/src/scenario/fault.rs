@@ -41,6 +41,10 @@ pub enum FaultKind {
     Throttle,
     /// That is over.
     Cool,
+    /// Its storage is faulty: what it gives others of its weights is wrong.
+    Spoil,
+    /// That is over.
+    Mend,
 }
 
 impl FaultKind {
@@ -55,13 +59,15 @@ impl FaultKind {
             Self::Background => Self::Foreground,
             Self::Call => Self::CallEnds,
             Self::Throttle => Self::Cool,
+            Self::Spoil => Self::Mend,
             Self::Restart
             | Self::Thaw
             | Self::Heal
             | Self::Join
             | Self::Foreground
             | Self::CallEnds
-            | Self::Cool => return None,
+            | Self::Cool
+            | Self::Mend => return None,
         })
     }
 

@@ -37,6 +37,9 @@ pub struct RequestSpec {
     pub prompt: u32,
     /// Tokens of the answer.
     pub tokens: u32,
+    /// Tokens that are guessed behind each one and go through the layers in the same step; two in three
+    /// are right, and from the first wrong one on they are rolled back.
+    pub guesses: u32,
     /// Who may compute.
     pub choice: ChoiceSpec,
     /// What the placement is to be good at.
@@ -112,6 +115,7 @@ impl Default for RequestSpec {
             until: None,
             prompt: 64,
             tokens: 64,
+            guesses: 0,
             choice: ChoiceSpec::Best,
             objective: Goal::Latency,
             context: None,
@@ -141,6 +145,9 @@ impl RequestSpec {
         }
         if self.context() > 1 << 20 {
             return wrong("tokens", "prompt and answer have at most 1048576 positions");
+        }
+        if self.guesses > 64 {
+            return wrong("guesses", "at most 64");
         }
         if self.every.is_some() && self.think.is_some() {
             let words = "either every, an open loop, or think, a closed one";

@@ -21,12 +21,12 @@ impl World {
             Output::Free(session) => self.work(host, Work::Free(session)),
             Output::Store(order) => self.store(host, order),
             Output::Event(Told::Session(id, event)) => self.told(host, id, event),
+            Output::Event(event) => self.told_of_node(host, &event),
             // Circles are made before the run, and nobody listens at an address.
             Output::SendPairing(..)
             | Output::ClosePairing(_)
             | Output::CircleChanged
-            | Output::PeerAddresses(..)
-            | Output::Event(_) => {}
+            | Output::PeerAddresses(..) => {}
         }
     }
 

@@ -4,18 +4,16 @@ use std::rc::Rc;
 
 use potluck_protocol::machine::{Choice, Request};
 use potluck_protocol::placement::{Forced, Objective, PlacementOptions};
-use potluck_protocol::wire::{ContentHash, Dtype, HiddenShape};
+use potluck_protocol::wire::{Dtype, HiddenShape};
 use potluck_protocol::{PeerId, SessionId};
 
 use super::{Event, World};
 use crate::baseline::Baseline;
-use crate::host::{Host, Talk, duration};
+use crate::host::{Host, MANIFEST, Talk, duration};
 use crate::random::Random;
 use crate::record::{Ending, SessionRecord};
 use crate::scenario::{ChoiceSpec, Goal, RequestSpec};
 
-/// The one model of a scenario.
-const MANIFEST: ContentHash = ContentHash([0x51; 32]);
 /// Rows of a frame at most, as a real node agrees on.
 const MOST_ROWS: u32 = 512;
 /// So much later a closed loop tries again whose device does not run.
@@ -117,8 +115,9 @@ impl World {
             data_bytes: 0,
         });
         self.live.insert(id, index);
+        self.indices.insert(id, index);
         let arithmetic = Rc::clone(&self.arithmetic);
-        let rows = (spec.prompt, spec.tokens);
+        let rows = (spec.prompt, spec.tokens, spec.guesses);
         let talk = Talk::new(id, (index, number), rows, arithmetic, now);
         self.host(host).talks.insert(id, talk);
         let started = self.request(id, host, &spec).and_then(|request| {
@@ -134,6 +133,13 @@ impl World {
     }
 
     fn request(&self, id: SessionId, host: u32, spec: &RequestSpec) -> Result<Request, String> {
+        if !self.hosts[host as usize].store.whole {
+            return Err(
+                "embedding and head stay with whoever asks, and this device has none: \
+                        give it weights = \"all\""
+                    .to_owned(),
+            );
+        }
         let d_model = self.model.d_model;
         // As many rows as a payload may have, of wide models.
         let most = (potluck_protocol::wire::limits::MAX_PAYLOAD_BYTES / (4 * d_model)).max(1);

@@ -1,8 +1,7 @@
 //! What hosts compute, and when they are done.
 
 use potluck_protocol::machine::Input;
-use potluck_protocol::stage::{Load, Step};
-use potluck_protocol::transfer::StoreOrder;
+use potluck_protocol::stage::{Load, Step, StepPart};
 
 use super::{Event, World};
 use crate::checks::Seen;
@@ -52,7 +51,9 @@ impl World {
                 let Load { session, epoch, .. } = load;
                 let budget = of.origin.memory;
                 let model = (&*self.model, &*self.arithmetic);
-                let loaded = of.holdings.load(model, &load, budget);
+                of.store.ask(load.layers);
+                let here = of.store.has(load.layers);
+                let loaded = of.holdings.load(model, &load, here, budget);
                 let storage = of.body.hardware.load.per_second();
                 let reading = u128::from(loaded.new_bytes) * 1_000_000 / u128::from(storage);
                 let micros = of.body.hardware.opening.0 + reading as u64;
@@ -77,6 +78,10 @@ impl World {
     fn begin_step(&mut self, host: u32, step: Step) -> (Work, u64) {
         let mut hidden = Vec::with_capacity(step.parts.len());
         let mut rows = Vec::with_capacity(step.parts.len());
+        let own = |index: &usize| self.sessions[*index].requester == host as usize;
+        let of = |part: &StepPart| !self.live.get(&part.session).is_some_and(own);
+        let others = step.parts.iter().any(of);
+        self.look_after_owner(host, others);
         for part in step.parts {
             let session = part.session;
             let of = self.host(host);
@@ -99,6 +104,18 @@ impl World {
         (Work::Computing(step.number, hidden), micros)
     }
 
+    /// A step begins, maybe with rows of others.
+    fn look_after_owner(&mut self, host: u32, others: bool) {
+        let now = self.now;
+        let of = self.host(host);
+        of.bench.at_others = others;
+        let in_call = of.body.setting.in_call;
+        if let Some((ended_at, took)) = of.bench.of_others.filter(|_| others && in_call) {
+            let waited = now - ended_at;
+            self.see(Seen::OthersGoOn { host, waited, took });
+        }
+    }
+
     /// A host's processor is done.
     pub(super) fn done(&mut self, host: u32, number: u32) {
         let now = self.now;
@@ -110,6 +127,9 @@ impl World {
             return;
         };
         let busy = now - of.bench.began_at;
+        if matches!(work, Work::Computing(..)) && of.bench.at_others {
+            of.bench.of_others = Some((now, busy));
+        }
         of.bench.busy_us += busy;
         let speed = of.bench.speed;
         if !matches!(work, Work::Loading(..)) {
@@ -118,6 +138,11 @@ impl World {
         self.trace.event(now, 5, u64::from(host));
         match work {
             Work::Loading(session, epoch, result) => {
+                let of = self.host(host);
+                let layers = of.holdings.layers_of(session);
+                if result.is_ok() && layers.is_some_and(|layers| !of.store.has(layers)) {
+                    self.see(Seen::StageLacksWeights { host });
+                }
                 self.tell(
                     host,
                     Input::Loaded {
@@ -179,9 +204,6 @@ impl World {
         self.begin_work(host);
         self.release(host);
     }
-
-    /// Weights: every device has all of them.
-    pub(super) fn store(&mut self, _host: u32, _order: StoreOrder) {}
 }
 
 /// Microseconds at a share of the full speed, rounded up.

@@ -1,8 +1,8 @@
 //! What a run gives.
 
 use super::World;
-use crate::checks::{Accounts, Ended, Standing};
-use crate::record::{DeviceRecord, Ending, Record};
+use crate::checks::{Accounts, Ended, Leftover, Standing};
+use crate::record::{DeviceRecord, Ending, Record, StageRecord};
 
 impl World {
     /// Has the checkers look at sessions that may stand still.
@@ -24,13 +24,43 @@ impl World {
             let whole =
                 host.members.iter().all(|&(_, member)| runs(member)) && !self.cuts.iter().any(cut);
             if talk.waiting.is_none() {
+                // Whoever fetches weights for a stage gets on, too.
+                let members = host.members.iter();
+                let fetched = members.map(|(_, member)| self.hosts[*member as usize].fetched_at);
                 let standing = Standing {
                     session: index,
-                    progress_at: talk.progress_at,
+                    progress_at: fetched.fold(talk.progress_at, u64::max),
                     circle: &host.members,
                     whole,
                 };
                 self.checks.stands(self.now, &standing);
+            }
+        }
+    }
+
+    /// Has the checkers look at what hosts hold of sessions that do not go over them any more.
+    pub(super) fn look_for_leftovers(&mut self) {
+        for host in self.hosts.iter().filter(|host| host.runs()) {
+            for id in host.holdings.sessions() {
+                let Some(&session) = self.indices.get(&id) else {
+                    continue;
+                };
+                let record = &self.sessions[session];
+                let placed = record.placements.last();
+                let holds = |stage: &StageRecord| stage.device == host.number as usize;
+                let goes_over = placed.is_some_and(|placed| placed.stages.iter().any(holds));
+                let since = match record.ended_at_us {
+                    Some(ended_at) => ended_at,
+                    None if goes_over => continue,
+                    None => placed.map_or(0, |placed| placed.at_us),
+                };
+                let leftover = Leftover {
+                    host: host.number,
+                    session,
+                    requester: record.requester as u32,
+                    since,
+                };
+                self.checks.leftover(self.now, &leftover);
             }
         }
     }
@@ -84,7 +114,10 @@ impl World {
                 tokens: record.tokens_at_us.len() as u32,
                 wanted: record.wanted_tokens,
             };
-            self.checks.ended(self.now, &ended);
+            // Of a run that was stopped, nothing need have ended.
+            if !self.stopped {
+                self.checks.ended(self.now, &ended);
+            }
         }
     }
 
@@ -108,6 +141,8 @@ impl World {
                 peak_memory_bytes: host.holdings.peak_bytes,
                 sent_bytes: host.sent_bytes,
                 received_bytes: host.received_bytes,
+                kept_bytes: host.store.kept_bytes(),
+                refused_pieces: host.store.refused,
             };
             let accounts = Accounts::Device {
                 index: host.number,

@@ -5,6 +5,7 @@ mod ask;
 mod compute;
 mod connect;
 mod finish;
+mod keep;
 mod pass;
 mod queue;
 mod setup;
@@ -26,14 +27,21 @@ use crate::network::{Air, Connections};
 use crate::random::Random;
 use crate::record::{FaultRecord, Record, SessionRecord};
 use crate::scenario::Scenario;
-use crate::{Options, RunError};
+use crate::units::Span;
+use crate::{Far, Options, RunError};
 use ask::Asking;
+use pass::OnAir;
 use queue::{Event, Queue};
 use strike::{Drawing, Strike};
 use trace::Trace;
 
 /// How often devices look at battery and heat, as real nodes do.
 const SENSE: u64 = 10_000_000;
+
+/// Events between two looks of whoever watches: some ten milliseconds.
+const WATCHED_EVERY: u64 = 16_384;
+/// So often machines are woken for nothing before a run is over: it would take for ever.
+const MOST_WOKEN: u32 = 1_000;
 
 pub(crate) struct World {
     scenario: Scenario,
@@ -58,12 +66,19 @@ pub(crate) struct World {
     unasked: u64,
     /// Questions and faults that are to come, if the run ends when there are none.
     pending: Option<u64>,
+    /// How long it goes on when there are none.
+    linger: u64,
     strikes: Vec<Strike>,
     drawings: Vec<Drawing>,
     faults: Vec<FaultRecord>,
+    woken_for_nothing: u32,
+    /// Whether somebody stopped it before its end.
+    stopped: bool,
     sessions: Vec<SessionRecord>,
     /// Those that have not ended.
     live: BTreeMap<SessionId, usize>,
+    /// All of them.
+    indices: BTreeMap<SessionId, usize>,
     checks: Checks,
     trace: Trace,
 }
@@ -73,24 +88,38 @@ pub(crate) fn run(
     scenario: &Scenario,
     options: &Options,
     arithmetic: Option<Rc<dyn Arithmetic>>,
+    goes_on: &mut dyn FnMut(Far) -> bool,
 ) -> Result<Record, RunError> {
     let mut world = World::new(scenario, options, arithmetic)?;
-    world.run();
+    world.run(goes_on);
     Ok(world.finish())
 }
 
 impl World {
-    fn run(&mut self) {
+    fn run(&mut self, goes_on: &mut dyn FnMut(Far) -> bool) {
         while let Some((at, event)) = self.queue.pop(self.end) {
             debug_assert!(at >= self.now, "time goes forwards");
             self.now = at;
             self.events += 1;
             self.happen(event);
-            if self.pending == Some(0) && self.live.is_empty() {
+            if self.events.is_multiple_of(WATCHED_EVERY) && !goes_on(self.far()) {
+                self.stopped = true;
                 self.end = self.now;
+            }
+            if self.pending == Some(0) && self.live.is_empty() {
+                self.pending = None;
+                self.end = self.end.min(self.now + self.linger);
             }
         }
         self.now = self.end;
+    }
+
+    fn far(&self) -> Far {
+        Far {
+            now: Span(self.now),
+            end: Span(self.end),
+            events: self.events,
+        }
     }
 
     /// A question or fault that was to come is over.
@@ -122,9 +151,11 @@ impl World {
         match event {
             Event::Wake(host) => self.wake(host),
             Event::Arrive(connection, side) => self.arrive(connection, side.into()),
-            Event::Air(network) => self.air_is_free(network),
+            Event::Air(network) => self.air_is_free(OnAir::Shared(network)),
+            Event::PairAir(connection) => self.air_is_free(OnAir::Pair(connection)),
             Event::Window(connection, side) => self.window_opens(connection, side.into()),
             Event::Done(host, number) => self.done(host, number),
+            Event::Stored(host, number) => self.stored(host, number),
             Event::Release(host) => self.release(host),
             Event::Dial(a, b) => self.dial(a, b),
             Event::Up(a, b) => self.connect(a, b),
@@ -217,6 +248,10 @@ impl World {
             if again {
                 // It would be woken for ever at this moment.
                 self.see(Seen::WokenForNothing { host });
+                self.woken_for_nothing += 1;
+                if self.woken_for_nothing > MOST_WOKEN {
+                    self.end = now;
+                }
                 self.host(host).wakes_at = Some(now + 1_000);
                 self.after(1_000, Event::Wake(host));
             }
@@ -266,6 +301,7 @@ impl World {
         self.hosts.iter_mut().for_each(|host| host.sample(now));
         self.airs.iter_mut().for_each(Air::sample);
         self.look_after_progress();
+        self.look_for_leftovers();
         let every = self.scenario.series_every().0;
         self.after(every, Event::Sample);
     }

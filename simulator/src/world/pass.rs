@@ -6,10 +6,28 @@ use potluck_protocol::machine::Input;
 use super::{Event, World};
 use crate::checks::Seen;
 use crate::host::{Host, Life, duration};
-use crate::network::{ConnectionId, Connections, Piece, Stream};
+use crate::network::{ConnectionId, Connections, Piece, Stream, Turns};
 
 /// Bytes that may wait for one peer before what was computed is held back, as in a real node.
 const MOST_QUEUED: u64 = 8 << 20;
+
+/// An air that some share.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum OnAir {
+    /// A network's.
+    Shared(u32),
+    /// That of a direct pair, by its connection.
+    Pair(ConnectionId),
+}
+
+impl OnAir {
+    fn is_free(self) -> Event {
+        match self {
+            Self::Shared(network) => Event::Air(network),
+            Self::Pair(id) => Event::PairAir(id),
+        }
+    }
+}
 
 impl World {
     /// Sends what one side of a connection has, as far as it may now.
@@ -30,15 +48,32 @@ impl World {
             }
             return;
         }
-        let air = &mut self.airs[network as usize];
-        if air.busy_until <= now && air.waiting.is_empty() {
+        let on = match self.airs[network as usize].is_direct() {
+            true => OnAir::Pair(id),
+            false => OnAir::Shared(network),
+        };
+        let Some(turns) = self.turns(on) else {
+            return;
+        };
+        if turns.busy_until <= now && turns.waiting.is_empty() {
             return self.burst(id, side);
         }
-        way.waits_for_air = true;
-        air.waiting.push_back((id, side as u8));
-        let free = air.busy_until;
-        if !std::mem::replace(&mut air.wakes, true) {
-            self.at(free, Event::Air(network));
+        turns.waiting.push_back((id, side as u8));
+        let free = turns.busy_until;
+        let wakes = std::mem::replace(&mut turns.wakes, true);
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.ways[side].waits_for_air = true;
+        }
+        if !wakes {
+            self.at(free, on.is_free());
+        }
+    }
+
+    /// Whose turn it is on an air; `None` if the pair is not connected any more.
+    fn turns(&mut self, on: OnAir) -> Option<&mut Turns> {
+        match on {
+            OnAir::Shared(network) => Some(&mut self.airs[network as usize].turns),
+            OnAir::Pair(id) => self.connections.get_mut(id).map(|pair| &mut pair.turns),
         }
     }
 
@@ -49,11 +84,12 @@ impl World {
         }
     }
 
-    /// The next in turn gets a network's air.
-    pub(super) fn air_is_free(&mut self, network: u32) {
-        let air = &mut self.airs[network as usize];
-        air.wakes = false;
-        while let Some((id, side)) = self.airs[network as usize].waiting.pop_front() {
+    /// The next in turn gets an air.
+    pub(super) fn air_is_free(&mut self, on: OnAir) {
+        if let Some(turns) = self.turns(on) {
+            turns.wakes = false;
+        }
+        while let Some((id, side)) = self.turns(on).and_then(|turns| turns.waiting.pop_front()) {
             let side = usize::from(side);
             let Some(connection) = self.connections.get_mut(id) else {
                 continue;
@@ -65,15 +101,17 @@ impl World {
                 continue;
             }
             self.burst(id, side);
-            let air = &mut self.airs[network as usize];
-            if air.busy_until > self.now {
+            let now = self.now;
+            if self.turns(on).is_some_and(|turns| turns.busy_until > now) {
                 break;
             }
         }
-        let air = &mut self.airs[network as usize];
-        let free = air.busy_until;
-        if !air.waiting.is_empty() && !std::mem::replace(&mut air.wakes, true) {
-            self.at(free, Event::Air(network));
+        let Some(turns) = self.turns(on) else {
+            return;
+        };
+        let free = turns.busy_until;
+        if !turns.waiting.is_empty() && !std::mem::replace(&mut turns.wakes, true) {
+            self.at(free, on.is_free());
         }
     }
 
@@ -95,6 +133,12 @@ impl World {
         let messages: u64 = self.hosts[ends.1 as usize].body.hardware.message_overhead.0
             + self.hosts[ends.0 as usize].body.hardware.message_overhead.0;
         let sent = air.send(now, ends, way.last_arrival, &pieces);
+        let turns = match air.is_direct() {
+            true => &mut connection.turns,
+            false => &mut air.turns,
+        };
+        turns.busy_until = sent.until;
+        let way = &mut connection.ways[side];
         let arrives = sent.arrives + messages;
         way.fly(arrives, sent.acknowledged, pieces);
         let closes = way.closing && way.queued_bytes() == 0;
@@ -111,6 +155,9 @@ impl World {
                 of.sent_bytes += sent.bytes;
                 of.body.sent(sent.bytes);
             }
+        }
+        if self.host(ends.0).keeper.gives() {
+            self.give_on(ends.0);
         }
         if !self.host(ends.0).bench.held_back.is_empty() {
             self.at(now, Event::Release(ends.0));

@@ -14,10 +14,14 @@ pub(super) enum Event {
     Arrive(ConnectionId, u8),
     /// A network's air is free.
     Air(u32),
+    /// The air of a direct pair is free.
+    PairAir(ConnectionId),
     /// One side of a connection may send more.
     Window(ConnectionId, u8),
     /// A host's processor is done with what it began as this.
     Done(u32, u32),
+    /// A host's keeper is done with what it began as this.
+    Stored(u32, u32),
     /// A host may tell what it computed while too much waited to be sent.
     Release(u32),
     /// Two hosts try to reach each other.

@@ -15,11 +15,11 @@ use super::{SENSE, World};
 use crate::checks::Checks;
 use crate::device::{Body, Setting, Speeds};
 use crate::host::arithmetic::{Arithmetic, MadeUp, mix};
-use crate::host::{Bench, Holdings, Host, Life, Members, Origin};
+use crate::host::{Bench, Holdings, Host, Keeper, Life, Members, Objects, Origin, Store};
 use crate::network::{Air, Connections};
 use crate::profiles::{self, Hardware};
 use crate::random::{Purpose, Random};
-use crate::scenario::{DeviceSpec, FaultKind, Goal, Scenario, ScenarioError};
+use crate::scenario::{DeviceSpec, FaultKind, Goal, Scenario, ScenarioError, Weights};
 use crate::{Options, RunError};
 
 /// All devices' first attempts to connect come within this.
@@ -30,6 +30,7 @@ struct Making<'a> {
     scenario: &'a Scenario,
     seed: u64,
     model: Rc<ModelShape>,
+    objects: Rc<Objects>,
     hardware: BTreeMap<String, (Rc<Hardware>, Rc<Speeds>)>,
     airs: Vec<Air>,
     /// Networks by their specification, and the copy of a circle that has it to itself.
@@ -50,10 +51,12 @@ impl World {
         let seed = options.seed.unwrap_or(scenario.seed);
         let requests = scenario.requests();
         let by_energy = |spec: &crate::scenario::RequestSpec| spec.objective == Goal::Energy;
+        let model = Rc::new(scenario.model.shape()?);
         let mut making = Making {
             scenario,
             seed,
-            model: Rc::new(scenario.model.shape()?),
+            objects: Rc::new(Objects::of(&model)),
+            model,
             hardware: BTreeMap::new(),
             airs: Vec::new(),
             networks: BTreeMap::new(),
@@ -84,11 +87,15 @@ impl World {
             asking: Vec::new(),
             unasked: 0,
             pending: options.until_answered.then_some(0),
+            linger: options.linger.0,
             strikes: Vec::new(),
             drawings: Vec::new(),
             faults: Vec::new(),
+            woken_for_nothing: 0,
+            stopped: false,
             sessions: Vec::new(),
             live: BTreeMap::new(),
+            indices: BTreeMap::new(),
             checks,
             trace: Trace::new(options.trace),
         };
@@ -340,6 +347,16 @@ impl Making<'_> {
         })
     }
 
+    /// What a host's key is made of.
+    fn key_seed(&self, number: u32) -> [u8; 32] {
+        let word = |i: u64| mix(mix(self.seed, u64::from(number)), i).to_le_bytes();
+        let mut seed = [0; 32];
+        for (i, bytes) in (0..).zip(seed.as_chunks_mut::<8>().0) {
+            *bytes = word(i);
+        }
+        seed
+    }
+
     fn make_host(
         &mut self,
         spec: &DeviceSpec,
@@ -348,11 +365,7 @@ impl Making<'_> {
     ) -> Result<Host, RunError> {
         let (hardware, speeds) = self.hardware_of(&spec.profile)?;
         let number = self.hosts.len() as u32;
-        let word = |i: u64| mix(mix(self.seed, u64::from(number)), i).to_le_bytes();
-        let mut seed = [0; 32];
-        for (i, bytes) in (0..).zip(seed.as_chunks_mut::<8>().0) {
-            *bytes = word(i);
-        }
+        let seed = self.key_seed(number);
         let identity = Identity::from_seed(&seed);
         let called = DeviceName::new(&name).or_else(|_| DeviceName::new(&number.to_string()));
         let called = called.expect("a number is a name");
@@ -401,6 +414,9 @@ impl Making<'_> {
             speeds,
             bench: Bench::default(),
             holdings: Holdings::default(),
+            keeper: Keeper::default(),
+            store: Store::new(&self.objects, spec.weights == Weights::All, spec.storage.0),
+            fetched_at: 0,
             talks: BTreeMap::new(),
             suspended_after: spec.suspended_after.0,
             in_background: false,

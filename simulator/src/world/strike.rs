@@ -174,6 +174,8 @@ impl World {
                 self.tell(host, Input::OwnerBusy(false));
                 self.tell_profile(host, true);
             }
+            FaultKind::Spoil => self.host(host).store.spoilt = true,
+            FaultKind::Mend => self.host(host).store.spoilt = false,
             FaultKind::Cut | FaultKind::Heal => {}
         }
     }
@@ -229,6 +231,8 @@ impl World {
             }
         }
         self.resume_work(host);
+        self.keep_on(host);
+        self.give_on(host);
         self.passage_changed(host);
     }
 
@@ -262,6 +266,7 @@ impl World {
         of.machine = None;
         of.wakes_at = None;
         of.bench.end();
+        of.keeper.end();
         for id in talks {
             self.end_talk(host, id, Ending::RequesterGone(why.to_owned()));
         }
@@ -276,7 +281,11 @@ impl World {
         of.body.setting.powered = true;
         of.body.setting.awake = true;
         of.begin();
+        let busy = of.body.setting.in_call;
         self.tell_profile(host, true);
+        if busy {
+            self.tell(host, Input::OwnerBusy(true));
+        }
         self.passage_changed(host);
     }
 

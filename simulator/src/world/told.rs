@@ -99,8 +99,12 @@ impl World {
         };
         let (index, at) = (talk.index, talk.generated());
         let token = self.arithmetic.sample(hidden);
-        let right = talk.token(now, token, machine);
+        let right = talk.token(now, token);
         let done = talk.is_done();
+        let more = talk.next_sample();
+        if more.is_none() {
+            talk.sampled(now, machine);
+        }
         let record = &mut self.sessions[index];
         let before = record.tokens_at_us.last().copied().unwrap_or(0) + record.asked_at_us;
         record.tokens_at_us.push(now - record.asked_at_us);
@@ -120,6 +124,9 @@ impl World {
         });
         if done {
             self.end_talk(host, id, Ending::Complete);
+        }
+        if let Some(hidden) = more {
+            self.work(host, Work::Ends(id, hidden));
         }
         self.settle(host);
     }

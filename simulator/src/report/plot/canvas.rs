@@ -83,7 +83,43 @@ pub(super) fn font(size: u32, colour: &RGBColor) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(colour)
 }
 
-impl Axes<'_> {
+impl<'a> Axes<'a> {
+    /// Of something that changes over the time of a run.
+    pub(super) fn over_time(title: &'a str, clock: &Clock, y: Range<f64>, y_name: &'a str) -> Self {
+        Self {
+            title,
+            height: HEIGHT,
+            x: 0.0..clock.end,
+            y,
+            x_name: clock.name,
+            y_name,
+            x_label: &plain,
+            y_label: &plain,
+            y_grid: true,
+        }
+    }
+
+    /// Of so many rows, each so high in the units of the view box, one below the other: row 0 goes
+    /// from `rows - 1` to `rows` on the vertical axis.
+    pub(super) fn rows(
+        title: &'a str,
+        (rows, row_height): (u32, u32),
+        x: Range<f64>,
+        x_name: &'a str,
+    ) -> Self {
+        Self {
+            title,
+            height: rows * row_height + BELOW + 2 * MARGIN,
+            x,
+            y: 0.0..f64::from(rows),
+            x_name,
+            y_name: "",
+            x_label: &plain,
+            y_label: &plain,
+            y_grid: false,
+        }
+    }
+
     /// The axes with something in them.
     pub(super) fn draw(
         &self,
@@ -120,6 +156,18 @@ impl Axes<'_> {
         }
         Ok(themed(&svg, self.title))
     }
+}
+
+/// Writes what a row is called beside it, cut to the room that there is.
+pub(super) fn name_row(
+    area: &Area<'_>,
+    row: usize,
+    row_height: u32,
+    name: &str,
+) -> Result<(), Drawing> {
+    let name: String = name.chars().take(11).collect();
+    let at = (2, (MARGIN + row_height * row as u32 + 5) as i32);
+    area.draw(&Text::new(name, at, font(14, &INK)))
 }
 
 /// A range that is not empty.

@@ -2,10 +2,9 @@
 
 use plotters::prelude::*;
 
+use super::super::text::busiest_networks;
 use super::super::words;
-use super::canvas::{
-    Axes, BAD, BELOW, Clock, HEIGHT, INK, MARGIN, colour, font, name, plain, style,
-};
+use super::canvas::{Axes, BAD, Clock, INK, colour, font, name, name_row, style};
 use super::{LINES, POINTS, Plot, PlotError, thinned};
 use crate::record::{DeviceRecord, Record};
 
@@ -17,8 +16,7 @@ const BAR: u32 = 22;
 /// How much of the time the air of each network is occupied; `None` if there is no series.
 pub(crate) fn airtime(record: &Record) -> Result<Option<Plot>, PlotError> {
     let title = "Air occupied on each network, %";
-    let mut networks: Vec<_> = record.networks.iter().collect();
-    networks.sort_by_key(|network| std::cmp::Reverse(network.airtime_us));
+    let mut networks = busiest_networks(record);
     let left_out = networks.len().saturating_sub(LINES);
     networks.truncate(LINES);
     networks.retain(|network| !network.series.is_empty());
@@ -33,17 +31,7 @@ pub(crate) fn airtime(record: &Record) -> Result<Option<Plot>, PlotError> {
         return Ok(None);
     };
     let clock = Clock::until(record.duration_us);
-    let axes = Axes {
-        title,
-        height: HEIGHT,
-        x: 0.0..clock.end,
-        y: 0.0..(most * 1.08).max(1.0),
-        x_name: clock.name,
-        y_name: "%",
-        x_label: &plain,
-        y_label: &plain,
-        y_grid: true,
-    };
+    let axes = Axes::over_time(title, &clock, 0.0..(most * 1.08).max(1.0), "%");
     let svg = axes.draw(|_, chart| {
         for (line, network) in networks.iter().enumerate() {
             let ends: Vec<_> = (1..=network.series.len()).zip(&network.series).collect();
@@ -83,17 +71,7 @@ pub(crate) fn energy(record: &Record) -> Result<Option<Plot>, PlotError> {
         .iter()
         .map(|d| of_token(active(d)))
         .fold(0.0, f64::max);
-    let axes = Axes {
-        title,
-        height: rows * BAR + BELOW + 2 * MARGIN,
-        x: 0.0..most * 1.12,
-        y: 0.0..f64::from(rows),
-        x_name: "J a token",
-        y_name: "",
-        x_label: &plain,
-        y_label: &plain,
-        y_grid: false,
-    };
+    let axes = Axes::rows(title, (rows, BAR), 0.0..most * 1.12, "J a token");
     let svg = axes.draw(|area, chart| {
         for (row, device) in devices.iter().enumerate() {
             let (top, compute) = (
@@ -112,9 +90,7 @@ pub(crate) fn energy(record: &Record) -> Result<Option<Plot>, PlotError> {
                 font(14, &INK),
             );
             chart.draw_series([told])?;
-            let name: String = device.name.chars().take(11).collect();
-            let at = (2, (MARGIN + BAR * row as u32 + 5) as i32);
-            area.draw(&Text::new(name, at, font(14, &INK)))?;
+            name_row(area, row, BAR, &device.name)?;
         }
         Ok(())
     })?;
@@ -149,17 +125,7 @@ pub(crate) fn recoveries(record: &Record) -> Result<Option<Plot>, PlotError> {
         .iter()
         .filter_map(|recovery| recovery.stall_us.map(seconds));
     let most = stalls.fold(0.1, f64::max);
-    let axes = Axes {
-        title,
-        height: HEIGHT,
-        x: 0.0..clock.end,
-        y: 0.0..most * 1.08,
-        x_name: clock.name,
-        y_name: "s",
-        x_label: &plain,
-        y_label: &plain,
-        y_grid: true,
-    };
+    let axes = Axes::over_time(title, &clock, 0.0..most * 1.08, "s");
     let svg = axes.draw(|_, chart| {
         for recovery in all.iter().take(500) {
             let x = clock.at(recovery.noticed_at_us);

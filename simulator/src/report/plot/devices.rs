@@ -3,8 +3,7 @@
 use plotters::prelude::*;
 
 use super::canvas::{
-    Axes, BAD, BELOW, Clock, HEIGHT, INK, LEFT, MARGIN, PALE, WIDTH, colour, font, name, plain,
-    style,
+    Axes, BAD, Clock, INK, LEFT, PALE, WIDTH, colour, font, name, name_row, style,
 };
 use super::{LINES, POINTS, Plot, PlotError, chosen, thinned};
 use crate::record::{DeviceRecord, Life, Record, Sample};
@@ -51,17 +50,7 @@ fn lines(
     let room = ((most - least) * 0.05).max(0.5);
     let clock = Clock::until(record.duration_us);
     let (own, others) = chosen(record, LINES);
-    let axes = Axes {
-        title,
-        height: HEIGHT,
-        x: 0.0..clock.end,
-        y: least - room..most + room,
-        x_name: clock.name,
-        y_name: unit,
-        x_label: &plain,
-        y_label: &plain,
-        y_grid: true,
-    };
+    let axes = Axes::over_time(title, &clock, least - room..most + room, unit);
     let svg = axes.draw(|_, chart| {
         let around = band(&clock, &others, &value);
         if !around.is_empty() {
@@ -146,17 +135,7 @@ pub(crate) fn layers(record: &Record) -> Result<Plot, PlotError> {
         .max()
         .unwrap_or(0)
         .max(1);
-    let axes = Axes {
-        title,
-        height: rows * ROW + BELOW + 2 * MARGIN,
-        x: 0.0..clock.end,
-        y: 0.0..f64::from(rows),
-        x_name: clock.name,
-        y_name: "",
-        x_label: &plain,
-        y_label: &plain,
-        y_grid: false,
-    };
+    let axes = Axes::rows(title, (rows, ROW), 0.0..clock.end, clock.name);
     let svg = axes.draw(|area, chart| {
         for (row, device) in own.iter().enumerate() {
             let top = f64::from(rows) - row as f64;
@@ -179,9 +158,7 @@ pub(crate) fn layers(record: &Record) -> Result<Plot, PlotError> {
                     chart.draw_series([text])?;
                 }
             }
-            let name: String = device.name.chars().take(11).collect();
-            let at = (2, (MARGIN + ROW * row as u32 + 5) as i32);
-            area.draw(&Text::new(name, at, font(14, &INK)))?;
+            name_row(area, row, ROW, &device.name)?;
         }
         Ok(())
     })?;

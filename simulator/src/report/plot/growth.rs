@@ -35,9 +35,11 @@ pub(crate) fn growth(
     let power = |at: &f64, of: &Range<f64>| {
         let whole = (at - at.round()).abs() < 0.01;
         let label = whole || of.end - of.start < 1.2;
-        label
-            .then(|| words::figure(libm::pow(10.0, *at)))
-            .unwrap_or_default()
+        if label {
+            words::figure(libm::pow(10.0, *at))
+        } else {
+            String::new()
+        }
     };
     let axes = Axes {
         title,

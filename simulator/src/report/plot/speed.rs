@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plotters::prelude::*;
 
-use super::canvas::{Axes, BAD, Clock, HEIGHT, PALE, colour, name, plain, style};
+use super::canvas::{Axes, BAD, Clock, PALE, colour, name, style};
 use super::{Plot, PlotError};
 use crate::record::{Record, SessionRecord};
 
@@ -31,17 +31,7 @@ pub(crate) fn speed(record: &Record) -> Result<Plot, PlotError> {
         by_requester.clear();
     }
     let most = together.iter().copied().fold(1e-3, f64::max);
-    let axes = Axes {
-        title,
-        height: HEIGHT,
-        x: 0.0..clock.end,
-        y: 0.0..most * 1.08,
-        x_name: clock.name,
-        y_name: "tokens/s",
-        x_label: &plain,
-        y_label: &plain,
-        y_grid: true,
-    };
+    let axes = Axes::over_time(title, &clock, 0.0..most * 1.08, "tokens/s");
     let stepped = |bins: &[f64]| steps(&clock, bins, bin_us, record.duration_us);
     let failures = record
         .sessions

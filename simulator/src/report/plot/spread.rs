@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 use super::super::words;
-use super::canvas::{Axes, BELOW, INK, MARGIN, colour, font, plain};
+use super::canvas::{Axes, INK, colour, font};
 use super::{Plot, PlotError};
 
 /// A kind of runs.
@@ -21,17 +21,7 @@ pub(crate) fn bars(title: &str, unit: &str, bars: &[Bar]) -> Result<Plot, PlotEr
     let rows = bars.len().max(1) as u32;
     let values = bars.iter().filter_map(|bar| bar.value);
     let most = values.map(|(.., most)| most).fold(1e-9, f64::max);
-    let axes = Axes {
-        title,
-        height: rows * ROW + BELOW + 2 * MARGIN,
-        x: 0.0..most * 1.15,
-        y: 0.0..f64::from(rows),
-        x_name: unit,
-        y_name: "",
-        x_label: &plain,
-        y_label: &plain,
-        y_grid: false,
-    };
+    let axes = Axes::rows(title, (rows, ROW), 0.0..most * 1.15, unit);
     let svg = axes.draw(|_, chart| {
         for (row, bar) in bars.iter().enumerate() {
             let top = f64::from(rows) - row as f64;

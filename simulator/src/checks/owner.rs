@@ -1,0 +1,19 @@
+//! While its owner needs a device, others get a fifth of its time, and wait two seconds at most.
+
+use super::Finding;
+
+/// Others wait so many times as long as their last step took.
+const TIMES: u64 = 4;
+/// But not longer than this, in microseconds.
+const LONGEST: u64 = 2_000_000;
+
+/// So long after a step with rows of others, that took so long, another begins.
+pub(super) fn check(host: u32, waited: u64, took: u64) -> Option<Finding> {
+    (waited < (TIMES * took).min(LONGEST)).then(|| {
+        let words = format!(
+            "it computes for others {waited} µs after a step of theirs that took {took} µs, while its \
+             owner needs it"
+        );
+        Finding::of_device("owner", host, words)
+    })
+}
