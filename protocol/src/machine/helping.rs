@@ -15,6 +15,11 @@ impl Machine {
         !self.stages.helps()
     }
 
+    /// Whether what is here of a session only stands by.
+    pub fn stands_by(&self, session: SessionId) -> bool {
+        self.stages.stands_by(session)
+    }
+
     /// Whether more bytes of a peer's data stream should be read now.
     pub fn wants_data(&self, peer: PeerId) -> bool {
         self.stages.has_room_for(peer)

@@ -342,6 +342,12 @@ impl Stages {
         !standbys.is_empty()
     }
 
+    /// Whether what is here of a session only stands by.
+    pub fn stands_by(&self, session: SessionId) -> bool {
+        let held = self.sessions.get(&session);
+        held.is_some_and(|held| held.open.standby)
+    }
+
     /// Whether any session is here.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()

@@ -48,7 +48,11 @@ impl World {
                 let record = &self.sessions[session];
                 let placed = record.placements.last();
                 let holds = |stage: &StageRecord| stage.device == host.number as usize;
-                let goes_over = placed.is_some_and(|placed| placed.stages.iter().any(holds));
+                let goes_over = placed.is_some_and(|placed| placed.stages.iter().any(holds))
+                    || host
+                        .machine
+                        .as_ref()
+                        .is_some_and(|machine| machine.stands_by(id));
                 let since = match record.ended_at_us {
                     Some(ended_at) => ended_at,
                     None if goes_over => continue,
