@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::links::Pings;
+use super::links::{Pings, way_number};
 use super::machine::Machine;
 use super::peer::Greeted;
 use super::{Event, microseconds};
@@ -123,7 +123,7 @@ impl Machine {
         peer.greeted = Some(Greeted {
             at: now,
             software: software.clone(),
-            pings: Pings::new(now),
+            pings: Pings::new(now, way_number(self.me, from)),
         });
         self.view_changed = true;
         self.event(Event::PeerConnected {

@@ -4,18 +4,23 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::microseconds;
-use crate::Link;
 use crate::profile::{Measured, Rate};
 use crate::wire::limits::MAX_OPAQUE_BYTES;
 use crate::wire::{Ping, Pong};
+use crate::{Link, PeerId};
 
 /// A connection begins with so many small pings, then with so many padded ones, [`OPENING_STEP`]
 /// apart, so that the way is known before a second is over.
-const OPENING: (u32, u32) = (3, 3);
+const OPENING: (u32, u32) = (3, 2);
 const OPENING_STEP: Duration = Duration::from_millis(100);
-/// Later a small one comes every so often, and a padded one.
+/// Later a small one comes every so often.
 const SMALL_EVERY: Duration = Duration::from_secs(5);
+/// And a padded one, which on a slow way takes long: never while another is under way. The first
+/// comes soon, as connections that begin together measure each other's pings.
+const PADDED_SOON: Duration = Duration::from_secs(1);
 const PADDED_EVERY: Duration = Duration::from_secs(60);
+/// Each way's padded pings come later than others' by some of so many steps.
+const STAGGERED: (u32, Duration) = (64, Duration::from_millis(125));
 /// A peer of which nothing was heard for so long while a ping waits is gone.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(15);
 
@@ -38,8 +43,11 @@ const ROUND_TRIP_GRAIN: Duration = Duration::from_micros(100);
 /// Pings on one connection.
 #[derive(Debug)]
 pub(super) struct Pings {
-    /// How many of [`OPENING`] were sent.
-    opened: u32,
+    /// How many of each were due.
+    small: u32,
+    padded: u32,
+    /// How much later than soon and every minute padded ones come.
+    stagger: Duration,
     next_small_at: Duration,
     next_padded_at: Duration,
     last_id: u64,
@@ -71,12 +79,15 @@ pub(super) enum Due {
 }
 
 impl Pings {
-    /// The first is due now.
-    pub(super) fn new(now: Duration) -> Self {
+    /// The first is due now. The way is told from others by a number.
+    pub(super) fn new(now: Duration, way: u32) -> Self {
+        let (steps, step) = STAGGERED;
         Self {
-            opened: 0,
+            small: 0,
+            padded: 0,
+            stagger: (way % steps) * step,
             next_small_at: now,
-            next_padded_at: now,
+            next_padded_at: now + OPENING.0 * OPENING_STEP,
             last_id: 0,
             outstanding: VecDeque::new(),
             silent_since: None,
@@ -131,25 +142,29 @@ impl Pings {
     /// The padding of the ping that is due, and when the next are.
     fn next_padding(&mut self, now: Duration, may_pad: bool) -> Option<usize> {
         let (small, padded) = OPENING;
-        if self.opened < small + padded {
-            self.opened += 1;
-            let last = self.opened == small + padded;
-            self.next_small_at = now + if last { SMALL_EVERY } else { OPENING_STEP };
-            self.next_padded_at = now + if last { PADDED_EVERY } else { OPENING_STEP };
-            let pad = self.opened > small;
-            return (!pad || may_pad).then_some(if pad { MAX_OPAQUE_BYTES } else { 0 });
-        }
-        if self.next_padded_at <= now {
-            self.next_padded_at = now + PADDED_EVERY;
-            if may_pad {
-                return Some(MAX_OPAQUE_BYTES);
-            }
-        }
         if self.next_small_at <= now {
-            self.next_small_at = now + SMALL_EVERY;
+            self.small = self.small.saturating_add(1);
+            let opening = self.small < small;
+            self.next_small_at = now + if opening { OPENING_STEP } else { SMALL_EVERY };
             return Some(0);
         }
-        None
+        if self.next_padded_at > now {
+            return None;
+        }
+        if self.outstanding.iter().any(|sent| sent.padding_bytes > 0) {
+            self.next_padded_at = now + OPENING_STEP;
+            return None;
+        }
+        self.padded = self.padded.saturating_add(1);
+        self.next_padded_at = now
+            + if self.padded < padded {
+                OPENING_STEP
+            } else if self.padded == padded {
+                PADDED_SOON + self.stagger
+            } else {
+                PADDED_EVERY + self.stagger
+            };
+        may_pad.then_some(MAX_OPAQUE_BYTES)
     }
 
     /// Anything came from the peer.
@@ -205,6 +220,15 @@ impl Pings {
             },
         })
     }
+}
+
+/// A number that tells the way from one node to another from most other ways.
+pub(super) fn way_number(from: PeerId, to: PeerId) -> u32 {
+    let word = |peer: PeerId| {
+        let [a, b, c, d, ..] = *peer.public_key();
+        u32::from_le_bytes([a, b, c, d])
+    };
+    word(from).wrapping_mul(31).wrapping_add(word(to))
 }
 
 fn push_within<T>(values: &mut VecDeque<T>, value: T, most: usize) {
@@ -273,21 +297,43 @@ mod tests {
 
     #[test]
     fn a_way_is_known_in_half_a_second() {
-        let mut pings = Pings::new(ms(50));
+        let mut pings = Pings::new(ms(50), 8);
         assert_eq!(run(&mut pings, ms(349), true), [0, 0, 0]);
         assert_eq!(pings.link(), None, "no bandwidth yet");
-        assert_eq!(run(&mut pings, ms(550), true), [MAX_OPAQUE_BYTES; 3]);
+        assert_eq!(run(&mut pings, ms(550), true), [MAX_OPAQUE_BYTES; 2]);
         let link = pings.link().expect("measured");
         assert_eq!(link.round_trip.value, ms(4));
         assert_eq!(link.bandwidth.value.units_per_second(), 1_000_000);
         assert_eq!(link.overhead.value, OVERHEAD);
-        // Then every five seconds, and padded each minute.
-        let later = run(&mut pings, ms(61_000), true);
+        // Then every five seconds, and padded after two seconds and each minute.
+        let later = run(&mut pings, ms(64_000), true);
         assert_eq!(
             (later.len(), later.iter().filter(|p| **p > 0).count()),
-            (13, 1)
+            (14, 2)
         );
         assert!(!run(&mut pings, ms(200_000), false).iter().any(|p| *p > 0));
+    }
+
+    #[test]
+    fn a_padded_ping_waits_for_the_one_before() {
+        let mut pings = Pings::new(ms(0), 0);
+        let mut padded = Vec::new();
+        while pings.poll_timeout() <= ms(2_000) {
+            let now = pings.poll_timeout();
+            if let Due::Send(ping) = pings.handle_timeout(now, true)
+                && ping.padding_bytes > 0
+            {
+                padded.push((now, ping));
+            }
+        }
+        let (at, ping) = padded.pop().expect("the first comes");
+        assert_eq!((at, padded.len()), (ms(300), 0));
+        pings.answered(ms(2_000), &pong(&ping, at, 0));
+        let next = pings.handle_timeout(ms(2_100), true);
+        assert!(
+            matches!(next, Due::Send(ping) if ping.padding_bytes > 0),
+            "{next:?}"
+        );
     }
 
     #[test]
@@ -298,12 +344,15 @@ mod tests {
             }
             now
         };
-        let mut pings = Pings::new(ms(0));
+        let mut pings = Pings::new(ms(0), 0);
         assert_eq!(silent_at(&mut pings, ms(0)), SILENT_AFTER);
-        let mut pings = Pings::new(ms(0));
+        let mut pings = Pings::new(ms(0), 0);
         pings.handle_timeout(ms(0), true);
-        let woken = pings.handle_timeout(ms(60_000), true);
-        assert!(matches!(woken, Due::Send(_)), "{woken:?}");
+        // A small one and a padded one are due.
+        for _ in 0..2 {
+            let woken = pings.handle_timeout(ms(60_000), true);
+            assert!(matches!(woken, Due::Send(_)), "{woken:?}");
+        }
         // Data of the peer do as well as its answers.
         pings.heard(ms(60_010));
         let silent_at = silent_at(&mut pings, ms(60_020));
@@ -312,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_answers_no_ping_measures_nothing() {
-        let mut pings = Pings::new(ms(0));
+        let mut pings = Pings::new(ms(0), 0);
         let Due::Send(ping) = pings.handle_timeout(ms(0), true) else {
             panic!("the first is due at once");
         };
