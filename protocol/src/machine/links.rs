@@ -11,7 +11,7 @@ use crate::{Link, PeerId};
 
 /// A connection begins with so many small pings, then with so many padded ones, [`OPENING_STEP`]
 /// apart, so that the way is known before a second is over.
-const OPENING: (u32, u32) = (3, 2);
+const OPENING: (u32, u32) = (3, 3);
 const OPENING_STEP: Duration = Duration::from_millis(100);
 /// Later a small one comes every so often.
 const SMALL_EVERY: Duration = Duration::from_secs(5);
@@ -21,6 +21,11 @@ const PADDED_SOON: Duration = Duration::from_secs(1);
 const PADDED_EVERY: Duration = Duration::from_secs(60);
 /// Each way's padded pings come later than others' by some of so many steps.
 const STAGGERED: (u32, Duration) = (64, Duration::from_millis(125));
+/// The first padded ping, which says how large the others may be; none is smaller.
+const TRIAL_BYTES: usize = 8 << 10;
+/// The others take so long of a way that is too slow for whole ones. A circle's devices all measure
+/// all ways, on one air.
+const PADDED_TAKES: Duration = Duration::from_millis(50);
 /// A peer of which nothing was heard for so long while a ping waits is gone.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(15);
 
@@ -57,6 +62,8 @@ pub(super) struct Pings {
     silent_since: Option<Duration>,
     round_trips: VecDeque<Duration>,
     bandwidths: VecDeque<u64>,
+    /// Whether the first padded ping was answered.
+    tried: bool,
     /// When each was last measured, in microseconds.
     round_trip_at_us: u64,
     bandwidth_at_us: u64,
@@ -93,6 +100,7 @@ impl Pings {
             silent_since: None,
             round_trips: VecDeque::new(),
             bandwidths: VecDeque::new(),
+            tried: false,
             round_trip_at_us: 0,
             bandwidth_at_us: 0,
         }
@@ -164,7 +172,16 @@ impl Pings {
             } else {
                 PADDED_EVERY + self.stagger
             };
-        may_pad.then_some(MAX_OPAQUE_BYTES)
+        may_pad.then(|| self.padding())
+    }
+
+    /// Bytes of the next padded ping.
+    fn padding(&self) -> usize {
+        match self.bandwidths.iter().max() {
+            Some(&best) => padding_for(best),
+            None if self.tried => MAX_OPAQUE_BYTES,
+            None => TRIAL_BYTES,
+        }
     }
 
     /// Anything came from the peer.
@@ -195,8 +212,12 @@ impl Pings {
         } else if let Some(&least) = self.round_trips.iter().min() {
             let extra = round_trip.saturating_sub(least);
             let bandwidth = bandwidth(sent.padding_bytes, extra);
-            push_within(&mut self.bandwidths, bandwidth, BANDWIDTHS);
-            self.bandwidth_at_us = now_us;
+            // Of a fast way, so few bytes say little.
+            let trial = !std::mem::replace(&mut self.tried, true);
+            if !trial || padding_for(bandwidth) < MAX_OPAQUE_BYTES {
+                push_within(&mut self.bandwidths, bandwidth, BANDWIDTHS);
+                self.bandwidth_at_us = now_us;
+            }
         }
     }
 
@@ -246,6 +267,13 @@ fn bandwidth(bytes: usize, extra: Duration) -> u64 {
     u64::try_from(per_second).unwrap_or(most).clamp(least, most)
 }
 
+/// Bytes of a padded ping on a way of so many bytes a second.
+fn padding_for(bandwidth: u64) -> usize {
+    let bytes = u128::from(bandwidth) * PADDED_TAKES.as_nanos() / 1_000_000_000;
+    let bytes = usize::try_from(bytes).unwrap_or(MAX_OPAQUE_BYTES);
+    bytes.clamp(TRIAL_BYTES, MAX_OPAQUE_BYTES)
+}
+
 /// Whether two are different enough for a plan to be another.
 pub(super) fn links_differ(before: Option<&Link>, after: Option<&Link>) -> bool {
     match (before, after) {
@@ -278,13 +306,13 @@ mod tests {
         }
     }
 
-    /// Sends all that is due until `end`, each answered after 4 ms, and a padded one at 1 MB/s.
+    /// Sends all that is due until `end`, each answered after 4 ms, and a padded one at 2 MB/s.
     fn run(pings: &mut Pings, end: Duration, may_pad: bool) -> Vec<usize> {
         let mut padded = Vec::new();
         while pings.poll_timeout() <= end {
             let now = pings.poll_timeout();
             if let Due::Send(ping) = pings.handle_timeout(now, may_pad) {
-                let on_wire = Duration::from_micros(ping.padding_bytes as u64);
+                let on_wire = Duration::from_nanos(500 * ping.padding_bytes as u64);
                 // The answerer took 1 ms, which is no part of the way.
                 let back = now + ms(4) + on_wire + ms(1);
                 pings.heard(back);
@@ -300,10 +328,12 @@ mod tests {
         let mut pings = Pings::new(ms(50), 8);
         assert_eq!(run(&mut pings, ms(349), true), [0, 0, 0]);
         assert_eq!(pings.link(), None, "no bandwidth yet");
+        assert_eq!(run(&mut pings, ms(350), true), [TRIAL_BYTES]);
+        assert_eq!(pings.link(), None, "too few bytes for a fast way");
         assert_eq!(run(&mut pings, ms(550), true), [MAX_OPAQUE_BYTES; 2]);
         let link = pings.link().expect("measured");
         assert_eq!(link.round_trip.value, ms(4));
-        assert_eq!(link.bandwidth.value.units_per_second(), 1_000_000);
+        assert_eq!(link.bandwidth.value.units_per_second(), 2_000_000);
         assert_eq!(link.overhead.value, OVERHEAD);
         // Then every five seconds, and padded after two seconds and each minute.
         let later = run(&mut pings, ms(64_000), true);
@@ -312,6 +342,37 @@ mod tests {
             (14, 2)
         );
         assert!(!run(&mut pings, ms(200_000), false).iter().any(|p| *p > 0));
+    }
+
+    #[test]
+    fn a_slow_way_is_not_kept_busy_by_being_measured() {
+        // As one of eight devices has it of 1 Mbit/s by way of an access point.
+        const BYTES_PER_S: u64 = 10_000;
+        let mut pings = Pings::new(ms(0), 0);
+        let mut under_way: VecDeque<(Ping, Duration, Duration)> = VecDeque::new();
+        let mut padded = 0;
+        for now in (0..120_000).map(ms) {
+            while let Some((ping, sent_at, _)) = under_way.pop_front_if(|(.., back)| *back <= now) {
+                pings.answered(now, &pong(&ping, sent_at, 0));
+            }
+            if pings.poll_timeout() > now {
+                continue;
+            }
+            if let Due::Send(ping) = pings.handle_timeout(now, true) {
+                let bytes = ping.padding_bytes as u64;
+                let mut before = under_way.iter();
+                assert!(bytes == 0 || !before.any(|(other, ..)| other.padding_bytes > 0));
+                padded += bytes;
+                // Behind what was sent before.
+                let begins = under_way.back().map_or(now, |(.., back)| *back);
+                let back = begins + ms(4 + 1_000 * bytes / BYTES_PER_S);
+                under_way.push_back((ping, now, back));
+            }
+        }
+        let link = pings.link().expect("measured");
+        let bandwidth = link.bandwidth.value.units_per_second();
+        assert!(bandwidth.abs_diff(BYTES_PER_S) < 100, "{bandwidth}");
+        assert!(padded <= 6 * TRIAL_BYTES as u64, "{padded}");
     }
 
     #[test]
