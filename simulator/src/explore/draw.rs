@@ -315,7 +315,8 @@ fn fault(random: &mut Random, phones: u64, asked: &[u64], named: &[u64]) -> Faul
         kind,
         who: name(who),
         other: kind.needs_other().then(|| name(other)),
-        times: (kind == FaultKind::Slow).then(|| magnitude(random, 2.0, 50.0)),
+        // Or one step would take as long as a session may stand still.
+        times: (kind == FaultKind::Slow).then(|| magnitude(random, 2.0, 8.0)),
         lasts: Some(Span(lasts.min(TROUBLE - at))),
     }
 }

@@ -223,7 +223,9 @@ impl World {
         of.body.setting.awake = true;
         of.wakes_at = None;
         let ended = std::mem::take(&mut of.ended);
-        self.settle(host);
+        // A call may have begun or ended meanwhile.
+        let busy = of.body.setting.in_call;
+        self.tell(host, Input::OwnerBusy(busy));
         for id in ended {
             let connection = self.connections.get(id);
             if let Some(side) = connection.map(|connection| connection.side_of(host)) {
