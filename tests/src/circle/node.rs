@@ -5,10 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Answer, Program, wait_for};
+use super::{Answer, PATIENCE, Program};
 use crate::{Device, Output, potluck_binary};
 
 /// Where a node's programs run: makes the command of a program.
@@ -205,11 +207,19 @@ impl<'w> Node<'w> {
     /// When that does not come.
     #[track_caller]
     pub fn await_members(&self, what: &str, so: impl Fn(&Value) -> bool) {
-        let mut last = Value::Null;
-        wait_for(&format!("{what}, seen from {}", self.name), || {
-            last = self.members();
-            so(&last).then_some(())
-        });
+        let waited = Instant::now();
+        loop {
+            let members = self.members();
+            if so(&members) {
+                return;
+            }
+            let name = &self.name;
+            assert!(
+                waited.elapsed() < PATIENCE,
+                "waited in vain: {what}, seen from {name}, who knows {members:#}"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Shows an invitation.
