@@ -59,6 +59,10 @@ pub(crate) enum Seen {
     PieceCame { host: u32, of: CameOf },
     /// A host's machine takes for fetched what it has not.
     FetchedTooLittle { host: u32 },
+    /// So many wrong pieces came to a host in one fetch: more than were on their way of all its peers.
+    WrongPieces { host: u32, wrong: u64 },
+    /// A host that is about to be suspended takes a stage of another's.
+    StageWhileLeaving { host: u32 },
     /// A stage was made ready whose weights are not there, or were not checked.
     StageLacksWeights { host: u32 },
     /// A host whose owner needs it computes for others again, so long after a step that took so long,
@@ -145,6 +149,8 @@ impl Checks {
             }
             Seen::PieceCame { host, of } => weights::came(*host, *of),
             Seen::FetchedTooLittle { host } => Some(weights::too_little(*host)),
+            Seen::WrongPieces { host, wrong } => Some(weights::wrong(*host, *wrong)),
+            Seen::StageWhileLeaving { host } => Some(owner::stage_while_leaving(*host)),
             Seen::StageLacksWeights { host } => Some(weights::stage_lacks(*host)),
             Seen::OthersGoOn { host, waited, took } => owner::check(*host, *waited, *took),
             Seen::WokenForNothing { host } => Some(timers::woken_for_nothing(*host)),

@@ -1,6 +1,9 @@
-//! While its owner needs a device, others get a fifth of its time, and wait two seconds at most.
+//! While its owner needs a device, others get a fifth of its time, and wait two seconds at most; and a
+//! device that is about to be suspended takes no stage.
 
 use super::Finding;
+
+const NAME: &str = "owner";
 
 /// Others wait so many times as long as their last step took.
 const TIMES: u64 = 4;
@@ -14,6 +17,11 @@ pub(super) fn check(host: u32, waited: u64, took: u64) -> Option<Finding> {
             "it computes for others {waited} µs after a step of theirs that took {took} µs, while its \
              owner needs it"
         );
-        Finding::of_device("owner", host, words)
+        Finding::of_device(NAME, host, words)
     })
+}
+
+pub(super) fn stage_while_leaving(host: u32) -> Finding {
+    let words = "it takes a stage, and is about to be suspended".to_owned();
+    Finding::of_device(NAME, host, words)
 }

@@ -69,8 +69,10 @@ fn every_checker_finds_what_it_is_for() {
     let lacks = [
         Seen::FetchedTooLittle { host },
         Seen::StageLacksWeights { host },
+        Seen::WrongPieces { host, wrong: 90 },
     ];
-    assert_eq!(found(&lacks), ["weights"; 2]);
+    assert_eq!(found(&lacks), ["weights"; 3]);
+    assert_eq!(found(&[Seen::StageWhileLeaving { host }]), ["owner"]);
     let computed = |fault| Seen::Computed {
         host: 0,
         session: Some(3),

@@ -28,6 +28,11 @@ pub(super) fn too_little(host: u32) -> Finding {
     Finding::of_device(NAME, host, words)
 }
 
+pub(super) fn wrong(host: u32, wrong: u64) -> Finding {
+    let words = format!("{wrong} wrong pieces came in one fetch: it asks on whoever sends them");
+    Finding::of_device(NAME, host, words)
+}
+
 pub(super) fn stage_lacks(host: u32) -> Finding {
     let words = "its stage is ready without weights that were checked".to_owned();
     Finding::of_device(NAME, host, words)

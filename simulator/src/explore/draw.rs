@@ -1,5 +1,7 @@
 //! A scenario from a seed.
 
+use std::collections::BTreeMap;
+
 use potluck_protocol::LayerRange;
 use potluck_protocol::placement::ModelShape;
 
@@ -81,12 +83,52 @@ pub fn scenario_with(seed: u64, model: Option<&ModelSpec>) -> Scenario {
         ..Scenario::default()
     };
     take_weights(&mut random, &mut scenario);
+    if forced && random.happens(0.4) {
+        leave_no_room(&mut scenario);
+    }
     for request in &mut scenario.requests {
         if random.happens(0.4) {
             request.guesses = between(&mut random, 1, 6) as u32;
         }
     }
     scenario
+}
+
+/// Devices have room for the stages that are written for them and hardly more: when one fails, its
+/// session waits until it is back, and goes on over the same stages, which hold what they held. Not
+/// where somebody may take the best placement.
+fn leave_no_room(scenario: &mut Scenario) {
+    let Ok(shape) = scenario.model.shape() else {
+        return;
+    };
+    let mut needed: BTreeMap<String, u64> = BTreeMap::new();
+    for request in &scenario.requests {
+        let ChoiceSpec::Forced(text) = &request.choice else {
+            return;
+        };
+        *needed.entry(request.who.clone()).or_default() += shape.ends_bytes();
+        for stage in text.split(',') {
+            let Some((named, layers)) = stage.split_once(':') else {
+                continue;
+            };
+            let ends = layers.split_once("..");
+            let ends = ends.and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+            let (first, end): (usize, usize) = ends.unwrap_or_default();
+            let layers = shape.layers.get(first..end).unwrap_or_default();
+            let bytes = layers.iter().map(|l| l.memory_bytes(request.context()));
+            let name = if named == "self" {
+                request.who.as_str()
+            } else {
+                named
+            };
+            *needed.entry(name.to_owned()).or_default() += bytes.sum::<u64>();
+        }
+    }
+    for device in &mut scenario.devices {
+        let bytes = needed.get(device.base_name()).copied().unwrap_or(0);
+        // A fifth is headroom.
+        device.memory = Some(ByteCount(bytes + bytes / 4 + 4_096));
+    }
 }
 
 /// Some that ask for nothing begin without weights, if all of the model is sent within some seconds;
@@ -189,10 +231,15 @@ fn devices(random: &mut Random, phones: u64, model: &ModelSpec, roomy: bool) -> 
         return Vec::new();
     };
     let (ends, whole) = (shape.ends_bytes(), shape.bytes_with_context(4 * 500));
-    // So that most devices cannot have the whole, but all of them together while one is missing; a
-    // fifth is headroom.
-    let least = 1.5 / (phones - 1) as f64;
-    let share = least + (1.2 - least) * random.unit();
+    // So that most devices cannot have the whole, but all of them together while one is missing, or
+    // hardly without any; a fifth is headroom.
+    let all_needed = random.happens(0.4);
+    let least = match all_needed {
+        true => 1.0 / phones as f64,
+        false => 1.5 / (phones - 1) as f64,
+    };
+    let most = if all_needed { 1.3 * least } else { 1.2 };
+    let share = least + (most - least) * random.unit();
     let layer = whole / shape.layers.len() as u64;
     let device = |phone: u64| {
         let profile = random.one_of(&PROFILES).unwrap_or("pixel-9");

@@ -15,7 +15,7 @@ use potluck_protocol::circle::{Circle, Identity};
 use potluck_protocol::machine::{Machine, MachineSetup};
 use potluck_protocol::profile::{Energy, Measured, OwnerLimits, Profile, Rate};
 use potluck_protocol::stage::StageLimits;
-use potluck_protocol::{PeerId, SessionId};
+use potluck_protocol::{PeerId, PlanEpoch, SessionId};
 
 pub(crate) use holdings::{Fault, Holdings};
 pub(crate) use keeper::Keeper;
@@ -99,6 +99,8 @@ pub(crate) struct Host {
     pub(crate) store: Store,
     /// When it last kept a piece of weights.
     pub(crate) fetched_at: u64,
+    /// The stages that its machine has taken, and of which epochs.
+    pub(crate) taken: BTreeMap<SessionId, PlanEpoch>,
     pub(crate) talks: BTreeMap<SessionId, Talk>,
     /// How long after it went to the background it is suspended.
     pub(crate) suspended_after: u64,
@@ -128,6 +130,7 @@ impl Host {
         self.in_background = false;
         self.bench.end();
         self.keeper.end();
+        self.taken.clear();
         self.holdings.clear();
     }
 

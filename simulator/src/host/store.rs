@@ -129,8 +129,9 @@ pub(crate) struct Store {
     wanted: Vec<LayerRange>,
     /// Layers that it was asked to hold, whether or not they were there.
     asked: BTreeSet<u32>,
-    /// Pieces that were not right.
+    /// Pieces that were not right, and how many of them came in the fetch under way.
     pub(crate) refused: u64,
+    pub(crate) refused_now: u64,
 }
 
 impl Store {
@@ -146,6 +147,7 @@ impl Store {
             wanted: Vec::new(),
             asked: BTreeSet::new(),
             refused: 0,
+            refused_now: 0,
         }
     }
 
@@ -244,6 +246,7 @@ impl Store {
             },
             StoreOrder::End { .. } => {
                 self.wanted.clear();
+                self.refused_now = 0;
                 return None;
             }
         })
@@ -267,6 +270,7 @@ impl Store {
             return Kept::Kept;
         }
         self.refused += 1;
+        self.refused_now += 1;
         Kept::Corrupt
     }
 

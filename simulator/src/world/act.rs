@@ -2,6 +2,7 @@
 
 use potluck_protocol::PeerId;
 use potluck_protocol::machine::{Event as Told, Output};
+use potluck_protocol::stage::Load;
 
 use super::World;
 use crate::checks::Seen;
@@ -16,9 +17,12 @@ impl World {
             Output::SendData(to, bytes) => self.send(host, to, Stream::Data, bytes),
             Output::SendTransfer(to, bytes) => self.send(host, to, Stream::Transfer, bytes),
             Output::Disconnect(peer) => self.disconnect(host, peer),
-            Output::Load(load) => self.work(host, Work::Load(load)),
+            Output::Load(load) => self.load(host, load),
             Output::Compute(step) => self.work(host, Work::Step(step)),
-            Output::Free(session) => self.work(host, Work::Free(session)),
+            Output::Free(session) => {
+                self.host(host).taken.remove(&session);
+                self.work(host, Work::Free(session));
+            }
             Output::Store(order) => self.store(host, order),
             Output::Event(Told::Session(id, event)) => self.told(host, id, event),
             Output::Event(event) => self.told_of_node(host, &event),
@@ -28,6 +32,18 @@ impl World {
             | Output::CircleChanged
             | Output::PeerAddresses(..) => {}
         }
+    }
+
+    fn load(&mut self, host: u32, load: Load) {
+        let index = self.indices.get(&load.session);
+        let of_other = index.is_some_and(|of| self.sessions[*of].requester != host as usize);
+        let of = self.host(host);
+        // If it was taken before, its weights have come.
+        let before = of.taken.insert(load.session, load.epoch);
+        if of_other && of.in_background && before != Some(load.epoch) {
+            self.see(Seen::StageWhileLeaving { host });
+        }
+        self.work(host, Work::Load(load));
     }
 
     fn send(&mut self, host: u32, to: PeerId, stream: Stream, bytes: Vec<u8>) {

@@ -11,6 +11,9 @@ use crate::network::Stream;
 /// What an order costs beside its bytes: it is handed to another thread and back.
 const HANDING: u64 = 20;
 
+/// Pieces that may be on their way of one peer when the first of them is found to be wrong, and one.
+const MOST_WRONG: u64 = 17;
+
 impl World {
     /// A host's machine wants something done with weights.
     pub(super) fn store(&mut self, host: u32, order: StoreOrder) {
@@ -82,6 +85,10 @@ impl World {
         let answer = of.store.follow(order);
         if of.store.kept_bytes() > before {
             of.fetched_at = now;
+        }
+        let (wrong, members) = (of.store.refused_now, of.members.len() as u64);
+        if wrong > MOST_WRONG * members {
+            self.see(Seen::WrongPieces { host, wrong });
         }
         self.trace.event(now, 9, u64::from(host));
         if let Some(answer) = answer {

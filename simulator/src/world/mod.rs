@@ -41,7 +41,7 @@ const SENSE: u64 = 10_000_000;
 /// Events between two looks of whoever watches: some ten milliseconds.
 const WATCHED_EVERY: u64 = 16_384;
 /// So often machines are woken for nothing before a run is over: it would take for ever.
-const MOST_WOKEN: u32 = 1_000;
+const MOST_WOKEN: u32 = 100;
 
 pub(crate) struct World {
     scenario: Scenario,
@@ -102,6 +102,10 @@ impl World {
             self.now = at;
             self.events += 1;
             self.happen(event);
+            if self.woken_for_nothing > MOST_WOKEN {
+                self.end = self.now;
+                break;
+            }
             if self.events.is_multiple_of(WATCHED_EVERY) && !goes_on(self.far()) {
                 self.stopped = true;
                 self.end = self.now;
@@ -249,9 +253,6 @@ impl World {
                 // It would be woken for ever at this moment.
                 self.see(Seen::WokenForNothing { host });
                 self.woken_for_nothing += 1;
-                if self.woken_for_nothing > MOST_WOKEN {
-                    self.end = now;
-                }
                 self.host(host).wakes_at = Some(now + 1_000);
                 self.after(1_000, Event::Wake(host));
             }

@@ -417,6 +417,7 @@ impl Making<'_> {
             keeper: Keeper::default(),
             store: Store::new(&self.objects, spec.weights == Weights::All, spec.storage.0),
             fetched_at: 0,
+            taken: BTreeMap::new(),
             talks: BTreeMap::new(),
             suspended_after: spec.suspended_after.0,
             in_background: false,

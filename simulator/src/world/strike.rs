@@ -162,7 +162,7 @@ impl World {
             FaultKind::Foreground => {
                 self.host(host).in_background = false;
                 self.thaw(host);
-                self.tell_profile(host, true);
+                self.willing_again(host);
             }
             FaultKind::Call => {
                 setting.in_call = true;
@@ -172,12 +172,19 @@ impl World {
             FaultKind::CallEnds => {
                 setting.in_call = false;
                 self.tell(host, Input::OwnerBusy(false));
-                self.tell_profile(host, true);
+                self.willing_again(host);
             }
             FaultKind::Spoil => self.host(host).store.spoilt = true,
             FaultKind::Mend => self.host(host).store.spoilt = false,
             FaultKind::Cut | FaultKind::Heal => {}
         }
+    }
+
+    /// One of the reasons for which a device was to stop helping is over.
+    fn willing_again(&mut self, host: u32) {
+        let of = self.host(host);
+        let other = of.in_background || of.body.setting.in_call;
+        self.tell_profile(host, !other);
     }
 
     fn hand_over(&mut self, host: u32, reason: HandOverReason, within: u64) {
@@ -223,8 +230,8 @@ impl World {
         of.body.setting.awake = true;
         of.wakes_at = None;
         let ended = std::mem::take(&mut of.ended);
-        // A call may have begun or ended meanwhile.
         let busy = of.body.setting.in_call;
+        // What it was not told while it stood still.
         self.tell(host, Input::OwnerBusy(busy));
         for id in ended {
             let connection = self.connections.get(id);
