@@ -68,6 +68,8 @@ impl Addresses {
         if sure {
             addresses.insert(0, address);
         } else {
+            // It is news: rather there than where it was tried in vain for longest.
+            addresses.truncate(MOST_ADDRESSES - 1);
             addresses.push(address);
         }
         addresses.truncate(MOST_ADDRESSES);
@@ -142,6 +144,10 @@ mod tests {
         assert_eq!(due.len(), MOST_ADDRESSES);
         assert_eq!(due[0], address(7));
         assert!(again.due(Duration::ZERO, &other).is_empty());
+        again.insert(peer, address(99), false);
+        let due = again.due(Duration::ZERO, &peer);
+        assert_eq!(due.len(), MOST_ADDRESSES);
+        assert!(due.contains(&address(99)), "what is new is not lost");
         std::fs::write(&file, b"{").expect("writable");
         assert!(Addresses::open(Some(file)).known.is_empty());
     }
