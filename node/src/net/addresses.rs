@@ -65,14 +65,13 @@ impl Addresses {
             Some(at) => drop(addresses.remove(at)),
             None => {}
         }
+        // It is news: rather there than where it was tried in vain for longest.
+        addresses.truncate(MOST_ADDRESSES - 1);
         if sure {
             addresses.insert(0, address);
         } else {
-            // It is news: rather there than where it was tried in vain for longest.
-            addresses.truncate(MOST_ADDRESSES - 1);
             addresses.push(address);
         }
-        addresses.truncate(MOST_ADDRESSES);
         self.attempts.remove(&peer);
     }
 

@@ -8,6 +8,7 @@ mod answer;
 mod node;
 mod program;
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -98,12 +99,25 @@ pub fn member<'v>(members: &'v Value, name: &str) -> Option<&'v Value> {
 /// When it does not come.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    wait_until(what, || look().ok_or("nothing"))
+}
+
+/// As [`wait_for`], and says what was there instead.
+///
+/// # Panics
+/// When it does not come.
+#[track_caller]
+fn wait_until<T, S: fmt::Display>(what: &str, mut look: impl FnMut() -> Result<T, S>) -> T {
     let start = Instant::now();
     loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        let instead = match look() {
+            Ok(found) => return found,
+            Err(instead) => instead,
+        };
+        assert!(
+            start.elapsed() < PATIENCE,
+            "waited in vain: {what}; there was {instead:#}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -5,12 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Answer, PATIENCE, Program};
+use super::{Answer, Program, wait_until};
 use crate::{Device, Output, potluck_binary};
 
 /// Where a node's programs run: makes the command of a program.
@@ -207,19 +205,10 @@ impl<'w> Node<'w> {
     /// When that does not come.
     #[track_caller]
     pub fn await_members(&self, what: &str, so: impl Fn(&Value) -> bool) {
-        let waited = Instant::now();
-        loop {
+        wait_until(&format!("{what}, seen from {}", self.name), || {
             let members = self.members();
-            if so(&members) {
-                return;
-            }
-            let name = &self.name;
-            assert!(
-                waited.elapsed() < PATIENCE,
-                "waited in vain: {what}, seen from {name}, who knows {members:#}"
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
+            if so(&members) { Ok(()) } else { Err(members) }
+        });
     }
 
     /// Shows an invitation.

@@ -212,7 +212,7 @@ pub fn median_profile(profiles: &[Value]) -> Value {
 }
 
 /// The median; of an even number the mean of the middle two.
-pub(super) fn median(numbers: &[f64]) -> f64 {
+pub fn median(numbers: &[f64]) -> f64 {
     let mut numbers = numbers.to_vec();
     numbers.sort_by(f64::total_cmp);
     let middle = numbers.len() / 2;

@@ -6,20 +6,17 @@ use std::process::Command;
 use std::time::Instant;
 
 use potluck_tests::circle::{Answer, Circle, Node};
+use potluck_tests::fidelity::median;
 use potluck_tests::model_path;
-use potluck_tests::wifi::{Profile, Wifi, on_wifi};
+use potluck_tests::wifi::{Profile, on_wifi};
 
+use crate::wifi::stations;
 use crate::{Model, SAMPLED, alone, asked, question};
 
 /// Tokens that a device decoded in a second.
 fn rate(answer: &Answer) -> f64 {
     let rate = answer.json["decode_tokens_per_s"].as_f64();
     rate.expect("tokens came")
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// A device on loopback that keeps to a processor.
@@ -63,7 +60,7 @@ fn hops_over_loopback_cost_little() {
             println!("alone {alone:.2}, together {together:.2} ms a token: {hop:.3} ms a hop");
             hops.push(hop);
         }
-        println!("median {:.3} ms a hop", median(hops));
+        println!("median {:.3} ms a hop", median(&hops));
     }
 }
 
@@ -94,7 +91,7 @@ fn four_at_once(circle: &Circle<'_>, path: &Path, who: &str) {
         );
         gains.push(gain);
     }
-    println!("median {:.2} times", median(gains));
+    println!("median {:.2} times", median(&gains));
 }
 
 /// `cargo test --release --workspace --test together -- --ignored --nocapture four_who_ask`
@@ -127,14 +124,6 @@ fn four_who_ask_two_helpers_over_the_air() {
     });
 }
 
-fn stations<'w>(wifi: &'w Wifi, names: &[&str], model: &Path) -> Vec<Node<'w>> {
-    let nodes = names.iter().zip(wifi.stations()).map(|(name, station)| {
-        let node = Node::at(name, Box::new(|binary| station.command(binary)));
-        node.with_model(model)
-    });
-    nodes.collect()
-}
-
 /// What three ways through the air cost a token, next to what they must:
 /// `cargo test --release --workspace --test together -- --ignored --nocapture two_helpers_over`
 #[test]
@@ -162,6 +151,6 @@ fn two_helpers_over_the_air_take_compute_and_three_delays() {
             );
             shares.push(rate / most);
         }
-        println!("median {:.3}; {:?}", median(shares), wifi.statistics());
+        println!("median {:.3}; {:?}", median(&shares), wifi.statistics());
     });
 }

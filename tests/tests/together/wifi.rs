@@ -1,5 +1,7 @@
 //! The same over an emulated Wi-Fi, where devices find each other.
 
+use std::path::Path;
+
 use potluck_tests::circle::{Answer, Circle, Node};
 use potluck_tests::wifi::{Profile, Wifi, on_wifi};
 
@@ -11,11 +13,16 @@ const TOKENS: u32 = 150;
 
 /// A circle of a device at each station, told nothing of where the others are but by the invitation.
 fn circle(wifi: &Wifi) -> Circle<'_> {
-    let nodes = NAMES.iter().zip(wifi.stations()).map(|(name, station)| {
+    Circle::start(stations(wifi, &NAMES, &Model::steady().path))
+}
+
+/// A node of each of these names at a station, which has the model.
+pub(crate) fn stations<'w>(wifi: &'w Wifi, names: &[&str], model: &Path) -> Vec<Node<'w>> {
+    let nodes = names.iter().zip(wifi.stations()).map(|(name, station)| {
         let node = Node::at(name, Box::new(|binary| station.command(binary)));
-        node.with_model(&Model::steady().path)
+        node.with_model(model)
     });
-    Circle::start(nodes.collect())
+    nodes.collect()
 }
 
 #[test]
