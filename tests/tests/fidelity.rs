@@ -59,7 +59,7 @@ const HELD_OUT: [Setup; 11] = [
 ];
 
 /// How often each is asked, and killed.
-const TIMES: (usize, usize) = (5, 4);
+const TIMES: (usize, usize) = (7, 5);
 
 /// What the emulated network says of itself and what the devices measured of it.
 fn look_at(bench: &Bench<'_>, network: Network) {

@@ -26,9 +26,11 @@ pub struct Answers {
     pub prompt: u32,
     /// What the plan said of a token, in milliseconds.
     pub planned_ms: f64,
-    /// How long the devices had been connected when the last was asked for: what they know of their
+    /// How long the devices had been connected when the first was asked for: what they know of their
     /// links becomes better with time.
     pub connected: Duration,
+    /// From the first question to the end of the last answer.
+    pub took: Duration,
     /// The answer's tokens.
     pub tokens: Vec<u64>,
     /// Of each answer: first token and between tokens, in milliseconds.
@@ -95,14 +97,17 @@ impl<'w> Bench<'w> {
     /// # Panics
     /// When no answer comes.
     pub fn answer(&self, setup: &Setup, times: usize) -> Answers {
-        let mut answers = Answers::default();
+        let mut answers = Answers {
+            connected: self.started.elapsed(),
+            ..Answers::default()
+        };
         for _ in 0..times {
             let question = self.question(setup, &["--placement", setup.placement]);
             let question: Vec<_> = question.iter().map(String::as_str).collect();
-            answers.connected = self.started.elapsed();
             let answer = self.circle.node(NAMES[0]).answer(&question);
             answers.take(&answer);
         }
+        answers.took = self.started.elapsed() - answers.connected;
         answers
     }
 
@@ -142,11 +147,21 @@ impl<'w> Bench<'w> {
 }
 
 impl Answers {
-    /// What is to be asked in virtual time.
+    /// What is to be asked in virtual time: the same question as often, with the same pauses, as a
+    /// connection sends faster when it has lately sent much.
     pub fn asked(&self) -> Asked {
+        let of_answer = |&(first, token): &(f64, f64)| {
+            let behind = self.tokens.len().saturating_sub(1);
+            first + token * behind as f64
+        };
+        let answering: f64 = self.all.iter().map(of_answer).sum();
+        let pauses = self.took.as_secs_f64() - answering / 1e3;
+        let pause = pauses.max(0.0) / self.all.len().max(1) as f64;
         Asked {
             prompt: self.prompt,
             connected: self.connected,
+            times: self.all.len(),
+            pause: Duration::from_secs_f64(pause),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use potluck_sim::record::{Ending, Record, SessionRecord};
 use potluck_sim::{Options, Scenario};
 
-use super::{Model, NAMES, Setup, Times};
+use super::{Model, NAMES, Setup, Times, median};
 
 /// What is asked in virtual time.
 #[derive(Debug, Clone, Copy)]
@@ -17,14 +17,20 @@ pub struct Asked {
     /// How long the devices have been connected by then, so that they know as much of their links as
     /// the real ones.
     pub connected: Duration,
+    /// How often, one question after the other.
+    pub times: usize,
+    /// From an answer to the next question.
+    pub pause: Duration,
 }
 
 impl Asked {
-    /// A prompt, of devices that have just connected.
+    /// A prompt once, of devices that have just connected.
     pub const fn early(prompt: u32) -> Self {
         Self {
             prompt,
             connected: Duration::from_secs(5),
+            times: 1,
+            pause: Duration::ZERO,
         }
     }
 }
@@ -41,6 +47,8 @@ pub fn simulate(setup: &Setup, model: &Model, hardware: &str, asked: Asked) -> T
     let Some(kill) = setup.kill else {
         return times;
     };
+    // A device that was killed before has new connections: as for a first question.
+    let asked = Asked { times: 1, ..asked };
     let session = &undisturbed.sessions[0];
     let [before, after] = [kill.after, kill.after + 1].map(|at| session.tokens_at_us[at as usize]);
     let at = session.asked_at_us + before.midpoint(after);
@@ -75,7 +83,8 @@ fn scenario(
         "duration = \"10 min\"\nmodel = {}\n{}\n\
          [[network]]\ndelay = \"{} us\"\nrate = \"{} Mbit/s\"\n\n\
          [[request]]\nwho = \"{}\"\nat = \"{} us\"\nprompt = {}\n\
-         tokens = {tokens}\ncontext = {}\nchoice = \"{placement}\"\n\n{}",
+         tokens = {tokens}\ncontext = {}\nchoice = \"{placement}\"\n\
+         think = \"{} us\"\ntimes = {}\n\n{}",
         model.scenario.replace('\n', ""),
         devices.join("\n"),
         network.delay.as_micros(),
@@ -84,6 +93,8 @@ fn scenario(
         asked.connected.as_micros(),
         asked.prompt,
         setup.context(),
+        asked.pause.as_micros(),
+        asked.times,
         fault.unwrap_or_default(),
     )
 }
@@ -92,18 +103,27 @@ fn run(text: &str) -> Record {
     let scenario = Scenario::from_toml(text).unwrap_or_else(|why| panic!("{why} in\n{text}"));
     let record = potluck_sim::run(&scenario, &Options::until_answered()).expect("it begins");
     assert!(record.violations.is_empty(), "{:#?}", record.violations);
-    assert_eq!(record.sessions[0].ending, Ending::Complete);
+    let complete = |session: &SessionRecord| session.ending == Ending::Complete;
+    assert!(record.sessions.iter().all(complete), "{text}");
     record
 }
 
+/// Medians of its answers.
 fn times(record: &Record) -> Times {
-    let session = &record.sessions[0];
-    let gaps: Vec<_> = session.token_gaps_us().collect();
-    let mean = gaps.iter().sum::<u64>() as f64 / gaps.len().max(1) as f64;
-    let first = session.time_to_first_token_us();
+    let first = |session: &SessionRecord| {
+        let first = session.time_to_first_token_us();
+        first.expect("it is complete") as f64 / 1e3
+    };
+    let token = |session: &SessionRecord| {
+        let gaps: Vec<_> = session.token_gaps_us().collect();
+        gaps.iter().sum::<u64>() as f64 / gaps.len().max(1) as f64 / 1e3
+    };
+    let of = |time: &dyn Fn(&SessionRecord) -> f64| {
+        median(&record.sessions.iter().map(time).collect::<Vec<_>>())
+    };
     Times {
-        first_token_ms: first.expect("it is complete") as f64 / 1e3,
-        token_ms: mean / 1e3,
+        first_token_ms: of(&first),
+        token_ms: of(&token),
         stall_ms: None,
         stages: stages(record),
     }
