@@ -26,8 +26,10 @@
 //! Three small pings, a tenth of a second apart, then one with 8 KiB and two with 64 KiB, or with what
 //! takes 50 ms where that is less, and another some seconds later; from then on a small one every five
 //! seconds and a large one each minute, but no large one while another is under way, or a session of
-//! this node goes over the peer. The round trip is the least of the last eight; the bandwidth the best of the last four, of
-//! the bytes over what they took longer than the round trip. A peer of which nothing at all is heard
+//! this node goes over the peer. The round trip is the least of the last eight; the bandwidth the best
+//! of the last four, of the bytes over what they took longer than the round trip. Where a large one took
+//! half a second, others need the way: the next has 8 KiB again, and the difference to small pings,
+//! which waited, too, does not show that the way is fast. A peer of which nothing at all is heard
 //! for 15 seconds while a ping waits is dropped; time in which this node did not run does not count.
 //! Pings are answered at once.
 //!
