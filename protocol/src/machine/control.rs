@@ -12,27 +12,53 @@ use crate::wire::{
 use crate::{PeerId, SessionId};
 
 impl Machine {
+    /// Anything came of a peer.
+    pub(super) fn heard(&mut self, now: Duration, from: PeerId) {
+        let mut requests = self.requests.values();
+        if requests.any(|requested| requested.excluded.is_silent(from)) {
+            self.excuse_silent(now);
+        }
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return;
+        };
+        peer.heard(now);
+        for requested in self.requests.values_mut() {
+            if let Some(silence) = requested.heard(now, from) {
+                peer.patience.note(now, silence);
+            }
+        }
+        let limit = peer.patience.limit(now);
+        for requested in self.requests.values_mut() {
+            requested.session.allow_silence(from, limit);
+        }
+    }
+
+    /// Of those who were given up as silent, the time in which this node did not run does not count.
+    pub(super) fn excuse_silent(&mut self, now: Duration) {
+        let late = self.poll_timeout().and_then(|due| now.checked_sub(due));
+        if let Some(late) = late {
+            for requested in self.requests.values_mut() {
+                requested.excluded.did_not_run(now, late);
+            }
+        }
+    }
+
     pub(super) fn control_bytes(&mut self, now: Duration, from: PeerId, mut bytes: &[u8]) {
+        self.heard(now, from);
         // Gone once it was dropped for what one of the messages said.
         while let Some(peer) = self.peers.get_mut(&from) {
-            peer.heard(now);
             match peer.control.read(&mut bytes) {
                 Ok(None) => return,
                 Ok(Some(Received::Unknown)) => {}
-                Ok(Some(Received::Message(message))) => {
-                    self.requests
-                        .values_mut()
-                        .for_each(|requested| requested.heard(from));
-                    self.receive(now, from, message);
-                }
+                Ok(Some(Received::Message(message))) => self.receive(now, from, message),
                 Err(why) => self.drop_for(now, from, &why),
             }
         }
     }
 
     pub(super) fn data_bytes(&mut self, now: Duration, from: PeerId, mut bytes: &[u8]) {
+        self.heard(now, from);
         while let Some(peer) = self.peers.get_mut(&from) {
-            peer.heard(now);
             let (requests, stages) = (&self.requests, &self.stages);
             let arrived = peer.data.read(&mut bytes, |header| {
                 let requested = requests.get(&header.session);
@@ -40,7 +66,12 @@ impl Machine {
                 of_session.or_else(|| stages.agreed(from, header))
             });
             match arrived {
-                Ok(None) => return,
+                Ok(None) => {
+                    if peer.data.is_amid_frame() {
+                        self.part_arrived(now, from);
+                    }
+                    return;
+                }
                 Ok(Some(Arrived::Skipped(_))) => {}
                 Ok(Some(Arrived::Frame(frame))) => {
                     if let Some(frame) = self.session_frame(now, from, frame) {
@@ -53,6 +84,14 @@ impl Machine {
                 Err(why) => self.drop_faulty(now, from, &why.to_string()),
             }
         }
+    }
+
+    /// Bytes came of a frame that is not whole yet.
+    fn part_arrived(&mut self, now: Duration, from: PeerId) {
+        for requested in self.requests.values_mut() {
+            requested.session.handle_part(now, from);
+        }
+        self.stages.handle_part(now, from);
     }
 
     pub(super) fn drop_for(&mut self, now: Duration, peer: PeerId, why: &ControlError) {

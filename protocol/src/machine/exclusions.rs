@@ -9,6 +9,11 @@ use crate::wire::StageRefusedCode;
 
 /// A device that failed is used again when it was heard since and so much time has passed.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// One that was silent for too long and then was heard, having lost nothing, is used again after so
+/// long; after twice as long each time that this comes again within [`FORGOTTEN_AFTER`], as a device
+/// that comes and goes costs more than it gives. At most [`RETRY_AFTER`].
+const RETRY_SILENT_AFTER: Duration = Duration::from_secs(1);
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// One that said what it lacks is used again when it tells of another profile, or after so long.
 const CHANGED_AFTER: Duration = Duration::from_secs(60);
 /// One whose memory others have: whether they still do is asked again after so long.
@@ -16,7 +21,11 @@ const ROOM_AFTER: Duration = Duration::from_secs(10);
 
 /// The devices that a session does without, or of which it uses only a part.
 #[derive(Debug, Default)]
-pub(super) struct Exclusions(BTreeMap<PeerId, Excluded>);
+pub(super) struct Exclusions {
+    excluded: BTreeMap<PeerId, Excluded>,
+    /// Who was given up for a silence that ended: when last, and after how long it was used again.
+    recovered: BTreeMap<PeerId, (Duration, Duration)>,
+}
 
 #[derive(Debug)]
 struct Excluded {
@@ -29,6 +38,10 @@ struct Excluded {
 enum Until {
     /// Say anything; whether it has.
     Heard(bool),
+    /// The same on the connection that it has, having been silent for so long.
+    Silent(Duration),
+    /// Nothing any more: it is used again so long after it was given up.
+    Recovered(Duration),
     /// Tell of another profile.
     Changed,
     /// The same; meanwhile it has room for so many bytes.
@@ -60,62 +73,108 @@ impl Exclusions {
                     | StageRefusedCode::Unsupported,
                 ..
             } => Until::Changed,
+            &Cause::Silent(silence) => Until::Silent(silence),
             _ => Until::Heard(false),
         };
-        self.0.insert(peer, Excluded { since: now, until });
+        self.excluded.insert(peer, Excluded { since: now, until });
     }
 
     /// This device says that it leaves; whether that is new.
     pub(super) fn leaves(&mut self, now: Duration, peer: PeerId) -> bool {
         let until = Until::Left;
-        let before = self.0.insert(peer, Excluded { since: now, until });
+        let before = self.excluded.insert(peer, Excluded { since: now, until });
         before.is_none_or(|before| before.until != Until::Left)
     }
 
-    /// Anything was heard of this device.
-    pub(super) fn heard(&mut self, peer: PeerId) {
-        if let Some(excluded) = self.0.get_mut(&peer)
-            && excluded.until == Until::Heard(false)
+    /// Anything was heard of this device: how long it had been silent, if it was given up for that.
+    pub(super) fn heard(&mut self, now: Duration, peer: PeerId) -> Option<Duration> {
+        let excluded = self.excluded.get_mut(&peer)?;
+        match excluded.until {
+            Until::Heard(false) => excluded.until = Until::Heard(true),
+            Until::Silent(silence) => {
+                let last = self.recovered.get(&peer);
+                let last = last.filter(|(at, _)| now.saturating_sub(*at) < FORGOTTEN_AFTER);
+                let after = last.map_or(RETRY_SILENT_AFTER, |(_, after)| 2 * *after);
+                let after = after.min(RETRY_AFTER);
+                self.recovered.insert(peer, (now, after));
+                excluded.until = Until::Recovered(after);
+                return Some(silence + now.saturating_sub(excluded.since));
+            }
+            Until::Heard(true)
+            | Until::Recovered(_)
+            | Until::Changed
+            | Until::Room(_)
+            | Until::Left => {}
+        }
+        None
+    }
+
+    /// Whether this device was given up as silent, and was not heard since.
+    pub(super) fn is_silent(&self, peer: PeerId) -> bool {
+        let excluded = self.excluded.get(&peer);
+        excluded.is_some_and(|excluded| matches!(excluded.until, Until::Silent(_)))
+    }
+
+    /// This node did not run for so long: it has not listened.
+    pub(super) fn did_not_run(&mut self, now: Duration, late: Duration) {
+        for excluded in self.excluded.values_mut() {
+            if let Until::Silent(_) = excluded.until {
+                excluded.since = (excluded.since + late).min(now);
+            }
+        }
+    }
+
+    /// The connection to this device ended: what it had here may be lost.
+    pub(super) fn gone(&mut self, peer: PeerId) {
+        if let Some(excluded) = self.excluded.get_mut(&peer)
+            && let Until::Silent(_) = excluded.until
         {
-            excluded.until = Until::Heard(true);
+            excluded.until = Until::Heard(false);
         }
     }
 
     /// This device tells of another profile.
     pub(super) fn changed(&mut self, peer: PeerId) {
         let awaited = |excluded: &Excluded| match excluded.until {
-            Until::Heard(_) => false,
+            Until::Heard(_) | Until::Silent(_) | Until::Recovered(_) => false,
             Until::Changed | Until::Room(_) | Until::Left => true,
         };
-        if self.0.get(&peer).is_some_and(awaited) {
-            self.0.remove(&peer);
+        if self.excluded.get(&peer).is_some_and(awaited) {
+            self.excluded.remove(&peer);
         }
     }
 
     /// When the next exclusion ends by itself.
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
-        self.0.values().filter_map(Excluded::ends_at).min()
+        self.excluded.values().filter_map(Excluded::ends_at).min()
     }
 
     /// Ends those whose time has come.
     pub(super) fn expire(&mut self, now: Duration) {
         let lasts = |excluded: &Excluded| excluded.ends_at().is_none_or(|end| end > now);
-        self.0.retain(|_, excluded| lasts(excluded));
+        self.excluded.retain(|_, excluded| lasts(excluded));
     }
 
     /// Each device, and how many bytes of it the session may use.
     pub(super) fn rooms(&self) -> impl Iterator<Item = (PeerId, u64)> {
-        self.0.iter().map(|(&peer, excluded)| match excluded.until {
-            Until::Room(bytes) => (peer, bytes),
-            Until::Heard(_) | Until::Changed | Until::Left => (peer, 0),
-        })
+        self.excluded
+            .iter()
+            .map(|(&peer, excluded)| match excluded.until {
+                Until::Room(bytes) => (peer, bytes),
+                Until::Heard(_)
+                | Until::Silent(_)
+                | Until::Recovered(_)
+                | Until::Changed
+                | Until::Left => (peer, 0),
+            })
     }
 }
 
 impl Excluded {
     fn ends_at(&self) -> Option<Duration> {
         match self.until {
-            Until::Heard(false) => None,
+            Until::Heard(false) | Until::Silent(_) => None,
+            Until::Recovered(after) => Some(self.since + after),
             Until::Heard(true) => Some(self.since + RETRY_AFTER),
             Until::Room(_) => Some(self.since + ROOM_AFTER),
             Until::Changed | Until::Left => Some(self.since + CHANGED_AFTER),
@@ -141,31 +200,63 @@ mod tests {
         let second = Duration::from_secs;
         let excluded = |exclusions: &Exclusions| exclusions.rooms().next();
         let mut exclusions = Exclusions::default();
-        exclusions.failed(second(10), peer, &Cause::Silent, 100);
+        exclusions.failed(second(10), peer, &Cause::Disconnected, 100);
         exclusions.changed(peer);
         exclusions.expire(second(1_000));
         assert_eq!(excluded(&exclusions), Some((peer, 0)));
         assert_eq!(exclusions.poll_timeout(), None);
-        exclusions.heard(peer);
+        exclusions.heard(second(10), peer);
         assert_eq!(exclusions.poll_timeout(), Some(second(15)));
         exclusions.expire(second(15));
         assert_eq!(excluded(&exclusions), None);
 
         let no_weights = refused(StageRefusedCode::NoWeights, 0);
         exclusions.failed(second(20), peer, &no_weights, 100);
-        exclusions.heard(peer);
+        exclusions.heard(second(10), peer);
         assert_eq!(exclusions.poll_timeout(), Some(second(80)));
         exclusions.changed(peer);
         assert_eq!(excluded(&exclusions), None);
         let unwilling = refused(StageRefusedCode::Unwilling, 0);
         exclusions.failed(second(20), peer, &unwilling, 100);
-        exclusions.heard(peer);
+        exclusions.heard(second(10), peer);
         assert_eq!(exclusions.poll_timeout(), Some(second(25)));
 
         assert!(exclusions.leaves(second(30), peer));
         assert!(!exclusions.leaves(second(31), peer));
         exclusions.changed(peer);
         assert_eq!(excluded(&exclusions), None);
+    }
+
+    #[test]
+    fn who_was_silent_and_lost_nothing_is_back_soon_and_later_each_time() {
+        let peer = PeerId::from_public_key([1; 32]);
+        let ms = Duration::from_millis;
+        let mut exclusions = Exclusions::default();
+        let mut now = ms(10_000);
+        for after in [1_000, 2_000, 4_000, 5_000, 5_000] {
+            exclusions.failed(now, peer, &Cause::Silent(ms(800)), 100);
+            assert_eq!(exclusions.poll_timeout(), None, "not heard yet");
+            let heard = exclusions.heard(now + ms(300), peer);
+            assert_eq!(heard, Some(ms(1_100)));
+            assert_eq!(exclusions.heard(now + ms(400), peer), None, "known");
+            assert_eq!(exclusions.poll_timeout(), Some(now + ms(after)));
+            now += ms(10_000);
+            exclusions.expire(now);
+        }
+        now += FORGOTTEN_AFTER;
+        exclusions.failed(now, peer, &Cause::Silent(ms(800)), 100);
+        exclusions.heard(now, peer);
+        assert_eq!(exclusions.poll_timeout(), Some(now + ms(1_000)));
+        // Time in which this node did not run was nobody's silence.
+        exclusions.failed(now, peer, &Cause::Silent(ms(800)), 100);
+        exclusions.did_not_run(now + ms(8_300), ms(8_000));
+        let heard = exclusions.heard(now + ms(8_300), peer);
+        assert_eq!(heard, Some(ms(1_100)));
+        // Over another connection it is as anybody who failed.
+        exclusions.failed(now, peer, &Cause::Silent(ms(800)), 100);
+        exclusions.gone(peer);
+        assert_eq!(exclusions.heard(now + ms(300), peer), None);
+        assert_eq!(exclusions.poll_timeout(), Some(now + RETRY_AFTER));
     }
 
     #[test]

@@ -26,6 +26,9 @@ const TRIAL_BYTES: usize = 8 << 10;
 /// The others take so long of a way that is too slow for whole ones. A circle's devices all measure
 /// all ways, on one air.
 const PADDED_TAKES: Duration = Duration::from_millis(50);
+/// What took so long there and back is no fast way, or others need it: whatever the difference to
+/// small pings says, which wait for others, too.
+const PADDED_SLOW: Duration = Duration::from_millis(500);
 /// A peer of which nothing was heard for so long while a ping waits is gone.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(15);
 
@@ -62,7 +65,7 @@ pub(super) struct Pings {
     silent_since: Option<Duration>,
     round_trips: VecDeque<Duration>,
     bandwidths: VecDeque<u64>,
-    /// Whether the first padded ping was answered.
+    /// Whether the last padded ping was answered soon, so that whole ones may be sent.
     tried: bool,
     /// When each was last measured, in microseconds.
     round_trip_at_us: u64,
@@ -178,9 +181,9 @@ impl Pings {
     /// Bytes of the next padded ping.
     fn padding(&self) -> usize {
         match self.bandwidths.iter().max() {
+            _ if !self.tried => TRIAL_BYTES,
             Some(&best) => padding_for(best),
-            None if self.tried => MAX_OPAQUE_BYTES,
-            None => TRIAL_BYTES,
+            None => MAX_OPAQUE_BYTES,
         }
     }
 
@@ -211,11 +214,17 @@ impl Pings {
             self.round_trip_at_us = now_us;
         } else if let Some(&least) = self.round_trips.iter().min() {
             let extra = round_trip.saturating_sub(least);
-            let bandwidth = bandwidth(sent.padding_bytes, extra);
+            let mut rate = bandwidth(sent.padding_bytes, extra);
+            let mut fast = padding_for(rate) == MAX_OPAQUE_BYTES;
+            let soon = round_trip < PADDED_SLOW;
+            let trial = !std::mem::replace(&mut self.tried, soon);
+            if fast && !soon {
+                rate = bandwidth(sent.padding_bytes, round_trip);
+                fast = false;
+            }
             // Of a fast way, so few bytes say little.
-            let trial = !std::mem::replace(&mut self.tried, true);
-            if !trial || padding_for(bandwidth) < MAX_OPAQUE_BYTES {
-                push_within(&mut self.bandwidths, bandwidth, BANDWIDTHS);
+            if !(fast && trial) {
+                push_within(&mut self.bandwidths, rate, BANDWIDTHS);
                 self.bandwidth_at_us = now_us;
             }
         }
@@ -373,6 +382,59 @@ mod tests {
         let bandwidth = link.bandwidth.value.units_per_second();
         assert!(bandwidth.abs_diff(BYTES_PER_S) < 100, "{bandwidth}");
         assert!(padded <= 6 * TRIAL_BYTES as u64, "{padded}");
+    }
+
+    #[test]
+    fn a_way_that_others_keep_busy_is_not_taken_for_a_fast_one() {
+        let mut pings = Pings::new(ms(0), 0);
+        let mut under_way = VecDeque::new();
+        let mut sent = Vec::new();
+        for now in (0..300_000).map(ms) {
+            while let Some((ping, sent_at, _)) =
+                under_way.pop_front_if(|(.., back): &mut (Ping, Duration, Duration)| *back <= now)
+            {
+                pings.answered(now, &pong(&ping, sent_at, 0));
+            }
+            while let Due::Send(ping) = pings.handle_timeout(now, true) {
+                sent.push(ping.padding_bytes);
+                // All of them wait longer than they are on the air.
+                under_way.push_back((ping, now, now + ms(1_500)));
+            }
+        }
+        let padded = sent.iter().filter(|bytes| **bytes > 0);
+        assert!(padded.clone().count() > 4, "{sent:?}");
+        assert!(
+            padded.clone().all(|bytes| *bytes == TRIAL_BYTES),
+            "{sent:?}"
+        );
+        let link = pings.link().expect("a way for all that");
+        let bandwidth = link.bandwidth.value.units_per_second();
+        assert_eq!(bandwidth, BANDWIDTH_BOUNDS.0);
+    }
+
+    #[test]
+    fn a_fast_way_that_stalled_once_is_measured_again() {
+        for stalled in 1..5 {
+            let mut pings = Pings::new(ms(0), 0);
+            let mut padded = 0;
+            while padded < 8 {
+                let now = pings.poll_timeout();
+                if let Due::Send(ping) = pings.handle_timeout(now, true) {
+                    padded += u32::from(ping.padding_bytes > 0);
+                    let stalls = ping.padding_bytes > 0 && padded == stalled;
+                    let on_wire = Duration::from_nanos(500 * ping.padding_bytes as u64);
+                    let stall = if stalls { ms(800) } else { ms(0) };
+                    let back = now + ms(4) + on_wire + stall;
+                    pings.answered(back, &pong(&ping, now, 0));
+                }
+            }
+            let link = pings.link().expect("measured");
+            assert_eq!(
+                link.bandwidth.value.units_per_second(),
+                2_000_000,
+                "{stalled}"
+            );
+        }
     }
 
     #[test]

@@ -116,6 +116,7 @@ impl Machine {
 
     /// The time that [`poll_timeout`](Self::poll_timeout) named has come. Earlier, nothing happens.
     pub fn handle_timeout(&mut self, now: Duration) {
+        self.excuse_silent(now);
         let peers: Vec<_> = self.peers.keys().copied().collect();
         for peer in peers {
             let mute = self
@@ -219,7 +220,7 @@ impl Machine {
             self.stages.orphan(now, peer);
             self.transfers.gone(peer);
             for requested in self.requests.values_mut() {
-                requested.session.disconnected(peer);
+                requested.gone(peer);
             }
         }
     }

@@ -26,8 +26,10 @@
 //! Three small pings, a tenth of a second apart, then one with 8 KiB and two with 64 KiB, or with what
 //! takes 50 ms where that is less, and another some seconds later; from then on a small one every five
 //! seconds and a large one each minute, but no large one while another is under way, or a session of
-//! this node goes over the peer. The round trip is the least of the last eight; the bandwidth the best of the last four, of
-//! the bytes over what they took longer than the round trip. A peer of which nothing at all is heard
+//! this node goes over the peer. The round trip is the least of the last eight; the bandwidth the best
+//! of the last four, of the bytes over what they took longer than the round trip. Where a large one took
+//! half a second, others need the way: the next has 8 KiB again, and the difference to small pings,
+//! which waited, too, does not show that the way is fast. A peer of which nothing at all is heard
 //! for 15 seconds while a ping waits is dropped; time in which this node did not run does not count.
 //! Pings are answered at once.
 //!
@@ -48,7 +50,9 @@
 //!   Devices that are not in the ring then stand by: each opens what it would be given first if a
 //!   device of the ring were lost, and is freed when it is not needed any more.
 //! - **Broken.** A stage failed. Its device is left out of the session until it was heard again and
-//!   five seconds have passed; one that lacks weights or what it takes to compute them, until it
+//!   five seconds have passed. One that had been silent and then is heard over the same connection has
+//!   lost nothing, and is used again a second after it was given up; after two, four, then five, each
+//!   time that it comes again within a minute. One that lacks weights or what it takes to compute them, until it
 //!   tells of another profile, or a minute. Of one that lacks memory what it says is free is used for
 //!   ten seconds, or until it tells of another profile. Another placement is looked for at once, the
 //!   best one that there is then. If the requester's own stage failed, it keeps embedding and head

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::links::Pings;
 use crate::circle::Digest;
 use crate::profile::Profile;
+use crate::session::Patience;
 use crate::wire::{ControlReader, FrameReader};
 use crate::{Link, PeerId};
 
@@ -23,6 +24,8 @@ pub(super) struct Peer {
     /// When it was connected; later if this node did not run meanwhile.
     pub(super) connected_at: Duration,
     pub(super) greeted: Option<Greeted>,
+    /// How long sessions wait for it when it is silent.
+    pub(super) patience: Patience,
     /// What it told of itself.
     pub(super) told: Option<Told>,
     /// The way to it when others last heard of it.
@@ -55,6 +58,7 @@ impl Peer {
             data: FrameReader::new(),
             connected_at: now,
             greeted: None,
+            patience: Patience::default(),
             told: None,
             noted_link: None,
             digests: None,

@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(super) struct Requested {
     request: Request,
     pub(super) session: Session,
-    excluded: Exclusions,
+    pub(super) excluded: Exclusions,
     wanted: Wanted,
     /// Whether what a placement depends on has changed since one was looked for.
     changed: bool,
@@ -117,9 +117,17 @@ impl Requested {
         }
     }
 
-    /// Anything was heard of a peer.
-    pub(super) fn heard(&mut self, peer: PeerId) {
-        self.excluded.heard(peer);
+    /// Anything came of a peer: how long it was silent while the session waited for it, or had given
+    /// it up.
+    pub(super) fn heard(&mut self, now: Duration, peer: PeerId) -> Option<Duration> {
+        let given_up = self.excluded.heard(now, peer);
+        self.session.heard(now, peer).max(given_up)
+    }
+
+    /// The connection to a peer ended.
+    pub(super) fn gone(&mut self, peer: PeerId) {
+        self.excluded.gone(peer);
+        self.session.disconnected(peer);
     }
 
     /// A peer tells of another profile.
@@ -139,7 +147,7 @@ impl Requested {
         self.excluded.failed(now, peer, &cause, planned_bytes);
         if peer == me {
             // It hears itself.
-            self.excluded.heard(peer);
+            self.excluded.heard(now, peer);
         }
         self.events.push_back(SessionEvent::Broken { peer, cause });
         self.want(Wanted::Placement);

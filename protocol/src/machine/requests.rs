@@ -173,6 +173,12 @@ impl Machine {
         let devices = self.devices();
         if let Some(requested) = self.requests.get_mut(&id) {
             requested.look(now, devices, hold);
+            for placed in requested.session.ring().to_vec() {
+                if let Some(peer) = self.peers.get(&placed.stage.peer) {
+                    let limit = peer.patience.limit(now);
+                    requested.session.allow_silence(placed.stage.peer, limit);
+                }
+            }
         }
         self.tell_events(id);
         true

@@ -28,10 +28,10 @@ pub(super) struct Awaiting {
 
 impl Machine {
     pub(super) fn transfer_bytes(&mut self, now: Duration, from: PeerId, bytes: &[u8]) {
-        let Some(peer) = self.peers.get_mut(&from) else {
+        if !self.peers.contains_key(&from) {
             return;
-        };
-        peer.heard(now);
+        }
+        self.heard(now, from);
         match self.transfers.handle_bytes(now, from, bytes) {
             Ok(()) => {}
             Err(ChannelError::Control(why)) => self.drop_for(now, from, &why),

@@ -17,7 +17,12 @@ pub(super) struct Liveness {
 #[derive(Debug)]
 struct Heard {
     peer: PeerId,
+    /// When anything came of it.
     at: Duration,
+    /// After so long without anything it has failed.
+    limit: Duration,
+    /// When it said something of the session.
+    told_at: Duration,
     /// Whether it was asked since.
     asked: bool,
     /// Questions that it has not answered.
@@ -51,6 +56,8 @@ impl Liveness {
         let unheard = |peer| Heard {
             peer,
             at: Duration::ZERO,
+            limit: FAIL_AFTER,
+            told_at: Duration::ZERO,
             asked: false,
             questions: 0,
             held: 0,
@@ -76,11 +83,36 @@ impl Liveness {
         self.due.is_some()
     }
 
-    /// Anything was heard of a peer.
-    pub(super) fn heard(&mut self, now: Duration, peer: PeerId) {
+    /// Anything came of a peer, be it of another session: how long it was silent while something was
+    /// due of it, and this node ran.
+    pub(super) fn heard(&mut self, now: Duration, peer: PeerId) -> Option<Duration> {
+        let late = self.late(now).unwrap_or_default();
+        let heard = stage_of(&mut self.stages, peer)?;
+        let before = std::mem::replace(&mut heard.at, now);
+        let silent = now.saturating_sub(before.max(self.due?.since));
+        Some(silent.saturating_sub(late))
+    }
+
+    /// A peer said something of the session.
+    pub(super) fn told(&mut self, now: Duration, peer: PeerId) {
         if let Some(heard) = stage_of(&mut self.stages, peer) {
             heard.at = now;
+            heard.told_at = now;
             heard.asked = false;
+        }
+    }
+
+    /// So long may this peer be silent from when it was heard last.
+    pub(super) fn allow_silence(&mut self, peer: PeerId, limit: Duration) {
+        if let Some(heard) = stage_of(&mut self.stages, peer) {
+            heard.limit = limit;
+        }
+    }
+
+    /// Rows that are due come in.
+    pub(super) fn arriving(&mut self, now: Duration) {
+        if let Some(due) = &mut self.due {
+            due.busy_at = now;
         }
     }
 
@@ -110,16 +142,28 @@ impl Liveness {
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         let due = self.due?;
         let of_stage = |heard: &Heard| {
-            let after = if heard.asked { FAIL_AFTER } else { PROBE_AFTER };
-            heard.at.max(due.since) + after
+            let fails = heard.at.max(due.since) + heard.limit;
+            let asked = heard.told_at.max(due.since) + PROBE_AFTER;
+            if heard.asked { fails } else { fails.min(asked) }
         };
         let stages = self.stages.iter().map(of_stage).min();
-        let stands_still = due.stands_still_at();
+        let stands_still = due.stands_still_at(self.most_patience());
         Some(stages.map_or(stands_still, |stages| stages.min(stands_still)))
     }
 
+    /// How long ago [`judge`](Self::judge) was due, if it was: so long this node did not run.
+    fn late(&self, now: Duration) -> Option<Duration> {
+        self.poll_timeout().and_then(|due| now.checked_sub(due))
+    }
+
+    /// How long the most patiently borne stage may be silent.
+    fn most_patience(&self) -> Duration {
+        let limits = self.stages.iter().map(|heard| heard.limit);
+        limits.max().unwrap_or(FAIL_AFTER)
+    }
+
     pub(super) fn judge(&mut self, now: Duration) -> Verdict {
-        let late = self.poll_timeout().and_then(|due| now.checked_sub(due));
+        let (late, patience) = (self.late(now), self.most_patience());
         let (Some(late), Some(due)) = (late, &mut self.due) else {
             return Verdict::default();
         };
@@ -131,16 +175,19 @@ impl Liveness {
         let mut verdict = Verdict::default();
         for heard in &mut self.stages {
             heard.at = later(heard.at);
-            let silent = now.saturating_sub(heard.at.max(due.since));
-            if silent >= FAIL_AFTER {
-                verdict.failed.get_or_insert((heard.peer, Cause::Silent));
-            } else if silent >= PROBE_AFTER && !heard.asked {
+            heard.told_at = later(heard.told_at);
+            let silent = |since: Duration| now.saturating_sub(since.max(due.since));
+            let (silence, untold) = (silent(heard.at), silent(heard.told_at));
+            if silence >= heard.limit {
+                let silent = Cause::Silent(silence);
+                verdict.failed.get_or_insert((heard.peer, silent));
+            } else if untold >= PROBE_AFTER && !heard.asked {
                 heard.asked = true;
                 heard.questions += 1;
                 verdict.ask.push(heard.peer);
             }
         }
-        if now >= due.stands_still_at() && verdict.failed.is_none() {
+        if now >= due.stands_still_at(patience) && verdict.failed.is_none() {
             let end = due.end;
             let lacks = self.stages.iter().find(|heard| heard.held < end);
             let last = || self.stages.last();
@@ -155,13 +202,15 @@ fn stage_of(stages: &mut [Heard], peer: PeerId) -> Option<&mut Heard> {
 }
 
 impl Due {
-    /// When it is clear that nothing moves, though all may live.
-    fn stands_still_at(&self) -> Duration {
+    /// When it is clear that nothing moves, though all may live. What stalls on the way from one stage
+    /// to the next stalls as on the ways that are seen from here.
+    fn stands_still_at(&self, patience: Duration) -> Duration {
         if self.end == 0 {
             // Stages open, which may take as long as fetching their weights.
             return Duration::MAX;
         }
-        let lost = self.busy_at.max(self.progress_at) + LOST_AFTER;
+        let moved_at = self.busy_at.max(self.progress_at);
+        let lost = moved_at + LOST_AFTER + patience.saturating_sub(FAIL_AFTER);
         lost.min(self.progress_at + STUCK_AFTER)
     }
 }
@@ -191,13 +240,13 @@ mod tests {
         assert_eq!(liveness.judge(ms(1_299)), Verdict::default());
         assert_eq!(liveness.poll_timeout(), Some(ms(1_300)));
         assert_eq!(liveness.judge(ms(1_300)).ask, [peer(1), peer(2)]);
-        liveness.heard(ms(1_310), peer(1));
+        liveness.told(ms(1_310), peer(1));
         assert_eq!(liveness.judge(ms(1_610)).ask, [peer(1)]);
         assert!(liveness.answered(peer(1)) && liveness.answered(peer(1)));
         assert!(!liveness.answered(peer(1)), "unasked");
-        liveness.heard(ms(1_630), peer(1));
+        liveness.told(ms(1_630), peer(1));
         let verdict = liveness.judge(ms(1_750));
-        assert_eq!(verdict.failed, Some((peer(2), Cause::Silent)));
+        assert_eq!(verdict.failed, Some((peer(2), Cause::Silent(ms(750)))));
     }
 
     #[test]
@@ -206,6 +255,66 @@ mod tests {
         let verdict = liveness.judge(ms(60_000));
         assert_eq!((verdict.ask.len(), verdict.failed), (2, None));
         assert_eq!(liveness.judge(ms(60_449)).failed, None);
+    }
+
+    #[test]
+    fn who_may_be_silent_for_longer_fails_later_and_so_do_rows_between_stages() {
+        let mut liveness = watched();
+        liveness.allow_silence(peer(2), ms(1_500));
+        liveness.judge(ms(1_300));
+        liveness.told(ms(1_400), peer(1));
+        assert_eq!(liveness.judge(ms(1_700)).ask, [peer(1)]);
+        liveness.told(ms(1_710), peer(1));
+        liveness.judge(ms(2_010));
+        liveness.told(ms(2_020), peer(1));
+        liveness.judge(ms(2_320));
+        assert_eq!(liveness.poll_timeout(), Some(ms(2_500)));
+        let verdict = liveness.judge(ms(2_500));
+        assert_eq!(verdict.failed, Some((peer(2), Cause::Silent(ms(1_500)))));
+
+        let mut liveness = watched();
+        liveness.allow_silence(peer(1), ms(1_500));
+        for now in (1_100..3_750).step_by(50).map(ms) {
+            for of in [peer(1), peer(2)] {
+                liveness.told(now, of);
+            }
+            assert_eq!(liveness.judge(now).failed, None);
+        }
+        let lost = ms(1_000) + LOST_AFTER + ms(750);
+        assert_eq!(
+            liveness.judge(lost).failed,
+            Some((peer(1), Cause::RowsLost))
+        );
+    }
+
+    #[test]
+    fn who_is_heard_otherwise_lives_and_is_asked_once() {
+        let mut liveness = watched();
+        liveness.told(ms(1_100), peer(2));
+        let mut asked = 0;
+        for now in (1_100..2_900).step_by(100).map(ms) {
+            assert!(liveness.heard(now, peer(1)).is_some_and(|s| s <= ms(100)));
+            liveness.told(now, peer(2));
+            let verdict = liveness.judge(now);
+            assert_eq!(verdict.failed, None);
+            asked += verdict.ask.len();
+        }
+        assert_eq!(asked, 1);
+    }
+
+    #[test]
+    fn a_silence_counts_while_something_is_due_and_this_node_runs() {
+        let mut liveness = watched();
+        liveness.judge(ms(1_300));
+        assert_eq!(liveness.heard(ms(1_600), peer(1)), Some(ms(600)));
+        assert_eq!(liveness.heard(ms(1_601), peer(1)), Some(ms(1)));
+        assert_eq!(liveness.heard(ms(1_601), peer(3)), None, "no stage");
+        // It was to be woken when the second would have failed.
+        assert_eq!(liveness.heard(ms(9_750), peer(1)), Some(ms(149)));
+        liveness.await_until(ms(9_750), None);
+        assert_eq!(liveness.heard(ms(15_000), peer(1)), None, "nothing was due");
+        liveness.await_until(ms(15_500), Some(6));
+        assert_eq!(liveness.heard(ms(15_600), peer(1)), Some(ms(100)));
     }
 
     #[test]
@@ -218,7 +327,7 @@ mod tests {
                 break (now, verdict);
             }
             for asked in verdict.ask {
-                liveness.heard(now, asked);
+                liveness.told(now, asked);
                 liveness.holds(now, asked, if asked == peer(1) { 5 } else { 4 }, false);
             }
         };
@@ -234,7 +343,7 @@ mod tests {
         while liveness.judge(now).failed.is_none() {
             now += ms(100);
             for of in [peer(1), peer(2)] {
-                liveness.heard(now, of);
+                liveness.told(now, of);
                 liveness.holds(now, of, 0, true);
             }
         }

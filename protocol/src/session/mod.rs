@@ -26,21 +26,33 @@
 //! peer opens here can take its answers.
 //!
 //! # Liveness
-//! While a stage is made ready, and while an answer is due of one that has rows, it is heard every
-//! [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE). Stages may open for as long as they say that they do. A stage that is silent for [`PROBE_AFTER`] is asked what it
-//! holds; after [`FAIL_AFTER`] of silence it has failed. If all answer, none is at it and none comes
-//! further for [`LOST_AFTER`], rows were lost before the first stage that lacks them, as when two
-//! helpers do not hear each other; whoever only says that it is at it has [`STUCK_AFTER`]. Time in
-//! which the requester itself did not run is nobody's silence. A peer whose answer is not the one that
-//! is due has failed, too.
+//! While a stage is made ready, and while an answer is due of one that has rows or to which they come,
+//! it is heard every [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE). Stages may open for as long as they say
+//! that they do. Of a stage that says nothing of the session for [`PROBE_AFTER`] is asked what it
+//! holds. It has failed when nothing at all, of no session, came of its peer for [`FAIL_AFTER`]; or, if
+//! the peer was silent for long before and then was heard over the same connection, for twice as long
+//! as that, at most [`MOST_PATIENCE`]. A silence counts while something is due, also one that ended
+//! when the stage had been given up; it is remembered for half a minute to a minute, from one session
+//! to the next ([`Patience`]). So ways that stall fail once and not again and again, and on others a
+//! device that dies is noticed soon.
+//!
+//! If all answer, none is at it and none comes further for [`LOST_AFTER`], rows were lost before the
+//! first stage that lacks them, as when two helpers do not hear each other: later by what the least
+//! steady of the stages has more than [`FAIL_AFTER`], as the ways between stages are no better. A frame
+//! of which parts come, to a stage or to the requester, is not lost, nor are those behind it; but who
+//! only says that it is at it has [`STUCK_AFTER`]. Time in which the requester itself did not run is
+//! nobody's silence. A peer whose answer is not the one that is due has failed, too.
 
+mod awaited;
 mod liveness;
+mod patience;
 mod requester;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+pub use patience::Patience;
 pub use requester::Session;
 
 use crate::placement::Stage;
@@ -51,9 +63,11 @@ use crate::{PeerId, SessionId};
 
 /// A stage that has been silent for so long is asked whether it is there.
 pub const PROBE_AFTER: Duration = Duration::from_millis(300);
-/// A stage that has been silent for so long has failed.
+/// A stage that has been silent for so long has failed, if it never was silent for long before.
 pub const FAIL_AFTER: Duration = Duration::from_millis(750);
-/// Rows that no stage has been at for so long are lost: longer than the largest frame is on its way.
+/// A stage that has been silent for so long has failed, whatever it was like before.
+pub const MOST_PATIENCE: Duration = Duration::from_secs(3);
+/// Rows that no stage has been at for so long, and that do not arrive at one, are lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(2);
 /// After so long without a row that came further a pipeline is given up, whatever its stages say.
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -125,9 +139,9 @@ pub enum SessionOutput {
 /// Why a pipeline does not work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
-    /// Nothing was heard for [`FAIL_AFTER`].
-    #[error("nothing was heard of it for {} ms", FAIL_AFTER.as_millis())]
-    Silent,
+    /// Nothing was heard for so long, which is at least [`FAIL_AFTER`].
+    #[error("nothing was heard of it for {} ms", .0.as_millis())]
+    Silent(Duration),
     /// The connection to it ended.
     #[error("the connection to it ended")]
     Disconnected,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::awaited::Awaited;
 use super::liveness::Liveness;
 use super::{Cause, PlaceError, PlacedStage, SessionOutput, SessionSetup, SubmitError};
 use crate::wire::{
@@ -42,15 +43,6 @@ enum State {
     },
     Running,
     Broken,
-}
-
-/// Rows that have not come back.
-#[derive(Debug, Clone, Copy)]
-struct Awaited {
-    branch: Branch,
-    start_position: u32,
-    rows: u32,
-    answer: Answer,
 }
 
 impl Session {
@@ -291,12 +283,32 @@ impl Session {
             && header.branch <= self.branch
     }
 
+    /// Anything came of a peer, be it a part of a frame or of another session: how long it was silent
+    /// while something was due of it, for its [`Patience`](super::Patience).
+    pub fn heard(&mut self, now: Duration, peer: PeerId) -> Option<Duration> {
+        self.liveness.heard(now, peer)
+    }
+
+    /// A stage of this peer, if there is one, has failed when it has been silent for so long: from
+    /// when it was heard last, until the next [`place`](Self::place).
+    pub fn allow_silence(&mut self, peer: PeerId, limit: Duration) {
+        self.liveness.allow_silence(peer, limit);
+    }
+
+    /// A part of a frame came from a peer: what is due may be behind it.
+    pub fn handle_part(&mut self, now: Duration, from: PeerId) {
+        let last = self.ring.last().map(|placed| placed.stage.peer);
+        if last == Some(from) {
+            self.liveness.arriving(now);
+        }
+    }
+
     /// A frame of this session came.
     pub fn handle_frame(&mut self, now: Duration, from: PeerId, frame: Frame) {
         if !self.expects(from, frame.header()) {
             return;
         }
-        self.liveness.heard(now, from);
+        self.liveness.told(now, from);
         let (header, hidden) = frame.into_parts();
         if header.kind == Kind::KeepAlive {
             return;
@@ -322,7 +334,7 @@ impl Session {
 
     /// A message of a peer about this session came.
     pub fn handle_control(&mut self, now: Duration, from: PeerId, message: Control) {
-        self.liveness.heard(now, from);
+        self.liveness.told(now, from);
         match message {
             Control::StageOpened(opened) if self.is_current(from, opened.epoch) => {
                 self.opened(now, from, &opened);
@@ -454,24 +466,6 @@ impl Session {
         };
         self.outputs
             .push_back(SessionOutput::Send(peer, close.into()));
-    }
-}
-
-impl Awaited {
-    /// Whether a header is of the answer that is due.
-    fn is(&self, header: &FrameHeader) -> bool {
-        let last = self.start_position + self.rows - 1;
-        let (start, rows, hidden) = match self.answer {
-            Answer::AllRows => (self.start_position, self.rows, true),
-            Answer::LastRow => (last, 1, true),
-            Answer::Done | Answer::Nothing => (self.start_position, self.rows, false),
-        };
-        let kind = match header.kind {
-            Kind::Hidden { .. } => hidden,
-            Kind::Done => !hidden,
-            Kind::KeepAlive => false,
-        };
-        kind && (header.branch, header.start_position, header.rows) == (self.branch, start, rows)
     }
 }
 

@@ -18,8 +18,8 @@
 //!   predecessor is not [read from](Stages::has_room_for) any more, and feels it.
 //! - **Standbys give way.** A stage that only stands by takes no rows, and fetches no weights. It is
 //!   freed, and its requester told, when a stage that is to work lacks its memory or its place.
-//! - **Signs of life.** While rows wait or are computed, or the stage is being made ready, which takes
-//!   as long as fetching its weights, the requester hears something at least every [`KEEP_ALIVE`],
+//! - **Signs of life.** While rows come in, wait or are computed, or the stage is being made ready, which
+//!   takes as long as fetching its weights, the requester hears something at least every [`KEEP_ALIVE`],
 //!   with how late this node itself was woken.
 //! - **Nothing stays for ever.** A session that nobody used for [`StageLimits::idle`] is freed; one
 //!   whose requester's connection ended, if it is not opened again within [`ORPHANED_FOR`].

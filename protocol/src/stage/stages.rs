@@ -220,6 +220,15 @@ impl Stages {
         }
     }
 
+    /// A part of a frame came from a peer: rows of all that it feeds may be behind it, on a slow way
+    /// far behind.
+    pub fn handle_part(&mut self, now: Duration, from: PeerId) {
+        let fed = |held: &&mut Held| held.is_ready() && held.open.predecessor == from;
+        for held in self.sessions.values_mut().filter(fed) {
+            held.keep_alive_at.get_or_insert(now + KEEP_ALIVE);
+        }
+    }
+
     /// This device's owner computes something beside its stages, or has stopped.
     pub fn set_owner_busy(&mut self, now: Duration, busy: bool) {
         self.owner.set_busy(busy);
@@ -409,7 +418,7 @@ impl Stages {
             if held.idle_at(&self.limits) <= now {
                 idle.push(session);
             } else if held.keep_alive_at.is_some_and(|due| due <= now) {
-                held.keep_alive_at = Some(now + KEEP_ALIVE);
+                held.keep_alive_at = held.busy().then_some(now + KEEP_ALIVE);
                 let alive = KeepAlive {
                     session,
                     epoch: held.open.epoch,

@@ -78,8 +78,8 @@
 //!   it holds. A stage that does not answer, or no longer has the session, is replaced.
 //!
 //! Within a step, frames show that a neighbour lives; where there is none to send, a
-//! [`Kind::KeepAlive`] may do for the way between two neighbours. While rows wait or are computed, or
-//! the stage is being made ready, it sends its requester a `KeepAlive` control message every
+//! [`Kind::KeepAlive`] may do for the way between two neighbours. While rows wait or are computed, parts
+//! of a frame come of the predecessor, or the stage is being made ready, it sends its requester a `KeepAlive` control message every
 //! [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE); they need not be neighbours.
 //!
 //! # Versions

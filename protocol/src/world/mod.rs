@@ -19,6 +19,8 @@ use crate::{PeerId, PlanEpoch, SessionId};
 /// How long a message is on its way, and how much longer for each of its bytes.
 pub(crate) const DELAY: Duration = Duration::from_millis(2);
 const BYTE: Duration = Duration::from_nanos(20);
+/// Bytes of data that come at once on a slow way.
+const PIECE: usize = 8;
 /// How long after a connection was lost its two nodes try to have another, in a world that redials.
 const REDIAL: Duration = Duration::from_millis(300);
 
@@ -82,6 +84,8 @@ pub(crate) enum Fault {
     Cut(usize, usize, bool),
     /// A node's steps take so many times longer.
     Slow(usize, u32),
+    /// What two nodes send each other from now on comes after so long, all at once.
+    Stall(usize, usize, Duration),
 }
 
 #[derive(Debug)]
@@ -105,6 +109,8 @@ pub(crate) struct World<N> {
     /// When the last byte that one sent to another comes.
     last: BTreeMap<(usize, usize), Duration>,
     cut: BTreeSet<(usize, usize)>,
+    /// How much longer data are on their way for each of their bytes, as those of a wider model.
+    pub(crate) data_byte: Duration,
     /// Bytes that were sent.
     pub(crate) sent_bytes: usize,
 }
@@ -123,6 +129,7 @@ impl<N: Node> World<N> {
             connections: BTreeMap::new(),
             last: BTreeMap::new(),
             cut: BTreeSet::new(),
+            data_byte: BYTE,
             sent_bytes: 0,
         }
     }
@@ -250,6 +257,12 @@ impl<N: Node> World<N> {
                 }
             }
             Fault::Slow(node, slowness) => self.hosts[node].slowness = slowness,
+            Fault::Stall(a, b, time) => {
+                for way in [(a, b), (b, a)] {
+                    let last = self.last.entry(way).or_default();
+                    *last = (*last).max(self.now + time);
+                }
+            }
         }
     }
 
@@ -303,14 +316,23 @@ impl<N: Node> World<N> {
     }
 
     /// Bytes from one node to another, as they are.
-    pub(crate) fn send(&mut self, from: usize, to: usize, stream: Stream, bytes: Vec<u8>) {
+    pub(crate) fn send(&mut self, from: usize, to: usize, stream: Stream, mut bytes: Vec<u8>) {
         if self.cut.contains(&(from, to)) {
             return;
         }
+        if stream == Stream::Data && self.data_byte > BYTE && bytes.len() > PIECE {
+            let rest = bytes.split_off(PIECE);
+            self.send(from, to, stream, bytes);
+            return self.send(from, to, stream, rest);
+        }
+        let byte = match stream {
+            Stream::Data => self.data_byte,
+            Stream::Control | Stream::Transfer | Stream::Pairing => BYTE,
+        };
         self.sent_bytes += bytes.len();
         let length = u32::try_from(bytes.len()).expect("short");
         let before = self.last.get(&(from, to)).copied().unwrap_or_default();
-        let at = before.max(self.now + DELAY) + BYTE * length;
+        let at = before.max(self.now + DELAY) + byte * length;
         self.last.insert((from, to), at);
         let connection = self.connections.get(&(from, to)).copied();
         let arrival = Arrival::Bytes(self.peers[from], stream, bytes);

@@ -217,9 +217,9 @@ fn network(random: &mut Random) -> NetworkSpec {
         } else {
             0
         }),
-        rate: BitRate::new(magnitude(random, 5e6, 600e6) as u64),
+        rate: BitRate::new(magnitude(random, 1e6, 600e6) as u64),
         stall_rate: if stalls { 0.02 * random.unit() } else { 0.0 },
-        stall: Span(magnitude(random, 5_000.0, 250_000.0) as u64),
+        stall: Span(magnitude(random, 5_000.0, 1e6) as u64),
         burst_packets: between(random, 1, 16) as u32,
         hotspot: (kind == NetworkKind::Hotspot).then(|| name(0)),
         ..NetworkSpec::default()

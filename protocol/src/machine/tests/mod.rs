@@ -11,6 +11,7 @@ mod sequences;
 mod sessions;
 mod shelf;
 mod solo;
+mod stalls;
 mod standby;
 mod talk;
 mod weights;

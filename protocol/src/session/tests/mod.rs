@@ -179,7 +179,7 @@ fn a_dead_helper_costs_its_silence_and_a_replay() {
     finish(&mut world);
     let requester = requester(&world, 0);
     let (noticed, who, cause) = &requester.broken[0];
-    assert_eq!((*who, cause), (2, &Cause::Silent));
+    assert_eq!((*who, cause), (2, &Cause::Silent(FAIL_AFTER)));
     assert!(*noticed >= at && *noticed < at + FAIL_AFTER + Duration::from_millis(20));
     // The new stage holds nothing, so everything goes again.
     assert_eq!(requester.ready[1].1, 0);

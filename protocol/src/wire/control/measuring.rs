@@ -97,7 +97,7 @@ impl TryFrom<proto::Pong> for Pong {
     }
 }
 
-/// A stage that computes and has nothing else to say.
+/// A stage that computes, or to which a frame comes, and that has nothing else to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeepAlive {
     /// Its session.

@@ -145,6 +145,14 @@ impl FrameReader {
         }
     }
 
+    /// Whether the payload of a frame is under way, wanted or not.
+    pub fn is_amid_frame(&self) -> bool {
+        match &self.state {
+            State::Payload { .. } | State::Skipping { .. } => true,
+            State::Header(_) | State::Failed(_) => false,
+        }
+    }
+
     /// Bytes allocated for the frame that is under way.
     pub fn allocated_bytes(&self) -> usize {
         match &self.state {

@@ -1,0 +1,85 @@
+//! How long a peer may be silent before that means something.
+
+use std::time::Duration;
+
+use super::{FAIL_AFTER, MOST_PATIENCE};
+
+/// Silences are remembered for at least so long, and at most twice.
+const REMEMBERED: Duration = Duration::from_secs(30);
+
+/// What is remembered of the silences of one peer, on one connection, that ended: who was silent for
+/// long and then went on, as on a way that stalls, is given more time than others.
+///
+/// Times are since any fixed moment, and never go back.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Patience {
+    /// When the time that is remembered began of which `longest` is the first.
+    began: Duration,
+    /// The longest of that time, and of the one before.
+    longest: [Duration; 2],
+}
+
+impl Patience {
+    /// The peer was heard after having been silent for so long, while something was due of it.
+    pub fn note(&mut self, now: Duration, silence: Duration) {
+        *self = self.at(now);
+        self.longest[0] = self.longest[0].max(silence);
+    }
+
+    /// How long it may be silent from now on: twice the longest silence, at least [`FAIL_AFTER`], at
+    /// most [`MOST_PATIENCE`].
+    pub fn limit(&self, now: Duration) -> Duration {
+        let [longest, before] = self.at(now).longest;
+        (longest.max(before).saturating_mul(2)).clamp(FAIL_AFTER, MOST_PATIENCE)
+    }
+
+    /// Without what is too long ago.
+    fn at(self, now: Duration) -> Self {
+        let next = self.began + REMEMBERED;
+        if now < next {
+            self
+        } else if now < next + REMEMBERED {
+            Self {
+                began: next,
+                longest: [Duration::ZERO, self.longest[0]],
+            }
+        } else {
+            Self {
+                began: now,
+                longest: [Duration::ZERO; 2],
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn who_was_silent_for_long_and_went_on_has_more_time_for_a_minute() {
+        let mut patience = Patience::default();
+        assert_eq!(patience.limit(ms(5_000)), FAIL_AFTER);
+        patience.note(ms(5_000), ms(300));
+        assert_eq!(patience.limit(ms(5_000)), FAIL_AFTER);
+        patience.note(ms(6_000), ms(900));
+        patience.note(ms(40_000), ms(500));
+        assert_eq!(patience.limit(ms(40_000)), ms(1_800));
+        assert_eq!(patience.limit(ms(59_999)), ms(1_800));
+        assert_eq!(patience.limit(ms(60_000)), ms(1_000));
+        assert_eq!(patience.limit(ms(90_000)), FAIL_AFTER);
+    }
+
+    #[test]
+    fn nobody_is_waited_for_longer_than_for_ever_so_patient() {
+        let mut patience = Patience::default();
+        patience.note(ms(1_000), ms(40_000));
+        assert_eq!(patience.limit(ms(1_000)), MOST_PATIENCE);
+        patience.note(ms(2_000), Duration::MAX);
+        assert_eq!(patience.limit(ms(2_000)), MOST_PATIENCE);
+    }
+}
