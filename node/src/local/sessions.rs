@@ -181,6 +181,16 @@ fn reply(event: PipelineEvent, me: PeerId, names: &Names) -> (Reply, Vec<u8>) {
                 .min(NonZeroU32::new(MOST_ROWS).unwrap_or(prefill_rows))
                 .get(),
         },
+        SessionEvent::Fetching {
+            peer,
+            received_bytes,
+            total_bytes,
+        } => Reply::Fetching {
+            peer_id: peer.to_string(),
+            name: name_of(names, peer),
+            received_bytes,
+            total_bytes,
+        },
         SessionEvent::Answered {
             start_position,
             hidden,

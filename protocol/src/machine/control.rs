@@ -107,6 +107,7 @@ impl Machine {
             | Control::KeepAlive(_)
             | Control::StageOpened(_)
             | Control::StageRefused(_)
+            | Control::StageFetching(_)
             | Control::HandOver(_)
             | Control::SessionState(_) => {}
         }
@@ -178,6 +179,7 @@ pub(super) fn session_of(message: &Control) -> Option<SessionId> {
         Control::KeepAlive(alive) => Some(alive.session),
         Control::StageOpened(opened) => Some(opened.session),
         Control::StageRefused(refused) => Some(refused.session),
+        Control::StageFetching(fetching) => Some(fetching.session),
         Control::HandOver(leaving) => Some(leaving.session),
         Control::SessionState(state) => Some(state.session),
         _ => None,

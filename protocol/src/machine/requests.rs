@@ -139,6 +139,18 @@ impl Machine {
                         requested.stand_by(&devices);
                     }
                 }
+                SessionOutput::Fetching {
+                    peer,
+                    received_bytes,
+                    total_bytes,
+                } => {
+                    let fetching = SessionEvent::Fetching {
+                        peer,
+                        received_bytes,
+                        total_bytes,
+                    };
+                    self.event(Event::Session(id, fetching));
+                }
                 SessionOutput::Answered {
                     start_position,
                     hidden,
