@@ -40,6 +40,16 @@ pub(super) fn bytes_of(some: u64, all: u64) -> String {
     format!("{} of {} {name}", shown(some), shown(all))
 }
 
+/// `about 16 s`: no more digits than an estimate has.
+pub(super) fn about(seconds: f64) -> String {
+    match seconds {
+        ..1.0 => "less than 1 s".to_owned(),
+        ..90.0 => format!("about {seconds:.0} s"),
+        ..5_400.0 => format!("about {:.0} min", seconds / 60.0),
+        _ => format!("about {:.0} h", seconds / 3_600.0),
+    }
+}
+
 /// A size as a person writes it: `800M`, `1.5G`, `2GB`, `500000000`; decimal units.
 ///
 /// # Errors
@@ -172,6 +182,20 @@ mod tests {
             "0.0 of 3.2 GB",
             "1.9 of 3.2 GB",
             "0 of 18446745 TB",
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn estimates_have_few_digits() {
+        let shown = [0.2, 16.4, 89.0, 90.0, 3_000.0, 7_200.0].map(about);
+        let expected = [
+            "less than 1 s",
+            "about 16 s",
+            "about 89 s",
+            "about 2 min",
+            "about 50 min",
+            "about 2 h",
         ];
         assert_eq!(shown, expected);
     }

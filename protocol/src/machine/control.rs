@@ -99,7 +99,10 @@ impl Machine {
                     self.transfers.asked(from, query);
                 }
             }
-            Control::ModelOffer(offer) => self.transfers.offered(from, offer),
+            Control::ModelOffer(offer) => {
+                self.holders.told(from, &offer);
+                self.transfers.offered(from, offer);
+            }
             // Weights have a stream of their own; sessions' messages were taken above.
             Control::ShardRequest(_)
             | Control::ShardHeader(_)

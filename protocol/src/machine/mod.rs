@@ -58,6 +58,11 @@
 //!
 //! A session that works is not moved for a better placement.
 //!
+//! Who has the weights is asked for only when [`Machine::find_weights`] is called, best before a plan
+//! or a session, and known from then on, of the last few models: each peer that has greeted is sent a
+//! `ModelQuery`, and this device's store is asked, too. Offers that come count as the newest,
+//! whoever asked for them; a peer that is gone has nothing.
+//!
 //! # A stage
 //! As [`stage`](crate::stage) says. A peer's `OpenStage` is refused as unwilling by the owner's limits
 //! or heat, or after [`Input::HandOver`] until the device measures itself as willing again; as
@@ -98,6 +103,7 @@ mod control;
 mod exclusions;
 mod gossip;
 mod helping;
+mod holders;
 mod links;
 #[expect(
     clippy::module_inception,

@@ -133,7 +133,8 @@ impl Machine {
                 }
                 SessionOutput::SendFrame(to, frame) => self.send_frame(to, &frame),
                 SessionOutput::Ready { from } => {
-                    let devices = self.devices();
+                    let manifest = requested.session.setup().manifest;
+                    let devices = self.devices_for(manifest);
                     if let Some(requested) = self.requests.get_mut(&id) {
                         requested.ready(self.me, &devices, from);
                         requested.stand_by(&devices);
@@ -178,11 +179,11 @@ impl Machine {
 
     fn look_for_placement(&mut self, now: Duration, id: SessionId) -> bool {
         let requested = self.requests.get(&id);
-        if !requested.is_some_and(|requested| requested.should_look(now)) {
+        let Some(requested) = requested.filter(|requested| requested.should_look(now)) else {
             return false;
-        }
-        let hold = requested.and_then(|requested| self.hold(now, requested));
-        let devices = self.devices();
+        };
+        let hold = self.hold(now, requested);
+        let devices = self.devices_for(requested.session.setup().manifest);
         if let Some(requested) = self.requests.get_mut(&id) {
             requested.look(now, devices, hold);
         }
