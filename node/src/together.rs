@@ -54,6 +54,19 @@ struct Flow {
 pub enum Notice<'a> {
     /// The layers are placed so.
     Placed(&'a PlacementView),
+    /// A device fetches the weights of its layers before it can begin.
+    Fetching {
+        /// Its PeerId.
+        peer_id: &'a str,
+        /// Its name.
+        name: &'a str,
+        /// What has come of them.
+        received_bytes: u64,
+        /// Those, and what is still missing.
+        total_bytes: u64,
+    },
+    /// All devices are ready: nothing is fetched any more.
+    Ready,
     /// A device's stage failed, and why; another placement is looked for.
     Broken(&'a str, &'a str),
     /// A device wants to leave; its layers are moved.
@@ -206,6 +219,7 @@ impl<'a> Together<'a> {
                 self.placement = Some(placement);
             }
             Reply::Ready { from, prefill_rows } => {
+                (self.on_notice)(Notice::Ready);
                 self.flow = Some(Flow {
                     // A roll-back that is on its way is not in it.
                     next: (from as usize).min(self.tokens.len()),
@@ -222,6 +236,17 @@ impl<'a> Together<'a> {
                 }
                 return Some((start_position as usize, payload));
             }
+            Reply::Fetching {
+                peer_id,
+                name,
+                received_bytes,
+                total_bytes,
+            } => (self.on_notice)(Notice::Fetching {
+                peer_id: &peer_id,
+                name: &name,
+                received_bytes,
+                total_bytes,
+            }),
             Reply::RolledBack => self.rolling_back = self.rolling_back.saturating_sub(1),
             Reply::Leaving { name } => (self.on_notice)(Notice::Leaving(&name)),
             Reply::Broken {

@@ -2,9 +2,10 @@
 
 use potluck::answer::Answer;
 
+const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+
 /// `98.4 MB`; decimal units, as disks and download sizes are stated.
 pub(super) fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
     if bytes < 1000 {
         return format!("{bytes} B");
     }
@@ -16,6 +17,37 @@ pub(super) fn bytes(bytes: u64) -> String {
         unit += 1;
     }
     format!("{value:.1} {}", UNITS[unit])
+}
+
+/// `12 of 80 MB`: whole ones, or tenths of few. What has come is rounded down, so that it does not look
+/// like all before it is.
+pub(super) fn bytes_of(some: u64, all: u64) -> String {
+    if all < 1000 {
+        return format!("{some} of {all} B");
+    }
+    let (mut size, mut unit) = (1000, 0);
+    while all / size >= 1000 && unit + 1 < UNITS.len() {
+        size *= 1000;
+        unit += 1;
+    }
+    let name = UNITS[unit];
+    if all >= 10 * size {
+        return format!("{} of {} {name}", some / size, all.div_ceil(size));
+    }
+    let tenth = size / 10;
+    let (some, all) = (some / tenth, all.div_ceil(tenth));
+    let shown = |tenths: u64| format!("{}.{}", tenths / 10, tenths % 10);
+    format!("{} of {} {name}", shown(some), shown(all))
+}
+
+/// `about 16 s`: no more digits than an estimate has.
+pub(super) fn about(seconds: f64) -> String {
+    match seconds {
+        ..1.0 => "less than 1 s".to_owned(),
+        ..90.0 => format!("about {seconds:.0} s"),
+        ..5_400.0 => format!("about {:.0} min", seconds / 60.0),
+        _ => format!("about {:.0} h", seconds / 3_600.0),
+    }
 }
 
 /// A size as a person writes it: `800M`, `1.5G`, `2GB`, `500000000`; decimal units.
@@ -124,5 +156,47 @@ mod tests {
         assert_eq!(rate(117.4), "117 tokens/s");
         assert_eq!(rate(7.25), "7.2 tokens/s");
         assert_eq!(count(1, "token"), "1 token");
+    }
+
+    #[test]
+    fn some_of_all_in_one_unit() {
+        let shown = [
+            (0, 1),
+            (0, 80_300_000),
+            (12_999_999, 80_000_000),
+            (79_999_999, 80_000_000),
+            (80_000_000, 80_000_000),
+            (999, 1_000),
+            (250_000, 3_140_000_000),
+            (1_999_999_999, 3_140_000_000),
+            (1, u64::MAX),
+        ]
+        .map(|(some, all)| bytes_of(some, all));
+        let expected = [
+            "0 of 1 B",
+            "0 of 81 MB",
+            "12 of 80 MB",
+            "79 of 80 MB",
+            "80 of 80 MB",
+            "0.9 of 1.0 kB",
+            "0.0 of 3.2 GB",
+            "1.9 of 3.2 GB",
+            "0 of 18446745 TB",
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn estimates_have_few_digits() {
+        let shown = [0.2, 16.4, 89.0, 90.0, 3_000.0, 7_200.0].map(about);
+        let expected = [
+            "less than 1 s",
+            "about 16 s",
+            "about 89 s",
+            "about 2 min",
+            "about 50 min",
+            "about 2 h",
+        ];
+        assert_eq!(shown, expected);
     }
 }

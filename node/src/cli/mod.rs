@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod fetches;
 mod format;
 mod id;
 mod input;

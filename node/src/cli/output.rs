@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde::Serialize;
 
 /// Writes one line to stderr. A closed stderr is no reason to stop.
@@ -45,6 +45,12 @@ pub(super) fn byte_bar(bytes: u64, show: bool) -> ProgressBar {
 /// A bar over counted things on stderr, invisible unless that is a terminal and `show` is set.
 pub(super) fn count_bar(total: u64, show: bool) -> ProgressBar {
     bar(total, show, "{msg} [{bar:32}] {pos}/{len}")
+}
+
+/// A line on stderr that is written anew whenever it says something else, invisible unless that is a
+/// terminal and `show` is set.
+pub(super) fn live_line(show: bool) -> ProgressBar {
+    bar(0, show, "{msg}").with_finish(ProgressFinish::AndClear)
 }
 
 fn bar(length: u64, show: bool, template: &str) -> ProgressBar {

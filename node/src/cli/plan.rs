@@ -116,8 +116,10 @@ fn print_placement(placement: &PlacementView) -> anyhow::Result<()> {
         } else {
             &stage.name
         };
+        let fetch = fetch(stage.fetch_bytes, stage.fetch_s);
+        let fetch = fetch.map_or_else(String::new, |fetch| format!("  ({fetch})"));
         output::line(&format!(
-            "{name:width$}  {layers:>9}  {memory:>9}  {:>6.2} ms",
+            "{name:width$}  {layers:>9}  {memory:>9}  {:>6.2} ms{fetch}",
             stage.ms
         ))?;
     }
@@ -129,4 +131,33 @@ fn print_placement(placement: &PlacementView) -> anyhow::Result<()> {
         format::rate(placement.tokens_per_s)
     ))?;
     Ok(())
+}
+
+/// What a device has to fetch before it can begin, if that is anything or not known.
+fn fetch(bytes: Option<u64>, seconds: Option<f64>) -> Option<String> {
+    let Some(bytes) = bytes else {
+        return Some("weights to fetch first: unknown".to_owned());
+    };
+    let time = seconds.map_or_else(|| "how long is unknown".to_owned(), format::about);
+    (bytes > 0).then(|| format!("fetches {} first: {time}", format::bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_says_what_is_to_be_fetched_first() {
+        let words = |bytes, seconds| fetch(bytes, seconds).unwrap_or_default();
+        assert_eq!(words(Some(0), Some(0.0)), "");
+        assert_eq!(
+            words(Some(80_300_000), Some(16.1)),
+            "fetches 80.3 MB first: about 16 s"
+        );
+        assert_eq!(
+            words(Some(80_300_000), None),
+            "fetches 80.3 MB first: how long is unknown"
+        );
+        assert_eq!(words(None, None), "weights to fetch first: unknown");
+    }
 }

@@ -17,6 +17,7 @@ use potluck::stages::{Ends, MemoryBudget};
 use potluck::together::{Notice, Recovery, Together};
 use serde::Serialize;
 
+use super::fetches::{Fetch, Fetches};
 use super::nodes::{self, NodeArgs, Purpose};
 use super::{format, output};
 
@@ -166,6 +167,7 @@ impl Requester {
         let mut notices = Notices {
             quiet,
             placed: None,
+            fetches: Fetches::new(quiet),
         };
         let mut show = |notice: Notice<'_>| notices.show(notice);
         let mut sequence = Together::new(&self.ends, pipeline, self.capacity, cancel, &mut show);
@@ -189,11 +191,29 @@ impl Requester {
 struct Notices {
     quiet: bool,
     placed: Option<String>,
+    fetches: Fetches,
 }
 
 impl Notices {
     fn show(&mut self, notice: Notice<'_>) {
+        if let Notice::Fetching {
+            peer_id,
+            name,
+            received_bytes,
+            total_bytes,
+        } = notice
+        {
+            let fetch = Fetch {
+                peer_id: peer_id.to_owned(),
+                name: name.to_owned(),
+                received_bytes,
+                total_bytes,
+            };
+            return self.fetches.show(fetch);
+        }
+        self.fetches.end();
         let line = match notice {
+            Notice::Fetching { .. } | Notice::Ready => return,
             Notice::Placed(placement) => {
                 let words = placement.in_words();
                 let rate = format::rate(placement.tokens_per_s);

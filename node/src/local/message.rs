@@ -163,6 +163,17 @@ pub enum Reply {
         /// How many rows a prefill step should have.
         prefill_rows: u32,
     },
+    /// A device fetches the weights of its layers, before it can begin.
+    Fetching {
+        /// Its PeerId.
+        peer_id: String,
+        /// Its name.
+        name: String,
+        /// What has come of them.
+        received_bytes: u64,
+        /// Those, and what is still missing.
+        total_bytes: u64,
+    },
     /// Rows went through all layers; the payload are the hidden states that were wanted.
     Answered {
         /// Position of the first row.

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use potluck_model::ModelConfig;
 use potluck_model::gguf::Gguf;
@@ -22,6 +23,11 @@ use crate::words::Words;
 
 /// Rows of a frame at most: those of the largest prefill step.
 const MOST_ROWS: u32 = 512;
+
+/// A plan waits at most so long for devices to say what they have of the model.
+const WEIGHTS_FOR_PLAN: Duration = Duration::from_millis(500);
+/// So does a conversation, which begins without those that take longer: a round trip, as a rule.
+const WEIGHTS_FOR_SESSION: Duration = Duration::from_millis(100);
 
 /// Why a device has no others to compute with that it names.
 const REMOVED: &str =
@@ -74,13 +80,14 @@ impl Asked {
     pub(super) fn plan(self, local: &LocalNode) -> Result<PlanView, Words> {
         let names = local.names()?;
         let me = local.node.peer_id();
+        local.node.find_weights(self.manifest, WEIGHTS_FOR_PLAN)?;
         if let Choice::Forced(forced) = &self.choice {
-            let devices = local.node.devices()?;
+            let devices = local.node.devices(self.manifest)?;
             let predicted = forced.predict(&self.model, &devices, &self.options);
             let predicted = predicted?;
             return Ok(PlanView::only(&predicted, me, &names));
         }
-        let planned = local.node.plan(self.model, self.options);
+        let planned = local.node.plan(self.manifest, self.model, self.options);
         let planned = planned?;
         let plan = planned?;
         Ok(PlanView::new(&plan, me, &names))
@@ -92,6 +99,11 @@ impl Asked {
     ) -> Result<(NodeSession, Receiver<PipelineEvent>), Words> {
         let hidden = HiddenShape::new(self.model.d_model, Dtype::F32, MOST_ROWS)?;
         let id = crate::device::random()?;
+        if self.choice == Choice::Best {
+            local
+                .node
+                .find_weights(self.manifest, WEIGHTS_FOR_SESSION)?;
+        }
         let request = Request {
             id: SessionId(u64::from_le_bytes(id)),
             manifest: self.manifest,
@@ -180,6 +192,16 @@ fn reply(event: PipelineEvent, me: PeerId, names: &Names) -> (Reply, Vec<u8>) {
             prefill_rows: prefill_rows
                 .min(NonZeroU32::new(MOST_ROWS).unwrap_or(prefill_rows))
                 .get(),
+        },
+        SessionEvent::Fetching {
+            peer,
+            received_bytes,
+            total_bytes,
+        } => Reply::Fetching {
+            peer_id: peer.to_string(),
+            name: name_of(names, peer),
+            received_bytes,
+            total_bytes,
         },
         SessionEvent::Answered {
             start_position,

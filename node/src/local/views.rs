@@ -94,6 +94,11 @@ pub struct StageView {
     pub memory_bytes: u64,
     /// Of a step.
     pub ms: f64,
+    /// What the device has to fetch of its layers before it can begin; 0 if nothing, `null` if it has
+    /// not said what it has.
+    pub fetch_bytes: Option<u64>,
+    /// About how long that takes by the measured ways; `null` if one is not known.
+    pub fetch_s: Option<f64>,
 }
 
 /// From one device to the next.
@@ -209,6 +214,11 @@ impl PlacementView {
             end_layer: placed.stage.layers.end(),
             memory_bytes: placed.memory_bytes,
             ms: ms(placed.time),
+            fetch_bytes: placed.fetch.map(|fetch| fetch.bytes),
+            fetch_s: placed
+                .fetch
+                .and_then(|fetch| fetch.time)
+                .map(|time| time.as_secs_f64()),
         };
         let hops = prediction.hops.iter().map(|hop| HopView {
             from: name_of(names, hop.from),

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 use potluck_protocol::PeerId;
@@ -16,7 +17,7 @@ use potluck_protocol::pairing::{BeginError, Invitation, Secret};
 use potluck_protocol::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan};
 use potluck_protocol::session::SubmitError;
 use potluck_protocol::stage::StageLimits;
-use potluck_protocol::wire::{Answer, HandOverReason};
+use potluck_protocol::wire::{Answer, ContentHash, HandOverReason};
 use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
@@ -30,6 +31,9 @@ use crate::home::Home;
 use crate::profile::DeviceProfile;
 use crate::stages::{MemoryBudget, StageExecutor};
 use crate::store::{Keeper, OwnModels};
+
+/// How often answers that are waited for are looked at.
+const ANSWERS: Duration = Duration::from_millis(2);
 
 /// What a node is started with.
 pub struct NodeOptions {
@@ -247,12 +251,32 @@ impl Node {
         })
     }
 
-    /// The devices that layers may be placed on now.
+    /// Asks all devices which layers of a model they have, for the plans to come, and waits until
+    /// all have said so, but no longer than `within`.
     ///
     /// # Errors
     /// It has stopped.
-    pub fn devices(&self) -> Result<Devices, NodeError> {
-        self.ask(|driver| driver.machine.devices())
+    pub fn find_weights(&self, manifest: ContentHash, within: Duration) -> Result<(), NodeError> {
+        let until = Instant::now() + within;
+        self.ask(move |driver| {
+            let now = driver.now();
+            driver.machine.find_weights(now, manifest);
+        })?;
+        while !self.ask(move |driver| driver.machine.knows_weights(manifest))? {
+            if Instant::now() >= until {
+                break;
+            }
+            thread::sleep(ANSWERS);
+        }
+        Ok(())
+    }
+
+    /// The devices that layers of this model may be placed on now.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn devices(&self, manifest: ContentHash) -> Result<Devices, NodeError> {
+        self.ask(move |driver| driver.machine.devices_for(manifest))
     }
 
     /// Tells of an address where a peer may be, as discovery by the system's own service does.
@@ -323,21 +347,18 @@ impl Node {
     /// It has stopped; in the inner result, why there is no placement.
     pub fn plan(
         &self,
+        manifest: ContentHash,
         model: ModelShape,
         options: PlacementOptions,
     ) -> Result<Result<Plan, PlacementError>, NodeError> {
-        self.ask(move |driver| driver.machine.plan(&model, &options))
+        self.ask(move |driver| driver.machine.plan(manifest, &model, &options))
     }
 
     /// Asks those for whom stages are computed here to place them elsewhere.
     ///
     /// # Errors
     /// It has stopped.
-    pub fn hand_over(
-        &self,
-        reason: HandOverReason,
-        within: std::time::Duration,
-    ) -> Result<(), NodeError> {
+    pub fn hand_over(&self, reason: HandOverReason, within: Duration) -> Result<(), NodeError> {
         self.ask(move |driver| driver.hand_over(reason, within))
     }
 

@@ -297,7 +297,10 @@ fn own(node: &mut Node, now: Duration, what: u8, detail: u8, peers: &[PeerId; NO
     let machine = &mut node.machine;
     let rows = 1 + u32::from(detail % 4);
     match what & 7 {
-        0 => drop(machine.start(now, request())),
+        0 => {
+            machine.find_weights(now, request().manifest);
+            drop(machine.start(now, request()));
+        }
         1..4 => {
             let hidden = vec![0; (rows * 4 * D_MODEL) as usize];
             let next = node.next;

@@ -138,7 +138,10 @@ impl Machine {
                     self.transfers.asked(from, query);
                 }
             }
-            Control::ModelOffer(offer) => self.transfers.offered(from, offer),
+            Control::ModelOffer(offer) => {
+                self.holders.told(from, &offer);
+                self.transfers.offered(from, offer);
+            }
             // Weights have a stream of their own; sessions' messages were taken above.
             Control::ShardRequest(_)
             | Control::ShardHeader(_)
@@ -146,6 +149,7 @@ impl Machine {
             | Control::KeepAlive(_)
             | Control::StageOpened(_)
             | Control::StageRefused(_)
+            | Control::StageFetching(_)
             | Control::HandOver(_)
             | Control::SessionState(_) => {}
         }
@@ -217,6 +221,7 @@ pub(super) fn session_of(message: &Control) -> Option<SessionId> {
         Control::KeepAlive(alive) => Some(alive.session),
         Control::StageOpened(opened) => Some(opened.session),
         Control::StageRefused(refused) => Some(refused.session),
+        Control::StageFetching(fetching) => Some(fetching.session),
         Control::HandOver(leaving) => Some(leaving.session),
         Control::SessionState(state) => Some(state.session),
         _ => None,

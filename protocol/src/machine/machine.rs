@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::addresses::Addresses;
 use super::gossip::version;
+use super::holders::Holders;
 use super::links::Due;
 use super::pairing::Pairing;
 use super::peer::Peer;
@@ -14,7 +15,7 @@ use super::weights::Awaiting;
 use super::{Event, Input, MachineSetup, Output, software_for_peer};
 use crate::circle::{Circle, CircleId, DeviceName, Identity, MAX_MEMBERS};
 use crate::stage::Stages;
-use crate::transfer::Transfers;
+use crate::transfer::{StoreAnswer, Transfers};
 use crate::wire::{Control, Frame, Hello, MINOR, Refuse, RefuseCode};
 use crate::{PeerId, SessionId};
 
@@ -40,6 +41,8 @@ pub struct Machine {
     pub(super) requests: BTreeMap<SessionId, Requested>,
     pub(super) stages: Stages,
     pub(super) transfers: Transfers,
+    /// Who has the weights of models that are to be placed.
+    pub(super) holders: Holders,
     /// Stages that wait for weights, and those that had to.
     pub(super) awaiting: BTreeMap<SessionId, Awaiting>,
     /// Whether it is about to stop helping.
@@ -68,6 +71,7 @@ impl Machine {
             identity,
             name,
             transfers: Transfers::new(hello.clone()),
+            holders: Holders::default(),
             awaiting: BTreeMap::new(),
             hello,
             version: version(&circle),
@@ -102,6 +106,9 @@ impl Machine {
                 result,
             } => self.loaded(now, session, epoch, result),
             Input::Computed { number, hidden } => self.stages.computed(now, number, hidden),
+            Input::Stored(StoreAnswer::Has { to, offer }) if to == self.me => {
+                self.holders.told(to, &offer);
+            }
             Input::Stored(answer) => self.transfers.answered(now, answer),
             Input::Listening(addresses) => self.listens(addresses),
             Input::Profile(profile) => self.own_profile(now, profile),
@@ -219,6 +226,7 @@ impl Machine {
             self.link_lost();
             self.stages.orphan(now, peer);
             self.transfers.gone(peer);
+            self.holders.gone(peer);
             for requested in self.requests.values_mut() {
                 requested.gone(peer);
             }

@@ -62,6 +62,11 @@
 //!
 //! A session that works is not moved for a better placement.
 //!
+//! Who has the weights is asked for only when [`Machine::find_weights`] is called, best before a plan
+//! or a session, and known from then on, of the last few models: each peer that has greeted is sent a
+//! `ModelQuery`, and this device's store is asked, too. Offers that come count as the newest,
+//! whoever asked for them; a peer that is gone has nothing.
+//!
 //! # A stage
 //! As [`stage`](crate::stage) says. A peer's `OpenStage` is refused as unwilling by the owner's limits
 //! or heat, or after [`Input::HandOver`] until the device measures itself as willing again; as
@@ -73,7 +78,8 @@
 //! # Weights
 //! As [`transfer`](crate::transfer) says. If a stage of another's session lacks weights, they are
 //! fetched from all who have them, and the stage is loaded then; if they are not to be had, or what the
-//! requester says that the stage takes is not free, it is refused. Of a peer so many pieces are under
+//! requester says that the stage takes is not free, it is refused. Whoever asked for the stage hears
+//! how far that is, at most every [`TELL_EVERY`], and its session tells it. Of a peer so many pieces are under
 //! way as its link takes in [`AHEAD`] and two round trips; one, while a session or stage of this node
 //! goes over it.
 //!
@@ -101,6 +107,7 @@ mod control;
 mod exclusions;
 mod gossip;
 mod helping;
+mod holders;
 mod links;
 #[expect(
     clippy::module_inception,
@@ -120,7 +127,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use machine::Machine;
-pub use weights::AHEAD;
+pub use weights::{AHEAD, TELL_EVERY};
 
 use crate::circle::{Circle, DeviceName, Identity};
 use crate::pairing as pair;
@@ -296,6 +303,16 @@ pub enum SessionEvent {
         from: u32,
         /// How many rows prefill steps should have.
         prefill_rows: NonZeroU32,
+    },
+    /// Between `Placed` and `Ready`: a stage waits for weights that come to it from other devices, and
+    /// this is how far it says that it is. Each thousandth is told at most once.
+    Fetching {
+        /// Whose.
+        peer: PeerId,
+        /// Bytes that have come, at most `total_bytes`.
+        received_bytes: u64,
+        /// Those, and the bytes that are still missing: at least 1.
+        total_bytes: u64,
     },
     /// Rows went through all layers.
     Answered {

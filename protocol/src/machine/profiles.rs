@@ -7,9 +7,11 @@ use super::links::links_differ;
 use super::machine::Machine;
 use super::peer::Told;
 use super::{PeerStatus, differ, microseconds};
-use crate::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan, plan};
+use crate::placement::{
+    Devices, Holdings, ModelShape, PlacementError, PlacementOptions, Plan, plan,
+};
 use crate::profile::{Measured, Profile, Rate, Unwilling};
-use crate::wire::{HandOverReason, ProfileUpdate};
+use crate::wire::{ContentHash, HandOverReason, ProfileUpdate};
 use crate::{Link, PeerId};
 
 /// Others hear of changes at most so often.
@@ -42,7 +44,8 @@ pub(super) struct Announced {
 }
 
 impl Machine {
-    /// This device and the peers that greeted and told their profile, with all known links.
+    /// This device and the peers that greeted and told their profile, with all known links. Who has
+    /// which weights, [`devices_for`](Self::devices_for) says.
     pub fn devices(&self) -> Devices {
         let mut profiles = BTreeMap::new();
         let mut links = BTreeMap::new();
@@ -63,6 +66,7 @@ impl Machine {
             requester: self.me,
             profiles,
             links,
+            holdings: Holdings::default(),
         }
     }
 
@@ -89,10 +93,11 @@ impl Machine {
     /// [`PlacementError`] if there is no placement.
     pub fn plan(
         &self,
+        manifest: ContentHash,
         model: &ModelShape,
         options: &PlacementOptions,
     ) -> Result<Plan, PlacementError> {
-        plan(model, &self.devices(), options)
+        plan(model, &self.devices_for(manifest), options)
     }
 
     /// This device measured itself.

@@ -133,11 +133,24 @@ impl Machine {
                 }
                 SessionOutput::SendFrame(to, frame) => self.send_frame(to, &frame),
                 SessionOutput::Ready { from } => {
-                    let devices = self.devices();
+                    let manifest = requested.session.setup().manifest;
+                    let devices = self.devices_for(manifest);
                     if let Some(requested) = self.requests.get_mut(&id) {
                         requested.ready(self.me, &devices, from);
                         requested.stand_by(&devices);
                     }
+                }
+                SessionOutput::Fetching {
+                    peer,
+                    received_bytes,
+                    total_bytes,
+                } => {
+                    let fetching = SessionEvent::Fetching {
+                        peer,
+                        received_bytes,
+                        total_bytes,
+                    };
+                    self.event(Event::Session(id, fetching));
                 }
                 SessionOutput::Answered {
                     start_position,
@@ -166,11 +179,11 @@ impl Machine {
 
     fn look_for_placement(&mut self, now: Duration, id: SessionId) -> bool {
         let requested = self.requests.get(&id);
-        if !requested.is_some_and(|requested| requested.should_look(now)) {
+        let Some(requested) = requested.filter(|requested| requested.should_look(now)) else {
             return false;
-        }
-        let hold = requested.and_then(|requested| self.hold(now, requested));
-        let devices = self.devices();
+        };
+        let hold = self.hold(now, requested);
+        let devices = self.devices_for(requested.session.setup().manifest);
         if let Some(requested) = self.requests.get_mut(&id) {
             requested.look(now, devices, hold);
             for placed in requested.session.ring().to_vec() {

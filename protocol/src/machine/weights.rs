@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use super::machine::Machine;
 use super::{Event, LoadRefused, Output};
-use crate::transfer::{ChannelError, TransferOutput};
+use crate::transfer::{ChannelError, Progress, TransferOutput};
 use crate::wire::limits::MAX_PIECE_BYTES;
-use crate::wire::{ContentHash, StageRefusedCode};
+use crate::wire::{ContentHash, StageFetching, StageRefusedCode};
 use crate::{PeerId, PlanEpoch, SessionId};
 
 /// So long a peer's link is kept busy by what was asked of it, beyond its round trips: a row of hidden
 /// states that is sent meanwhile waits behind no more than that.
 pub const AHEAD: Duration = Duration::from_millis(30);
+
+/// A requester is told at most so often how far the weights of its stage are: often enough for a
+/// person to see that they come.
+pub const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// The most pieces that are under way of one peer.
 const MOST_AHEAD: u128 = 16;
@@ -24,6 +28,8 @@ pub(super) struct Awaiting {
     manifest: ContentHash,
     /// Whether they came, and it is loaded again.
     came: bool,
+    /// When its requester heard last how far they are.
+    told_at: Option<Duration>,
 }
 
 impl Machine {
@@ -88,6 +94,7 @@ impl Machine {
             epoch,
             manifest,
             came: false,
+            told_at: before.and_then(|before| before.told_at),
         };
         self.awaiting.insert(session, awaiting);
         None
@@ -134,7 +141,10 @@ impl Machine {
                 self.outputs.push_back(Output::SendTransfer(to, bytes));
             }
             TransferOutput::Store(order) => self.outputs.push_back(Output::Store(order)),
-            TransferOutput::Progress(progress) => self.event(Event::Fetching(progress)),
+            TransferOutput::Progress(progress) => {
+                self.tell_requesters(now, &progress);
+                self.event(Event::Fetching(progress));
+            }
             TransferOutput::Fetched(manifest) => {
                 self.event(Event::Fetched(manifest));
                 for (&session, awaiting) in &mut self.awaiting {
@@ -157,6 +167,33 @@ impl Machine {
                 }
                 self.event(Event::NotFetched(manifest, words));
             }
+        }
+    }
+
+    /// Tells those who asked for stages that wait for this model's weights how far they are.
+    fn tell_requesters(&mut self, now: Duration, progress: &Progress) {
+        // A store that says that nothing is missing has nothing to fetch.
+        if progress.of_bytes == 0 {
+            return;
+        }
+        let mut due = Vec::new();
+        for (&session, awaiting) in &mut self.awaiting {
+            let waits = awaiting.manifest == progress.manifest && !awaiting.came;
+            let told = awaiting.told_at.is_some_and(|at| now < at + TELL_EVERY);
+            let opening = self.stages.opening(session);
+            if let Some((requester, open)) = opening.filter(|_| waits && !told) {
+                awaiting.told_at = Some(now);
+                let fetching = StageFetching {
+                    session,
+                    epoch: open.epoch,
+                    received_bytes: progress.kept_bytes,
+                    total_bytes: progress.of_bytes,
+                };
+                due.push((requester, fetching));
+            }
+        }
+        for (requester, fetching) in due {
+            self.send(requester, fetching);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::holdings::Holdings;
 use super::search::MOST_DEVICES;
 use super::text::{Needed, Offered, Percent};
 use crate::profile::{Profile, Unwilling};
@@ -17,6 +18,8 @@ pub struct Devices {
     /// The ways from one to another. A way that is known in one direction only is taken to be the
     /// same in the other.
     pub links: BTreeMap<(PeerId, PeerId), Link>,
+    /// Who has which layers of the model that is to be placed.
+    pub holdings: Holdings,
 }
 
 impl Devices {
@@ -74,6 +77,10 @@ pub enum UnusedReason {
         /// How much longer, in thousandths, rounded up.
         permille: u64,
     },
+    /// The best placement with it would have to fetch more, for less than is worth that; see the
+    /// [module's page](super).
+    #[error("it would save less than 1 %, and more weights would have to be fetched")]
+    MoreToFetch,
     /// The best placement with it takes more energy.
     #[error("it would take {} more energy", Percent(*permille))]
     MoreEnergy {

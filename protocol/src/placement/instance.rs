@@ -5,8 +5,9 @@ use super::cost::{self, HopTime, MOST_TERM, Step};
 use super::devices::Devices;
 use super::filter::Promise;
 use super::options::{Objective, PlacementOptions};
-use super::search::{Fold, Lane, NEVER, Problem};
+use super::search::{Fold, Lane, NEVER, Placed, Problem};
 use super::shape::ModelShape;
+use crate::LayerRange;
 use crate::profile::Energy;
 
 /// What all searches of one plan share.
@@ -80,6 +81,45 @@ impl Costs<'_> {
             start: self.selection.ends_time,
             lanes: chosen.iter().map(lane).collect(),
             hops: self.hops(chosen, hop),
+        }
+    }
+
+    /// Bytes that stages have to fetch, as far as is known.
+    pub(super) fn lacked_bytes(&self, chosen: &[usize], stages: &[Placed]) -> u64 {
+        let of_stages = stages.iter().flat_map(|placed| {
+            let lacked = self.lacked_by_layer(chosen[placed.device]);
+            lacked.skip(placed.first).take(placed.end - placed.first)
+        });
+        of_stages.fold(0, u64::saturating_add)
+    }
+
+    fn lacked_by_layer(&self, number: usize) -> impl Iterator<Item = u64> {
+        let peer = self.selection.candidates[number].peer;
+        let layers = u32::try_from(self.model.layers.len()).ok();
+        let all = layers.and_then(|layers| LayerRange::new(0, layers));
+        let all = all.expect("a model has MOST_LAYERS at most");
+        let holdings = &self.devices.holdings;
+        holdings.lacked_bytes(self.model, peer, all)
+    }
+
+    /// Adds to what layers cost where they have to be fetched: `slack` for `bytes` of them.
+    pub(super) fn price_fetches(
+        &self,
+        problem: &mut Problem,
+        chosen: &[usize],
+        slack: u64,
+        bytes: u64,
+    ) {
+        for (lane, &number) in problem.lanes.iter_mut().zip(chosen) {
+            let mut price = 0;
+            let lacked = self.lacked_by_layer(number);
+            for (before, lacked) in lane.before.iter_mut().skip(1).zip(lacked) {
+                let of_layer = u128::from(slack) * u128::from(lacked) / u128::from(bytes.max(1));
+                // Who has to fetch one that costs more than the slack is not chosen anyway, and sums
+                // stay what the search can add.
+                price += u64::try_from(of_layer).map_or(slack + 1, |of| of.min(slack + 1));
+                *before += price;
+            }
         }
     }
 

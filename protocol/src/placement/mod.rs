@@ -18,6 +18,18 @@
 //! # Memory
 //! A device gets a layer range if its weights and its KV caches for the whole context, with the
 //! headroom, are within the device's budget; the requester's embedding and head count, too.
+//!
+//! # Weights that are elsewhere
+//! A device that lacks layers fetches them first, which may take minutes; what it fetches it keeps.
+//! So that counts for the first conversation only, and is no part of the costs: a plan would stay
+//! with whoever happened to have the weights, however slow. [`Fetch`] says what it takes, for people
+//! to decide. But nobody waits minutes for a gain that they cannot notice and that the next
+//! measurement may take back: of a placement within a hundredth of the best, and one that fetches
+//! less, [`plan`] takes the latter. Bytes are given a price for that, such that all that the best
+//! placement fetches costs a hundredth of its own cost, and are searched as exactly as the rest: who
+//! saves half of the bytes may cost half a hundredth more. By throughput the pace stays the best, and
+//! the step's time is what may be more. A device that has not said what it has counts as having
+//! nothing; where nobody has said anything, nothing is different.
 
 mod candidate;
 mod cost;
@@ -25,6 +37,7 @@ mod devices;
 mod error;
 mod filter;
 mod forced;
+mod holdings;
 mod instance;
 mod options;
 mod planner;
@@ -41,6 +54,7 @@ pub use cost::{ROWS_PER_CACHE_READ, UNPACKING_ROWS};
 pub use devices::{Devices, Unused, UnusedReason};
 pub use error::{AloneError, PlacementError};
 pub use forced::{Forced, ForcedError, ForcedStage};
+pub use holdings::{Fetch, Holdings};
 pub use options::{Objective, PlacementOptions};
 pub use planner::{Plan, plan};
 pub use prediction::{PredictedHop, PredictedStage, Prediction, Stage};

@@ -15,14 +15,18 @@ use crate::LayerRange;
 /// The subset of the requester alone.
 const ALONE: usize = 1;
 
+/// A placement that costs up to one part in so many more than the best is taken if it fetches less.
+const NEARLY: u64 = 100;
+
 /// Where each layer should run, and what else could be done.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// The best placement. Staying alone is one; it is taken where nothing is better.
+    /// The best placement, or one nearly as good that has less to fetch. Staying alone is one; it is
+    /// taken where nothing is better.
     pub best: Prediction,
     /// The requester with all layers.
     pub alone: Result<Prediction, AloneError>,
-    /// The best placement whose layers are on exactly one device, two, …; `None` where there is
+    /// The best placement, whatever it fetches, whose layers are on exactly one device, two, …; `None` where there is
     /// none. The one device may be a helper, with embedding and head at the requester.
     pub by_devices: Vec<Option<Prediction>>,
     /// Every device without layers in `best`, and why, by their ids.
@@ -32,7 +36,8 @@ pub struct Plan {
 /// Finds the best placement of all layers on devices with room.
 ///
 /// Of placements that are equally good by the objective, and for throughput in a step's time, it is
-/// one on the fewest devices. The plan is a pure function of the arguments. With up to
+/// one on the fewest devices. One that costs up to a hundredth more is taken if it has less weights to
+/// fetch, as the [module's page](super) says. The plan is a pure function of the arguments. With up to
 /// [`MOST_DEVICES`] usable devices no better one exists; with more it is the best over those that
 /// promise most, which always include the requester.
 ///
@@ -111,6 +116,8 @@ impl<'a> Search<'a> {
             .map(|devices| self.best_over(&table, &closed, devices))
             .collect();
         let best = rings.iter().flatten().min()?;
+        let fetches_less = self.fetching_less(best);
+        let best = fetches_less.as_ref().unwrap_or(best);
         let placed = self.predicted(&best.stages);
         let by_devices = rings.iter().map(|ring| {
             let ring = ring.as_ref()?;
@@ -152,6 +159,42 @@ impl<'a> Search<'a> {
             .map(|subset| (table.closed(subset), subset))
             .min()?;
         ring(&table, latency, subset)
+    }
+
+    /// A ring that is nearly as good as the best and fetches less, if there is one.
+    ///
+    /// The best itself costs at most a hundredth more by the price of what it fetches. So whatever is
+    /// least by that price costs at most a hundredth more, and fetches no more.
+    fn fetching_less(&self, best: &Ring) -> Option<Ring> {
+        let costs = self.costs;
+        let bytes = costs.lacked_bytes(self.chosen, &best.stages);
+        if bytes == 0 || costs.devices.holdings.is_empty() {
+            return None;
+        }
+        let objective = costs.options.objective;
+        let (mut problem, cost) = if objective == Objective::Throughput {
+            let within = costs.latency_within(self.chosen, best.cost);
+            (within, best.latency)
+        } else {
+            (costs.problem(self.chosen), best.cost)
+        };
+        costs.price_fetches(&mut problem, self.chosen, cost / NEARLY, bytes);
+        let table = Table::new(&problem, MOST_DEVICES);
+        let subsets = 1..1_usize << self.chosen.len();
+        let least = subsets.map(|subset| (table.closed(subset), members(subset).count(), subset));
+        let (_, devices, subset) = least.min()?;
+        let stages = table.ring(subset)?;
+        if costs.lacked_bytes(self.chosen, &stages) >= bytes {
+            return None;
+        }
+        let cost = self.predicted(&stages).cost(objective)?;
+        Some(Ring {
+            cost: u64::try_from(cost).ok()?,
+            latency: best.latency,
+            devices,
+            subset,
+            stages,
+        })
     }
 
     fn alone(&self, table: &Table<'_>) -> Result<Prediction, AloneError> {
@@ -223,6 +266,9 @@ impl<'a> Search<'a> {
         }
         if with == NEVER {
             return UnusedReason::NoPlacement;
+        }
+        if with < best {
+            return UnusedReason::MoreToFetch;
         }
         let more = u128::from(with - best) * 1_000;
         let permille = u64::try_from(more.div_ceil(u128::from(best.max(1)))).unwrap_or(u64::MAX);

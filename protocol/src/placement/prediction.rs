@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::cost::{self, Step};
 use super::devices::Devices;
+use super::holdings::{self, Fetch};
 use super::options::{Objective, PlacementOptions};
 use super::shape::ModelShape;
 use crate::{LayerRange, PeerId};
@@ -29,6 +30,8 @@ pub struct PredictedStage {
     pub time: Duration,
     /// Picojoules; `None` if the device does not know.
     pub picojoules: Option<u64>,
+    /// What its device lacks of its weights, which is no part of `time`; `None` if that is not known.
+    pub fetch: Option<Fetch>,
 }
 
 /// Hidden states on their way from one device to the next.
@@ -180,6 +183,7 @@ fn predict_stage(
         memory_bytes,
         time: Duration::from_nanos(time),
         picojoules,
+        fetch: holdings::fetch(model, devices, stage),
     })
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The best placement of what is left may give every device other layers, and all that was computed
 //! is computed again. So placements are compared that leave the stages that are left where they are,
-//! and give the layers of each lost one to another device, or to its neighbours in the ring.
+//! and give the layers of each lost one to another device, or to its neighbours in the ring. What has
+//! to be fetched counts for none of these.
 
 use std::num::NonZeroU32;
 

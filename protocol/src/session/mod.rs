@@ -11,7 +11,8 @@
 //!   submitted: what the stage with the fewest positions holds, but before any row whose answer has
 //!   not come, and before any that was rolled back, as a stage may not have heard of that. After a
 //!   failure a stage that is new holds none, so the whole conversation goes through the pipeline
-//!   again, in prefill steps.
+//!   again, in prefill steps. What a stage says of the weights that it has to fetch first is told
+//!   ([`SessionOutput::Fetching`]), and decides nothing.
 //! - **Running.** Rows may be [submitted](Session::submit); answers come in the same order.
 //! - **Broken.** A stage failed or refused: [`SessionOutput::Broken`] says which and why. The session
 //!   waits for another placement, for as long as it takes; nothing that was answered is lost.
@@ -44,9 +45,11 @@
 //! nobody's silence. A peer whose answer is not the one that is due has failed, too.
 
 mod awaited;
+mod fetching;
 mod liveness;
 mod patience;
 mod requester;
+mod ring;
 #[cfg(test)]
 mod tests;
 
@@ -109,6 +112,16 @@ pub enum SessionOutput {
         /// At most what was submitted before, and before all that was not answered or was
         /// [rolled back](Session::roll_back) since.
         from: u32,
+    },
+    /// A stage that is opening waits for weights, which other nodes send it: how far that is by its
+    /// own words, at most once for each thousandth of them.
+    Fetching {
+        /// Whose.
+        peer: PeerId,
+        /// Bytes that have come, at most `total_bytes`.
+        received_bytes: u64,
+        /// Those, and the bytes that are still missing: at least 1.
+        total_bytes: u64,
     },
     /// Rows went through all layers and these came back.
     Answered {

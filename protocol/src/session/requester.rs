@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::awaited::Awaited;
+use super::fetching::Fetches;
 use super::liveness::Liveness;
+use super::ring::check;
 use super::{Cause, PlaceError, PlacedStage, SessionOutput, SessionSetup, SubmitError};
 use crate::wire::{
     Answer, CloseStage, Control, Frame, FrameError, FrameHeader, HiddenShape, Kind, OpenStage,
@@ -40,6 +42,8 @@ enum State {
     Opening {
         /// What those hold that have answered.
         held: BTreeMap<PeerId, u32>,
+        /// What those have told that lack weights.
+        fetches: Fetches,
     },
     Running,
     Broken,
@@ -114,6 +118,7 @@ impl Session {
         self.ring = ring;
         self.state = State::Opening {
             held: BTreeMap::new(),
+            fetches: Fetches::default(),
         };
         let requester = self.setup.requester;
         for (i, placed) in self.ring.iter().enumerate() {
@@ -339,6 +344,13 @@ impl Session {
             Control::StageOpened(opened) if self.is_current(from, opened.epoch) => {
                 self.opened(now, from, &opened);
             }
+            Control::StageFetching(fetching) if self.is_current(from, fetching.epoch) => {
+                if let State::Opening { held, fetches } = &mut self.state
+                    && !held.contains_key(&from)
+                {
+                    self.outputs.extend(fetches.heard(from, &fetching));
+                }
+            }
             Control::StageRefused(refused) if self.is_current(from, refused.epoch) => {
                 self.refused(from, refused);
             }
@@ -381,7 +393,7 @@ impl Session {
     }
 
     fn opened(&mut self, now: Duration, from: PeerId, opened: &StageOpened) {
-        let State::Opening { held } = &mut self.state else {
+        let State::Opening { held, .. } = &mut self.state else {
             return;
         };
         held.insert(from, opened.held_positions);
@@ -467,19 +479,4 @@ impl Session {
         self.outputs
             .push_back(SessionOutput::Send(peer, close.into()));
     }
-}
-
-fn check(ring: &[PlacedStage]) -> Result<(), PlaceError> {
-    let mut layer = ring.first().ok_or(PlaceError::Empty)?.stage.layers.first();
-    let mut peers = BTreeSet::new();
-    for PlacedStage { stage, .. } in ring {
-        if stage.layers.is_empty() || stage.layers.first() != layer {
-            return Err(PlaceError::Gap);
-        }
-        if !peers.insert(stage.peer) {
-            return Err(PlaceError::Twice(stage.peer));
-        }
-        layer = stage.layers.end();
-    }
-    Ok(())
 }

@@ -31,7 +31,7 @@
 //!
 //! | message | answer |
 //! |---|---|
-//! | `Hello`, `ProfileUpdate`, `PeerAddresses`, `CircleEntries`, `KeepAlive`, `CloseStage`, `HandOver` | none |
+//! | `Hello`, `ProfileUpdate`, `PeerAddresses`, `CircleEntries`, `KeepAlive`, `CloseStage`, `HandOver`, `StageFetching` | none |
 //! | `Ping` | `Pong`, at once |
 //! | `CircleDigest` | `CircleEntries` that its sender lacks, if any |
 //! | `OpenStage` | `StageOpened` or `StageRefused` |
@@ -79,8 +79,10 @@
 //!
 //! Within a step, frames show that a neighbour lives; where there is none to send, a
 //! [`Kind::KeepAlive`] may do for the way between two neighbours. While rows wait or are computed, parts
-//! of a frame come of the predecessor, or the stage is being made ready, it sends its requester a `KeepAlive` control message every
-//! [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE); they need not be neighbours.
+//! of a frame come of the predecessor, or the stage is being made ready, it sends its requester a
+//! `KeepAlive` control message every [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE); they need not be
+//! neighbours. A stage that is made ready and has to fetch weights first tells its requester with
+//! `StageFetching` how far that is: for people, so that who does not understand it loses nothing else.
 //!
 //! # Versions
 //! A `Hello` carries the major and minor version, a frame the major one. Nodes of one major version
@@ -111,7 +113,7 @@ pub use control::{
     ByteRange, CircleDigest, CircleEntries, CloseStage, ContentHash, Control, HandOver,
     HandOverReason, Hello, KeepAlive, ModelOffer, ModelQuery, OpenStage, PeerAddresses, Ping, Pong,
     ProfileUpdate, Refuse, RefuseCode, SessionQuery, SessionState, ShardHeader, ShardRefused,
-    ShardRefusedCode, ShardRequest, StageOpened, StageRefused, StageRefusedCode,
+    ShardRefusedCode, ShardRequest, StageFetching, StageOpened, StageRefused, StageRefusedCode,
 };
 pub use control_reader::{ControlReader, Received};
 pub use error::ControlError;

@@ -12,7 +12,9 @@ pub const MAJOR: u8 = 1;
 
 /// The minor version spoken here: what was added since the major one began. A peer of another minor
 /// version is understood, whichever is newer.
-pub const MINOR: u32 = 0;
+///
+/// 1: `StageFetching`.
+pub const MINOR: u32 = 1;
 
 /// A peer of another major version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

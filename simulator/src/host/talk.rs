@@ -132,7 +132,7 @@ impl Talk {
                 self.progress_at = now;
             }
             SessionEvent::Waiting(why) => self.waiting = Some(why.clone()),
-            SessionEvent::Leaving { .. } => {}
+            SessionEvent::Leaving { .. } | SessionEvent::Fetching { .. } => {}
         }
         Heard::Nothing
     }

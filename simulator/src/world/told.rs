@@ -69,7 +69,7 @@ impl World {
                     why: why.clone(),
                 });
             }
-            SessionEvent::Answered { .. } => {}
+            SessionEvent::Answered { .. } | SessionEvent::Fetching { .. } => {}
         }
     }
 

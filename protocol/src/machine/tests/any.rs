@@ -13,7 +13,7 @@ use crate::wire::{
     Answer, ByteRange, CircleDigest, CircleEntries, CloseStage, ContentHash, Control, Dtype, Frame,
     FrameHeader, HandOver, HandOverReason, HiddenShape, KeepAlive, Kind, ModelOffer, ModelQuery,
     OpenStage, Ping, Pong, ProfileUpdate, SessionQuery, SessionState, ShardHeader, ShardRefused,
-    ShardRefusedCode, ShardRequest, StageOpened, StageRefused, StageRefusedCode,
+    ShardRefusedCode, ShardRequest, StageFetching, StageOpened, StageRefused, StageRefusedCode,
 };
 use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
 
@@ -92,6 +92,13 @@ pub(super) fn any_message() -> impl Strategy<Value = Control> {
                 epoch,
                 next_position: position,
                 stalled: Duration::from_millis(large),
+            }
+            .into(),
+            11 if position.is_multiple_of(2) => StageFetching {
+                session,
+                epoch,
+                received_bytes: small,
+                total_bytes: small + large + 1,
             }
             .into(),
             11 => state(session, epoch, position).into(),

@@ -3,6 +3,7 @@
 mod any;
 mod device;
 mod faults;
+mod fetching;
 mod members;
 mod pairing;
 mod peers;

@@ -311,7 +311,8 @@ fn a_second_connection_takes_the_place_of_the_first() {
 
 fn plan_devices(machine: &Machine) -> usize {
     let options = PlacementOptions::default();
-    assert!(machine.plan(&super::device::model(), &options).is_ok());
+    let plan = machine.plan(super::shelf::MANIFEST, &super::device::model(), &options);
+    assert!(plan.is_ok());
     machine.devices().profiles.len()
 }
 

@@ -279,6 +279,7 @@ impl Driver {
         match act {
             Act::Start(id, alone) => {
                 let choice = if alone { Choice::Alone } else { Choice::Best };
+                machine.find_weights(now, request(id, choice.clone()).manifest);
                 let _ = machine.start(now, request(id, choice));
             }
             Act::Submit(id, rows) => {

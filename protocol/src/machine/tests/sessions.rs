@@ -21,7 +21,9 @@ fn the_best_placement_gives_the_tokens_of_one_device() {
         context: CONTEXT,
         ..PlacementOptions::default()
     };
-    let plan = world.nodes[0].machine.plan(&model(), &options);
+    let plan = world.nodes[0]
+        .machine
+        .plan(super::shelf::MANIFEST, &model(), &options);
     let best = plan.expect("there is room together").best;
     assert!(best.stages.len() > 1);
     ask(&mut world, 0, 1, Choice::Best, WANTED);

@@ -2,6 +2,7 @@
 
 mod brute;
 mod forced;
+mod holdings;
 mod optimal;
 mod plans;
 mod prefill;
@@ -55,6 +56,7 @@ fn devices(offers: &[(u64, u64)], way: Link) -> Devices {
         requester: peer(0),
         profiles: Default::default(),
         links: Default::default(),
+        holdings: Default::default(),
     };
     for (number, &(budget, bandwidth)) in (0..).zip(offers) {
         let profile = profile(budget * MIB, bandwidth * MIB);

@@ -50,6 +50,7 @@ impl Random {
             requester: peer(u8::try_from(numbers.within(0, count - 1)).expect("few devices")),
             profiles: BTreeMap::new(),
             links: BTreeMap::new(),
+            holdings: Holdings::default(),
         };
         for number in 0..count {
             let number = u8::try_from(number).expect("few devices");

@@ -103,6 +103,7 @@ impl Requester {
                         }
                     }
                 }
+                SessionOutput::Fetching { .. } => {}
                 SessionOutput::Leaving { peer, .. } => self.replace(now, peer),
                 SessionOutput::Broken { peer, cause } => {
                     self.broken

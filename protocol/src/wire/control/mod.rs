@@ -18,7 +18,8 @@ pub use measuring::{KeepAlive, Ping, Pong};
 pub use profile::ProfileUpdate;
 pub use session::{SessionQuery, SessionState};
 pub use stage::{
-    CloseStage, HandOver, HandOverReason, OpenStage, StageOpened, StageRefused, StageRefusedCode,
+    CloseStage, HandOver, HandOverReason, OpenStage, StageFetching, StageOpened, StageRefused,
+    StageRefusedCode,
 };
 pub use transfer::{
     ByteRange, ContentHash, ModelOffer, ModelQuery, ShardHeader, ShardRefused, ShardRefusedCode,
@@ -88,6 +89,7 @@ control!(
     ShardHeader,
     ShardRefused,
     PeerAddresses,
+    StageFetching,
 );
 
 impl Control {

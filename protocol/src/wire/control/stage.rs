@@ -8,7 +8,7 @@ use crate::wire::check::{
     within, words,
 };
 use crate::wire::frame::{Dtype, HiddenShape};
-use crate::wire::limits::MAX_POSITIONS;
+use crate::wire::limits::{MAX_BYTES, MAX_POSITIONS};
 use crate::{LayerRange, PeerId, PlanEpoch, SessionId};
 
 /// From the requester: compute these layers for this session.
@@ -204,6 +204,46 @@ impl TryFrom<proto::StageRefused> for StageRefused {
             code: StageRefusedCode::from_number(refused.code)?,
             words: words("StageRefused.words", refused.words)?,
             available_bytes: memory_bytes(AVAILABLE, refused.available_bytes)?,
+        })
+    }
+}
+
+/// A stage is being made ready and waits for weights, which come from other nodes: how far that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageFetching {
+    /// The requester's session.
+    pub session: SessionId,
+    /// The epoch that was asked for.
+    pub epoch: PlanEpoch,
+    /// Bytes that have come, at most `total_bytes`.
+    pub received_bytes: u64,
+    /// Those, and the bytes that are still missing: at least 1.
+    pub total_bytes: u64,
+}
+
+impl From<&StageFetching> for proto::StageFetching {
+    fn from(fetching: &StageFetching) -> Self {
+        Self {
+            session: fetching.session.0,
+            epoch: fetching.epoch.0,
+            received_bytes: fetching.received_bytes,
+            total_bytes: fetching.total_bytes,
+        }
+    }
+}
+
+impl TryFrom<proto::StageFetching> for StageFetching {
+    type Error = Malformed;
+
+    fn try_from(fetching: proto::StageFetching) -> Checked<Self> {
+        const RECEIVED: &str = "StageFetching.received_bytes";
+        let total_bytes = fetching.total_bytes;
+        let total_bytes = within("StageFetching.total_bytes", total_bytes, 1..=MAX_BYTES)?;
+        Ok(Self {
+            session: SessionId(fetching.session),
+            epoch: PlanEpoch(fetching.epoch),
+            received_bytes: within(RECEIVED, fetching.received_bytes, 0..=total_bytes)?,
+            total_bytes,
         })
     }
 }

@@ -147,6 +147,12 @@ fn of_stages() -> Vec<Control> {
         words: "full".into(),
         available_bytes: 9,
     };
+    let fetching = StageFetching {
+        session: SESSION,
+        epoch: EPOCH,
+        received_bytes: 12_000_000,
+        total_bytes: 80_000_000,
+    };
     let close = CloseStage {
         session: SESSION,
         epoch: EPOCH,
@@ -170,6 +176,7 @@ fn of_stages() -> Vec<Control> {
         open.into(),
         opened.into(),
         refused.into(),
+        fetching.into(),
         close.into(),
         leaving.into(),
         query.into(),
@@ -227,7 +234,7 @@ fn shown(messages: &[Control]) -> String {
 #[test]
 fn messages_about_links_and_the_circle_keep_their_bytes() {
     expect![[r#"
-        Hello: 1b 0a 19 08 01 1a 0d 70 6f 74 6c 75 63 6b 20 30 2e 31 2e 30 22 06 64 72 61 66 74 73
+        Hello: 1d 0a 1b 08 01 10 01 1a 0d 70 6f 74 6c 75 63 6b 20 30 2e 31 2e 30 22 06 64 72 61 66 74 73
         Refuse: 10 12 0e 08 03 12 0a 70 61 69 72 20 66 69 72 73 74
         Ping: 0b 1a 09 08 01 10 e8 07 1a 02 00*2
         Pong: 0b 22 09 08 01 10 e8 07 18 46 20 50
@@ -245,6 +252,7 @@ fn messages_about_stages_keep_their_bytes() {
         OpenStage: 8c 01 4a 89 01 09 08 07 06 05 04 03 02 01 10 03 1a 20 aa*32 20 06 28 12 32 20 01*32 3a 20 02*32 40 80 10 48 c0 04 50 80 01 58 01 60 80 e1 eb 17 68 01 70 01
         StageOpened: 14 52 12 09 08 07 06 05 04 03 02 01 10 03 18 07 20 80 e1 eb 17
         StageRefused: 17 5a 15 09 08 07 06 05 04 03 02 01 10 03 18 01 22 04 66 75 6c*2 28 09
+        StageFetching: 18 ca 01 15 09 08 07 06 05 04 03 02 01 10 03 18 80 b6 dc 05 20 80 e8 92 26
         CloseStage: 0d 62 0b 09 08 07 06 05 04 03 02 01 10 03
         HandOver: 15 6a 13 09 08 07 06 05 04 03 02 01 10 03 18 02 20 80 e4 97 d0 12
         SessionQuery: 0b 72 09*2 08 07 06 05 04 03 02 01

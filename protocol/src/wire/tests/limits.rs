@@ -161,6 +161,24 @@ fn a_stage_has_layers_context_and_frames_within_limits() {
 }
 
 #[test]
+fn no_more_has_come_than_all() {
+    let fetching = |received_bytes, total_bytes| {
+        refused(StageFetching {
+            session: SESSION,
+            epoch: EPOCH,
+            received_bytes,
+            total_bytes,
+        })
+    };
+    let more = "StageFetching.received_bytes is 81, outside 0 to 80";
+    assert_eq!(fetching(81, 80), more);
+    let none = "StageFetching.total_bytes is 0, outside 1 to 1125899906842624";
+    assert_eq!(fetching(0, 0), none);
+    let endless = fetching(0, u64::MAX);
+    assert!(endless.starts_with("StageFetching.total_bytes is "));
+}
+
+#[test]
 fn offers_ascend_and_name_their_manifest() {
     let layers = |first, end| LayerRange::new(first, end).expect("forwards");
     let offer = |layers, ends, manifest_bytes| {

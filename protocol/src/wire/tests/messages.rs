@@ -214,6 +214,13 @@ fn any_stage_answer() -> impl Strategy<Value = Control> {
         words,
         available_bytes: bytes,
     });
+    let fetching = (stage(), 1..=MAX_BYTES, 1..=MAX_BYTES);
+    let fetching = fetching.prop_map(|((session, epoch), one, other)| StageFetching {
+        session,
+        epoch,
+        received_bytes: one.min(other),
+        total_bytes: one.max(other),
+    });
     let close = stage().prop_map(|(session, epoch)| CloseStage { session, epoch });
     let reason = prop_oneof![
         Just(HandOverReason::Stopping),
@@ -232,6 +239,7 @@ fn any_stage_answer() -> impl Strategy<Value = Control> {
     prop_oneof![
         opened.prop_map(Control::from),
         refused.prop_map(Control::from),
+        fetching.prop_map(Control::from),
         close.prop_map(Control::from),
         leaving.prop_map(Control::from),
     ]

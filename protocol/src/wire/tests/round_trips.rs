@@ -49,7 +49,7 @@ fn a_cut_at_every_byte_gives_the_same_messages() {
         message.encode(&mut bytes).expect("within limits");
     }
     let whole = read_all([bytes.as_slice()]).expect("good");
-    assert_eq!(whole.len(), 22);
+    assert_eq!(whole.len(), 23);
     for cut in 0..=bytes.len() {
         let (before, after) = bytes.split_at(cut);
         assert_eq!(read_all([before, after]).as_ref(), Ok(&whole));

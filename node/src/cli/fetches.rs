@@ -1,0 +1,134 @@
+//! How far the weights of helpers' layers are, as people on stderr see it.
+
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+
+use super::{format, output};
+
+/// Where stderr is no terminal a line is written at most so often.
+const LINE_EVERY: Duration = Duration::from_secs(3);
+
+/// Shows what devices fetch: one line that changes on a terminal, a few elsewhere.
+pub(super) struct Fetches {
+    of: Vec<Fetch>,
+    live: ProgressBar,
+    /// Whether a terminal shows the line that changes.
+    is_terminal: bool,
+    quiet: bool,
+    written_at: Option<Instant>,
+}
+
+/// What one device fetches.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) peer_id: String,
+    pub(super) name: String,
+    pub(super) received_bytes: u64,
+    pub(super) total_bytes: u64,
+}
+
+impl Fetches {
+    pub(super) fn new(quiet: bool) -> Self {
+        Self {
+            of: Vec::new(),
+            live: ProgressBar::hidden(),
+            is_terminal: output::stderr_is_terminal(),
+            quiet,
+            written_at: None,
+        }
+    }
+
+    /// A device says how far it is.
+    pub(super) fn show(&mut self, fetch: Fetch) {
+        note(&mut self.of, fetch);
+        if self.quiet {
+            return;
+        }
+        if self.is_terminal {
+            if self.live.is_hidden() {
+                self.live = output::live_line(true);
+            }
+            self.live.set_message(line(&self.of));
+        } else if is_due(self.written_at, Instant::now()) {
+            self.written_at = Some(Instant::now());
+            output::note(&line(&self.of));
+        }
+    }
+
+    /// Nothing is fetched any more, or something else is to be said.
+    pub(super) fn end(&mut self) {
+        self.of.clear();
+        self.live.finish_and_clear();
+        self.live = ProgressBar::hidden();
+    }
+}
+
+/// Notes how far a device is, behind those that were heard of before it.
+fn note(of: &mut Vec<Fetch>, fetch: Fetch) {
+    let mut known = of.iter_mut();
+    match known.find(|known| known.peer_id == fetch.peer_id) {
+        Some(known) => *known = fetch,
+        None => of.push(fetch),
+    }
+}
+
+fn line(of: &[Fetch]) -> String {
+    let fetches = of.iter().map(|fetch| {
+        let amount = format::bytes_of(fetch.received_bytes, fetch.total_bytes);
+        format!("{} fetches its layers: {amount}", fetch.name)
+    });
+    fetches.collect::<Vec<_>>().join(" · ")
+}
+
+/// Whether a line may be written after the one before.
+fn is_due(before: Option<Instant>, now: Instant) -> bool {
+    before.is_none_or(|before| now.saturating_duration_since(before) >= LINE_EVERY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_far_each_device_is() {
+        let mut of = Vec::new();
+        let mut told = |peer_id: &str, name: &str, received_bytes, total_bytes| {
+            let fetch = Fetch {
+                peer_id: peer_id.to_owned(),
+                name: name.to_owned(),
+                received_bytes,
+                total_bytes,
+            };
+            note(&mut of, fetch);
+            line(&of)
+        };
+        assert_eq!(
+            told("a", "kitchen", 0, 80_000_000),
+            "kitchen fetches its layers: 0 of 80 MB"
+        );
+        assert_eq!(
+            told("b", "tablet", 1_250_000, 4_000_000),
+            "kitchen fetches its layers: 0 of 80 MB · tablet fetches its layers: 1.2 of 4.0 MB"
+        );
+        assert_eq!(
+            told("a", "kitchen", 12_345_678, 80_000_000),
+            "kitchen fetches its layers: 12 of 80 MB · tablet fetches its layers: 1.2 of 4.0 MB"
+        );
+        // Another of the same name.
+        assert_eq!(
+            told("c", "tablet", 0, 900)
+                .matches("tablet fetches")
+                .count(),
+            2
+        );
+    }
+
+    #[test]
+    fn lines_come_seldom_where_they_stay() {
+        let now = Instant::now();
+        assert!(is_due(None, now));
+        assert!(!is_due(Some(now), now + LINE_EVERY / 2));
+        assert!(is_due(Some(now), now + LINE_EVERY));
+    }
+}
