@@ -10,7 +10,8 @@ use crate::wire::{Ping, Pong};
 use crate::{Link, PeerId};
 
 /// A connection begins with so many small pings, then with so many padded ones, [`OPENING_STEP`]
-/// apart, so that the way is known before a second is over.
+/// apart, so that the way is known before a second is over. Of two nodes one begins with padded ones
+/// half a step later: they would measure each other's.
 const OPENING: (u32, u32) = (3, 3);
 const OPENING_STEP: Duration = Duration::from_millis(100);
 /// Later a small one comes every so often.
@@ -21,6 +22,11 @@ const PADDED_SOON: Duration = Duration::from_secs(1);
 const PADDED_EVERY: Duration = Duration::from_secs(60);
 /// Each way's padded pings come later than others' by some of so many steps.
 const STAGGERED: (u32, Duration) = (64, Duration::from_millis(125));
+/// Padded pings but the first come in pairs. A connection that was quiet sends what is larger than this
+/// in several rounds (TCP's initial window is ten packets, RFC 6928, and comes back with quiet,
+/// RFC 2861): the second of a pair, sent as soon as the first is answered, finds the window open and
+/// measures the way alone.
+const IN_ONE_ROUND: usize = 14 << 10;
 /// The first padded ping, which says how large the others may be; none is smaller.
 const TRIAL_BYTES: usize = 8 << 10;
 /// The others take so long of a way that is too slow for whole ones. A circle's devices all measure
@@ -97,7 +103,7 @@ impl Pings {
             padded: 0,
             stagger: (way % steps) * step,
             next_small_at: now,
-            next_padded_at: now + OPENING.0 * OPENING_STEP,
+            next_padded_at: now + OPENING.0 * OPENING_STEP + (way % 2) * OPENING_STEP / 2,
             last_id: 0,
             outstanding: VecDeque::new(),
             silent_since: None,
@@ -166,16 +172,25 @@ impl Pings {
             self.next_padded_at = now + OPENING_STEP;
             return None;
         }
+        let padding = self.padding();
         self.padded = self.padded.saturating_add(1);
+        if self.opens_window() && padding <= IN_ONE_ROUND {
+            self.padded = self.padded.saturating_add(1);
+        }
         self.next_padded_at = now
-            + if self.padded < padded {
+            + if self.padded < padded || self.opens_window() {
                 OPENING_STEP
             } else if self.padded == padded {
                 PADDED_SOON + self.stagger
             } else {
                 PADDED_EVERY + self.stagger
             };
-        may_pad.then(|| self.padding())
+        may_pad.then_some(padding)
+    }
+
+    /// Whether the last padded ping was the first of a pair.
+    fn opens_window(&self) -> bool {
+        self.padded > 0 && self.padded.is_multiple_of(2)
     }
 
     /// Bytes of the next padded ping.
@@ -227,6 +242,9 @@ impl Pings {
                 push_within(&mut self.bandwidths, rate, BANDWIDTHS);
                 self.bandwidth_at_us = now_us;
             }
+            if self.opens_window() {
+                self.next_padded_at = now;
+            }
         }
     }
 
@@ -252,13 +270,15 @@ impl Pings {
     }
 }
 
-/// A number that tells the way from one node to another from most other ways.
+/// A number that tells the way from one node to another from most other ways; of the two ways between
+/// two nodes one has an odd number.
 pub(super) fn way_number(from: PeerId, to: PeerId) -> u32 {
     let word = |peer: PeerId| {
         let [a, b, c, d, ..] = *peer.public_key();
         u32::from_le_bytes([a, b, c, d])
     };
-    word(from).wrapping_mul(31).wrapping_add(word(to))
+    let number = word(from).wrapping_mul(31).wrapping_add(word(to));
+    (number & !1) | u32::from(from > to)
 }
 
 fn push_within<T>(values: &mut VecDeque<T>, value: T, most: usize) {
