@@ -55,7 +55,7 @@ fn a_way_is_known_in_half_a_second() {
     let later = run(&mut pings, ms(64_000), true);
     assert_eq!(
         (later.len(), later.iter().filter(|p| **p > 0).count()),
-        (14, 2)
+        (16, 4)
     );
     assert!(!run(&mut pings, ms(200_000), false).iter().any(|p| *p > 0));
 }
@@ -199,4 +199,54 @@ fn bandwidth_stays_within_what_can_be() {
     assert_eq!(bandwidth(65_536, Duration::ZERO), BANDWIDTH_BOUNDS.1);
     assert_eq!(bandwidth(65_536, ms(60_000)), BANDWIDTH_BOUNDS.0);
     assert_eq!(bandwidth(65_536, Duration::from_micros(65_536)), 1_000_000);
+}
+
+#[test]
+fn a_way_that_was_quiet_is_measured_with_an_open_window() {
+    let mut pings = Pings::new(ms(0), 0);
+    let mut last_sent = None;
+    while pings.poll_timeout() <= ms(300_000) {
+        let now = pings.poll_timeout();
+        if let Due::Send(ping) = pings.handle_timeout(now, true) {
+            let on_wire = Duration::from_nanos(100 * ping.padding_bytes as u64);
+            // Two rounds more than one until something large was sent.
+            let open = last_sent.is_some_and(|at| now - at < ms(50));
+            let rounds = if ping.padding_bytes <= IN_ONE_ROUND || open {
+                1
+            } else {
+                3
+            };
+            let back = now + rounds * ms(10) + on_wire;
+            if ping.padding_bytes > 0 {
+                last_sent = Some(back);
+            }
+            pings.answered(back, &pong(&ping, now, 0));
+        }
+        let opened = pings.padded >= 3 && !pings.opens_window();
+        let bandwidth = pings.link().map(|l| l.bandwidth.value.units_per_second());
+        assert!(
+            !opened || bandwidth.is_some_and(|b| b > 9_990_000),
+            "{bandwidth:?}"
+        );
+    }
+}
+
+#[test]
+fn two_nodes_do_not_measure_each_others_padded_pings() {
+    let [a, b] = [1, 2].map(|byte| PeerId::from_public_key([byte; 32]));
+    let first_padded = |from, to| {
+        let mut pings = Pings::new(ms(0), way_number(from, to));
+        loop {
+            let now = pings.poll_timeout();
+            match pings.handle_timeout(now, true) {
+                Due::Send(ping) if ping.padding_bytes > 0 => return now,
+                Due::Send(ping) => pings.answered(now + ms(1), &pong(&ping, now, 0)),
+                due => panic!("{due:?}"),
+            }
+        }
+    };
+    assert_eq!(
+        first_padded(a, b).abs_diff(first_padded(b, a)),
+        OPENING_STEP / 2
+    );
 }
