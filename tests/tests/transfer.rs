@@ -93,6 +93,24 @@ fn await_pieces(node: &Node<'_>, pieces: u64) {
     }
 }
 
+/// A plan knows who lacks which layers.
+fn assert_plan_says_what_is_fetched(laptop: &Node<'_>) {
+    let path = model().path.to_str().expect("a path of text");
+    let plan = laptop.potluck(&["plan", path, "--json"]).success().json();
+    let plans = plan["by_devices"].as_array().expect("a list");
+    assert!(plans.len() > 1, "{plan}");
+    let stages = plans.iter().filter_map(|plan| plan["stages"].as_array());
+    for stage in stages.flatten() {
+        let number = |key: &str| stage[key].as_u64().expect("a number");
+        let layers = number("first_layer") as usize..number("end_layer") as usize;
+        let object = |layer| model().manifest.object(Part::Layer(layer));
+        let bytes = layers.map(|layer| object(layer).expect("it has it").bytes());
+        let lacks = stage["this_device"] == false;
+        let expected = if lacks { bytes.sum() } else { 0 };
+        assert_eq!(number("fetch_bytes"), expected, "{stage}");
+    }
+}
+
 #[test]
 fn helpers_without_the_model_get_their_layers_and_no_others() {
     let model = model();
@@ -100,7 +118,10 @@ fn helpers_without_the_model_get_their_layers_and_no_others() {
     let circle = Circle::start(vec![laptop, Node::new("kitchen"), Node::new("tablet")]);
     let who = ["--placement", "self:0..4,kitchen:4..10,tablet:10..16"];
     let laptop = circle.node("laptop");
-    let first = laptop.answer(&asked(&who));
+    assert_plan_says_what_is_fetched(laptop);
+    let mut run = laptop.ask(&asked(&who));
+    let _ = run.told("fetches its layers: ");
+    let first = Answer::of(run.end());
     assert_eq!(first.tokens, alone());
     assert_eq!(
         first.stages(),

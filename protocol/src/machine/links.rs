@@ -19,7 +19,7 @@ const SMALL_EVERY: Duration = Duration::from_secs(5);
 /// And a padded one, which on a slow way takes long: never while another is under way. The first
 /// comes soon, as connections that begin together measure each other's pings.
 const PADDED_SOON: Duration = Duration::from_secs(1);
-const PADDED_EVERY: Duration = Duration::from_secs(60);
+const PADDED_EVERY: Duration = Duration::from_secs(120);
 /// Each way's padded pings come later than others' by some of so many steps.
 const STAGGERED: (u32, Duration) = (64, Duration::from_millis(125));
 /// Padded pings but the first come in pairs. A connection that was quiet sends what is larger than this
@@ -60,7 +60,7 @@ pub(super) struct Pings {
     /// How many of each were due.
     small: u32,
     padded: u32,
-    /// How much later than soon and every minute padded ones come.
+    /// How much later than soon and every other minute padded ones come.
     stagger: Duration,
     next_small_at: Duration,
     next_padded_at: Duration,

@@ -24,9 +24,11 @@
 //!
 //! # Links
 //! Three small pings, a tenth of a second apart, then one with 8 KiB and two with 64 KiB, or with what
-//! takes 50 ms where that is less, and another some seconds later; from then on a small one every five
-//! seconds and a large one each minute, but no large one while another is under way, or a session of
-//! this node goes over the peer. The round trip is the least of the last eight; the bandwidth the best
+//! takes 50 ms where that is less, and another two some seconds later; from then on a small one every
+//! five seconds and two large ones every other minute, but no large one while another is under way, or
+//! a session of this node goes over the peer. Of two large ones the second is sent when the first was
+//! answered and has opened TCP's window; of 14 KiB and less, which need no open window, one is sent.
+//! Of two nodes one begins with large ones 50 ms later than the other. The round trip is the least of the last eight; the bandwidth the best
 //! of the last four, of the bytes over what they took longer than the round trip. Where a large one took
 //! half a second, others need the way: the next has 8 KiB again, and the difference to small pings,
 //! which waited, too, does not show that the way is fast. A peer of which nothing at all is heard

@@ -51,11 +51,11 @@ fn a_way_is_known_in_half_a_second() {
     assert_eq!(link.round_trip.value, ms(4));
     assert_eq!(link.bandwidth.value.units_per_second(), 2_000_000);
     assert_eq!(link.overhead.value, OVERHEAD);
-    // Then every five seconds, and padded after two seconds and each minute.
-    let later = run(&mut pings, ms(64_000), true);
+    // Then every five seconds, and padded after two seconds and every other minute.
+    let later = run(&mut pings, ms(124_000), true);
     assert_eq!(
         (later.len(), later.iter().filter(|p| **p > 0).count()),
-        (16, 4)
+        (28, 4)
     );
     assert!(!run(&mut pings, ms(200_000), false).iter().any(|p| *p > 0));
 }
