@@ -127,7 +127,7 @@ impl Exclusions {
     /// The connection to this device ended: what it had here may be lost.
     pub(super) fn gone(&mut self, peer: PeerId) {
         if let Some(excluded) = self.excluded.get_mut(&peer)
-            && let Until::Silent(_) = excluded.until
+            && let Until::Silent(_) | Until::Recovered(_) = excluded.until
         {
             excluded.until = Until::Heard(false);
         }

@@ -33,11 +33,6 @@ impl Holdings {
         self.0.remove(&peer);
     }
 
-    /// Whether nobody has said anything.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Whether a device has said what it has.
     pub fn contains(&self, peer: PeerId) -> bool {
         self.0.contains_key(&peer)

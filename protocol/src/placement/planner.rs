@@ -168,7 +168,8 @@ impl<'a> Search<'a> {
     fn fetching_less(&self, best: &Ring) -> Option<Ring> {
         let costs = self.costs;
         let bytes = costs.lacked_bytes(self.chosen, &best.stages);
-        if bytes == 0 || costs.devices.holdings.is_empty() {
+        // As long as the requester's own store has not said, staying alone would seem to fetch all.
+        if bytes == 0 || !costs.devices.holdings.contains(costs.devices.requester) {
             return None;
         }
         let objective = costs.options.objective;

@@ -86,15 +86,15 @@ impl Liveness {
     /// Anything came of a peer, be it of another session: how long it was silent while something was
     /// due of it, and this node ran.
     pub(super) fn heard(&mut self, now: Duration, peer: PeerId) -> Option<Duration> {
-        let late = self.late(now).unwrap_or_default();
+        self.excuse(now);
         let heard = stage_of(&mut self.stages, peer)?;
         let before = std::mem::replace(&mut heard.at, now);
-        let silent = now.saturating_sub(before.max(self.due?.since));
-        Some(silent.saturating_sub(late))
+        Some(now.saturating_sub(before.max(self.due?.since)))
     }
 
     /// A peer said something of the session.
     pub(super) fn told(&mut self, now: Duration, peer: PeerId) {
+        self.excuse(now);
         if let Some(heard) = stage_of(&mut self.stages, peer) {
             heard.at = now;
             heard.told_at = now;
@@ -143,8 +143,13 @@ impl Liveness {
         let due = self.due?;
         let of_stage = |heard: &Heard| {
             let fails = heard.at.max(due.since) + heard.limit;
-            let asked = heard.told_at.max(due.since) + PROBE_AFTER;
-            if heard.asked { fails } else { fails.min(asked) }
+            let told_at = heard.told_at.max(due.since);
+            let next = match (heard.asked, due.end) {
+                (false, _) => told_at + PROBE_AFTER,
+                (true, 0) => told_at + STUCK_AFTER,
+                (true, _) => fails,
+            };
+            fails.min(next)
         };
         let stages = self.stages.iter().map(of_stage).min();
         let stands_still = due.stands_still_at(self.most_patience());
@@ -162,24 +167,40 @@ impl Liveness {
         limits.max().unwrap_or(FAIL_AFTER)
     }
 
+    /// Whoever was not run itself has not listened; what it heard since, it heard at its time. To be
+    /// called before anything else is noted.
+    fn excuse(&mut self, now: Duration) {
+        let late = self.late(now).unwrap_or_default();
+        let later = |at: &mut Duration| *at = (*at + late).min(now);
+        if let Some(due) = &mut self.due {
+            later(&mut due.since);
+            later(&mut due.progress_at);
+            later(&mut due.busy_at);
+        }
+        for heard in &mut self.stages {
+            later(&mut heard.at);
+            later(&mut heard.told_at);
+        }
+    }
+
     pub(super) fn judge(&mut self, now: Duration) -> Verdict {
-        let (late, patience) = (self.late(now), self.most_patience());
-        let (Some(late), Some(due)) = (late, &mut self.due) else {
+        let patience = self.most_patience();
+        if self.late(now).is_none() {
+            return Verdict::default();
+        }
+        self.excuse(now);
+        let Some(due) = self.due else {
             return Verdict::default();
         };
-        // Whoever was not run itself has not listened; what it heard since, it heard at its time.
-        let later = |at: Duration| (at + late).min(now);
-        due.since = later(due.since);
-        due.progress_at = later(due.progress_at);
-        due.busy_at = later(due.busy_at);
         let mut verdict = Verdict::default();
         for heard in &mut self.stages {
-            heard.at = later(heard.at);
-            heard.told_at = later(heard.told_at);
             let silent = |since: Duration| now.saturating_sub(since.max(due.since));
             let (silence, untold) = (silent(heard.at), silent(heard.told_at));
             if silence >= heard.limit {
                 let silent = Cause::Silent(silence);
+                verdict.failed.get_or_insert((heard.peer, silent));
+            } else if due.end == 0 && untold >= STUCK_AFTER {
+                let silent = Cause::Silent(untold);
                 verdict.failed.get_or_insert((heard.peer, silent));
             } else if untold >= PROBE_AFTER && !heard.asked {
                 heard.asked = true;
@@ -315,6 +336,36 @@ mod tests {
         assert_eq!(liveness.heard(ms(15_000), peer(1)), None, "nothing was due");
         liveness.await_until(ms(15_500), Some(6));
         assert_eq!(liveness.heard(ms(15_600), peer(1)), Some(ms(100)));
+    }
+
+    #[test]
+    fn who_did_not_run_blames_nobody_whose_bytes_come_first() {
+        let mut liveness = watched();
+        assert_eq!(liveness.judge(ms(1_300)).ask.len(), 2);
+        // Both are heard, and neither has said that it has the rows.
+        for of in [peer(1), peer(2)] {
+            let _ = liveness.heard(ms(9_000), of);
+        }
+        assert_eq!(liveness.judge(ms(9_000)).failed, None);
+        assert_eq!(liveness.judge(ms(9_700)).failed, None);
+    }
+
+    #[test]
+    fn a_stage_that_opens_says_so_or_has_failed_though_its_peer_is_heard() {
+        let mut liveness = Liveness::default();
+        liveness.watch(ms(1_000), [peer(1), peer(2)].into_iter());
+        let mut now = ms(1_000);
+        let failed = loop {
+            now += ms(100);
+            for of in [peer(1), peer(2)] {
+                let _ = liveness.heard(now, of);
+            }
+            liveness.told(now, peer(1));
+            if let Some(failed) = liveness.judge(now).failed {
+                break failed;
+            }
+        };
+        assert_eq!((failed.0, now), (peer(2), ms(1_000) + STUCK_AFTER));
     }
 
     #[test]

@@ -29,20 +29,21 @@
 //! # Liveness
 //! While a stage is made ready, and while an answer is due of one that has rows or to which they come,
 //! it is heard every [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE). Stages may open for as long as they say
-//! that they do. Of a stage that says nothing of the session for [`PROBE_AFTER`] is asked what it
-//! holds. It has failed when nothing at all, of no session, came of its peer for [`FAIL_AFTER`]; or, if
-//! the peer was silent for long before and then was heard over the same connection, for twice as long
-//! as that, at most [`MOST_PATIENCE`]. A silence counts while something is due, also one that ended
-//! when the stage had been given up; it is remembered for half a minute to a minute, from one session
-//! to the next ([`Patience`]). So ways that stall fail once and not again and again, and on others a
-//! device that dies is noticed soon.
+//! that they do; one that says nothing for [`STUCK_AFTER`] has failed, though its peer is heard. A stage
+//! that has no rows yet says nothing until it is asked. One that says nothing of the session for
+//! [`PROBE_AFTER`] is asked what it holds. It has failed when nothing at all, of no session, came of its
+//! peer for [`FAIL_AFTER`]; or, if the peer was silent for long before and then was heard over the same
+//! connection, for twice as long as that, at most [`MOST_PATIENCE`]. A silence counts while something is
+//! due, also one that ended when the stage had been given up; it is remembered for half a minute to a
+//! minute, from one session to the next ([`Patience`]). So ways that stall fail once and not again and
+//! again, and on others a device that dies is noticed soon.
 //!
 //! If all answer, none is at it and none comes further for [`LOST_AFTER`], rows were lost before the
 //! first stage that lacks them, as when two helpers do not hear each other: later by what the least
 //! steady of the stages has more than [`FAIL_AFTER`], as the ways between stages are no better. A frame
-//! of which parts come, to a stage or to the requester, is not lost, nor are those behind it; but who
-//! only says that it is at it has [`STUCK_AFTER`]. Time in which the requester itself did not run is
-//! nobody's silence. A peer whose answer is not the one that is due has failed, too.
+//! of which parts come, to a stage or to the requester, is not lost, nor are those behind it, of whatever
+//! session; but who only says that it is at it has [`STUCK_AFTER`]. Time in which the requester itself did
+//! not run is nobody's silence. A peer whose answer is not the one that is due has failed, too.
 
 mod awaited;
 mod fetching;

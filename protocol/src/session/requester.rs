@@ -355,7 +355,10 @@ impl Session {
                 self.refused(from, refused);
             }
             Control::StageRefused(refused) if refused.epoch == self.epoch => {
-                self.standbys.remove(&from);
+                // It may hold what an earlier placement had it hold.
+                if self.standbys.remove(&from) {
+                    self.close_stage(from);
+                }
             }
             Control::HandOver(leaving) if self.is_current(from, leaving.epoch) => {
                 self.outputs.push_back(SessionOutput::Leaving {

@@ -40,8 +40,11 @@ fn of_equals_the_one_that_has_the_weights_computes() {
     assert_eq!(reason(&planned(&devices), 1), Some(UnusedReason::NoGain));
     devices.holdings = Holdings::default();
     assert_eq!(shown(&planned(&devices).best), "1:0..12");
-    // Who has not said what it has counts as having nothing.
+    // Nothing is weighed as long as the requester's own store has not said.
     devices.holdings.insert(peer(2), layers(&[(0, 12)]));
+    assert_eq!(shown(&planned(&devices).best), "1:0..12");
+    // Another that has not said what it has counts as having nothing.
+    devices.holdings.insert(peer(0), layers(&[(0, 12)]));
     assert_eq!(shown(&planned(&devices).best), "2:0..12");
 }
 

@@ -3,6 +3,7 @@
 mod fetching;
 mod half;
 mod requester;
+mod standby;
 
 use std::time::Duration;
 
