@@ -354,11 +354,11 @@ impl Session {
             Control::StageRefused(refused) if self.is_current(from, refused.epoch) => {
                 self.refused(from, refused);
             }
-            Control::StageRefused(refused) if refused.epoch == self.epoch => {
-                // It may hold what an earlier placement had it hold.
-                if self.standbys.remove(&from) {
-                    self.close_stage(from);
-                }
+            // It may hold what an earlier placement had it hold.
+            Control::StageRefused(refused)
+                if refused.epoch == self.epoch && self.standbys.remove(&from) =>
+            {
+                self.close_stage(from);
             }
             Control::HandOver(leaving) if self.is_current(from, leaving.epoch) => {
                 self.outputs.push_back(SessionOutput::Leaving {
