@@ -99,9 +99,11 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
+/// Whether a line begins a function: a pointer's type, `fn(`, has no name.
 fn is_function(item: &str) -> bool {
     let words = item.split('(').next().unwrap_or_default().split(' ');
-    !item.starts_with("//") && item.ends_with(['{', '(']) && words.into_iter().any(|w| w == "fn")
+    let named = words.rev().skip(1).any(|word| word == "fn");
+    !item.starts_with("//") && item.ends_with(['{', '(']) && named
 }
 
 fn packages() -> Vec<Value> {
