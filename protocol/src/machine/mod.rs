@@ -28,12 +28,12 @@
 //! five seconds and two large ones every other minute, but no large one while another is under way, or
 //! a session of this node goes over the peer. Of two large ones the second is sent when the first was
 //! answered and has opened TCP's window; of 14 KiB and less, which need no open window, one is sent.
-//! Of two nodes one begins with large ones 50 ms later than the other. The round trip is the least of the last eight; the bandwidth the best
-//! of the last four, of the bytes over what they took longer than the round trip. Where a large one took
-//! half a second, others need the way: the next has 8 KiB again, and the difference to small pings,
-//! which waited, too, does not show that the way is fast. A peer of which nothing at all is heard
-//! for 15 seconds while a ping waits is dropped; time in which this node did not run does not count.
-//! Pings are answered at once.
+//! Of two nodes one begins with large ones 50 ms later than the other. The round trip is the least of
+//! the last eight; the bandwidth the best of the last four, of the bytes over what they took longer than
+//! the round trip. Where a large one took half a second, others need the way: the next has 8 KiB again,
+//! and the difference to small pings, which waited, too, does not show that the way is fast. A peer of
+//! which nothing at all is heard for 15 seconds while a ping waits is dropped; time in which this node
+//! did not run does not count. Pings are answered at once.
 //!
 //! # Profiles
 //! Others hear of this device when something differs by more than a tenth from what they heard last,
@@ -54,11 +54,11 @@
 //! - **Broken.** A stage failed. Its device is left out of the session until it was heard again and
 //!   five seconds have passed. One that had been silent and then is heard over the same connection has
 //!   lost nothing, and is used again a second after it was given up; after two, four, then five, each
-//!   time that it comes again within a minute. One that lacks weights or what it takes to compute them, until it
-//!   tells of another profile, or a minute. Of one that lacks memory what it says is free is used for
-//!   ten seconds, or until it tells of another profile. Another placement is looked for at once, the
-//!   best one that there is then. If the requester's own stage failed, it keeps embedding and head
-//!   alone.
+//!   time that it comes again within a minute. One that lacks weights or what it takes to compute them,
+//!   until it tells of another profile, or a minute. Of one that lacks memory what it says is free is
+//!   used for ten seconds, or until it tells of another profile. Another placement is looked for at
+//!   once, the best one that there is then. If the requester's own stage failed, it keeps embedding and
+//!   head alone.
 //! - **Leaving.** A stage hands over: the layers move at once if they can, and the session goes on as
 //!   it is if not. Its device is left out for a minute or until it tells of another profile.
 //!
@@ -81,9 +81,9 @@
 //! As [`transfer`](crate::transfer) says. If a stage of another's session lacks weights, they are
 //! fetched from all who have them, and the stage is loaded then; if they are not to be had, or what the
 //! requester says that the stage takes is not free, it is refused. Whoever asked for the stage hears
-//! how far that is, at most every [`TELL_EVERY`], and its session tells it. Of a peer so many pieces are under
-//! way as its link takes in [`AHEAD`] and two round trips; one, while a session or stage of this node
-//! goes over it.
+//! how far that is, at most every [`TELL_EVERY`], and its session tells it. Of a peer so many pieces are
+//! under way as its link takes in [`AHEAD`] and two round trips; one, while a session or stage of this
+//! node goes over it.
 //!
 //! # Limits
 //! [`MAX_REQUESTS`] sessions that it asks for; what [`StageLimits`] says that others may have here;

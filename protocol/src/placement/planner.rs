@@ -26,8 +26,8 @@ pub struct Plan {
     pub best: Prediction,
     /// The requester with all layers.
     pub alone: Result<Prediction, AloneError>,
-    /// The best placement, whatever it fetches, whose layers are on exactly one device, two, …; `None` where there is
-    /// none. The one device may be a helper, with embedding and head at the requester.
+    /// The best placement, whatever it fetches, whose layers are on exactly one device, two, …; `None`
+    /// where there is none. The one device may be a helper, with embedding and head at the requester.
     pub by_devices: Vec<Option<Prediction>>,
     /// Every device without layers in `best`, and why, by their ids.
     pub unused: Vec<Unused>,

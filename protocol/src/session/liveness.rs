@@ -156,11 +156,6 @@ impl Liveness {
         Some(stages.map_or(stands_still, |stages| stages.min(stands_still)))
     }
 
-    /// How long ago [`judge`](Self::judge) was due, if it was: so long this node did not run.
-    fn late(&self, now: Duration) -> Option<Duration> {
-        self.poll_timeout().and_then(|due| now.checked_sub(due))
-    }
-
     /// How long the most patiently borne stage may be silent.
     fn most_patience(&self) -> Duration {
         let limits = self.stages.iter().map(|heard| heard.limit);
@@ -168,9 +163,13 @@ impl Liveness {
     }
 
     /// Whoever was not run itself has not listened; what it heard since, it heard at its time. To be
-    /// called before anything else is noted.
-    fn excuse(&mut self, now: Duration) {
-        let late = self.late(now).unwrap_or_default();
+    /// called before anything else is noted. Whether [`judge`](Self::judge) is due.
+    fn excuse(&mut self, now: Duration) -> bool {
+        // So long ago it was due, and this node did not run.
+        let due = self.poll_timeout();
+        let Some(late) = due.and_then(|due| now.checked_sub(due)) else {
+            return false;
+        };
         let later = |at: &mut Duration| *at = (*at + late).min(now);
         if let Some(due) = &mut self.due {
             later(&mut due.since);
@@ -181,15 +180,13 @@ impl Liveness {
             later(&mut heard.at);
             later(&mut heard.told_at);
         }
+        true
     }
 
     pub(super) fn judge(&mut self, now: Duration) -> Verdict {
         let patience = self.most_patience();
-        if self.late(now).is_none() {
-            return Verdict::default();
-        }
-        self.excuse(now);
-        let Some(due) = self.due else {
+        let is_due = self.excuse(now);
+        let Some(due) = self.due.filter(|_| is_due) else {
             return Verdict::default();
         };
         let mut verdict = Verdict::default();

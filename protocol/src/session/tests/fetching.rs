@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use super::half::peer;
-use super::requester::ring;
-use crate::session::{Cause, Session, SessionOutput, SessionSetup};
-use crate::wire::{
-    ContentHash, Control, Dtype, HiddenShape, StageFetching, StageOpened, StageRefused,
-    StageRefusedCode,
-};
+use super::requester::{opened, ring, session};
+use crate::session::{Cause, Session, SessionOutput};
+use crate::wire::{Control, StageFetching, StageRefused, StageRefusedCode};
 use crate::world::LAYERS;
 use crate::{PlanEpoch, SessionId};
 
@@ -17,13 +14,7 @@ const NOW: Duration = Duration::from_secs(1);
 
 /// Two stages that open, on the nodes 1 and 2, in epoch 1.
 fn opening() -> Session {
-    let mut session = Session::new(SessionSetup {
-        id: ID,
-        requester: peer(0),
-        manifest: ContentHash([7; 32]),
-        shape: HiddenShape::new(2, Dtype::F32, 64).expect("small"),
-        context: 100,
-    });
+    let mut session = session(ID, 0);
     place(&mut session);
     session
 }
@@ -40,16 +31,6 @@ fn fetching(epoch: u32, received_bytes: u64) -> Control {
         epoch: PlanEpoch(epoch),
         received_bytes,
         total_bytes: 80_000_000,
-    }
-    .into()
-}
-
-fn opened(epoch: u32) -> Control {
-    StageOpened {
-        session: ID,
-        epoch: PlanEpoch(epoch),
-        held_positions: 0,
-        memory_bytes: 1,
     }
     .into()
 }
@@ -80,10 +61,10 @@ fn how_far_an_opening_stage_is_is_told_until_it_is_open() {
     assert_eq!(told(&mut session, 1, fetching(1, some)), []);
     assert_eq!(told(&mut session, 1, fetching(1, 0)), []);
     // One that is open has all.
-    assert_eq!(told(&mut session, 1, opened(1)), []);
+    assert_eq!(told(&mut session, 1, opened(ID, 1)), []);
     assert_eq!(told(&mut session, 1, fetching(1, 2 * some)), []);
     assert_eq!(
-        told(&mut session, 2, opened(1)),
+        told(&mut session, 2, opened(ID, 1)),
         [SessionOutput::Ready { from: 0 }]
     );
     assert_eq!(told(&mut session, 2, fetching(1, 2 * some)), []);

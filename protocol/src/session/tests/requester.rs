@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::half::peer;
 use crate::placement::Stage;
 use crate::session::{Cause, PlacedStage, Session, SessionOutput, SessionSetup};
-use crate::wire::{Answer, ContentHash, Control, Dtype, Frame, HiddenShape};
+use crate::wire::{Answer, ContentHash, Control, Dtype, Frame, HiddenShape, StageOpened};
 use crate::world::{embed, mix, prompt, sample};
-use crate::{LayerRange, PeerId, SessionId};
+use crate::{LayerRange, PeerId, PlanEpoch, SessionId};
 
 /// Rows of a prefill step.
 const PREFILL: usize = 16;
@@ -52,16 +52,31 @@ pub(super) fn ring(split: &[(usize, u32)]) -> Vec<PlacedStage> {
     stages.collect()
 }
 
+/// A session of this node's.
+pub(super) fn session(id: SessionId, node: usize) -> Session {
+    Session::new(SessionSetup {
+        id,
+        requester: peer(node),
+        manifest: ContentHash([7; 32]),
+        shape: HiddenShape::new(2, Dtype::F32, 64).expect("small"),
+        context: 4_096,
+    })
+}
+
+/// An empty stage says that it is ready.
+pub(super) fn opened(session: SessionId, epoch: u32) -> Control {
+    StageOpened {
+        session,
+        epoch: PlanEpoch(epoch),
+        held_positions: 0,
+        memory_bytes: 1,
+    }
+    .into()
+}
+
 impl Requester {
     pub(super) fn new(node: usize, length: usize, wanted: usize, spare: Vec<usize>) -> Self {
-        let shape = HiddenShape::new(2, Dtype::F32, 64).expect("small");
-        let session = Session::new(SessionSetup {
-            id: SessionId(900 + node as u64),
-            requester: peer(node),
-            manifest: ContentHash([7; 32]),
-            shape,
-            context: 4_096,
-        });
+        let session = session(SessionId(900 + node as u64), node);
         let tokens = prompt(length);
         Self {
             session,

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use super::half::peer;
-use super::requester::ring;
-use crate::session::{Session, SessionOutput, SessionSetup};
-use crate::wire::{
-    ContentHash, Control, Dtype, HiddenShape, StageOpened, StageRefused, StageRefusedCode,
-};
+use super::requester::{opened, ring, session};
+use crate::session::{Session, SessionOutput};
+use crate::wire::{Control, StageRefused, StageRefusedCode};
 use crate::world::LAYERS;
 use crate::{PlanEpoch, SessionId};
 
@@ -29,13 +27,7 @@ fn place(session: &mut Session, epoch: u32) {
     let placed = session.place(NOW, ring(&[(1, 6), (2, LAYERS)]));
     placed.expect("valid");
     for node in [1, 2] {
-        let opened = StageOpened {
-            session: ID,
-            epoch: PlanEpoch(epoch),
-            held_positions: 0,
-            memory_bytes: 1,
-        };
-        session.handle_control(NOW, peer(node), opened.into());
+        session.handle_control(NOW, peer(node), opened(ID, epoch));
     }
     assert!(session.is_running());
     session.stand_by(&ring(&[(3, 6)]));
@@ -43,13 +35,7 @@ fn place(session: &mut Session, epoch: u32) {
 
 #[test]
 fn who_stood_by_and_does_not_any_more_is_told_to_free_what_it_has() {
-    let mut session = Session::new(SessionSetup {
-        id: ID,
-        requester: peer(0),
-        manifest: ContentHash([7; 32]),
-        shape: HiddenShape::new(2, Dtype::F32, 64).expect("small"),
-        context: 100,
-    });
+    let mut session = session(ID, 0);
     place(&mut session, 1);
     let first = sent_to(&mut session, 3);
     assert!(
