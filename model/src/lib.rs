@@ -5,6 +5,7 @@ pub mod bandwidth;
 mod buffers;
 mod compute;
 pub mod config;
+mod drafter;
 mod engine;
 mod error;
 mod families;
@@ -24,6 +25,7 @@ pub mod tokenizer;
 pub use architecture::Architecture;
 pub use compute::Compute;
 pub use config::ModelConfig;
+pub use drafter::Drafter;
 pub use engine::{
     Engine, EngineOptions, Event, GenerateOptions, Generation, LocalSequence, PREFILL_CHUNK,
     ReadLogits, Score, Sequence, Session, StopReason, generate,

@@ -2,10 +2,15 @@
 //!
 //! The requester makes hidden states of tokens, sends them round the ring, and makes logits of what
 //! comes back. It remembers tokens, not hidden states: when a stage is replaced it makes those that
-//! the new one lacks again, and by the exactness of the arithmetic they are the same.
+//! the new one lacks again, and by the exactness of the arithmetic they are the same. For the same
+//! reason it may send guesses of the next tokens behind one that is on its way: what was guessed right
+//! has arrived the sooner, what was guessed wrong is dropped.
 
 use std::time::{Duration, Instant};
 
+use potluck_model::Drafter;
+use potluck_protocol::session::{DRAFTS_PAUSE, Feed, RollBack};
+use potluck_protocol::wire::Answer;
 use serde::Serialize;
 
 use crate::Cancel;
@@ -13,9 +18,6 @@ use crate::engine::{ModelError, Sequence, TokenId};
 use crate::local::{ClientError, Pipeline, PlacementView, Reply};
 use crate::stages::Ends;
 
-/// Prefill steps that are on their way at a time: enough to keep every stage of a small circle
-/// busy, few enough that little waits in queues.
-const STEPS_ON_THE_WAY: usize = 6;
 /// How often a wait looks for the user's wish to stop.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -27,26 +29,25 @@ pub struct Together<'a> {
     cancel: Cancel,
     on_notice: &'a mut dyn FnMut(Notice<'_>),
     started: Instant,
-    tokens: Vec<TokenId>,
-    /// Where rows go, while they can.
-    flow: Option<Flow>,
-    /// Roll-backs whose mark has not come: answers until then are passed over.
-    rolling_back: usize,
+    feed: Feed<TokenId>,
+    /// Guesses tokens, if they are to be sent ahead.
+    drafter: Option<Drafter>,
+    drafts: Drafts,
+    /// Others need the stages until then.
+    no_drafts_until: Option<Instant>,
     placement: Option<PlacementView>,
     recoveries: Vec<Recovery>,
     /// A failure that no hidden states have come after.
     broken: Option<(Instant, Recovery)>,
 }
 
-/// How far a pipeline that works was given rows.
-#[derive(Debug, Clone, Copy)]
-struct Flow {
-    /// The position that is next.
-    next: usize,
-    /// Steps whose answers are due.
-    due: usize,
-    /// Rows of a prefill step.
-    rows: usize,
+/// Tokens that were guessed and sent ahead while the one before them was on its way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Drafts {
+    /// How many.
+    pub sent: u64,
+    /// Those that came true.
+    pub right: u64,
 }
 
 /// What a person should know while an answer is computed.
@@ -118,13 +119,26 @@ impl<'a> Together<'a> {
             cancel: cancel.clone(),
             on_notice,
             started: Instant::now(),
-            tokens: Vec::new(),
-            flow: None,
-            rolling_back: 0,
+            feed: Feed::new(capacity),
+            drafter: None,
+            drafts: Drafts::default(),
+            no_drafts_until: None,
             placement: None,
             recoveries: Vec::new(),
             broken: None,
         }
+    }
+
+    /// Sends guesses of the tokens to come ahead, where stages would wait meanwhile. That changes no
+    /// token.
+    pub fn with_drafts(mut self) -> Self {
+        self.drafter = Some(Drafter::default());
+        self
+    }
+
+    /// What came of guesses so far.
+    pub fn drafts(&self) -> Drafts {
+        self.drafts
     }
 
     /// Who computes which layers now.
@@ -152,90 +166,88 @@ impl<'a> Together<'a> {
                     },
                     _,
                 )) => return Ok((bytes_sent, bytes_received)),
-                Some((reply, payload)) => drop(self.follow(reply, payload)),
+                Some((reply, payload)) => self.follow(reply, payload)?,
                 None => {}
             }
         }
     }
 
-    /// Sends `all` but what is held through the layers, and waits for the last row's hidden states:
-    /// how many tokens were surely read, and those, unless it was stopped before.
+    /// Sends what is to be read through the layers, and waits for the hidden states of the last token;
+    /// none if it was stopped before.
     fn pass(
         &mut self,
-        all: &[TokenId],
+        drafts: bool,
         progress: &mut dyn FnMut(usize) -> bool,
-    ) -> Result<(usize, Option<Vec<u8>>), TogetherError> {
-        let before = self.tokens.len();
-        let mut read = before;
+    ) -> Result<Option<Vec<u8>>, TogetherError> {
+        let mut read = self.feed.read();
+        let before = read;
         loop {
-            self.submit(all)?;
+            // Stages have something to do while the head computes.
+            self.submit(drafts)?;
+            if let Some(hidden) = self.feed.take_hidden() {
+                return Ok(Some(hidden));
+            }
             let Some((reply, payload)) = self.pipeline.next(PATIENCE)? else {
                 if self.cancel.is_cancelled() {
-                    return Ok((read, None));
+                    return Ok(None);
                 }
                 continue;
             };
-            let Some((start, hidden)) = self.follow(reply, payload) else {
-                continue;
-            };
-            if !hidden.is_empty() {
-                return Ok((all.len(), Some(hidden)));
-            }
-            read = read.max(start);
-            if !progress(read - before) {
-                return Ok((read, None));
+            self.follow(reply, payload)?;
+            let all = self.feed.tokens().len();
+            let more = self.feed.read() > read && self.feed.read() < all;
+            read = self.feed.read();
+            if more && !progress(read.saturating_sub(before)) {
+                return Ok(None);
             }
         }
     }
 
     /// Submits as many steps as may be on their way.
-    fn submit(&mut self, all: &[TokenId]) -> Result<(), TogetherError> {
-        while let Some(flow) = self
-            .flow
-            .as_mut()
-            .filter(|flow| flow.due < STEPS_ON_THE_WAY)
-        {
-            let start = flow.next;
-            let end = all.len().min(start + flow.rows);
-            if start >= end {
-                return Ok(());
-            }
-            let hidden = self.ends.embed(&all[start..end])?;
-            let rows = position(end - start);
-            let last = end == all.len();
-            self.pipeline.submit(position(start), rows, last, &hidden)?;
-            flow.next = end;
-            flow.due += 1;
+    fn submit(&mut self, drafts: bool) -> Result<(), TogetherError> {
+        let paused = self
+            .no_drafts_until
+            .is_some_and(|until| Instant::now() < until);
+        let most = match (&self.placement, &self.drafter) {
+            (Some(placement), Some(_)) if drafts && !paused => placement.drafts(),
+            _ => 0,
+        };
+        let (drafter, made) = (&mut self.drafter, &mut self.drafts);
+        let mut guess = |tokens: &[TokenId], known: usize| {
+            let guess = drafter.as_mut()?.guess(tokens, known);
+            made.sent += u64::from(guess.is_some());
+            guess
+        };
+        while let Some(step) = self.feed.next_step(most, &mut guess) {
+            let hidden = self.ends.embed(step.tokens)?;
+            let rows = position(step.tokens.len());
+            let last = step.answer == Answer::LastRow;
+            self.pipeline
+                .submit(step.start_position, rows, last, &hidden)?;
         }
         Ok(())
     }
 
-    /// Takes in what happened: of an answer the position of its first row, and its hidden states.
-    fn follow(&mut self, reply: Reply, payload: Vec<u8>) -> Option<(usize, Vec<u8>)> {
+    /// Takes in what happened.
+    fn follow(&mut self, reply: Reply, payload: Vec<u8>) -> Result<(), TogetherError> {
         match reply {
             Reply::Placed { placement } => {
-                self.flow = None;
+                self.feed.interrupted();
                 (self.on_notice)(Notice::Placed(&placement));
                 self.placement = Some(placement);
             }
             Reply::Ready { from, prefill_rows } => {
                 (self.on_notice)(Notice::Ready);
-                self.flow = Some(Flow {
-                    // A roll-back that is on its way is not in it.
-                    next: (from as usize).min(self.tokens.len()),
-                    due: 0,
-                    rows: (prefill_rows as usize).max(1),
-                });
+                let back = self.feed.ready(from, prefill_rows);
+                self.roll_back(back)?;
             }
-            Reply::Answered { start_position } if self.rolling_back == 0 => {
-                if let Some(flow) = &mut self.flow {
-                    flow.due = flow.due.saturating_sub(1);
-                }
-                if !payload.is_empty() {
+            Reply::Answered { start_position } => {
+                let hidden = !payload.is_empty();
+                if self.feed.answered(start_position, payload) && hidden {
                     self.recovered();
                 }
-                return Some((start_position as usize, payload));
             }
+            Reply::Shared => self.no_drafts_until = Some(Instant::now() + DRAFTS_PAUSE),
             Reply::Fetching {
                 peer_id,
                 name,
@@ -247,14 +259,14 @@ impl<'a> Together<'a> {
                 received_bytes,
                 total_bytes,
             }),
-            Reply::RolledBack => self.rolling_back = self.rolling_back.saturating_sub(1),
+            Reply::RolledBack => self.feed.rolled_back(),
             Reply::Leaving { name } => (self.on_notice)(Notice::Leaving(&name)),
             Reply::Broken {
                 peer_id,
                 name,
                 cause,
             } => {
-                self.flow = None;
+                self.feed.interrupted();
                 (self.on_notice)(Notice::Broken(&name, &cause));
                 let recovery = Recovery {
                     time_s: self.started.elapsed().as_secs_f64(),
@@ -268,7 +280,7 @@ impl<'a> Together<'a> {
             Reply::Waiting { words } => (self.on_notice)(Notice::Waiting(&words)),
             _ => {}
         }
-        None
+        Ok(())
     }
 
     fn recovered(&mut self) {
@@ -297,15 +309,12 @@ impl<'a> Together<'a> {
         }
     }
 
-    /// Forgets positions from `len` on that may have been submitted.
-    fn roll_back(&mut self, len: usize) -> Result<(), TogetherError> {
-        self.tokens.truncate(len);
-        if let Some(flow) = &mut self.flow {
-            flow.next = flow.next.min(len);
-            flow.due = 0;
+    /// Has the pipeline drop what is not wanted any more.
+    fn roll_back(&mut self, back: Option<RollBack>) -> Result<(), TogetherError> {
+        match back {
+            Some(RollBack(position)) => Ok(self.pipeline.roll_back(position)?),
+            None => Ok(()),
         }
-        self.rolling_back += 1;
-        Ok(self.pipeline.roll_back(position(len))?)
     }
 }
 
@@ -313,7 +322,7 @@ impl Sequence for Together<'_> {
     type Error = TogetherError;
 
     fn tokens(&self) -> &[TokenId] {
-        &self.tokens
+        self.feed.tokens()
     }
 
     fn capacity(&self) -> usize {
@@ -321,10 +330,9 @@ impl Sequence for Together<'_> {
     }
 
     fn truncate(&mut self, len: usize) {
-        if len < self.tokens.len() {
-            // A node that has stopped says so when more is to be read.
-            let _ = self.roll_back(len);
-        }
+        let back = self.feed.truncate(len);
+        // A node that has stopped says so when more is to be read.
+        let _ = self.roll_back(back);
     }
 
     fn read<T>(
@@ -334,13 +342,16 @@ impl Sequence for Together<'_> {
         read: impl FnOnce(&[f32]) -> T,
     ) -> Result<Option<T>, TogetherError> {
         self.check(tokens)?;
-        let mut all = self.tokens.clone();
-        all.extend_from_slice(tokens);
-        let (held, hidden) = self.pass(&all, progress)?;
-        self.tokens = all;
-        let Some(hidden) = hidden else {
+        let drafted = self.feed.drafts().iter().zip(tokens);
+        let right = drafted.take_while(|(draft, token)| draft == token).count();
+        self.drafts.right += right as u64;
+        let back = self.feed.read_on(tokens);
+        self.roll_back(back)?;
+        // A prompt keeps the stages busy by itself.
+        let Some(hidden) = self.pass(tokens.len() == 1, progress)? else {
             // What is on its way is not waited for.
-            self.roll_back(held)?;
+            let back = self.feed.give_up();
+            self.roll_back(back)?;
             return Ok(None);
         };
         Ok(Some(self.ends.logits(&hidden, read)?))

@@ -69,6 +69,9 @@ pub struct Profile {
     pub thermal: Measured<Thermal>,
     /// When its owner lets it help.
     pub limits: OwnerLimits,
+    /// It opens no stages for others for now, and says so to them: it is about to stop, or its owner
+    /// needs it.
+    pub leaving: bool,
 }
 
 /// Energy by what is done, in picojoules.
@@ -142,6 +145,9 @@ pub enum Unwilling {
     /// [`Thermal::Critical`].
     #[error("too hot")]
     TooHot,
+    /// It is about to stop, or its owner needs it.
+    #[error("about to stop helping")]
+    Leaving,
 }
 
 impl Profile {
@@ -153,6 +159,9 @@ impl Profile {
         } = self.limits;
         if self.thermal.value == Thermal::Critical {
             return Some(Unwilling::TooHot);
+        }
+        if self.leaving {
+            return Some(Unwilling::Leaving);
         }
         match self.power.value {
             Power::Battery { charging, .. } if only_when_charging && !charging => {
@@ -194,6 +203,7 @@ pub(crate) mod tests {
             power: measured(Power::Mains),
             thermal: measured(Thermal::Nominal),
             limits: OwnerLimits::default(),
+            leaving: false,
         }
     }
 

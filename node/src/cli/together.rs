@@ -14,7 +14,7 @@ use potluck::home::Home;
 use potluck::local::{PlacementChoice, PlacementView, SessionRequest, Socket};
 use potluck::shape::model_shape;
 use potluck::stages::{Ends, MemoryBudget};
-use potluck::together::{Notice, Recovery, Together};
+use potluck::together::{Drafts, Notice, Recovery, Together};
 use serde::Serialize;
 
 use super::fetches::{Fetch, Fetches};
@@ -31,6 +31,9 @@ pub(super) struct TogetherArgs {
     /// Compute on this device only: nothing is sent to any other
     #[arg(long, conflicts_with_all = ["with_peers", "placement"])]
     alone: bool,
+    /// Send no guesses of the next tokens ahead: the others compute less, and answers may take longer
+    #[arg(long)]
+    no_drafts: bool,
     #[command(flatten)]
     placement: PlacementArgs,
     #[command(flatten)]
@@ -55,6 +58,7 @@ pub(super) struct Devices {
     /// Who computed which layers at the end; `null` if only this device.
     placement: Option<PlacementView>,
     recoveries: Vec<Recovery>,
+    drafts: Drafts,
     bytes_sent: u64,
     bytes_received: u64,
 }
@@ -126,6 +130,7 @@ pub(super) struct Requester {
     ends: Ends,
     request: SessionRequest,
     capacity: usize,
+    drafts: bool,
 }
 
 impl Requester {
@@ -153,6 +158,7 @@ impl Requester {
             ends,
             capacity: request.context as usize,
             request,
+            drafts: !args.no_drafts,
         })
     }
 
@@ -171,11 +177,15 @@ impl Requester {
         };
         let mut show = |notice: Notice<'_>| notices.show(notice);
         let mut sequence = Together::new(&self.ends, pipeline, self.capacity, cancel, &mut show);
+        if self.drafts {
+            sequence = sequence.with_drafts();
+        }
         let outcome = with(&mut sequence)?;
         let (bytes_sent, bytes_received) = sequence.traffic()?;
         let devices = Devices {
             placement: sequence.placement().cloned(),
             recoveries: sequence.recoveries().to_vec(),
+            drafts: sequence.drafts(),
             bytes_sent,
             bytes_received,
         };

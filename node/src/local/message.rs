@@ -181,6 +181,8 @@ pub enum Reply {
     },
     /// Positions were dropped: answers before this may be of them, those after it are not.
     RolledBack,
+    /// Rows of others wait at a device of the ring, too: no drafts for a while.
+    Shared,
     /// A device wants to leave.
     Leaving {
         /// Its name.

@@ -210,6 +210,7 @@ fn reply(event: PipelineEvent, me: PeerId, names: &Names) -> (Reply, Vec<u8>) {
             payload = hidden;
             Reply::Answered { start_position }
         }
+        SessionEvent::Shared { .. } => Reply::Shared,
         SessionEvent::Leaving { peer, .. } => Reply::Leaving {
             name: name_of(names, peer),
         },

@@ -8,6 +8,7 @@ use potluck_protocol::circle::Member;
 use potluck_protocol::machine::PeerStatus;
 use potluck_protocol::placement::{Plan, PredictedStage, Prediction};
 use potluck_protocol::profile::{Power, Profile, Thermal};
+use potluck_protocol::session::STEPS_ON_THE_WAY;
 use serde::{Deserialize, Serialize};
 
 /// The names of the circle's devices.
@@ -136,6 +137,22 @@ pub struct PlanView {
     pub by_devices: Vec<Option<PlacementView>>,
     /// Devices without layers in the best.
     pub unused: Vec<UnusedView>,
+}
+
+impl PlacementView {
+    /// How many tokens more its slowest stage computes while one goes round the ring: so many drafts
+    /// keep nothing waiting, even if they are wrong.
+    pub(crate) fn drafts(&self) -> usize {
+        let busy = |stage: &StageView| match stage.this_device {
+            true => stage.ms + self.ends_ms,
+            false => stage.ms,
+        };
+        let slowest = self.stages.iter().map(busy).fold(self.ends_ms, f64::max);
+        let around = 1e3 / self.tokens_per_s;
+        // A number that is none is 0.
+        let steps = (around / slowest) as usize;
+        steps.clamp(1, STEPS_ON_THE_WAY) - 1
+    }
 }
 
 fn ms(time: Duration) -> f64 {

@@ -84,6 +84,7 @@ impl DeviceProfile {
             power: at(now_us, self.sensors.power()),
             thermal: at(now_us, self.sensors.thermal()),
             limits: self.limits,
+            leaving: false,
         }
     }
 }

@@ -113,10 +113,7 @@ impl Machine {
             Input::Listening(addresses) => self.listens(addresses),
             Input::Profile(profile) => self.own_profile(now, profile),
             Input::OwnerBusy(busy) => self.stages.set_owner_busy(now, busy),
-            Input::HandOver { reason, within } => {
-                self.hands_over = true;
-                self.stages.hand_over(reason, within);
-            }
+            Input::HandOver { reason, within } => self.hand_over(reason, within),
         }
         self.settle(now);
     }

@@ -323,6 +323,12 @@ pub enum SessionEvent {
         /// Hidden states `[rows, d_model]`; none if they were not asked for.
         hidden: Vec<u8>,
     },
+    /// Rows of others wait at this stage, too: drafts should not be sent for
+    /// [`DRAFTS_PAUSE`](crate::session::DRAFTS_PAUSE).
+    Shared {
+        /// Whose.
+        peer: PeerId,
+    },
     /// A stage will leave. The machine places anew by itself: `Placed` and `Ready` follow if there is
     /// another placement, else the session goes on as it is until the stage is gone.
     Leaving {

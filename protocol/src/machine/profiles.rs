@@ -24,6 +24,7 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(30);
 fn reason_of(why: Unwilling) -> HandOverReason {
     match why {
         Unwilling::TooHot => HandOverReason::Heat,
+        Unwilling::Leaving => HandOverReason::Owner,
         Unwilling::NotCharging | Unwilling::BatteryLow { .. } | Unwilling::PowerUnknown => {
             HandOverReason::Battery
         }
@@ -122,8 +123,17 @@ impl Machine {
                 .for_each(|requested| requested.profile_changed(self.me));
         }
         let told = announced.told.as_ref();
-        announced.changed |= told.is_none_or(|told| profiles_differ(told, &profile));
+        let leaves = |told: &Profile| told.leaving != self.hands_over;
+        announced.changed |=
+            told.is_none_or(|told| leaves(told) || profiles_differ(told, &profile));
         announced.own = Some(profile);
+    }
+
+    /// This device is about to stop helping: those it helps, and those who might ask, are told.
+    pub(super) fn hand_over(&mut self, reason: HandOverReason, within: Duration) {
+        self.hands_over = true;
+        self.announced.changed = true;
+        self.stages.hand_over(reason, within);
     }
 
     /// A peer tells of itself.
@@ -138,12 +148,14 @@ impl Machine {
         let update = update.received_at(microseconds(now));
         let changed = before.is_none_or(|before| profiles_differ(&before.profile, &update.profile));
         self.view_changed |= changed || before.is_none_or(|before| maps_differ(before, &update));
+        let willing = update.profile.unwilling().is_none();
         peer.told = Some(Told {
             revision: update.revision,
             profile: update.profile,
             links: update.links,
         });
-        if changed {
+        // Who is unwilling is not to be asked again.
+        if changed && willing {
             self.requests
                 .values_mut()
                 .for_each(|requested| requested.profile_changed(from));
@@ -170,8 +182,12 @@ impl Machine {
 
     /// Tells a peer that has just greeted, or all of them.
     pub(super) fn announce(&mut self, now: Duration, to: Option<PeerId>) {
-        let Some(profile) = self.announced.own.clone() else {
+        let Some(own) = self.announced.own.clone() else {
             return;
+        };
+        let profile = Profile {
+            leaving: self.hands_over,
+            ..own
         };
         let links = self.peers.iter().filter_map(|(&peer, connected)| {
             let link = connected.link()?;
@@ -226,7 +242,7 @@ fn profiles_differ(before: &Profile, after: &Profile) -> bool {
     let state = |profile: &Profile| {
         let budget = profile.memory_budget_bytes.value;
         let (power, thermal) = (profile.power.value, profile.thermal.value);
-        (budget, power, thermal, profile.limits)
+        (budget, power, thermal, profile.limits, profile.leaving)
     };
     let overhead = |profile: &Profile| {
         u64::try_from(profile.stage_overhead.value.as_nanos()).unwrap_or(u64::MAX)

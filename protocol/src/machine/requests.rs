@@ -163,6 +163,9 @@ impl Machine {
                     };
                     self.event(Event::Session(id, answered));
                 }
+                SessionOutput::Shared { peer } => {
+                    self.event(Event::Session(id, SessionEvent::Shared { peer }));
+                }
                 SessionOutput::Leaving {
                     peer,
                     reason,

@@ -46,6 +46,7 @@
 //! not run is nobody's silence. A peer whose answer is not the one that is due has failed, too.
 
 mod awaited;
+mod feed;
 mod fetching;
 mod liveness;
 mod patience;
@@ -56,6 +57,7 @@ mod tests;
 
 use std::time::Duration;
 
+pub use feed::{Feed, FeedStep, RollBack, STEPS_ON_THE_WAY};
 pub use patience::Patience;
 pub use requester::Session;
 
@@ -75,6 +77,9 @@ pub const MOST_PATIENCE: Duration = Duration::from_secs(3);
 pub const LOST_AFTER: Duration = Duration::from_secs(2);
 /// After so long without a row that came further a pipeline is given up, whatever its stages say.
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// So long a requester sends no drafts after it has heard that a stage has rows of others, too.
+pub const DRAFTS_PAUSE: Duration = Duration::from_secs(1);
 
 /// What stays the same for a whole session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +135,11 @@ pub enum SessionOutput {
         start_position: u32,
         /// Hidden states `[rows, d_model]`; none if they were not asked for.
         hidden: Vec<u8>,
+    },
+    /// Rows of others wait at this stage, too: drafts should not be sent for [`DRAFTS_PAUSE`].
+    Shared {
+        /// Whose.
+        peer: PeerId,
     },
     /// A stage wants to leave: it should be placed elsewhere before `within` is over. The pipeline
     /// works until then.

@@ -369,6 +369,9 @@ impl Session {
             }
             Control::KeepAlive(alive) if self.is_current(from, alive.epoch) => {
                 self.liveness.holds(now, from, alive.next_position, true);
+                if alive.shared {
+                    self.outputs.push_back(SessionOutput::Shared { peer: from });
+                }
             }
             Control::SessionState(state) if self.is_current(from, state.epoch) => {
                 self.liveness.holds(now, from, state.held_positions, false);

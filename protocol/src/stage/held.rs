@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{KEEP_ALIVE, Load, ORPHANED_FOR, StageLimits, StepPart};
-use crate::wire::{Answer, Frame, FrameHeader, Kind, OpenStage, SessionState};
+use crate::wire::limits::MAX_DURATION;
+use crate::wire::{Answer, Control, Frame, FrameHeader, KeepAlive, Kind, OpenStage, SessionState};
 use crate::{Branch, PeerId};
 
 /// A stage that a requester opened, with the frames that wait for it.
@@ -22,12 +23,16 @@ pub(super) struct Held {
     queue: VecDeque<Frame>,
     /// The frame in the step that is being computed.
     computing: Option<FrameHeader>,
+    /// Whether its rows were rolled back meanwhile: nobody waits for them.
+    rejected: bool,
     /// When the requester was last heard.
     pub(super) heard_at: Duration,
     /// When the requester's connection ended, if the stage was not opened since.
     pub(super) orphaned_at: Option<Duration>,
     /// When the requester is due to hear of the stage, while it waits for it.
     pub(super) keep_alive_at: Option<Duration>,
+    /// Since when its requester may hear again that others have rows here.
+    pub(super) shared_at: Duration,
 }
 
 /// What became of a frame.
@@ -50,9 +55,11 @@ impl Held {
             computed_end: 0,
             queue: VecDeque::new(),
             computing: None,
+            rejected: false,
             heard_at: now,
             orphaned_at: None,
             keep_alive_at: Some(now + KEEP_ALIVE),
+            shared_at: now,
         }
     }
 
@@ -104,7 +111,11 @@ impl Held {
         if header.branch < self.branch || end > self.open.context {
             return Taken::Dropped;
         }
-        self.branch = header.branch;
+        if header.branch > self.branch {
+            let computing = self.computing.as_ref();
+            self.rejected |= computing.is_some_and(|at| header.start_position <= at.start_position);
+            self.branch = header.branch;
+        }
         // Rows that were queued from its start on have been rejected.
         while let Some(last) = self.queue.back() {
             if last.header().start_position < header.start_position {
@@ -143,6 +154,7 @@ impl Held {
         // The step drops what it overwrites, whether or not its result is still wanted then.
         self.computed_end = self.computed_end.min(header.start_position);
         self.computing = Some(header);
+        self.rejected = false;
         Some(StepPart {
             session: self.open.session,
             start_position: header.start_position,
@@ -166,6 +178,9 @@ impl Held {
         let Kind::Hidden { answer, .. } = header.kind else {
             return None;
         };
+        if self.rejected {
+            return None;
+        }
         let last = self.open.last;
         let payload = match answer {
             Answer::Nothing => return None,
@@ -197,7 +212,24 @@ impl Held {
 
     /// Whether it is being made ready, or rows wait or are computed.
     pub(super) fn busy(&self) -> bool {
-        self.memory_bytes.is_none() || self.computing.is_some() || !self.queue.is_empty()
+        self.memory_bytes.is_none() || self.has_rows()
+    }
+
+    /// Whether rows wait or are computed.
+    pub(super) fn has_rows(&self) -> bool {
+        self.computing.is_some() || !self.queue.is_empty()
+    }
+
+    /// The stage lives, and is at its rows.
+    pub(super) fn keep_alive(&self, stalled: Duration, shared: bool) -> Control {
+        let alive = KeepAlive {
+            session: self.open.session,
+            epoch: self.open.epoch,
+            next_position: self.computed_end,
+            stalled: stalled.min(MAX_DURATION),
+            shared,
+        };
+        alive.into()
     }
 
     pub(super) fn computed_end(&self) -> u32 {

@@ -12,8 +12,10 @@
 //!   two seconds at most.
 //! - **The requester is the only writer.** Frames come from the predecessor that the requester
 //!   named, in the epoch that is in force. A frame whose start lies below rows that are queued takes
-//!   their place. One that starts beyond what is there cannot be computed: the requester is told
+//!   their place; rows that were rolled back while they were computed go nowhere. One that starts beyond what is there cannot be computed: the requester is told
 //!   what is held, and sends the rest again.
+//! - **Shared.** When rows of several sessions wait for each other, or for the owner, their requesters
+//!   hear of it, at most every [`SHARED_EVERY`], and send no drafts for a while.
 //! - **Bounded.** Sessions, and for each the bytes that wait. Before a session is full its
 //!   predecessor is not [read from](Stages::has_room_for) any more, and feels it.
 //! - **Standbys give way.** A stage that only stands by takes no rows, and fetches no weights. It is
@@ -41,6 +43,9 @@ use crate::{LayerRange, PeerId, PlanEpoch, SessionId};
 
 /// How often a requester that waits for a stage, or for rows of it, hears of it.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(100);
+
+/// A requester hears again after so long that its rows and those of others wait for each other.
+pub const SHARED_EVERY: Duration = Duration::from_millis(500);
 
 /// A session whose requester's connection ended stays for so long: a requester that lost its way
 /// opens it again sooner, and one that was killed does not keep the memory.

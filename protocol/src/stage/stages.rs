@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::held::{Held, Taken};
 use super::owner::Owner;
-use super::{KEEP_ALIVE, StageLimits, StageOutput, Step};
+use super::{KEEP_ALIVE, SHARED_EVERY, StageLimits, StageOutput, Step};
 use crate::wire::limits::MAX_DURATION;
 use crate::wire::{
-    CloseStage, Control, Frame, FrameHeader, HandOver, HandOverReason, HiddenShape, KeepAlive,
-    OpenStage, SessionState, StageOpened, StageRefused, StageRefusedCode,
+    CloseStage, Control, Frame, FrameHeader, HandOver, HandOverReason, HiddenShape, OpenStage,
+    SessionState, StageOpened, StageRefused, StageRefusedCode,
 };
 use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
 
@@ -209,6 +209,7 @@ impl Stages {
             Taken::Queued => {
                 held.keep_alive_at.get_or_insert(now + KEEP_ALIVE);
                 self.begin_step(now);
+                self.tell_shared(now);
             }
             Taken::Dropped => {}
             Taken::Gap => {
@@ -233,6 +234,26 @@ impl Stages {
     pub fn set_owner_busy(&mut self, now: Duration, busy: bool) {
         self.owner.set_busy(busy);
         self.begin_step(now);
+    }
+
+    /// Tells the requesters whose rows wait for each other, or for the owner: they can do without some.
+    fn tell_shared(&mut self, now: Duration) {
+        let held_back = self.owner.others_may_at() > now;
+        let of_many = self
+            .sessions
+            .values()
+            .filter(|held| held.has_rows())
+            .count()
+            > 1;
+        for held in self.sessions.values_mut().filter(|held| held.has_rows()) {
+            let waits = held_back && held.requester != self.owner.peer;
+            if (of_many || waits) && held.shared_at <= now {
+                held.shared_at = now + SHARED_EVERY;
+                let alive = held.keep_alive(Duration::ZERO, true);
+                self.outputs
+                    .push_back(StageOutput::Send(held.requester, alive));
+            }
+        }
     }
 
     /// Begins a step if none is being computed and rows wait whose turn it is.
@@ -419,15 +440,10 @@ impl Stages {
                 idle.push(session);
             } else if held.keep_alive_at.is_some_and(|due| due <= now) {
                 held.keep_alive_at = held.busy().then_some(now + KEEP_ALIVE);
-                let alive = KeepAlive {
-                    session,
-                    epoch: held.open.epoch,
-                    next_position: held.computed_end(),
-                    stalled: self.stalled.min(MAX_DURATION),
-                };
+                let alive = held.keep_alive(self.stalled, false);
                 told = true;
                 self.outputs
-                    .push_back(StageOutput::Send(held.requester, alive.into()));
+                    .push_back(StageOutput::Send(held.requester, alive));
             }
         }
         if told {

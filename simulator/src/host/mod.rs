@@ -186,6 +186,7 @@ impl Host {
                 at_us,
             },
             limits: self.origin.limits,
+            leaving: false,
         }
     }
 

@@ -1,17 +1,15 @@
 //! A conversation that a device's user asks for, as `potluck` has it: hidden states of tokens in,
 //! tokens of what comes back, and again from where a pipeline that was replaced says. Behind a token
-//! may go guesses of those that follow: they are rolled back from the first wrong one on.
-
-use potluck_protocol::SessionId;
-use potluck_protocol::machine::{Machine, SessionEvent};
-use potluck_protocol::wire::Answer;
+//! may go guesses of those that follow, a step each: they are rolled back from the first wrong one on.
 
 use std::rc::Rc;
 
-use super::arithmetic::{Arithmetic, mix};
+use potluck_protocol::SessionId;
+use potluck_protocol::machine::{Machine, SessionEvent};
+use potluck_protocol::session::{DRAFTS_PAUSE, Feed, RollBack};
 
-/// Prefill steps that are on their way at a time, as in a real node.
-const STEPS_ON_THE_WAY: u32 = 6;
+use super::arithmetic::{Arithmetic, mix};
+use super::duration;
 
 /// A conversation.
 #[derive(Debug)]
@@ -24,32 +22,22 @@ pub(crate) struct Talk {
     prompt: u32,
     wanted: u32,
     arithmetic: Rc<dyn Arithmetic>,
-    /// The prompt and what was generated.
-    tokens: Vec<u64>,
+    /// The prompt and what was generated, and how far the pipeline is with it.
+    feed: Feed<u64>,
+    generated: u32,
     /// What one device would have generated.
     expected: Vec<u64>,
     /// Placements so far, which is the one in force.
     epoch: u32,
-    flow: Option<Flow>,
     /// Tokens that are guessed behind each one.
-    guesses: u32,
-    /// Guesses that are in the pipeline, or have come back.
-    draft: Vec<u64>,
-    /// Hidden states that came back and are to be sampled after the one that the head is at.
-    came: Vec<u8>,
+    guesses: usize,
+    /// Others need the stages until then.
+    no_guesses_until: u64,
     /// Whether the head is at what came.
     sampling: bool,
     pub(crate) waiting: Option<String>,
     /// When it last got on.
     pub(crate) progress_at: u64,
-}
-
-/// How far a pipeline that works was given rows.
-#[derive(Debug, Clone, Copy)]
-struct Flow {
-    next: u32,
-    due: u32,
-    rows: u32,
 }
 
 /// What a conversation's device is to do, or its checkers should know.
@@ -76,6 +64,10 @@ impl Talk {
         now: u64,
     ) -> Self {
         let tokens = arithmetic.prompt(id.0, rows);
+        // The answer's last token does not go through the pipeline.
+        let mut feed = Feed::new((rows + wanted).saturating_sub(1) as usize);
+        let nothing_before = feed.read_on(&tokens);
+        debug_assert_eq!(nothing_before, None);
         Self {
             id,
             index,
@@ -84,12 +76,11 @@ impl Talk {
             wanted,
             expected: arithmetic.alone(&tokens, wanted),
             arithmetic,
-            tokens,
+            feed,
+            generated: 0,
             epoch: 0,
-            flow: None,
-            guesses,
-            draft: Vec::new(),
-            came: Vec::new(),
+            guesses: guesses as usize,
+            no_guesses_until: 0,
             sampling: false,
             waiting: None,
             progress_at: now,
@@ -98,11 +89,11 @@ impl Talk {
 
     /// Tokens that it has of those wanted.
     pub(crate) fn generated(&self) -> u32 {
-        self.tokens.len() as u32 - self.prompt
+        self.generated
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.generated() >= self.wanted
+        self.generated >= self.wanted
     }
 
     /// Takes in what the machine says of it.
@@ -110,16 +101,13 @@ impl Talk {
         match event {
             SessionEvent::Placed(_) => {
                 self.epoch += 1;
-                self.flow = None;
+                self.feed.interrupted();
                 self.waiting = None;
                 self.progress_at = now;
             }
             SessionEvent::Ready { from, prefill_rows } => {
-                self.flow = Some(Flow {
-                    next: *from,
-                    due: 0,
-                    rows: prefill_rows.get(),
-                });
+                let back = self.feed.ready(*from, prefill_rows.get());
+                self.roll_back(now, back, machine);
                 self.progress_at = now;
                 self.submit(now, machine);
             }
@@ -128,8 +116,11 @@ impl Talk {
                 hidden,
             } => return self.answered(now, *start_position, hidden, machine),
             SessionEvent::Broken { .. } => {
-                self.flow = None;
+                self.feed.interrupted();
                 self.progress_at = now;
+            }
+            SessionEvent::Shared { .. } => {
+                self.no_guesses_until = now + DRAFTS_PAUSE.as_micros() as u64
             }
             SessionEvent::Waiting(why) => self.waiting = Some(why.clone()),
             SessionEvent::Leaving { .. } | SessionEvent::Fetching { .. } => {}
@@ -139,122 +130,79 @@ impl Talk {
 
     fn answered(&mut self, now: u64, start: u32, hidden: &[u8], machine: &mut Machine) -> Heard {
         self.progress_at = now;
-        if let Some(flow) = &mut self.flow {
-            flow.due = flow.due.saturating_sub(1);
-        }
-        if hidden.is_empty() {
-            self.submit(now, machine);
-            return Heard::Nothing;
-        }
-        let due = self.tokens.len() as u32 - 1;
-        let rows = 1 + self.draft.len();
-        let row_bytes = hidden.len() / rows;
-        let says = self.arithmetic.position(hidden).unwrap_or(due);
-        if start != due || says != due || self.sampling || row_bytes * rows != hidden.len() {
+        let due = self.feed.read() as u32;
+        let says = self.arithmetic.position(hidden).unwrap_or(start);
+        if says != start || !self.feed.answered(start, hidden.to_vec()) {
             return Heard::Wrong { came: start, due };
         }
-        self.sampling = true;
-        let (first, rest) = hidden.split_at(row_bytes);
-        self.came = rest.to_vec();
-        Heard::Sample(first.to_vec())
-    }
-
-    /// What the head is to sample next, if the guess before was right.
-    pub(crate) fn next_sample(&mut self) -> Option<Vec<u8>> {
-        let rows = self.draft.len();
-        if self.came.is_empty() || self.is_done() {
-            return None;
-        }
-        if self.tokens.last() != self.draft.first() {
-            return None;
-        }
-        self.draft.remove(0);
-        let row_bytes = self.came.len() / rows.max(1);
-        let rest = self.came.split_off(row_bytes);
-        Some(std::mem::replace(&mut self.came, rest))
-    }
-
-    /// The head has made this token; whether it is the right one.
-    pub(crate) fn token(&mut self, now: u64, token: u64) -> bool {
-        let at = self.generated() as usize;
-        let right = self.expected.get(at) == Some(&token);
-        self.tokens.push(token);
-        self.progress_at = now;
-        right
-    }
-
-    /// The head has no more to do.
-    pub(crate) fn sampled(&mut self, now: u64, machine: &mut Machine) {
-        self.sampling = false;
-        self.came.clear();
-        self.draft.clear();
-        // Guesses behind the last token are wrong, or not of use any more.
-        let last = self.tokens.len() as u32 - 1;
-        machine.roll_back(std::time::Duration::from_micros(now), self.id, last);
-        if let Some(flow) = &mut self.flow {
-            flow.next = flow.next.min(last);
-        }
         self.submit(now, machine);
+        self.next_sample().map_or(Heard::Nothing, Heard::Sample)
     }
 
-    /// All rows that are not in the pipeline, of which the last shall come back.
+    /// What the head is to make a token of now, if it is free and that has come.
+    fn next_sample(&mut self) -> Option<Vec<u8>> {
+        if self.sampling || self.is_done() {
+            return None;
+        }
+        let hidden = self.feed.take_hidden();
+        self.sampling = hidden.is_some();
+        hidden
+    }
+
+    /// The head has made this token: whether it is the right one, and what the head is to do next, as
+    /// what follows was guessed and has come.
+    pub(crate) fn token(
+        &mut self,
+        now: u64,
+        token: u64,
+        machine: &mut Machine,
+    ) -> (bool, Option<Vec<u8>>) {
+        let right = self.expected.get(self.generated as usize) == Some(&token);
+        self.generated += 1;
+        self.progress_at = now;
+        self.sampling = false;
+        if !self.is_done() {
+            let back = self.feed.read_on(&[token]);
+            self.roll_back(now, back, machine);
+            self.submit(now, machine);
+        }
+        (right, self.next_sample())
+    }
+
+    fn roll_back(&mut self, now: u64, back: Option<RollBack>, machine: &mut Machine) {
+        if let Some(RollBack(position)) = back {
+            machine.roll_back(duration(now), self.id, position);
+            // Nothing comes of it any more.
+            self.feed.rolled_back();
+        }
+    }
+
+    /// All rows that are not in the pipeline, of which the last shall come back, and guesses.
     fn submit(&mut self, now: u64, machine: &mut Machine) {
         if self.sampling || self.is_done() {
             return;
         }
-        let end = self.tokens.len() as u32;
-        while let Some(flow) = self
-            .flow
-            .filter(|f| f.due < STEPS_ON_THE_WAY && f.next < end)
-        {
-            let to = end.min(flow.next + flow.rows);
-            let mut answer = match to == end {
-                true => Answer::LastRow,
-                false => Answer::Done,
-            };
-            let mut hidden = self.embed(flow.next, to);
-            let mut to = to;
-            self.draft.clear();
-            if flow.next + 1 == end && self.guesses > 0 {
-                answer = Answer::AllRows;
-                self.draft = self.guess(end, flow.rows - 1);
-                to += self.draft.len() as u32;
-                hidden.extend(self.arithmetic.embed(&self.draft, end, self.epoch));
-            }
-            let now = std::time::Duration::from_micros(now);
-            let rows = to - flow.next;
-            if machine
-                .submit(now, self.id, flow.next, rows, answer, hidden)
-                .is_err()
-            {
+        let guesses = match self.generated > 0 && self.no_guesses_until <= now {
+            true => self.guesses,
+            false => 0,
+        };
+        let (id, prompt, expected) = (self.id.0, self.prompt as usize, &self.expected);
+        let mut guess = |tokens: &[u64], _| {
+            // Two in three are right.
+            let wrong = mix(id, tokens.len() as u64).is_multiple_of(3);
+            let right = expected.get(tokens.len() - prompt);
+            right.map(|right| right ^ u64::from(wrong))
+        };
+        while let Some(step) = self.feed.next_step(guesses, &mut guess) {
+            let (start, rows) = (step.start_position, step.tokens.len() as u32);
+            let hidden = self.arithmetic.embed(step.tokens, start, self.epoch);
+            let submitted =
+                machine.submit(duration(now), self.id, start, rows, step.answer, hidden);
+            if submitted.is_err() {
                 // Placed anew before this was told: the next `Ready` says what is missing.
-                self.flow = None;
-                self.draft.clear();
+                self.feed.interrupted();
                 return;
             }
-            self.flow = Some(Flow {
-                next: to,
-                due: flow.due + 1,
-                ..flow
-            });
         }
-    }
-
-    /// Guesses of the tokens from a position on, at most so many, of which two in three are right.
-    fn guess(&self, position: u32, most: u32) -> Vec<u64> {
-        let left = self.wanted - self.generated();
-        // The answer's last token does not go through the pipeline.
-        let count = self.guesses.min(most).min(left.saturating_sub(1));
-        let guess = |position: u32| {
-            let right = self.expected.get((position - self.prompt) as usize);
-            let wrong = mix(self.id.0, u64::from(position)).is_multiple_of(3);
-            right.copied().unwrap_or(0) ^ u64::from(wrong)
-        };
-        (position..position + count).map(guess).collect()
-    }
-
-    fn embed(&self, first: u32, end: u32) -> Vec<u8> {
-        let tokens = &self.tokens[first as usize..end as usize];
-        self.arithmetic.embed(tokens, first, self.epoch)
     }
 }

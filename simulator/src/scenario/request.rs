@@ -37,8 +37,8 @@ pub struct RequestSpec {
     pub prompt: u32,
     /// Tokens of the answer.
     pub tokens: u32,
-    /// Tokens that are guessed behind each one and go through the layers in the same step; two in three
-    /// are right, and from the first wrong one on they are rolled back.
+    /// Tokens that are guessed behind each one and follow it through the layers, at most 5 at a time; two
+    /// in three are right, and from the first wrong one on they are rolled back.
     pub guesses: u32,
     /// Who may compute.
     pub choice: ChoiceSpec,

@@ -69,7 +69,9 @@ impl World {
                     why: why.clone(),
                 });
             }
-            SessionEvent::Answered { .. } | SessionEvent::Fetching { .. } => {}
+            SessionEvent::Answered { .. }
+            | SessionEvent::Fetching { .. }
+            | SessionEvent::Shared { .. } => {}
         }
     }
 
@@ -99,12 +101,8 @@ impl World {
         };
         let (index, at) = (talk.index, talk.generated());
         let token = self.arithmetic.sample(hidden);
-        let right = talk.token(now, token);
+        let (right, more) = talk.token(now, token, machine);
         let done = talk.is_done();
-        let more = talk.next_sample();
-        if more.is_none() {
-            talk.sampled(now, machine);
-        }
         let record = &mut self.sessions[index];
         let before = record.tokens_at_us.last().copied().unwrap_or(0) + record.asked_at_us;
         record.tokens_at_us.push(now - record.asked_at_us);

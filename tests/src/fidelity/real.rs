@@ -102,7 +102,7 @@ impl<'w> Bench<'w> {
             ..Answers::default()
         };
         for _ in 0..times {
-            let question = self.question(setup, &["--placement", setup.placement]);
+            let question = self.question(setup, &["--placement", setup.placement, "--no-drafts"]);
             let question: Vec<_> = question.iter().map(String::as_str).collect();
             let answer = self.circle.node(NAMES[0]).answer(&question);
             answers.take(&answer);
@@ -128,7 +128,7 @@ impl<'w> Bench<'w> {
         let mut answers = Answers::default();
         let mut stalls = Vec::new();
         for _ in 0..times {
-            let question = self.question(setup, &["--placement", setup.placement]);
+            let question = self.question(setup, &["--placement", setup.placement, "--no-drafts"]);
             let question: Vec<_> = question.iter().map(String::as_str).collect();
             let mut run = self.circle.node(NAMES[0]).ask(&question);
             let _ = run.told("predicted");

@@ -70,9 +70,14 @@ pub const SAMPLED: [&str; 2] = ["--seed", "7"];
 
 /// What is said to `run` to have this many tokens of a model.
 pub fn question(model: &Path, tokens: u32, how: &[&str]) -> Vec<String> {
+    question_of("Tell me of a journey.", model, tokens, how)
+}
+
+/// What is said to `run` to have this many tokens of a model about something.
+pub fn question_of(prompt: &str, model: &Path, tokens: u32, how: &[&str]) -> Vec<String> {
     let model = model.to_str().expect("a path of text");
     let tokens = tokens.to_string();
-    let all = ["--model", model, "-n", &tokens, "Tell me of a journey."];
+    let all = ["--model", model, "-n", &tokens, prompt];
     all.iter().chain(how).map(ToString::to_string).collect()
 }
 

@@ -11,7 +11,7 @@ use potluck_tests::model_path;
 use potluck_tests::wifi::{Profile, on_wifi};
 
 use crate::wifi::stations;
-use crate::{Model, SAMPLED, alone, asked, question};
+use crate::{Model, SAMPLED, alone, asked, question, question_of};
 
 /// Tokens that a device decoded in a second.
 fn rate(answer: &Answer) -> f64 {
@@ -28,6 +28,12 @@ fn pinned(name: &str, processor: usize) -> Node<'static> {
         command
     };
     Node::at(name, Box::new(place)).with(&["--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"])
+}
+
+/// The same answer of the first device, in turn without drafts and with them.
+fn with_drafts_and_without(circle: &Circle<'_>, question: &[String], who: &str) -> [Answer; 2] {
+    let plain = ["--placement", who, "--no-drafts"];
+    [&plain[..], &plain[..2]].map(|who| circle.node("laptop").answer(&asked(question, who)))
 }
 
 /// What a token over two helpers takes longer than on one device, hop by hop, each node on a
@@ -50,17 +56,24 @@ fn hops_over_loopback_cost_little() {
         let single = pinned("single", 0);
         let question = question(path, 200, &["--greedy"]);
         let mut hops = Vec::new();
+        let mut drafted = Vec::new();
         for _ in 0..15 {
             let alone = single.answer(&asked(&question, &["--alone"]));
-            let who = ["--placement", who];
-            let together = circle.node("laptop").answer(&asked(&question, &who));
+            let [together, ahead] = with_drafts_and_without(&circle, &question, who);
             assert_eq!(together.tokens, alone.tokens);
-            let [alone, together] = [1e3 / rate(&alone), 1e3 / rate(&together)];
-            let hop = (together - alone) / 3.0;
-            println!("alone {alone:.2}, together {together:.2} ms a token: {hop:.3} ms a hop");
+            assert_eq!(ahead.tokens, alone.tokens);
+            let [alone, together, drafts] = [&alone, &together, &ahead].map(|a| 1e3 / rate(a));
+            let [hop, less] = [together, drafts].map(|together| (together - alone) / 3.0);
+            println!(
+                "alone {alone:.2}, together {together:.2} ms a token: {hop:.3} ms a hop; \
+                 with drafts {drafts:.2}: {less:.3} ({})",
+                ahead.json["drafts"]
+            );
             hops.push(hop);
+            drafted.push(less);
         }
-        println!("median {:.3} ms a hop", median(&hops));
+        let [hop, less] = [&hops, &drafted].map(|all| median(all));
+        println!("median {hop:.3} ms a hop; with drafts {less:.3}");
     }
 }
 
@@ -124,6 +137,19 @@ fn four_who_ask_two_helpers_over_the_air() {
     });
 }
 
+/// How many drafts are right depends on the text.
+const PROMPTS: [&str; 9] = [
+    "Tell me of a journey.",
+    "Why is the sky blue?",
+    "Write a short story about a fox and a train.",
+    "List ten facts about whales.",
+    "Explain how a heat pump works to a ten year old.",
+    "Write a Python function that merges two sorted lists, with comments.",
+    "What are the pros and cons of nuclear energy?",
+    "Write an email to my landlord about a broken heater.",
+    "What is the difference between TCP and UDP?",
+];
+
 /// What three ways through the air cost a token, next to what they must:
 /// `cargo test --release --workspace --test together -- --ignored --nocapture two_helpers_over`
 #[test]
@@ -134,23 +160,32 @@ fn two_helpers_over_the_air_take_compute_and_three_delays() {
     on_wifi(test, 13, 3, Profile::default(), |wifi| {
         let names = ["laptop", "kitchen", "tablet"];
         let circle = Circle::start(stations(wifi, &names, &path));
-        let question = question(&path, 200, &SAMPLED);
-        let who = ["--placement", "kitchen:0..15,tablet:15..30"];
-        let mut shares = Vec::new();
-        for _ in 0..9 {
+        let who = "kitchen:0..15,tablet:15..30";
+        let (mut shares, mut drafted) = (Vec::new(), Vec::new());
+        for prompt in PROMPTS {
+            let question = question_of(prompt, &path, 200, &SAMPLED);
             let alone = alone(&question);
-            let together = circle.node("laptop").answer(&asked(&question, &who));
+            let [together, ahead] = with_drafts_and_without(&circle, &question, who);
             assert_eq!(together.tokens, alone.tokens);
-            let [alone, rate] = [&alone, &together].map(rate);
+            assert_eq!(ahead.tokens, alone.tokens);
+            let [alone, rate, drafts] = [&alone, &together, &ahead].map(rate);
             let delays = 3.0 * Profile::default().delay.as_secs_f64();
             let most = 1.0 / (1.0 / alone + delays);
             let predicted = &together.json["placement"]["tokens_per_s"];
             println!(
-                "alone {alone:.1}, together {rate:.1} tokens/s: {:.2} of {most:.1}; predicted {predicted}",
-                rate / most
+                "alone {alone:.1}, together {rate:.1} tokens/s: {:.2} of {most:.1}; predicted \
+                 {predicted}; with drafts {drafts:.1}: {:.2} ({})",
+                rate / most,
+                drafts / most,
+                ahead.json["drafts"]
             );
             shares.push(rate / most);
+            drafted.push(drafts / most);
         }
-        println!("median {:.3}; {:?}", median(&shares), wifi.statistics());
+        let [plain, drafts] = [&shares, &drafted].map(|all| median(all));
+        println!(
+            "median {plain:.3}, with drafts {drafts:.3}; {:?}",
+            wifi.statistics()
+        );
     });
 }

@@ -103,6 +103,25 @@ fn gemma_gives_the_same_tokens_over_three() {
 }
 
 #[test]
+fn guesses_that_are_sent_ahead_change_no_token() {
+    let model = Model::quick();
+    let circle = circle(&NAMES[..3], &model.path);
+    let who = ["--placement", "kitchen:0..6,tablet:6..12", "--no-drafts"];
+    let mut right = 0;
+    for how in [&GREEDY[..], &SAMPLED] {
+        let question = model.question(100, how);
+        let ask = |who| circle.node("laptop").answer(&asked(&question, who));
+        let (plain, ahead) = (ask(&who), ask(&who[..2]));
+        assert_eq!(plain.tokens, ahead.tokens);
+        assert_eq!(plain.json["drafts"]["sent"], 0);
+        assert_ne!(ahead.json["drafts"]["sent"], 0);
+        right += ahead.json["drafts"]["right"].as_u64().expect("a number");
+    }
+    // Greedy, the little model repeats itself.
+    assert!(right > 0);
+}
+
+#[test]
 fn a_chat_over_two_says_what_a_chat_alone_says() {
     let model = Model::quick();
     let circle = circle(&["laptop", "kitchen"], &model.path);

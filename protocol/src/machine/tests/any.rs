@@ -92,6 +92,7 @@ pub(super) fn any_message() -> impl Strategy<Value = Control> {
                 epoch,
                 next_position: position,
                 stalled: Duration::from_millis(large),
+                shared: large.is_multiple_of(2),
             }
             .into(),
             11 if position.is_multiple_of(2) => StageFetching {

@@ -1,5 +1,6 @@
 //! Sessions over pipelines of several nodes: the same tokens as one, whatever happens.
 
+mod feed;
 mod fetching;
 mod half;
 mod requester;

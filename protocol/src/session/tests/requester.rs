@@ -118,7 +118,7 @@ impl Requester {
                         }
                     }
                 }
-                SessionOutput::Fetching { .. } => {}
+                SessionOutput::Fetching { .. } | SessionOutput::Shared { .. } => {}
                 SessionOutput::Leaving { peer, .. } => self.replace(now, peer),
                 SessionOutput::Broken { peer, cause } => {
                     self.broken

@@ -2,6 +2,7 @@
 
 mod owner;
 mod ready;
+mod shared;
 mod standby;
 
 use std::time::Duration;
@@ -222,6 +223,26 @@ fn a_rejected_draft_is_dropped_and_a_gap_is_told() {
     let sent = messages(drain(&mut stages));
     assert!(matches!(&sent[..], [(to, Control::SessionState(state))]
         if *to == peer(REQUESTER) && state.held_positions == 3));
+}
+
+#[test]
+fn rows_that_were_rolled_back_while_they_were_computed_go_nowhere() {
+    let mut stages = ready();
+    let sent = |stages: &mut Stages| {
+        let sent = |output: &StageOutput| matches!(output, StageOutput::SendFrame(..));
+        drain(stages).iter().filter(|output| sent(output)).count()
+    };
+    take(&mut stages, frame(7, 1, 0, 0, 2));
+    take(&mut stages, frame(7, 1, 0, 2, 1));
+    // What is computed lies before it.
+    take(&mut stages, frame(7, 1, 1, 2, 1));
+    stages.computed(Duration::ZERO, 1, vec![vec![0; 8]]);
+    assert_eq!(sent(&mut stages), 1);
+    take(&mut stages, frame(7, 1, 2, 2, 1));
+    stages.computed(Duration::ZERO, 2, vec![vec![0; 4]]);
+    assert_eq!(sent(&mut stages), 0);
+    stages.computed(Duration::ZERO, 3, vec![vec![0; 4]]);
+    assert_eq!(sent(&mut stages), 1);
 }
 
 #[test]

@@ -108,6 +108,8 @@ pub struct KeepAlive {
     pub next_position: u32,
     /// The longest time since the last keep-alive in which the sender itself did not run.
     pub stalled: Duration,
+    /// Whether rows of others wait for the session's, or the session's for those of others.
+    pub shared: bool,
 }
 
 impl From<&KeepAlive> for proto::KeepAlive {
@@ -117,6 +119,7 @@ impl From<&KeepAlive> for proto::KeepAlive {
             epoch: alive.epoch.0,
             next_position: alive.next_position,
             stalled_ns: nanoseconds_of(alive.stalled),
+            shared: alive.shared,
         }
     }
 }
@@ -130,6 +133,7 @@ impl TryFrom<proto::KeepAlive> for KeepAlive {
             epoch: PlanEpoch(alive.epoch),
             next_position: positions("KeepAlive.next_position", alive.next_position)?,
             stalled: duration("KeepAlive.stalled_ns", alive.stalled_ns)?,
+            shared: alive.shared,
         })
     }
 }

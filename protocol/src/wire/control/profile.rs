@@ -116,6 +116,7 @@ fn profile_to_proto(profile: &Profile) -> proto::Profile {
         }),
         only_when_charging: profile.limits.only_when_charging,
         min_battery_percent: profile.limits.min_battery_percent.into(),
+        leaving: profile.leaving,
     }
 }
 
@@ -242,6 +243,7 @@ impl Reading {
                 only_when_charging: profile.only_when_charging,
                 min_battery_percent: percent("Profile.min_battery_percent", limit)?,
             },
+            leaving: profile.leaving,
         })
     }
 

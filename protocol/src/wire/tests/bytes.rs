@@ -55,6 +55,7 @@ fn of_links() -> Vec<Control> {
         epoch: EPOCH,
         next_position: 512,
         stalled: Duration::from_millis(1),
+        shared: true,
     };
     let digest = CircleDigest {
         digest: vec![1, 2, 3],
@@ -106,6 +107,7 @@ fn profile_update() -> ProfileUpdate {
             only_when_charging: true,
             min_battery_percent: 30,
         },
+        leaving: true,
     };
     let link = Link {
         round_trip: at(Duration::from_micros(5), 18),
@@ -234,12 +236,12 @@ fn shown(messages: &[Control]) -> String {
 #[test]
 fn messages_about_links_and_the_circle_keep_their_bytes() {
     expect![[r#"
-        Hello: 1d 0a 1b 08 01 10 01 1a 0d 70 6f 74 6c 75 63 6b 20 30 2e 31 2e 30 22 06 64 72 61 66 74 73
+        Hello: 1d 0a 1b 08 01 10 02 1a 0d 70 6f 74 6c 75 63 6b 20 30 2e 31 2e 30 22 06 64 72 61 66 74 73
         Refuse: 10 12 0e 08 03 12 0a 70 61 69 72 20 66 69 72 73 74
         Ping: 0b 1a 09 08 01 10 e8 07 1a 02 00*2
         Pong: 0b 22 09 08 01 10 e8 07 18 46 20 50
-        KeepAlive: 14 2a 12 09 08 07 06 05 04 03 02 01 10 03 18 80 04 20 c0 84 3d
-        ProfileUpdate: 8c 01 32 89 01 08 04 10 64 1a 40 0a 08*2 80*4 04 10 0a 12 05 08 c0 3e 10 0c 1a 05 08 d8 36 10 0d 22 06 08 d0 86 03 10 0e 2a 0a 08 01 10 02 18 03 20 04 28 0f 32 08*2 02 10 50 18 01 20 10 3a 04 08 02 10 11 40 01 48 1e 22 09 08 02 12 05 08 a8 46 10 0b 2a 36 0a 20 01*32 12 05 08 88 27 10 12 1a 05 08 d4 61 10 13 22 04 08 3c 10 14
+        KeepAlive: 16 2a 14 09 08 07 06 05 04 03 02 01 10 03 18 80 04 20 c0 84 3d 28 01
+        ProfileUpdate: 8e 01 32 8b 01 08 04 10 64 1a 42 0a 08*2 80*4 04 10 0a 12 05 08 c0 3e 10 0c 1a 05 08 d8 36 10 0d 22 06 08 d0 86 03 10 0e 2a 0a 08 01 10 02 18 03 20 04 28 0f 32 08*2 02 10 50 18 01 20 10 3a 04 08 02 10 11 40 01 48 1e 50 01 22 09 08 02 12 05 08 a8 46 10 0b 2a 36 0a 20 01*32 12 05 08 88 27 10 12 1a 05 08 d4 61 10 13 22 04 08 3c 10 14
         CircleDigest: 07 3a 05 0a 03 01 02 03
         CircleEntries: 06 42 04 0a 02 04 05
         PeerAddresses: 3a c2 01 37 0a 20 01*32 12 13 2f 69 70 34 2f 31 30 2e 30 2e 30 2e 31 2f 74 63 70 2f 37

@@ -75,6 +75,7 @@ fn times_that_cannot_be_are_refused() {
         epoch: EPOCH,
         next_position: 0,
         stalled: Duration::MAX,
+        shared: true,
     };
     assert!(refused(alive).starts_with("KeepAlive.stalled_ns is "));
 }

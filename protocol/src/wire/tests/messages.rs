@@ -64,13 +64,16 @@ fn any_measuring() -> impl Strategy<Value = Control> {
         received_at_us: one.min(other),
         sent_at_us: one.max(other),
     });
-    let alive = (stage(), positions(), duration());
-    let alive = alive.prop_map(|((session, epoch), next_position, stalled)| KeepAlive {
-        session,
-        epoch,
-        next_position,
-        stalled,
-    });
+    let alive = (stage(), positions(), duration(), any::<bool>());
+    let alive = alive.prop_map(
+        |((session, epoch), next_position, stalled, shared)| KeepAlive {
+            session,
+            epoch,
+            next_position,
+            stalled,
+            shared,
+        },
+    );
     prop_oneof![
         ping.prop_map(Control::from),
         pong.prop_map(Control::from),
@@ -118,7 +121,7 @@ fn any_profile() -> impl Strategy<Value = Profile> {
         Just(Thermal::Serious),
         Just(Thermal::Critical),
     ];
-    let limits = (any::<bool>(), 0..=100_u8);
+    let limits = (any::<bool>(), 0..=100_u8, any::<bool>());
     let amounts = (
         measured(0..=MAX_BYTES),
         rate(),
@@ -140,6 +143,7 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                 only_when_charging: limits.0,
                 min_battery_percent: limits.1,
             },
+            leaving: limits.2,
         },
     )
 }

@@ -1,0 +1,248 @@
+//! What a requester gives a pipeline to read, and how far it is.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::wire::Answer;
+
+/// Steps that are on their way at a time: enough to keep every stage of a small circle busy, few
+/// enough that little waits in queues.
+pub const STEPS_ON_THE_WAY: usize = 6;
+
+/// A requester's tokens, and which of them its pipeline was given: what is to be
+/// [submitted](crate::machine::Machine::submit) next, and what the answers are of.
+///
+/// Behind the tokens that are wanted may go *drafts*, guesses of those that follow, a step each. While
+/// one token goes round the ring the stages that it has left, or not reached yet, compute the drafts.
+/// When the next token is known and was guessed right, its row is on its way already; else it is rolled
+/// back with those behind it. By the exactness of the arithmetic neither changes a bit of any token.
+///
+/// All that happens is told in the order in which it happened. Where rows and events cross each other
+/// (the session is in another process), a roll-back has a mark: answers before
+/// [`rolled_back`](Self::rolled_back) may be of what was dropped, and are passed over.
+#[derive(Debug, Clone)]
+pub struct Feed<T> {
+    /// What is wanted, and drafts behind that.
+    tokens: Vec<T>,
+    /// INVARIANT: at most `tokens.len()`; so is `read`.
+    wanted: usize,
+    /// So many went through all layers, and the answers have come.
+    read: usize,
+    /// Positions at most, drafts included.
+    capacity: usize,
+    /// Steps were submitted whose answers a failure may have kept from coming.
+    unsettled: bool,
+    /// Where rows go, while they can.
+    flow: Option<Flow>,
+    /// Roll-backs whose mark has not come.
+    rolling_back: usize,
+    /// Hidden states that came, each with the position after it, ascending.
+    came: VecDeque<(usize, Vec<u8>)>,
+}
+
+/// How far a pipeline that works was given rows.
+#[derive(Debug, Clone)]
+struct Flow {
+    /// The position that is next.
+    next: usize,
+    /// Steps whose answers are due.
+    due: VecDeque<Range<usize>>,
+    /// Rows of a prefill step.
+    rows: usize,
+}
+
+/// Rows to be submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedStep<'a, T> {
+    /// Of the first row.
+    pub start_position: u32,
+    /// At least one.
+    pub tokens: &'a [T],
+    /// What is to come back.
+    pub answer: Answer,
+}
+
+/// Where the pipeline is to be [rolled back](crate::machine::Machine::roll_back) to, before anything
+/// else is submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "the pipeline holds rows that are not wanted"]
+pub struct RollBack(pub u32);
+
+impl<T: Copy + PartialEq> Feed<T> {
+    /// Nothing yet; at most so many positions, and no more than `u32` counts.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            tokens: Vec::new(),
+            wanted: 0,
+            read: 0,
+            unsettled: false,
+            capacity: capacity.min(u32::MAX as usize),
+            flow: None,
+            rolling_back: 0,
+            came: VecDeque::new(),
+        }
+    }
+
+    /// The tokens that are read or to be read, without drafts.
+    pub fn tokens(&self) -> &[T] {
+        &self.tokens[..self.wanted]
+    }
+
+    /// How many of [`tokens`](Self::tokens) surely went through all layers.
+    pub fn read(&self) -> usize {
+        self.read.min(self.wanted)
+    }
+
+    /// Drafts that are on their way or have come back, of which it is not known whether they are right.
+    pub fn drafts(&self) -> &[T] {
+        &self.tokens[self.wanted..]
+    }
+
+    /// These are to be read next. What of them was guessed, in full or in part, is on its way already.
+    ///
+    /// # Panics
+    /// There is no [room](Self::new) for them.
+    pub fn read_on(&mut self, tokens: &[T]) -> Option<RollBack> {
+        assert!(tokens.len() <= self.capacity - self.wanted, "no room");
+        let guessed = self.drafts().iter().zip(tokens);
+        let right = guessed.take_while(|(draft, token)| draft == token).count();
+        let wrong = right < tokens.len() && right < self.drafts().len();
+        let rolled_back = wrong.then(|| self.cut(self.wanted));
+        let known = tokens.len().min(self.drafts().len());
+        self.tokens.extend_from_slice(&tokens[known..]);
+        self.wanted += tokens.len();
+        rolled_back
+    }
+
+    /// Only the first `len` tokens are wanted.
+    pub fn truncate(&mut self, len: usize) -> Option<RollBack> {
+        (len < self.wanted).then(|| self.cut(len))
+    }
+
+    /// What has not gone through all layers is not wanted any more.
+    pub fn give_up(&mut self) -> Option<RollBack> {
+        (self.read() < self.tokens.len()).then(|| self.cut(self.read()))
+    }
+
+    fn cut(&mut self, len: usize) -> RollBack {
+        self.tokens.truncate(len);
+        self.wanted = self.wanted.min(len);
+        self.roll_back(len)
+    }
+
+    /// Rows from `len` on are not in the pipeline any more.
+    fn roll_back(&mut self, len: usize) -> RollBack {
+        self.read = self.read.min(len);
+        self.came.retain(|(end, _)| *end <= len);
+        if let Some(flow) = &mut self.flow {
+            flow.next = flow.next.min(len);
+            flow.due.clear();
+        }
+        self.rolling_back += 1;
+        RollBack(position(len))
+    }
+
+    /// What was rolled back is dropped: answers from here on are of what is wanted.
+    pub fn rolled_back(&mut self) {
+        self.rolling_back = self.rolling_back.saturating_sub(1);
+    }
+
+    /// The pipeline works no more, or will be another: until [`ready`](Self::ready) there is nothing to
+    /// submit.
+    pub fn interrupted(&mut self) {
+        let flow = self.flow.take();
+        self.unsettled |= flow.is_some_and(|flow| !flow.due.is_empty());
+    }
+
+    /// Rows from `from` on can be submitted, in prefill steps of so many.
+    ///
+    /// Drafts, and rows whose answers have not come, are rolled back: the new pipeline may have taken
+    /// what was submitted after it was ready and before that was known here, in other steps than are
+    /// submitted now.
+    pub fn ready(&mut self, from: u32, prefill_rows: u32) -> Option<RollBack> {
+        self.interrupted();
+        // A roll-back that is on its way is not in it.
+        let next = (from as usize).min(self.read());
+        let drafted = self.wanted < self.tokens.len();
+        self.tokens.truncate(self.wanted);
+        let rolled_back = (self.unsettled || drafted).then(|| self.roll_back(next));
+        self.unsettled = false;
+        self.flow = Some(Flow {
+            next,
+            due: VecDeque::new(),
+            rows: (prefill_rows as usize).max(1),
+        });
+        rolled_back
+    }
+
+    /// The next step, while there is one and not too many are on their way. When all that is wanted is,
+    /// at most `drafts` guesses follow: `guess` is given the tokens, drafts included, and how many of
+    /// them are wanted.
+    pub fn next_step(
+        &mut self,
+        drafts: usize,
+        guess: &mut dyn FnMut(&[T], usize) -> Option<T>,
+    ) -> Option<FeedStep<'_, T>> {
+        let ready = |flow: &&mut Flow| flow.due.len() < STEPS_ON_THE_WAY;
+        let flow = self.flow.as_mut().filter(ready)?;
+        let start = flow.next;
+        if start == self.tokens.len() {
+            let room = start < self.capacity && start - self.wanted < drafts;
+            let draft = room.then(|| guess(&self.tokens, self.wanted)).flatten()?;
+            self.tokens.push(draft);
+        }
+        let end = self.tokens.len().min(start + flow.rows);
+        flow.next = end;
+        flow.due.push_back(start..end);
+        Some(FeedStep {
+            start_position: position(start),
+            tokens: &self.tokens[start..end],
+            answer: if end >= self.wanted {
+                Answer::LastRow
+            } else {
+                Answer::Done
+            },
+        })
+    }
+
+    /// Rows went through all layers: what came of them, and where they begin. False if it is not what is
+    /// due, and passed over.
+    pub fn answered(&mut self, start_position: u32, hidden: Vec<u8>) -> bool {
+        let flow = self.flow.as_mut().filter(|_| self.rolling_back == 0);
+        let Some(due) = flow.and_then(|flow| {
+            let of_last = |due: &Range<usize>| due.end - 1 == start_position as usize;
+            let is_due = |due: &Range<usize>| {
+                let of_all = due.start == start_position as usize;
+                if hidden.is_empty() {
+                    of_all
+                } else {
+                    of_last(due)
+                }
+            };
+            flow.due.pop_front_if(|due| is_due(due))
+        }) else {
+            return false;
+        };
+        // Rows that a new stage lacked are read again.
+        self.read = self.read.max(due.end);
+        if !hidden.is_empty() {
+            self.came.push_back((due.end, hidden));
+        }
+        true
+    }
+
+    /// The hidden states behind the last of [`tokens`](Self::tokens), once they have come.
+    pub fn take_hidden(&mut self) -> Option<Vec<u8>> {
+        while let Some((end, hidden)) = self.came.pop_front_if(|(end, _)| *end <= self.wanted) {
+            if end == self.wanted {
+                return Some(hidden);
+            }
+        }
+        None
+    }
+}
+
+/// A position as the protocol counts.
+fn position(of: usize) -> u32 {
+    u32::try_from(of).expect("no position is beyond the capacity")
+}
