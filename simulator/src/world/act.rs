@@ -18,7 +18,10 @@ impl World {
             Output::SendTransfer(to, bytes) => self.send(host, to, Stream::Transfer, bytes),
             Output::Disconnect(peer) => self.disconnect(host, peer),
             Output::Load(load) => self.load(host, load),
-            Output::Compute(step) => self.work(host, Work::Step(step)),
+            Output::Compute(step) => {
+                let needed = self.host(host).body.setting.in_call;
+                self.work(host, Work::Step(step, needed));
+            }
             Output::Free(session) => {
                 self.host(host).taken.remove(&session);
                 self.work(host, Work::Free(session));

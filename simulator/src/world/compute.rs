@@ -65,7 +65,7 @@ impl World {
                 });
                 (Work::Loading(session, epoch, loaded.result), micros)
             }
-            Work::Step(step) => self.begin_step(host, step),
+            Work::Step(step, needed) => self.begin_step(host, step, needed),
             Work::Ends(session, hidden) => {
                 let micros = at_speed(of.speeds.ends(), of.bench.speed);
                 (Work::Ends(session, hidden), micros)
@@ -75,13 +75,13 @@ impl World {
     }
 
     /// What comes of a step, which its device says when it is done; and how long that takes.
-    fn begin_step(&mut self, host: u32, step: Step) -> (Work, u64) {
+    fn begin_step(&mut self, host: u32, step: Step, needed: bool) -> (Work, u64) {
         let mut hidden = Vec::with_capacity(step.parts.len());
         let mut rows = Vec::with_capacity(step.parts.len());
         let own = |index: &usize| self.sessions[*index].requester == host as usize;
         let of = |part: &StepPart| !self.live.get(&part.session).is_some_and(own);
         let others = step.parts.iter().any(of);
-        self.look_after_owner(host, others);
+        self.look_after_owner(host, others, needed);
         for part in step.parts {
             let session = part.session;
             let of = self.host(host);
@@ -104,13 +104,14 @@ impl World {
         (Work::Computing(step.number, hidden), micros)
     }
 
-    /// A step begins, maybe with rows of others.
-    fn look_after_owner(&mut self, host: u32, others: bool) {
+    /// A step begins, maybe with rows of others, that was ordered while the owner needed the device or
+    /// not.
+    fn look_after_owner(&mut self, host: u32, others: bool, needed: bool) {
         let now = self.now;
         let of = self.host(host);
         of.bench.at_others = others;
-        let in_call = of.body.setting.in_call;
-        if let Some((ended_at, took)) = of.bench.of_others.filter(|_| others && in_call) {
+        let needed = needed && of.body.setting.in_call;
+        if let Some((ended_at, took)) = of.bench.of_others.filter(|_| others && needed) {
             let waited = now - ended_at;
             self.see(Seen::OthersGoOn { host, waited, took });
         }
@@ -154,7 +155,7 @@ impl World {
             }
             Work::Computing(number, hidden) => self.computed(host, number, hidden),
             Work::Ends(session, hidden) => self.sampled(host, session, &hidden),
-            Work::Load(_) | Work::Step(_) | Work::Free(_) => {}
+            Work::Load(_) | Work::Step(..) | Work::Free(_) => {}
         }
         self.begin_work(host);
     }

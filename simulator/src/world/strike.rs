@@ -180,7 +180,7 @@ impl World {
         }
     }
 
-    /// One of the reasons for which a device was to stop helping is over.
+    /// One of the reasons for which a device was to stop helping may be over.
     fn willing_again(&mut self, host: u32) {
         let of = self.host(host);
         let other = of.in_background || of.body.setting.in_call;
@@ -233,6 +233,7 @@ impl World {
         let busy = of.body.setting.in_call;
         // What it was not told while it stood still.
         self.tell(host, Input::OwnerBusy(busy));
+        self.willing_again(host);
         for id in ended {
             let connection = self.connections.get(id);
             if let Some(side) = connection.map(|connection| connection.side_of(host)) {
