@@ -11,7 +11,7 @@ use potluck_tests::model_path;
 use potluck_tests::wifi::{Profile, on_wifi};
 
 use crate::wifi::stations;
-use crate::{Model, SAMPLED, alone, asked, question, question_of};
+use crate::{GREEDY, Model, SAMPLED, alone, asked, question, question_of};
 
 /// Tokens that a device decoded in a second.
 fn rate(answer: &Answer) -> f64 {
@@ -160,32 +160,39 @@ fn two_helpers_over_the_air_take_compute_and_three_delays() {
     on_wifi(test, 13, 3, Profile::default(), |wifi| {
         let names = ["laptop", "kitchen", "tablet"];
         let circle = Circle::start(stations(wifi, &names, &path));
-        let who = "kitchen:0..15,tablet:15..30";
-        let (mut shares, mut drafted) = (Vec::new(), Vec::new());
-        for prompt in PROMPTS {
-            let question = question_of(prompt, &path, 200, &SAMPLED);
-            let alone = alone(&question);
-            let [together, ahead] = with_drafts_and_without(&circle, &question, who);
-            assert_eq!(together.tokens, alone.tokens);
-            assert_eq!(ahead.tokens, alone.tokens);
-            let [alone, rate, drafts] = [&alone, &together, &ahead].map(rate);
-            let delays = 3.0 * Profile::default().delay.as_secs_f64();
-            let most = 1.0 / (1.0 / alone + delays);
-            let predicted = &together.json["placement"]["tokens_per_s"];
-            println!(
-                "alone {alone:.1}, together {rate:.1} tokens/s: {:.2} of {most:.1}; predicted \
-                 {predicted}; with drafts {drafts:.1}: {:.2} ({})",
-                rate / most,
-                drafts / most,
-                ahead.json["drafts"]
-            );
-            shares.push(rate / most);
-            drafted.push(drafts / most);
+        for how in [&GREEDY[..], &SAMPLED] {
+            println!("{how:?}");
+            measure_rates(&circle, &path, how);
         }
-        let [plain, drafts] = [&shares, &drafted].map(|all| median(all));
-        println!(
-            "median {plain:.3}, with drafts {drafts:.3}; {:?}",
-            wifi.statistics()
-        );
+        println!("{:?}", wifi.statistics());
     });
+}
+
+/// What an answer over two helpers reaches of what compute and three delays allow, without drafts and
+/// with them.
+fn measure_rates(circle: &Circle<'_>, path: &Path, how: &[&str]) {
+    let (mut shares, mut drafted) = (Vec::new(), Vec::new());
+    for prompt in PROMPTS {
+        let question = question_of(prompt, path, 200, how);
+        let alone = alone(&question);
+        let who = "kitchen:0..15,tablet:15..30";
+        let [together, ahead] = with_drafts_and_without(circle, &question, who);
+        assert_eq!(together.tokens, alone.tokens);
+        assert_eq!(ahead.tokens, alone.tokens);
+        let [alone, rate, drafts] = [&alone, &together, &ahead].map(rate);
+        let delays = 3.0 * Profile::default().delay.as_secs_f64();
+        let most = 1.0 / (1.0 / alone + delays);
+        let predicted = &together.json["placement"]["tokens_per_s"];
+        println!(
+            "alone {alone:.1}, together {rate:.1} tokens/s: {:.2} of {most:.1}; predicted \
+             {predicted}; with drafts {drafts:.1}: {:.2} ({})",
+            rate / most,
+            drafts / most,
+            ahead.json["drafts"]
+        );
+        shares.push(rate / most);
+        drafted.push(drafts / most);
+    }
+    let [plain, drafts] = [&shares, &drafted].map(|all| median(all));
+    println!("median {plain:.3}, with drafts {drafts:.3}");
 }
