@@ -187,10 +187,11 @@ impl<'a> Together<'a> {
             if let Some(hidden) = self.feed.take_hidden() {
                 return Ok(Some(hidden));
             }
+            // Looked at however much is said.
+            if self.cancel.is_cancelled() {
+                return Ok(None);
+            }
             let Some((reply, payload)) = self.pipeline.next(PATIENCE)? else {
-                if self.cancel.is_cancelled() {
-                    return Ok(None);
-                }
                 continue;
             };
             self.follow(reply, payload)?;
@@ -344,8 +345,10 @@ impl Sequence for Together<'_> {
         self.check(tokens)?;
         let drafted = self.feed.drafts().iter().zip(tokens);
         let right = drafted.take_while(|(draft, token)| draft == token).count();
-        self.drafts.right += right as u64;
         let back = self.feed.read_on(tokens);
+        if back.is_none() {
+            self.drafts.right += right as u64;
+        }
         self.roll_back(back)?;
         // A prompt keeps the stages busy by itself.
         let Some(hidden) = self.pass(tokens.len() == 1, progress)? else {

@@ -69,8 +69,8 @@ pub struct Profile {
     pub thermal: Measured<Thermal>,
     /// When its owner lets it help.
     pub limits: OwnerLimits,
-    /// It opens no stages for others for now, and says so to them: it is about to stop, or its owner
-    /// needs it.
+    /// It opens no stages for others for now: it is about to stop, or its owner needs it. Of a device's
+    /// own profile false: its machine knows, and tells others.
     pub leaving: bool,
 }
 

@@ -198,3 +198,37 @@ fn modules_are_named_for_what_is_in_them() {
         }
     }
 }
+
+/// Words of the scripts beside the tests, each with the script it is in.
+fn words_of_scripts() -> Vec<(PathBuf, Vec<String>)> {
+    let folders = ["aarch64", "avx512", "compare"].map(|name| workspace().join("tests").join(name));
+    let files = folders.iter().flat_map(|folder| {
+        let entries = fs::read_dir(folder).expect("a folder of scripts");
+        entries.map(|entry| entry.expect("a file").path())
+    });
+    let scripts = files.filter(|path| path.extension().is_some_and(|e| e == "sh" || e == "py"));
+    let words = |path: PathBuf| {
+        let text = fs::read_to_string(&path).expect("a script is text");
+        let words = text.split(|c: char| c.is_whitespace() || c == '"' || c == '`' || c == ',');
+        let words = words.filter(|word| !word.is_empty());
+        let words = words.map(str::to_owned).collect();
+        (path, words)
+    };
+    scripts.map(words).collect()
+}
+
+#[test]
+fn examples_that_scripts_build_are_there() {
+    let mut built = 0;
+    for (script, words) in words_of_scripts() {
+        for pair in words.windows(2).filter(|pair| pair[0] == "--example") {
+            let source = format!("model/examples/{}.rs", pair[1]);
+            assert!(
+                workspace().join(&source).is_file(),
+                "{source}, for {script:?}"
+            );
+            built += 1;
+        }
+    }
+    assert!(built > 2, "{built}");
+}

@@ -298,3 +298,46 @@ impl PlanView {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placement(stages_ms: &[f64], ends_ms: f64, tokens_per_s: f64) -> PlacementView {
+        let stage = |&ms: &f64| StageView {
+            peer_id: String::new(),
+            name: String::new(),
+            this_device: false,
+            first_layer: 0,
+            end_layer: 1,
+            memory_bytes: 0,
+            ms,
+            fetch_bytes: None,
+            fetch_s: None,
+        };
+        PlacementView {
+            stages: stages_ms.iter().map(stage).collect(),
+            hops: Vec::new(),
+            ends_memory_bytes: 0,
+            ends_ms,
+            tokens_per_s,
+            tokens_per_s_together: tokens_per_s,
+        }
+    }
+
+    #[test]
+    fn so_many_drafts_as_the_slowest_stage_computes_while_a_token_goes_round() {
+        // 20 ms round.
+        assert_eq!(placement(&[6.0, 6.0], 1.0, 50.0).drafts(), 2);
+        assert_eq!(placement(&[6.0, 11.0], 1.0, 50.0).drafts(), 0);
+        assert_eq!(placement(&[19.0], 1.0, 50.0).drafts(), 0);
+        assert_eq!(placement(&[0.1, 0.1], 0.1, 50.0).drafts(), 5);
+        for none in [0.0, f64::NAN, f64::INFINITY] {
+            assert!(placement(&[0.0], 0.0, none).drafts() <= 5);
+        }
+        // Embedding and head take their turn on the device that has a stage, too.
+        let mut shared = placement(&[9.0, 6.0], 2.0, 50.0);
+        shared.stages[0].this_device = true;
+        assert_eq!(shared.drafts(), 0);
+    }
+}

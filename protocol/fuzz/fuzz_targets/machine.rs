@@ -53,6 +53,7 @@ fn profile(budget: u64, bytes_per_s: u64) -> Profile {
         power: measured(Power::Mains),
         thermal: measured(Thermal::Nominal),
         limits: OwnerLimits::default(),
+        leaving: false,
     }
 }
 
@@ -299,7 +300,7 @@ fn own(node: &mut Node, now: Duration, what: u8, detail: u8, peers: &[PeerId; NO
     match what & 7 {
         0 => {
             machine.find_weights(now, request().manifest);
-            drop(machine.start(now, request()));
+            let _ = machine.start(now, request());
         }
         1..4 => {
             let hidden = vec![0; (rows * 4 * D_MODEL) as usize];

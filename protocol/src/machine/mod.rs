@@ -60,7 +60,8 @@
 //!   once, the best one that there is then. If the requester's own stage failed, it keeps embedding and
 //!   head alone.
 //! - **Leaving.** A stage hands over: the layers move at once if they can, and the session goes on as
-//!   it is if not. Its device is left out for a minute or until it tells of another profile.
+//!   it is if not. Its device is left out for a minute or until it tells of another profile
+//!   by which it is willing.
 //!
 //! A session that works is not moved for a better placement.
 //!
@@ -75,7 +76,9 @@
 //! unsupported if a neighbour that it names is not another member; and if its session is one of this
 //! node's own. A node's own sessions are never refused so.
 //!
-//! A device that becomes unwilling hands the stages over that it has for others.
+//! A device that becomes unwilling hands the stages over that it has for others. After
+//! [`Input::HandOver`] the profile that it tells others says that it is leaving, so that no plan of theirs
+//! names it; its own sessions may still use it.
 //!
 //! # Weights
 //! As [`transfer`](crate::transfer) says. If a stage of another's session lacks weights, they are

@@ -123,9 +123,11 @@ impl Machine {
                 .for_each(|requested| requested.profile_changed(self.me));
         }
         let told = announced.told.as_ref();
-        let leaves = |told: &Profile| told.leaving != self.hands_over;
-        announced.changed |=
-            told.is_none_or(|told| leaves(told) || profiles_differ(told, &profile));
+        let announcing = Profile {
+            leaving: self.hands_over,
+            ..profile.clone()
+        };
+        announced.changed |= told.is_none_or(|told| profiles_differ(told, &announcing));
         announced.own = Some(profile);
     }
 

@@ -10,7 +10,7 @@ use crate::PeerId;
 use crate::placement::{
     Computed, Devices, PredictedStage, Prediction, Stage, plan, plan_again, prefill_rows_again,
 };
-use crate::session::{Cause, PlacedStage, Session, SessionSetup};
+use crate::session::{Cause, PlacedStage, STEPS_ON_THE_WAY, Session, SessionSetup};
 use crate::wire::HandOverReason;
 use crate::wire::limits::{MAX_BYTES, MAX_POSITIONS};
 
@@ -185,8 +185,8 @@ impl Requested {
     /// Rows of prefill steps from a position on, with these devices.
     pub(super) fn ready(&mut self, me: PeerId, devices: &Devices, from: u32) {
         let left = match self.high.checked_sub(from) {
-            // What has to go again.
-            Some(left @ 1..) => left,
+            // What has to go again, if that is more than the token that is read and its drafts.
+            Some(left) if left as usize > STEPS_ON_THE_WAY => left,
             _ => self.request.options.context.saturating_sub(from),
         };
         let placed = self.prediction.as_deref();

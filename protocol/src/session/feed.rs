@@ -93,12 +93,13 @@ impl<T: Copy + PartialEq> Feed<T> {
         self.read.min(self.wanted)
     }
 
-    /// Drafts that are on their way or have come back, of which it is not known whether they are right.
+    /// Drafts of which it is not known whether they are right.
     pub fn drafts(&self) -> &[T] {
         &self.tokens[self.wanted..]
     }
 
-    /// These are to be read next. What of them was guessed, in full or in part, is on its way already.
+    /// These are to be read next. What was guessed right is on its way already, unless
+    /// something among them was guessed wrong.
     ///
     /// # Panics
     /// There is no [room](Self::new) for them.
@@ -165,7 +166,8 @@ impl<T: Copy + PartialEq> Feed<T> {
         let next = (from as usize).min(self.read());
         let drafted = self.wanted < self.tokens.len();
         self.tokens.truncate(self.wanted);
-        let rolled_back = (self.unsettled || drafted).then(|| self.roll_back(next));
+        let behind = next < from as usize;
+        let rolled_back = (self.unsettled || drafted || behind).then(|| self.roll_back(next));
         self.unsettled = false;
         self.flow = Some(Flow {
             next,

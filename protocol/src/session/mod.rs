@@ -20,6 +20,10 @@
 //! While a pipeline runs, devices that are not in it may [stand by](Session::stand_by): they have
 //! loaded what another placement would need of them, and take no rows before that is in force.
 //!
+//! [`Feed`] keeps the requester's books: which rows are to be submitted, drafts of tokens to come among
+//! them, what the answers are of, and from where on all goes again. Whoever drives a session has one for
+//! it, be it in another process.
+//!
 //! A stage may be the requester's own and is treated as any other: the messages to it are addressed
 //! to the requester. A message tells by its kind which of the two it is for. A frame between the two
 //! does not: one that the session sends is for the stages, one that the stages send is for the
@@ -136,7 +140,8 @@ pub enum SessionOutput {
         /// Hidden states `[rows, d_model]`; none if they were not asked for.
         hidden: Vec<u8>,
     },
-    /// Rows of others wait at this stage, too: drafts should not be sent for [`DRAFTS_PAUSE`].
+    /// Rows of others wait at this stage, too: drafts should not be sent for [`DRAFTS_PAUSE`]. Told at
+    /// most every [`SHARED_EVERY`](crate::stage::SHARED_EVERY), whatever stages say.
     Shared {
         /// Whose.
         peer: PeerId,

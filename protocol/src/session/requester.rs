@@ -8,6 +8,7 @@ use super::fetching::Fetches;
 use super::liveness::Liveness;
 use super::ring::check;
 use super::{Cause, PlaceError, PlacedStage, SessionOutput, SessionSetup, SubmitError};
+use crate::stage::SHARED_EVERY;
 use crate::wire::{
     Answer, CloseStage, Control, Frame, FrameError, FrameHeader, HiddenShape, Kind, OpenStage,
     SessionQuery, StageOpened, StageRefused,
@@ -34,6 +35,8 @@ pub struct Session {
     answered_end: u32,
     awaited: VecDeque<Awaited>,
     liveness: Liveness,
+    /// From when on it is told again that a stage is shared.
+    shared_at: Duration,
     outputs: VecDeque<SessionOutput>,
 }
 
@@ -63,6 +66,7 @@ impl Session {
             answered_end: 0,
             awaited: VecDeque::new(),
             liveness: Liveness::default(),
+            shared_at: Duration::ZERO,
             outputs: VecDeque::new(),
         }
     }
@@ -369,7 +373,8 @@ impl Session {
             }
             Control::KeepAlive(alive) if self.is_current(from, alive.epoch) => {
                 self.liveness.holds(now, from, alive.next_position, true);
-                if alive.shared {
+                if alive.shared && self.shared_at <= now {
+                    self.shared_at = now + SHARED_EVERY;
                     self.outputs.push_back(SessionOutput::Shared { peer: from });
                 }
             }

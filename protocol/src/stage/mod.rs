@@ -12,10 +12,11 @@
 //!   two seconds at most.
 //! - **The requester is the only writer.** Frames come from the predecessor that the requester
 //!   named, in the epoch that is in force. A frame whose start lies below rows that are queued takes
-//!   their place; rows that were rolled back while they were computed go nowhere. One that starts beyond what is there cannot be computed: the requester is told
-//!   what is held, and sends the rest again.
-//! - **Shared.** When rows of several sessions wait for each other, or for the owner, their requesters
-//!   hear of it, at most every [`SHARED_EVERY`], and send no drafts for a while.
+//!   their place; rows that were rolled back while they were computed go nowhere. One that starts
+//!   beyond what is there cannot be computed: the requester is told what is held, and sends the rest
+//!   again.
+//! - **Shared.** When rows of several sessions wait for each other, or for the owner, requesters other
+//!   than the owner hear of it, at most every [`SHARED_EVERY`], and send no drafts for a while.
 //! - **Bounded.** Sessions, and for each the bytes that wait. Before a session is full its
 //!   predecessor is not [read from](Stages::has_room_for) any more, and feels it.
 //! - **Standbys give way.** A stage that only stands by takes no rows, and fetches no weights. It is

@@ -236,7 +236,7 @@ impl Stages {
         self.begin_step(now);
     }
 
-    /// Tells the requesters whose rows wait for each other, or for the owner: they can do without some.
+    /// Tells other requesters whose rows wait for somebody else's: they can do without some.
     fn tell_shared(&mut self, now: Duration) {
         let held_back = self.owner.others_may_at() > now;
         let of_many = self
@@ -245,9 +245,9 @@ impl Stages {
             .filter(|held| held.has_rows())
             .count()
             > 1;
-        for held in self.sessions.values_mut().filter(|held| held.has_rows()) {
-            let waits = held_back && held.requester != self.owner.peer;
-            if (of_many || waits) && held.shared_at <= now {
+        let others = |held: &&mut Held| held.has_rows() && held.requester != self.owner.peer;
+        for held in self.sessions.values_mut().filter(others) {
+            if (of_many || held_back) && held.shared_at <= now {
                 held.shared_at = now + SHARED_EVERY;
                 let alive = held.keep_alive(Duration::ZERO, true);
                 self.outputs

@@ -84,6 +84,14 @@
 //! neighbours. A stage that is made ready and has to fetch weights first tells its requester with
 //! `StageFetching` how far that is: for people, so that who does not understand it loses nothing else.
 //!
+//! *Drafts* are rows of tokens that the requester guessed, behind the row whose answer it waits for: each
+//! a frame of its own, in the branch in force. One that was wrong is rolled back, with all behind it, by
+//! the next branch. A stage passes on nothing of rows that were rolled back while it computed them. When
+//! rows of several sessions wait for each other at a stage, or for the device's owner, it tells their
+//! requesters by a `KeepAlive` that is `shared`, at most every
+//! [`SHARED_EVERY`](crate::stage::SHARED_EVERY), and they send no drafts for
+//! [`DRAFTS_PAUSE`](crate::session::DRAFTS_PAUSE). Who does not understand that only gets less done.
+//!
 //! # Versions
 //! A `Hello` carries the major and minor version, a frame the major one. Nodes of one major version
 //! understand each other: what a newer minor version added is passed over (fields, messages, codes)

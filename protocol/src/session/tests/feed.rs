@@ -62,12 +62,13 @@ impl Pipeline {
     /// Takes what the requester sent next; rows that are not the next are passed over.
     fn take(&mut self) {
         match self.orders.pop_front() {
-            Some(Order::Submit(start, tokens, answer)) => {
-                if self.running && start == self.rows.len() {
-                    self.rows.extend(tokens);
-                    self.due.push_back((start, self.rows.len(), answer));
-                }
+            Some(Order::Submit(start, tokens, answer))
+                if self.running && start == self.rows.len() =>
+            {
+                self.rows.extend(tokens);
+                self.due.push_back((start, self.rows.len(), answer));
             }
+            Some(Order::Submit(..)) | None => {}
             Some(Order::RollBack(to)) => {
                 if to < self.rows.len() {
                     self.rows.truncate(to);
@@ -76,7 +77,6 @@ impl Pipeline {
                 }
                 self.events.push_back(Event::RolledBack);
             }
-            None => {}
         }
     }
 
@@ -270,6 +270,22 @@ fn what_is_given_up_or_cut_off_is_read_again() {
     );
     assert_eq!(feed.read_on(&[8; 2]), None);
     assert_eq!(steps(&mut feed, &[]), [(5, 2)]);
+}
+
+#[test]
+fn steps_before_a_cut_whose_answers_were_passed_over_are_rolled_back() {
+    let mut feed = Feed::new(100);
+    assert_eq!(feed.read_on(&[7; 10]), None);
+    assert_eq!(feed.ready(0, 5), None);
+    assert_eq!(steps(&mut feed, &[]).len(), 2);
+    assert_eq!(feed.truncate(7), Some(RollBack(7)));
+    assert!(!feed.answered(0, Vec::new()));
+    feed.rolled_back();
+    feed.interrupted();
+    // The pipeline knows that they were answered.
+    assert_eq!(feed.ready(5, 5), Some(RollBack(0)));
+    feed.rolled_back();
+    assert_eq!(steps(&mut feed, &[]), [(0, 5), (5, 2)]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod feed;
 mod fetching;
 mod half;
 mod requester;
+mod shared;
 mod standby;
 
 use std::time::Duration;
