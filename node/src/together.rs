@@ -221,10 +221,9 @@ impl<'a> Together<'a> {
         };
         while let Some(step) = self.feed.next_step(most, &mut guess) {
             let hidden = self.ends.embed(step.tokens)?;
-            let rows = position(step.tokens.len());
             let last = step.answer == Answer::LastRow;
             self.pipeline
-                .submit(step.start_position, rows, last, &hidden)?;
+                .submit(step.start_position, step.rows(), last, &hidden)?;
         }
         Ok(())
     }
@@ -343,11 +342,11 @@ impl Sequence for Together<'_> {
         read: impl FnOnce(&[f32]) -> T,
     ) -> Result<Option<T>, TogetherError> {
         self.check(tokens)?;
-        let drafted = self.feed.drafts().iter().zip(tokens);
-        let right = drafted.take_while(|(draft, token)| draft == token).count();
+        let guessed = self.feed.drafts().len().min(tokens.len());
         let back = self.feed.read_on(tokens);
         if back.is_none() {
-            self.drafts.right += right as u64;
+            // None of them was wrong.
+            self.drafts.right += guessed as u64;
         }
         self.roll_back(back)?;
         // A prompt keeps the stages busy by itself.
@@ -359,9 +358,4 @@ impl Sequence for Together<'_> {
         };
         Ok(Some(self.ends.logits(&hidden, read)?))
     }
-}
-
-/// A position as the protocol counts.
-fn position(of: usize) -> u32 {
-    u32::try_from(of).expect("a session has fewer positions than 32 bits count")
 }

@@ -142,7 +142,7 @@ pub struct PlanView {
 impl PlacementView {
     /// How many tokens more its slowest stage computes while one goes round the ring: so many drafts
     /// keep nothing waiting, even if they are wrong.
-    pub(crate) fn drafts(&self) -> usize {
+    pub fn drafts(&self) -> usize {
         let busy = |stage: &StageView| match stage.this_device {
             true => stage.ms + self.ends_ms,
             false => stage.ms,

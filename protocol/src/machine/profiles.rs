@@ -114,21 +114,28 @@ impl Machine {
                 }
             }
         }
-        let announced = &mut self.announced;
-        let seen = announced.own.as_ref();
+        let seen = self.announced.own.as_ref();
         if seen.is_none_or(|seen| profiles_differ(seen, &profile)) {
             self.view_changed = true;
             self.requests
                 .values_mut()
                 .for_each(|requested| requested.profile_changed(self.me));
         }
-        let told = announced.told.as_ref();
-        let announcing = Profile {
-            leaving: self.hands_over,
-            ..profile.clone()
+        self.announced.own = Some(profile);
+        let changed = match (&self.announced.told, self.telling()) {
+            (Some(told), Some(telling)) => profiles_differ(told, &telling),
+            _ => true,
         };
-        announced.changed |= told.is_none_or(|told| profiles_differ(told, &announcing));
-        announced.own = Some(profile);
+        self.announced.changed |= changed;
+    }
+
+    /// What others are to hear of this device.
+    fn telling(&self) -> Option<Profile> {
+        let own = self.announced.own.clone()?;
+        Some(Profile {
+            leaving: self.hands_over,
+            ..own
+        })
     }
 
     /// This device is about to stop helping: those it helps, and those who might ask, are told.
@@ -184,12 +191,8 @@ impl Machine {
 
     /// Tells a peer that has just greeted, or all of them.
     pub(super) fn announce(&mut self, now: Duration, to: Option<PeerId>) {
-        let Some(own) = self.announced.own.clone() else {
+        let Some(profile) = self.telling() else {
             return;
-        };
-        let profile = Profile {
-            leaving: self.hands_over,
-            ..own
         };
         let links = self.peers.iter().filter_map(|(&peer, connected)| {
             let link = connected.link()?;

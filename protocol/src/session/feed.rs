@@ -62,6 +62,13 @@ pub struct FeedStep<'a, T> {
     pub answer: Answer,
 }
 
+impl<T> FeedStep<'_, T> {
+    /// How many.
+    pub fn rows(&self) -> u32 {
+        position(self.tokens.len())
+    }
+}
+
 /// Where the pipeline is to be [rolled back](crate::machine::Machine::roll_back) to, before anything
 /// else is submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +105,8 @@ impl<T: Copy + PartialEq> Feed<T> {
         &self.tokens[self.wanted..]
     }
 
-    /// These are to be read next. What was guessed right is on its way already, unless
-    /// something among them was guessed wrong.
+    /// These are to be read next. What was guessed right is on its way already, unless something among
+    /// them was guessed wrong.
     ///
     /// # Panics
     /// There is no [room](Self::new) for them.
@@ -211,18 +218,13 @@ impl<T: Copy + PartialEq> Feed<T> {
     /// due, and passed over.
     pub fn answered(&mut self, start_position: u32, hidden: Vec<u8>) -> bool {
         let flow = self.flow.as_mut().filter(|_| self.rolling_back == 0);
-        let Some(due) = flow.and_then(|flow| {
-            let of_last = |due: &Range<usize>| due.end - 1 == start_position as usize;
-            let is_due = |due: &Range<usize>| {
-                let of_all = due.start == start_position as usize;
-                if hidden.is_empty() {
-                    of_all
-                } else {
-                    of_last(due)
-                }
-            };
-            flow.due.pop_front_if(|due| is_due(due))
-        }) else {
+        // Hidden states that come back are those of the last row.
+        let first = |due: &Range<usize>| match hidden.is_empty() {
+            true => due.start,
+            false => due.end - 1,
+        };
+        let is_due = |due: &mut Range<usize>| first(due) == start_position as usize;
+        let Some(due) = flow.and_then(|flow| flow.due.pop_front_if(is_due)) else {
             return false;
         };
         // Rows that a new stage lacked are read again.
@@ -244,7 +246,7 @@ impl<T: Copy + PartialEq> Feed<T> {
     }
 }
 
-/// A position as the protocol counts.
+/// A position, or how many, as the protocol counts.
 fn position(of: usize) -> u32 {
     u32::try_from(of).expect("no position is beyond the capacity")
 }

@@ -238,21 +238,17 @@ impl Stages {
 
     /// Tells other requesters whose rows wait for somebody else's: they can do without some.
     fn tell_shared(&mut self, now: Duration) {
-        let held_back = self.owner.others_may_at() > now;
-        let of_many = self
-            .sessions
-            .values()
-            .filter(|held| held.has_rows())
-            .count()
-            > 1;
+        let with_rows = self.sessions.values().filter(|held| held.has_rows());
+        if with_rows.count() < 2 && self.owner.others_may_at() <= now {
+            return;
+        }
         let others = |held: &&mut Held| held.has_rows() && held.requester != self.owner.peer;
-        for held in self.sessions.values_mut().filter(others) {
-            if (of_many || held_back) && held.shared_at <= now {
-                held.shared_at = now + SHARED_EVERY;
-                let alive = held.keep_alive(Duration::ZERO, true);
-                self.outputs
-                    .push_back(StageOutput::Send(held.requester, alive));
-            }
+        let told = self.sessions.values_mut().filter(others);
+        for held in told.filter(|held| held.shared_at <= now) {
+            held.shared_at = now + SHARED_EVERY;
+            let alive = held.keep_alive(Duration::ZERO, true);
+            self.outputs
+                .push_back(StageOutput::Send(held.requester, alive));
         }
     }
 

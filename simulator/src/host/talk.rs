@@ -194,7 +194,7 @@ impl Talk {
             right.map(|right| right ^ u64::from(wrong))
         };
         while let Some(step) = self.feed.next_step(guesses, &mut guess) {
-            let (start, rows) = (step.start_position, step.tokens.len() as u32);
+            let (start, rows) = (step.start_position, step.rows());
             let hidden = self.arithmetic.embed(step.tokens, start, self.epoch);
             let submitted =
                 machine.submit(duration(now), self.id, start, rows, step.answer, hidden);

@@ -15,7 +15,7 @@ pub(crate) enum Work {
     Load(Load),
     /// A load that it is at, and what will come of it.
     Loading(SessionId, PlanEpoch, Result<u64, LoadRefused>),
-    /// Was it ordered while the device's owner needed it?
+    /// With whether it was ordered while the device's owner needed it.
     Step(Step, bool),
     /// A step that it is at: its number, and what will come of it.
     Computing(u64, Vec<Vec<u8>>),

@@ -82,6 +82,11 @@ impl<'w> Bench<'w> {
         asked.into_iter().map(str::to_owned).collect()
     }
 
+    /// As simulated: drafts are not.
+    fn question_together(&self, setup: &Setup) -> Vec<String> {
+        self.question(setup, &["--placement", setup.placement, "--no-drafts"])
+    }
+
     /// The tokens that one device alone gives.
     ///
     /// # Panics
@@ -102,7 +107,7 @@ impl<'w> Bench<'w> {
             ..Answers::default()
         };
         for _ in 0..times {
-            let question = self.question(setup, &["--placement", setup.placement, "--no-drafts"]);
+            let question = self.question_together(setup);
             let question: Vec<_> = question.iter().map(String::as_str).collect();
             let answer = self.circle.node(NAMES[0]).answer(&question);
             answers.take(&answer);
@@ -128,7 +133,7 @@ impl<'w> Bench<'w> {
         let mut answers = Answers::default();
         let mut stalls = Vec::new();
         for _ in 0..times {
-            let question = self.question(setup, &["--placement", setup.placement, "--no-drafts"]);
+            let question = self.question_together(setup);
             let question: Vec<_> = question.iter().map(String::as_str).collect();
             let mut run = self.circle.node(NAMES[0]).ask(&question);
             let _ = run.told("predicted");
