@@ -26,6 +26,44 @@ pub struct Recovery {
     pub stall_ms: f64,
 }
 
+impl Recovery {
+    /// Whether it was noticed by the clock alone: a machine that is busy with other things lets a
+    /// device be silent for as long, whatever a test does.
+    pub fn is_by_time(&self) -> bool {
+        let words = [
+            "nothing was heard of it for",
+            "rows on the way to it were lost",
+        ];
+        words.iter().any(|words| self.cause.starts_with(words))
+    }
+}
+
+/// How often [`undisturbed`] tries.
+const TRIES: usize = 6;
+
+/// What comes with answers that no failure has interrupted. On a busy machine devices are silent now
+/// and then: it is tried again after failures that were noticed by the clock alone, and after no other.
+///
+/// # Panics
+/// When another failure is among them, or there are some at every try.
+#[track_caller]
+pub fn undisturbed<T>(mut ask: impl FnMut() -> (T, Vec<Recovery>)) -> T {
+    let mut all = Vec::new();
+    for _ in 0..TRIES {
+        let (what, recoveries) = ask();
+        if recoveries.is_empty() {
+            return what;
+        }
+        assert!(
+            recoveries.iter().all(Recovery::is_by_time),
+            "{recoveries:?}"
+        );
+        println!("tried again after {recoveries:?}");
+        all.push(recoveries);
+    }
+    panic!("a failure at every try: {all:#?}");
+}
+
 impl Answer {
     /// The answer of a `run --json` that has ended.
     ///

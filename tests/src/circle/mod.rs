@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub use answer::{Answer, Recovery};
+pub use answer::{Answer, Recovery, undisturbed};
 pub use node::{Invited, Node, Place};
 pub use program::Program;
 

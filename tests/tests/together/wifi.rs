@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use potluck_tests::circle::{Answer, Circle, Node};
+use potluck_tests::circle::{Answer, Circle, Node, Recovery};
 use potluck_tests::wifi::{Profile, Wifi, on_wifi};
 
 use crate::{Model, SAMPLED, alone, asked};
@@ -61,7 +61,11 @@ fn a_helper_out_of_range_is_replaced_and_comes_back() {
         let answer = Answer::of(away.end());
         println!("taken away: {:?}", answer.recoveries);
         assert_eq!(answer.tokens, expected);
-        assert_eq!(answer.recoveries.len(), 1, "{:?}", answer.recoveries);
+        let of_kitchen = answer.recoveries.iter().any(|r| r.stage == "kitchen");
+        assert!(of_kitchen, "{:?}", answer.recoveries);
+        // Of others only what a busy machine does to them.
+        let by_time = answer.recoveries.iter().all(Recovery::is_by_time);
+        assert!(by_time, "{:?}", answer.recoveries);
         wifi.bring_back(1);
         circle.await_connected();
         // Only from the one that it takes rows of: the one that asks hears both.
