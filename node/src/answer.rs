@@ -153,7 +153,7 @@ where
 
 /// How many of `wanted`'s first tokens are in `held`, leaving at least one to compute: the logits
 /// that the next token comes from are not kept.
-fn shared_prefix(held: &[TokenId], wanted: &[TokenId]) -> usize {
+pub(crate) fn shared_prefix(held: &[TokenId], wanted: &[TokenId]) -> usize {
     let same = held
         .iter()
         .zip(wanted)

@@ -1,13 +1,15 @@
 //! A conversation: turns, the sequence that holds their KV cache, and what happens when they no
 //! longer fit.
 
+#[cfg(test)]
+mod tests;
 mod window;
 
 use serde::Serialize;
 
 use crate::Cancel;
-use crate::answer::{Answer, AnswerError, generate_from};
-use crate::engine::{Engine, Event, GenerateOptions, Message, ModelError, Role, Sequence};
+use crate::answer::{Answer, AnswerError, generate_from, shared_prefix};
+use crate::engine::{Engine, Event, GenerateOptions, Message, ModelError, Role, Sequence, TokenId};
 use crate::prompt::{self, PromptError};
 use window::Window;
 
@@ -23,11 +25,13 @@ pub struct Turn {
 /// A conversation with one model.
 ///
 /// **When the context is full** the oldest turns are left out of what the model is given, the
-/// system message never; enough of them that a quarter of the context is free for the answer.
-/// They stay in [`Conversation::turns`]. A message that does not fit alone is refused.
+/// system message never: a quarter of the context is always free for the answer, and when the turns
+/// take more than the rest, another quarter is freed at once, so that this happens once in several
+/// turns. They stay in [`Conversation::turns`]. A message that does not fit alone is refused.
 ///
 /// Each answer computes only what the sequence does not hold: the tokens that the new prompt shares
-/// with the last one are reused.
+/// with the last one are reused. After turns were left out these are few; [`Conversation::catch_up`]
+/// reads the others again before the next message is there.
 pub struct Conversation<S> {
     system: Option<String>,
     turns: Vec<Turn>,
@@ -44,6 +48,9 @@ pub struct Reply {
     /// How many turns had to be left out for it that were shown before.
     pub left_out: usize,
 }
+
+/// Fewer tokens than this are not worth a step of their own: the next prompt reads them.
+const WORTH_READING: usize = 64;
 
 /// Nothing to retry.
 #[derive(Debug, thiserror::Error)]
@@ -166,14 +173,61 @@ where
         outcome
     }
 
+    /// Reads what every next prompt begins with, as far as the sequence does not hold it: for while
+    /// nobody has said anything yet. Returns how many tokens were read; none are if they are few.
+    ///
+    /// `go_on` is asked now and then. When it says no, what was read stays, and the next answer reads
+    /// the rest. No answer depends on how much that was.
+    ///
+    /// # Errors
+    /// As [`Conversation::say`], which meets the same.
+    pub fn catch_up(
+        &mut self,
+        engine: &Engine,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<usize, ConversationError> {
+        let first_shown = self.before_message(engine)?;
+        let standing = self.standing(engine, first_shown)?;
+        let held = shared_prefix(self.sequence.tokens(), &standing);
+        let missing = standing.len().saturating_sub(held);
+        if missing < WORTH_READING || standing.len() >= self.sequence.capacity() || !go_on() {
+            return Ok(0);
+        }
+        self.sequence.truncate(held);
+        let read = self
+            .sequence
+            .read(&standing[held..], &mut |_| go_on(), |_| ());
+        read.map_err(AnswerError::from)?;
+        Ok(self.sequence.tokens().len().saturating_sub(held))
+    }
+
     /// The prompt that `text` makes with as many turns as fit.
     fn window(&self, engine: &Engine, text: &str) -> Result<Window, PromptError> {
         let capacity = self.sequence.capacity();
-        let window = window::fit(self.first_shown, self.turns.len(), capacity, &mut |first| {
+        let first_shown = self.before_message(engine)?;
+        let window = window::fit(first_shown, self.turns.len(), capacity, &mut |first| {
             prompt::encode_messages(engine, &self.messages(first, text))
         })?;
         prompt::check_length(window.ids.len(), capacity, engine.config().context)?;
         Ok(window)
+    }
+
+    /// The first turn that the next message follows if it is short.
+    fn before_message(&self, engine: &Engine) -> Result<usize, PromptError> {
+        let (turns, capacity) = (self.turns.len(), self.sequence.capacity());
+        window::before_message(self.first_shown, turns, capacity, &mut |first| {
+            let shortest = prompt::encode_messages(engine, &self.messages(first, "a"))?;
+            Ok(shortest.len())
+        })
+    }
+
+    /// The ids that every prompt with these turns begins with, whatever the message.
+    fn standing(&self, engine: &Engine, first_shown: usize) -> Result<Vec<TokenId>, PromptError> {
+        // A template may write earlier turns differently when another follows.
+        let with = |text| prompt::encode_messages(engine, &self.messages(first_shown, text));
+        let (mut ids, other) = (with("a")?, with("0")?);
+        ids.truncate(shared_prefix(&ids, &other));
+        Ok(ids)
     }
 
     fn messages(&self, first_shown: usize, text: &str) -> Vec<Message> {

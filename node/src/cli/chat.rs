@@ -1,10 +1,12 @@
 //! `potluck chat`.
 
+mod ahead;
 mod command;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use potluck::Cancel;
@@ -20,6 +22,7 @@ use super::options::{EngineArgs, ModelOptions, SamplingArgs};
 use super::run::Printer;
 use super::together::{self, Requester, TogetherArgs};
 use super::{Outcome, format, interrupt, nodes, obtain, output};
+use ahead::Ahead;
 use command::{ChatLine, HELP};
 
 /// Hold a conversation
@@ -56,7 +59,8 @@ Examples:
   printf 'Hello!\\nWhat did I just say?\\n' | potluck chat
 
 Type /help for commands. When the context is full, the oldest turns are left out of what the
-model is shown, never the system message. What you type is kept in memory only.";
+model is shown, a quarter of the context at a time, never the system message. The model reads the
+others again while you type. What you type is kept in memory only.";
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let cancel = interrupt::on_ctrl_c()?;
@@ -92,8 +96,9 @@ where
     AnswerError: From<S::Error>,
 {
     let conversation = Conversation::new(engine, sequence, args.system.clone())?;
-    let mut lines = Lines::open()?;
-    if lines.is_terminal() && !args.quiet {
+    let lines = Lines::open()?;
+    let is_typed = lines.is_terminal();
+    if is_typed && !args.quiet {
         output::note(&format!(
             "{} · /help lists the commands, Ctrl-D leaves",
             args.model.model
@@ -112,8 +117,9 @@ where
         quiet: args.quiet,
         stats: args.stats,
         computes_in,
+        is_typed,
     };
-    chat.run(&mut lines)
+    chat.run(Ahead::of(lines)?)
 }
 
 struct Chat<'a, S> {
@@ -125,15 +131,19 @@ struct Chat<'a, S> {
     quiet: bool,
     stats: bool,
     computes_in: Option<&'a Home>,
+    /// A person types the lines.
+    is_typed: bool,
 }
 
 impl<S: Sequence> Chat<'_, S>
 where
     AnswerError: From<S::Error>,
 {
-    fn run(mut self, lines: &mut Lines) -> anyhow::Result<Outcome> {
+    fn run(mut self, mut lines: Ahead) -> anyhow::Result<Outcome> {
         loop {
-            let line = match lines.next("> ")? {
+            lines.ask("> ");
+            self.catch_up(&mut lines);
+            let line = match lines.take()? {
                 Line::Text(line) => line,
                 Line::Interrupted => {
                     output::note("Ctrl-D or /exit leaves");
@@ -147,6 +157,31 @@ where
                 ChatLine::Exit => return Ok(Outcome::Done),
                 line => self.follow(line)?,
             }
+        }
+    }
+
+    /// Reads what the next answer needs anyway while no line is there. Lines of a pipe are there at
+    /// once, and wait for it as the answer would.
+    fn catch_up(&mut self, lines: &mut Ahead) {
+        let (is_typed, cancel) = (self.is_typed, self.cancel.clone());
+        let mut go_on = || {
+            let wanted = match lines.peek() {
+                None => true,
+                Some(Ok(Line::Text(text))) => {
+                    !is_typed && matches!(ChatLine::parse(text), ChatLine::Say(_))
+                }
+                Some(_) => false,
+            };
+            wanted && !cancel.is_cancelled()
+        };
+        let started = Instant::now();
+        // A failure is that of the next answer, too, which tells it.
+        let read = self.conversation.catch_up(self.engine, &mut go_on);
+        // A person would find it in the line that is being typed.
+        if let (Ok(read @ 1..), true, false) = (read, self.stats, is_typed) {
+            let tokens = format::count(read, "token");
+            let took = started.elapsed().as_secs_f64();
+            output::note(&format!("{tokens} read ahead in {took:.2} s"));
         }
     }
 
