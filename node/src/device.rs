@@ -194,8 +194,9 @@ impl Files {
 
 /// What the system calls this device, as far as that can be a name.
 fn system_name() -> DeviceName {
-    let told = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    let told = told.ok().and_then(|name| DeviceName::new(name.trim()).ok());
+    let told = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let told = told.or_else(crate::profile::host_name_of_macos);
+    let told = told.and_then(|name| DeviceName::new(name.trim()).ok());
     told.unwrap_or_else(|| DeviceName::new("this device").expect("a plain name"))
 }
 

@@ -108,6 +108,7 @@ pub(super) fn start(
     };
     let budget = profile.as_ref().map(DeviceProfile::memory_budget_bytes);
     let memory = MemoryBudget::new(budget);
+    let caveats = profile.as_ref().map(DeviceProfile::caveats);
     let files = KnownFiles::new();
     let options = NodeOptions {
         listen: args.listen(),
@@ -130,6 +131,7 @@ pub(super) fn start(
         node,
         files,
         manifests: Manifests::of(home),
+        caveats: caveats.unwrap_or_default(),
     };
     socket.serve(local.clone())?;
     Ok(OwnNode {

@@ -93,6 +93,9 @@ fn print(plan: &PlanView) -> anyhow::Result<()> {
     for unused in &plan.unused {
         output::line(&format!("not used: {}: {}", unused.name, unused.reason))?;
     }
+    for line in plan.caveats.in_words(&format::bytes) {
+        output::line(&format!("this device: {line}"))?;
+    }
     Ok(())
 }
 

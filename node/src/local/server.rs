@@ -13,9 +13,10 @@ use potluck_protocol::pairing::{self, Invitation, Refusal};
 use super::framing;
 use super::message::{Reply, Request};
 use super::sessions::{self, Asked};
-use super::views::{MemberView, Names};
+use super::views::{MemberView, Names, PlanView};
 use crate::manifest::{KnownFiles, Manifests};
 use crate::net::{Node, NodeError, NodeEvent, NodeSession, OwnerWork};
+use crate::profile::Caveats;
 use crate::words::Words;
 
 /// A node and the model files of its home.
@@ -27,6 +28,8 @@ pub struct LocalNode {
     pub files: KnownFiles,
     /// What is known of files.
     pub manifests: Manifests,
+    /// What its owner should know of this device's figures.
+    pub caveats: Caveats,
 }
 
 impl LocalNode {
@@ -172,15 +175,19 @@ impl Service {
             }
             Request::Plan { request } => {
                 let asked = Asked::new(&self.local, request)?;
+                let plan = PlanView {
+                    caveats: self.local.caveats.clone(),
+                    ..asked.plan(&self.local)?
+                };
                 Reply::Plan {
-                    plan: Box::new(asked.plan(&self.local)?),
+                    plan: Box::new(plan),
                 }
             }
             Request::Traffic => {
-                let now = node.traffic()?;
+                let since = node.traffic()?.since(self.traffic_before);
                 Reply::Traffic {
-                    bytes_sent: now.bytes_sent - self.traffic_before.bytes_sent,
-                    bytes_received: now.bytes_received - self.traffic_before.bytes_received,
+                    bytes_sent: since.bytes_sent,
+                    bytes_received: since.bytes_received,
                 }
             }
             _ => return Err(Words::new("this cannot be asked now")),

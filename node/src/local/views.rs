@@ -11,6 +11,8 @@ use potluck_protocol::profile::{Power, Profile, Thermal};
 use potluck_protocol::session::STEPS_ON_THE_WAY;
 use serde::{Deserialize, Serialize};
 
+use crate::profile::Caveats;
+
 /// The names of the circle's devices.
 pub(super) type Names = BTreeMap<PeerId, String>;
 
@@ -137,6 +139,9 @@ pub struct PlanView {
     pub by_devices: Vec<Option<PlacementView>>,
     /// Devices without layers in the best.
     pub unused: Vec<UnusedView>,
+    /// What is not known of this device's own figures, or may be wrong.
+    #[serde(default)]
+    pub caveats: Caveats,
 }
 
 impl PlacementView {
@@ -284,6 +289,7 @@ impl PlanView {
                 .map(|prediction| prediction.as_ref().map(view))
                 .collect(),
             unused: unused.collect(),
+            caveats: Caveats::default(),
         }
     }
 
@@ -295,6 +301,7 @@ impl PlanView {
             alone_impossible: None,
             by_devices: Vec::new(),
             unused: Vec::new(),
+            caveats: Caveats::default(),
         }
     }
 }

@@ -23,11 +23,11 @@ mod pairings;
 mod pump;
 mod stream;
 mod swarm;
+mod traffic;
 
 pub use libp2p::Multiaddr;
 pub use potluck_protocol::wire::HandOverReason;
 
 pub use discovery::{Discovery, Mdns};
-pub use node::{
-    Node, NodeError, NodeEvent, NodeOptions, NodeSession, OwnerWork, PipelineEvent, Traffic,
-};
+pub use node::{Node, NodeError, NodeEvent, NodeOptions, NodeSession, OwnerWork, PipelineEvent};
+pub use traffic::Traffic;

@@ -26,6 +26,7 @@ use super::driver::{Command, Driver, unix_seconds};
 use super::events::told_addresses;
 use super::ids;
 use super::swarm;
+use super::traffic::Traffic;
 use crate::device::{Device, DeviceError, random};
 use crate::home::Home;
 use crate::profile::DeviceProfile;
@@ -52,15 +53,6 @@ pub struct NodeOptions {
     /// This device as it was measured, and its sensors. Without it layers can be placed neither here
     /// nor from here; pairing needs none.
     pub profile: Option<DeviceProfile>,
-}
-
-/// Bytes of control and data streams.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// To peers.
-    pub bytes_sent: u64,
-    /// From peers.
-    pub bytes_received: u64,
 }
 
 /// What happens at a node.

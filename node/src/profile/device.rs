@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use potluck_model::TensorType;
-use potluck_protocol::profile::{Measured, OwnerLimits, Profile, Rate};
+use potluck_protocol::profile::{Measured, OwnerLimits, Power, Profile, Rate, Thermal};
 use potluck_protocol::wire::limits::MAX_BYTES;
 
-use super::{Measurements, SystemSensors};
+use super::{Caveats, Measurements, SystemSensors};
 use crate::shape::quantisation;
 
-/// The budget where neither owner nor system says anything.
+/// The budget where neither owner nor system says anything: so little that no device that computes at
+/// all lacks it. [`Caveats`] say that it is one.
 const UNKNOWN_MEMORY: u64 = 512 << 20;
 
 /// What the owner of this device has set.
@@ -27,6 +28,7 @@ pub struct DeviceProfile {
     sensors: Box<dyn SystemSensors>,
     limits: OwnerLimits,
     memory_budget_bytes: u64,
+    memory_is_known: bool,
 }
 
 impl DeviceProfile {
@@ -41,6 +43,7 @@ impl DeviceProfile {
         let memory = settings.memory_bytes.or_else(half);
         Self {
             memory_budget_bytes: memory.unwrap_or(UNKNOWN_MEMORY).min(MAX_BYTES),
+            memory_is_known: memory.is_some(),
             measurements,
             sensors,
             limits: settings.limits,
@@ -55,6 +58,21 @@ impl DeviceProfile {
     /// Bytes that weights and KV caches may take.
     pub fn memory_budget_bytes(&self) -> u64 {
         self.memory_budget_bytes
+    }
+
+    /// What its owner should know of these figures now.
+    pub fn caveats(&self) -> Caveats {
+        Caveats {
+            memory_not_known: (!self.memory_is_known).then_some(self.memory_budget_bytes),
+            battery_not_known: self.sensors.power() == Power::Unknown,
+            heat_not_known: self.sensors.thermal().is_none(),
+            measured_while_busy: self.measurements.measured_while_busy,
+        }
+    }
+
+    /// How hot it is; `None` if the system does not tell.
+    pub fn thermal(&self) -> Option<Thermal> {
+        self.sensors.thermal()
     }
 
     /// The profile now, when the clock by which its times are to be shows `now_us`. Measurements
@@ -82,7 +100,8 @@ impl DeviceProfile {
             // No system here tells what computing takes.
             energy: None,
             power: at(now_us, self.sensors.power()),
-            thermal: at(now_us, self.sensors.thermal()),
+            // Peers cannot be told that it is not known.
+            thermal: at(now_us, self.sensors.thermal().unwrap_or(Thermal::Nominal)),
             limits: self.limits,
             leaving: false,
         }

@@ -4,12 +4,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use potluck_protocol::profile::{Power, Thermal};
 
-use super::SystemSensors;
+use super::{ProcessorTime, SystemSensors, cgroup};
 
 /// The sensors of Linux.
+///
+/// # Memory
+/// `MemAvailable` of `/proc/meminfo`, or what is left under the limits of this process's control groups
+/// (a container's, a service's) if that is less.
 ///
 /// # Power
 /// Of `/sys/class/power_supply`, the entries whose `type` is `Battery`, but for those of attached
@@ -31,7 +36,11 @@ use super::SystemSensors;
 /// | `Nominal` | else |
 ///
 /// Temperatures and trip points outside of 1 to 200 °C are those of sensors that are not there and
-/// points that are not set.
+/// points that are not set. Without a zone that tells its temperature and has a point the heat is not
+/// known, as in most virtual machines.
+///
+/// # Processor time
+/// The sums of `/proc/self/task/*/schedstat`.
 #[derive(Debug, Clone)]
 pub struct LinuxSensors {
     root: PathBuf,
@@ -75,11 +84,13 @@ impl SystemSensors for LinuxSensors {
 
     fn available_memory(&self) -> Option<u64> {
         // proc_meminfo(5): in kB, since Linux 3.14.
-        let text = fs::read_to_string(self.root.join("proc/meminfo")).ok()?;
+        let text = fs::read_to_string(self.root.join("proc/meminfo")).unwrap_or_default();
         let mut lines = text.lines();
-        let line = lines.find_map(|line| line.strip_prefix("MemAvailable:"))?;
-        let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        kilobytes.checked_mul(1024)
+        let line = lines.find_map(|line| line.strip_prefix("MemAvailable:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok());
+        let of_system = kilobytes.and_then(|kilobytes: u64| kilobytes.checked_mul(1024));
+        let of_groups = cgroup::available_memory(&self.root);
+        of_system.into_iter().chain(of_groups).min()
     }
 
     fn power(&self) -> Power {
@@ -91,14 +102,36 @@ impl SystemSensors for LinuxSensors {
         power_of(&supplies)
     }
 
-    fn thermal(&self) -> Thermal {
+    fn thermal(&self) -> Option<Thermal> {
         let zones = entries(&self.root.join("sys/class/thermal")).unwrap_or_default();
         let zones = zones.iter().filter(|zone| {
             let name = zone.file_name().unwrap_or_default();
             name.to_string_lossy().starts_with("thermal_zone")
         });
-        let hottest = zones.filter_map(|zone| thermal_of(zone)).max();
-        hottest.unwrap_or(Thermal::Nominal)
+        zones.filter_map(|zone| thermal_of(zone)).max()
+    }
+
+    fn processor_time(&self) -> Option<ProcessorTime> {
+        let threads = entries(&self.root.join("proc/self/task")).ok()?;
+        // Documentation/scheduler/sched-stats: nanoseconds on a processor, nanoseconds waiting for one.
+        let times = threads.iter().filter_map(|thread| {
+            let stat = text(thread, "schedstat")?;
+            let mut numbers = stat.split(' ').map(str::parse);
+            let mut next = || numbers.next()?.ok().map(Duration::from_nanos);
+            Some((next()?, next()?))
+        });
+        times.fold(None, |sum, (ran, waited)| {
+            let sum: ProcessorTime = sum.unwrap_or_default();
+            Some(ProcessorTime {
+                ran: sum.ran.saturating_add(ran),
+                waited: sum.waited.saturating_add(waited),
+            })
+        })
+    }
+
+    fn load(&self) -> Option<f64> {
+        let text = text(&self.root, "proc/loadavg")?;
+        text.split(' ').next()?.parse().ok()
     }
 }
 
@@ -144,11 +177,11 @@ fn charge_of(battery: &Path) -> Option<u64> {
         .map(|percent| percent.min(100))
 }
 
-/// How hot a zone is; `None` if it does not tell.
+/// How hot a zone is; `None` if it does not tell, or not what is hot for it.
 fn thermal_of(zone: &Path) -> Option<Thermal> {
     let plausible = |temperature: &i64| (DEGREE..=200 * DEGREE).contains(temperature);
     let temperature = number(zone, "temp").filter(plausible)?;
-    let mut thermal = Thermal::Nominal;
+    let mut thermal = None;
     // Points are numbered without gaps; none has more than a dozen.
     for point in 0..64 {
         let Some(kind) = text(zone, &format!("trip_point_{point}_type")) else {
@@ -162,12 +195,13 @@ fn thermal_of(zone: &Path) -> Option<Thermal> {
             ("critical", Some(below)) if below <= 20 * DEGREE => Thermal::Fair,
             ("passive", Some(..=0)) => Thermal::Serious,
             ("passive", Some(below)) if below <= 10 * DEGREE => Thermal::Fair,
+            ("hot" | "critical" | "passive", Some(_)) => Thermal::Nominal,
             // `active` points start fans.
-            _ => Thermal::Nominal,
+            _ => continue,
         };
-        thermal = thermal.max(step);
+        thermal = thermal.max(Some(step));
     }
-    Some(thermal)
+    thermal
 }
 
 /// The entries of a folder, in order of their names.

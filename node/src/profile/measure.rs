@@ -92,6 +92,7 @@ pub(super) fn measure(
         kv_read_bytes_per_s,
         prefill_multiply_adds_per_s,
         stage_overhead_ns: overhead.as_nanos() as u64,
+        measured_while_busy: None,
     }))
 }
 

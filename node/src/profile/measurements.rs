@@ -9,6 +9,7 @@ use potluck_model::{Compute, TensorType};
 use serde::{Deserialize, Serialize};
 
 use super::SystemSensors;
+use super::busy::Watch;
 use super::measure::{MeasureError, measure};
 use crate::home::Home;
 use crate::{Cancel, private_file};
@@ -28,6 +29,10 @@ pub struct Measurements {
     pub prefill_multiply_adds_per_s: u64,
     /// What a stage costs beyond its arithmetic, in nanoseconds.
     pub stage_overhead_ns: u64,
+    /// Whether other programs took processors away meanwhile, so that rates may be too low; `None` if
+    /// the system does not tell, or an earlier version of this program measured.
+    #[serde(default)]
+    pub measured_while_busy: Option<bool>,
 }
 
 /// What measurements depend on.
@@ -91,9 +96,11 @@ impl Measurements {
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Option<Self>, MeasureError> {
         let with = MeasuredWith::now(compute, sensors);
-        let Some(measurements) = measure(compute, with, cancel, on_progress)? else {
+        let watch = Watch::begin(sensors);
+        let Some(mut measurements) = measure(compute, with, cancel, on_progress)? else {
             return Ok(None);
         };
+        measurements.measured_while_busy = watch.was_busy(sensors);
         if let Ok(text) = serde_json::to_string_pretty(&measurements) {
             let _ = private_file::replace(&path(home), text.as_bytes());
         }

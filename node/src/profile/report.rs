@@ -3,7 +3,7 @@
 use potluck_protocol::profile::{Power, Thermal};
 use serde::Serialize;
 
-use super::{DeviceProfile, Measurements};
+use super::{Caveats, DeviceProfile, Measurements};
 
 /// What this device tells its peers; `bench --profile --json` prints it.
 #[derive(Debug, Clone, Serialize)]
@@ -19,8 +19,10 @@ pub struct ProfileReport {
     pub battery_percent: Option<u8>,
     /// Whether the battery is plugged in.
     pub charging: Option<bool>,
-    /// `nominal`, `fair`, `serious` or `critical`.
+    /// `nominal`, `fair`, `serious`, `critical` or `unknown`.
     pub thermal: &'static str,
+    /// What is not known of these figures, or may be wrong.
+    pub caveats: Caveats,
 }
 
 impl ProfileReport {
@@ -32,11 +34,12 @@ impl ProfileReport {
             Power::Battery { percent, charging } => ("battery", Some((percent, charging))),
             Power::Unknown => ("unknown", None),
         };
-        let thermal = match profile.thermal.value {
-            Thermal::Nominal => "nominal",
-            Thermal::Fair => "fair",
-            Thermal::Serious => "serious",
-            Thermal::Critical => "critical",
+        let thermal = match device.thermal() {
+            None => "unknown",
+            Some(Thermal::Nominal) => "nominal",
+            Some(Thermal::Fair) => "fair",
+            Some(Thermal::Serious) => "serious",
+            Some(Thermal::Critical) => "critical",
         };
         Self {
             measurements: device.measurements().clone(),
@@ -45,6 +48,7 @@ impl ProfileReport {
             battery_percent: battery.map(|(percent, _)| percent),
             charging: battery.map(|(_, charging)| charging),
             thermal,
+            caveats: device.caveats(),
         }
     }
 }

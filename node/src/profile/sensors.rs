@@ -1,14 +1,18 @@
 //! What a system tells of its device.
 
+use std::time::Duration;
+
 use potluck_protocol::profile::{Power, Thermal};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::LinuxSensors;
+#[cfg(target_os = "macos")]
+use super::MacSensors;
 
 /// What a system tells of its device, now.
 ///
-/// Implementations answer within milliseconds and never fail: what the system does not tell has a
-/// value that says so.
+/// Implementations answer soon and never fail: what the system does not tell has a value that says so,
+/// and nothing is guessed in its place.
 pub trait SystemSensors: Send + Sync {
     /// The processor's name, to notice that a home came to another device.
     fn processor(&self) -> String;
@@ -17,15 +21,31 @@ pub trait SystemSensors: Send + Sync {
     fn available_memory(&self) -> Option<u64>;
     /// Where the device's power comes from.
     fn power(&self) -> Power;
-    /// How hot the device is; [`Thermal::Nominal`] if the system does not tell.
-    fn thermal(&self) -> Thermal;
+    /// How hot the device is; `None` if the system does not tell.
+    fn thermal(&self) -> Option<Thermal>;
+    /// What this process has had of the processors until now; `None` if the system does not tell.
+    fn processor_time(&self) -> Option<ProcessorTime>;
+    /// How many threads of all programs ran or wanted to, on average over the last minute; `None` if
+    /// the system does not tell.
+    fn load(&self) -> Option<f64>;
+}
+
+/// What the threads of a process had of the processors, all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcessorTime {
+    /// They ran.
+    pub ran: Duration,
+    /// They could have run, and others did.
+    pub waited: Duration,
 }
 
 /// The sensors of the system that this program runs on.
 pub fn this_system() -> Box<dyn SystemSensors> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return Box::new(LinuxSensors::new());
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    #[cfg(target_os = "macos")]
+    return Box::new(MacSensors::new());
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos")))]
     return Box::new(UnknownSystem);
 }
 
@@ -46,7 +66,15 @@ impl SystemSensors for UnknownSystem {
         Power::Unknown
     }
 
-    fn thermal(&self) -> Thermal {
-        Thermal::Nominal
+    fn thermal(&self) -> Option<Thermal> {
+        None
+    }
+
+    fn processor_time(&self) -> Option<ProcessorTime> {
+        None
+    }
+
+    fn load(&self) -> Option<f64> {
+        None
     }
 }

@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use potluck_model::{Compute, Isa, TensorType};
 use potluck_protocol::profile::{OwnerLimits, Power, Quantisation, Thermal};
 
 use super::{
-    DeviceProfile, LinuxSensors, MeasuredWith, Measurements, OwnerSettings, SystemSensors,
-    UnknownSystem,
+    Caveats, DeviceProfile, LinuxSensors, MeasuredWith, Measurements, OwnerSettings, ProcessorTime,
+    ProfileReport, SystemSensors, UnknownSystem,
 };
 use crate::Cancel;
 use crate::home::Home;
 
 /// A root with these files.
-fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
+pub(super) fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().expect("a temporary folder");
     for (path, text) in files {
         let path = root.path().join(path);
@@ -45,7 +46,7 @@ fn power(files: &[(&str, &str)]) -> Power {
 }
 
 /// One zone at a temperature with such trip points.
-fn thermal(temperature: &str, points: &[(&str, &str)]) -> Thermal {
+fn thermal(temperature: &str, points: &[(&str, &str)]) -> Option<Thermal> {
     let root = root(&[]);
     write_zone(root.path(), 0, temperature, points);
     sensors(&root).thermal()
@@ -149,7 +150,11 @@ fn heat_is_that_of_the_hottest_zone_by_its_own_points() {
         ("95000", Thermal::Critical),
         ("120000", Thermal::Critical),
     ] {
-        assert_eq!(thermal(temperature, &points), expected, "{temperature}");
+        assert_eq!(
+            thermal(temperature, &points),
+            Some(expected),
+            "{temperature}"
+        );
     }
     let only_critical = [("critical", "100000")];
     for (temperature, expected) in [
@@ -158,14 +163,14 @@ fn heat_is_that_of_the_hottest_zone_by_its_own_points() {
         ("94999", Thermal::Fair),
         ("95000", Thermal::Critical),
     ] {
-        assert_eq!(thermal(temperature, &only_critical), expected);
+        assert_eq!(thermal(temperature, &only_critical), Some(expected));
     }
 
     let root = root(&[("sys/class/thermal/cooling_device0/type", "Fan")]);
     write_zone(root.path(), 0, "30000", &points);
     write_zone(root.path(), 1, "85000", &points);
     write_zone(root.path(), 2, "75000", &points);
-    assert_eq!(sensors(&root).thermal(), Thermal::Serious);
+    assert_eq!(sensors(&root).thermal(), Some(Thermal::Serious));
 }
 
 #[test]
@@ -175,13 +180,14 @@ fn sensors_and_points_that_are_not_there_do_not_count() {
         ("critical", "-274000"),
         ("hot", "2147483647"),
     ];
-    assert_eq!(thermal("90000", &unset), Thermal::Nominal);
+    assert_eq!(thermal("90000", &unset), None);
     let points = [("passive", "50000")];
     for temperature in ["-274000", "0", "250000", "", "warm"] {
-        assert_eq!(thermal(temperature, &points), Thermal::Nominal);
+        assert_eq!(thermal(temperature, &points), None);
     }
-    assert_eq!(thermal("90000", &[]), Thermal::Nominal);
-    assert_eq!(sensors(&root(&[])).thermal(), Thermal::Nominal);
+    assert_eq!(thermal("90000", &[]), None);
+    assert_eq!(thermal("90000", &[("active", "50000")]), None);
+    assert_eq!(sensors(&root(&[])).thermal(), None);
 }
 
 #[test]
@@ -225,6 +231,7 @@ fn measurements() -> Measurements {
         kv_read_bytes_per_s: 2_000,
         prefill_multiply_adds_per_s: 3_000,
         stage_overhead_ns: 4_000,
+        measured_while_busy: None,
     }
 }
 
@@ -290,8 +297,14 @@ impl SystemSensors for Small {
     fn power(&self) -> Power {
         Power::Mains
     }
-    fn thermal(&self) -> Thermal {
-        Thermal::Fair
+    fn thermal(&self) -> Option<Thermal> {
+        Some(Thermal::Fair)
+    }
+    fn processor_time(&self) -> Option<ProcessorTime> {
+        None
+    }
+    fn load(&self) -> Option<f64> {
+        None
     }
 }
 
@@ -339,13 +352,89 @@ fn the_owners_word_on_memory_holds() {
 }
 
 #[test]
+fn what_a_system_does_not_tell_is_named_and_not_passed_off_as_read() {
+    let of = |sensors: Box<dyn SystemSensors>, memory_bytes| {
+        let settings = OwnerSettings {
+            memory_bytes,
+            ..OwnerSettings::default()
+        };
+        DeviceProfile::new(measurements(), sensors, &settings)
+    };
+    assert_eq!(of(Box::new(Small), None).caveats(), Caveats::default());
+    let unknown = of(Box::new(UnknownSystem), None);
+    let expected = Caveats {
+        memory_not_known: Some(512 << 20),
+        battery_not_known: true,
+        heat_not_known: true,
+        measured_while_busy: None,
+    };
+    assert_eq!(unknown.caveats(), expected);
+    let report = serde_json::to_value(ProfileReport::of(&unknown)).expect("it can be written");
+    assert_eq!(report["thermal"], "unknown");
+    assert_eq!(report["power"], "unknown");
+    assert_eq!(report["caveats"]["memory_not_known"], 512 << 20);
+    // The owner said how much.
+    let told = of(Box::new(UnknownSystem), Some(7));
+    assert_eq!(told.caveats().memory_not_known, None);
+}
+
+#[test]
+fn a_containers_limit_bounds_what_is_offered() {
+    let root = root(&[
+        ("proc/meminfo", "MemAvailable: 9000000 kB"),
+        ("proc/self/cgroup", "0::/"),
+        (
+            "proc/self/mountinfo",
+            "30 23 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup ro",
+        ),
+        ("sys/fs/cgroup/memory.max", "268435456"),
+        ("sys/fs/cgroup/memory.current", "67108864"),
+    ]);
+    let sensors = sensors(&root);
+    assert_eq!(sensors.available_memory(), Some(192 << 20));
+    let nothing_said = OwnerSettings::default();
+    let device = DeviceProfile::new(measurements(), Box::new(sensors), &nothing_said);
+    assert_eq!(device.memory_budget_bytes(), 96 << 20);
+}
+
+/// A system whose other programs have taken half of the processors until each look.
+#[derive(Default)]
+struct Crowded(AtomicU64);
+
+impl SystemSensors for Crowded {
+    fn processor(&self) -> String {
+        "small".to_owned()
+    }
+    fn available_memory(&self) -> Option<u64> {
+        None
+    }
+    fn power(&self) -> Power {
+        Power::Mains
+    }
+    fn thermal(&self) -> Option<Thermal> {
+        None
+    }
+    fn processor_time(&self) -> Option<ProcessorTime> {
+        let looks = self.0.fetch_add(1, Ordering::SeqCst);
+        Some(ProcessorTime {
+            ran: Duration::from_secs(looks),
+            waited: Duration::from_secs(looks),
+        })
+    }
+    fn load(&self) -> Option<f64> {
+        None
+    }
+}
+
+#[test]
 fn measuring_gives_every_rate_and_is_remembered() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let home = Home::at(folder.path());
     let best = Isa::available().pop().expect("there is always scalar");
     let compute = Compute::with_isa(best, NonZeroUsize::new(2));
     let mut steps = Vec::new();
-    let measured = Measurements::get(&home, &compute, &Small, &Cancel::new(), &mut |done, of| {
+    let (sensors, cancel) = (Crowded::default(), Cancel::new());
+    let measured = Measurements::get(&home, &compute, &sensors, &cancel, &mut |done, of| {
         steps.push((done, of));
     });
     let measured = measured
@@ -358,4 +447,19 @@ fn measuring_gives_every_rate_and_is_remembered() {
     );
     assert_eq!(Measurements::remembered(&home), Some(measured.clone()));
     assert_eq!(measured.with.processor, "small");
+    assert_eq!(measured.measured_while_busy, Some(true));
+    let device = DeviceProfile::new(measured, Box::new(Small), &OwnerSettings::default());
+    assert_eq!(device.caveats().measured_while_busy, Some(true));
+}
+
+#[test]
+fn what_an_earlier_version_remembered_is_still_understood() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = Home::at(folder.path());
+    let written = measurements();
+    let mut value = serde_json::to_value(&written).expect("it can be written");
+    let fields = value.as_object_mut().expect("an object");
+    assert!(fields.remove("measured_while_busy").is_some());
+    fs::write(home.root().join("measurements.json"), value.to_string()).expect("written");
+    assert_eq!(Measurements::remembered(&home), Some(written));
 }

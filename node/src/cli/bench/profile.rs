@@ -2,7 +2,9 @@
 
 use potluck::Cancel;
 use potluck::home::Home;
-use potluck::profile::{DeviceProfile, Measurements, OwnerSettings, ProfileReport, this_system};
+use potluck::profile::{
+    Caveats, DeviceProfile, Measurements, OwnerSettings, ProfileReport, this_system,
+};
 use potluck_model::Compute;
 
 use super::super::{Outcome, format, output};
@@ -47,10 +49,14 @@ fn print(report: &ProfileReport) -> anyhow::Result<()> {
     let billions = measurements.prefill_multiply_adds_per_s as f64 / 1e9;
     let overhead = measurements.stage_overhead_ns as f64 / 1e3;
     let memory = format::bytes(report.memory_budget_bytes);
+    let known = |word: &str| match word {
+        "unknown" => "not known on this system".to_owned(),
+        word => word.to_owned(),
+    };
     let power = match (report.battery_percent, report.charging) {
         (Some(percent), Some(true)) => format!("battery at {percent} %, plugged in"),
         (Some(percent), _) => format!("battery at {percent} %"),
-        (None, _) => report.power.to_owned(),
+        (None, _) => known(report.power),
     };
     lines.extend(
         [
@@ -62,12 +68,21 @@ fn print(report: &ProfileReport) -> anyhow::Result<()> {
                 format!("{memory} to offer, unless --memory says otherwise"),
             ),
             ("power", power),
-            ("heat", report.thermal.to_owned()),
+            ("heat", known(report.thermal)),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
     for (name, value) in lines {
         output::line(&format!("{name:<16}{value}"))?;
+    }
+    let caveats = Caveats {
+        // Told above.
+        battery_not_known: false,
+        heat_not_known: false,
+        ..report.caveats.clone()
+    };
+    for line in caveats.in_words(&format::bytes) {
+        output::line(&line)?;
     }
     Ok(())
 }
