@@ -1,6 +1,7 @@
 //! `potluck chat`.
 
 mod command;
+mod program;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -16,10 +17,10 @@ use potluck::words;
 use serde::Serialize;
 
 use super::lines::{Line, Lines};
-use super::options::{EngineArgs, ModelOptions, SamplingArgs};
+use super::options::{EngineArgs, ModelOptions, SamplingArgs, next_seed};
 use super::run::Printer;
 use super::together::{self, Requester, TogetherArgs};
-use super::{Outcome, format, interrupt, nodes, obtain, output};
+use super::{Outcome, format, input, interrupt, nodes, obtain, output};
 use command::{ChatLine, HELP};
 
 /// Hold a conversation
@@ -36,6 +37,10 @@ pub(super) struct Args {
     model: ModelOptions,
     #[command(flatten)]
     engine: EngineArgs,
+    /// Read and print JSON: for each line {"user": TEXT}, {"system": TEXT}, "retry" or "clear" on stdin
+    /// one object
+    #[arg(long)]
+    json: bool,
     /// Print nothing but answers and errors
     #[arg(long, short, conflicts_with = "stats")]
     quiet: bool,
@@ -54,6 +59,7 @@ Examples:
   potluck chat --with-peers --model big.gguf
   potluck chat --system \"You are a patient teacher.\" --context 8192
   printf 'Hello!\\nWhat did I just say?\\n' | potluck chat
+  echo '{\"user\": \"Hello!\"}' | potluck chat --json
 
 Type /help for commands. When the context is full, the oldest turns are left out of what the
 model is shown, never the system message. What you type is kept in memory only.";
@@ -91,8 +97,9 @@ fn hold<S: Sequence>(
 where
     AnswerError: From<S::Error>,
 {
-    let conversation = Conversation::new(engine, sequence, args.system.clone())?;
-    let mut lines = Lines::open()?;
+    let system = args.system.as_deref().map(input::plain);
+    let conversation = Conversation::new(engine, sequence, system)?;
+    let mut lines = Lines::open(!args.json)?;
     if lines.is_terminal() && !args.quiet {
         output::note(&format!(
             "{} · /help lists the commands, Ctrl-D leaves",
@@ -113,6 +120,9 @@ where
         stats: args.stats,
         computes_in,
     };
+    if args.json {
+        return program::serve(chat, &mut lines);
+    }
     chat.run(&mut lines)
 }
 
@@ -139,10 +149,18 @@ where
                     output::note("Ctrl-D or /exit leaves");
                     continue;
                 }
+                Line::Unusable(words) => {
+                    output::note(&format!("error: {words}"));
+                    continue;
+                }
                 Line::End => return Ok(Outcome::Done),
+                Line::Terminated => return Ok(Outcome::Interrupted),
             };
             // A Ctrl-C that came when there was no answer to stop must not stop the next one.
             self.cancel.take();
+            if interrupt::is_terminated() {
+                return Ok(Outcome::Interrupted);
+            }
             match ChatLine::parse(&line) {
                 ChatLine::Exit => return Ok(Outcome::Done),
                 line => self.follow(line)?,
@@ -192,7 +210,7 @@ where
     fn retry(&mut self) -> anyhow::Result<()> {
         let _goes_first = self.computes_in.and_then(nodes::compute_here);
         // The same seed would give the same answer.
-        self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
+        self.options.sampling.seed = next_seed(self.options.sampling.seed);
         let mut printer = Printer::new(&self.cancel, self.quiet);
         let reply =
             self.conversation
@@ -222,6 +240,8 @@ where
         }
         if answer.stop_reason == "context_full" {
             self.tell("the context is full, so the answer was cut; /clear makes room");
+        } else if let Some(words) = format::cut(&answer).filter(|_| !self.quiet) {
+            output::note(&words);
         }
         if self.stats {
             output::note(&format::answer_stats(&answer));
