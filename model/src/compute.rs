@@ -19,6 +19,10 @@ struct Inner {
 }
 
 impl Compute {
+    /// The most threads of a team: more than any processor of a device has, and few enough that
+    /// the team's counters hold them.
+    pub const MAX_THREADS: usize = 1024;
+
     /// `threads`, the caller's included (by default as many as this process may use), with the
     /// best instruction set of the CPU or the one `POTLUCK_ISA` names.
     ///
@@ -28,11 +32,14 @@ impl Compute {
         Ok(Self::with_isa(Isa::detect()?, threads))
     }
 
-    /// As [`Compute::new`] with a chosen instruction set.
+    /// As [`Compute::new`] with a chosen instruction set. There are fewer threads, which
+    /// [`Compute::threads`] tells, where the system gives no more, and never more than
+    /// [`Compute::MAX_THREADS`].
     pub fn with_isa(isa: Isa, threads: Option<NonZeroUsize>) -> Self {
         let threads = threads
             .or_else(|| std::thread::available_parallelism().ok())
-            .unwrap_or(NonZeroUsize::MIN);
+            .unwrap_or(NonZeroUsize::MIN)
+            .min(NonZeroUsize::new(Self::MAX_THREADS).unwrap_or(NonZeroUsize::MIN));
         let team = Team::new(threads);
         Self(Arc::new(Inner {
             isa,

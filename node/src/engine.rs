@@ -5,7 +5,7 @@ use std::path::Path;
 
 pub use potluck_model::Compute;
 pub use potluck_model::gguf::Gguf;
-pub use potluck_model::sampler::SamplerSettings;
+pub use potluck_model::sampler::{SamplerError, SamplerSettings};
 pub use potluck_model::template::{Message, Role};
 pub use potluck_model::tokenizer::TokenId;
 pub use potluck_model::{

@@ -4,8 +4,7 @@ use std::process::Command;
 
 use expect_test::{ExpectFile, expect_file};
 
-#[track_caller]
-fn check(command: Option<&str>, expected: &ExpectFile) {
+fn help(command: &[String]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_potluck"))
         .args(command)
         .arg("--help")
@@ -14,20 +13,55 @@ fn check(command: Option<&str>, expected: &ExpectFile) {
         .expect("the binary runs");
     assert!(output.status.success());
     assert!(output.stderr.is_empty());
-    expected.assert_eq(&String::from_utf8(output.stdout).expect("help is UTF-8"));
+    String::from_utf8(output.stdout).expect("help is UTF-8")
+}
+
+/// The help texts of a command and of all below it, by the words that call it.
+fn all_help(command: &[String]) -> Vec<(Vec<String>, String)> {
+    let text = help(command);
+    let listed = text.split("Commands:\n").nth(1).unwrap_or_default();
+    let lines = listed.lines().take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.split_whitespace().next());
+    let below: Vec<_> = names
+        .filter(|name| *name != "help")
+        .map(|name| [command, &[name.to_owned()]].concat())
+        .collect();
+    let mut all = vec![(command.to_vec(), text)];
+    all.extend(below.iter().flat_map(|command| all_help(command)));
+    all
 }
 
 #[test]
 fn help_texts_are_as_recorded() {
-    check(None, &expect_file!["help/potluck.txt"]);
-    check(Some("run"), &expect_file!["help/run.txt"]);
-    check(Some("chat"), &expect_file!["help/chat.txt"]);
-    check(Some("pull"), &expect_file!["help/pull.txt"]);
-    check(Some("models"), &expect_file!["help/models.txt"]);
-    check(Some("inspect"), &expect_file!["help/inspect.txt"]);
-    check(Some("score"), &expect_file!["help/score.txt"]);
-    check(Some("bench"), &expect_file!["help/bench.txt"]);
-    check(Some("synth"), &expect_file!["help/synth.txt"]);
+    let all = all_help(&[]);
+    assert!(all.len() > 14, "{}", all.len());
+    for (command, text) in all {
+        let name = match command.is_empty() {
+            true => "potluck".to_owned(),
+            false => command.join("-"),
+        };
+        let recorded: ExpectFile = expect_file![format!("help/{name}.txt")];
+        recorded.assert_eq(&text);
+    }
+}
+
+#[test]
+fn no_help_text_shows_how_its_source_is_written() {
+    for (command, text) in all_help(&[]) {
+        // `printf` takes one on purpose.
+        let shown = text.replace("Hello!\\nWhat did I just say?\\n", "");
+        for sign in ["\\", "`[", "](", "&quot;"] {
+            assert!(!shown.contains(sign), "{sign} in {command:?}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn every_command_offers_json() {
+    for (command, text) in all_help(&[]).into_iter().skip(1) {
+        let leads_on = text.contains("\nCommands:\n");
+        assert!(leads_on || text.contains("--json"), "{command:?}");
+    }
 }
 
 #[test]
@@ -38,6 +72,14 @@ fn wrong_usage_exits_with_2() {
         &["run", "--greedy", "--top-k", "3", "hi"],
         &["run", "--raw", "--system", "x", "hi"],
         &["run", "--threads", "0", "hi"],
+        &["run", "--threads", "4000000000", "hi"],
+        &["run", "--top-p", "0", "hi"],
+        &["run", "--repetition-penalty", "101", "hi"],
+        &["run", "--temperature", "NaN", "hi"],
+        &["run", "--seed", "9007199254740993", "hi"],
+        &["chat", "--top-p", "0"],
+        &["chat", "--repetition-penalty", "101"],
+        &["up", "--threads", "4000000000"],
         &["score", "--tokens", "1,two"],
         &["dance"],
         &[],

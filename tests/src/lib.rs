@@ -14,12 +14,16 @@ mod fake_python;
 #[cfg(target_os = "linux")]
 pub mod fidelity;
 #[cfg(target_os = "linux")]
+mod terminal;
+#[cfg(target_os = "linux")]
 pub mod wifi;
 
 pub use binary::{potluck_binary, workspace};
 pub use device::{Device, Output, model_path, run};
 #[cfg(unix)]
 pub use fake_python::{FakePython, Wheel};
+#[cfg(target_os = "linux")]
+pub use terminal::Terminal;
 
 /// An address that nothing listens on: a model hub that cannot be reached, at once.
 pub const NO_HUB: &str = "http://127.0.0.1:9";

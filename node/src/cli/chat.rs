@@ -1,7 +1,7 @@
 //! `potluck chat`.
 
-mod ahead;
 mod command;
+mod program;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -18,11 +18,10 @@ use potluck::words;
 use serde::Serialize;
 
 use super::lines::{Line, Lines};
-use super::options::{EngineArgs, ModelOptions, SamplingArgs};
+use super::options::{EngineArgs, ModelOptions, SamplingArgs, next_seed};
 use super::run::Printer;
 use super::together::{self, Requester, TogetherArgs};
-use super::{Outcome, format, interrupt, nodes, obtain, output};
-use ahead::Ahead;
+use super::{Outcome, format, input, interrupt, nodes, obtain, output};
 use command::{ChatLine, HELP};
 
 /// Hold a conversation
@@ -39,6 +38,10 @@ pub(super) struct Args {
     model: ModelOptions,
     #[command(flatten)]
     engine: EngineArgs,
+    /// Read and print JSON: for each line {"user": TEXT}, {"system": TEXT}, "retry" or "clear" on stdin
+    /// one object
+    #[arg(long)]
+    json: bool,
     /// Print nothing but answers and errors
     #[arg(long, short, conflicts_with = "stats")]
     quiet: bool,
@@ -57,6 +60,7 @@ Examples:
   potluck chat --with-peers --model big.gguf
   potluck chat --system \"You are a patient teacher.\" --context 8192
   printf 'Hello!\\nWhat did I just say?\\n' | potluck chat
+  echo '{\"user\": \"Hello!\"}' | potluck chat --json
 
 Type /help for commands. When the context is full, the oldest turns are left out of what the
 model is shown, a quarter of the context at a time, never the system message. The model reads the
@@ -95,8 +99,9 @@ fn hold<S: Sequence>(
 where
     AnswerError: From<S::Error>,
 {
-    let conversation = Conversation::new(engine, sequence, args.system.clone())?;
-    let lines = Lines::open()?;
+    let system = args.system.as_deref().map(input::plain);
+    let conversation = Conversation::new(engine, sequence, system)?;
+    let mut lines = Lines::open(!args.json)?;
     let is_typed = lines.is_terminal();
     if is_typed && !args.quiet {
         output::note(&format!(
@@ -119,7 +124,10 @@ where
         computes_in,
         is_typed,
     };
-    chat.run(Ahead::of(lines)?)
+    if args.json {
+        return program::serve(chat, &mut lines);
+    }
+    chat.run(&mut lines)
 }
 
 struct Chat<'a, S> {
@@ -139,30 +147,39 @@ impl<S: Sequence> Chat<'_, S>
 where
     AnswerError: From<S::Error>,
 {
-    fn run(mut self, mut lines: Ahead) -> anyhow::Result<Outcome> {
-        loop {
+    fn run(mut self, lines: &mut Lines) -> anyhow::Result<Outcome> {
+        while !interrupt::is_terminated() {
             lines.ask("> ");
-            self.catch_up(&mut lines);
+            self.catch_up(lines);
             let line = match lines.take()? {
                 Line::Text(line) => line,
                 Line::Interrupted => {
                     output::note("Ctrl-D or /exit leaves");
                     continue;
                 }
+                Line::Unusable(words) => {
+                    output::note(&format!("error: {words}"));
+                    continue;
+                }
                 Line::End => return Ok(Outcome::Done),
+                Line::Terminated => return Ok(Outcome::Interrupted),
             };
             // A Ctrl-C that came when there was no answer to stop must not stop the next one.
             self.cancel.take();
+            if interrupt::is_terminated() {
+                break;
+            }
             match ChatLine::parse(&line) {
                 ChatLine::Exit => return Ok(Outcome::Done),
                 line => self.follow(line)?,
             }
         }
+        Ok(Outcome::Interrupted)
     }
 
     /// Reads what the next answer needs anyway while no line is there. Lines of a pipe are there at
     /// once, and wait for it as the answer would.
-    fn catch_up(&mut self, lines: &mut Ahead) {
+    fn catch_up(&mut self, lines: &mut Lines) {
         let (is_typed, cancel) = (self.is_typed, self.cancel.clone());
         let mut go_on = || {
             let wanted = match lines.peek() {
@@ -172,7 +189,7 @@ where
                 }
                 Some(_) => false,
             };
-            wanted && !cancel.is_cancelled()
+            wanted && !cancel.is_cancelled() && !interrupt::is_terminated()
         };
         let started = Instant::now();
         // A failure is that of the next answer, too, which tells it.
@@ -227,7 +244,7 @@ where
     fn retry(&mut self) -> anyhow::Result<()> {
         let _goes_first = self.computes_in.and_then(nodes::compute_here);
         // The same seed would give the same answer.
-        self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
+        self.options.sampling.seed = next_seed(self.options.sampling.seed);
         let mut printer = Printer::new(&self.cancel, self.quiet);
         let reply =
             self.conversation
@@ -257,6 +274,8 @@ where
         }
         if answer.stop_reason == "context_full" {
             self.tell("the context is full, so the answer was cut; /clear makes room");
+        } else if let Some(words) = format::cut(&answer).filter(|_| !self.quiet) {
+            output::note(&words);
         }
         if self.stats {
             output::note(&format::answer_stats(&answer));

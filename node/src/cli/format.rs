@@ -132,6 +132,18 @@ pub(super) fn answer_stats(answer: &Answer) -> String {
     format!("[{}]", parts.join(" · "))
 }
 
+/// What to say of an answer that ended before the model ended it, if it did and nobody stopped it.
+pub(super) fn cut(answer: &Answer) -> Option<String> {
+    match answer.stop_reason {
+        "max_tokens" => Some(format!(
+            "[cut after {}, the most allowed: --max-tokens allows more]",
+            count(answer.token_ids.len(), "token")
+        )),
+        "context_full" => Some("[cut: the context is full; --context makes it larger]".to_owned()),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

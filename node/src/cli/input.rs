@@ -2,10 +2,15 @@
 
 use std::io::{self, IsTerminal as _, Read};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 /// More text than any model's context; a pipe that never ends must not fill the memory.
 const MAX_BYTES: u64 = 64 << 20;
+
+/// What was given cannot be used; in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unusable(pub(super) String);
 
 /// The text of an argument, or of stdin when there is none or it is `-`. `what` names it in
 /// errors: "prompt", "text".
@@ -13,7 +18,8 @@ pub(super) fn text(argument: Option<String>, what: &str) -> anyhow::Result<Strin
     match argument {
         Some(text) if text != "-" => Ok(text),
         None if io::stdin().is_terminal() => {
-            bail!("no {what}: write it in quotes after the command, or pipe it in")
+            let words = format!("no {what}: write it in quotes after the command, or pipe it in");
+            Err(Unusable(words).into())
         }
         _ => read(io::stdin().lock(), what),
     }
@@ -26,20 +32,29 @@ fn read(source: impl Read, what: &str) -> anyhow::Result<String> {
         .read_to_end(&mut bytes)
         .with_context(|| format!("cannot read the {what} from stdin"))?;
     if bytes.len() as u64 > MAX_BYTES {
-        bail!(
-            "the {what} on stdin is longer than {} MiB: shorten it",
-            MAX_BYTES >> 20
-        );
+        let limit = MAX_BYTES >> 20;
+        let words = format!("the {what} on stdin is longer than {limit} MiB: shorten it");
+        return Err(Unusable(words).into());
     }
     utf8(bytes, &format!("the {what} on stdin"))
 }
 
 /// The bytes as text, or an error that says where they are not.
 pub(super) fn utf8(bytes: Vec<u8>, what: &str) -> anyhow::Result<String> {
-    String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         let position = error.utf8_error().valid_up_to();
-        anyhow::anyhow!("{what} is not valid UTF-8 at byte {position}: convert it to UTF-8 first")
-    })
+        Unusable(format!(
+            "{what} is not valid UTF-8 at byte {position}: convert it to UTF-8 first"
+        ))
+    })?;
+    Ok(text)
+}
+
+/// Text as a model is to be given it: without the mark that some editors begin a file with, and with
+/// one kind of line end.
+pub(super) fn plain(text: &str) -> String {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 /// Without the line end that `echo` and editors add.
@@ -65,6 +80,12 @@ mod tests {
             error.to_string(),
             "the prompt on stdin is not valid UTF-8 at byte 3: convert it to UTF-8 first"
         );
+    }
+
+    #[test]
+    fn text_of_other_systems_is_made_plain() {
+        assert_eq!(plain("\u{feff}one\r\ntwo\rthree\n"), "one\ntwo\nthree\n");
+        assert_eq!(plain("a\u{feff}b"), "a\u{feff}b");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod failure;
 mod fetches;
 mod format;
 mod id;
@@ -21,13 +22,15 @@ mod pull;
 mod run;
 mod score;
 mod synth;
+mod terminal;
 mod together;
 mod up;
 
-use std::io;
+use std::env;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use failure::Code;
 
 /// Private AI that nearby devices run together.
 #[derive(Debug, Parser)]
@@ -43,7 +46,12 @@ Examples:
   potluck chat
   potluck models
 
-Models and settings are kept in $POTLUCK_HOME, or else in the platform's data folder.";
+Models and settings are kept in $POTLUCK_HOME, or else in the platform's data folder.
+
+With --json every command prints objects, one a line, with the number \"schema\": it is raised when a
+field goes or means something else. A failure is {\"schema\": 1, \"error\": {\"code\": …, \"message\": …}},
+its code usage, input, fetch, model, node, interrupted or failed.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + N ended by signal N.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -67,19 +75,45 @@ enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Done,
-    /// By Ctrl-C.
+    /// By Ctrl-C or another signal that asks a program to end.
     Interrupted,
 }
 
-/// As shells report a program that SIGINT ended.
-const EXIT_INTERRUPTED: u8 = 130;
 /// As shells report a program that SIGPIPE ended.
 const EXIT_BROKEN_PIPE: u8 = 141;
 
 /// Runs the command of this process's arguments. Exit codes: 0, 1 for a failure, 2 for wrong
-/// usage, 130 after Ctrl-C.
+/// usage, and as shells report signals: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP,
+/// 141 where nobody reads what is printed.
 pub(crate) fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let json = failure::is_json(env::args_os().skip(1));
+    let command = match Cli::try_parse() {
+        Ok(Cli { command }) => command,
+        Err(error) => return failure::tell_usage(&error, json).into(),
+    };
+    let outcome = match run_command(command) {
+        Err(error) if error.is::<interrupt::Stopped>() => Ok(Outcome::Interrupted),
+        outcome => outcome,
+    };
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Interrupted) => {
+            if json && !output::json_printed() {
+                let _ = failure::print(Code::Interrupted, "stopped by a signal");
+            }
+            interrupt::exit_code().into()
+        }
+        // Whoever read our output has seen enough of it: nothing to report, and nowhere to.
+        Err(error) if failure::is_broken_pipe(&error) => EXIT_BROKEN_PIPE.into(),
+        Err(error) => {
+            failure::tell_error(&error, json);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_command(command: Command) -> anyhow::Result<Outcome> {
+    match command {
         Command::Run(args) => run::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Pair(args) => pair::run(args),
@@ -94,21 +128,5 @@ pub(crate) fn main() -> ExitCode {
         Command::Score(args) => score::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Synth(args) => synth::run(args),
-    };
-    match outcome {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Interrupted) => EXIT_INTERRUPTED.into(),
-        // Whoever read our output has seen enough of it: nothing to report, and nowhere to.
-        Err(error) if is_broken_pipe(&error) => EXIT_BROKEN_PIPE.into(),
-        Err(error) => {
-            output::note(&format!("error: {}", potluck::words::of(error.as_ref())));
-            ExitCode::FAILURE
-        }
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

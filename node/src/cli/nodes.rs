@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
 use clap::Args;
 use potluck::Cancel;
 use potluck::OwnerLimits;
@@ -17,6 +16,7 @@ use potluck::profile::{DeviceProfile, Measurements, OwnerSettings, this_system};
 use potluck::stages::MemoryBudget;
 use potluck::store::{OwnModels, ShardStore};
 
+use super::interrupt::Stopped;
 use super::{format, output};
 
 /// How a node meets others, and what it may take.
@@ -103,7 +103,7 @@ pub(super) fn start(
         Purpose::Pairing => None,
         Purpose::Computing => match measured(home, &compute, &settings, cancel)? {
             Some(profile) => Some(profile),
-            None => bail!("stopped"),
+            None => return Err(Stopped.into()),
         },
     };
     let budget = profile.as_ref().map(DeviceProfile::memory_budget_bytes);

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use potluck::ModelRef;
-use potluck::engine::{OpenOptions, SamplerSettings};
+use potluck::engine::{Compute, OpenOptions, SamplerError, SamplerSettings};
 
 /// Which model, and whether it may be fetched.
 #[derive(Debug, Clone, Args)]
@@ -30,7 +30,7 @@ pub(super) struct NetworkOptions {
 #[derive(Debug, Clone, Args)]
 pub(super) struct EngineArgs {
     /// Processor threads to compute with [default: all usable]
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
     /// Positions to reserve memory for, prompt and answer together [default: 2048, or the
     /// model's own limit if lower]
@@ -47,6 +47,25 @@ impl EngineArgs {
     }
 }
 
+/// How many threads.
+///
+/// # Errors
+/// None, or more than there can be, in words.
+pub(super) fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let threads = text.parse().ok().and_then(NonZeroUsize::new);
+    threads
+        .filter(|threads| threads.get() <= Compute::MAX_THREADS)
+        .ok_or_else(|| format!("give a number from 1 to {}", Compute::MAX_THREADS))
+}
+
+/// The greatest seed: JSON's numbers are exact up to here in every language.
+const MAX_SEED: u64 = 1 << 53;
+
+/// The seed of another answer.
+pub(super) fn next_seed(seed: u64) -> u64 {
+    if seed < MAX_SEED { seed + 1 } else { 0 }
+}
+
 /// How the next token is chosen.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Sampling")]
@@ -55,25 +74,25 @@ pub(super) struct SamplingArgs {
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p"])]
     greedy: bool,
     /// Spread of the choice; 0 is --greedy
-    #[arg(long, value_name = "X", value_parser = non_negative)]
+    #[arg(long, value_name = "X", value_parser = temperature)]
     temperature: Option<f32>,
     /// Choose among the K most likely tokens only; 0 for all
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Choose among the most likely tokens that together have this probability
-    #[arg(long, value_name = "P", value_parser = fraction)]
+    #[arg(long, value_name = "P", value_parser = top_p)]
     top_p: Option<f32>,
     /// Choose among tokens at least this likely, relative to the most likely one
-    #[arg(long, value_name = "P", value_parser = fraction)]
+    #[arg(long, value_name = "P", value_parser = min_p)]
     min_p: Option<f32>,
     /// Make recent tokens less likely; 1 is off
-    #[arg(long, value_name = "X", value_parser = at_least_one)]
+    #[arg(long, value_name = "X", value_parser = repetition_penalty)]
     repetition_penalty: Option<f32>,
     /// How many recent tokens the penalty covers
     #[arg(long, value_name = "N")]
     repetition_window: Option<usize>,
-    /// The same seed and settings give the same answer [default: random]
-    #[arg(long, value_name = "N")]
+    /// The same seed and settings give the same answer; at most 2^53 [default: random]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_SEED))]
     seed: Option<u64>,
 }
 
@@ -92,43 +111,93 @@ impl SamplingArgs {
             repetition_penalty: self.repetition_penalty.unwrap_or(base.repetition_penalty),
             repetition_window: self.repetition_window.unwrap_or(base.repetition_window),
             // The standard library's hash keys are random; nothing here needs secrecy.
-            seed: self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)),
+            seed: self
+                .seed
+                .unwrap_or_else(|| RandomState::new().hash_one(0) % (MAX_SEED + 1)),
         }
     }
 }
 
-fn number(text: &str) -> Result<f32, String> {
-    let number: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if number.is_finite() {
-        Ok(number)
-    } else {
-        Err("not a finite number".to_owned())
+/// A setting of the sampler, if the sampler takes it: its bounds are the only ones.
+fn setting(text: &str, set: impl Fn(&mut SamplerSettings, f32)) -> Result<f32, String> {
+    let number = text.parse().map_err(|_| "not a number".to_owned())?;
+    let mut settings = SamplerSettings::default();
+    set(&mut settings, number);
+    match settings.validate() {
+        Ok(()) => Ok(number),
+        Err(SamplerError::Setting { range, .. }) => Err(format!("give a number {range}")),
+        Err(error) => Err(error.to_string()),
     }
 }
 
-fn non_negative(text: &str) -> Result<f32, String> {
-    let number = number(text)?;
-    if number >= 0.0 {
-        Ok(number)
-    } else {
-        Err("must be 0 or more".to_owned())
-    }
+fn temperature(text: &str) -> Result<f32, String> {
+    setting(text, |settings, number| settings.temperature = number)
 }
 
-fn at_least_one(text: &str) -> Result<f32, String> {
-    let number = number(text)?;
-    if number >= 1.0 {
-        Ok(number)
-    } else {
-        Err("must be 1 or more".to_owned())
-    }
+fn top_p(text: &str) -> Result<f32, String> {
+    setting(text, |settings, number| settings.top_p = number)
 }
 
-fn fraction(text: &str) -> Result<f32, String> {
-    let number = number(text)?;
-    if (0.0..=1.0).contains(&number) {
-        Ok(number)
-    } else {
-        Err("must be between 0 and 1".to_owned())
+fn min_p(text: &str) -> Result<f32, String> {
+    setting(text, |settings, number| settings.min_p = number)
+}
+
+fn repetition_penalty(text: &str) -> Result<f32, String> {
+    setting(text, |settings, number| {
+        settings.repetition_penalty = number
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_what_the_sampler_takes() {
+        for (parse, taken, refused) in [
+            (
+                temperature as fn(&str) -> Result<f32, String>,
+                &["0", "-0", "0.7", "1000"][..],
+                &["-1", "1001", "1e39", "inf", "NaN", "hot", ""][..],
+            ),
+            (top_p, &["0.01", "1"], &["0", "-0.5", "1.01", "nan"]),
+            (min_p, &["0", "1"], &["-0.1", "1.5", "nan"]),
+            (
+                repetition_penalty,
+                &["0.01", "1", "100"],
+                &["0", "-1", "101", "NaN", "inf"],
+            ),
+        ] {
+            for text in taken {
+                assert_eq!(parse(text), Ok(text.parse().expect("a number")), "{text}");
+            }
+            for text in refused {
+                assert!(parse(text).is_err(), "{text}");
+            }
+        }
+        assert_eq!(
+            repetition_penalty("101"),
+            Err("give a number from 0.01 to 100".to_owned())
+        );
+    }
+
+    #[test]
+    fn seeds_stay_exact_in_json() {
+        assert_eq!(next_seed(7), 8);
+        assert_eq!(next_seed(MAX_SEED), 0);
+        assert_eq!(MAX_SEED as f64 as u64, MAX_SEED);
+    }
+
+    #[test]
+    fn threads_are_bounded() {
+        let most = Compute::MAX_THREADS;
+        assert_eq!(threads("2").map(NonZeroUsize::get), Ok(2));
+        assert_eq!(threads(&most.to_string()).map(NonZeroUsize::get), Ok(most));
+        for text in ["0", "-1", "two", "4000000000", "99999999999999999999999"] {
+            assert_eq!(
+                threads(text),
+                Err("give a number from 1 to 1024".to_owned())
+            );
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Writing to the terminal: answers and reports to stdout, everything else to stderr.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde::Serialize;
@@ -22,10 +23,30 @@ pub(super) fn line(text: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
 }
 
-/// Writes `value` to stdout as one JSON object on one line.
+/// The number in every JSON object that a command prints. A field that goes, is renamed or means
+/// something else raises it; a new field does not, so programs skip fields that they do not know.
+pub(super) const SCHEMA: u32 = 1;
+
+static JSON_PRINTED: AtomicBool = AtomicBool::new(false);
+
+/// Writes `value`, which is an object, to stdout as JSON on one line, with `schema` before its
+/// fields.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    line(&serde_json::to_string(value)?)?;
+    #[derive(Serialize)]
+    struct Numbered<'a, T> {
+        schema: u32,
+        #[serde(flatten)]
+        value: &'a T,
+    }
+    let schema = SCHEMA;
+    line(&serde_json::to_string(&Numbered { schema, value })?)?;
+    JSON_PRINTED.store(true, Ordering::Relaxed);
     Ok(())
+}
+
+/// Whether this process has printed an object.
+pub(super) fn json_printed() -> bool {
+    JSON_PRINTED.load(Ordering::Relaxed)
 }
 
 /// Whether people are looking at stderr.

@@ -29,7 +29,7 @@ pub(super) struct Args {
     minutes: u64,
     #[command(flatten)]
     node: NodeArgs,
-    /// Print JSON: {\"invitation\": …} at once where one is shown, then {\"paired\": …}
+    /// Print JSON lines: {"invitation": …} at once where one is shown, then {"paired": …}
     #[arg(long)]
     json: bool,
 }

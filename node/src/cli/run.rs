@@ -66,6 +66,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     if piped {
         prompt = input::without_final_newline(prompt);
     }
+    if !args.raw {
+        prompt = input::plain(&prompt);
+    }
     // Before a model is fetched for nothing.
     prompt::check_not_empty(&prompt)?;
     let cancel = interrupt::on_ctrl_c()?;
@@ -77,7 +80,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let engine = obtain::open_file(&path, &options)?;
     let question = Question {
         prompt,
-        system: args.system,
+        system: args.system.as_deref().map(input::plain),
         raw: args.raw,
         generate: GenerateOptions {
             sampling: args.sampling.settings(),
@@ -110,6 +113,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     }
     if args.stats || (output::stderr_is_terminal() && !args.quiet && !args.json) {
         output::note(&format::answer_stats(&answer));
+    }
+    if let Some(words) = format::cut(&answer).filter(|_| !args.quiet && !args.json) {
+        output::note(&words);
     }
     Ok(if answer.is_cancelled() {
         Outcome::Interrupted

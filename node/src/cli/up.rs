@@ -12,6 +12,7 @@ use potluck_protocol::machine::Event;
 use serde_json::json;
 
 use super::nodes::{self, NodeArgs, OwnNode, OwnerWishes, Purpose};
+use super::options::threads;
 use super::{Outcome, format, interrupt, output};
 
 /// Let this device help: compute layers for the paired devices until Ctrl-C
@@ -21,7 +22,7 @@ pub(super) struct Args {
     #[command(flatten)]
     node: NodeArgs,
     /// Processor threads to compute with [default: all usable]
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
     /// A model file that layers may be taken from, beside those in the models folder; may be given
     /// several times
@@ -37,7 +38,7 @@ pub(super) struct Args {
     /// Do not help with less battery than this, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     min_battery: u8,
-    /// Print one JSON line when ready: {\"listening\": […], \"peer_id\": …}
+    /// Print one JSON line when ready: {"listening": […], "peer_id": …}
     #[arg(long)]
     json: bool,
 }

@@ -1,0 +1,147 @@
+//! A conversation with a program: a JSON line in, a JSON object out.
+
+use potluck::answer::{Answer, AnswerError};
+use potluck::conversation::{ConversationError, Reply};
+use potluck::engine::Sequence;
+use potluck::words;
+use serde::{Deserialize, Serialize};
+
+use super::Chat;
+use crate::cli::failure::{self, Code};
+use crate::cli::input;
+use crate::cli::lines::{Line, Lines};
+use crate::cli::options::next_seed;
+use crate::cli::{Outcome, interrupt, nodes, output};
+
+/// What a line asks for.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Ask {
+    /// Something to say to the model.
+    User(String),
+    /// Set the system message, or remove it.
+    System(Option<String>),
+    /// Answer the last message again, with the next seed.
+    Retry,
+    /// Forget all turns.
+    Clear,
+}
+
+/// What an answer is, besides what `run` prints.
+#[derive(Serialize)]
+struct Turn<'a> {
+    #[serde(flatten)]
+    answer: &'a Answer,
+    /// Turns that the model is no longer shown, to make room for this one.
+    left_out: usize,
+}
+
+/// What was done, where nothing is answered.
+#[derive(Serialize)]
+struct Done {
+    done: &'static str,
+}
+
+/// Answers each line of input with one object. A line that cannot be answered gets an error, and the
+/// conversation goes on as it was.
+pub(super) fn serve<S: Sequence>(
+    mut chat: Chat<'_, S>,
+    lines: &mut Lines,
+) -> anyhow::Result<Outcome>
+where
+    AnswerError: From<S::Error>,
+{
+    loop {
+        let line = match lines.next("")? {
+            Line::Text(line) if line.trim().is_empty() => continue,
+            Line::Text(line) => line,
+            Line::Unusable(words) => {
+                failure::print(Code::Input, &words)?;
+                continue;
+            }
+            Line::Interrupted => continue,
+            Line::End => return Ok(Outcome::Done),
+            Line::Terminated => return Ok(Outcome::Interrupted),
+        };
+        // A Ctrl-C that came when there was no answer to stop must not stop the next one.
+        chat.cancel.take();
+        if interrupt::is_terminated() {
+            return Ok(Outcome::Interrupted);
+        }
+        match serde_json::from_str(&line) {
+            Ok(ask) => follow(&mut chat, ask)?,
+            Err(error) => failure::print(Code::Input, &format!("not what is read here: {error}"))?,
+        }
+    }
+}
+
+fn follow<S: Sequence>(chat: &mut Chat<'_, S>, ask: Ask) -> anyhow::Result<()>
+where
+    AnswerError: From<S::Error>,
+{
+    let reply = match ask {
+        Ask::System(system) => {
+            chat.conversation
+                .set_system(system.as_deref().map(input::plain));
+            return output::json(&Done { done: "system" });
+        }
+        Ask::Clear => {
+            chat.conversation.clear();
+            return output::json(&Done { done: "clear" });
+        }
+        Ask::User(text) => {
+            let _goes_first = chat.computes_in.and_then(nodes::compute_here);
+            let text = input::plain(&text);
+            chat.conversation
+                .say(chat.engine, &text, &chat.options, &chat.cancel, &mut |_| ())
+        }
+        Ask::Retry => {
+            let _goes_first = chat.computes_in.and_then(nodes::compute_here);
+            chat.options.sampling.seed = next_seed(chat.options.sampling.seed);
+            chat.conversation
+                .retry(chat.engine, &chat.options, &chat.cancel, &mut |_| ())
+        }
+    };
+    print(reply)
+}
+
+fn print(reply: Result<Reply, ConversationError>) -> anyhow::Result<()> {
+    match reply {
+        Ok(Reply { answer, left_out }) => output::json(&Turn {
+            answer: &answer,
+            left_out,
+        }),
+        Err(error) => failure::print(Code::of(&error), &words::of(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_are_told_apart() {
+        let ask = |line: &str| serde_json::from_str::<Ask>(line).ok();
+        assert_eq!(
+            ask(r#"{"user": "Two\nlines"}"#),
+            Some(Ask::User("Two\nlines".to_owned()))
+        );
+        assert_eq!(
+            ask(r#"{"system": "Be brief."}"#),
+            Some(Ask::System(Some("Be brief.".to_owned())))
+        );
+        assert_eq!(ask(r#"{"system": null}"#), Some(Ask::System(None)));
+        assert_eq!(ask(r#""retry""#), Some(Ask::Retry));
+        assert_eq!(ask(r#""clear""#), Some(Ask::Clear));
+        for wrong in [
+            "Hello",
+            r#""Hello""#,
+            "{}",
+            r#"{"user": 3}"#,
+            r#"{"user": "a", "system": "b"}"#,
+            r#"{"usr": "a"}"#,
+        ] {
+            assert_eq!(ask(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Failures: what people read on stderr, what programs read on stdout, and exit codes.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::{io, iter};
+
+use potluck::answer::AnswerError;
+use potluck::bench::BenchError;
+use potluck::catalogue::{FetchError, StoreError};
+use potluck::conversation::ConversationError;
+use potluck::engine::ModelError;
+use potluck::inspect::InspectError;
+use potluck::local::{ClientError, ServeError};
+use potluck::net::NodeError;
+use potluck::prompt::PromptError;
+use potluck::score::ScoreError;
+use potluck::together::TogetherError;
+use potluck::words;
+use potluck_model::gguf::GgufError;
+use serde::Serialize;
+
+use super::{input, output};
+
+/// What a failure is to a program: the `code` of the `error` that `--json` prints. A code keeps
+/// its meaning; new ones may come, which a program treats as [`Code::Failed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Code {
+    /// The arguments are wrong; the exit code is 2.
+    Usage,
+    /// Ctrl-C or another signal came before there was anything to print.
+    Interrupted,
+    /// What was given on stdin or as the text cannot be used: empty, too long, not UTF-8.
+    Input,
+    /// The model is not on this device and could not be fetched.
+    Fetch,
+    /// The model's file cannot be read or run.
+    Model,
+    /// A node could not be started or asked, or refused: its words say why.
+    Node,
+    /// Anything else.
+    Failed,
+}
+
+impl Code {
+    /// What kind of failure an error is, by the first of its causes that tells.
+    pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
+        let mut causes = iter::successors(Some(error), |&error| error.source());
+        causes.find_map(known).unwrap_or(Self::Failed)
+    }
+}
+
+/// What this error alone tells. Some hand on the words of their cause and hide it, so what they hold
+/// is looked at.
+fn known(error: &(dyn Error + 'static)) -> Option<Code> {
+    match error.downcast_ref() {
+        Some(ConversationError::NothingToRetry) => return Some(Code::Input),
+        Some(ConversationError::Answer(error)) => return known(error),
+        None => {}
+    }
+    match error.downcast_ref() {
+        Some(AnswerError::Prompt(_)) => return Some(Code::Input),
+        Some(AnswerError::Model(_)) => return Some(Code::Model),
+        Some(AnswerError::Together(error)) => return known(error),
+        None => {}
+    }
+    let is_input = error.is::<PromptError>()
+        || error.is::<ScoreError>()
+        || error.is::<BenchError>()
+        || error.is::<input::Unusable>();
+    let is_fetch = error.is::<FetchError>() || error.is::<StoreError>();
+    let is_model =
+        error.is::<ModelError>() || error.is::<GgufError>() || error.is::<InspectError>();
+    let is_node = error.is::<TogetherError>()
+        || error.is::<ClientError>()
+        || error.is::<ServeError>()
+        || error.is::<NodeError>();
+    [
+        (is_input, Code::Input),
+        (is_fetch, Code::Fetch),
+        (is_model, Code::Model),
+        (is_node, Code::Node),
+    ]
+    .into_iter()
+    .find_map(|(is, code)| is.then_some(code))
+}
+
+/// The object of a failure.
+#[derive(Debug, Serialize)]
+struct Failure<'a> {
+    error: Report<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    code: Code,
+    message: &'a str,
+}
+
+/// Whether the arguments ask for JSON. They are looked at here, not after they were parsed, so that
+/// wrong ones are told as JSON, too. No option takes a value that begins with a hyphen.
+pub(super) fn is_json(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    let mut options = arguments
+        .into_iter()
+        .take_while(|argument| argument != "--");
+    options.any(|argument| argument == "--json")
+}
+
+/// Tells of a failure: to people on stderr and, if `json` is set, to programs on stdout.
+pub(super) fn tell(code: Code, message: &str, json: bool) {
+    output::note(&format!("error: {message}"));
+    if json {
+        // Where stdout is closed there is nobody to tell.
+        let _ = print(code, message);
+    }
+}
+
+/// Prints the object of a failure.
+pub(super) fn print(code: Code, message: &str) -> anyhow::Result<()> {
+    let error = Report { code, message };
+    output::json(&Failure { error })
+}
+
+/// Tells of arguments that clap refuses, or prints the help that they ask for. Returns the exit
+/// code.
+pub(super) fn tell_usage(error: &clap::Error, json: bool) -> u8 {
+    // A closed stdout or stderr is no reason to fail otherwise.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return 0;
+    }
+    if json {
+        let whole = error.render().to_string();
+        let message = whole.strip_prefix("error: ").unwrap_or(&whole);
+        // What follows an empty line is advice for people.
+        let message = message.split("\n\n").next().unwrap_or(message).trim();
+        let _ = print(Code::Usage, message);
+    }
+    2
+}
+
+/// Tells of an error that ended a command.
+pub(super) fn tell_error(error: &anyhow::Error, json: bool) {
+    tell(Code::of(error.as_ref()), &words::of(error.as_ref()), json);
+}
+
+/// Whether nobody reads our output any more.
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(arguments: &[&str]) -> bool {
+        is_json(arguments.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn json_is_asked_for_by_an_option_and_not_by_a_text() {
+        assert!(asks(&["run", "--json", "Hi"]));
+        assert!(asks(&["run", "Hi", "--json"]));
+        assert!(!asks(&["run", "--", "--json"]));
+        assert!(!asks(&["run", "--jsonl"]));
+    }
+
+    #[test]
+    fn an_error_has_the_code_of_what_caused_it() {
+        let code = |error: anyhow::Error| Code::of(error.as_ref());
+        let empty = || AnswerError::from(PromptError::Empty);
+        assert_eq!(code(empty().into()), Code::Input);
+        assert_eq!(code(ConversationError::Answer(empty()).into()), Code::Input);
+        let stopped = TogetherError::from(ClientError::Stopped);
+        assert_eq!(code(AnswerError::from(stopped).into()), Code::Node);
+        let wrapped = anyhow::Error::from(ModelError::EmptyPrompt).context("cannot use x.gguf");
+        assert_eq!(code(wrapped), Code::Model);
+        let offline = FetchError::Offline { name: "x" };
+        assert_eq!(code(offline.into()), Code::Fetch);
+        assert_eq!(code(anyhow::anyhow!("odd")), Code::Failed);
+        assert_eq!(Code::of(&empty()), Code::Input);
+    }
+}
