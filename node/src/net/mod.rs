@@ -18,9 +18,11 @@ mod gate;
 mod giving;
 mod handler;
 mod ids;
+mod listen;
 mod node;
 mod pairings;
 mod pump;
+mod session;
 mod stream;
 mod swarm;
 
@@ -28,6 +30,6 @@ pub use libp2p::Multiaddr;
 pub use potluck_protocol::wire::HandOverReason;
 
 pub use discovery::{Discovery, Mdns};
-pub use node::{
-    Node, NodeError, NodeEvent, NodeOptions, NodeSession, OwnerWork, PipelineEvent, Traffic,
-};
+pub use listen::ListenError;
+pub use node::{Node, NodeError, NodeEvent, NodeOptions, Traffic};
+pub use session::{NodeSession, OwnerWork, PipelineEvent};
