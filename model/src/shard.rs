@@ -167,6 +167,22 @@ impl Shard {
         hidden: Tensor<2>,
         sequences: &mut [SequenceStep<'_>],
     ) -> Result<Tensor<2>, ModelError> {
+        let through = self.forward_unless(layers, hidden, sequences, &|| false)?;
+        Ok(through.expect("it is not left off"))
+    }
+
+    /// As [`forward_through`](Self::forward_through), but nothing comes of it if `left_off` says so
+    /// before a layer: what the caches hold from the step's start on is then of no use.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forward_unless(
+        &self,
+        layers: Range<usize>,
+        hidden: Tensor<2>,
+        sequences: &mut [SequenceStep<'_>],
+        left_off: &dyn Fn() -> bool,
+    ) -> Result<Option<Tensor<2>>, ModelError> {
         let first = self.range.layers.start;
         let blocks = layers
             .start
@@ -191,6 +207,9 @@ impl Shard {
         let angles = self.ropes.angles(&positions);
         let mut stream = Stream::new(hidden);
         for (layer, block) in layers.zip(blocks) {
+            if left_off() {
+                return Ok(None);
+            }
             let attention = self.config.attention[layer];
             let mut row = 0;
             let sequences = sequences
@@ -216,7 +235,7 @@ impl Shard {
             };
             stream = block.forward(stream, step);
         }
-        Ok(stream.sum())
+        Ok(Some(stream.sum()))
     }
 
     /// Calls `read` with the logits, `[rows, vocabulary]`, of hidden states `[rows, d_model]`.

@@ -88,6 +88,11 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], DeviceError> {
 }
 
 impl Device {
+    /// Whether this home has a device already.
+    pub fn is_known(home: &Home) -> bool {
+        home.root().join("device.key").exists()
+    }
+
     /// The device of this home; a new one, with a key and a circle of its own, if there is none.
     ///
     /// # Errors

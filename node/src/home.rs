@@ -10,7 +10,9 @@ pub const HOME_VARIABLE: &str = "POTLUCK_HOME";
 
 /// The data folder: `$POTLUCK_HOME`, or the platform's folder for application data.
 ///
-/// Creating a `Home` touches no disk; folders are made when something is first written.
+/// Its path is settled when it is named: absolute and without links, so that all commands of a home
+/// have one path for it, whatever their working folder is and however it was written. Creating a
+/// `Home` writes nothing; folders are made when something is first written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
     root: PathBuf,
@@ -52,7 +54,9 @@ impl Home {
 
     /// A home in this folder.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: settled(root.into()),
+        }
     }
 
     /// The data folder itself.
@@ -66,6 +70,18 @@ impl Home {
     }
 }
 
+/// The absolute path of a folder, without links as far as it exists.
+fn settled(path: PathBuf) -> PathBuf {
+    let path = std::path::absolute(&path).unwrap_or(path);
+    let real = path.ancestors().find_map(|above| {
+        let real = above.canonicalize().ok()?;
+        let rest = path.strip_prefix(above).ok()?;
+        let nothing = rest.as_os_str().is_empty();
+        Some(if nothing { real } else { real.join(rest) })
+    });
+    real.unwrap_or(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +92,25 @@ mod tests {
         assert_eq!(home.models(), Path::new("/somewhere/else/models"));
         let home = Home::locate(Some(OsString::new())).expect("tests run with a home folder");
         assert!(home.root().ends_with("potluck"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn one_home_has_one_path_however_it_is_written() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let real = folder.path().canonicalize().expect("there");
+        let home = real.join("home");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).expect("made");
+        // Before and after it is there.
+        for _ in 0..2 {
+            assert_eq!(Home::at(&home).root(), home);
+            assert_eq!(Home::at(link.join("home")).root(), home);
+            assert_eq!(Home::at(link.join(".").join("home")).root(), home);
+            std::fs::create_dir_all(&home).expect("writable");
+        }
+        assert_eq!(Home::at(home.join("..").join("home")).root(), home);
+        let here = std::env::current_dir().expect("there is one");
+        assert_eq!(Home::at("x/y").root(), settled(here).join("x/y"));
     }
 }

@@ -5,7 +5,11 @@
 //! the new one lacks again, and by the exactness of the arithmetic they are the same. For the same
 //! reason it may send guesses of the next tokens behind one that is on its way: what was guessed right
 //! has arrived the sooner, what was guessed wrong is dropped.
+//!
+//! The node that it speaks to may be another process's, and end at any time. It begins its conversation
+//! again at another one then, and has its tokens read there: the same follow.
 
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 use potluck_model::Drafter;
@@ -21,10 +25,20 @@ use crate::stages::Ends;
 /// How often a wait looks for the user's wish to stop.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// A node that is lost so often, with no token in between, is not looked for again.
+const MOST_LOST: usize = 4;
+
+/// Begins a conversation at the node that runs now.
+pub type Connect<'a> = dyn FnMut() -> Result<Pipeline, Box<dyn Error + Send + Sync>> + 'a;
+
 /// A sequence that the circle's devices read together.
 pub struct Together<'a> {
     ends: &'a Ends,
-    pipeline: Pipeline,
+    connect: &'a mut Connect<'a>,
+    /// None since the node was lost.
+    pipeline: Option<Pipeline>,
+    /// How often it was, since a token came.
+    lost: usize,
     capacity: usize,
     cancel: Cancel,
     on_notice: &'a mut dyn FnMut(Notice<'_>),
@@ -74,6 +88,8 @@ pub enum Notice<'a> {
     Leaving(&'a str),
     /// The answer waits for devices: why.
     Waiting(&'a str),
+    /// The node of this device has ended; another one is looked for.
+    NodeLost,
 }
 
 /// A failure that an answer survived.
@@ -98,23 +114,32 @@ pub enum TogetherError {
     /// The node.
     #[error(transparent)]
     Node(#[from] ClientError),
+    /// There is no node to begin at.
+    #[error(transparent)]
+    Connect(Box<dyn Error + Send + Sync>),
     /// The requester's part of the model.
     #[error("the model cannot answer")]
     Model(#[from] ModelError),
 }
 
 impl<'a> Together<'a> {
-    /// A sequence of a conversation that has just begun, with room for so many positions.
-    pub fn new(
+    /// A sequence of a conversation that `connect` begins, with room for so many positions. Whenever
+    /// its node is lost it is begun anew.
+    ///
+    /// # Errors
+    /// It cannot be begun.
+    pub fn begin(
         ends: &'a Ends,
-        pipeline: Pipeline,
+        connect: &'a mut Connect<'a>,
         capacity: usize,
         cancel: &Cancel,
         on_notice: &'a mut dyn FnMut(Notice<'_>),
-    ) -> Self {
-        Self {
+    ) -> Result<Self, TogetherError> {
+        let mut sequence = Self {
             ends,
-            pipeline,
+            connect,
+            pipeline: None,
+            lost: 0,
             capacity,
             cancel: cancel.clone(),
             on_notice,
@@ -126,7 +151,9 @@ impl<'a> Together<'a> {
             placement: None,
             recoveries: Vec::new(),
             broken: None,
-        }
+        };
+        sequence.connect()?;
+        Ok(sequence)
     }
 
     /// Sends guesses of the tokens to come ahead, where stages would wait meanwhile. That changes no
@@ -151,14 +178,15 @@ impl<'a> Together<'a> {
         &self.recoveries
     }
 
-    /// Bytes sent to and received from peers since the conversation began.
+    /// Bytes sent to and received from peers since the conversation began at the node that it is at;
+    /// none if that was lost.
     ///
     /// # Errors
-    /// [`TogetherError::Node`].
+    /// [`TogetherError`].
     pub fn traffic(&mut self) -> Result<(u64, u64), TogetherError> {
-        self.pipeline.ask_traffic()?;
-        loop {
-            match self.pipeline.next(PATIENCE)? {
+        self.say(Pipeline::ask_traffic)?;
+        while self.pipeline.is_some() {
+            match self.next()? {
                 Some((
                     Reply::Traffic {
                         bytes_sent,
@@ -170,6 +198,56 @@ impl<'a> Together<'a> {
                 None => {}
             }
         }
+        Ok((0, 0))
+    }
+
+    /// Begins the conversation at a node, if it is at none. Not after a person's wish to stop.
+    fn connect(&mut self) -> Result<(), TogetherError> {
+        if self.pipeline.is_none() && !self.cancel.is_cancelled() {
+            match (self.connect)() {
+                Ok(pipeline) => {
+                    self.pipeline = Some(pipeline);
+                    // What was rolled back at no node is answered by none.
+                    self.feed.lost();
+                }
+                // Looking for one was stopped.
+                Err(_) if self.cancel.is_cancelled() => {}
+                Err(error) => return Err(TogetherError::Connect(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says something to the node, if there is one.
+    fn say(
+        &mut self,
+        what: impl FnOnce(&mut Pipeline) -> Result<(), ClientError>,
+    ) -> Result<(), TogetherError> {
+        match self.pipeline.as_mut().map(what) {
+            Some(Err(error)) => self.failed(error),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    /// What the node says next, if anything comes soon.
+    fn next(&mut self) -> Result<Option<(Reply, Vec<u8>)>, TogetherError> {
+        let next = self.pipeline.as_mut().map(|node| node.next(PATIENCE));
+        match next.transpose() {
+            Ok(next) => Ok(next.flatten()),
+            Err(error) => self.failed(error).map(|()| None),
+        }
+    }
+
+    /// The conversation is over at the node that it was at.
+    fn failed(&mut self, error: ClientError) -> Result<(), TogetherError> {
+        self.pipeline = None;
+        self.feed.lost();
+        self.lost += 1;
+        if !error.is_lost() || self.lost > MOST_LOST {
+            return Err(error.into());
+        }
+        (self.on_notice)(Notice::NodeLost);
+        Ok(())
     }
 
     /// Sends what is to be read through the layers, and waits for the hidden states of the last token;
@@ -182,6 +260,7 @@ impl<'a> Together<'a> {
         let mut read = self.feed.read();
         let before = read;
         loop {
+            self.connect()?;
             // Stages have something to do while the head computes.
             self.submit(drafts)?;
             if let Some(hidden) = self.feed.take_hidden() {
@@ -191,7 +270,7 @@ impl<'a> Together<'a> {
             if self.cancel.is_cancelled() {
                 return Ok(None);
             }
-            let Some((reply, payload)) = self.pipeline.next(PATIENCE)? else {
+            let Some((reply, payload)) = self.next()? else {
                 continue;
             };
             self.follow(reply, payload)?;
@@ -222,8 +301,13 @@ impl<'a> Together<'a> {
         while let Some(step) = self.feed.next_step(most, &mut guess) {
             let hidden = self.ends.embed(step.tokens)?;
             let last = step.answer == Answer::LastRow;
-            self.pipeline
-                .submit(step.start_position, step.rows(), last, &hidden)?;
+            let Some(pipeline) = &mut self.pipeline else {
+                break;
+            };
+            let sent = pipeline.submit(step.start_position, step.rows(), last, &hidden);
+            if let Err(error) = sent {
+                return self.failed(error);
+            }
         }
         Ok(())
     }
@@ -244,6 +328,7 @@ impl<'a> Together<'a> {
             Reply::Answered { start_position } => {
                 let hidden = !payload.is_empty();
                 if self.feed.answered(start_position, payload) && hidden {
+                    self.lost = 0;
                     self.recovered();
                 }
             }
@@ -312,7 +397,7 @@ impl<'a> Together<'a> {
     /// Has the pipeline drop what is not wanted any more.
     fn roll_back(&mut self, back: Option<RollBack>) -> Result<(), TogetherError> {
         match back {
-            Some(RollBack(position)) => Ok(self.pipeline.roll_back(position)?),
+            Some(RollBack(position)) => self.say(|node| node.roll_back(position)),
             None => Ok(()),
         }
     }
@@ -331,7 +416,7 @@ impl Sequence for Together<'_> {
 
     fn truncate(&mut self, len: usize) {
         let back = self.feed.truncate(len);
-        // A node that has stopped says so when more is to be read.
+        // One that cannot be is begun anew when more is to be read.
         let _ = self.roll_back(back);
     }
 
@@ -342,6 +427,7 @@ impl Sequence for Together<'_> {
         read: impl FnOnce(&[f32]) -> T,
     ) -> Result<Option<T>, TogetherError> {
         self.check(tokens)?;
+        self.lost = 0;
         let guessed = self.feed.drafts().len().min(tokens.len());
         let back = self.feed.read_on(tokens);
         if back.is_none() {

@@ -4,13 +4,15 @@ use std::error::Error;
 use std::fmt;
 
 /// An error and what is below it, in one line. What the message before it already ends with is not
-/// said twice.
+/// said twice; of an error that has no words of its own, those below are said.
 pub fn of(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut below = error.source();
     while let Some(source) = below {
         let cause = source.to_string();
-        if !words.ends_with(&cause) {
+        if words.is_empty() {
+            words = cause;
+        } else if !words.ends_with(&cause) {
             words.push_str(": ");
             words.push_str(&cause);
         }
@@ -65,5 +67,18 @@ mod tests {
         let said = "cannot run: cannot open x: no such file";
         assert_eq!(of(&error), said);
         assert_eq!(Words::from(error), Words::new(said));
+    }
+
+    #[test]
+    fn an_error_without_words_is_told_by_its_cause() {
+        let cause = Failure {
+            words: "the port is taken",
+            below: None,
+        };
+        let silent = Failure {
+            words: "",
+            below: Some(Box::new(cause)),
+        };
+        assert_eq!(of(&silent), "the port is taken");
     }
 }

@@ -167,6 +167,7 @@ impl Device {
             .env("POTLUCK_HOME", self.home())
             .env("HF_ENDPOINT", NO_HUB)
             .env_remove("POTLUCK_OFFLINE")
+            .env_remove("POTLUCK_WITH_PEERS")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -64,7 +64,8 @@ Examples:
 
 Type /help for commands. When the context is full, the oldest turns are left out of what the
 model is shown, a quarter of the context at a time, never the system message. The model reads the
-others again while you type. What you type is kept in memory only.";
+others again while you type. What you type is kept in memory only, and nothing is sent to other
+devices unless --with-peers or --placement says so, or POTLUCK_WITH_PEERS=1 is set.";
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let cancel = interrupt::on_ctrl_c()?;
@@ -75,15 +76,20 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let options = args.engine.options();
     let engine = obtain::open_file(&path, &options)?;
     let home = Home::from_environment()?;
-    if args.together.wants_peers(&home)? {
+    let requester = if args.together.wants_peers() {
         let (context, threads) = (engine.context(), options.threads);
-        let requester = Requester::open(&home, &args.together, &path, context, threads, &cancel)?;
+        Requester::open(&home, &args.together, &path, context, threads, &cancel)?
+    } else {
+        None
+    };
+    if let Some(requester) = requester {
         let (outcome, _devices) = requester.converse(&cancel, args.quiet, |sequence| {
             hold(&args, &engine, sequence, &cancel, None)
         })?;
         return Ok(outcome);
     }
     together::check_room(&path, engine.context(), args.together.memory())?;
+    together::tell_alone(&home, args.quiet);
     let mut sequence = LocalSequence::new(&engine, engine.new_session()?);
     hold(&args, &engine, &mut sequence, &cancel, Some(&home))
 }

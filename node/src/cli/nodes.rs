@@ -9,9 +9,9 @@ use potluck::OwnerLimits;
 use potluck::device::Device;
 use potluck::engine::Compute;
 use potluck::home::Home;
-use potluck::local::{Client, LocalNode, ServeError, Socket};
+use potluck::local::{Client, LocalNode, Request, ServeError, Socket};
 use potluck::manifest::{KnownFiles, Manifests};
-use potluck::net::{Mdns, Multiaddr, Node, NodeOptions};
+use potluck::net::{HandOverReason, Mdns, Multiaddr, Node, NodeOptions};
 use potluck::profile::{DeviceProfile, Measurements, OwnerSettings, this_system};
 use potluck::stages::MemoryBudget;
 use potluck::store::{OwnModels, ShardStore};
@@ -55,14 +55,45 @@ impl NodeArgs {
 const STARTING: Duration = Duration::from_secs(20);
 /// How often waiting looks again.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// How long another command's node may take to end, or to say that it stays.
+const GIVING_WAY: Duration = Duration::from_secs(5);
+/// How long a node may take to hear that its owner computes.
+const HEARD: Duration = Duration::from_secs(1);
+/// A command that has lost its node gives so long to another one that may be starting, as `up` does,
+/// before it starts its own.
+const ANOTHER: Duration = Duration::from_secs(2);
 
-/// What a command needs a node for.
+/// What a command needs a node for. [`potluck::local`] says what follows for other commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Only to speak to other devices: this one is not measured for it.
-    Pairing,
-    /// To compute, or to plan that.
+    /// To help, as `up` does.
+    Helping,
+    /// To compute an answer.
     Computing,
+    /// To plan that.
+    Planning,
+    /// To pair. This device is not measured for it.
+    Pairing,
+    /// Only to tell other devices something. This device is not measured for it.
+    Telling,
+}
+
+impl Purpose {
+    /// Whether this device has to be measured first, if it never was.
+    fn measures(self) -> bool {
+        match self {
+            Self::Helping | Self::Computing | Self::Planning => true,
+            Self::Pairing | Self::Telling => false,
+        }
+    }
+
+    /// Whether other commands may use the node meanwhile.
+    fn serves(self) -> bool {
+        match self {
+            Self::Helping | Self::Computing | Self::Pairing => true,
+            Self::Planning | Self::Telling => false,
+        }
+    }
 }
 
 /// A node that this process runs.
@@ -71,6 +102,13 @@ pub(super) struct OwnNode {
     pub(super) memory: MemoryBudget,
     pub(super) compute: Compute,
     _socket: Socket,
+}
+
+impl Drop for OwnNode {
+    fn drop(&mut self) {
+        // Helpers are told before the process ends.
+        self.local.node.stop();
+    }
 }
 
 /// What the owner of a node lets it do.
@@ -82,7 +120,7 @@ pub(super) struct OwnerWishes {
     pub(super) store: Option<u64>,
 }
 
-/// Starts the node of this home in this process, and serves other commands.
+/// Starts the node of this home in this process, and serves other commands if that is its purpose.
 pub(super) fn start(
     home: &Home,
     args: &NodeArgs,
@@ -99,12 +137,15 @@ pub(super) fn start(
         memory_bytes: args.memory,
         limits,
     };
-    let profile = match purpose {
-        Purpose::Pairing => None,
-        Purpose::Computing => match measured(home, &compute, &settings, cancel)? {
+    let profile = if purpose.measures() {
+        match measured(home, &compute, &settings, cancel)? {
             Some(profile) => Some(profile),
             None => return Err(Stopped.into()),
-        },
+        }
+    } else {
+        let sensors = this_system();
+        let known = Measurements::remembered(home);
+        known.map(|known| DeviceProfile::new(known, sensors, &settings))
     };
     let budget = profile.as_ref().map(DeviceProfile::memory_budget_bytes);
     let memory = MemoryBudget::new(budget);
@@ -127,13 +168,19 @@ pub(super) fn start(
         profile,
     };
     let node = Node::start(home, device, options)?;
+    if !purpose.measures() {
+        // Whoever pairs has not said that this device is to help.
+        node.hand_over(HandOverReason::Stopping, Duration::ZERO)?;
+    }
     let local = LocalNode {
         node,
         files,
         manifests: Manifests::of(home),
         caveats: caveats.unwrap_or_default(),
     };
-    socket.serve(local.clone())?;
+    if purpose.serves() {
+        socket.serve(local.clone(), purpose == Purpose::Computing)?;
+    }
     Ok(OwnNode {
         local,
         memory,
@@ -165,6 +212,24 @@ pub(super) struct Connected {
     pub(super) client: Client,
     /// The node, if it is of this process.
     pub(super) own: Option<OwnNode>,
+}
+
+/// As [`connect`], for a command whose node has ended.
+pub(super) fn connect_again(
+    home: &Home,
+    args: &NodeArgs,
+    purpose: Purpose,
+    threads: Option<NonZeroUsize>,
+    cancel: &Cancel,
+) -> anyhow::Result<Connected> {
+    let until = Instant::now() + ANOTHER;
+    while Instant::now() < until && !cancel.is_cancelled() {
+        if let Some(client) = running(home)? {
+            return Ok(Connected { client, own: None });
+        }
+        std::thread::sleep(PATIENCE);
+    }
+    connect(home, args, purpose, threads, cancel)
 }
 
 /// Asks the node that runs in this home, or starts one for this command.
@@ -200,16 +265,27 @@ pub(super) fn connect(
 
 /// The node that runs in this home, if one does.
 pub(super) fn running(home: &Home) -> anyhow::Result<Option<Client>> {
-    let stream = Socket::connect(home);
+    let stream = Socket::connect(home)?;
     Ok(stream.map(Client::over).transpose()?)
+}
+
+/// Asks the command whose node runs in this home to end it, so that this process can be the home's.
+/// A node that stays, as that of a command that pairs, is waited for.
+pub(super) fn ask_to_give_way(home: &Home) {
+    if let Ok(Some(mut client)) = running(home)
+        && client.send(&Request::GiveWay, &[]).is_ok()
+    {
+        let _ = client.next(GIVING_WAY);
+    }
 }
 
 /// Has a node that runs in this home let its owner's answer, which this process computes, go first
 /// while this is kept.
 pub(super) fn compute_here(home: &Home) -> Option<Client> {
-    // Where none can be asked, nobody else is computed for.
+    // Where none can be asked, nobody else is computed for. One that stands still is not waited for.
     let mut client = running(home).ok().flatten()?;
-    client.compute_here().ok()?;
+    client.send(&Request::ComputeHere, &[]).ok()?;
+    client.next(HEARD).ok()?;
     Some(client)
 }
 

@@ -104,7 +104,7 @@ struct Forgotten {
 pub(super) fn forget(args: ForgetArgs) -> anyhow::Result<Outcome> {
     let home = Home::from_environment()?;
     let cancel = interrupt::on_ctrl_c()?;
-    let mut connected = nodes::connect(&home, &args.node, Purpose::Pairing, None, &cancel)?;
+    let mut connected = nodes::connect(&home, &args.node, Purpose::Telling, None, &cancel)?;
     let request = Request::Forget {
         device: args.device.clone(),
     };

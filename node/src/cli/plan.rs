@@ -55,14 +55,26 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(path) = obtain::path(&args.model, &options, &cancel, false)? else {
         return Ok(Outcome::Interrupted);
     };
-    let mut connected = nodes::connect(&home, &args.node, Purpose::Computing, None, &cancel)?;
-    if connected.own.is_some() {
-        nodes::wait_for_peers(&mut connected.client, Duration::from_secs(3), &cancel)?;
-    }
     let config = ModelConfig::from_gguf(&Gguf::open(&path)?)?;
     let context = context_of(&config, args.context);
     let request = together::request(&path, context, &args.placement)?;
-    let plan = connected.client.plan(request)?;
+    let mut connected = nodes::connect(&home, &args.node, Purpose::Planning, None, &cancel)?;
+    if connected.own.is_some() {
+        nodes::wait_for_peers(&mut connected.client, Duration::from_secs(3), &cancel)?;
+    }
+    let plan = match connected.client.plan(request.clone()) {
+        // It was another command's, which has ended.
+        Err(error) if error.is_lost() => {
+            drop(connected);
+            let purpose = Purpose::Planning;
+            connected = nodes::connect_again(&home, &args.node, purpose, None, &cancel)?;
+            if connected.own.is_some() {
+                nodes::wait_for_peers(&mut connected.client, Duration::from_secs(3), &cancel)?;
+            }
+            connected.client.plan(request)?
+        }
+        planned => planned?,
+    };
     if args.json {
         output::json(&Report {
             model: args.model.to_string(),

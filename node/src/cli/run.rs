@@ -57,7 +57,8 @@ Examples:
   potluck run --json --seed 7 \"Name three colours.\"
   potluck run --with-peers --model big.gguf \"Why is the sky blue?\"
 
-While `potluck up` runs and devices are paired, they help if that is faster; --alone asks nobody.
+Nothing is sent to other devices unless --with-peers or --placement says so, or POTLUCK_WITH_PEERS=1
+is set, which --alone overrides. The first line says who computes, where others could.
 Ctrl-C ends the answer; what was generated stays, and the exit code is 130.";
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
@@ -92,18 +93,23 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         quiet: args.quiet,
     };
     let home = Home::from_environment()?;
-    let (answer, devices) = if args.together.wants_peers(&home)? {
+    let requester = if args.together.wants_peers() {
         let (context, threads) = (engine.context(), options.threads);
-        let requester = Requester::open(&home, &args.together, &path, context, threads, &cancel)?;
+        Requester::open(&home, &args.together, &path, context, threads, &cancel)?
+    } else {
+        None
+    };
+    let (answer, devices) = if let Some(requester) = requester {
         requester.converse(&cancel, args.quiet, |sequence| {
             answer_to(&engine, sequence, &question, &cancel, show)
         })?
     } else {
         together::check_room(&path, engine.context(), args.together.memory())?;
+        together::tell_alone(&home, args.quiet || args.json);
         let _goes_first = nodes::compute_here(&home);
         let mut sequence = LocalSequence::new(&engine, engine.new_session()?);
         let answer = answer_to(&engine, &mut sequence, &question, &cancel, show)?;
-        (answer, Devices::default())
+        (answer, Devices::only_this(engine.config().layers))
     };
     if args.json {
         output::json(&Report {

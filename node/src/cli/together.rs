@@ -7,18 +7,22 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use potluck::Cancel;
 use potluck::device::Device;
 use potluck::engine::{Compute, Gguf, ModelConfig};
 use potluck::home::Home;
-use potluck::local::{PlacementChoice, PlacementView, SessionRequest, Socket};
+use potluck::local::{
+    ALONE, Client, Pipeline, PlacementChoice, PlacementView, Reply, Request, SessionRequest,
+    StageView,
+};
 use potluck::shape::model_shape;
 use potluck::stages::{Ends, MemoryBudget};
 use potluck::together::{Drafts, Notice, Recovery, Together};
 use serde::Serialize;
 
 use super::fetches::{Fetch, Fetches};
-use super::nodes::{self, NodeArgs, Purpose};
+use super::nodes::{self, Connected, NodeArgs, OwnNode, Purpose};
 use super::{format, output};
 
 /// Who may compute.
@@ -26,8 +30,12 @@ use super::{format, output};
 #[command(next_help_heading = "Devices")]
 pub(super) struct TogetherArgs {
     /// Compute with the paired devices, if the plan says that this is better than alone
+    /// [default: only this device, unless POTLUCK_WITH_PEERS is set to 1]
     #[arg(long)]
     with_peers: bool,
+    /// What a person once chose; an argument, so that it is read and refused as one.
+    #[arg(long = "with-peers-by-default", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
+    peers_by_default: bool,
     /// Compute on this device only: nothing is sent to any other
     #[arg(long, conflicts_with_all = ["with_peers", "placement"])]
     alone: bool,
@@ -44,7 +52,8 @@ pub(super) struct TogetherArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Devices")]
 pub(super) struct PlacementArgs {
-    /// Give these devices these layers, such as self:0..6,kitchen:6..30
+    /// Give these devices these layers, such as self:0..6,kitchen:6..30. No other device gets any,
+    /// whatever fails; this one may take over. ",*" at the end lets others, too
     #[arg(long, value_name = "STAGES")]
     placement: Option<String>,
     /// What the plan is to make best: latency, throughput or energy
@@ -52,15 +61,52 @@ pub(super) struct PlacementArgs {
     objective: String,
 }
 
+/// A device's layers, as a program is told.
+#[derive(Debug, Clone, Serialize)]
+struct Share {
+    name: String,
+    this_device: bool,
+    first_layer: u32,
+    end_layer: u32,
+}
+
 /// What a program is told of who computed.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Devices {
+    /// Who computed which layers at the end, in their order.
+    computing_on: Vec<Share>,
     /// Who computed which layers at the end; `null` if only this device.
     placement: Option<PlacementView>,
     recoveries: Vec<Recovery>,
     drafts: Drafts,
     bytes_sent: u64,
     bytes_received: u64,
+}
+
+impl Devices {
+    /// This device has all layers.
+    pub(super) fn only_this(layers: usize) -> Self {
+        let share = Share {
+            name: "self".to_owned(),
+            this_device: true,
+            first_layer: 0,
+            end_layer: u32::try_from(layers).unwrap_or(u32::MAX),
+        };
+        Self {
+            computing_on: vec![share],
+            ..Self::default()
+        }
+    }
+}
+
+fn computing_on(placement: &PlacementView) -> Vec<Share> {
+    let share = |stage: &StageView| Share {
+        name: stage.name.clone(),
+        this_device: stage.this_device,
+        first_layer: stage.first_layer,
+        end_layer: stage.end_layer,
+    };
+    placement.stages.iter().map(share).collect()
 }
 
 /// How long a command's own node waits for devices to connect.
@@ -106,16 +152,11 @@ pub(super) fn check_room(path: &Path, context: usize, memory: Option<u64>) -> an
 }
 
 impl TogetherArgs {
-    /// Whether a node is to be asked: when that is wished, or when one runs that has peers.
-    pub(super) fn wants_peers(&self, home: &Home) -> anyhow::Result<bool> {
-        if self.alone {
-            return Ok(false);
-        }
-        if self.with_peers || self.placement.placement.is_some() {
-            return Ok(true);
-        }
-        let runs = Socket::connect(home).is_some();
-        Ok(runs && Device::open(home)?.circle.member_count() > 1)
+    /// Whether other devices may be asked: where that is wished, now or by a default that a person
+    /// once set.
+    pub(super) fn wants_peers(&self) -> bool {
+        let wished = self.with_peers || self.placement.placement.is_some();
+        !self.alone && (wished || self.peers_by_default)
     }
 
     /// The memory that the owner allows, if that was said.
@@ -124,17 +165,66 @@ impl TogetherArgs {
     }
 }
 
+/// Says that nothing is sent to any other device, where there are others or a person looks.
+pub(super) fn tell_alone(home: &Home, quiet: bool) {
+    let paired = || Device::open(home).is_ok_and(|device| device.circle.member_count() > 1);
+    if !quiet && (output::stderr_is_terminal() || (Device::is_known(home) && paired())) {
+        output::note(ALONE);
+    }
+}
+
 /// A node, and the requester's part of a model.
 pub(super) struct Requester {
-    connected: nodes::Connected,
+    node: NodeInUse,
     ends: Ends,
-    request: SessionRequest,
     capacity: usize,
     drafts: bool,
 }
 
+/// The node that a conversation goes over.
+struct NodeInUse {
+    home: Home,
+    args: NodeArgs,
+    threads: Option<NonZeroUsize>,
+    cancel: Cancel,
+    request: SessionRequest,
+    /// Until the first conversation begins.
+    client: Option<Client>,
+    own: Option<OwnNode>,
+}
+
+impl NodeInUse {
+    /// Begins the conversation, at another node if there was one already.
+    fn begin(&mut self) -> anyhow::Result<Pipeline> {
+        if let Some(client) = self.client.take() {
+            match client.begin(self.request.clone()) {
+                Err(error) if error.is_lost() => {}
+                begun => return Ok(begun?),
+            }
+        }
+        // Its right to be the home's node goes with it.
+        self.own = None;
+        let purpose = Purpose::Computing;
+        let (home, args) = (&self.home, &self.args);
+        let connected = nodes::connect_again(home, args, purpose, self.threads, &self.cancel)?;
+        let client = self.ready(connected)?;
+        Ok(client.begin(self.request.clone())?)
+    }
+
+    /// Waits for the devices of a node that has just started.
+    fn ready(&mut self, connected: Connected) -> anyhow::Result<Client> {
+        let Connected { mut client, own } = connected;
+        self.own = own;
+        if self.own.is_some() {
+            nodes::wait_for_peers(&mut client, CONNECTING, &self.cancel)?;
+        }
+        Ok(client)
+    }
+}
+
 impl Requester {
-    /// Asks the node of this home, or starts one.
+    /// Asks the node of this home, or starts one; `None` if that of this home places no layers, and
+    /// nobody was named: then this device is alone.
     pub(super) fn open(
         home: &Home,
         args: &TogetherArgs,
@@ -142,24 +232,41 @@ impl Requester {
         context: usize,
         threads: Option<NonZeroUsize>,
         cancel: &Cancel,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<Option<Self>> {
         let request = request(path, context, &args.placement)?;
-        let mut connected = nodes::connect(home, &args.node, Purpose::Computing, threads, cancel)?;
-        if connected.own.is_some() {
-            nodes::wait_for_peers(&mut connected.client, CONNECTING, cancel)?;
+        let connected = nodes::connect(home, &args.node, Purpose::Computing, threads, cancel)?;
+        let mut node = NodeInUse {
+            home: home.clone(),
+            args: args.node.clone(),
+            threads,
+            cancel: cancel.clone(),
+            request,
+            client: None,
+            own: None,
+        };
+        let mut client = node.ready(connected)?;
+        if let Reply::Node { computes, .. } = client.ask(&Request::Node)?
+            && !computes
+        {
+            if node.request.placement == PlacementChoice::Best {
+                return Ok(None);
+            }
+            bail!(
+                "potluck pair has this home's node, and this device was never measured: end it, or \
+                 run `potluck bench --profile` first"
+            );
         }
-        let (compute, memory) = match &connected.own {
+        node.client = Some(client);
+        let (compute, memory) = match &node.own {
             Some(own) => (own.compute.clone(), own.memory.clone()),
             None => (Compute::new(threads)?, MemoryBudget::new(args.memory())),
         };
-        let ends = Ends::load(Arc::new(Gguf::open(path)?), compute, &memory)?;
-        Ok(Self {
-            connected,
-            ends,
-            capacity: request.context as usize,
-            request,
+        Ok(Some(Self {
+            ends: Ends::load(Arc::new(Gguf::open(path)?), compute, &memory)?,
+            capacity: node.request.context as usize,
+            node,
             drafts: !args.no_drafts,
-        })
+        }))
     }
 
     /// Begins a conversation and gives its sequence to `with`.
@@ -169,30 +276,35 @@ impl Requester {
         quiet: bool,
         with: impl FnOnce(&mut Together<'_>) -> anyhow::Result<T>,
     ) -> anyhow::Result<(T, Devices)> {
-        let pipeline = self.connected.client.begin(self.request)?;
+        let Self {
+            mut node,
+            ends,
+            capacity,
+            drafts,
+        } = self;
         let mut notices = Notices {
             quiet,
             placed: None,
             fetches: Fetches::new(quiet),
         };
         let mut show = |notice: Notice<'_>| notices.show(notice);
-        let mut sequence = Together::new(&self.ends, pipeline, self.capacity, cancel, &mut show);
-        if self.drafts {
+        let mut connect = || Ok(node.begin()?);
+        let sequence = Together::begin(&ends, &mut connect, capacity, cancel, &mut show);
+        let mut sequence = sequence?;
+        if drafts {
             sequence = sequence.with_drafts();
         }
         let outcome = with(&mut sequence)?;
         let (bytes_sent, bytes_received) = sequence.traffic()?;
+        let placement = sequence.placement().cloned();
         let devices = Devices {
-            placement: sequence.placement().cloned(),
+            computing_on: placement.as_ref().map(computing_on).unwrap_or_default(),
+            placement,
             recoveries: sequence.recoveries().to_vec(),
             drafts: sequence.drafts(),
             bytes_sent,
             bytes_received,
         };
-        drop(sequence);
-        if let Some(own) = self.connected.own {
-            own.local.node.stop();
-        }
         Ok((outcome, devices))
     }
 }
@@ -241,6 +353,10 @@ impl Notices {
             }
             Notice::Leaving(name) => format!("{name} leaves; its layers are moved…"),
             Notice::Waiting(words) => format!("waiting: {words}"),
+            Notice::NodeLost => {
+                self.placed = None;
+                "the node of this device has ended; going on with another…".to_owned()
+            }
         };
         if !self.quiet {
             output::note(&line);

@@ -133,11 +133,11 @@ fn start(
 ) -> anyhow::Result<Option<OwnNode>> {
     let mut waiting = false;
     while !cancel.is_cancelled() {
-        let purpose = Purpose::Computing;
+        let purpose = Purpose::Helping;
         match nodes::start(home, &args.node, purpose, args.threads, wishes, cancel) {
             Ok(own) => return Ok(Some(own)),
-            // A command that pairs, as a rule, which ends.
             Err(error) if matches!(error.downcast_ref(), Some(ServeError::Running)) => {
+                nodes::ask_to_give_way(home);
                 if !std::mem::replace(&mut waiting, true) {
                     output::note("waiting: another potluck runs in this home");
                 }

@@ -38,6 +38,13 @@ pub enum ClientError {
     OtherAnswer,
 }
 
+impl ClientError {
+    /// Whether the node is gone, so that another may do what it was asked.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Connection(_) | Self::Stopped)
+    }
+}
+
 impl Client {
     /// Over a socket that a node serves.
     ///
@@ -70,7 +77,7 @@ impl Client {
         let (ours, theirs) = UnixStream::pair().map_err(ClientError::Connection)?;
         thread::Builder::new()
             .name("potluck-command".to_owned())
-            .spawn(move || Service::serve(local, theirs))
+            .spawn(move || Service::serve(local, theirs, None))
             .map_err(ClientError::Connection)?;
         Self::over(ours)
     }

@@ -17,6 +17,9 @@ pub enum Request {
     /// The command's own program computes something for this device's owner, until the connection
     /// ends: others wait more. [`Reply::Done`].
     ComputeHere,
+    /// Another process of this home is to be its node: [`Reply::Done`] once this one has ended for
+    /// that, if it is only a command's.
+    GiveWay,
     /// End a membership: [`Reply::Done`].
     Forget {
         /// A name or a PeerId.
@@ -112,6 +115,9 @@ pub enum Reply {
         name: String,
         /// Where it listens.
         listening: Vec<String>,
+        /// Whether it places layers. The node of a command that pairs does not on a device that was
+        /// never measured.
+        computes: bool,
     },
     /// The circle's members, this device among them.
     Members {

@@ -1,9 +1,25 @@
 //! Asking a node of this home: the one that `potluck up` runs, or one of this process.
 //!
-//! A node serves a socket in the home that only the owner may use; commands speak to it there. A
+//! A node serves a socket of the home that only its user may use; commands speak to it there. A
 //! command that finds none starts a node of its own and serves itself one end of a pair of sockets,
 //! so there is one way for both. What is said is of one version: a node serves commands of its own
 //! program.
+//!
+//! # Whose node
+//! A home has one node at a time, as two of one device would take each other's connections. Who has it
+//! holds a lock in the home; others of the home speak to it, or wait for the lock:
+//!
+//! | the node of | serves others | ends |
+//! |---|---|---|
+//! | `up` | always | with it |
+//! | `run`, `chat` | while it lasts | with the answer or the chat; at once when `up` asks it to give way |
+//! | `pair` | while it lasts; computes if the device was measured before | with it |
+//! | `plan`, `forget` | never: they take seconds, and others wait for them | with them |
+//!
+//! So a command can lose the node that it speaks to at any time. Its connection ends then, and a
+//! [`Pipeline`] with it; a sequence [begins another](crate::together::Together) at the node that runs
+//! then, or at one of its own command's, and reads its tokens there again. By the exactness of the
+//! arithmetic the answer goes on as if nothing had been.
 //!
 //! ```text
 //! message    length of JSON u32 · length of payload u32 · JSON · payload       little-endian
@@ -13,6 +29,7 @@
 mod client;
 mod framing;
 mod message;
+mod place;
 mod server;
 mod sessions;
 mod socket;
@@ -24,5 +41,6 @@ pub use server::{LocalNode, Service};
 pub(crate) use sessions::identify;
 pub use socket::{ServeError, Socket};
 pub use views::{
-    HopView, LinkView, MemberView, PlacementView, PlanView, ProfileView, StageView, UnusedView,
+    ALONE, HopView, LinkView, MemberView, PlacementView, PlanView, ProfileView, StageView,
+    UnusedView,
 };

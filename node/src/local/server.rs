@@ -13,6 +13,7 @@ use potluck_protocol::pairing::{self, Invitation, Refusal};
 use super::framing;
 use super::message::{Reply, Request};
 use super::sessions::{self, Asked};
+use super::socket::Right;
 use super::views::{MemberView, Names, PlanView};
 use crate::manifest::{KnownFiles, Manifests};
 use crate::net::{Node, NodeError, NodeEvent, NodeSession, OwnerWork};
@@ -67,6 +68,12 @@ impl Replies {
         let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         framing::write(&mut *stream, reply, payload)
     }
+
+    /// Ends the connection.
+    pub(super) fn end(&self) {
+        let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = stream.shutdown(Shutdown::Both);
+    }
 }
 
 const NO_CONVERSATION: &str = "no conversation has begun";
@@ -78,16 +85,23 @@ pub struct Service {
     session: Option<NodeSession>,
     traffic_before: crate::net::Traffic,
     inviting: bool,
+    /// Of a node that gives way to another process's.
+    right: Option<Right>,
     /// While its program computes by itself.
     owner_work: Option<OwnerWork>,
 }
 
 impl Service {
-    /// Serves a command until it ends its connection.
+    /// Serves a command until it ends its connection, or the node has ended. `right` is that of a
+    /// node that gives it up if it is asked to.
     ///
     /// # Errors
     /// The connection failed.
-    pub fn serve(local: LocalNode, stream: UnixStream) -> io::Result<()> {
+    pub(super) fn serve(
+        local: LocalNode,
+        stream: UnixStream,
+        right: Option<Right>,
+    ) -> io::Result<()> {
         let mut requests = stream.try_clone()?;
         let mut service = Self {
             local,
@@ -95,6 +109,7 @@ impl Service {
             session: None,
             traffic_before: crate::net::Traffic::default(),
             inviting: false,
+            right,
             owner_work: None,
         };
         let outcome = loop {
@@ -139,6 +154,10 @@ impl Service {
             },
         };
         replied.or_else(|words| {
+            if self.local.node.has_stopped() {
+                // Whoever asked looks for another.
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
             let Words(words) = words;
             self.replies.send(&Reply::Failed { words }, &[])
         })
@@ -155,6 +174,7 @@ impl Service {
                     peer_id: node.peer_id().to_string(),
                     name: super::views::name_of(&names, node.peer_id()),
                     listening: listening.iter().map(ToString::to_string).collect(),
+                    computes: node.computes(),
                 }
             }
             Request::Members => {
@@ -167,6 +187,13 @@ impl Service {
             }
             Request::ComputeHere => {
                 self.owner_work = Some(node.owner_work()?);
+                Reply::Done
+            }
+            Request::GiveWay => {
+                let right = self.right.as_ref();
+                let right = right.ok_or_else(|| Words::new("this node stays"))?;
+                node.stop();
+                right.give_up();
                 Reply::Done
             }
             Request::Forget { device } => {
@@ -217,7 +244,7 @@ impl Service {
         replies.send(&Reply::Started, &[])?;
         let forwarded = std::thread::Builder::new()
             .name("potluck-session".to_owned())
-            .spawn(move || sessions::forward(&events, &replies, node.peer_id(), &names));
+            .spawn(move || sessions::forward(&events, &replies, &node, &names));
         Ok(forwarded.map(drop)?)
     }
 

@@ -17,7 +17,7 @@ use super::message::{PlacementChoice, Reply, SessionRequest};
 use super::server::{LocalNode, Replies, device};
 use super::views::{Names, PlacementView, PlanView, name_of};
 use crate::Cancel;
-use crate::net::{NodeSession, PipelineEvent};
+use crate::net::{Node, NodeSession, PipelineEvent};
 use crate::shape::model_shape;
 use crate::words::Words;
 
@@ -28,6 +28,9 @@ const MOST_ROWS: u32 = 512;
 const WEIGHTS_FOR_PLAN: Duration = Duration::from_millis(500);
 /// So does a conversation, which begins without those that take longer: a round trip, as a rule.
 const WEIGHTS_FOR_SESSION: Duration = Duration::from_millis(100);
+
+/// A conversation over devices that a person named waits at most so long for them, each time.
+const PATIENCE_WITH_NAMED: Duration = Duration::from_secs(60);
 
 /// Why a device has no others to compute with that it names.
 const REMOVED: &str =
@@ -110,6 +113,7 @@ impl Asked {
             hidden,
             model: self.model,
             options: self.options,
+            patience: matches!(self.choice, Choice::Forced(_)).then_some(PATIENCE_WITH_NAMED),
             choice: self.choice,
         };
         let started = local.node.start_session(request);
@@ -162,18 +166,23 @@ pub(super) fn submit(
     }
 }
 
-/// Tells a command what comes of its conversation, until either ends.
+/// Tells a command what comes of its conversation, until either ends. If it is the node that has, the
+/// command hears it as the end of its connection.
 pub(super) fn forward(
     events: &Receiver<PipelineEvent>,
     replies: &Replies,
-    me: PeerId,
+    node: &Node,
     names: &Names,
 ) {
+    let me = node.peer_id();
     for event in events {
         let (reply, payload) = reply(event, me, names);
         if replies.send(&reply, &payload).is_err() {
             return;
         }
+    }
+    if node.has_stopped() {
+        replies.end();
     }
 }
 
@@ -220,6 +229,7 @@ fn reply(event: PipelineEvent, me: PeerId, names: &Names) -> (Reply, Vec<u8>) {
             cause: cause.to_string(),
         },
         SessionEvent::Waiting(words) => Reply::Waiting { words },
+        SessionEvent::GivenUp(words) => Reply::Failed { words },
     };
     (reply, payload)
 }

@@ -1,27 +1,35 @@
 //! The socket in the home, and who may serve it.
 
-use std::fs::{self, File, TryLockError};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use super::place;
 use super::server::{LocalNode, Service};
 use crate::home::Home;
 use crate::private_file;
 
-/// The longest path that sockets have on every Unix.
-const MOST_PATH: usize = 100;
 /// Commands that are served at once.
 const MOST_COMMANDS: usize = 64;
 
-/// This process's right to be the one node of a home. The system takes it back with the process.
+/// This process's right to be the one node of a home, until this is dropped. The system takes it back
+/// with the process.
 #[derive(Debug)]
-pub struct Socket {
-    path: PathBuf,
+pub struct Socket(Right);
+
+/// The right to be a home's node, shared with those who may have to give it up.
+#[derive(Debug, Clone)]
+pub(super) struct Right(Arc<Mutex<Option<Claim>>>);
+
+#[derive(Debug)]
+struct Claim {
+    home: Home,
+    /// Whether the socket is served.
+    served: Option<Arc<AtomicBool>>,
     _lock: File,
 }
 
@@ -44,20 +52,9 @@ pub enum ServeError {
     },
 }
 
-/// Where a home's socket is: in it, or, where its path is too long for a socket, in a folder of the
-/// owner's among temporary files.
-fn path_of(home: &Home) -> PathBuf {
+fn socket_failed(home: &Home) -> impl FnOnce(io::Error) -> ServeError {
     let path = home.root().join("node.sock");
-    if path.as_os_str().len() <= MOST_PATH {
-        return path;
-    }
-    let mut hasher = DefaultHasher::new();
-    let root = home.root();
-    root.canonicalize()
-        .unwrap_or_else(|_| root.into())
-        .hash(&mut hasher);
-    let name = format!("potluck-{:016x}", hasher.finish());
-    std::env::temp_dir().join(name).join("node.sock")
+    move |source| ServeError::File { path, source }
 }
 
 impl Socket {
@@ -79,66 +76,99 @@ impl Socket {
             Err(TryLockError::WouldBlock) => return Err(ServeError::Running),
             Err(TryLockError::Error(source)) => return Err(failed(&path)(source)),
         }
-        Ok(Self {
-            path: path_of(home),
+        let claim = Claim {
+            home: home.clone(),
+            served: None,
             _lock: lock,
-        })
+        };
+        Ok(Self(Right(Arc::new(Mutex::new(Some(claim))))))
     }
 
-    /// Serves commands on threads of their own, for as long as this process runs.
+    /// Serves commands of this user on threads of their own, until this is dropped. If `gives_way`, a
+    /// command may [ask](super::Request::GiveWay) the node to end, and to be the home's node instead.
     ///
     /// # Errors
     /// The socket cannot be made.
-    pub fn serve(&self, local: LocalNode) -> Result<(), ServeError> {
-        let failed = |source| ServeError::File {
-            path: self.path.clone(),
-            source,
+    pub fn serve(&self, local: LocalNode, gives_way: bool) -> Result<(), ServeError> {
+        let mut claim = self.0.lock();
+        let Some(claim) = claim.as_mut() else {
+            return Err(ServeError::Running);
         };
-        if let Some(folder) = self.path.parent() {
-            private_file::create_folder(folder).map_err(failed)?;
-        }
-        // Of a process that is gone, as the lock shows.
-        let _ = fs::remove_file(&self.path);
-        let listener = UnixListener::bind(&self.path).map_err(failed)?;
-        let only_owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        fs::set_permissions(&self.path, only_owner).map_err(failed)?;
+        let failed = |source| socket_failed(&claim.home)(source);
+        let listener = place::bind(&claim.home).map_err(failed)?;
+        let goes_on = Arc::new(AtomicBool::new(true));
+        let right = gives_way.then(|| self.0.clone());
+        let served = Arc::clone(&goes_on);
         thread::Builder::new()
             .name("potluck-local".to_owned())
-            .spawn(move || accept(&listener, &local))
-            .map(drop)
-            .map_err(failed)
+            .spawn(move || accept(&listener, &local, right.as_ref(), &served))
+            .map_err(failed)?;
+        claim.served = Some(goes_on);
+        Ok(())
     }
 
     /// A connection to the node of a home; `None` if none runs.
-    pub fn connect(home: &Home) -> Option<UnixStream> {
-        UnixStream::connect(path_of(home)).ok()
+    ///
+    /// # Errors
+    /// The socket is there and cannot be used, or is another user's.
+    pub fn connect(home: &Home) -> Result<Option<UnixStream>, ServeError> {
+        place::connect(home).map_err(socket_failed(home))
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // The next node removes what stays.
-        let _ = fs::remove_file(&self.path);
+        self.0.give_up();
     }
 }
 
-fn accept(listener: &UnixListener, local: &LocalNode) {
+impl Right {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Claim>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another process may be the home's node from now on.
+    pub(super) fn give_up(&self) {
+        let claim = self.lock().take();
+        drop(claim);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(goes_on) = &self.served {
+            goes_on.store(false, Ordering::SeqCst);
+            // Wakes the thread that waits for commands.
+            let _ = place::connect(&self.home);
+            place::remove(&self.home);
+        }
+    }
+}
+
+fn accept(listener: &UnixListener, local: &LocalNode, right: Option<&Right>, goes_on: &AtomicBool) {
     let served = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
+        if !goes_on.load(Ordering::SeqCst) {
+            return;
+        }
         let Ok(stream) = stream else {
             thread::sleep(std::time::Duration::from_millis(10));
             continue;
         };
+        if place::check_other_end(&stream).is_err() {
+            continue;
+        }
         if served.fetch_add(1, Ordering::Relaxed) >= MOST_COMMANDS {
             served.fetch_sub(1, Ordering::Relaxed);
             continue;
         }
         let (local, counted) = (local.clone(), Arc::clone(&served));
+        let right = right.cloned();
         let spawned = thread::Builder::new()
             .name("potluck-command".to_owned())
             .spawn(move || {
                 // What ends a connection ends the command.
-                let _ = Service::serve(local, stream);
+                let _ = Service::serve(local, stream, right);
                 counted.fetch_sub(1, Ordering::Relaxed);
             });
         if spawned.is_err() {

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::profile::Caveats;
 
+/// Said where nothing is sent to any other device.
+pub const ALONE: &str = "computing on this device only";
+
 /// The names of the circle's devices.
 pub(super) type Names = BTreeMap<PeerId, String>;
 
@@ -257,17 +260,23 @@ impl PlacementView {
         }
     }
 
-    /// Who has which layers, in one line.
+    /// Who computes which layers, in one line.
     pub fn in_words(&self) -> String {
+        if let [only] = self.stages.as_slice()
+            && only.this_device
+        {
+            return ALONE.to_owned();
+        }
         let stages = self.stages.iter().map(|stage| {
             let who = if stage.this_device {
                 "this device"
             } else {
                 &stage.name
             };
-            format!("{who} {}..{}", stage.first_layer, stage.end_layer)
+            format!("{who}, layers {}..{}", stage.first_layer, stage.end_layer)
         });
-        stages.collect::<Vec<_>>().join(" → ")
+        let stages: Vec<_> = stages.collect();
+        format!("computing on: {}", stages.join("; "))
     }
 }
 

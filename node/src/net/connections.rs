@@ -198,6 +198,11 @@ impl Connections {
         (!wanted).then_some(link.connection)
     }
 
+    /// Bytes of control messages that wait for all peers.
+    pub(super) fn control_queued(&self) -> usize {
+        self.links.values().map(|link| link.control.queued()).sum()
+    }
+
     /// Bytes of weights that wait for a peer to take them; `None` if it is not connected.
     pub(super) fn transfer_queued(&self, peer: PeerId) -> Option<usize> {
         self.links.get(&peer).map(|link| link.transfer.queued())

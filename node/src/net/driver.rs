@@ -24,9 +24,10 @@ use super::discovery::{self, Discovery};
 use super::gate::Gate;
 use super::giving::Giving;
 use super::ids;
-use super::node::{NodeError, NodeEvent, PipelineEvent};
+use super::node::{NodeError, NodeEvent};
 use super::pairings::Pairings;
 use super::pump::Arrival;
+use super::session::PipelineEvent;
 use super::stream::Purpose;
 use super::traffic::Traffic;
 use crate::device::Device;
@@ -36,6 +37,8 @@ use crate::store::Keeper;
 
 /// How often peers that are not connected are looked after.
 const TICK: Duration = Duration::from_millis(250);
+/// A node that ends waits at most so long for what it has to say, and for its connections to close.
+const LEAVING: Duration = Duration::from_millis(500);
 /// How often battery and heat are looked at.
 const SENSE: Duration = Duration::from_secs(10);
 /// Pieces that were read and wait for the driver.
@@ -323,12 +326,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Listens on an address.
-    pub(super) fn listen(&mut self, address: Multiaddr) -> Result<(), String> {
-        let listening = self.swarm.listen_on(address);
-        listening.map(drop).map_err(|error| error.to_string())
-    }
-
     /// Finds devices, and is found, by these means as well.
     pub(super) fn discover(&mut self, by: Vec<Box<dyn Discovery>>) -> io::Result<()> {
         for mut discovery in by {
@@ -389,8 +386,25 @@ impl Driver {
         self.stopping = true;
     }
 
-    /// Ends connections once what was to be sent has gone, but does not wait for long.
+    /// Finishes its conversations, and ends connections once what was to be sent has gone, but does
+    /// not wait for long.
     async fn leave(mut self) {
+        let sessions: Vec<_> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.finish(session);
+        }
+        self.follow_up();
+        // Helpers hear that nothing more is wanted of them. The data that is on its way to them is not
+        // waited for.
+        let told = async {
+            while self.connections.control_queued() > 0 {
+                tokio::select! {
+                    _ = self.swarm.select_next_some() => {}
+                    () = self.drained.notified() => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LEAVING, told).await;
         let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
         self.store_addresses();
         for peer in peers {
@@ -403,7 +417,7 @@ impl Driver {
                 let _ = self.swarm.select_next_some().await;
             }
         };
-        let _ = tokio::time::timeout(Duration::from_millis(500), closed).await;
+        let _ = tokio::time::timeout(LEAVING, closed).await;
     }
 
     pub(super) fn store_addresses(&mut self) {

@@ -8,25 +8,21 @@ use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 use potluck_protocol::PeerId;
-use potluck_protocol::SessionId;
 use potluck_protocol::circle::{DeviceName, EntryError, Member};
-use potluck_protocol::machine::{
-    Event, Machine, MachineSetup, PeerStatus, Request, SessionEvent, StartError,
-};
+use potluck_protocol::machine::{Event, Machine, MachineSetup, PeerStatus, Request, StartError};
 use potluck_protocol::pairing::{BeginError, Invitation, Secret};
 use potluck_protocol::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan};
-use potluck_protocol::session::SubmitError;
 use potluck_protocol::stage::StageLimits;
-use potluck_protocol::wire::{Answer, ContentHash, HandOverReason};
+use potluck_protocol::wire::{ContentHash, HandOverReason};
 use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
 use super::discovery::Discovery;
 use super::driver::{Command, Driver, unix_seconds};
 use super::events::told_addresses;
-use super::ids;
-use super::swarm;
+use super::session::{NodeSession, OwnerWork, PipelineEvent};
 use super::traffic::Traffic;
+use super::{ids, listen, swarm};
 use crate::device::{Device, DeviceError, random};
 use crate::home::Home;
 use crate::profile::DeviceProfile;
@@ -35,6 +31,8 @@ use crate::store::{Keeper, OwnModels};
 
 /// How often answers that are waited for are looked at.
 const ANSWERS: Duration = Duration::from_millis(2);
+/// A node that is told to stop ends sooner than this.
+const STOPPING: Duration = Duration::from_secs(3);
 
 /// What a node is started with.
 pub struct NodeOptions {
@@ -79,12 +77,13 @@ pub enum NodeError {
     #[error("cannot look for devices on the network: use --no-mdns")]
     Discovery(#[source] io::Error),
     /// It cannot listen.
-    #[error("cannot listen on {address}: {why}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// Where.
         address: Multiaddr,
         /// Why.
-        why: String,
+        #[source]
+        source: listen::ListenError,
     },
     /// The system has no threads or no event queue for it.
     #[error("cannot start the node's threads")]
@@ -109,6 +108,7 @@ pub enum NodeError {
 #[derive(Clone)]
 pub struct Node {
     peer: PeerId,
+    computes: bool,
     commands: mpsc::UnboundedSender<Command>,
     _thread: Arc<Thread>,
 }
@@ -139,6 +139,7 @@ impl Node {
         let (results, done) = mpsc::unbounded_channel();
         let (kept, stored) = mpsc::unbounded_channel();
         let peer = device.peer_id();
+        let computes = options.profile.is_some();
         let file = home.root().join("addresses.json");
         let mut driver = {
             let _in_runtime = runtime.enter();
@@ -168,9 +169,8 @@ impl Node {
             let discovering = driver.discover(options.discovery);
             discovering.map_err(NodeError::Discovery)?;
             for address in options.listen {
-                driver
-                    .listen(address.clone())
-                    .map_err(|why| NodeError::Listen { address, why })?;
+                let listening = listen::on(&mut driver.swarm, address.clone());
+                listening.map_err(|source| NodeError::Listen { address, source })?;
             }
             for address in &options.peers {
                 driver.add_address(address);
@@ -184,6 +184,7 @@ impl Node {
             .map_err(NodeError::Threads)?;
         Ok(Self {
             peer,
+            computes,
             commands,
             _thread: Arc::new(Thread(Some(thread))),
         })
@@ -208,6 +209,16 @@ impl Node {
     /// This node.
     pub fn peer_id(&self) -> PeerId {
         self.peer
+    }
+
+    /// Whether it was started with a profile of its device, and so places layers.
+    pub fn computes(&self) -> bool {
+        self.computes
+    }
+
+    /// Whether it has ended: nothing that is asked of it will be answered.
+    pub fn has_stopped(&self) -> bool {
+        self.commands.is_closed()
     }
 
     /// What happens from now on.
@@ -403,79 +414,15 @@ impl Node {
         Ok(started.map(|()| (session, events)))
     }
 
-    /// Ends the node; connections are closed.
+    /// Ends the node, and waits for that, but not for long: its conversations are finished, so that
+    /// helpers free what they have for them, and its connections closed.
     pub fn stop(&self) {
         // One that has stopped is what was wanted.
         let _ = self.ask(Driver::stop);
-    }
-}
-
-/// Something that is computed for this device's owner beside the node.
-pub struct OwnerWork(Node);
-
-impl Drop for OwnerWork {
-    fn drop(&mut self) {
-        // A node that has stopped computes for nobody.
-        let _ = self.0.ask(|driver| driver.owner_computes(false));
-    }
-}
-
-/// A conversation over the circle's devices. Dropping it frees its stages.
-pub struct NodeSession {
-    node: Node,
-    id: SessionId,
-}
-
-/// What comes of a conversation, in order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum PipelineEvent {
-    /// As the protocol tells it.
-    Session(SessionEvent),
-    /// Positions were [rolled back](NodeSession::roll_back): answers before this one may be of them,
-    /// those after it are not.
-    RolledBack,
-}
-
-impl NodeSession {
-    /// Sends rows through all layers.
-    ///
-    /// # Errors
-    /// The node has stopped; in the inner result, why the rows cannot go now.
-    pub fn submit(
-        &self,
-        start_position: u32,
-        rows: u32,
-        answer: Answer,
-        hidden: Vec<u8>,
-    ) -> Result<Result<(), SubmitError>, NodeError> {
-        let id = self.id;
-        self.node.ask(move |driver| {
-            let now = driver.now();
-            driver
-                .machine
-                .submit(now, id, start_position, rows, answer, hidden)
-        })
-    }
-
-    /// Drops the positions from `position` on.
-    ///
-    /// # Errors
-    /// The node has stopped.
-    pub fn roll_back(&self, position: u32) -> Result<(), NodeError> {
-        let id = self.id;
-        self.node.ask(move |driver| {
-            let now = driver.now();
-            driver.machine.roll_back(now, id, position);
-            driver.rolled_back(id);
-        })
-    }
-}
-
-impl Drop for NodeSession {
-    fn drop(&mut self) {
-        let id = self.id;
-        // One that has stopped has no sessions.
-        let _ = self.node.ask(move |driver| driver.finish(id));
+        let until = Instant::now() + STOPPING;
+        while !self.has_stopped() && Instant::now() < until {
+            thread::sleep(ANSWERS);
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! The thread that computes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use potluck_model::Compute;
@@ -22,7 +24,18 @@ use super::{Done, MemoryBudget, ModelFiles};
 pub struct StageExecutor {
     /// Taken when dropped, which ends the thread.
     orders: Option<Sender<Order>>,
+    unwanted: Unwanted,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Sessions that are to be freed: a step that is being computed for nobody else is left off.
+#[derive(Debug, Clone, Default)]
+struct Unwanted(Arc<Mutex<BTreeSet<SessionId>>>);
+
+impl Unwanted {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<SessionId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The executor's thread has ended; [`Done::Failed`] was said.
@@ -51,12 +64,15 @@ impl StageExecutor {
         done: Box<dyn Fn(Done) + Send>,
     ) -> io::Result<Self> {
         let (orders, inbox) = mpsc::channel();
+        let unwanted = Unwanted::default();
+        let of_thread = unwanted.clone();
         let holdings = Holdings::new(compute, files, memory);
         let thread = thread::Builder::new()
             .name("potluck-stages".to_owned())
-            .spawn(move || follow_all(holdings, &inbox, &*done))?;
+            .spawn(move || follow_all(holdings, &inbox, &of_thread, &*done))?;
         Ok(Self {
             orders: Some(orders),
+            unwanted,
             thread: Some(thread),
         })
     }
@@ -78,10 +94,13 @@ impl StageExecutor {
     }
 
     /// Frees a session's caches, and its weights if no other session has them. Nothing is answered.
+    /// A long step that is being computed for sessions that are all freed ends between two layers,
+    /// and is answered as one that could not be computed.
     ///
     /// # Errors
     /// The thread has failed.
     pub fn free(&self, session: SessionId) -> Result<(), Stopped> {
+        self.unwanted.lock().insert(session);
         self.order(Order::Free(session))
     }
 
@@ -102,10 +121,15 @@ impl Drop for StageExecutor {
 }
 
 /// The thread's life.
-fn follow_all(mut holdings: Holdings, inbox: &Receiver<Order>, done: &dyn Fn(Done)) {
+fn follow_all(
+    mut holdings: Holdings,
+    inbox: &Receiver<Order>,
+    unwanted: &Unwanted,
+    done: &dyn Fn(Done),
+) {
     while let Ok(order) = inbox.recv() {
         // What a panic leaves half done is not used again: the thread ends.
-        let outcome = catch_unwind(AssertUnwindSafe(|| follow(&mut holdings, order)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| follow(&mut holdings, unwanted, order)));
         match outcome {
             Ok(Some(report)) => done(report),
             Ok(None) => {}
@@ -117,7 +141,7 @@ fn follow_all(mut holdings: Holdings, inbox: &Receiver<Order>, done: &dyn Fn(Don
     }
 }
 
-fn follow(holdings: &mut Holdings, order: Order) -> Option<Done> {
+fn follow(holdings: &mut Holdings, unwanted: &Unwanted, order: Order) -> Option<Done> {
     match order {
         Order::Load(load) => Some(Done::Loaded {
             session: load.session,
@@ -126,10 +150,12 @@ fn follow(holdings: &mut Holdings, order: Order) -> Option<Done> {
         }),
         Order::Compute(step) => Some(Done::Computed {
             number: step.number,
-            hidden: holdings.compute(&step),
+            hidden: holdings.compute(&step, &|session| unwanted.lock().contains(&session)),
         }),
         Order::Free(session) => {
             holdings.free(session);
+            // What it is loaded for behind this is wanted.
+            unwanted.lock().remove(&session);
             None
         }
     }

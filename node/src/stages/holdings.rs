@@ -82,8 +82,13 @@ impl Holdings {
         self.sessions.remove(&session);
     }
 
-    /// The hidden states of each part behind its layers, empty for a part that cannot be computed.
-    pub(super) fn compute(&mut self, step: &Step) -> Vec<Vec<u8>> {
+    /// The hidden states of each part behind its layers, empty for a part that cannot be computed, or
+    /// was left off because its session is `unwanted` meanwhile.
+    pub(super) fn compute(
+        &mut self,
+        step: &Step,
+        unwanted: &dyn Fn(SessionId) -> bool,
+    ) -> Vec<Vec<u8>> {
         let mut results = vec![Vec::new(); step.parts.len()];
         let sessions = self.sessions.iter_mut();
         let mut sessions: BTreeMap<_, _> = sessions.map(|(&id, held)| (id, held)).collect();
@@ -119,7 +124,7 @@ impl Holdings {
             }
         }
         for mut group in groups {
-            let hidden = group.forward().unwrap_or_default();
+            let hidden = group.forward(unwanted).unwrap_or_default();
             for (rows, hidden) in group.parts.iter().zip(hidden) {
                 results[rows.index] = hidden;
             }

@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use potluck_model::gguf::Gguf;
 use potluck_model::{KvCache, ModelConfig, ModelError, SequenceStep, Shard};
-use potluck_protocol::LayerRange;
 use potluck_protocol::stage::{Load, StepPart};
 use potluck_protocol::wire::ContentHash;
+use potluck_protocol::{LayerRange, SessionId};
 
 use super::Reservation;
 use super::recall::Recall;
+
+/// Rows of a step that may take long.
+const LONG_STEP: usize = 16;
 
 /// One session's stage.
 pub(super) struct Sequence {
@@ -220,8 +223,12 @@ pub(super) struct GroupPart<'a> {
 }
 
 impl Group<'_> {
-    /// The hidden states of each part, in the order of the parts.
-    pub(super) fn forward(&mut self) -> Result<Vec<Vec<u8>>, ModelError> {
+    /// The hidden states of each part, in the order of the parts; none if it was left off between two
+    /// layers, as the sessions of all parts are `unwanted`.
+    pub(super) fn forward(
+        &mut self,
+        unwanted: &dyn Fn(SessionId) -> bool,
+    ) -> Result<Vec<Vec<u8>>, ModelError> {
         let shard = &self.shard.shard;
         let parts: Vec<_> = self.parts.iter().map(|rows| rows.part).collect();
         let mut steps = Vec::with_capacity(self.parts.len());
@@ -234,7 +241,16 @@ impl Group<'_> {
             });
         }
         let rows = parts.iter().map(|part| part.hidden.as_slice());
-        let hidden = shard.forward_bytes(indices(self.shard.layers), rows, &mut steps)?;
+        let counts: Vec<_> = steps.iter().map(|step| step.count).collect();
+        // A short step is over before anybody could want to leave it off.
+        let long = counts.iter().sum::<usize>() >= LONG_STEP;
+        let left_off = || long && parts.iter().all(|part| unwanted(part.session));
+        let hidden = shard.hidden_from_bytes(rows)?;
+        let layers = indices(self.shard.layers);
+        let Some(hidden) = shard.forward_unless(layers, hidden, &mut steps, &left_off)? else {
+            return Ok(Vec::new());
+        };
+        let hidden = shard.hidden_to_bytes(hidden, counts.into_iter());
         for (GroupPart { part, sequence, .. }, out) in self.parts.iter_mut().zip(&hidden) {
             sequence.finish(part, out);
         }

@@ -87,6 +87,7 @@ fn request() -> Request {
             ..PlacementOptions::default()
         },
         choice: Choice::Best,
+        patience: None,
     }
 }
 

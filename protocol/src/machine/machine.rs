@@ -194,6 +194,7 @@ impl Machine {
             return;
         }
         self.peers.insert(peer, Peer::new(now));
+        self.stages.connected(now, peer);
         self.transfers.connected(peer);
         self.send(peer, self.hello.clone());
     }
@@ -219,14 +220,15 @@ impl Machine {
     fn gone(&mut self, now: Duration, peer: PeerId, why: Option<String>) {
         if self.peers.remove(&peer).is_some() {
             self.addresses.forget(peer);
-            self.event(Event::PeerGone { peer, why });
             self.link_lost();
-            self.stages.orphan(now, peer);
+            // Without a reason of ours it is the other side that has ended it.
+            self.stages.orphan(now, peer, why.is_none());
             self.transfers.gone(peer);
             self.holders.gone(peer);
             for requested in self.requests.values_mut() {
                 requested.gone(peer);
             }
+            self.event(Event::PeerGone { peer, why });
         }
     }
 

@@ -13,8 +13,7 @@
 //! - **Greeted.** On the other's `Hello` a node sends its `CircleDigest`, its `ProfileUpdate` if it
 //!   has measured itself, and pings. All messages are taken in any order from then on.
 //! - **Gone.** The connection ended, or the peer was dropped: sessions place what it had elsewhere;
-//!   what it asked for here is freed in [`ORPHANED_FOR`](crate::stage::ORPHANED_FOR) unless it opens it
-//!   again.
+//!   what it asked for here is freed unless it opens it again, as [`stage`](crate::stage) says.
 //!
 //! # The circle
 //! As [`circle`](crate::circle) says. Whatever changes the log, a pairing, a member's entries, this
@@ -59,6 +58,11 @@
 //!   used for ten seconds, or until it tells of another profile. Another placement is looked for at
 //!   once, the best one that there is then. If the requester's own stage failed, it keeps embedding and
 //!   head alone.
+//! - **Named.** What a person named is never widened. Where a written placement fails, layers go only to
+//!   devices that it names and to this one, whose owner asked and who has embedding and head anyway; so
+//!   do those of standbys. Others take part only if it ends with `,*`.
+//! - **Given up.** A session that waited for a placement as long as [`Request::patience`] says, with no
+//!   stage that was ready meanwhile, ends with the last reason: [`SessionEvent::GivenUp`].
 //! - **Leaving.** A stage hands over: the layers move at once if they can, and the session goes on as
 //!   it is if not. Its device is left out for a minute or until it tells of another profile
 //!   by which it is willing.
@@ -351,6 +355,9 @@ pub enum SessionEvent {
     },
     /// No placement is possible now: why, in words. The session is kept, and goes on when one is.
     Waiting(String),
+    /// None was possible for as long as the session may wait: why, in words. Nothing comes of it any
+    /// more; it is to be finished.
+    GivenUp(String),
 }
 
 /// A conversation that this node asks for.
@@ -368,6 +375,8 @@ pub struct Request {
     pub options: PlacementOptions,
     /// Who may compute.
     pub choice: Choice,
+    /// How long it may be without a placement before it is given up; as long as it takes if `None`.
+    pub patience: Option<Duration>,
 }
 
 /// Who may compute for a session.
@@ -377,7 +386,8 @@ pub enum Choice {
     Best,
     /// Only this device.
     Alone,
-    /// As a person wrote it; when a device of it fails or leaves, the best over those that are left.
+    /// As a person wrote it; when a device of it fails or leaves, the best over this device and those
+    /// it names that are left, or over all if it [allows others](Forced::allows_others).
     Forced(Forced),
 }
 

@@ -1,6 +1,6 @@
 //! One session that this node asks for: over which devices it goes.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Requested {
     request: Request,
+    /// Whom a person named, and how: nobody else gets a layer but this device. `None` if anybody may.
+    named: Option<BTreeMap<PeerId, String>>,
     pub(super) session: Session,
     pub(super) excluded: Exclusions,
     wanted: Wanted,
@@ -38,6 +40,8 @@ pub(super) struct Requested {
     pause_until: Duration,
     /// Why it waits, as it was told last.
     told: Option<String>,
+    /// Since when there is no placement that opens.
+    waits_since: Option<Duration>,
     /// Those who were connected when it began, and may not have told all that a plan needs.
     expected: BTreeSet<PeerId>,
     /// Of the placement in force.
@@ -71,6 +75,7 @@ impl Requested {
             context: request.options.context,
         });
         Self {
+            named: named(&request.choice),
             request,
             session,
             excluded: Exclusions::default(),
@@ -79,6 +84,7 @@ impl Requested {
             look_at: None,
             pause_until: Duration::ZERO,
             told: None,
+            waits_since: None,
             expected,
             prediction: None,
             computed: Vec::new(),
@@ -171,7 +177,7 @@ impl Requested {
     }
 
     fn want(&mut self, wanted: Wanted) {
-        // What a person wrote holds until a device of it fails.
+        // What a person wrote holds until a device of it fails, and whom it names then, too.
         if let Choice::Forced(_) = self.request.choice {
             self.request.choice = Choice::Best;
             self.expected.clear();
@@ -202,6 +208,7 @@ impl Requested {
         let rows = rows.unwrap_or(ROWS_UNKNOWN);
         let rows = NonZeroU32::new(rows.min(self.request.hidden.max_rows()));
         let prefill_rows = rows.unwrap_or(NonZeroU32::MIN);
+        self.waits_since = None;
         self.events
             .push_back(SessionEvent::Ready { from, prefill_rows });
     }
@@ -238,8 +245,17 @@ impl Requested {
             return None;
         }
         let changed = self.changed.then_some(self.pause_until);
-        let dues = [changed, self.look_at, self.excluded.poll_timeout()];
+        let excluded = self.excluded.poll_timeout();
+        let dues = [changed, self.look_at, excluded, self.gives_up_at()];
         dues.into_iter().flatten().min()
+    }
+
+    /// When it has waited for a placement for as long as it may.
+    fn gives_up_at(&self) -> Option<Duration> {
+        let since = self
+            .waits_since
+            .filter(|_| self.wanted == Wanted::Placement);
+        Some(since? + self.request.patience?)
     }
 
     /// Whether a placement is to be looked for now.
@@ -272,8 +288,23 @@ impl Requested {
                 self.told = None;
                 self.expected.clear();
             }
-            Err(why) => self.wait(why),
+            Err(why) => {
+                if self.wanted == Wanted::Placement {
+                    self.waits_since.get_or_insert(now);
+                }
+                if self.gives_up_at().is_some_and(|end| end <= now) {
+                    return self.give_up(why);
+                }
+                self.wait(why);
+            }
         }
+    }
+
+    /// Nothing comes of it any more.
+    fn give_up(&mut self, why: String) {
+        self.wanted = Wanted::Nothing;
+        self.session.close();
+        self.events.push_back(SessionEvent::GivenUp(why));
     }
 
     fn wait(&mut self, why: String) {
@@ -291,7 +322,7 @@ impl Requested {
         {
             return Err("this device failed: it tries again in some seconds".to_owned());
         }
-        let mut devices = self.without_excluded(devices);
+        let mut devices = self.usable(devices);
         match &self.request.choice {
             Choice::Best => {}
             Choice::Alone => devices.profiles.retain(|peer, _| *peer == me),
@@ -307,12 +338,34 @@ impl Requested {
             }
             None => plan(model, &devices, options).map(|plan| plan.best),
         };
-        best.map_err(|why| why.to_string())
+        best.map_err(|why| self.within_named(&devices, why.to_string()))
+    }
+
+    /// Why there is no placement, where a person named whom it may go over.
+    fn within_named(&self, devices: &Devices, why: String) -> String {
+        let Some(named) = &self.named else {
+            return why;
+        };
+        let missing = named.iter().filter(|(peer, _)| {
+            let profile = devices.profiles.get(peer);
+            let unwilling = profile.is_none_or(|profile| profile.unwilling().is_some());
+            **peer != devices.requester && unwilling
+        });
+        let missing: Vec<_> = missing.map(|(_, name)| format!("{name:?}")).collect();
+        let missing = match missing.as_slice() {
+            [] => String::new(),
+            [one] => format!("{one} cannot help now, and "),
+            all => format!("{} cannot help now, and ", all.join(", ")),
+        };
+        format!(
+            "{missing}the placement lets no other device help: {why}; a placement that ends with ,* \
+             lets others"
+        )
     }
 
     /// Where it would go on if one of its stages were lost now.
     fn predict_without(&self, lost: PeerId, ring: &[Stage], devices: &Devices) -> Vec<PlacedStage> {
-        let mut devices = self.without_excluded(devices.clone());
+        let mut devices = self.usable(devices.clone());
         devices.profiles.remove(&lost);
         let computed = Computed {
             stages: ring,
@@ -322,6 +375,17 @@ impl Requested {
         let after = plan_again(model, &devices, options, computed);
         let stages = after.into_iter().flat_map(|after| after.stages);
         stages.map(|placed| placed_stage(&placed)).collect()
+    }
+
+    /// The devices that may have layers, with what is left of them for this session.
+    fn usable(&self, devices: Devices) -> Devices {
+        let mut devices = self.without_excluded(devices);
+        if let Some(named) = &self.named {
+            let me = devices.requester;
+            let may = |peer: &PeerId| *peer == me || named.contains_key(peer);
+            devices.profiles.retain(|peer, _| may(peer));
+        }
+        devices
     }
 
     /// The devices with what is left of them for this session.
@@ -349,6 +413,16 @@ impl Requested {
             *budget = u64::try_from(ends).map_or(*budget, |ends| ends.min(*budget));
         }
     }
+}
+
+/// Whom a choice names, if nobody else may have layers.
+fn named(choice: &Choice) -> Option<BTreeMap<PeerId, String>> {
+    let Choice::Forced(forced) = choice else {
+        return None;
+    };
+    let stages = forced.stages().iter();
+    let named = stages.map(|stage| (stage.stage.peer, stage.name.clone()));
+    (!forced.allows_others()).then(|| named.collect())
 }
 
 /// A stage as a session opens it.

@@ -1,4 +1,8 @@
 //! Placements that a person writes: `self:0..6,kitchen:6..18,tablet:18..30`.
+//!
+//! Who writes one names who may compute: a session that cannot go on over it stays within the devices
+//! that it names, and the requester itself, which has embedding and head whoever has the layers. `,*`
+//! at its end lets others help then.
 
 use super::candidate::without_headroom;
 use super::cost;
@@ -19,6 +23,8 @@ const MOST_STAGES: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forced {
     stages: Vec<ForcedStage>,
+    /// Whether others may take over what its devices cannot compute.
+    others: bool,
 }
 
 /// One of its stages.
@@ -163,10 +169,12 @@ pub enum ForcedError {
 
 /// How a person names the device before them.
 const SELF: &str = "self";
+/// How a person lets others help when the devices of the placement cannot go on.
+const OTHERS: &str = "*";
 
 impl Forced {
     /// Reads stages in the order of their layers, which must be all `layers` of the model. What
-    /// stands before the last colon of each is looked up.
+    /// stands before the last colon of each is looked up. `,*` may follow: others may help.
     ///
     /// # Errors
     /// Anything that is no such placement; see [`ForcedError`].
@@ -178,6 +186,10 @@ impl Forced {
         if text.len() > MOST_BYTES || text.split(',').count() > MOST_STAGES {
             return Err(ForcedError::TooLong);
         }
+        let (text, others) = match text.rsplit_once(',') {
+            Some((stages, last)) if last.trim() == OTHERS => (stages, true),
+            _ => (text, false),
+        };
         let mut stages: Vec<ForcedStage> = Vec::new();
         let mut next = 0;
         for part in text.split(',') {
@@ -197,7 +209,7 @@ impl Forced {
         }
         match LayerRange::new(next, layers) {
             Some(missing) if !missing.is_empty() => Err(ForcedError::Gap { missing, layers }),
-            Some(_) | None => Ok(Self { stages }),
+            Some(_) | None => Ok(Self { stages, others }),
         }
     }
 
@@ -209,12 +221,18 @@ impl Forced {
         };
         Self {
             stages: stages.iter().map(named).collect(),
+            others: false,
         }
     }
 
     /// Its stages, in the order of their layers.
     pub fn stages(&self) -> &[ForcedStage] {
         &self.stages
+    }
+
+    /// Whether devices that it does not name may have layers when it cannot be any more.
+    pub fn allows_others(&self) -> bool {
+        self.others
     }
 
     /// What it costs on these devices, if they have room and may help.

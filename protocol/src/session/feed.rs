@@ -162,6 +162,14 @@ impl<T: Copy + PartialEq> Feed<T> {
         self.unsettled |= flow.is_some_and(|flow| !flow.due.is_empty());
     }
 
+    /// The pipeline is gone with all that it held, and nothing that it was told is answered any more:
+    /// what is [ready](Self::ready) next is another one, which holds nothing.
+    pub fn lost(&mut self) {
+        self.flow = None;
+        self.unsettled = false;
+        self.rolling_back = 0;
+    }
+
     /// Rows from `from` on can be submitted, in prefill steps of so many.
     ///
     /// Drafts, and rows whose answers have not come, are rolled back: the new pipeline may have taken

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{KEEP_ALIVE, Load, ORPHANED_FOR, StageLimits, StepPart};
+use super::{KEEP_ALIVE, Load, StageLimits, StepPart};
 use crate::wire::limits::MAX_DURATION;
 use crate::wire::{Answer, Control, Frame, FrameHeader, KeepAlive, Kind, OpenStage, SessionState};
 use crate::{Branch, PeerId};
@@ -27,8 +27,8 @@ pub(super) struct Held {
     rejected: bool,
     /// When the requester was last heard.
     pub(super) heard_at: Duration,
-    /// When the requester's connection ended, if the stage was not opened since.
-    pub(super) orphaned_at: Option<Duration>,
+    /// When it is freed, if the requester's connection ended and the stage was not opened since.
+    pub(super) orphaned_until: Option<Duration>,
     /// When the requester is due to hear of the stage, while it waits for it.
     pub(super) keep_alive_at: Option<Duration>,
     /// Since when its requester may hear again that others have rows here.
@@ -57,7 +57,7 @@ impl Held {
             computing: None,
             rejected: false,
             heard_at: now,
-            orphaned_at: None,
+            orphaned_until: None,
             keep_alive_at: Some(now + KEEP_ALIVE),
             shared_at: now,
         }
@@ -94,6 +94,14 @@ impl Held {
     /// Whether frames of `from` with this header are of the epoch in force, and computed now.
     pub(super) fn expects(&self, from: PeerId, header: &FrameHeader) -> bool {
         self.is_ready() && from == self.open.predecessor && header.epoch == self.open.epoch
+    }
+
+    /// Its requester is gone: what waits would be computed for nobody, and is sent again if it comes
+    /// back.
+    pub(super) fn orphan(&mut self, until: Duration) {
+        self.orphaned_until.get_or_insert(until);
+        self.queue.clear();
+        self.rejected = true;
     }
 
     /// Whether rows may come.
@@ -206,7 +214,7 @@ impl Held {
             Some(_) => self.heard_at.saturating_add(limits.idle),
             None => Duration::MAX,
         };
-        let orphaned = self.orphaned_at.map(|at| at.saturating_add(ORPHANED_FOR));
+        let orphaned = self.orphaned_until;
         orphaned.map_or(idle, |orphaned| orphaned.min(idle))
     }
 

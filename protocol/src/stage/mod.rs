@@ -24,9 +24,17 @@
 //! - **Signs of life.** While rows come in, wait or are computed, or the stage is being made ready, which
 //!   takes as long as fetching its weights, the requester hears something at least every [`KEEP_ALIVE`],
 //!   with how late this node itself was woken.
-//! - **Nothing stays for ever.** A session that nobody used for [`StageLimits::idle`] is freed; one
-//!   whose requester's connection ended, if it is not opened again within [`ORPHANED_FOR`].
+//! - **Nothing stays for ever.** A session that nobody used for [`StageLimits::idle`] is freed. Of one
+//!   whose requester's connection ended, what waits to be computed is dropped at once: it comes again if
+//!   the requester does. The rest is freed if it is not opened again:
+//!
+//!   | the connection | within |
+//!   |---|---|
+//!   | was given up, as its requester was silent: it may be out of reach for a while | [`ORPHANED_FOR`] |
+//!   | was closed by the other side, as that of a process that ends is | [`CLOSED_FOR`] |
+//!   | is there again by then: its session may go on | [`BACK_FOR`], from then on |
 
+mod gone;
 mod held;
 mod owner;
 #[cfg(test)]
@@ -48,9 +56,16 @@ pub const KEEP_ALIVE: Duration = Duration::from_millis(100);
 /// A requester hears again after so long that its rows and those of others wait for each other.
 pub const SHARED_EVERY: Duration = Duration::from_millis(500);
 
-/// A session whose requester's connection ended stays for so long: a requester that lost its way
-/// opens it again sooner, and one that was killed does not keep the memory.
+/// A session whose requester was silent for too long stays for so long: one that lost its way opens it
+/// again sooner.
 pub const ORPHANED_FOR: Duration = Duration::from_secs(30);
+
+/// A session whose requester closed the connection stays for so long: one that was killed does not keep
+/// the memory, and one that lives connects again sooner.
+pub const CLOSED_FOR: Duration = Duration::from_secs(2);
+
+/// Its requester is connected again: longer than a session does without a device that failed it.
+pub const BACK_FOR: Duration = Duration::from_secs(8);
 
 /// What requesters may have here, together and each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

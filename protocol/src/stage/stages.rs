@@ -20,7 +20,7 @@ use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
 pub struct Stages {
     limits: StageLimits,
     owner: Owner,
-    sessions: BTreeMap<SessionId, Held>,
+    pub(super) sessions: BTreeMap<SessionId, Held>,
     /// The step that is being computed.
     step: Option<Computing>,
     steps: u64,
@@ -84,12 +84,12 @@ impl Stages {
                 "another stage of this epoch is open",
             )),
             Some(held) if epoch == held.open.epoch => {
-                (held.heard_at, held.orphaned_at) = (now, None);
+                (held.heard_at, held.orphaned_until) = (now, None);
                 self.tell_opened(session);
                 None
             }
             Some(held) => {
-                (held.heard_at, held.orphaned_at) = (now, None);
+                (held.heard_at, held.orphaned_until) = (now, None);
                 held.reopen(now, open);
                 self.outputs.push_back(StageOutput::Load(held.to_load()));
                 None
@@ -390,24 +390,6 @@ impl Stages {
         held.any(|held| held.requester != self.owner.peer && !held.open.standby)
     }
 
-    /// The connection to a peer ended: what it does not open again is freed in a while.
-    pub fn orphan(&mut self, now: Duration, peer: PeerId) {
-        let of_peer = |held: &&mut Held| held.requester == peer;
-        for held in self.sessions.values_mut().filter(of_peer) {
-            held.orphaned_at.get_or_insert(now);
-        }
-    }
-
-    /// A peer has left the circle: nothing of it stays.
-    pub fn forget(&mut self, peer: PeerId) {
-        let of_peer = |held: &Held| held.requester == peer;
-        let sessions = self.sessions.iter().filter(|(_, held)| of_peer(held));
-        let sessions: Vec<_> = sessions.map(|(&id, _)| id).collect();
-        for session in sessions {
-            self.free(session);
-        }
-    }
-
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let dues = self.sessions.values().map(|held| {
@@ -451,7 +433,7 @@ impl Stages {
         self.begin_step(now);
     }
 
-    fn free(&mut self, session: SessionId) {
+    pub(super) fn free(&mut self, session: SessionId) {
         if self.sessions.remove(&session).is_some() {
             self.outputs.push_back(StageOutput::Free(session));
         }

@@ -331,6 +331,10 @@ fn choice(random: &mut Random, phones: u64, asks: u64, layers: u64) -> ChoiceSpe
         text.push(format!("{called}:{first}..{end}"));
         first = end;
     }
+    // Else it stays within those that are named.
+    if random.happens(0.5) {
+        text.push("*".to_owned());
+    }
     ChoiceSpec::Forced(text.join(","))
 }
 

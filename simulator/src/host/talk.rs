@@ -122,7 +122,9 @@ impl Talk {
             SessionEvent::Shared { .. } => {
                 self.no_guesses_until = now + DRAFTS_PAUSE.as_micros() as u64
             }
-            SessionEvent::Waiting(why) => self.waiting = Some(why.clone()),
+            SessionEvent::Waiting(why) | SessionEvent::GivenUp(why) => {
+                self.waiting = Some(why.clone());
+            }
             SessionEvent::Leaving { .. } | SessionEvent::Fetching { .. } => {}
         }
         Heard::Nothing

@@ -62,7 +62,7 @@ pub enum ChoiceSpec {
     Alone,
     /// As others place: `memory-proportional`, `ring-by-rtt`.
     Baseline(Baseline),
-    /// As written: `self:0..6,tablet:6..30`.
+    /// As written: `self:0..6,tablet:6..30`; with `,*` at the end others may take over.
     Forced(String),
 }
 

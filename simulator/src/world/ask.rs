@@ -168,6 +168,8 @@ impl World {
                 ChoiceSpec::Baseline(rule) => Choice::Forced(self.placed(host, *rule, &options)?),
                 ChoiceSpec::Forced(text) => Choice::Forced(self.forced(host, text)?),
             },
+            // What a run's end finds it waiting for is recorded.
+            patience: None,
         })
     }
 
@@ -188,7 +190,10 @@ impl World {
             next += layers;
             format!("{name}:{first}..{next}")
         };
-        let text: Vec<_> = placed.iter().enumerate().map(stage).collect();
+        // A rule over all devices names none of them.
+        let others = std::iter::once("*".to_owned());
+        let stages = placed.iter().enumerate().map(stage);
+        let text: Vec<_> = stages.chain(others).collect();
         let lookup = |name: &str| Some(placed.get(name.parse::<usize>().ok()?)?.0);
         Forced::parse(&text.join(","), next, lookup).map_err(|why| why.to_string())
     }

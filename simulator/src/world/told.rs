@@ -58,7 +58,7 @@ impl World {
                 let recovery = recovery(now, device(*peer), format!("{reason:?}"), true);
                 self.sessions[index].recoveries.push(recovery);
             }
-            SessionEvent::Waiting(why) => {
+            SessionEvent::Waiting(why) | SessionEvent::GivenUp(why) => {
                 let waits = &mut self.sessions[index].waits;
                 if let Some(wait) = waits.last_mut() {
                     wait.until_us.get_or_insert(now);

@@ -1,7 +1,7 @@
 //! A process of the test's.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,8 +26,23 @@ impl Program {
     /// # Panics
     /// When it cannot be started.
     pub fn start(what: impl Into<String>, mut command: Command) -> Self {
+        command.stdin(Stdio::null());
+        Self::spawn(what, command)
+    }
+
+    /// Starts it, to be spoken to.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn talking(what: impl Into<String>, mut command: Command) -> (Self, ChildStdin) {
+        command.stdin(Stdio::piped());
+        let mut program = Self::spawn(what, command);
+        let stdin = program.child.stdin.take().expect("piped");
+        (program, stdin)
+    }
+
+    fn spawn(what: impl Into<String>, mut command: Command) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

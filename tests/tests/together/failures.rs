@@ -10,7 +10,7 @@ use potluck_tests::model_path;
 
 use crate::{Model, SAMPLED, STEADY_TOKENS, alone, asked, nodes, question};
 
-const PLACEMENT: &str = "self:0..3,kitchen:3..10,tablet:10..16";
+const PLACEMENT: &str = "self:0..3,kitchen:3..10,tablet:10..16,*";
 
 /// What happens to a helper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

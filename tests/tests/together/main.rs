@@ -11,6 +11,9 @@ mod failures;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod measured;
+mod named;
+mod nodes;
+mod places;
 mod same_tokens;
 mod strangers;
 mod waiting;

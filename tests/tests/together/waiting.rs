@@ -52,7 +52,7 @@ fn an_answer_waits_for_the_only_helper_to_come_back() {
 fn a_helper_that_is_told_to_stop_hands_its_layers_over() {
     let question = Model::steady().question(STEADY_TOKENS, &SAMPLED);
     let mut circle = circle(&["laptop", "kitchen", "tablet"], &Model::steady().path);
-    let who = ["--placement", "self:0..4,kitchen:4..16"];
+    let who = ["--placement", "self:0..4,kitchen:4..16,*"];
     let mut run = circle.node("laptop").ask(&asked(&question, &who));
     let _ = run.told("predicted");
     let ended = circle.node_mut("kitchen").interrupt();

@@ -1,6 +1,7 @@
 //! Stages on threads of their own answer as the whole model in one place does, to the bit.
 
 mod again;
+mod left_off;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

@@ -128,6 +128,7 @@ pub(super) fn request(id: u64, choice: Choice) -> Request {
             ..PlacementOptions::default()
         },
         choice,
+        patience: None,
     }
 }
 

@@ -42,6 +42,20 @@ fn names_and_ids_are_read_in_the_order_of_layers() {
 }
 
 #[test]
+fn others_may_help_only_where_that_is_written() {
+    let forced = parse("self:0..6,kitchen:6..12").expect("a placement");
+    assert!(!forced.allows_others());
+    for text in ["self:0..6,kitchen:6..12,*", "self:0..6,kitchen:6..12, * "] {
+        let open = parse(text).expect("a placement");
+        assert!(open.allows_others(), "{text}");
+        assert_eq!(open.stages(), forced.stages());
+    }
+    for text in ["*", "*,self:0..12", "self:0..12,*,*", "self:0..12,*:0..1"] {
+        assert!(parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn what_is_no_placement_is_refused_in_words() {
     assert!(refused("self:0..5,kitchen:6..12").contains("no device gets layers 5..6"));
     assert!(refused("kitchen:1..12").contains("no device gets layers 0..1"));

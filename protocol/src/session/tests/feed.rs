@@ -295,3 +295,28 @@ fn drafts_leave_room_and_end_with_the_context() {
     assert_eq!(feed.ready(0, 12), None);
     assert_eq!(steps(&mut feed, &[2, 3, 4, 5]), [(0, 1), (1, 1), (2, 1)]);
 }
+
+#[test]
+fn a_pipeline_that_is_gone_is_replaced_by_one_that_reads_all_again() {
+    let mut feed = Feed::new(100);
+    assert_eq!(feed.read_on(&[7; 30]), None);
+    assert_eq!(feed.ready(0, 12), None);
+    assert_eq!(steps(&mut feed, &[8]).len(), 4);
+    assert!(feed.answered(0, Vec::new()) && feed.answered(12, Vec::new()));
+    assert!(feed.answered(29, vec![10]));
+    // The mark of this never comes, nor the answer to the draft.
+    assert_eq!(feed.take_hidden(), Some(vec![10]));
+    assert_eq!(feed.read_on(&[9]), Some(RollBack(30)));
+    feed.lost();
+    assert_eq!(steps(&mut feed, &[]), []);
+    assert_eq!(feed.tokens().len(), 31, "nothing is forgotten");
+    let back = feed.ready(0, 12);
+    assert_eq!(back, Some(RollBack(0)), "it holds less than was read");
+    feed.rolled_back();
+    assert_eq!(steps(&mut feed, &[]), [(0, 12), (12, 12), (24, 7)]);
+    for start in [0, 12] {
+        assert!(feed.answered(start, Vec::new()));
+    }
+    assert!(feed.answered(30, vec![11]));
+    assert_eq!(feed.take_hidden(), Some(vec![11]));
+}

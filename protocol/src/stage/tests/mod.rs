@@ -1,5 +1,6 @@
 //! What a stage does with frames and messages, one by one.
 
+mod gone;
 mod owner;
 mod ready;
 mod shared;
@@ -7,7 +8,7 @@ mod standby;
 
 use std::time::Duration;
 
-use super::{KEEP_ALIVE, ORPHANED_FOR, StageLimits, StageOutput, Stages};
+use super::{KEEP_ALIVE, StageLimits, StageOutput, Stages};
 use crate::wire::{
     Answer, CloseStage, ContentHash, Control, Dtype, Frame, FrameHeader, HandOverReason,
     HiddenShape, Kind, OpenStage, StageRefusedCode,
@@ -347,35 +348,6 @@ fn a_requester_that_waits_hears_of_its_stage_and_of_its_stalls() {
     stages.handle_timeout(limits().idle);
     assert!(drain(&mut stages).contains(&StageOutput::Free(SessionId(7))));
     assert!(stages.is_empty() && stages.poll_timeout().is_none());
-}
-
-#[test]
-fn who_lost_its_connection_opens_its_stage_again_or_loses_it() {
-    let mut stages = ready();
-    let lost = Duration::from_secs(5);
-    stages.orphan(lost, peer(AFTER));
-    assert_eq!(stages.poll_timeout(), Some(limits().idle));
-    stages.orphan(lost, peer(REQUESTER));
-    assert_eq!(stages.poll_timeout(), Some(lost + ORPHANED_FOR));
-    stages.open(2 * lost, peer(REQUESTER), open(7, 1));
-    assert_eq!(stages.poll_timeout(), Some(2 * lost + limits().idle));
-    drain(&mut stages);
-    stages.orphan(2 * lost, peer(REQUESTER));
-    stages.handle_timeout(2 * lost + ORPHANED_FOR);
-    assert_eq!(drain(&mut stages), [StageOutput::Free(SessionId(7))]);
-}
-
-#[test]
-fn nothing_stays_of_who_left_the_circle() {
-    let mut stages = ready();
-    take(&mut stages, frame(7, 1, 0, 0, 5));
-    drain(&mut stages);
-    stages.forget(peer(AFTER));
-    assert!(!stages.is_empty());
-    stages.forget(peer(REQUESTER));
-    assert_eq!(drain(&mut stages), [StageOutput::Free(SessionId(7))]);
-    stages.computed(Duration::ZERO, 1, vec![vec![0; 20]]);
-    assert_eq!(drain(&mut stages), []);
 }
 
 #[test]

@@ -1,0 +1,77 @@
+//! What a program holds of a running node: a conversation, and its own work beside the node.
+
+use potluck_protocol::SessionId;
+use potluck_protocol::machine::SessionEvent;
+use potluck_protocol::session::SubmitError;
+use potluck_protocol::wire::Answer;
+
+use super::node::{Node, NodeError};
+
+/// Something that is computed for this device's owner beside the node.
+pub struct OwnerWork(pub(super) Node);
+
+impl Drop for OwnerWork {
+    fn drop(&mut self) {
+        // A node that has stopped computes for nobody.
+        let _ = self.0.ask(|driver| driver.owner_computes(false));
+    }
+}
+
+/// A conversation over the circle's devices. Dropping it frees its stages.
+pub struct NodeSession {
+    pub(super) node: Node,
+    pub(super) id: SessionId,
+}
+
+/// What comes of a conversation, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PipelineEvent {
+    /// As the protocol tells it.
+    Session(SessionEvent),
+    /// Positions were [rolled back](NodeSession::roll_back): answers before this one may be of them,
+    /// those after it are not.
+    RolledBack,
+}
+
+impl NodeSession {
+    /// Sends rows through all layers.
+    ///
+    /// # Errors
+    /// The node has stopped; in the inner result, why the rows cannot go now.
+    pub fn submit(
+        &self,
+        start_position: u32,
+        rows: u32,
+        answer: Answer,
+        hidden: Vec<u8>,
+    ) -> Result<Result<(), SubmitError>, NodeError> {
+        let id = self.id;
+        self.node.ask(move |driver| {
+            let now = driver.now();
+            driver
+                .machine
+                .submit(now, id, start_position, rows, answer, hidden)
+        })
+    }
+
+    /// Drops the positions from `position` on.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub fn roll_back(&self, position: u32) -> Result<(), NodeError> {
+        let id = self.id;
+        self.node.ask(move |driver| {
+            let now = driver.now();
+            driver.machine.roll_back(now, id, position);
+            driver.rolled_back(id);
+        })
+    }
+}
+
+impl Drop for NodeSession {
+    fn drop(&mut self) {
+        let id = self.id;
+        // One that has stopped has no sessions.
+        let _ = self.node.ask(move |driver| driver.finish(id));
+    }
+}

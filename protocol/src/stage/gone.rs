@@ -1,0 +1,38 @@
+//! Requesters that are gone, for a while or for ever.
+
+use std::time::Duration;
+
+use super::held::Held;
+use super::{BACK_FOR, CLOSED_FOR, ORPHANED_FOR, Stages};
+use crate::PeerId;
+
+impl Stages {
+    /// The connection to a peer ended: what it does not open again is freed in a while, which is short
+    /// if the peer `closed` it.
+    pub fn orphan(&mut self, now: Duration, peer: PeerId, closed: bool) {
+        let until = now + if closed { CLOSED_FOR } else { ORPHANED_FOR };
+        let of_peer = |held: &&mut Held| held.requester == peer;
+        let sessions = self.sessions.values_mut().filter(of_peer);
+        sessions.for_each(|held| held.orphan(until));
+    }
+
+    /// A peer is connected: it may open again what it had here.
+    pub fn connected(&mut self, now: Duration, peer: PeerId) {
+        let of_peer = |held: &&mut Held| held.requester == peer;
+        for held in self.sessions.values_mut().filter(of_peer) {
+            if let Some(until) = &mut held.orphaned_until {
+                *until = (*until).max(now + BACK_FOR);
+            }
+        }
+    }
+
+    /// A peer has left the circle: nothing of it stays.
+    pub fn forget(&mut self, peer: PeerId) {
+        let of_peer = |held: &Held| held.requester == peer;
+        let sessions = self.sessions.iter().filter(|(_, held)| of_peer(held));
+        let sessions: Vec<_> = sessions.map(|(&id, _)| id).collect();
+        for session in sessions {
+            self.free(session);
+        }
+    }
+}
