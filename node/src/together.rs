@@ -271,6 +271,10 @@ impl<'a> Together<'a> {
                 return Ok(None);
             }
             let Some((reply, payload)) = self.next()? else {
+                // Nothing may come for long, as while a device is waited for.
+                if !progress(read.saturating_sub(before)) {
+                    return Ok(None);
+                }
                 continue;
             };
             self.follow(reply, payload)?;

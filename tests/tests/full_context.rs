@@ -27,8 +27,9 @@ fn twenty_turns_read_little_before_they_answer() {
     let read = |&(prompt, reused): &(usize, usize)| prompt - reused;
     let third = read(&turns[2]);
     for (number, turn) in turns.iter().enumerate().skip(1) {
-        assert!(read(turn) <= third + 8, "turn {number}: {turn:?}\n{told}");
+        // What is too little to be read before a message is read with it.
+        assert!(read(turn) <= third + 64, "turn {number}: {turn:?}\n{told}");
     }
     let cuts = told.matches("no longer shown").count();
-    assert!((2..=7).contains(&cuts), "{cuts} times\n{told}");
+    assert!((2..=8).contains(&cuts), "{cuts} times\n{told}");
 }

@@ -34,7 +34,8 @@ pub(super) struct NodeArgs {
     /// several times
     #[arg(long, value_name = "MULTIADDR")]
     pub(super) peer: Vec<Multiaddr>,
-    /// Memory for weights and caches, such as 800M or 2G [default: half of what is free]
+    /// Memory for weights and caches, such as 800M or 2G [default: half of what is free, within a
+    /// container's limit]
     #[arg(long, value_name = "SIZE", value_parser = format::parse_bytes)]
     pub(super) memory: Option<u64>,
 }

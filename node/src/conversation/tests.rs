@@ -72,18 +72,20 @@ fn a_full_context_is_read_again_once_in_several_turns_and_before_the_next_messag
     let engine = engine();
     let mut talk = talk(&engine);
     let (mut cuts, mut again) = (0, 0);
-    let (_, _, _) = turn(&mut talk, &engine, 0);
+    let _ = turn(&mut talk, &engine, 0);
     for number in 1..30 {
         let caught_up = talk.catch_up(&engine, &mut || true).expect("it reads");
         let (prompt, read, left_out) = turn(&mut talk, &engine, number);
         assert!(prompt.len() <= CONTEXT - CONTEXT / 4, "turn {number}");
-        // Its message, what stands around it, and the end of the turn before.
-        assert!(read <= 80, "turn {number}: {read} of {}", prompt.len());
-        assert_eq!(caught_up > 0, left_out > 0, "turn {number}");
-        cuts += usize::from(left_out > 0);
-        again += caught_up;
+        // Its message, what stands around it, and what was too little to read before.
+        assert!(read < 128, "turn {number}: {read} of {}", prompt.len());
+        if left_out > 0 {
+            assert!(caught_up > 128, "turn {number}: {caught_up}");
+            cuts += 1;
+            again += caught_up;
+        }
     }
-    assert!((3..=8).contains(&cuts), "{cuts} in 29 turns");
+    assert!((2..=12).contains(&cuts), "{cuts} in 29 turns");
     assert!(again <= cuts * CONTEXT / 2, "{again} in {cuts} cuts");
 }
 
