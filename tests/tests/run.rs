@@ -147,7 +147,7 @@ fn with_the_file_in_the_cache_nothing_else_is_asked() {
 
     let device = Device::with_model(MODEL);
     let python = FakePython::new(device.folder(), "echo 'no network here' >&2; exit 1");
-    let mut command = device.command(["run", "--greedy", "-n", "4", "Hello"]);
+    let mut command = device.command(["run", "--greedy", "-n", "4", "--quiet", "Hello"]);
     command.env("PATH", python.path());
     let output = run(command, b"").success();
     assert_eq!((python.calls(), output.stderr.as_str()), (0, ""));

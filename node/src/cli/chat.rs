@@ -46,7 +46,7 @@ pub(super) struct Args {
     #[arg(long, short, conflicts_with = "stats")]
     quiet: bool,
     /// Print times to stderr after each answer
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     stats: bool,
     #[command(flatten)]
     sampling: SamplingArgs,

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use potluck::ModelRef;
-use potluck::engine::{Gguf, ModelConfig, context_of};
+use potluck::engine::{Gguf, ModelConfig, ModelError, context_of};
 use potluck::home::Home;
 use potluck::local::{PlacementView, PlanView};
 use serde::Serialize;
@@ -55,8 +55,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(path) = obtain::path(&args.model, &options, &cancel, false)? else {
         return Ok(Outcome::Interrupted);
     };
+    // Before a node is started for nothing.
     let config = ModelConfig::from_gguf(&Gguf::open(&path)?)?;
     let context = context_of(&config, args.context);
+    if context > config.context {
+        let (asked, limit) = (context, config.context);
+        return Err(ModelError::ContextTooLong { asked, limit }.into());
+    }
     let request = together::request(&path, context, &args.placement)?;
     let mut connected = nodes::connect(&home, &args.node, Purpose::Planning, None, &cancel)?;
     if connected.own.is_some() {

@@ -98,12 +98,14 @@ struct Report {
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let spec = spec(&args)?;
+    check_parameters(&spec)?;
     let summary = spec.summary()?;
     ensure!(
         args.force || !args.file.exists(),
         "{} exists: choose another name, or replace it with --force",
         args.file.display()
     );
+    check_room(&args.file, summary.bytes)?;
     let cancel = interrupt::on_ctrl_c()?;
     let bar = output::byte_bar(summary.bytes, !args.quiet).with_message("writing");
     let written = write(&spec, &args.file, &bar, &cancel);
@@ -129,6 +131,42 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         ))?;
     }
     Ok(Outcome::Done)
+}
+
+/// More than any model has, and far from where sizes overflow.
+const MOST_PARAMETERS: f64 = 1e13;
+
+/// Refuses a shape that no disk holds. Each number of it may be within its own bounds.
+fn check_parameters(spec: &SynthSpec) -> anyhow::Result<()> {
+    let [layers, d_model, d_ff] = [spec.layers, spec.d_model, spec.d_ff].map(f64::from);
+    let heads = 2.0 * (f64::from(spec.heads) + f64::from(spec.kv_heads));
+    let attention = heads * f64::from(spec.head_dim) * d_model;
+    let ends = 2.0 * f64::from(spec.vocabulary) * d_model;
+    let parameters = layers * (attention + 3.0 * d_ff * d_model) + ends;
+    ensure!(
+        parameters <= MOST_PARAMETERS,
+        "a model of this shape has {parameters:.1e} parameters, the most is {MOST_PARAMETERS:.0e}: \
+         choose smaller numbers"
+    );
+    Ok(())
+}
+
+/// Refuses a file that its disk has no room for, where the system says how much there is.
+fn check_room(file: &Path, bytes: u64) -> anyhow::Result<()> {
+    let folder = file.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
+    let Ok(disk) = rustix::fs::statvfs(folder) else {
+        return Ok(());
+    };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    ensure!(
+        bytes <= free,
+        "{} needs {}, and its disk has {} free: choose a smaller shape or another disk",
+        file.display(),
+        format::bytes(bytes),
+        format::bytes(free)
+    );
+    Ok(())
 }
 
 /// The preset with the arguments' changes.

@@ -180,13 +180,13 @@ impl<'w> Node<'w> {
         self.up.take().expect("its node runs").program.kill();
     }
 
-    /// Presses Ctrl-C on its node and waits for its end.
+    /// Sends its node a signal, such as `INT` for Ctrl-C, and waits for its end.
     ///
     /// # Panics
     /// When it does not run or does not end.
-    pub fn interrupt(&mut self) -> Output {
+    pub fn end_by(&mut self, signal: &str) -> Output {
         let program = self.up.take().expect("its node runs").program;
-        program.signal("INT");
+        program.signal(signal);
         program.end()
     }
 

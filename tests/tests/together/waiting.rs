@@ -50,13 +50,23 @@ fn an_answer_waits_for_the_only_helper_to_come_back() {
 
 #[test]
 fn a_helper_that_is_told_to_stop_hands_its_layers_over() {
+    hands_over_on("INT", 130);
+}
+
+#[test]
+fn a_helper_that_its_system_stops_hands_its_layers_over() {
+    hands_over_on("TERM", 143);
+}
+
+#[track_caller]
+fn hands_over_on(signal: &str, code: i32) {
     let question = Model::steady().question(STEADY_TOKENS, &SAMPLED);
     let mut circle = circle(&["laptop", "kitchen", "tablet"], &Model::steady().path);
     let who = ["--placement", "self:0..4,kitchen:4..16,*"];
     let mut run = circle.node("laptop").ask(&asked(&question, &who));
     let _ = run.told("predicted");
-    let ended = circle.node_mut("kitchen").interrupt();
-    assert_eq!(ended.code, Some(130), "{ended:?}");
+    let ended = circle.node_mut("kitchen").end_by(signal);
+    assert_eq!(ended.code, Some(code), "{ended:?}");
     let _ = run.told("kitchen leaves");
     let answer = Answer::of(run.end());
     assert_eq!(answer.tokens, alone(&question).tokens);

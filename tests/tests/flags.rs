@@ -1,0 +1,129 @@
+//! Odd values of options: done as they are, or refused by name before anything is computed.
+
+use potluck_tests::Device;
+
+fn device() -> Device {
+    let device = Device::new();
+    let _ = device.potluck(["synth", "tiny.gguf"]).success();
+    device
+}
+
+#[test]
+fn numbers_that_no_command_takes_are_refused_before_a_model_is_looked_for() {
+    let device = Device::new();
+    let most = "18446744073709551616";
+    let cases: [(&[&str], &str); 20] = [
+        (&["run", "--threads", "4000000000", "Hi"], "1 to 1024"),
+        (&["run", "--threads", "0", "Hi"], "1 to 1024"),
+        (&["bench", "--threads", "1025"], "1 to 1024"),
+        (&["score", "--threads", most, "Hi"], "1 to 1024"),
+        (&["up", "--threads", "65537"], "1 to 1024"),
+        (&["run", "--context", "0", "Hi"], "--context"),
+        (&["run", "--context", most, "Hi"], "--context"),
+        (&["run", "--max-tokens", most, "Hi"], "--max-tokens"),
+        (&["run", "--top-k", "-1", "Hi"], "--top-k"),
+        (&["run", "--top-p", "0", "Hi"], "above 0 and at most 1"),
+        (&["run", "--min-p", "1.1", "Hi"], "from 0 to 1"),
+        (&["run", "--temperature", "1001", "Hi"], "from 0 to 1000"),
+        (&["chat", "--top-p", "0"], "above 0 and at most 1"),
+        (&["chat", "--repetition-penalty", "101"], "from 0.01 to 100"),
+        (&["chat", "--seed", "9007199254740993"], "9007199254740992"),
+        (&["up", "--memory", "NaN"], "not a size"),
+        (&["up", "--store", "1e300G"], "not a size"),
+        (&["up", "--min-battery", "101"], "0..=100"),
+        (&["pair", "--minutes", "1441"], "1..=1440"),
+        (&["plan", "--objective", "luck"], "latency"),
+    ];
+    for (arguments, words) in cases {
+        let _ = device.potluck(arguments).failure(2, &[words]);
+    }
+}
+
+#[test]
+fn the_largest_numbers_do_what_they_say() {
+    let device = device();
+    let most = usize::MAX.to_string();
+    let arguments = [
+        "run",
+        "-m",
+        "tiny.gguf",
+        "--context",
+        "64",
+        "--max-tokens",
+        &most,
+        "--top-k",
+        &most,
+        "--repetition-window",
+        &most,
+        "--repetition-penalty",
+        "1.1",
+        "--threads",
+        "8",
+        "--json",
+        "Hi",
+    ];
+    let json = device.potluck(arguments).success().json();
+    let reason = json["stop_reason"].as_str().expect("text");
+    assert!(["context_full", "end_of_turn"].contains(&reason), "{json}");
+
+    let score = [
+        "score",
+        "-m",
+        "tiny.gguf",
+        "--top",
+        &most,
+        "--json",
+        "Hi you",
+    ];
+    let json = device.potluck(score).success().json();
+    let top = json["top"][0].as_array().expect("a list");
+    assert!(top.len() > 100, "the whole vocabulary: {}", top.len());
+}
+
+#[test]
+fn lengths_beyond_a_models_own_are_refused_by_name() {
+    let device = device();
+    for arguments in [
+        &["run", "-m", "tiny.gguf", "-c", "4000000000", "Hi"][..],
+        &["chat", "-m", "tiny.gguf", "-c", "4000000000"],
+        &["inspect", "tiny.gguf", "-c", "4000000000"],
+        &["plan", "tiny.gguf", "-c", "4000000000"],
+        &["score", "-m", "tiny.gguf", "-c", "4000000000", "Hi you"],
+        &["bench", "-m", "tiny.gguf", "-c", "4000000000"],
+    ] {
+        let words = ["4000000000", "made for at most"];
+        let _ = device.potluck(arguments).failure(1, &words);
+    }
+    let most = usize::MAX.to_string();
+    for flag in ["--prefill", "--decode"] {
+        let bench = ["bench", "-m", "tiny.gguf", flag, &most];
+        let _ = device.potluck(bench).failure(1, &["tokens long"]);
+    }
+    for flag in ["--prefill", "--decode", "--repetitions"] {
+        let bench = ["bench", "-m", "tiny.gguf", flag, "0"];
+        let _ = device.potluck(bench).failure(1, &["at least one"]);
+    }
+}
+
+#[test]
+fn a_model_that_no_disk_holds_is_not_begun() {
+    let device = Device::new();
+    let huge = "16777216";
+    let shape = ["synth", "huge.gguf", "--d-model", huge, "--d-ff", huge];
+    let whole = [
+        "--layers",
+        "1024",
+        "--heads",
+        "65536",
+        "--kv-heads",
+        "65536",
+    ];
+    let arguments = shape.iter().chain(&whole).chain(&["--head-dim", "65536"]);
+    let _ = device.potluck(arguments).failure(1, &["parameters"]);
+    // 35 TB.
+    let few = ["--layers", "1", "--d-ff", "150000", "--types", "F32"];
+    let arguments = ["synth", "huge.gguf", "--d-model", huge].into_iter();
+    let _ = device.potluck(arguments.chain(few)).failure(1, &["free"]);
+    assert!(!device.folder().join("huge.gguf").exists());
+    assert!(!device.folder().join("huge.gguf.partial").exists());
+}
