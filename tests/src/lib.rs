@@ -13,6 +13,7 @@ mod device;
 mod fake_python;
 #[cfg(target_os = "linux")]
 pub mod fidelity;
+mod model_file;
 #[cfg(target_os = "linux")]
 pub mod wifi;
 
@@ -20,6 +21,7 @@ pub use binary::{potluck_binary, workspace};
 pub use device::{Device, Output, model_path, run};
 #[cfg(unix)]
 pub use fake_python::{FakePython, Wheel};
+pub use model_file::ModelFile;
 
 /// An address that nothing listens on: a model hub that cannot be reached, at once.
 pub const NO_HUB: &str = "http://127.0.0.1:9";

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use potluck::ModelRef;
-use potluck::engine::{Gguf, ModelConfig, context_of};
+use potluck::engine::{self, context_of};
 use potluck::home::Home;
 use potluck::local::{PlacementView, PlanView};
 use serde::Serialize;
@@ -59,7 +59,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     if connected.own.is_some() {
         nodes::wait_for_peers(&mut connected.client, Duration::from_secs(3), &cancel)?;
     }
-    let config = ModelConfig::from_gguf(&Gguf::open(&path)?)?;
+    let config = engine::check(&path).map_err(|error| obtain::naming(&path, error))?;
+    obtain::tell_unused(&config);
     let context = context_of(&config, args.context);
     let request = together::request(&path, context, &args.placement)?;
     let plan = connected.client.plan(request)?;
