@@ -196,7 +196,7 @@ impl<'a> Settings<'a> {
         let value = self.f32(key)?;
         match value {
             Some(value) if !(value > 0.0 && value.is_finite()) => {
-                Err(self.refuse(key, value, "it must be positive"))
+                Err(self.refuse(key, value, "it must be positive and finite"))
             }
             _ => Ok(value),
         }

@@ -5,8 +5,8 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use potluck_model::gguf::{Gguf, Value};
 use potluck_model::gguf::synth::{Matrix, RopeScaling, SynthSpec, TypeMix};
+use potluck_model::gguf::{Gguf, Value};
 use potluck_model::{
     Architecture, Compute, Isa, KvCache, ModelConfig, SequenceStep, Shard, ShardRange, TensorType,
 };

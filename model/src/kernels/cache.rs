@@ -49,7 +49,8 @@ impl CacheShape {
 }
 
 /// Stores the keys and values of one position, `[kv_heads, head_dim]` each. What fills a head up to
-/// the cache's width stays 0, as the cache was made.
+/// the cache's width stays 0, as the cache was made. A key that 16 bits cannot hold makes the value
+/// NaN, and so everything that sees it.
 ///
 /// # Panics
 /// If the sizes do not match or the position is beyond the capacity.
@@ -78,6 +79,10 @@ pub(crate) unsafe fn append(
         let row = unsafe { values.part(shape.value_rows(head, position, 1)) };
         row[..head_dim].convert_from_f32_slice(value);
         narrow.convert_from_f32_slice(key);
+        // An infinite score could pass for a finite one further on; NaN values cannot.
+        if narrow.iter().fold(false, |any, k| any | !k.is_finite()) {
+            row[..head_dim].fill(f16::NAN);
+        }
         let block = shape.key_block(head, position / BLOCK);
         for (d, &k) in narrow.iter().enumerate() {
             let at = block.start + d * BLOCK + position % BLOCK;

@@ -4,7 +4,7 @@ use super::isa::{Isa, Kernel, dispatch};
 use super::math::tanh;
 use super::simd::{LANES, Simd};
 
-/// `x = cap · tanh(x · (1 / cap))` in place, each operation rounded.
+/// `x = cap · tanh(x · (1 / cap))` in place, each operation rounded; NaN where `x` is not finite.
 pub(crate) fn softcap(isa: Isa, cap: f32, values: &mut [f32]) {
     dispatch(isa, Softcap { cap, values });
 }
@@ -20,7 +20,11 @@ impl Kernel for Softcap<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (cap, inverse) = (s.splat(self.cap), s.splat(1.0 / self.cap));
-        let capped = |x| s.mul(tanh(s, s.mul(x, inverse)), cap);
+        // `x − x` is 0, or NaN where `x` is no number, which `tanh` would hide.
+        let capped = |x| {
+            let y = s.mul(tanh(s, s.mul(x, inverse)), cap);
+            s.add(y, s.sub(x, x))
+        };
         let mut vectors = self.values.chunks_exact_mut(LANES);
         for vector in &mut vectors {
             // SAFETY: eight values.
@@ -50,6 +54,9 @@ mod tests {
                 softcap(isa, 30.0, &mut found);
                 assert_eq!(found, expected, "{isa}");
             }
+            let mut none = vec![f32::NAN; len];
+            softcap(Isa::SCALAR, 30.0, &mut none);
+            assert!(none.iter().all(|x| x.is_nan()));
             for (x, found) in x.into_iter().zip(expected) {
                 let want = 30.0 * (f64::from(x) / 30.0).tanh();
                 assert!((f64::from(found) - want).abs() < 3e-5, "{x}: {found}");

@@ -1,7 +1,7 @@
 //! What this build does not do is refused, and the error names it.
 
 use potluck_model::gguf::{Array, Value};
-use potluck_model::{Compute, Engine, ModelConfig, Shard, ShardRange};
+use potluck_model::{Engine, ModelConfig, Shard, ShardRange};
 use potluck_tests::ModelFile;
 
 use super::{compute, logits, text};
@@ -180,22 +180,32 @@ fn tokens_without_a_row_are_refused() {
 }
 
 #[test]
-fn keys_beyond_16_bits_are_not_called_a_damaged_file() {
-    let width = 32;
-    let file = ModelFile::small("tiny").with_tensor(
-        "blk.1.attn_v.bias",
-        &[width],
-        &vec![100_000.0; width as usize],
-    );
-    let engine = Engine::from_gguf(&file.gguf(), 64, Compute::clone(&compute()));
-    let engine = engine.expect("it loads");
-    let mut session = engine.new_session().expect("memory");
-    let error = engine
-        .prefill(&mut session, &[5, 6, 7], &mut |_| true, |_| ())
-        .expect_err("infinite values");
-    let words = error.to_string();
-    assert!(
-        words.contains("layer 1") && words.contains("16 bits"),
-        "{words}"
-    );
+fn keys_and_values_beyond_16_bits_are_not_called_a_damaged_file() {
+    for name in ["attn_k", "attn_v"] {
+        let bias = format!("blk.1.{name}.bias");
+        let file = ModelFile::small("tiny").with_tensor(&bias, &[32], &[100_000.0; 32]);
+        let engine = Engine::from_gguf(&file.gguf(), 64, compute()).expect("it loads");
+        let mut session = engine.new_session().expect("memory");
+        let error = engine
+            .prefill(&mut session, &[5, 6, 7], &mut |_| true, |_| ())
+            .expect_err("infinite keys or values");
+        let words = error.to_string();
+        assert!(
+            words.contains("layer 1") && words.contains("16 bits"),
+            "{words}"
+        );
+    }
+}
+
+#[test]
+fn an_infinite_setting_is_told_as_what_it_is() {
+    for (preset, key) in [
+        ("tiny", "llama.rope.freq_base"),
+        ("tiny", "llama.attention.layer_norm_rms_epsilon"),
+        ("tiny-gemma3", "gemma3.rope.freq_base_swa"),
+        ("tiny-gemma3", "gemma3.final_logit_softcapping"),
+    ] {
+        let file = ModelFile::small(preset).with(key, Value::F32(f32::INFINITY));
+        assert_refused(&file, &format!("{key} is inf"));
+    }
 }

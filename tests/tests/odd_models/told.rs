@@ -1,5 +1,7 @@
 //! What commands say of such files.
 
+use potluck::shape::model_shape;
+use potluck_model::ModelConfig;
 use potluck_model::gguf::Value;
 use potluck_tests::{Device, ModelFile};
 
@@ -41,4 +43,24 @@ fn inspect_says_that_a_tensor_keeps_a_model_from_running() {
         "{}",
         inspect.stdout
     );
+}
+
+#[test]
+fn what_a_layer_needs_is_in_its_bytes() {
+    let mut file = ModelFile::small("tiny").with_random("output.bias", 300, 0.5);
+    for name in ["attn_output.bias", "ffn_up.bias", "attn_k.scale"] {
+        let width = match name {
+            "ffn_up.bias" => 96,
+            "attn_k.scale" => 1,
+            _ => 64,
+        };
+        file = file.with_random(&format!("blk.1.{name}"), width, 0.5);
+    }
+    let gguf = file.gguf();
+    let config = ModelConfig::from_gguf(&gguf).expect("valid settings");
+    let shape = model_shape(&gguf, &config).expect("it can be placed");
+    let bytes: u64 = gguf.tensors().iter().map(|t| t.bytes as u64).sum();
+    assert_eq!(shape.bytes_with_context(0), bytes);
+    let kv = config.kv_bytes(config.layers, 128);
+    assert_eq!(shape.bytes_with_context(128), bytes + kv);
 }
