@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Architecture {
     /// Llama and those that share its graph: SmolLM2, Llama 3.x, Mistral.
     Llama,
-    /// Qwen 2 and 2.5: biases on query, key and value.
+    /// Qwen 2 and 2.5: biases on query, key and value, as a rule.
     Qwen2,
     /// Qwen 3: norms on query and key.
     Qwen3,

@@ -2,15 +2,18 @@
 //!
 //! A [`ModelConfig`] is consistent once made; nothing downstream checks it again.
 
-use std::fmt;
-
 pub use crate::Architecture;
 use crate::ModelError;
 use crate::families::{self, Family};
-use crate::gguf::{Gguf, Metadata};
+use crate::gguf::{Array, Gguf};
 use crate::kernels::cache::{BLOCK, CacheShape};
 pub use crate::kernels::gate::Activation;
 pub use crate::kernels::rope::RopePairs;
+use crate::settings::Settings;
+pub use crate::settings::UnusedSetting;
+
+/// The most layers of a model.
+pub(crate) const MOST_LAYERS: usize = 1024;
 
 /// A rotary embedding: how fast each pair of coordinates turns.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +22,50 @@ pub struct RopeConfig {
     pub base: f32,
     /// Positions are divided by this (linear scaling); 1 if not scaled.
     pub linear_factor: f32,
-    /// Whether the file's own divisors of the frequencies apply (llama3 scaling).
-    pub file_factors: bool,
+    /// Which of the file's own divisors of the frequencies apply.
+    pub divisors: RopeDivisors,
+    /// Pairs that turn fast are not scaled.
+    pub yarn: Option<Yarn>,
+    /// Cosines and sines are multiplied by this; 1 if not scaled.
+    pub amplitude: f32,
+}
+
+/// A file's own divisors of rotary frequencies, one a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopeDivisors {
+    /// None, whatever is in the file.
+    None,
+    /// `rope_freqs.weight`, if there.
+    IfGiven,
+    /// `rope_freqs.weight`, which must be there.
+    Given,
+    /// `rope_factors_short.weight`: for contexts up to the one the model was first trained for.
+    Short,
+    /// `rope_factors_long.weight`: for longer ones.
+    Long,
+}
+
+impl RopeDivisors {
+    /// The tensor that holds them.
+    pub(crate) const fn tensor(self) -> &'static str {
+        match self {
+            Self::None | Self::IfGiven | Self::Given => "rope_freqs.weight",
+            Self::Short => "rope_factors_short.weight",
+            Self::Long => "rope_factors_long.weight",
+        }
+    }
+
+    /// Whether they depend on the length of the context.
+    pub(crate) const fn is_of_length(self) -> bool {
+        matches!(self, Self::Short | Self::Long)
+    }
+}
+
+/// YaRN (arXiv:2309.00071): what distinguishes pairs that turn fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Yarn {
+    /// Positions of the context that the model was first trained for.
+    pub original_context: usize,
 }
 
 /// How one layer attends.
@@ -53,7 +98,7 @@ pub struct ModelConfig {
     pub head_dim: usize,
     /// Coordinates of a head that are rotated.
     pub rope_dim: usize,
-    /// Tokens.
+    /// Tokens. The file's embedding may have more rows, which are no token and are not computed.
     pub vocabulary: usize,
     /// Positions the model was made for.
     pub context: usize,
@@ -71,12 +116,14 @@ pub struct ModelConfig {
     pub attention_scale: f32,
     /// Embeddings are multiplied by this.
     pub embedding_scale: f32,
-    /// Query, key and value have biases.
-    pub qkv_bias: bool,
     /// Query and key heads are normed.
     pub qk_norm: bool,
     /// The outputs of attention and feed-forward are normed before they are added.
     pub post_norms: bool,
+    /// Logits `x` become `cap · tanh(x / cap)`.
+    pub logit_cap: Option<f32>,
+    /// Settings of the file that no part of it uses and that need not change an answer.
+    pub unused_settings: Vec<UnusedSetting>,
 }
 
 impl ModelConfig {
@@ -89,13 +136,13 @@ impl ModelConfig {
         let name = metadata.require_str("general.architecture")?;
         let architecture = Architecture::from_name(name)
             .ok_or_else(|| ModelError::UnknownArchitecture(name.to_owned()))?;
-        let settings = Settings {
-            prefix: architecture.name(),
-            metadata,
-        };
+        let settings = Settings::new(architecture.name(), metadata);
+        refuse_experts(gguf, &settings)?;
         let family = families::read(architecture, &settings)?;
-        let embedding = gguf.require_tensor("token_embd.weight")?;
-        Self::assemble(architecture, &settings, family, embedding.rows())
+        let vocabulary = vocabulary(gguf)?;
+        let mut config = Self::assemble(architecture, &settings, family, vocabulary)?;
+        config.unused_settings = settings.unused(&config)?;
+        Ok(config)
     }
 
     fn assemble(
@@ -104,38 +151,15 @@ impl ModelConfig {
         family: Family,
         vocabulary: usize,
     ) -> Result<Self, ModelError> {
-        let layers = settings.size("block_count", 1024)?;
+        let layers = settings.size("block_count", MOST_LAYERS)?;
         let d_model = settings.size("embedding_length", 1 << 17)?;
-        let heads = settings.size("attention.head_count", 1024)?;
-        let kv_heads = match settings.optional_size("attention.head_count_kv", 1024)? {
-            Some(kv_heads) => kv_heads,
-            None => heads,
-        };
-        if !heads.is_multiple_of(kv_heads) {
-            let key = "attention.head_count_kv";
-            return Err(settings.refuse(key, kv_heads, "it must divide the number of heads"));
-        }
-        let head_dim = match settings.optional_size("attention.key_length", 4096)? {
-            Some(head_dim) => head_dim,
-            None => d_model / heads,
-        };
-        if !head_dim.is_multiple_of(8) || head_dim == 0 {
-            let key = "attention.key_length";
-            return Err(settings.refuse(key, head_dim, "heads must be a multiple of 8 wide"));
-        }
-        let value_dim = settings.optional_size("attention.value_length", 4096)?;
-        if let Some(other) = value_dim.filter(|v| *v != head_dim) {
-            let key = "attention.value_length";
-            return Err(settings.refuse(key, other, "keys and values must be equally wide"));
-        }
-        let rope_dim = settings
-            .optional_size("rope.dimension_count", 4096)?
-            .unwrap_or(head_dim);
-        if rope_dim > head_dim || !rope_dim.is_multiple_of(2) {
-            let key = "rope.dimension_count";
-            return Err(settings.refuse(key, rope_dim, "it must be even and within a head"));
-        }
-        let norm_eps = settings.positive_f32("attention.layer_norm_rms_epsilon")?;
+        let Heads {
+            heads,
+            kv_heads,
+            head_dim,
+            rope_dim,
+        } = Heads::read(settings, d_model)?;
+        let norm_eps = settings.require_positive_f32("attention.layer_norm_rms_epsilon")?;
         let attention = (0..layers).map(&family.attention).collect();
         let score_width = family.score_width.unwrap_or(head_dim);
         let embedding_scale = if family.scaled_embeddings {
@@ -145,7 +169,7 @@ impl ModelConfig {
         };
         Ok(Self {
             architecture,
-            name: settings.metadata.str("general.name")?.map(str::to_owned),
+            name: settings.metadata().str("general.name")?.map(str::to_owned),
             layers,
             d_model,
             d_ff: settings.size("feed_forward_length", 1 << 20)?,
@@ -162,9 +186,10 @@ impl ModelConfig {
             attention,
             attention_scale: 1.0 / (score_width as f32).sqrt(),
             embedding_scale,
-            qkv_bias: family.qkv_bias,
             qk_norm: family.qk_norm,
             post_norms: family.post_norms,
+            logit_cap: family.logit_cap,
+            unused_settings: Vec::new(),
         })
     }
 
@@ -174,93 +199,92 @@ impl ModelConfig {
         2 * 2 * shape.elements() as u64 * layers as u64
     }
 
+    /// Bytes of a key and a value of all heads of a layer, as the KV cache has them.
+    pub fn kv_bytes_per_position(&self) -> u64 {
+        2 * 2 * (self.kv_heads * CacheShape::padded(self.head_dim)) as u64
+    }
+
     pub(crate) fn cache_shape(&self, context: usize) -> CacheShape {
         CacheShape {
             kv_heads: self.kv_heads,
-            head_dim: self.head_dim,
+            head_dim: CacheShape::padded(self.head_dim),
             capacity: context.next_multiple_of(BLOCK),
         }
     }
 }
 
-/// Metadata under an architecture's prefix.
-pub(crate) struct Settings<'a> {
-    prefix: &'static str,
-    metadata: &'a Metadata,
+/// The sizes of attention.
+struct Heads {
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    rope_dim: usize,
 }
 
-impl Settings<'_> {
-    fn key(&self, key: &str) -> String {
-        format!("{}.{key}", self.prefix)
-    }
-
-    pub(crate) fn refuse(
-        &self,
-        key: &str,
-        value: impl fmt::Display,
-        problem: &'static str,
-    ) -> ModelError {
-        ModelError::Setting {
-            key: self.key(key),
-            value: value.to_string(),
-            problem,
+impl Heads {
+    fn read(settings: &Settings<'_>, d_model: usize) -> Result<Self, ModelError> {
+        let heads = settings.size("attention.head_count", 1024)?;
+        let kv_heads = settings
+            .optional_size("attention.head_count_kv", 1024)?
+            .unwrap_or(heads);
+        if !heads.is_multiple_of(kv_heads) {
+            let key = "attention.head_count_kv";
+            return Err(settings.refuse(key, kv_heads, "it must divide the number of heads"));
         }
-    }
-
-    /// A size from 1 to `limit`.
-    pub(crate) fn size(&self, key: &str, limit: usize) -> Result<usize, ModelError> {
-        let value = self.metadata.require_u32(&self.key(key))?;
-        self.check(key, value, limit)
-    }
-
-    pub(crate) fn optional_size(
-        &self,
-        key: &str,
-        limit: usize,
-    ) -> Result<Option<usize>, ModelError> {
-        let value = self.metadata.u32(&self.key(key))?;
-        value.map(|value| self.check(key, value, limit)).transpose()
-    }
-
-    fn check(&self, key: &str, value: u32, limit: usize) -> Result<usize, ModelError> {
-        let size = value as usize;
-        if size == 0 || size > limit {
-            return Err(self.refuse(key, value, "out of range"));
+        let head_dim = settings
+            .optional_size("attention.key_length", 4096)?
+            .unwrap_or((d_model / heads).max(1));
+        // Where a file gives only the keys' width, the shape of its tensors tells.
+        let value_dim = settings
+            .optional_size("attention.value_length", 4096)?
+            .unwrap_or(head_dim);
+        if value_dim != head_dim {
+            let key = "attention.value_length";
+            return Err(settings.refuse(key, value_dim, "keys and values must be equally wide"));
         }
-        Ok(size)
-    }
-
-    pub(crate) fn f32(&self, key: &str) -> Result<Option<f32>, ModelError> {
-        Ok(self.metadata.f32(&self.key(key))?)
-    }
-
-    fn positive_f32(&self, key: &str) -> Result<f32, ModelError> {
-        let value = self.metadata.require_f32(&self.key(key))?;
-        if !(value > 0.0 && value.is_finite()) {
-            return Err(self.refuse(key, value, "it must be positive"));
+        let rope_dim = settings
+            .optional_size("rope.dimension_count", 4096)?
+            .unwrap_or(head_dim);
+        if rope_dim > head_dim || !rope_dim.is_multiple_of(2) {
+            let key = "rope.dimension_count";
+            return Err(settings.refuse(key, rope_dim, "it must be even and within a head"));
         }
-        Ok(value)
-    }
-
-    /// The rotary embedding that applies to all layers unless the family says otherwise.
-    pub(crate) fn rope(&self) -> Result<RopeConfig, ModelError> {
-        let base = self.f32("rope.freq_base")?.unwrap_or(10_000.0);
-        if !(base > 0.0 && base.is_finite()) {
-            return Err(self.refuse("rope.freq_base", base, "it must be positive"));
-        }
-        let scaling = self.metadata.str(&self.key("rope.scaling.type"))?;
-        let linear_factor = match scaling {
-            None | Some("none" | "llama3") => 1.0,
-            Some("linear") => self.positive_f32("rope.scaling.factor")?,
-            Some(other) => {
-                let problem = "this build knows linear and llama3 scaling";
-                return Err(self.refuse("rope.scaling.type", other, problem));
-            }
-        };
-        Ok(RopeConfig {
-            base,
-            linear_factor,
-            file_factors: true,
+        Ok(Self {
+            heads,
+            kv_heads,
+            head_dim,
+            rope_dim,
         })
+    }
+}
+
+/// The file's tokens, each with a row of the embedding; its rows where it brings no tokenizer.
+fn vocabulary(gguf: &Gguf) -> Result<usize, ModelError> {
+    let rows = gguf.require_tensor("token_embd.weight")?.rows();
+    let tokens = gguf.metadata().array("tokenizer.ggml.tokens")?;
+    match tokens.map(Array::len).filter(|tokens| *tokens > 0) {
+        Some(tokens) if tokens > rows => Err(ModelError::TokensWithoutRows { tokens, rows }),
+        Some(tokens) => Ok(tokens),
+        None => Ok(rows),
+    }
+}
+
+/// Says what a mixture of experts is, which an architecture's name does not tell.
+fn refuse_experts(gguf: &Gguf, settings: &Settings<'_>) -> Result<(), ModelError> {
+    let counted = settings
+        .metadata()
+        .iter()
+        .find(|(key, value)| {
+            key.ends_with(".expert_count") && value.as_integer().is_none_or(|count| count > 0)
+        })
+        .map(|(key, value)| format!("{key} is {value}"));
+    let tensor = || {
+        let mut tensors = gguf.tensors().iter();
+        let expert = tensors.find(|t| t.name.contains("_exps.") || t.name.contains("ffn_gate_inp"));
+        expert.map(|tensor| format!("it has a tensor {}", tensor.name))
+    };
+    match counted.or_else(tensor) {
+        Some(sign) => Err(ModelError::MixtureOfExperts { sign }),
+        None => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! Errors of loading and running a model.
 
+use crate::Architecture;
 use crate::gguf::GgufError;
 use crate::kernels::IsaError;
 use crate::sampler::SamplerError;
@@ -35,6 +36,34 @@ pub enum ModelError {
         found: String,
         /// What it should be.
         expected: String,
+    },
+    /// A tensor that no part of the model uses: its answers would be wrong without it.
+    #[error(
+        "the model file has a tensor {name}, which this build does not use in a {architecture} model: \
+         its answers would be wrong without it"
+    )]
+    UnusedTensor {
+        /// The tensor's name.
+        name: String,
+        /// The file's architecture.
+        architecture: Architecture,
+    },
+    /// A mixture of experts, in an architecture of which this build runs only the plain models.
+    #[error("the model is a mixture of experts ({sign}): this build does not run these")]
+    MixtureOfExperts {
+        /// What says so.
+        sign: String,
+    },
+    /// Tokens that the embedding has no row for.
+    #[error(
+        "the file's tokenizer.ggml.tokens lists {tokens} tokens, but token_embd.weight has only {rows} rows: \
+         get another file of the model"
+    )]
+    TokensWithoutRows {
+        /// Tokens listed.
+        tokens: usize,
+        /// Rows of the embedding.
+        rows: usize,
     },
     /// The layers asked for are not the model's.
     #[error("layers {first}..{end} of a model with {layers}")]
@@ -94,6 +123,15 @@ pub enum ModelError {
     OutOfMemory {
         /// Bytes wanted.
         bytes: usize,
+    },
+    /// A key or value is beyond what the KV cache's numbers hold, and the logits are none.
+    #[error(
+        "keys or values of layer {layer} are beyond 65504, the most that the 16 bits hold in which they \
+         are kept: this model cannot be run with this text"
+    )]
+    CacheOverflow {
+        /// The first such layer.
+        layer: usize,
     },
     /// The file's tokenizer cannot be used.
     #[error(transparent)]

@@ -106,6 +106,18 @@ impl KvCache {
         2 * size_of::<f16>() * self.shape.elements() * self.layers.len()
     }
 
+    /// The first layer that holds a number which is not finite.
+    pub(crate) fn overflowed(&self) -> Option<usize> {
+        let finite = |tensor: &Tensor<1>| {
+            let tensor = tensor.clone().try_into_primitive::<Flex>().ok();
+            let values = tensor.as_ref().and_then(FlexTensor::as_slice::<f16>);
+            values.is_none_or(|values| values.iter().all(|value| value.is_finite()))
+        };
+        let overflowed = |cache: &LayerCache| !cache.0.iter().flatten().all(finite);
+        let at = self.of_layers.iter().position(overflowed)?;
+        Some(self.layers.start + at)
+    }
+
     pub(crate) fn shape(&self) -> CacheShape {
         self.shape
     }

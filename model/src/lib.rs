@@ -17,6 +17,7 @@ mod kv_cache;
 mod nn;
 pub mod ops;
 pub mod sampler;
+mod settings;
 mod shard;
 pub mod template;
 mod tensor_type;

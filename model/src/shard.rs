@@ -8,9 +8,13 @@ use crate::compute::Compute;
 use crate::gguf::Gguf;
 use crate::kv_cache::KvCache;
 use crate::nn::{
-    Block, LayerStep, RmsNorm, RopeTables, SequenceRows, Source, StoredMatrix, Stream,
+    Block, Claims, LayerStep, RmsNorm, RopeTables, SequenceRows, Source, StoredMatrix, Stream,
 };
 use crate::{ModelConfig, ModelError, ops};
+
+const EMBEDDING: &str = "token_embd.weight";
+const OUTPUT: &str = "output.weight";
+const OUTPUT_NORM: &str = "output_norm.weight";
 
 /// Which parts of a model a shard holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,66 @@ struct Head {
     output: StoredMatrix,
 }
 
+/// What is made of a file's tensors.
+struct Parts {
+    embedding: Option<StoredMatrix>,
+    blocks: Vec<Block>,
+    head: Option<Head>,
+    ropes: RopeTables,
+}
+
+impl Parts {
+    fn load(gguf: &Gguf, config: &ModelConfig, range: &ShardRange) -> Result<Self, ModelError> {
+        let claims = Claims::default();
+        let root = Source::root(gguf, &claims);
+        let table = |name: &str| {
+            // Rows beyond the vocabulary are no token: they are never read.
+            let rows = root.rows(name)?.max(config.vocabulary);
+            root.matrix(name, 0..config.vocabulary, rows, config.d_model)
+        };
+        let head = || {
+            let untied = root.has(OUTPUT);
+            let mut output = table(if untied { OUTPUT } else { EMBEDDING })?;
+            let rows = if root.has("output.bias") {
+                root.elements("output.bias")?.max(config.vocabulary)
+            } else {
+                config.vocabulary
+            };
+            root.finish(&mut output, "output", 0..config.vocabulary, rows)?;
+            let norm = RmsNorm::load(&root, OUTPUT_NORM, config.d_model, config.norm_eps)?;
+            Ok::<_, ModelError>(Head { norm, output })
+        };
+        let blocks = range.layers.clone();
+        let blocks = blocks.map(|layer| Block::load(config, &root.layer(layer)));
+        let parts = Self {
+            embedding: range.embedding.then(|| table(EMBEDDING)).transpose()?,
+            blocks: blocks.collect::<Result<_, _>>()?,
+            head: range.head.then(head).transpose()?,
+            ropes: RopeTables::load(config, &root)?,
+        };
+        // Those of the ends, where another shard holds them.
+        for name in [EMBEDDING, OUTPUT, OUTPUT_NORM] {
+            root.pass_over(name);
+        }
+        if !range.head {
+            for name in ["output.bias", "output.scale", "output.input_scale"] {
+                root.pass_over(name);
+            }
+        }
+        claims.check(gguf, config, &range.layers)?;
+        Ok(parts)
+    }
+}
+
+/// All tensors of a layer will be read soon.
+fn will_need(gguf: &Gguf, layer: usize) {
+    let prefix = format!("blk.{layer}.");
+    let tensors = gguf.tensors().iter();
+    tensors
+        .filter(|tensor| tensor.name.starts_with(&prefix))
+        .for_each(|tensor| gguf.will_need(tensor));
+}
+
 /// One sequence's part of a step.
 #[derive(Debug)]
 pub struct SequenceStep<'a> {
@@ -69,8 +133,8 @@ impl Shard {
     /// Maps the tensors of `range`; nothing is read until it is used.
     ///
     /// # Errors
-    /// Tensors that are missing or have another shape than the configuration says; a range beyond
-    /// the model's layers.
+    /// Tensors that are missing or have another shape than the configuration says; one of these
+    /// layers, or of no layer, that no part of the model uses; a range beyond the model's layers.
     pub fn load(
         gguf: &Gguf,
         config: &ModelConfig,
@@ -85,35 +149,27 @@ impl Shard {
                 layers: config.layers,
             });
         }
-        let root = Source::root(gguf);
-        let (vocabulary, d_model) = (config.vocabulary, config.d_model);
-        let embedding = || root.matrix("token_embd.weight", vocabulary, d_model);
-        let head = || {
-            let output = if root.has("output.weight") {
-                root.matrix("output.weight", vocabulary, d_model)?
-            } else {
-                embedding()?
-            };
-            let norm = RmsNorm::load(&root, "output_norm.weight", d_model, config.norm_eps)?;
-            Ok::<_, ModelError>(Head { norm, output })
-        };
+        let parts = Parts::load(gguf, config, &range)?;
+        for layer in range.layers.clone() {
+            will_need(gguf, layer);
+        }
         Ok(Self {
-            embedding: range.embedding.then(embedding).transpose()?,
-            blocks: range
-                .layers
-                .clone()
-                .map(|layer| {
-                    let layer = Source::layer(gguf, layer);
-                    layer.will_need();
-                    Block::load(config, &layer)
-                })
-                .collect::<Result<_, _>>()?,
-            head: range.head.then(head).transpose()?,
-            ropes: RopeTables::load(config, &root)?,
+            embedding: parts.embedding,
+            blocks: parts.blocks,
+            head: parts.head,
+            ropes: parts.ropes,
             config: config.clone(),
             range,
             compute,
         })
+    }
+
+    /// Whether a whole model can be loaded: what [`Shard::load`] would refuse, of all its parts.
+    ///
+    /// # Errors
+    /// Those of [`Shard::load`].
+    pub fn check(gguf: &Gguf, config: &ModelConfig) -> Result<(), ModelError> {
+        Parts::load(gguf, config, &ShardRange::whole(config)).map(|_parts| ())
     }
 
     /// What it holds.
@@ -249,7 +305,10 @@ impl Shard {
     ) -> Result<T, ModelError> {
         let head = self.head.as_ref().ok_or(ModelError::NotHeld("head"))?;
         let normed = head.norm.forward(hidden, &self.compute);
-        let logits = head.output.forward(normed, &self.compute);
+        let mut logits = head.output.forward(normed, &self.compute);
+        if let Some(cap) = self.config.logit_cap {
+            logits = ops::softcap(logits, cap, &self.compute);
+        }
         Ok(ops::with_values(logits, &self.compute, read))
     }
 

@@ -10,7 +10,7 @@ pub use potluck_model::template::{Message, Role};
 pub use potluck_model::tokenizer::TokenId;
 pub use potluck_model::{
     Engine, Event, GenerateOptions, Generation, LocalSequence, ModelConfig, ModelError, Sequence,
-    Session, StopReason, generate,
+    Session, Shard, StopReason, generate,
 };
 
 /// Positions a session has unless told otherwise.
@@ -29,6 +29,18 @@ pub struct OpenOptions {
 /// made for if that is less.
 pub fn context_of(config: &ModelConfig, asked: Option<NonZeroUsize>) -> usize {
     asked.map_or(config.context.min(DEFAULT_CONTEXT), NonZeroUsize::get)
+}
+
+/// The settings of the model in the file at `path`, of which every part could be loaded here: what
+/// devices that share it would refuse is refused before they are asked.
+///
+/// # Errors
+/// The file is not a model this build runs.
+pub fn check(path: &Path) -> Result<ModelConfig, ModelError> {
+    let gguf = Gguf::open(path)?;
+    let config = ModelConfig::from_gguf(&gguf)?;
+    Shard::check(&gguf, &config)?;
+    Ok(config)
 }
 
 /// Opens the model in the file at `path`. Weights are mapped, and read as they are first used.

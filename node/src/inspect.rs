@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use potluck_model::gguf::{Gguf, GgufError, TensorInfo};
-use potluck_model::{ModelConfig, ModelError, TensorType};
+use potluck_model::{ModelConfig, ModelError, Shard, TensorType};
 use serde::Serialize;
 
 use crate::engine::context_of;
@@ -37,6 +37,8 @@ pub struct Inspection {
     pub shape: Option<Shape>,
     /// What running it takes; absent if this build cannot run it.
     pub memory: Option<Memory>,
+    /// Settings of the file that this build passes over, in words.
+    pub unused_settings: Vec<String>,
     /// Why this build cannot run it.
     pub unsupported: Option<String>,
     /// Every tensor, if asked for.
@@ -138,6 +140,10 @@ pub fn inspect(
     let metadata = gguf.metadata();
     let text = |key| Ok::<_, GgufError>(metadata.str(key)?.map(str::to_owned));
     let config = ModelConfig::from_gguf(&gguf);
+    // A file may have settings that are understood and tensors that are not.
+    let config = config.and_then(|config| Shard::check(&gguf, &config).map(|()| config));
+    let unused = config.iter().flat_map(|config| &config.unused_settings);
+    let unused_settings = unused.map(ToString::to_string).collect();
     let weights_bytes = gguf
         .tensors()
         .iter()
@@ -163,6 +169,7 @@ pub fn inspect(
         tensor_count: gguf.tensors().len(),
         types: type_shares(gguf.tensors()),
         memory,
+        unused_settings,
         unsupported: config.as_ref().err().map(ToString::to_string),
         shape: config.ok().map(|config| Shape::of(&config)),
         tensors: tensors.then(|| gguf.tensors().iter().map(TensorRow::of).collect()),

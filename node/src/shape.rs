@@ -52,7 +52,7 @@ pub fn model_shape(gguf: &Gguf, config: &ModelConfig) -> Result<ModelShape, Shap
             layers[layer].add(tensor);
         }
     }
-    let kv_bytes_per_position = kv_bytes_per_position(config);
+    let kv_bytes_per_position = config.kv_bytes_per_position();
     let layers = layers.iter().zip(&config.attention);
     let layers = layers.map(|(tensors, attention)| LayerShape {
         weights: tensors.weights(),
@@ -67,6 +67,11 @@ pub fn model_shape(gguf: &Gguf, config: &ModelConfig) -> Result<ModelShape, Shap
     let mut head = Tensors::default();
     head.add(output.unwrap_or(embedding));
     head.add(gguf.require_tensor("output_norm.weight")?);
+    for name in ["output.bias", "output.scale"] {
+        if let Some(tensor) = gguf.tensor(name) {
+            head.add(tensor);
+        }
+    }
     Ok(ModelShape {
         layers: layers.collect(),
         d_model,
@@ -76,12 +81,6 @@ pub fn model_shape(gguf: &Gguf, config: &ModelConfig) -> Result<ModelShape, Shap
         head_multiply_adds: head.multiply_adds,
         head_is_embedding: output.is_none(),
     })
-}
-
-/// Bytes of a key and a value, in f16, of all heads of a layer.
-fn kv_bytes_per_position(config: &ModelConfig) -> u64 {
-    const F16_BYTES: u64 = 2;
-    2 * F16_BYTES * (config.kv_heads as u64) * (config.head_dim as u64)
 }
 
 #[derive(Debug, Clone, Default)]

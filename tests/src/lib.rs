@@ -13,6 +13,7 @@ mod device;
 mod fake_python;
 #[cfg(target_os = "linux")]
 pub mod fidelity;
+mod model_file;
 #[cfg(target_os = "linux")]
 mod terminal;
 #[cfg(target_os = "linux")]
@@ -22,6 +23,7 @@ pub use binary::{potluck_binary, workspace};
 pub use device::{Device, Output, model_path, run};
 #[cfg(unix)]
 pub use fake_python::{FakePython, Wheel};
+pub use model_file::ModelFile;
 #[cfg(target_os = "linux")]
 pub use terminal::Terminal;
 

@@ -17,6 +17,7 @@ pub use self::session::Session;
 use crate::compute::Compute;
 use crate::gguf::Gguf;
 use crate::kv_cache::KvCache;
+use crate::sampler::SamplerError;
 use crate::shard::{SequenceStep, Shard, ShardRange};
 use crate::template::ChatTemplate;
 use crate::tokenizer::{TokenId, Tokenizer};
@@ -147,7 +148,7 @@ impl Engine {
     ///
     /// # Errors
     /// No token, one beyond the vocabulary, or more than the session has room for (checked before
-    /// any is read).
+    /// any is read); logits that are not numbers.
     pub fn prefill<T>(
         &self,
         session: &mut Session,
@@ -167,7 +168,10 @@ impl Engine {
             }
         }
         let hidden = last.ok_or(ModelError::EmptyPrompt)?;
-        Ok(Some(self.shard.logits(hidden, read)?))
+        let result = self
+            .shard
+            .logits(hidden, |logits| (!is_none(logits)).then(|| read(logits)))?;
+        result.map(Some).ok_or_else(|| no_logits(session))
     }
 
     /// Reads `tokens` and calls `read` with each position's index among them and its logits.
@@ -189,6 +193,9 @@ impl Engine {
                 let hidden = hidden.clone().narrow(0, first, rows);
                 self.shard.logits(hidden, |logits| {
                     for row in logits.chunks_exact(self.config.vocabulary) {
+                        if is_none(row) {
+                            return Err(no_logits(session));
+                        }
                         read(at, row)?;
                         at += 1;
                     }
@@ -228,5 +235,19 @@ impl Engine {
         let hidden = self.shard.forward(hidden, &mut steps)?;
         session.tokens.extend_from_slice(tokens);
         Ok(hidden)
+    }
+}
+
+/// Whether a position's logits are not numbers. A single number of its hidden state that is none
+/// makes all of them so, by the norm before the head.
+fn is_none(logits: &[f32]) -> bool {
+    logits.first().is_some_and(|logit| logit.is_nan())
+}
+
+/// Why logits are not numbers.
+fn no_logits(session: &Session) -> ModelError {
+    match session.cache.overflowed() {
+        Some(layer) => ModelError::CacheOverflow { layer },
+        None => SamplerError::NotANumber.into(),
     }
 }

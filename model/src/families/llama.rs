@@ -2,7 +2,8 @@
 
 use super::Family;
 use crate::ModelError;
-use crate::config::{RopePairs, Settings};
+use crate::config::RopePairs;
+use crate::settings::Settings;
 
 pub(super) fn read(settings: &Settings<'_>) -> Result<Family, ModelError> {
     Ok(Family::plain(RopePairs::Adjacent, settings.rope()?))

@@ -5,7 +5,8 @@ mod llama;
 mod qwen;
 
 use crate::ModelError;
-use crate::config::{Activation, Architecture, LayerAttention, RopeConfig, RopePairs, Settings};
+use crate::config::{Activation, Architecture, LayerAttention, RopeConfig, RopePairs};
+use crate::settings::Settings;
 
 /// What distinguishes a family.
 pub(crate) struct Family {
@@ -17,9 +18,9 @@ pub(crate) struct Family {
     /// Scores are multiplied with `1/√width`; of a head, unless the family says otherwise.
     pub(crate) score_width: Option<usize>,
     pub(crate) scaled_embeddings: bool,
-    pub(crate) qkv_bias: bool,
     pub(crate) qk_norm: bool,
     pub(crate) post_norms: bool,
+    pub(crate) logit_cap: Option<f32>,
 }
 
 impl Family {
@@ -35,9 +36,9 @@ impl Family {
             }),
             score_width: None,
             scaled_embeddings: false,
-            qkv_bias: false,
             qk_norm: false,
             post_norms: false,
+            logit_cap: None,
         }
     }
 }

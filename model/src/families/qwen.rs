@@ -2,13 +2,11 @@
 
 use super::Family;
 use crate::ModelError;
-use crate::config::{RopePairs, Settings};
+use crate::config::RopePairs;
+use crate::settings::Settings;
 
 pub(super) fn read_2(settings: &Settings<'_>) -> Result<Family, ModelError> {
-    Ok(Family {
-        qkv_bias: true,
-        ..Family::plain(RopePairs::Halves, settings.rope()?)
-    })
+    Ok(Family::plain(RopePairs::Halves, settings.rope()?))
 }
 
 pub(super) fn read_3(settings: &Settings<'_>) -> Result<Family, ModelError> {

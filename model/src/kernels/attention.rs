@@ -383,7 +383,7 @@ mod tests {
                 unsafe {
                     let (keys, values) =
                         (SharedSlice::new(&mut keys), SharedSlice::new(&mut values));
-                    append(shape, p, k, v, keys, values);
+                    append(shape, p, shape.head_dim, k, v, keys, values);
                 }
             }
             let query: Vec<Vec<f32>> = (0..150)

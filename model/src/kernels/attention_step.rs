@@ -45,7 +45,7 @@ impl AttentionStep<'_> {
 
     fn rotate_and_append(&mut self, isa: Isa, team: &Team) {
         let plan = self.plan;
-        let head_dim = plan.cache.head_dim;
+        let head_dim = plan.head_dim;
         let (q_width, kv_width) = (plan.heads * head_dim, plan.cache.kv_heads * head_dim);
         let angles = self.cos.len() / (self.k.len() / kv_width);
         let (k, v, cos, sin) = (self.k, self.v, self.cos, self.sin);
@@ -70,13 +70,24 @@ impl AttentionStep<'_> {
             let mut key = k[at.clone()].to_vec();
             turn(&mut key);
             // SAFETY: the loop gives each position to one thread.
-            unsafe { append(plan.cache, plan.start + index, &key, &v[at], keys, values) };
+            unsafe {
+                append(
+                    plan.cache,
+                    plan.start + index,
+                    head_dim,
+                    &key,
+                    &v[at],
+                    keys,
+                    values,
+                )
+            };
         });
     }
 
     fn attend(&mut self, isa: Isa, team: &Team) {
         let plan = self.plan;
-        let head_dim = plan.cache.head_dim;
+        let head_dim = plan.head_dim;
+        let cached = plan.cache.head_dim;
         let q_width = plan.heads * head_dim;
         let group = plan.heads / plan.cache.kv_heads;
         let positions = plan.rows.len();
@@ -100,12 +111,14 @@ impl AttentionStep<'_> {
                     unsafe { q.part(start..start + head_dim) }
                 };
                 let mut copies = SmallVec::<[f32; SMALL_HEAD]>::new();
-                for at in &places {
+                for (i, at) in places.iter().enumerate() {
                     copies.extend_from_slice(place(at));
+                    // Zeros up to the cache's width.
+                    copies.resize((i + 1) * cached, 0.0);
                 }
                 let queries: SmallVec<[_; 1]> = places
                     .iter()
-                    .zip(copies.chunks_exact(head_dim))
+                    .zip(copies.chunks_exact(cached))
                     .map(|((p, _), q)| (plan.start + p, q))
                     .collect();
                 let mut out = SmallVec::<[f32; SMALL_HEAD]>::from_elem(0.0, copies.len());
@@ -119,8 +132,8 @@ impl AttentionStep<'_> {
                     queries: &queries,
                 }
                 .run(isa, &mut out);
-                for (at, out) in places.iter().zip(out.chunks_exact(head_dim)) {
-                    place(at).copy_from_slice(out);
+                for (at, out) in places.iter().zip(out.chunks_exact(cached)) {
+                    place(at).copy_from_slice(&out[..head_dim]);
                 }
             }
         });

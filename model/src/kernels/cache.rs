@@ -8,6 +8,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::SharedSlice;
+use super::simd::LANES;
 
 /// Positions of a cache block.
 pub(crate) const BLOCK: usize = 64;
@@ -16,13 +17,18 @@ pub(crate) const BLOCK: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct CacheShape {
     pub(crate) kv_heads: usize,
-    /// Coordinates of a head; a multiple of 8.
+    /// Coordinates of a head with those that fill it up: a multiple of 8.
     pub(crate) head_dim: usize,
     /// Positions there is room for; a multiple of [`BLOCK`].
     pub(crate) capacity: usize,
 }
 
 impl CacheShape {
+    /// Coordinates that a head of `head_dim` takes: those beyond are 0 and change no product.
+    pub(crate) const fn padded(head_dim: usize) -> usize {
+        head_dim.next_multiple_of(LANES)
+    }
+
     /// Elements of the key cache, and of the value cache.
     pub(crate) fn elements(&self) -> usize {
         self.kv_heads * self.capacity * self.head_dim
@@ -42,7 +48,9 @@ impl CacheShape {
     }
 }
 
-/// Stores the keys and values of one position, `[kv_heads, head_dim]` each.
+/// Stores the keys and values of one position, `[kv_heads, head_dim]` each. What fills a head up to
+/// the cache's width stays 0, as the cache was made. A key that 16 bits cannot hold makes the value
+/// NaN, and so everything that sees it.
 ///
 /// # Panics
 /// If the sizes do not match or the position is beyond the capacity.
@@ -52,6 +60,7 @@ impl CacheShape {
 pub(crate) unsafe fn append(
     shape: CacheShape,
     position: usize,
+    head_dim: usize,
     key: &[f32],
     value: &[f32],
     keys: SharedSlice<'_, f16>,
@@ -61,16 +70,19 @@ pub(crate) unsafe fn append(
         position < shape.capacity,
         "the KV cache was reserved for fewer positions"
     );
-    let heads = key
-        .chunks_exact(shape.head_dim)
-        .zip(value.chunks_exact(shape.head_dim));
+    assert!(head_dim <= shape.head_dim);
+    let heads = key.chunks_exact(head_dim).zip(value.chunks_exact(head_dim));
     assert_eq!(heads.len(), shape.kv_heads);
-    let mut narrow = vec![f16::ZERO; shape.head_dim];
+    let mut narrow = vec![f16::ZERO; head_dim];
     for (head, (key, value)) in heads.enumerate() {
         // SAFETY: this position's row is ours.
         let row = unsafe { values.part(shape.value_rows(head, position, 1)) };
-        row.convert_from_f32_slice(value);
+        row[..head_dim].convert_from_f32_slice(value);
         narrow.convert_from_f32_slice(key);
+        // An infinite score could pass for a finite one further on; NaN values cannot.
+        if narrow.iter().fold(false, |any, k| any | !k.is_finite()) {
+            row[..head_dim].fill(f16::NAN);
+        }
         let block = shape.key_block(head, position / BLOCK);
         for (d, &k) in narrow.iter().enumerate() {
             let at = block.start + d * BLOCK + position % BLOCK;

@@ -37,6 +37,7 @@ pub(crate) mod rope;
 pub(crate) mod rows;
 mod shared_slice;
 pub(crate) mod simd;
+pub(crate) mod softcap;
 pub(crate) mod team;
 
 mod isa;

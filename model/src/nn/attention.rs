@@ -1,6 +1,6 @@
 //! Grouped-query attention with rotary embedding and a KV cache.
 
-use burn::module::{Module, Param, ParamId};
+use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::{LayerStep, RmsNorm, Source, StoredMatrix, Stream};
@@ -14,7 +14,6 @@ pub(crate) struct Attention {
     key: StoredMatrix,
     value: StoredMatrix,
     output: StoredMatrix,
-    biases: Option<Vec<Param<Tensor<1>>>>,
     norms: Option<Vec<RmsNorm>>,
     #[module(skip)]
     sizes: Sizes,
@@ -28,22 +27,9 @@ struct Sizes {
 }
 
 impl Attention {
-    pub(crate) fn load(config: &ModelConfig, source: &Source<'_>) -> Result<Self, ModelError> {
+    pub(crate) fn load(config: &ModelConfig, source: &Source<'_, '_>) -> Result<Self, ModelError> {
         let (d, head_dim) = (config.d_model, config.head_dim);
         let (q_width, kv_width) = (config.heads * head_dim, config.kv_heads * head_dim);
-        let bias = |name, width| {
-            let tensor = source.vector(name, width)?;
-            Ok::<_, ModelError>(Param::initialized(ParamId::new(), tensor))
-        };
-        let biases = if config.qkv_bias {
-            Some(vec![
-                bias("attn_q.bias", q_width)?,
-                bias("attn_k.bias", kv_width)?,
-                bias("attn_v.bias", kv_width)?,
-            ])
-        } else {
-            None
-        };
         let norm = |name| RmsNorm::load(source, name, head_dim, config.norm_eps);
         let norms = if config.qk_norm {
             Some(vec![
@@ -53,12 +39,12 @@ impl Attention {
         } else {
             None
         };
+        let [query, key, value] = projections(source, [q_width, kv_width, kv_width], d)?;
         Ok(Self {
-            query: source.matrix("attn_q.weight", q_width, d)?,
-            key: source.matrix("attn_k.weight", kv_width, d)?,
-            value: source.matrix("attn_v.weight", kv_width, d)?,
-            output: source.matrix("attn_output.weight", d, q_width)?,
-            biases,
+            query,
+            key,
+            value,
+            output: source.linear("attn_output", d, q_width)?,
             norms,
             sizes: Sizes {
                 heads: config.heads,
@@ -94,6 +80,7 @@ impl Attention {
                 rows: sequence.rows,
                 start: sequence.start,
                 heads: self.sizes.heads,
+                head_dim: self.sizes.head_dim,
                 cache: sequence.cache_shape,
                 rope_pairs: step.rope_pairs,
                 window: step.window,
@@ -105,36 +92,62 @@ impl Attention {
         (hidden, self.output.forward(attended, compute))
     }
 
-    /// Adds biases and norms heads, where the family does.
+    /// Norms heads, where the family does.
     fn prepare(&self, projected: Projected, step: &LayerStep<'_, '_>) -> Projected {
-        let Projected {
-            mut q,
-            mut k,
-            mut v,
-        } = projected;
-        if let Some([bias_q, bias_k, bias_v]) = self.biases.as_deref() {
-            q = q + bias_q.val().unsqueeze();
-            k = k + bias_k.val().unsqueeze();
-            v = v + bias_v.val().unsqueeze();
+        let Some([norm_q, norm_k]) = self.norms.as_deref() else {
+            return projected;
+        };
+        let Projected { q, k, v } = projected;
+        let Sizes {
+            heads,
+            kv_heads,
+            head_dim,
+        } = self.sizes;
+        let [positions, _width] = q.dims();
+        let by_head = |x: Tensor<2>, norm: &RmsNorm, heads: usize| {
+            let x = norm.forward(x.reshape([positions * heads, head_dim]), step.compute);
+            x.reshape([positions, heads * head_dim])
+        };
+        Projected {
+            q: by_head(q, norm_q, heads),
+            k: by_head(k, norm_k, kv_heads),
+            v,
         }
-        if let Some([norm_q, norm_k]) = self.norms.as_deref() {
-            let Sizes {
-                heads,
-                kv_heads,
-                head_dim,
-            } = self.sizes;
-            let [positions, _width] = q.dims();
-            let by_head = |x: Tensor<2>, norm: &RmsNorm, heads: usize| {
-                let x = norm.forward(x.reshape([positions * heads, head_dim]), step.compute);
-                x.reshape([positions, heads * head_dim])
-            };
-            q = by_head(q, norm_q, heads);
-            k = by_head(k, norm_k, kv_heads);
-        }
-        Projected { q, k, v }
     }
 
     pub(crate) fn matrices(&self) -> [&StoredMatrix; 4] {
         [&self.query, &self.key, &self.value, &self.output]
     }
+}
+
+/// The maps to query, key and value, `[width, d_model]` each: three matrices, or the rows of one,
+/// with biases of their own or of that one.
+fn projections(
+    source: &Source<'_, '_>,
+    widths: [usize; 3],
+    d_model: usize,
+) -> Result<[StoredMatrix; 3], ModelError> {
+    const NAMES: [&str; 3] = ["attn_q", "attn_k", "attn_v"];
+    const FUSED: &str = "attn_qkv";
+    let fused = source.has("attn_qkv.weight");
+    let all: usize = widths.iter().sum();
+    let mut start = 0;
+    let mut next = |at: usize| {
+        let (name, width) = (NAMES[at], widths[at]);
+        if !fused {
+            return source.linear(name, width, d_model);
+        }
+        let rows = start..start + width;
+        start = rows.end;
+        let mut matrix = source.matrix("attn_qkv.weight", rows.clone(), all, d_model)?;
+        source.finish(&mut matrix, FUSED, rows, all)?;
+        if matrix.storage.bias.is_none() {
+            let bias = format!("{name}.bias");
+            if source.has(&bias) {
+                matrix.storage.bias = Some(source.floats(&bias, width)?.into());
+            }
+        }
+        Ok(matrix)
+    };
+    Ok([next(0)?, next(1)?, next(2)?])
 }

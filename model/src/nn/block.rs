@@ -67,7 +67,7 @@ pub(crate) struct SequenceRows<'c> {
 }
 
 impl Block {
-    pub(crate) fn load(config: &ModelConfig, source: &Source<'_>) -> Result<Self, ModelError> {
+    pub(crate) fn load(config: &ModelConfig, source: &Source<'_, '_>) -> Result<Self, ModelError> {
         let norm = |name| RmsNorm::load(source, name, config.d_model, config.norm_eps);
         let post_norm = |name| config.post_norms.then(|| norm(name)).transpose();
         Ok(Self {

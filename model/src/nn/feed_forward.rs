@@ -4,11 +4,11 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::{Source, StoredMatrix};
-use crate::config::Activation;
+use crate::config::{Activation, Architecture};
 use crate::ops::Normed;
 use crate::{ModelConfig, ModelError};
 
-/// `y = (act(x · gateᵀ) ⊙ (x · upᵀ)) · downᵀ`.
+/// `y = (act(x · gateᵀ) ⊙ (x · upᵀ)) · downᵀ`, each map with its scale and bias.
 #[derive(Module, Debug)]
 pub(crate) struct FeedForward {
     gate: StoredMatrix,
@@ -19,12 +19,19 @@ pub(crate) struct FeedForward {
 }
 
 impl FeedForward {
-    pub(crate) fn load(config: &ModelConfig, source: &Source<'_>) -> Result<Self, ModelError> {
+    pub(crate) fn load(config: &ModelConfig, source: &Source<'_, '_>) -> Result<Self, ModelError> {
         let (d_model, d_ff) = (config.d_model, config.d_ff);
+        let map = |name, rows, columns| {
+            let map = source.linear(name, rows, columns)?;
+            if map.storage.scale.is_some() {
+                check_scale(config, name, map.storage.bias.is_some())?;
+            }
+            Ok::<_, ModelError>(map)
+        };
         Ok(Self {
-            gate: source.matrix("ffn_gate.weight", d_ff, d_model)?,
-            up: source.matrix("ffn_up.weight", d_ff, d_model)?,
-            down: source.matrix("ffn_down.weight", d_model, d_ff)?,
+            gate: map("ffn_gate", d_ff, d_model)?,
+            up: map("ffn_up", d_ff, d_model)?,
+            down: map("ffn_down", d_model, d_ff)?,
             activation: config.activation,
         })
     }
@@ -41,4 +48,21 @@ impl FeedForward {
     pub(crate) fn matrices(&self) -> [&StoredMatrix; 3] {
         [&self.gate, &self.up, &self.down]
     }
+}
+
+/// Where files' scales of feed-forward maps have one meaning. llama.cpp scales here after the bias, in
+/// attention before it, and in Gemma 3 not at all: two of these would be a guess.
+fn check_scale(config: &ModelConfig, name: &str, has_bias: bool) -> Result<(), ModelError> {
+    let problem = if has_bias {
+        "a scale together with a bias has no settled meaning here"
+    } else if config.architecture == Architecture::Gemma3 {
+        "scales of gemma3's feed-forward part have no settled meaning"
+    } else {
+        return Ok(());
+    };
+    Err(ModelError::Setting {
+        key: format!("{name}.scale"),
+        value: "given".to_owned(),
+        problem,
+    })
 }

@@ -15,7 +15,7 @@ pub(crate) struct StoredMatrix {
 }
 
 impl StoredMatrix {
-    /// `y = x · wᵀ`.
+    /// `y = x · wᵀ`, and the scale and bias that the file has for it.
     ///
     /// # Shapes
     /// x `[positions, columns]`, y `[positions, rows]`.
@@ -30,7 +30,7 @@ impl StoredMatrix {
     }
 
     pub(crate) fn parts(&self) -> (Tensor<2, Int>, Storage) {
-        (self.bytes.val(), self.storage)
+        (self.bytes.val(), self.storage.clone())
     }
 
     /// Bytes stored.

@@ -14,4 +14,4 @@ pub(crate) use feed_forward::FeedForward;
 pub(crate) use linear::StoredMatrix;
 pub(crate) use norm::RmsNorm;
 pub(crate) use rope::RopeTables;
-pub(crate) use source::Source;
+pub(crate) use source::{Claims, Source};

@@ -17,7 +17,7 @@ pub(crate) struct RmsNorm {
 
 impl RmsNorm {
     pub(crate) fn load(
-        source: &Source<'_>,
+        source: &Source<'_, '_>,
         name: &str,
         width: usize,
         eps: f32,

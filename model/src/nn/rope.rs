@@ -4,87 +4,166 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Source;
-use crate::config::RopeConfig;
+use crate::config::{RopeConfig, RopeDivisors, Yarn};
 use crate::{ModelConfig, ModelError};
 
 /// The frequencies of each of a model's rotary embeddings.
 #[derive(Debug, Clone)]
-pub(crate) struct RopeTables {
-    /// For each embedding, radians a position of each pair.
-    frequencies: Vec<Vec<f64>>,
+pub(crate) struct RopeTables(Vec<Table>);
+
+#[derive(Debug, Clone)]
+struct Table {
+    /// Radians a position of each pair.
+    frequencies: Vec<f64>,
+    /// Multiplies cosines and sines.
+    amplitude: f64,
 }
 
 impl RopeTables {
-    pub(crate) fn load(config: &ModelConfig, source: &Source<'_>) -> Result<Self, ModelError> {
-        let angles = config.rope_dim / 2;
-        let divisors = if source.has("rope_freqs.weight") {
-            let divisors: Vec<f32> = source
-                .vector("rope_freqs.weight", angles)?
-                .into_data()
-                .iter()
-                .collect();
-            if let Some(bad) = divisors.iter().find(|d| !(**d > 0.0 && d.is_finite())) {
+    pub(crate) fn load(config: &ModelConfig, source: &Source<'_, '_>) -> Result<Self, ModelError> {
+        // The other of the two belongs to another length of context.
+        if config.ropes.iter().any(|rope| rope.divisors.is_of_length()) {
+            source.pass_over(RopeDivisors::Short.tensor());
+            source.pass_over(RopeDivisors::Long.tensor());
+        }
+        let of = |rope: &RopeConfig| {
+            let name = rope.divisors.tensor();
+            let divisors = match rope.divisors {
+                RopeDivisors::None => None,
+                RopeDivisors::IfGiven if !source.has(name) => None,
+                _ => Some(source.floats(name, config.rope_dim / 2)?),
+            };
+            let bad = divisors.iter().flatten().find(|divisor| **divisor <= 0.0);
+            if let Some(bad) = bad {
                 return Err(ModelError::Setting {
-                    key: "rope_freqs.weight".to_owned(),
+                    key: name.to_owned(),
                     value: bad.to_string(),
                     problem: "frequency divisors must be positive",
                 });
             }
-            Some(divisors)
-        } else {
-            None
+            Ok(Table {
+                frequencies: frequencies(rope, config.rope_dim, divisors.as_deref()),
+                amplitude: f64::from(rope.amplitude),
+            })
         };
-        let of = |rope: &RopeConfig| {
-            let divisors = divisors.as_ref().filter(|_| rope.file_factors);
-            frequencies(rope, config.rope_dim, divisors.map(Vec::as_slice))
-        };
-        Ok(Self {
-            frequencies: config.ropes.iter().map(of).collect(),
-        })
+        let tables: Result<_, ModelError> = config.ropes.iter().map(of).collect();
+        Ok(Self(tables?))
     }
 
     /// Cosines and sines at `positions`: `[positions, rope_dim / 2]` each, for each embedding.
     pub(crate) fn angles(&self, positions: &[usize]) -> Vec<[Tensor<2>; 2]> {
         let device = Device::flex();
-        let table = |frequencies: &[f64], f: fn(f64) -> f64| {
+        let table = |table: &Table, f: fn(f64) -> f64| {
+            let Table {
+                frequencies,
+                amplitude,
+            } = table;
             let values: Vec<f32> = positions
                 .iter()
-                .flat_map(|&p| frequencies.iter().map(move |w| f(p as f64 * w) as f32))
+                .flat_map(|&p| {
+                    let turn = move |w: &f64| (f(p as f64 * w) * amplitude) as f32;
+                    frequencies.iter().map(turn)
+                })
                 .collect();
             let data = TensorData::new(values, [positions.len(), frequencies.len()]);
             Tensor::from_data(data, &device)
         };
-        self.frequencies
+        self.0
             .iter()
             .map(|w| [table(w, libm::cos), table(w, libm::sin)])
             .collect()
     }
 }
 
-/// `base^(−2i/d) / divisor_i / linear_factor` for pair `i`.
+/// For pair `i`, `w = base^(−2i/d) / divisor_i` divided by the scaling factor; with YaRN
+/// (arXiv:2309.00071), only so far as the pair turns slowly in the original context.
 fn frequencies(rope: &RopeConfig, rope_dim: usize, divisors: Option<&[f32]>) -> Vec<f64> {
+    let (base, factor) = (f64::from(rope.base), f64::from(rope.linear_factor));
+    let kept = rope.yarn.map(|yarn| Ramp::new(yarn, rope_dim, base));
     (0..rope_dim / 2)
         .map(|i| {
             let exponent = -2.0 * i as f64 / rope_dim as f64;
             let divisor = divisors.map_or(1.0, |d| f64::from(d[i]));
-            libm::pow(f64::from(rope.base), exponent) / divisor / f64::from(rope.linear_factor)
+            let own = libm::pow(base, exponent) / divisor;
+            match &kept {
+                None => own / factor,
+                Some(ramp) => {
+                    let kept = ramp.at(i);
+                    own / factor * (1.0 - kept) + own * kept
+                }
+            }
         })
         .collect()
+}
+
+/// Which pairs YaRN leaves as they are: from 1 for those before `low` down to 0 from `high` on.
+struct Ramp {
+    low: f64,
+    high: f64,
+}
+
+impl Ramp {
+    /// Turns in the original context from which on a pair is left alone, and below which it is
+    /// scaled in full. As llama.cpp has them for these architectures, whatever a file says.
+    const FAST: f64 = 32.0;
+    const SLOW: f64 = 1.0;
+
+    fn new(yarn: Yarn, rope_dim: usize, base: f64) -> Self {
+        let context = yarn.original_context as f64;
+        // The pair that turns so often in the original context.
+        let pair = |turns: f64| {
+            let wavelengths = context / (turns * std::f64::consts::TAU);
+            rope_dim as f64 * libm::log(wavelengths) / (2.0 * libm::log(base))
+        };
+        Self {
+            low: libm::floor(pair(Self::FAST)).max(0.0),
+            high: libm::ceil(pair(Self::SLOW)).min((rope_dim - 1) as f64),
+        }
+    }
+
+    fn at(&self, pair: usize) -> f64 {
+        let along = (pair as f64 - self.low) / (self.high - self.low).max(0.001);
+        1.0 - along.clamp(0.0, 1.0)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn rope(linear_factor: f32, yarn: Option<Yarn>) -> RopeConfig {
+        RopeConfig {
+            base: 10_000.0,
+            linear_factor,
+            divisors: RopeDivisors::IfGiven,
+            yarn,
+            amplitude: 1.0,
+        }
+    }
+
     #[test]
     fn frequencies_fall_geometrically_and_are_scaled() {
-        let rope = RopeConfig {
-            base: 10_000.0,
-            linear_factor: 4.0,
-            file_factors: true,
-        };
+        let rope = rope(4.0, None);
         let plain = frequencies(&rope, 4, None);
         assert_eq!(plain, [0.25, 0.0025]);
         assert_eq!(frequencies(&rope, 4, Some(&[1.0, 5.0])), [0.25, 0.0005]);
+    }
+
+    #[test]
+    fn yarn_scales_slow_pairs_only() {
+        // Of eight pairs, with 2048 positions: pair 2.02 turns 32 times, pair 5.03 once. So pairs
+        // up to 2 stay, those from 6 on are divided by 4, and between them it is mixed.
+        let yarn = Yarn {
+            original_context: 2048,
+        };
+        let own = frequencies(&rope(1.0, None), 16, None);
+        let found = frequencies(&rope(4.0, Some(yarn)), 16, None);
+        for (i, kept) in [1.0, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+            .into_iter()
+            .enumerate()
+        {
+            let want = own[i] * (kept + (1.0 - kept) / 4.0);
+            assert!((found[i] / want - 1.0).abs() < 1e-12, "pair {i}");
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! Where modules get their parameters: tensors of a GGUF file, as views of the mapping.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
+use std::ops::Range;
 
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{AllocationProperty, Bytes, DType, Flex, Shape};
@@ -11,73 +14,169 @@ use super::StoredMatrix;
 use crate::gguf::{Gguf, TensorInfo};
 use crate::kernels::dequantise::dequantise_row;
 use crate::ops::Storage;
-use crate::{ModelError, TensorType};
+use crate::{ModelConfig, ModelError, TensorType};
 
-/// A file's tensors under a prefix (`blk.3.`).
-pub(crate) struct Source<'a> {
+/// The tensors of a file that something was made of, or that are known to change nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Claims<'a>(RefCell<HashSet<&'a str>>);
+
+impl<'a> Claims<'a> {
+    /// The first tensor, in the file's order, that nobody claimed; of layers, only of those in
+    /// `layers`.
+    pub(crate) fn check(
+        &self,
+        gguf: &'a Gguf,
+        config: &ModelConfig,
+        layers: &Range<usize>,
+    ) -> Result<(), ModelError> {
+        let claimed = self.0.borrow();
+        let forgotten = |tensor: &&TensorInfo| {
+            let elsewhere = layer_of(&tensor.name)
+                .is_some_and(|layer| layer < config.layers && !layers.contains(&layer));
+            !elsewhere && !claimed.contains(tensor.name.as_str())
+        };
+        match gguf.tensors().iter().find(forgotten) {
+            Some(tensor) => Err(ModelError::UnusedTensor {
+                name: tensor.name.clone(),
+                architecture: config.architecture,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The layer of a tensor `blk.N.…`; `None` for all others.
+fn layer_of(name: &str) -> Option<usize> {
+    let (number, _) = name.strip_prefix("blk.")?.split_once('.')?;
+    let layer: usize = number.parse().ok()?;
+    (layer.to_string() == number).then_some(layer)
+}
+
+/// A file's tensors under a prefix (`blk.3.`), each claimed as it is asked for.
+pub(crate) struct Source<'a, 'c> {
     gguf: &'a Gguf,
+    claims: &'c Claims<'a>,
     prefix: String,
 }
 
-impl<'a> Source<'a> {
-    pub(crate) fn root(gguf: &'a Gguf) -> Self {
+impl<'a, 'c> Source<'a, 'c> {
+    pub(crate) fn root(gguf: &'a Gguf, claims: &'c Claims<'a>) -> Self {
         Self {
             gguf,
+            claims,
             prefix: String::new(),
         }
     }
 
-    pub(crate) fn layer(gguf: &'a Gguf, layer: usize) -> Self {
+    pub(crate) fn layer(&self, layer: usize) -> Self {
         Self {
-            gguf,
             prefix: format!("blk.{layer}."),
+            ..*self
         }
     }
 
-    /// All tensors under the prefix will be read soon.
-    pub(crate) fn will_need(&self) {
-        let tensors = self.gguf.tensors().iter();
-        tensors
-            .filter(|tensor| tensor.name.starts_with(&self.prefix))
-            .for_each(|tensor| self.gguf.will_need(tensor));
-    }
-
     fn tensor(&self, name: &str) -> Result<&'a TensorInfo, ModelError> {
-        Ok(self
+        let tensor = self
             .gguf
-            .require_tensor(&format!("{}{name}", self.prefix))?)
+            .require_tensor(&format!("{}{name}", self.prefix))?;
+        self.claims.0.borrow_mut().insert(&tensor.name);
+        Ok(tensor)
     }
 
+    /// Whether there is such a tensor, which is not claimed by asking.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.gguf
             .tensor(&format!("{}{name}", self.prefix))
             .is_some()
     }
 
-    /// A weight matrix `[rows, columns]`, where it lies.
-    pub(crate) fn matrix(
+    /// Claims a tensor without using it: another shard's, or one that changes nothing.
+    pub(crate) fn pass_over(&self, name: &str) {
+        if let Some(tensor) = self.gguf.tensor(&format!("{}{name}", self.prefix)) {
+            self.claims.0.borrow_mut().insert(&tensor.name);
+        }
+    }
+
+    /// A linear map `[rows, columns]`: `name.weight` where it lies, with `name.bias` and `name.scale`
+    /// if the file has them.
+    pub(crate) fn linear(
         &self,
         name: &str,
         rows: usize,
         columns: usize,
     ) -> Result<StoredMatrix, ModelError> {
+        let mut matrix = self.matrix(&format!("{name}.weight"), 0..rows, rows, columns)?;
+        self.finish(&mut matrix, name, 0..rows, rows)?;
+        Ok(matrix)
+    }
+
+    /// Sets a map's scale and bias: of the file's for `of` rows, those of `rows`.
+    pub(crate) fn finish(
+        &self,
+        matrix: &mut StoredMatrix,
+        name: &str,
+        rows: Range<usize>,
+        of: usize,
+    ) -> Result<(), ModelError> {
+        let (bias, scale) = (format!("{name}.bias"), format!("{name}.scale"));
+        if self.has(&bias) {
+            let values = self.floats(&bias, of)?;
+            matrix.storage.bias = Some(values[rows].into());
+        }
+        if self.has(&scale) {
+            matrix.storage.scale = Some(self.floats(&scale, 1)?[0]);
+        }
+        // How activations are stored in files of 4-bit floats; ours are not.
+        self.pass_over(&format!("{name}.input_scale"));
+        Ok(())
+    }
+
+    /// The rows `rows` of a weight matrix `[of, columns]`, where they lie.
+    pub(crate) fn matrix(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        of: usize,
+        columns: usize,
+    ) -> Result<StoredMatrix, ModelError> {
         let info = self.tensor(name)?;
-        if info.rows() != rows || info.columns() != columns || info.dimensions.len() > 2 {
-            return Err(mismatch(info, format_args!("[{columns}, {rows}]")));
+        if info.rows() != of || info.columns() != columns || info.dimensions.len() > 2 {
+            return Err(mismatch(info, format_args!("[{columns}, {of}]")));
         }
         if !columns.is_multiple_of(32) && !is_float(info.tensor_type) {
             return Err(mismatch(info, format_args!("a multiple of 32 columns")));
         }
-        let shape = vec![rows, info.row_bytes()];
-        let bytes: Tensor<2, Int> =
-            Tensor::from_primitive::<Flex>(self.view(info, shape, DType::U8));
+        let bytes = self.gguf.tensor_bytes(info);
+        let bytes = bytes.slice(rows.start * info.row_bytes()..rows.end * info.row_bytes());
+        let shape = vec![rows.len(), info.row_bytes()];
+        let bytes: Tensor<2, Int> = Tensor::from_primitive::<Flex>(view(bytes, shape, DType::U8));
         Ok(StoredMatrix {
             bytes: Param::initialized(ParamId::new(), bytes),
-            storage: Storage {
-                tensor_type: info.tensor_type,
-                columns,
-            },
+            storage: Storage::new(info.tensor_type, columns),
         })
+    }
+
+    /// The rows of a matrix that the file has.
+    pub(crate) fn rows(&self, name: &str) -> Result<usize, ModelError> {
+        Ok(self.tensor(name)?.rows())
+    }
+
+    /// The numbers that a tensor of the file has.
+    pub(crate) fn elements(&self, name: &str) -> Result<usize, ModelError> {
+        Ok(self.tensor(name)?.elements())
+    }
+
+    /// A vector's numbers, all finite.
+    pub(crate) fn floats(&self, name: &str, width: usize) -> Result<Vec<f32>, ModelError> {
+        let values: Vec<f32> = self.vector(name, width)?.into_data().iter().collect();
+        match values.iter().find(|value| !value.is_finite()) {
+            Some(bad) => Err(ModelError::Setting {
+                key: format!("{}{name}", self.prefix),
+                value: bad.to_string(),
+                problem: "its numbers must be finite",
+            }),
+            None => Ok(values),
+        }
     }
 
     /// A vector as `f32`: where it lies if it is stored so.
@@ -89,7 +188,7 @@ impl<'a> Source<'a> {
         let bytes = self.gguf.tensor_bytes(info);
         let aligned = bytes.as_ptr().addr().is_multiple_of(align_of::<f32>());
         let tensor = if info.tensor_type == TensorType::F32 && aligned {
-            self.view(info, vec![width], DType::F32)
+            view(bytes, vec![width], DType::F32)
         } else {
             let mut values = vec![0.0_f32; width];
             dequantise_row(info.tensor_type, &bytes, &mut values);
@@ -98,13 +197,12 @@ impl<'a> Source<'a> {
         };
         Ok(Tensor::from_primitive::<Flex>(tensor))
     }
+}
 
-    /// The tensor's bytes as they are mapped; nothing is read or copied.
-    fn view(&self, info: &TensorInfo, shape: Vec<usize>, dtype: DType) -> FlexTensor {
-        let bytes = self.gguf.tensor_bytes(info);
-        let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
-        FlexTensor::new(bytes, Layout::contiguous(Shape::from(shape)), dtype)
-    }
+/// Bytes as they are mapped; nothing is read or copied.
+fn view(bytes: bytes::Bytes, shape: Vec<usize>, dtype: DType) -> FlexTensor {
+    let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
+    FlexTensor::new(bytes, Layout::contiguous(Shape::from(shape)), dtype)
 }
 
 fn is_float(tensor_type: TensorType) -> bool {

@@ -10,7 +10,7 @@ use crate::config::{Activation, RopePairs};
 use crate::kernels::dequantise::dequantise_row;
 
 /// Stored rows as `f32`: table `[rows, row_bytes]` to `[rows, columns]`.
-pub fn dequantise(table: Tensor<2, Int>, storage: Storage) -> Tensor<2> {
+pub fn dequantise(table: Tensor<2, Int>, storage: &Storage) -> Tensor<2> {
     let device = table.device();
     let [rows, row_bytes] = table.dims();
     let data = table.into_data();
@@ -29,7 +29,7 @@ pub fn embedding_rows(
     ids: Tensor<1, Int>,
     scale: f32,
 ) -> Tensor<2> {
-    dequantise(table, storage).select(0, ids) * scale
+    dequantise(table, &storage).select(0, ids) * scale
 }
 
 /// `y = x / sqrt(mean(x²) + eps) · gamma` over the last axis.
@@ -49,12 +49,27 @@ pub fn add_norm(
     (sum.clone(), rms_norm(sum, gamma, eps))
 }
 
-/// `y = x · wᵀ`: x `[positions, columns]`, w `[rows, row_bytes]`, y `[positions, rows]`.
+/// `y = (x · wᵀ) · scale + bias`: x `[positions, columns]`, w `[rows, row_bytes]`, y
+/// `[positions, rows]`.
 pub fn linear(x: Tensor<2>, weight: Tensor<2, Int>, storage: Storage) -> Tensor<2> {
-    x.matmul(dequantise(weight, storage).transpose())
+    let device = weight.device();
+    let mut y = x.matmul(dequantise(weight, &storage).transpose());
+    if let Some(scale) = storage.scale {
+        y = y * scale;
+    }
+    if let Some(bias) = &storage.bias {
+        let bias = TensorData::new(bias.to_vec(), [1, bias.len()]);
+        y = y + Tensor::from_data(bias, &device);
+    }
+    y
 }
 
-/// `y = (activation(x · gateᵀ) ⊙ (x · upᵀ)) · downᵀ`.
+/// `y = cap · tanh(x / cap)` of every element.
+pub fn softcap(x: Tensor<2>, cap: f32) -> Tensor<2> {
+    (x / cap).tanh() * cap
+}
+
+/// `y = (activation(x · gateᵀ) ⊙ (x · upᵀ)) · downᵀ`, each product with its scale and bias.
 pub fn feed_forward(
     x: Tensor<2>,
     [gate, up, down]: [(Tensor<2, Int>, Storage); 3],

@@ -10,10 +10,13 @@ use crate::compute::Compute;
 use crate::config::Activation;
 use crate::kernels::dequantise::dequantise_row;
 use crate::kernels::rows::WeightRows;
+use crate::kernels::softcap::softcap;
 use crate::kernels::{attention_step, gate as gate_kernel, linear as linear_kernel, norm};
 
 /// Rows of norms and gates a thread takes at a time.
 const ROWS_GRAIN: usize = 8;
+/// Logits a thread caps at a time.
+const SOFTCAP_GRAIN: usize = 4096;
 
 /// Values as a matrix of so many rows.
 pub(crate) fn floats(values: Vec<f32>, rows: usize) -> FlexTensor {
@@ -51,7 +54,7 @@ fn dims(x: &FlexTensor) -> [usize; 2] {
     [shape[0], shape[1]]
 }
 
-fn matrix(weight: &FlexTensor, storage: Storage) -> WeightRows<'_> {
+fn matrix<'a>(weight: &'a FlexTensor, storage: &Storage) -> WeightRows<'a> {
     let [rows, _row_bytes] = dims(weight);
     let bytes = weight
         .as_slice::<u8>()
@@ -70,7 +73,7 @@ pub(crate) fn recycle(x: FlexTensor, compute: &Compute) {
 
 fn linear_many<const N: usize>(
     x: FlexTensor,
-    weights: [(&FlexTensor, Storage); N],
+    weights: [(&FlexTensor, &Storage); N],
     compute: &Compute,
 ) -> [FlexTensor; N] {
     let x = contiguous(x);
@@ -108,7 +111,7 @@ fn add_norm(
 
 /// What is multiplied next, for threads that wait.
 fn expect<const N: usize>(
-    weights: [(&FlexTensor, Storage); N],
+    weights: [(&FlexTensor, &Storage); N],
     positions: usize,
     compute: &Compute,
 ) {
@@ -118,17 +121,39 @@ fn expect<const N: usize>(
 
 fn multiply<const N: usize>(
     x: &[f32],
-    weights: [(&FlexTensor, Storage); N],
+    weights: [(&FlexTensor, &Storage); N],
     positions: usize,
     compute: &Compute,
 ) -> [Vec<f32>; N] {
-    let weights = weights.map(|(weight, storage)| matrix(weight, storage));
+    let rows = weights.map(|(weight, storage)| matrix(weight, storage));
     let (isa, team, buffers) = (compute.isa(), compute.team(), compute.buffers());
-    let mut outputs = weights.map(|w| buffers.take(positions * w.rows()));
+    let mut outputs = rows.map(|w| buffers.take(positions * w.rows()));
     let mut quantised = buffers.take_activations();
-    linear_kernel::linear(isa, team, x, &mut quantised, &weights, &mut outputs);
+    linear_kernel::linear(isa, team, x, &mut quantised, &rows, &mut outputs);
     buffers.give_activations(quantised);
+    for (y, (_, storage)) in outputs.iter_mut().zip(weights) {
+        finish(y, storage, compute);
+    }
     outputs
+}
+
+/// Scales products, `[positions, rows]`, and adds the bias, each rounded: nothing where the weights
+/// have neither.
+fn finish(products: &mut [f32], storage: &Storage, compute: &Compute) {
+    if let Some(scale) = storage.scale {
+        products.iter_mut().for_each(|y| *y *= scale);
+    }
+    let Some(bias) = storage.bias.as_deref() else {
+        return;
+    };
+    let width = bias.len();
+    compute
+        .team()
+        .rows([products], width, ROWS_GRAIN, &|_row, [products]| {
+            for (y, bias) in products.iter_mut().zip(bias) {
+                *y += bias;
+            }
+        });
 }
 
 impl ModelOps for Flex {
@@ -138,7 +163,7 @@ impl ModelOps for Flex {
         ids: Vec<u32>,
         scale: f32,
     ) -> FlexTensor {
-        let table = matrix(&table, storage);
+        let table = matrix(&table, &storage);
         let mut out = vec![0.0; ids.len() * storage.columns];
         for (row, &id) in out.chunks_exact_mut(storage.columns).zip(&ids) {
             dequantise_row(storage.tensor_type, table.row(id as usize), row);
@@ -170,8 +195,22 @@ impl ModelOps for Flex {
     }
 
     fn linear(x: FlexTensor, weight: FlexTensor, storage: Storage, compute: Compute) -> FlexTensor {
-        let [y] = linear_many(x, [(&weight, storage)], &compute);
+        let [y] = linear_many(x, [(&weight, &storage)], &compute);
         y
+    }
+
+    fn softcap(x: FlexTensor, cap: f32, compute: Compute) -> FlexTensor {
+        let mut x = whole(x);
+        let values: &mut [f32] = x.storage_mut();
+        let whole = values.len() / SOFTCAP_GRAIN * SOFTCAP_GRAIN;
+        let (pieces, rest) = values.split_at_mut(whole);
+        compute
+            .team()
+            .rows([pieces], SOFTCAP_GRAIN, 1, &|_piece, [values]| {
+                softcap(compute.isa(), cap, values);
+            });
+        softcap(compute.isa(), cap, rest);
+        x
     }
 
     fn linear_triple(
@@ -183,9 +222,9 @@ impl ModelOps for Flex {
         compute: Compute,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let weights = [
-            (&first, storage[0]),
-            (&second, storage[1]),
-            (&third, storage[2]),
+            (&first, &storage[0]),
+            (&second, &storage[1]),
+            (&third, &storage[2]),
         ];
         linear_many(x, weights, &compute).into()
     }
@@ -202,9 +241,9 @@ impl ModelOps for Flex {
         compute: Compute,
     ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
         let weights = [
-            (&first, storage[0]),
-            (&second, storage[1]),
-            (&third, storage[2]),
+            (&first, &storage[0]),
+            (&second, &storage[1]),
+            (&third, &storage[2]),
         ];
         let [positions, _width] = dims(&x);
         expect(weights, positions, &compute);
@@ -229,11 +268,11 @@ impl ModelOps for Flex {
     ) -> (FlexTensor, FlexTensor) {
         let [width, _row_bytes] = dims(&gate);
         let [positions, _width] = dims(&x);
-        let weights = [(&gate, storage[0]), (&up, storage[1])];
+        let weights = [(&gate, &storage[0]), (&up, &storage[1])];
         expect(weights, positions, &compute);
         let (x, normed) = add_norm(x, residual, gamma, eps, &compute);
         let [mut inner, up] = multiply(&normed, weights, positions, &compute);
-        expect([(&down, storage[2])], positions, &compute);
+        expect([(&down, &storage[2])], positions, &compute);
         let rows = [inner.as_mut_slice()];
         compute
             .team()
@@ -241,7 +280,7 @@ impl ModelOps for Flex {
                 let up = &up[row * width..][..width];
                 gate_kernel::gate(compute.isa(), activation, gate, up);
             });
-        let [y] = multiply(&inner, [(&down, storage[2])], positions, &compute);
+        let [y] = multiply(&inner, [(&down, &storage[2])], positions, &compute);
         for buffer in [normed, inner, up] {
             compute.buffers().give(buffer);
         }

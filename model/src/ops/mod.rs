@@ -13,6 +13,7 @@ mod flex;
 mod tests;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
@@ -24,13 +25,29 @@ use crate::config::{Activation, RopePairs};
 use crate::kernels::cache::CacheShape;
 use crate::kv_cache::LayerCache;
 
-/// How a weight matrix is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a weight matrix is stored, and what is done to its products: `y = (x · wᵀ) · scale + bias`.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Storage {
     /// The storage type.
     pub tensor_type: TensorType,
     /// Elements of a row.
     pub columns: usize,
+    /// Multiplies every product; 1 if absent.
+    pub scale: Option<f32>,
+    /// Added to every product: one number a row of the weights; 0 if absent.
+    pub bias: Option<Arc<[f32]>>,
+}
+
+impl Storage {
+    /// Plain weights, without scale and bias.
+    pub fn new(tensor_type: TensorType, columns: usize) -> Self {
+        Self {
+            tensor_type,
+            columns,
+            scale: None,
+            bias: None,
+        }
+    }
 }
 
 /// What one sequence attends to in a step.
@@ -41,6 +58,8 @@ pub struct AttentionPlan {
     /// The absolute position of the first of them.
     pub(crate) start: usize,
     pub(crate) heads: usize,
+    /// Coordinates of a head; the cache's heads may be wider.
+    pub(crate) head_dim: usize,
     pub(crate) cache: CacheShape,
     pub(crate) rope_pairs: RopePairs,
     /// A position sees this many up to itself.
@@ -79,6 +98,8 @@ pub trait ModelOps: Backend {
         storage: [Storage; 3],
         compute: Compute,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    fn softcap(x: FloatTensor<Self>, cap: f32, compute: Compute) -> FloatTensor<Self>;
 
     #[allow(clippy::too_many_arguments)]
     fn add_norm_linear_triple(
@@ -159,7 +180,13 @@ pub(crate) struct Normed<'a> {
     pub(crate) compute: &'a Compute,
 }
 
-/// `y = x · wᵀ`: x `[positions, columns]`, w `[rows, row_bytes]`, y `[positions, rows]`.
+/// `y = cap · tanh(x / cap)` of every element.
+pub(crate) fn softcap(x: Tensor<2>, cap: f32, compute: &Compute) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::softcap(x.into_dispatch(), cap, compute.clone()))
+}
+
+/// `y = x · wᵀ`, and the storage's scale and bias: x `[positions, columns]`, w `[rows, row_bytes]`,
+/// y `[positions, rows]`.
 pub(crate) fn linear(
     x: Tensor<2>,
     (weight, storage): (Tensor<2, Int>, Storage),

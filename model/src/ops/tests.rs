@@ -65,10 +65,7 @@ fn stored(tensor_type: TensorType, rows: usize) -> (Tensor<2, Int>, Storage) {
     }
     let layout = Layout::contiguous(Shape::from(vec![rows, row_bytes]));
     let tensor = FlexTensor::new(Bytes::from_elems(bytes), layout, DType::U8);
-    let storage = Storage {
-        tensor_type,
-        columns: 256,
-    };
+    let storage = Storage::new(tensor_type, 256);
     (Tensor::from_primitive::<Flex>(tensor), storage)
 }
 
@@ -96,7 +93,7 @@ fn embedding_rows_are_the_decoded_rows_scaled() {
     for tensor_type in TensorType::ALL {
         let (table, storage) = stored(tensor_type, 10);
         let ids = Tensor::from_data(TensorData::new(vec![7_i64, 0, 7], [3]), &Device::flex());
-        let want = composed::embedding_rows(table.clone(), storage, ids, 3.0);
+        let want = composed::embedding_rows(table.clone(), storage.clone(), ids, 3.0);
         assert_close(
             super::embedding_rows(table, storage, &[7, 0, 7], 3.0),
             want,
@@ -202,6 +199,7 @@ fn rotary_attention_equals_the_composed_one_for_both_pairings_and_windows() {
             rows: 0..positions,
             start: 0,
             heads,
+            head_dim,
             cache,
             rope_pairs,
             window,

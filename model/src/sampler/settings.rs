@@ -98,7 +98,9 @@ pub enum SamplerError {
         range: &'static str,
     },
     /// A logit is NaN or +∞.
-    #[error("the model's output is not a number: the file is damaged, fetch it again")]
+    #[error(
+        "the model's output is not a number: its file is damaged, or its keys and values exceed the 16 bits they are kept in"
+    )]
     NotANumber,
     /// There are no logits, or all are −∞.
     #[error("no token is allowed here")]

@@ -74,7 +74,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Interrupted);
     };
     let options = args.engine.options();
-    let engine = obtain::open_file(&path, &options)?;
+    let engine = obtain::open_file(&path, &options, args.quiet)?;
     let home = Home::from_environment()?;
     let requester = if args.together.wants_peers() {
         let (context, threads) = (engine.context(), options.threads);

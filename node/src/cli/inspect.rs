@@ -92,6 +92,8 @@ fn lines(report: &Inspection) -> Vec<Line> {
     lines.push(("chat template", template.to_owned()));
     lines.extend(report.types.iter().map(type_line));
     lines.extend(report.memory.iter().map(memory_line));
+    let warnings = report.unused_settings.iter();
+    lines.extend(warnings.map(|setting| ("warning", setting.clone())));
     if let Some(reason) = &report.unsupported {
         lines.push(("cannot be run", reason.clone()));
     }

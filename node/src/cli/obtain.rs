@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use potluck::catalogue::{Entry, FetchError, FetchEvent, FetchOptions, Store};
-use potluck::engine::{self, Engine, OpenOptions};
+use potluck::engine::{self, Engine, ModelConfig, OpenOptions};
 use potluck::home::Home;
 use potluck::{Cancel, ModelRef};
 
@@ -42,12 +42,23 @@ pub(super) fn open(
     let Some(path) = path(&model.model, &fetch_options(&model.network), cancel, quiet)? else {
         return Ok(None);
     };
-    Ok(Some(open_file(&path, options)?))
+    Ok(Some(open_file(&path, options, quiet)?))
 }
 
-/// Opens the model in a file.
-pub(super) fn open_file(path: &Path, options: &OpenOptions) -> anyhow::Result<Engine> {
-    engine::open(path, options).map_err(|error| naming(path, error))
+/// Opens the model in a file, and tells which of its settings are not used.
+pub(super) fn open_file(path: &Path, options: &OpenOptions, quiet: bool) -> anyhow::Result<Engine> {
+    let engine = engine::open(path, options).map_err(|error| naming(path, error))?;
+    if !quiet {
+        tell_unused(engine.config());
+    }
+    Ok(engine)
+}
+
+/// Names the settings of a model's file that this build passes over.
+pub(super) fn tell_unused(config: &ModelConfig) {
+    for setting in &config.unused_settings {
+        output::note(&format!("warning: {setting}"));
+    }
 }
 
 /// The error with the file's name, if it does not say that itself.

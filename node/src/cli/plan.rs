@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use potluck::ModelRef;
-use potluck::engine::{Gguf, ModelConfig, ModelError, context_of};
+use potluck::engine::{self, ModelError, context_of};
 use potluck::home::Home;
 use potluck::local::{PlacementView, PlanView};
 use serde::Serialize;
@@ -56,7 +56,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Interrupted);
     };
     // Before a node is started for nothing.
-    let config = ModelConfig::from_gguf(&Gguf::open(&path)?)?;
+    let config = engine::check(&path).map_err(|error| obtain::naming(&path, error))?;
+    obtain::tell_unused(&config);
     let context = context_of(&config, args.context);
     if context > config.context {
         let (asked, limit) = (context, config.context);

@@ -78,7 +78,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Interrupted);
     };
     let options = args.engine.options();
-    let engine = obtain::open_file(&path, &options)?;
+    let engine = obtain::open_file(&path, &options, args.quiet)?;
     let question = Question {
         prompt,
         system: args.system.as_deref().map(input::plain),
