@@ -145,7 +145,7 @@ impl ModelConfig {
         };
         Ok(Self {
             architecture,
-            name: settings.metadata.str("general.name")?.map(str::to_owned),
+            name: settings.metadata.text("general.name"),
             layers,
             d_model,
             d_ff: settings.size("feed_forward_length", 1 << 20)?,
@@ -231,13 +231,17 @@ impl Settings<'_> {
     }
 
     pub(crate) fn f32(&self, key: &str) -> Result<Option<f32>, ModelError> {
-        Ok(self.metadata.f32(&self.key(key))?)
+        let value = self.metadata.f32(&self.key(key))?;
+        match value.filter(|value| !value.is_finite()) {
+            Some(value) => Err(self.refuse(key, value, "it must be a finite number")),
+            None => Ok(value),
+        }
     }
 
     fn positive_f32(&self, key: &str) -> Result<f32, ModelError> {
         let value = self.metadata.require_f32(&self.key(key))?;
         if !(value > 0.0 && value.is_finite()) {
-            return Err(self.refuse(key, value, "it must be positive"));
+            return Err(self.refuse(key, value, "it must be a positive, finite number"));
         }
         Ok(value)
     }
@@ -246,7 +250,8 @@ impl Settings<'_> {
     pub(crate) fn rope(&self) -> Result<RopeConfig, ModelError> {
         let base = self.f32("rope.freq_base")?.unwrap_or(10_000.0);
         if !(base > 0.0 && base.is_finite()) {
-            return Err(self.refuse("rope.freq_base", base, "it must be positive"));
+            let problem = "it must be a positive, finite number";
+            return Err(self.refuse("rope.freq_base", base, problem));
         }
         let scaling = self.metadata.str(&self.key("rope.scaling.type"))?;
         let linear_factor = match scaling {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 
 use crate::compute::Compute;
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, Watch};
 use crate::kv_cache::KvCache;
 use crate::nn::{
     Block, LayerStep, RmsNorm, RopeTables, SequenceRows, Source, StoredMatrix, Stream,
@@ -45,6 +45,8 @@ pub struct Shard {
     head: Option<Head>,
     ropes: RopeTables,
     compute: Compute,
+    /// Asked after each computation: what came of a file that has changed is not given out.
+    watch: Watch,
 }
 
 #[derive(Debug)]
@@ -113,7 +115,16 @@ impl Shard {
             config: config.clone(),
             range,
             compute,
+            watch: gguf.watch().clone(),
         })
+    }
+
+    /// Whether the model's file is what it was when it was mapped.
+    ///
+    /// # Errors
+    /// It has changed, which the error names.
+    pub fn check_file(&self) -> Result<(), ModelError> {
+        Ok(self.watch.check()?)
     }
 
     /// What it holds.
@@ -131,7 +142,7 @@ impl Shard {
     /// Hidden states of tokens: `[ids, d_model]`.
     ///
     /// # Errors
-    /// The shard has no embedding, or an id is beyond the vocabulary.
+    /// The shard has no embedding, an id is beyond the vocabulary, or the file has changed.
     pub fn embed(&self, ids: &[u32]) -> Result<Tensor<2>, ModelError> {
         let embedding = self.embedding.as_ref();
         let embedding = embedding.ok_or(ModelError::NotHeld("embedding"))?;
@@ -139,7 +150,9 @@ impl Shard {
         if let Some(&id) = ids.iter().find(|id| **id as usize >= vocabulary) {
             return Err(ModelError::UnknownToken { id, vocabulary });
         }
-        Ok(embedding.rows(ids, self.config.embedding_scale))
+        let rows = embedding.rows(ids, self.config.embedding_scale);
+        self.watch.check()?;
+        Ok(rows)
     }
 
     /// One pass of all sequences' rows through the shard's layers.
@@ -148,7 +161,7 @@ impl Shard {
     /// hidden and the result `[Σ count, d_model]`, the sequences one after the other.
     ///
     /// # Errors
-    /// A sequence goes beyond its cache.
+    /// A sequence goes beyond its cache, or the model's file has changed.
     pub fn forward(
         &self,
         hidden: Tensor<2>,
@@ -216,13 +229,15 @@ impl Shard {
             };
             stream = block.forward(stream, step);
         }
-        Ok(stream.sum())
+        let sum = stream.sum();
+        self.watch.check()?;
+        Ok(sum)
     }
 
     /// Calls `read` with the logits, `[rows, vocabulary]`, of hidden states `[rows, d_model]`.
     ///
     /// # Errors
-    /// The shard has no head.
+    /// The shard has no head, or the model's file has changed.
     pub fn logits<T>(
         &self,
         hidden: Tensor<2>,
@@ -231,7 +246,9 @@ impl Shard {
         let head = self.head.as_ref().ok_or(ModelError::NotHeld("head"))?;
         let normed = head.norm.forward(hidden, &self.compute);
         let logits = head.output.forward(normed, &self.compute);
-        Ok(ops::with_values(logits, &self.compute, read))
+        let value = ops::with_values(logits, &self.compute, read);
+        self.watch.check()?;
+        Ok(value)
     }
 
     /// Values of a position's hidden state.

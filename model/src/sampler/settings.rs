@@ -98,7 +98,10 @@ pub enum SamplerError {
         range: &'static str,
     },
     /// A logit is NaN or +∞.
-    #[error("the model's output is not a number: the file is damaged, fetch it again")]
+    #[error(
+        "the model's output is not a number: a weight of the file is not one, or too large for this \
+         arithmetic; fetch the file again, or choose another"
+    )]
     NotANumber,
     /// There are no logits, or all are −∞.
     #[error("no token is allowed here")]

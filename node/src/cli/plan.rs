@@ -55,12 +55,16 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(path) = obtain::path(&args.model, &options, &cancel, false)? else {
         return Ok(Outcome::Interrupted);
     };
+    // First: a file that is no model is refused before a node is asked or started.
+    let gguf = Gguf::open(&path).map_err(|error| obtain::naming(&path, error))?;
+    let config = ModelConfig::from_gguf(&gguf);
+    let config = config.map_err(|error| obtain::naming(&path, error))?;
+    drop(gguf);
+    let context = context_of(&config, args.context);
     let mut connected = nodes::connect(&home, &args.node, Purpose::Computing, None, &cancel)?;
     if connected.own.is_some() {
         nodes::wait_for_peers(&mut connected.client, Duration::from_secs(3), &cancel)?;
     }
-    let config = ModelConfig::from_gguf(&Gguf::open(&path)?)?;
-    let context = context_of(&config, args.context);
     let request = together::request(&path, context, &args.placement)?;
     let plan = connected.client.plan(request)?;
     if args.json {
