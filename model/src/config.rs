@@ -169,7 +169,7 @@ impl ModelConfig {
         };
         Ok(Self {
             architecture,
-            name: settings.metadata().str("general.name")?.map(str::to_owned),
+            name: settings.metadata().text("general.name"),
             layers,
             d_model,
             d_ff: settings.size("feed_forward_length", 1 << 20)?,

@@ -146,3 +146,13 @@ pub enum ModelError {
     #[error(transparent)]
     Isa(#[from] IsaError),
 }
+
+impl ModelError {
+    /// Whether the model's file has changed since it was opened, so that nothing more can come of it.
+    pub fn is_file_changed(&self) -> bool {
+        matches!(
+            self,
+            Self::Gguf(GgufError::Changed { .. } | GgufError::Lost { .. })
+        )
+    }
+}

@@ -182,7 +182,11 @@ impl<'a> Settings<'a> {
     }
 
     pub(crate) fn f32(&self, key: &str) -> Result<Option<f32>, ModelError> {
-        Ok(self.metadata.f32(&self.key(key))?)
+        let value = self.metadata.f32(&self.key(key))?;
+        match value.filter(|value| !value.is_finite()) {
+            Some(value) => Err(self.refuse(key, value, "it must be a finite number")),
+            None => Ok(value),
+        }
     }
 
     pub(crate) fn require_positive_f32(&self, key: &str) -> Result<f32, ModelError> {
@@ -195,8 +199,8 @@ impl<'a> Settings<'a> {
     pub(crate) fn positive_f32(&self, key: &str) -> Result<Option<f32>, ModelError> {
         let value = self.f32(key)?;
         match value {
-            Some(value) if !(value > 0.0 && value.is_finite()) => {
-                Err(self.refuse(key, value, "it must be positive and finite"))
+            Some(value) if value <= 0.0 => {
+                Err(self.refuse(key, value, "it must be positive"))
             }
             _ => Ok(value),
         }

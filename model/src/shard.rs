@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 
 use crate::compute::Compute;
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, Watch};
 use crate::kv_cache::KvCache;
 use crate::nn::{
     Block, Claims, LayerStep, RmsNorm, RopeTables, SequenceRows, Source, StoredMatrix, Stream,
@@ -49,6 +49,8 @@ pub struct Shard {
     head: Option<Head>,
     ropes: RopeTables,
     compute: Compute,
+    /// Asked after each computation: what came of a file that has changed is not given out.
+    watch: Watch,
 }
 
 #[derive(Debug)]
@@ -161,6 +163,7 @@ impl Shard {
             config: config.clone(),
             range,
             compute,
+            watch: gguf.watch().clone(),
         })
     }
 
@@ -170,6 +173,14 @@ impl Shard {
     /// Those of [`Shard::load`].
     pub fn check(gguf: &Gguf, config: &ModelConfig) -> Result<(), ModelError> {
         Parts::load(gguf, config, &ShardRange::whole(config)).map(|_parts| ())
+    }
+
+    /// Whether the model's file is what it was when it was mapped.
+    ///
+    /// # Errors
+    /// It has changed, which the error names.
+    pub fn check_file(&self) -> Result<(), ModelError> {
+        Ok(self.watch.check()?)
     }
 
     /// What it holds.
@@ -187,7 +198,7 @@ impl Shard {
     /// Hidden states of tokens: `[ids, d_model]`.
     ///
     /// # Errors
-    /// The shard has no embedding, or an id is beyond the vocabulary.
+    /// The shard has no embedding, an id is beyond the vocabulary, or the file has changed.
     pub fn embed(&self, ids: &[u32]) -> Result<Tensor<2>, ModelError> {
         let embedding = self.embedding.as_ref();
         let embedding = embedding.ok_or(ModelError::NotHeld("embedding"))?;
@@ -195,7 +206,9 @@ impl Shard {
         if let Some(&id) = ids.iter().find(|id| **id as usize >= vocabulary) {
             return Err(ModelError::UnknownToken { id, vocabulary });
         }
-        Ok(embedding.rows(ids, self.config.embedding_scale))
+        let rows = embedding.rows(ids, self.config.embedding_scale);
+        self.watch.check()?;
+        Ok(rows)
     }
 
     /// One pass of all sequences' rows through the shard's layers.
@@ -204,7 +217,7 @@ impl Shard {
     /// hidden and the result `[Σ count, d_model]`, the sequences one after the other.
     ///
     /// # Errors
-    /// A sequence goes beyond its cache.
+    /// A sequence goes beyond its cache, or the model's file has changed.
     pub fn forward(
         &self,
         hidden: Tensor<2>,
@@ -291,13 +304,15 @@ impl Shard {
             };
             stream = block.forward(stream, step);
         }
-        Ok(Some(stream.sum()))
+        let sum = stream.sum();
+        self.watch.check()?;
+        Ok(Some(sum))
     }
 
     /// Calls `read` with the logits, `[rows, vocabulary]`, of hidden states `[rows, d_model]`.
     ///
     /// # Errors
-    /// The shard has no head.
+    /// The shard has no head, or the model's file has changed.
     pub fn logits<T>(
         &self,
         hidden: Tensor<2>,
@@ -309,7 +324,9 @@ impl Shard {
         if let Some(cap) = self.config.logit_cap {
             logits = ops::softcap(logits, cap, &self.compute);
         }
-        Ok(ops::with_values(logits, &self.compute, read))
+        let value = ops::with_values(logits, &self.compute, read);
+        self.watch.check()?;
+        Ok(value)
     }
 
     /// Values of a position's hidden state.

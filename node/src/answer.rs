@@ -69,6 +69,19 @@ pub enum AnswerError {
     Together(#[from] TogetherError),
 }
 
+impl AnswerError {
+    /// Whether the model's file has changed, so that no later answer can come either.
+    pub fn is_file_changed(&self) -> bool {
+        match self {
+            Self::Prompt(_) => false,
+            Self::Model(error) | Self::Together(TogetherError::Model(error)) => {
+                error.is_file_changed()
+            }
+            Self::Together(TogetherError::Node(_)) => false,
+        }
+    }
+}
+
 /// Answers one question in a sequence that is new.
 ///
 /// `on_event` is told the progress of the prefill and every token as it comes; `cancel` ends the

@@ -210,6 +210,8 @@ impl Engine {
         if tokens.is_empty() {
             return Err(ModelError::EmptyPrompt);
         }
+        // Computing tells, too, but only when it is done.
+        self.shard.check_file()?;
         if tokens.len() > session.free() {
             return Err(ModelError::ContextFull {
                 needed: tokens.len(),

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use bytes::Bytes;
 
 use super::cursor::Cursor;
-use super::value::{encode_string, read_bools};
+use super::value::encode_string;
 use super::{GgufError, Value, ValueType};
 
 /// Arrays inside arrays that are accepted; no known file nests them at all.
@@ -149,9 +149,6 @@ impl Array {
                 for _ in 0..len {
                     Self::read(cursor, depth + 1, item)?;
                 }
-            }
-            ValueType::Bool => {
-                read_bools(cursor, count, item)?;
             }
             _ => {
                 cursor.take(count * least_bytes, item)?;

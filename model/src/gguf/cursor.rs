@@ -24,6 +24,11 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
+    /// The bytes that are left.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
     pub(super) fn remaining(&self) -> usize {
         self.bytes.len() - self.at
     }

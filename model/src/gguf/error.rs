@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::{Foreign, OtherType, SplitError};
 use crate::TensorType;
 
 /// Why a GGUF file, or a field of it, was refused.
@@ -19,17 +20,67 @@ pub enum GgufError {
         /// What the system said.
         source: io::Error,
     },
-    /// The path is a folder, a pipe or a device.
+    /// The path is a pipe or a device.
     #[error("{} is not a regular file: give the path of a .gguf file", path.display())]
     NotAFile {
         /// The path asked for.
         path: PathBuf,
     },
+    /// A folder.
+    #[error("{} is a folder: {}", path.display(), in_folder(models))]
+    Folder {
+        /// The path asked for.
+        path: PathBuf,
+        /// Names of GGUF files in it, a few at most.
+        models: Vec<String>,
+    },
     /// The first four bytes are not `GGUF`.
-    #[error("not a GGUF file: it starts with \"{}\", not \"GGUF\"", found.escape_ascii())]
-    NotGguf {
-        /// The first bytes met, at most four.
-        found: Vec<u8>,
+    #[error("{0}")]
+    NotGguf(Foreign),
+    /// Something about a model that is split into several files.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    /// Something about one of the files that a model is split into.
+    #[error("{}: {source}", path.display())]
+    Part {
+        /// That file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<GgufError>,
+    },
+    /// Tensors are stored in types that this build does not compute with.
+    #[error(
+        "{}, which this build does not run: choose a file with {}",
+        stored_as(types),
+        TensorType::ALL.map(TensorType::name).join(", ")
+    )]
+    UnsupportedTypes {
+        /// The types, and how many tensors have each.
+        types: Vec<(OtherType, usize)>,
+    },
+    /// A file changed while it was mapped.
+    #[error(
+        "{} changed while it was in use{}: begin again, to use it as it is now",
+        path.display(),
+        cut(*was, *is)
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its length when it was opened.
+        was: u64,
+        /// Its length now.
+        is: u64,
+    },
+    /// A mapped file could not be read.
+    #[error(
+        "part of {} could not be read: it was cut short for a while, or its disk failed or is gone; \
+         check it and begin again",
+        path.display()
+    )]
+    Lost {
+        /// The file.
+        path: PathBuf,
     },
     /// A file for big-endian machines.
     #[error("this GGUF file is big-endian: fetch or convert the little-endian one")]
@@ -79,7 +130,9 @@ pub enum GgufError {
         offset: u64,
     },
     /// Two metadata entries have one key.
-    #[error("metadata key `{key}` appears twice: the file is corrupt, fetch it again")]
+    #[error(
+        "metadata key `{key}` appears twice, and which value counts is not defined: choose another file"
+    )]
     DuplicateKey {
         /// The key.
         key: String,
@@ -103,18 +156,6 @@ pub enum GgufError {
         offset: u64,
         /// The greatest depth accepted.
         limit: u32,
-    },
-    /// A boolean that is neither 0 nor 1.
-    #[error(
-        "{item} at byte {offset} is a boolean of value {byte}: the file is corrupt, fetch it again"
-    )]
-    InvalidBool {
-        /// Whose value it is.
-        item: String,
-        /// Where the byte stands.
-        offset: u64,
-        /// The byte met.
-        byte: u8,
     },
     /// `general.alignment` is not a power of two from 8 to 65,536.
     #[error("`general.alignment` is {alignment}: it must be a power of two from 8 to 65536")]
@@ -150,7 +191,7 @@ pub enum GgufError {
     },
     /// A text that is not UTF-8.
     #[error(
-        "metadata key `{key}` holds text that is not valid UTF-8: the file is corrupt, fetch it again"
+        "metadata key `{key}` must be UTF-8 text, and this file has text in another encoding: choose another file"
     )]
     InvalidText {
         /// The key.
@@ -158,7 +199,7 @@ pub enum GgufError {
     },
     /// An element of an array of texts that is not UTF-8.
     #[error(
-        "metadata key `{key}`: element {index} is not valid UTF-8: the file is corrupt, fetch it again"
+        "metadata key `{key}` must be UTF-8 texts, and element {index} is in another encoding: choose another file"
     )]
     InvalidElement {
         /// The key.
@@ -189,18 +230,6 @@ pub enum TensorProblem {
     /// Another tensor has this name.
     #[error("the name appears twice")]
     DuplicateName,
-    /// A storage type that is not supported.
-    #[error(
-        "type {} is not supported: choose a file with {}",
-        known_or_number(*number, *name),
-        TensorType::ALL.map(TensorType::name).join(", ")
-    )]
-    UnsupportedType {
-        /// The type's GGUF number.
-        number: u32,
-        /// Its name, if GGUF defines it.
-        name: Option<&'static str>,
-    },
     /// No dimension, or more than four.
     #[error("it has {count} dimensions, and 1 to 4 are accepted")]
     DimensionCount {
@@ -237,7 +266,7 @@ pub enum TensorProblem {
     },
     /// The data reaches past the end of the file.
     #[error(
-        "its {bytes} bytes at byte {offset} reach past the end of the file, which has {file_len}: the file is cut short, fetch it again"
+        "its {bytes} bytes at byte {offset} reach past the end of the file, which has {file_len}: the file is cut short (its download did not finish), fetch it again"
     )]
     OutOfFile {
         /// Absolute offset, saturated.
@@ -257,10 +286,35 @@ pub enum TensorProblem {
     },
 }
 
-/// "Q2_K, number 10," or "number 4096".
-fn known_or_number(number: u32, name: Option<&str>) -> String {
-    match name {
-        Some(name) => format!("{name}, number {number},"),
-        None => format!("number {number}"),
+/// "120 tensors are stored as IQ4_NL and 1 as type number 99".
+fn stored_as(types: &[(OtherType, usize)]) -> String {
+    let mut text = String::new();
+    for (index, (other, count)) in types.iter().enumerate() {
+        let words = match (index, count) {
+            (0, 1) => "1 tensor is stored as ".to_owned(),
+            (0, _) => format!("{count} tensors are stored as "),
+            (last, _) if last + 1 == types.len() => format!(" and {count} as "),
+            _ => format!(", {count} as "),
+        };
+        text.push_str(&words);
+        text.push_str(&other.to_string());
     }
+    text
+}
+
+fn cut(was: u64, is: u64) -> String {
+    if is < was {
+        return format!(" (another program cut it from {was} to {is} bytes)");
+    }
+    " (another program wrote into it)".to_owned()
+}
+
+fn in_folder(models: &[String]) -> String {
+    if models.is_empty() {
+        return "it has no .gguf file, give the path of one".to_owned();
+    }
+    format!(
+        "give the path of a file in it, such as {}",
+        models.join(" or ")
+    )
 }

@@ -56,6 +56,15 @@ impl Metadata {
         }
     }
 
+    /// A text for people, in which what is not UTF-8 is replaced; `None` if there is none, or another
+    /// type. For names and the like, of which no answer depends.
+    pub fn text(&self, key: &str) -> Option<String> {
+        match self.get(key)? {
+            Value::String(text) => Some(String::from_utf8_lossy(text).into_owned()),
+            _ => None,
+        }
+    }
+
     /// A boolean.
     ///
     /// # Errors

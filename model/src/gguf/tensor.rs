@@ -1,9 +1,9 @@
 //! The tensor entries of a GGUF file, and what must hold of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::cursor::Cursor;
-use super::{GgufError, TensorProblem};
+use super::{GgufError, OtherType, TensorProblem};
 use crate::TensorType;
 
 /// The longest tensor name accepted, as the format defines it.
@@ -24,10 +24,12 @@ pub struct TensorInfo {
     pub dimensions: Vec<u64>,
     /// How elements are stored.
     pub tensor_type: TensorType,
-    /// Bytes from the start of the file to the data.
+    /// Bytes from the start of the file to the data; of a split model, from the start of the file
+    /// that its parts would be when put together.
     pub offset: u64,
     /// Bytes of the data.
     pub bytes: usize,
+    pub(super) place: Place,
 }
 
 impl TensorInfo {
@@ -50,8 +52,51 @@ impl TensorInfo {
     pub fn row_bytes(&self) -> usize {
         self.bytes / self.rows()
     }
+}
 
-    /// Reads an entry; `offset` is still relative to the data section.
+/// A tensor whose type this build does not compute with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OtherTensor {
+    /// The name.
+    pub name: String,
+    /// One to four lengths, none 0, innermost first.
+    pub dimensions: Vec<u64>,
+    /// How elements are stored.
+    pub other_type: OtherType,
+    /// Bytes of the data, if the type's layout is known.
+    pub bytes: Option<u64>,
+}
+
+impl OtherTensor {
+    /// Elements of the tensor, saturated.
+    pub fn elements(&self) -> u64 {
+        self.dimensions
+            .iter()
+            .fold(1, |all, n| all.saturating_mul(*n))
+    }
+}
+
+/// Where data lies: in which of a model's files, and how far from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) file: usize,
+    pub(super) offset: u64,
+}
+
+/// A tensor's entry in a header, whether its type is supported or not.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) dimensions: Vec<u64>,
+    pub(super) type_number: u32,
+    /// Bytes of the data; `None` if the type's layout is not known.
+    pub(super) bytes: Option<u64>,
+    /// Relative to the data section when it is read, then from the start of its file.
+    pub(super) place: Place,
+}
+
+impl Entry {
     fn read(cursor: &mut Cursor<'_>, index: usize) -> Result<Self, GgufError> {
         let name = cursor.name(NAME_LIMIT, &format_args!("name of tensor {index}"))?;
         let count = cursor.u32(&format_args!("dimension count of tensor `{name}`"))?;
@@ -66,41 +111,40 @@ impl TensorInfo {
             }
             dimensions.push(length);
         }
-        let number = cursor.u32(&format_args!("type of tensor `{name}`"))?;
-        let Some(tensor_type) = TensorType::from_gguf(number) else {
-            let type_name = known_type_name(number);
-            return Err(problem(
-                &name,
-                TensorProblem::UnsupportedType {
-                    number,
-                    name: type_name,
-                },
-            ));
+        let type_number = cursor.u32(&format_args!("type of tensor `{name}`"))?;
+        let bytes = match TensorType::from_gguf(type_number) {
+            Some(tensor_type) => {
+                let bytes = data_bytes(&dimensions, tensor_type);
+                Some(bytes.map_err(|p| problem(&name, p))? as u64)
+            }
+            None => OtherType::new(type_number).data_bytes(&dimensions),
         };
-        let bytes = data_bytes(&dimensions, tensor_type).map_err(|p| problem(&name, p))?;
         let offset = cursor.u64(&format_args!("data offset of tensor `{name}`"))?;
         Ok(Self {
             name,
             dimensions,
-            tensor_type,
-            offset,
+            type_number,
             bytes,
+            place: Place { file: 0, offset },
         })
     }
 
-    /// Makes `offset` absolute, if the data is aligned and lies in the file.
+    /// Bytes that are known to be the tensor's.
+    fn least_bytes(&self) -> u64 {
+        self.bytes.unwrap_or_default()
+    }
+
+    /// Makes the offset one from the start of the file, if the data is aligned and lies in it.
     fn place(&mut self, data: u64, alignment: u32, file_len: u64) -> Result<(), GgufError> {
-        if !self.offset.is_multiple_of(u64::from(alignment)) {
+        let offset = self.place.offset;
+        if !offset.is_multiple_of(u64::from(alignment)) {
             return Err(problem(
                 &self.name,
-                TensorProblem::Misaligned {
-                    offset: self.offset,
-                    alignment,
-                },
+                TensorProblem::Misaligned { offset, alignment },
             ));
         }
-        let offset = data.saturating_add(self.offset);
-        let bytes = self.bytes as u64;
+        let offset = data.saturating_add(offset);
+        let bytes = self.least_bytes();
         if offset.checked_add(bytes).is_none_or(|end| end > file_len) {
             return Err(problem(
                 &self.name,
@@ -111,64 +155,100 @@ impl TensorInfo {
                 },
             ));
         }
-        self.offset = offset;
+        self.place.offset = offset;
         Ok(())
     }
 }
 
-/// The tensors of a file, in its order, and where each name is among them.
+/// Reads `count` entries, a count that was checked against the bytes left.
+pub(super) fn read_entries(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<Entry>, GgufError> {
+    let mut names = HashSet::with_capacity(count);
+    let mut entries = Vec::with_capacity(count);
+    for at in 0..count {
+        let entry = Entry::read(cursor, at)?;
+        if !names.insert(entry.name.clone()) {
+            return Err(problem(&entry.name, TensorProblem::DuplicateName));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// Makes offsets absolute and checks that every tensor has its own bytes of the file.
+pub(super) fn place_entries(
+    entries: &mut [Entry],
+    data: u64,
+    alignment: u32,
+    file_len: u64,
+) -> Result<(), GgufError> {
+    for entry in &mut *entries {
+        entry.place(data, alignment, file_len)?;
+    }
+    let mut by_offset: Vec<&Entry> = entries.iter().collect();
+    by_offset.sort_by_key(|entry| entry.place.offset);
+    for pair in by_offset.windows(2) {
+        let [before, after] = [pair[0], pair[1]];
+        let offset = after.place.offset;
+        if before.place.offset + before.least_bytes() > offset {
+            let other = before.name.clone();
+            let overlap = TensorProblem::Overlap { offset, other };
+            return Err(problem(&after.name, overlap));
+        }
+    }
+    Ok(())
+}
+
+/// The tensors of a model, in their order, and where each name is among them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tensors {
     pub(super) infos: Vec<TensorInfo>,
+    pub(super) others: Vec<OtherTensor>,
     index: HashMap<String, usize>,
 }
 
 impl Tensors {
-    /// Reads `count` entries, a count that was checked against the bytes left.
-    pub(super) fn read(cursor: &mut Cursor<'_>, count: usize) -> Result<Self, GgufError> {
-        let mut tensors = Self {
-            infos: Vec::with_capacity(count),
-            index: HashMap::with_capacity(count),
-        };
-        for at in 0..count {
-            let info = TensorInfo::read(cursor, at)?;
-            if tensors.index.insert(info.name.clone(), at).is_some() {
-                return Err(problem(&info.name, TensorProblem::DuplicateName));
-            }
-            tensors.infos.push(info);
+    /// Those of these entries; `offset_of` gives the place of each in the whole model.
+    pub(super) fn of(entries: Vec<Entry>, offset_of: impl Fn(usize, &Entry) -> u64) -> Self {
+        let mut tensors = Self::default();
+        for (at, entry) in entries.into_iter().enumerate() {
+            let offset = offset_of(at, &entry);
+            let supported = TensorType::from_gguf(entry.type_number);
+            let bytes = entry.bytes.and_then(|bytes| usize::try_from(bytes).ok());
+            let (Some(tensor_type), Some(bytes)) = (supported, bytes) else {
+                tensors.others.push(OtherTensor {
+                    name: entry.name,
+                    dimensions: entry.dimensions,
+                    other_type: OtherType::new(entry.type_number),
+                    bytes: entry.bytes,
+                });
+                continue;
+            };
+            tensors
+                .index
+                .insert(entry.name.clone(), tensors.infos.len());
+            tensors.infos.push(TensorInfo {
+                name: entry.name,
+                dimensions: entry.dimensions,
+                tensor_type,
+                offset,
+                bytes,
+                place: entry.place,
+            });
         }
-        Ok(tensors)
-    }
-
-    /// Makes offsets absolute and checks that every tensor has its own bytes of the file.
-    pub(super) fn place(
-        &mut self,
-        data: u64,
-        alignment: u32,
-        file_len: u64,
-    ) -> Result<(), GgufError> {
-        for info in &mut self.infos {
-            info.place(data, alignment, file_len)?;
-        }
-        let mut by_offset: Vec<&TensorInfo> = self.infos.iter().collect();
-        by_offset.sort_by_key(|info| info.offset);
-        for pair in by_offset.windows(2) {
-            let [before, after] = [pair[0], pair[1]];
-            if before.offset + before.bytes as u64 > after.offset {
-                return Err(problem(
-                    &after.name,
-                    TensorProblem::Overlap {
-                        offset: after.offset,
-                        other: before.name.clone(),
-                    },
-                ));
-            }
-        }
-        Ok(())
+        tensors
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&TensorInfo> {
         self.index.get(name).map(|&at| &self.infos[at])
+    }
+
+    /// The types that are not supported, and how many tensors have each.
+    pub(super) fn other_types(&self) -> BTreeMap<OtherType, usize> {
+        let mut types = BTreeMap::new();
+        for tensor in &self.others {
+            *types.entry(tensor.other_type).or_default() += 1;
+        }
+        types
     }
 }
 
@@ -205,41 +285,4 @@ fn problem(name: &str, problem: TensorProblem) -> GgufError {
         name: name.into(),
         problem,
     }
-}
-
-/// The name of a tensor type that `ggml.h` defines, or once defined, and that is not supported.
-fn known_type_name(number: u32) -> Option<&'static str> {
-    Some(match number {
-        4 => "Q4_2",
-        5 => "Q4_3",
-        9 => "Q8_1",
-        10 => "Q2_K",
-        11 => "Q3_K",
-        15 => "Q8_K",
-        16 => "IQ2_XXS",
-        17 => "IQ2_XS",
-        18 => "IQ3_XXS",
-        19 => "IQ1_S",
-        20 => "IQ4_NL",
-        21 => "IQ3_S",
-        22 => "IQ2_S",
-        23 => "IQ4_XS",
-        24 => "I8",
-        25 => "I16",
-        26 => "I32",
-        27 => "I64",
-        28 => "F64",
-        29 => "IQ1_M",
-        31 => "Q4_0_4_4",
-        32 => "Q4_0_4_8",
-        33 => "Q4_0_8_8",
-        34 => "TQ1_0",
-        35 => "TQ2_0",
-        36 => "IQ4_NL_4_4",
-        37 => "IQ4_NL_4_8",
-        38 => "IQ4_NL_8_8",
-        39 => "MXFP4",
-        40 => "NVFP4",
-        _ => return None,
-    })
 }

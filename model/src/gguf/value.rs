@@ -112,6 +112,7 @@ pub enum Value {
     I64(i64),
     F32(f32),
     F64(f64),
+    /// Any byte but 0 is true, as llama.cpp reads it.
     Bool(bool),
     /// A text, which should be UTF-8 but is checked only when it is read as one.
     String(Bytes),
@@ -197,7 +198,7 @@ impl Value {
             ValueType::I64 => Self::I64(i64::from_le_bytes(cursor.array(item)?)),
             ValueType::F32 => Self::F32(f32::from_le_bytes(cursor.array(item)?)),
             ValueType::F64 => Self::F64(f64::from_le_bytes(cursor.array(item)?)),
-            ValueType::Bool => Self::Bool(read_bools(cursor, 1, item)?[0] == 1),
+            ValueType::Bool => Self::Bool(cursor.array::<1>(item)? != [0]),
             ValueType::String => Self::String(cursor.string(item)?),
             ValueType::Array => Self::Array(Array::read(cursor, depth, item)?),
         })
@@ -241,24 +242,6 @@ impl Display for Value {
             Self::String(text) => write!(f, "{:?}", String::from_utf8_lossy(text)),
             Self::Array(array) => array.fmt(f),
         }
-    }
-}
-
-/// The next `count` booleans, each checked to be 0 or 1.
-pub(super) fn read_bools<'a>(
-    cursor: &mut Cursor<'a>,
-    count: u64,
-    item: &dyn Display,
-) -> Result<&'a [u8], GgufError> {
-    let offset = cursor.offset();
-    let bytes = cursor.take(count, item)?;
-    match bytes.iter().position(|&byte| byte > 1) {
-        None => Ok(bytes),
-        Some(index) => Err(GgufError::InvalidBool {
-            item: item.to_string(),
-            offset: (offset + index) as u64,
-            byte: bytes[index],
-        }),
     }
 }
 

@@ -93,6 +93,12 @@ impl GgufWriter {
         self.metadata("general.alignment", &Value::U32(alignment))
     }
 
+    /// As [`Self::alignment`], without saying so: the caller's metadata does.
+    pub(super) fn aligned_to(&mut self, alignment: u32) -> &mut Self {
+        self.alignment = alignment.max(1);
+        self
+    }
+
     /// Adds a metadata entry.
     pub fn metadata(&mut self, key: &str, value: &Value) -> &mut Self {
         let mut encoded = Vec::new();

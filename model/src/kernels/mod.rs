@@ -29,6 +29,7 @@ pub(crate) mod gate;
 pub(crate) mod linear;
 #[cfg(test)]
 mod linear_tests;
+mod lost;
 pub(crate) mod mapping;
 pub(crate) mod math;
 pub(crate) mod norm;

@@ -99,7 +99,8 @@ pub enum SamplerError {
     },
     /// A logit is NaN or +∞.
     #[error(
-        "the model's output is not a number: its file is damaged, or its keys and values exceed the 16 bits they are kept in"
+        "the model's output is not a number: a weight of its file is not one, or its keys and values \
+         exceed the 16 bits they are kept in; fetch the file again, or choose another"
     )]
     NotANumber,
     /// There are no logits, or all are −∞.

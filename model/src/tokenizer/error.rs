@@ -43,15 +43,23 @@ pub enum TokenizerError {
     #[error("the vocabulary's texts exceed 4 GiB: the file is corrupt, fetch it again")]
     TooLarge,
     /// Two tokens have one text.
-    #[error("tokens {first} and {second} have the same text: the file is corrupt, fetch it again")]
+    #[error(
+        "tokens {first} and {second} have the same text {text:?}, and a text may have one token only: \
+         this vocabulary cannot be used (llama.cpp refuses it, too), choose another model file"
+    )]
     DuplicateToken {
         /// The lower token id.
         first: TokenId,
         /// The higher token id.
         second: TokenId,
+        /// Their text, as the file writes it; what is not UTF-8 is replaced.
+        text: String,
     },
     /// A score that is not a number.
-    #[error("the score of token {token} is not a number: the file is corrupt, fetch it again")]
+    #[error(
+        "metadata key `tokenizer.ggml.scores` must be numbers, and that of token {token} is NaN: \
+         choose another model file"
+    )]
     InvalidScore {
         /// The token id.
         token: TokenId,

@@ -79,7 +79,7 @@ impl VocabularyFields {
             fim_separator: id("fim_sep")?,
             add_bos: metadata.bool("tokenizer.ggml.add_bos_token")?,
             add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?,
-            name: text("general.name")?,
+            name: metadata.text("general.name"),
         })
     }
 

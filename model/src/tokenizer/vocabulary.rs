@@ -100,7 +100,11 @@ impl Vocabulary {
             }
             longest = longest.max(text.len());
             if let Some(first) = index.insert(id, |id| [texts.get(id), &[]]) {
-                return Err(TokenizerError::DuplicateToken { first, second: id });
+                return Err(TokenizerError::DuplicateToken {
+                    first,
+                    second: id,
+                    text: String::from_utf8_lossy(text).into_owned(),
+                });
             }
         }
         Ok(Self {

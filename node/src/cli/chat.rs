@@ -261,12 +261,15 @@ where
         self.finish(reply)
     }
 
-    /// Says what is worth saying about it. A turn that failed does not
-    /// end the chat.
+    /// Says what is worth saying about it. A turn that failed does not end the chat, unless every
+    /// other would fail, too.
     fn finish(&mut self, reply: Result<Reply, ConversationError>) -> anyhow::Result<()> {
         self.cancel.take();
         let Reply { answer, left_out } = match reply {
             Ok(reply) => reply,
+            Err(ConversationError::Answer(error)) if error.is_file_changed() => {
+                return Err(error.into());
+            }
             Err(error) => {
                 output::note(&format!("error: {}", words::of(&error)));
                 return Ok(());

@@ -9,6 +9,8 @@ use super::options::NetworkOptions;
 use super::{Outcome, format, interrupt, obtain, output};
 
 /// Show what a model file holds and the memory it needs
+///
+/// A file that cannot be run is described as far as it can be read, with all reasons why.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -59,7 +61,7 @@ fn print(report: &Inspection) -> anyhow::Result<()> {
     }
     for tensor in report.tensors.iter().flatten() {
         let dimensions: Vec<_> = tensor.dimensions.iter().map(u64::to_string).collect();
-        let (dimensions, bytes) = (dimensions.join(" × "), format::bytes(tensor.bytes));
+        let (dimensions, bytes) = (dimensions.join(" × "), known_bytes(tensor.bytes));
         output::line(&format!(
             "{:<28} {:<5} {bytes:>9}  {dimensions}",
             tensor.name, tensor.tensor_type
@@ -76,15 +78,26 @@ fn lines(report: &Inspection) -> Vec<Line> {
     let (bytes, version) = (format::bytes(report.bytes), report.gguf_version);
     let tensors = format::count(report.tensor_count, "tensor");
     let millions = report.parameters as f64 / 1e6;
-    let mut lines = vec![
-        ("file", report.file.clone()),
+    let mut lines = vec![("file", report.file.clone())];
+    if !report.runs {
+        lines.push(("runs", "no, for the reasons at the end".to_owned()));
+    }
+    let parts = report.files.iter();
+    lines.extend(parts.map(|part| {
+        let bytes = format::bytes(part.bytes);
+        ("part", format!("{bytes:>9} in {}", part.file))
+    }));
+    lines.extend([
         ("size", format!("{bytes}, GGUF version {version}")),
         ("name", or(&report.name, "not given")),
         ("architecture", or(&report.architecture, "not given")),
         ("parameters", format!("{millions:.1} million in {tensors}")),
-    ];
-    lines.extend(report.shape.iter().flat_map(shape_lines));
-    lines.push(("tokenizer", or(&report.tokenizer, "none")));
+    ]);
+    lines.extend(shape_lines(&report.shape));
+    let pre = report.pre_tokenizer.iter();
+    let pre = pre.map(|pre| format!(", words cut as {pre}"));
+    let tokenizer = or(&report.tokenizer, "none");
+    lines.push(("tokenizer", tokenizer + &pre.collect::<String>()));
     let template = match report.chat_template {
         true => "yes",
         false => "no: it only continues text",
@@ -92,46 +105,70 @@ fn lines(report: &Inspection) -> Vec<Line> {
     lines.push(("chat template", template.to_owned()));
     lines.extend(report.types.iter().map(type_line));
     lines.extend(report.memory.iter().map(memory_line));
-    let warnings = report.unused_settings.iter();
-    lines.extend(warnings.map(|setting| ("warning", setting.clone())));
-    if let Some(reason) = &report.unsupported {
-        lines.push(("cannot be run", reason.clone()));
-    }
+    let settings = report.settings.iter();
+    lines.extend(settings.map(|(key, value)| ("setting", format!("{key} = {value}"))));
+    lines.extend(report.warnings.iter().map(|why| ("warning", why.clone())));
+    lines.extend(
+        report
+            .reasons
+            .iter()
+            .map(|why| ("cannot be run", why.clone())),
+    );
     lines
 }
 
-fn shape_lines(shape: &Shape) -> [Line; 4] {
-    let heads = format!(
-        "{} heads, {} for keys and values",
-        shape.heads, shape.kv_heads
-    );
-    let window = shape.sliding_window.map_or_else(String::new, |window| {
+/// Of what the file says.
+fn shape_lines(shape: &Shape) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let with = |words: Vec<Option<String>>| {
+        let words: Vec<_> = words.into_iter().flatten().collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    };
+    let heads = shape.heads.map(|heads| match shape.layers {
+        Some(layers) => format!("{layers} of {heads} heads"),
+        None => format!("{heads} heads"),
+    });
+    let layers = heads.or_else(|| shape.layers.map(|layers| layers.to_string()));
+    let kv_heads = shape.kv_heads.map(|kv| format!("{kv} for keys and values"));
+    let wide = shape.head_dim.map(|wide| format!("{wide} wide each"));
+    lines.extend(with(vec![layers, kv_heads, wide]).map(|words| ("layers", words)));
+    let hidden = shape.d_model.map(|hidden| format!("{hidden} hidden"));
+    let feed_forward = shape.d_ff.map(|width| format!("{width} feed-forward"));
+    lines.extend(with(vec![hidden, feed_forward]).map(|words| ("widths", words)));
+    let window = shape.sliding_window.filter(|_| shape.sliding_layers > 0);
+    let window = window.map_or_else(String::new, |window| {
         let layers = shape.sliding_layers;
         format!("; {layers} of the layers see the last {window} only")
     });
-    let (layers, wide) = (shape.layers, shape.head_dim);
-    let (hidden, feed_forward) = (shape.d_model, shape.d_ff);
-    [
-        ("layers", format!("{layers} of {heads}, {wide} wide each")),
-        (
-            "widths",
-            format!("{hidden} hidden, {feed_forward} feed-forward"),
-        ),
-        (
-            "context",
-            format!("{} positions at most{window}", shape.context),
-        ),
-        ("vocabulary", format::count(shape.vocabulary, "token")),
-    ]
+    let context = shape.context;
+    lines.extend(context.map(|most| ("context", format!("{most} positions at most{window}"))));
+    let tokens = shape.vocabulary;
+    lines.extend(tokens.map(|tokens| ("vocabulary", format::count(tokens, "token"))));
+    lines
 }
 
 fn type_line(share: &TypeShare) -> Line {
     let tensors = format::count(share.tensors, "tensor");
-    let bytes = format::bytes(share.bytes);
+    let bytes = known_bytes(share.bytes);
+    let unsupported = match (share.supported, share.block) {
+        (true, _) => String::new(),
+        (false, Some([elements, bytes])) => {
+            let each = format::count(elements as usize, "element");
+            format!(", not supported (blocks of {each} in {bytes} bytes)")
+        }
+        (false, None) => ", not supported (its layout is not known)".to_owned(),
+    };
     (
         "type",
-        format!("{:<5} {bytes:>9} in {tensors}", share.tensor_type),
+        format!(
+            "{:<5} {bytes:>9} in {tensors}{unsupported}",
+            share.tensor_type
+        ),
     )
+}
+
+fn known_bytes(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "?".to_owned(), format::bytes)
 }
 
 fn memory_line(memory: &Memory) -> Line {

@@ -142,6 +142,10 @@ impl FetchDisplay {
             }
             FetchEvent::Fetched(bytes) => self.progress("fetching", Some(bytes)),
             FetchEvent::Checked(bytes) => self.progress("checking", Some(bytes)),
+            FetchEvent::TryingAgain { error, pause } => self.line(&format!(
+                "{error}; trying again in {} s",
+                pause.as_secs().max(1)
+            )),
             FetchEvent::Failed(failure) => self.line(&format!("{failure}")),
         }
     }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use indicatif::ProgressBar;
 use potluck::Cancel;
-use potluck_model::gguf::synth::{Architecture, PRESETS, SynthSpec, TypeMix};
+use potluck_model::gguf::part_path;
+use potluck_model::gguf::synth::{Architecture, PRESETS, SynthPart, SynthSpec, TypeMix};
 use serde::Serialize;
 
 use super::{Outcome, format, interrupt, output};
@@ -60,6 +61,9 @@ pub(super) struct Args {
     /// Chooses the weights; the same arguments give the same file
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Write so many files, FILE-00001-of-0000N.gguf and on, as large models are published
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    split: u32,
     /// Replace the file if it exists
     #[arg(long)]
     force: bool,
@@ -77,6 +81,7 @@ fn examples() -> String {
 Examples:
   potluck synth tiny.gguf
   potluck synth big.gguf --preset llama-3.2-1b --types Q4_K,embedding=Q6_K
+  potluck synth parts.gguf --split 3
   potluck synth odd.gguf --layers 5 --d-model 512 --heads 16 --kv-heads 2 --seed 3
 
 The text such a model gives means nothing. Presets: {}.",
@@ -91,6 +96,8 @@ fn architecture(name: &str) -> Result<Architecture, String> {
 #[derive(Serialize)]
 struct Report {
     file: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    files: Vec<String>,
     bytes: u64,
     parameters: u64,
     tensors: usize,
@@ -99,37 +106,36 @@ struct Report {
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let spec = spec(&args)?;
     check_parameters(&spec)?;
-    let summary = spec.summary()?;
-    ensure!(
-        args.force || !args.file.exists(),
-        "{} exists: choose another name, or replace it with --force",
-        args.file.display()
-    );
-    check_room(&args.file, summary.bytes)?;
+    let count = args.split;
+    let parts = (0..count).map(|number| {
+        let part = SynthPart { number, count };
+        let path = match count {
+            1 => args.file.clone(),
+            _ => part_path(&args.file, number + 1, count),
+        };
+        Ok((part, path, spec.part_summary(part)?.bytes))
+    });
+    let parts: Vec<_> = parts.collect::<anyhow::Result<_>>()?;
+    for (_, path, _) in &parts {
+        ensure!(
+            args.force || !path.exists(),
+            "{} exists: choose another name, or replace it with --force",
+            path.display()
+        );
+    }
+    let bytes = parts.iter().map(|(_, _, bytes)| bytes).sum();
+    check_room(&args.file, bytes)?;
     let cancel = interrupt::on_ctrl_c()?;
-    let bar = output::byte_bar(summary.bytes, !args.quiet).with_message("writing");
-    let written = write(&spec, &args.file, &bar, &cancel);
+    let bar = output::byte_bar(bytes, !args.quiet).with_message("writing");
+    let written = parts
+        .iter()
+        .try_for_each(|(part, path, _)| write(&spec, *part, path, &bar, &cancel));
     bar.finish_and_clear();
     match written {
         Err(_) if cancel.is_cancelled() => return Ok(Outcome::Interrupted),
         written => written?,
     }
-    if args.json {
-        output::json(&Report {
-            file: args.file.display().to_string(),
-            bytes: summary.bytes,
-            parameters: summary.parameters,
-            tensors: summary.tensors,
-        })?;
-    } else if !args.quiet {
-        output::line(&format!(
-            "{}: {}, {:.1} million parameters in {}",
-            args.file.display(),
-            format::bytes(summary.bytes),
-            summary.parameters as f64 / 1e6,
-            format::count(summary.tensors, "tensor"),
-        ))?;
-    }
+    report(&args, &spec, &parts, bytes)?;
     Ok(Outcome::Done)
 }
 
@@ -169,6 +175,40 @@ fn check_room(file: &Path, bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn report(
+    args: &Args,
+    spec: &SynthSpec,
+    parts: &[(SynthPart, PathBuf, u64)],
+    bytes: u64,
+) -> anyhow::Result<()> {
+    let whole = spec.summary()?;
+    let paths = parts.iter().map(|(_, path, _)| path.display().to_string());
+    let mut files: Vec<_> = paths.collect();
+    if args.json {
+        return output::json(&Report {
+            file: files[0].clone(),
+            files: if files.len() > 1 { files } else { Vec::new() },
+            bytes,
+            parameters: whole.parameters,
+            tensors: whole.tensors,
+        });
+    }
+    if args.quiet {
+        return Ok(());
+    }
+    let file = files.swap_remove(0);
+    let more = match parts.len() {
+        1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    output::line(&format!(
+        "{file}{more}: {}, {:.1} million parameters in {}",
+        format::bytes(bytes),
+        whole.parameters as f64 / 1e6,
+        format::count(whole.tensors, "tensor"),
+    ))
+}
+
 /// The preset with the arguments' changes.
 fn spec(args: &Args) -> anyhow::Result<SynthSpec> {
     let Some(mut spec) = SynthSpec::preset(&args.preset) else {
@@ -200,7 +240,13 @@ fn spec(args: &Args) -> anyhow::Result<SynthSpec> {
 }
 
 /// Writes beside the file and then renames, so that a file of this name is always whole.
-fn write(spec: &SynthSpec, path: &Path, bar: &ProgressBar, cancel: &Cancel) -> anyhow::Result<()> {
+fn write(
+    spec: &SynthSpec,
+    part: SynthPart,
+    path: &Path,
+    bar: &ProgressBar,
+    cancel: &Cancel,
+) -> anyhow::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".partial");
     let partial = PathBuf::from(name);
@@ -209,7 +255,7 @@ fn write(spec: &SynthSpec, path: &Path, bar: &ProgressBar, cancel: &Cancel) -> a
         .map_err(anyhow::Error::from)
         .and_then(|file| {
             let mut out = BufWriter::with_capacity(1 << 20, Watched { file, bar, cancel });
-            spec.write(&mut out)?;
+            spec.write_part(part, &mut out)?;
             out.flush()?;
             fs::rename(&partial, path)?;
             Ok(())

@@ -120,8 +120,8 @@ pub(super) fn request(
 ) -> anyhow::Result<SessionRequest> {
     Ok(SessionRequest {
         // The node may have another working folder.
-        model: path
-            .canonicalize()
+        // Links stay: the parts of a split model are found by their names.
+        model: std::path::absolute(path)
             .with_context(|| format!("cannot find {}", path.display()))?,
         context: u32::try_from(context).context("the context is longer than any model's")?,
         placement: match &args.placement {

@@ -1,10 +1,9 @@
 //! The manifest of a file on this device.
 
-use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use potluck_model::gguf::Gguf;
+use potluck_model::gguf::{Gguf, ModelReader};
 use potluck_model::{ModelConfig, ModelError};
 use potluck_protocol::wire::ByteRange;
 use potluck_protocol::wire::limits::{MAX_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES, MAX_PIECE_BYTES};
@@ -45,7 +44,8 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// The manifest of the model file at `path`, which is read whole: about a second a gigabyte, and
+    /// The manifest of the model file at `path`, or of the split model of which it is a part: that of
+    /// the file that its parts would be when put together. It is read whole: about a second a gigabyte, and
     /// what the disk takes. `on_progress` is told the bytes read so far; `None` when cancelled.
     /// [`Manifests::get`](super::Manifests::get) does this once for each file.
     ///
@@ -67,7 +67,7 @@ impl Manifest {
         };
         let mut reading = Reading {
             // Read, not mapped: pages of a mapping would count as this program's memory.
-            file: File::open(path).map_err(read)?,
+            file: gguf.layout().open().map_err(read)?,
             piece: vec![0; MAX_PIECE_BYTES as usize],
             done: 0,
             cancel,
@@ -123,7 +123,7 @@ fn ranges(gguf: &Gguf, layers: usize) -> Result<Vec<Vec<ByteRange>>, Malformed> 
 
 /// A file that is read, a range after the other.
 struct Reading<'a> {
-    file: File,
+    file: ModelReader,
     piece: Vec<u8>,
     done: u64,
     cancel: &'a Cancel,

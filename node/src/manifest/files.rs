@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use potluck_model::gguf::files_at;
+
 use super::{Manifest, ManifestError, content_of};
 use crate::home::Home;
 use crate::{Cancel, private_file};
@@ -16,10 +18,13 @@ pub struct Manifests {
     folder: PathBuf,
 }
 
-/// What a file looked like. One that looks the same is taken to be unchanged: same length, time of
-/// modification and place on the disk.
+/// What the files of a model looked like. Those that look the same are taken to be unchanged: same
+/// length, time of modification and place on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Look {
+pub(crate) struct Look(Vec<FileLook>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct FileLook {
     bytes: u64,
     modified_ns: u128,
     device: u64,
@@ -71,7 +76,9 @@ impl Manifests {
 
     /// Where the manifest of the file at `path` is remembered.
     fn memory_of(&self, path: &Path) -> PathBuf {
-        let absolute = path.canonicalize().unwrap_or_else(|_| path.into());
+        // The same for all parts of a split model.
+        let first = files_at(path).swap_remove(0);
+        let absolute = first.canonicalize().unwrap_or(first);
         let name = content_of(absolute.as_os_str().as_encoded_bytes());
         self.folder.join(name.to_string())
     }
@@ -90,7 +97,16 @@ fn recall(memory: &Path, look: &Look) -> Option<Manifest> {
 }
 
 impl Look {
+    /// Of the file at `path`, or of all parts of the split model of which it is one.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        let files = files_at(path);
+        let files = files.iter().map(|file| FileLook::at(file));
+        Ok(Self(files.collect::<Result<_, _>>()?))
+    }
+}
+
+impl FileLook {
+    fn at(path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
         let modified = metadata.modified()?.duration_since(UNIX_EPOCH);
         let (device, inode) = place(&metadata);
@@ -116,6 +132,18 @@ fn place(_metadata: &fs::Metadata) -> (u64, u64) {
 }
 
 impl fmt::Display for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, file) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            file.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for FileLook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             bytes,

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use potluck_model::gguf::Gguf;
+use potluck_model::gguf::{Gguf, Layout};
 use potluck_protocol::LayerRange;
 use potluck_protocol::wire::ContentHash;
 
@@ -25,6 +25,8 @@ struct Known {
     manifest: Arc<Manifest>,
     path: PathBuf,
     look: Look,
+    /// Known when it was first asked for.
+    layout: OnceLock<Layout>,
     mapped: Weak<Gguf>,
 }
 
@@ -44,6 +46,7 @@ impl KnownFiles {
             manifest: Arc::new(manifest),
             path: path.into(),
             look: Look::at(path)?,
+            layout: OnceLock::new(),
             mapped: Weak::new(),
         };
         let mut files = self.lock();
@@ -66,15 +69,16 @@ impl KnownFiles {
         known.map(|known| Arc::clone(&known.manifest))
     }
 
-    /// The file and the manifest of a model with this object, if it is here and has not changed.
-    pub(crate) fn with_object(&self, content: ContentHash) -> Option<(PathBuf, Arc<Manifest>)> {
+    /// Where the bytes of a model with this object lie, and its manifest, if it is here and has not
+    /// changed.
+    pub(crate) fn with_object(&self, content: ContentHash) -> Option<(Layout, Arc<Manifest>)> {
         let files = self.lock();
         let mut known = files.values().filter(|known| {
             let mut objects = known.manifest.objects();
             objects.any(|(_, object)| object.content() == content)
         });
         let known = known.find(|known| known.is_as_it_was())?;
-        Some((known.path.clone(), Arc::clone(&known.manifest)))
+        Some((known.layout()?, Arc::clone(&known.manifest)))
     }
 
     /// Where the model of this manifest is.
@@ -84,6 +88,14 @@ impl KnownFiles {
 }
 
 impl Known {
+    fn layout(&self) -> Option<Layout> {
+        if let Some(layout) = self.layout.get() {
+            return Some(layout.clone());
+        }
+        let layout = Layout::at(&self.path).ok()?;
+        Some(self.layout.get_or_init(|| layout).clone())
+    }
+
     fn is_as_it_was(&self) -> bool {
         Look::at(&self.path).is_ok_and(|look| look == self.look)
     }
@@ -94,7 +106,9 @@ impl ModelFiles for KnownFiles {
     fn find(&self, manifest: ContentHash, _layers: LayerRange) -> Option<Arc<Gguf>> {
         let mut files = self.lock();
         let known = files.get_mut(&manifest)?;
-        if let Some(mapped) = known.mapped.upgrade() {
+        // One that has changed is of no use any more, even if its file is again what it was.
+        let mapped = known.mapped.upgrade();
+        if let Some(mapped) = mapped.filter(|mapped| mapped.watch().check().is_ok()) {
             return Some(mapped);
         }
         let mapped = Arc::new(Gguf::open(&known.path).ok()?);

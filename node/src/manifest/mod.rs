@@ -16,6 +16,10 @@
 //!
 //! Padding between tensors is of no object, and not part of a model's identity.
 //!
+//! A model that is split into several GGUF files counts as the one file that they would be when put
+//! together ([`potluck_model::gguf::files_at`]). So a device with the parts and one with the single
+//! file know it by the same name, and can give each other its layers.
+//!
 //! An object's *pieces* are its bytes cut every [`MAX_PIECE_BYTES`](potluck_protocol::wire::limits),
 //! 262,144; the last may be shorter. It is named by the BLAKE3 hash of its pieces' hashes, one after the
 //! other.

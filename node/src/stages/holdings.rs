@@ -60,13 +60,16 @@ impl Holdings {
     /// layers and context. If the layers are others, what they hold of those that stay is used when
     /// the rows come again. If this fails, the session has nothing any more.
     pub(super) fn load(&mut self, load: &Load) -> Result<u64, LoadError> {
+        // Nothing goes on with a file that has changed, or shares it.
         if let Some(held) = self.sessions.get(&load.session)
             && held.is_of(load)
+            && held.shard.is_as_it_was()
         {
             return Ok(held.memory_bytes());
         }
         // First, as its memory may be what the other stage needs.
         let before = self.sessions.remove(&load.session);
+        let before = before.filter(|before| before.shard.is_as_it_was());
         let kept = before.and_then(|before| before.keep(load));
         match self.open(load, kept) {
             Ok(sequence) => {
@@ -134,7 +137,8 @@ impl Holdings {
 
     fn open(&mut self, load: &Load, mut kept: Option<Kept>) -> Result<Sequence, Refusal> {
         let mut shards = self.sessions.values().map(|sequence| &sequence.shard);
-        let shared = shards.find(|shard| shard.is_of(load)).cloned();
+        let shared = shards.find(|shard| shard.is_of(load) && shard.is_as_it_was());
+        let shared = shared.cloned();
         let (shard, cache_memory) = match shared {
             Some(shard) => {
                 let kv = check(load, &shard.config)?;

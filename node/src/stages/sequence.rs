@@ -204,6 +204,11 @@ impl Kept {
 }
 
 impl HeldShard {
+    /// Whether the model's file has not changed since it was opened.
+    pub(super) fn is_as_it_was(&self) -> bool {
+        self.file.watch().check().is_ok()
+    }
+
     pub(super) fn is_of(&self, load: &Load) -> bool {
         self.manifest == load.manifest && self.layers == load.layers
     }

@@ -1,6 +1,5 @@
 //! All that this device can compute with and give.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use potluck_model::gguf::Gguf;
@@ -103,7 +102,7 @@ impl OwnModels {
         if let Some(whole) = self.files.manifest(content) {
             return cut(&whole.to_bytes(), range).ok_or(ShardRefusedCode::Range);
         }
-        let Some((path, manifest)) = self.files.with_object(content) else {
+        let Some((layout, manifest)) = self.files.with_object(content) else {
             let bytes = self.shards.read(content, range);
             return bytes.ok_or(ShardRefusedCode::NotHere);
         };
@@ -113,7 +112,8 @@ impl OwnModels {
         if range.end() > object.bytes() {
             return Err(ShardRefusedCode::Range);
         }
-        let bytes = File::open(path).and_then(|mut file| read_places(&mut file, object, range));
+        let file = layout.open();
+        let bytes = file.and_then(|mut file| read_places(&mut file, object, range));
         bytes.map_err(|_| ShardRefusedCode::NotHere)
     }
 }

@@ -1,7 +1,7 @@
 //! One model of the store.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read, Seek, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
@@ -285,10 +285,12 @@ impl Stored {
             return None;
         }
         self.touch();
-        if let Some(mapped) = self.mapped.upgrade() {
+        let mapped = self.mapped.upgrade();
+        if let Some(mapped) = mapped.filter(|mapped| mapped.watch().check().is_ok()) {
             return Some(mapped);
         }
-        let mapped = Arc::new(Gguf::open(&self.path("weights.gguf")).ok()?);
+        // Other layers may come while these are used.
+        let mapped = Arc::new(Gguf::open_growing(&self.path("weights.gguf")).ok()?);
         self.mapped = Arc::downgrade(&mapped);
         Some(mapped)
     }
@@ -320,14 +322,14 @@ impl Stored {
 
 /// Bytes of an object, out of a file that has them at their places.
 pub(super) fn read_places(
-    file: &mut File,
+    file: &mut (impl Read + Seek),
     object: &Object,
     range: ByteRange,
 ) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(range.bytes()).unwrap_or_default());
     for (at, length) in object.places(range) {
         file.seek(SeekFrom::Start(at))?;
-        let read = file.take(length as u64).read_to_end(&mut bytes)?;
+        let read = file.by_ref().take(length as u64).read_to_end(&mut bytes)?;
         if read != length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

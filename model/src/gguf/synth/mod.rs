@@ -78,6 +78,20 @@ pub struct SynthSummary {
     pub tensors: usize,
 }
 
+/// One of the files that a model is split into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SynthPart {
+    /// Which, from 0.
+    pub number: u32,
+    /// How many there are; 1 if it is not split.
+    pub count: u32,
+}
+
+const WHOLE: SynthPart = SynthPart {
+    number: 0,
+    count: 1,
+};
+
 impl SynthSpec {
     /// The fewest tokens this architecture's tokenizer can have.
     pub const fn minimum_vocabulary(&self) -> u32 {
@@ -89,7 +103,15 @@ impl SynthSpec {
     /// # Errors
     /// Those of [`Self::write`] but for writing.
     pub fn summary(&self) -> Result<SynthSummary, SynthError> {
-        let (writer, tensors) = self.prepare()?;
+        self.part_summary(WHOLE)
+    }
+
+    /// What [`Self::write_part`] would write, without the data.
+    ///
+    /// # Errors
+    /// Those of [`Self::write_part`] but for writing.
+    pub fn part_summary(&self, part: SynthPart) -> Result<SynthSummary, SynthError> {
+        let (writer, tensors) = self.prepare(part)?;
         Ok(summary(&writer, &tensors))
     }
 
@@ -100,7 +122,16 @@ impl SynthSpec {
     /// [`SynthError::Field`] and [`SynthError::Tensor`] before anything is written, where the
     /// specification contradicts itself; [`SynthError::Write`] from `out`.
     pub fn write(&self, out: impl Write) -> Result<SynthSummary, SynthError> {
-        let (writer, tensors) = self.prepare()?;
+        self.write_part(WHOLE, out)
+    }
+
+    /// Writes one file of the model, split into several as [`files_at`](crate::gguf::files_at) says:
+    /// the first has all metadata, and each an equal share of the tensors.
+    ///
+    /// # Errors
+    /// Those of [`Self::write`]; [`SynthError::Field`] for more parts than there are tensors.
+    pub fn write_part(&self, part: SynthPart, out: impl Write) -> Result<SynthSummary, SynthError> {
+        let (writer, tensors) = self.prepare(part)?;
         let mut remaining = tensors.iter();
         writer.write(out, |placed, out| match remaining.next() {
             Some(tensor) => self.write_tensor(tensor, placed.bytes, out),
@@ -119,6 +150,19 @@ impl SynthSpec {
         Ok(file.into())
     }
 
+    /// The model's files in memory, split into `count`.
+    ///
+    /// # Errors
+    /// Those of [`Self::write_part`].
+    pub fn to_parts(&self, count: u32) -> Result<Vec<Bytes>, SynthError> {
+        let parts = (0..count).map(|number| {
+            let mut file = Vec::new();
+            self.write_part(SynthPart { number, count }, &mut file)?;
+            Ok(file.into())
+        });
+        parts.collect()
+    }
+
     fn write_tensor(&self, tensor: &Tensor, bytes: usize, out: &mut dyn Write) -> io::Result<()> {
         match &tensor.content {
             Content::Numbers(numbers) => numbers
@@ -131,12 +175,29 @@ impl SynthSpec {
         }
     }
 
-    /// The header, and what the data section is to hold, in its order.
-    fn prepare(&self) -> Result<(GgufWriter, Vec<Tensor>), SynthError> {
+    /// The header of a part, and what its data section is to hold, in its order.
+    fn prepare(&self, part: SynthPart) -> Result<(GgufWriter, Vec<Tensor>), SynthError> {
         self.check()?;
         let mut writer = GgufWriter::new();
-        self.write_metadata(&mut writer);
-        let tensors = layout::tensors(self);
+        let SynthPart { number, count } = part;
+        if number == 0 {
+            self.write_metadata(&mut writer);
+        }
+        let mut tensors = layout::tensors(self);
+        let all = tensors.len();
+        let possible = number < count && count as usize <= all;
+        require("split", count, possible, || {
+            format!("from 1 to {all}, the number of tensors")
+        })?;
+        if count > 1 {
+            writer
+                .metadata("split.no", &Value::U16(number as u16))
+                .metadata("split.count", &Value::U16(count as u16))
+                .metadata("split.tensors.count", &Value::I32(all as i32));
+        }
+        let end = |number: u32| number as usize * all / count as usize;
+        tensors.truncate(end(number + 1));
+        tensors.drain(..end(number));
         for tensor in &tensors {
             writer
                 .tensor(&tensor.name, &tensor.dimensions, tensor.tensor_type)

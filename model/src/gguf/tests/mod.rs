@@ -3,10 +3,13 @@
     reason = "a test that unwraps fails with the error"
 )]
 
+mod changed;
+mod foreign;
 mod hostile;
 mod open;
 mod properties;
 mod reading;
+mod split;
 
 use bytes::Bytes;
 

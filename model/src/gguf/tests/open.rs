@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::super::{Gguf, GgufError};
+use super::super::{Foreign, Gguf, GgufError};
 use super::{bytes_of, small_file};
 
 /// A file that is removed when the test ends.
@@ -52,7 +52,7 @@ fn an_empty_file_is_not_gguf() {
     let file = TemporaryFile::new("empty", b"");
     assert!(matches!(
         Gguf::open(&file.0),
-        Err(GgufError::NotGguf { found }) if found.is_empty()
+        Err(GgufError::NotGguf(Foreign::Empty))
     ));
 }
 
@@ -65,7 +65,16 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn a_folder_is_not_a_file() {
-    let error = Gguf::open(&std::env::temp_dir()).unwrap_err();
-    assert!(matches!(error, GgufError::NotAFile { .. }));
+fn a_folder_is_told_from_a_file_and_says_what_is_in_it() {
+    let folder = std::env::temp_dir().join(format!("potluck-gguf-folder-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let nothing = Gguf::open(&folder).unwrap_err().to_string();
+    assert!(
+        nothing.contains("is a folder: it has no .gguf file"),
+        "{nothing}"
+    );
+    std::fs::write(folder.join("a.gguf"), b"").unwrap();
+    let error = Gguf::open(&folder).unwrap_err().to_string();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(error.ends_with("such as a.gguf"), "{error}");
 }

@@ -1,10 +1,13 @@
 //! Fetching from a model hub that lives in this test: a few hundred bytes over local HTTP.
 
+mod interrupted;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::*;
 use crate::catalogue::HubFile;
@@ -21,6 +24,20 @@ enum Fault {
     NotFound,
     /// Closes the connection after this many bytes of an answer, the first time.
     BreakOnce(usize),
+    /// Closes the connection after this many bytes of each answer.
+    Break(usize),
+    /// Closes the connection after this many bytes of an answer, and is not found afterwards.
+    BreakAndVanish(usize),
+    /// Answers everything with a page, as a network that wants a login does.
+    Portal,
+    /// Answers as the hub would, but with a page in place of the file.
+    PortalForBytes,
+    /// Has a file of another length, and no ranges.
+    OtherLength,
+    /// Has another file, does not say its length, and has no ranges.
+    OtherWithoutLength,
+    /// Refuses ranges.
+    RefusesRanges,
     /// Ignores ranges.
     NoRanges,
     /// Nothing, but sends the client elsewhere for the bytes, as the hub does with large files.
@@ -52,6 +69,7 @@ impl Hub {
     fn options(&self) -> FetchOptions {
         FetchOptions {
             hub_endpoint: Some(self.endpoint.clone()),
+            first_pause: Duration::from_millis(1),
             ..FetchOptions::default()
         }
     }
@@ -91,6 +109,28 @@ fn answer(
         .expect("no test thread panicked with it")
         .push(note);
 
+    let is_portal = *fault == Fault::Portal || *fault == Fault::PortalForBytes && method == "GET";
+    if is_portal {
+        let page = "<!DOCTYPE html><p>Welcome to our network. Please log in.";
+        return write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html; charset=utf-8\r\n\
+             Content-Length: {}\r\n\r\n{page}",
+            page.len()
+        );
+    }
+    if method == "GET" && *fault == Fault::OtherLength {
+        let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nother";
+        return stream.write_all(head.as_bytes());
+    }
+    if method == "GET" && *fault == Fault::OtherWithoutLength {
+        return stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nother");
+    }
+    if *fault == Fault::RefusesRanges && range.is_some() {
+        let head = "HTTP/1.1 416 Range Not Satisfiable\r\nConnection: close\r\n\
+                    Content-Length: 0\r\n\r\n";
+        return stream.write_all(head.as_bytes());
+    }
     let hash = if *fault == Fault::OtherHash {
         Sha256::of(b"other")
     } else {
@@ -126,6 +166,11 @@ fn answer(
         Fault::BreakOnce(after) => {
             body.truncate(after);
             *fault = Fault::None;
+        }
+        Fault::Break(after) => body.truncate(after),
+        Fault::BreakAndVanish(after) => {
+            body.truncate(after);
+            *fault = Fault::NotFound;
         }
         _ => {}
     }
@@ -211,29 +256,6 @@ fn offline_without_the_file_says_what_to_do() {
         error.to_string().contains("potluck pull test:1b"),
         "{error}"
     );
-}
-
-#[test]
-fn goes_on_where_an_earlier_fetch_broke_off() {
-    let (hub, device) = (Hub::start(CONTENT, Fault::BreakOnce(10)), Device::new());
-    let error = device
-        .fetch(&hub.options())
-        .expect_err("the connection broke");
-    assert!(
-        error.to_string().contains("broke after 10 bytes"),
-        "{error}"
-    );
-    assert_eq!(device.state(), CacheState::Partial { bytes: 10 });
-    device.fetch(&hub.options()).expect("fetched");
-    assert_eq!(hub.requests(), ["HEAD", "GET", "HEAD", "GET 10-"]);
-}
-
-#[test]
-fn a_hub_without_ranges_starts_over() {
-    let hub = Hub::start(CONTENT, Fault::NoRanges);
-    let device = Device::with(".partial-test.gguf", &CONTENT[..20]);
-    let path = device.fetch(&hub.options()).expect("fetched");
-    assert_eq!(fs::read(path).expect("readable"), CONTENT);
 }
 
 #[test]
