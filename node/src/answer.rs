@@ -9,7 +9,7 @@ use crate::Cancel;
 use crate::engine::{
     Engine, Event, GenerateOptions, Generation, ModelError, Sequence, StopReason, TokenId, generate,
 };
-use crate::prompt::{self, PromptError};
+use crate::prompt::{self, PromptError, PromptOptions};
 use crate::together::TogetherError;
 
 /// What `run` is asked.
@@ -21,6 +21,8 @@ pub struct Question {
     pub system: Option<String>,
     /// Give the model the text as it stands, without the chat template.
     pub raw: bool,
+    /// How it is written for the model.
+    pub written: PromptOptions,
     /// Sampling and the most tokens to generate.
     pub generate: GenerateOptions,
 }
@@ -49,6 +51,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether the model ended its turn without a word.
+    pub fn says_nothing(&self) -> bool {
+        self.stop_reason == stop_reason_name(StopReason::EndOfTurn) && self.text.trim().is_empty()
+    }
+
     /// Whether the user stopped it.
     pub fn is_cancelled(&self) -> bool {
         self.stop_reason == stop_reason_name(StopReason::Cancelled)
@@ -90,9 +97,10 @@ where
         prompt,
         system,
         raw,
+        written,
         generate: options,
     } = question;
-    let ids = prompt::encode_question(engine, prompt, system.as_deref(), *raw)?;
+    let ids = prompt::encode_question(engine, prompt, system.as_deref(), *raw, *written)?;
     generate_from(engine, sequence, &ids, options, cancel, on_event)
 }
 

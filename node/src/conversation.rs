@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::Cancel;
 use crate::answer::{Answer, AnswerError, generate_from};
 use crate::engine::{Engine, Event, GenerateOptions, Message, ModelError, Role, Sequence};
-use crate::prompt::{self, PromptError};
+use crate::prompt::{self, PromptError, PromptOptions};
 use window::Window;
 
 /// One exchange.
@@ -30,6 +30,7 @@ pub struct Turn {
 /// with the last one are reused.
 pub struct Conversation<S> {
     system: Option<String>,
+    written: PromptOptions,
     turns: Vec<Turn>,
     // INVARIANT: at most turns.len(); turns before it are no longer shown to the model.
     first_shown: usize,
@@ -69,13 +70,17 @@ where
     /// An empty conversation in a sequence that is new.
     ///
     /// # Errors
-    /// [`PromptError::NoTemplate`] for a model that cannot hold one.
-    pub fn new(engine: &Engine, sequence: S, system: Option<String>) -> Result<Self, PromptError> {
-        if engine.template().is_none() {
-            return Err(PromptError::NoTemplate);
-        }
+    /// Those of [`prompt::check_conversation`], for a model that cannot hold one.
+    pub fn new(
+        engine: &Engine,
+        sequence: S,
+        system: Option<String>,
+        written: PromptOptions,
+    ) -> Result<Self, PromptError> {
+        prompt::check_conversation(engine, written)?;
         Ok(Self {
             system,
+            written,
             turns: Vec::new(),
             first_shown: 0,
             sequence,
@@ -169,8 +174,10 @@ where
     /// The prompt that `text` makes with as many turns as fit.
     fn window(&self, engine: &Engine, text: &str) -> Result<Window, PromptError> {
         let capacity = self.sequence.capacity();
+        let bytes = text.len() + self.system.as_ref().map_or(0, String::len);
+        prompt::check_bytes(engine, bytes, capacity)?;
         let window = window::fit(self.first_shown, self.turns.len(), capacity, &mut |first| {
-            prompt::encode_messages(engine, &self.messages(first, text))
+            prompt::encode_messages(engine, &self.messages(first, text), self.written)
         })?;
         prompt::check_length(window.ids.len(), capacity, engine.config().context)?;
         Ok(window)
@@ -181,13 +188,13 @@ where
         messages.extend(
             self.system
                 .as_deref()
-                .map(|text| prompt::message(Role::System, text)),
+                .map(|text| Message::new(Role::System, text)),
         );
         for turn in &self.turns[first_shown..] {
-            messages.push(prompt::message(Role::User, turn.user.as_str()));
-            messages.push(prompt::message(Role::Assistant, turn.assistant.as_str()));
+            messages.push(Message::new(Role::User, turn.user.as_str()));
+            messages.push(Message::new(Role::Assistant, turn.assistant.as_str()));
         }
-        messages.push(prompt::message(Role::User, text));
+        messages.push(Message::new(Role::User, text));
         messages
     }
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use potluck_model::gguf::{Gguf, GgufError, TensorInfo};
+use potluck_model::template::ChatTemplate;
 use potluck_model::{ModelConfig, ModelError, TensorType};
 use serde::Serialize;
 
@@ -27,6 +28,8 @@ pub struct Inspection {
     pub tokenizer: Option<String>,
     /// Whether it brings a chat template, without which it only continues text.
     pub chat_template: bool,
+    /// Why the chat template cannot be used, if it cannot; the model runs without it.
+    pub chat_template_problem: Option<String>,
     /// Elements of all tensors.
     pub parameters: u64,
     /// The number of tensors.
@@ -155,6 +158,7 @@ pub fn inspect(
         architecture: text("general.architecture")?,
         tokenizer: text("tokenizer.ggml.model")?,
         chat_template: metadata.get("tokenizer.chat_template").is_some(),
+        chat_template_problem: ChatTemplate::check(metadata).err().map(|e| e.to_string()),
         parameters: gguf
             .tensors()
             .iter()

@@ -2,7 +2,7 @@
 
 mod command;
 
-use std::fs::OpenOptions;
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -10,13 +10,14 @@ use anyhow::Context as _;
 use potluck::Cancel;
 use potluck::answer::{Answer, AnswerError};
 use potluck::conversation::{Conversation, ConversationError, Reply};
-use potluck::engine::{Engine, GenerateOptions, LocalSequence, Sequence};
+use potluck::engine::{Engine, GenerateOptions, LocalSequence, OpenOptions, Sequence};
 use potluck::home::Home;
+use potluck::prompt;
 use potluck::words;
 use serde::Serialize;
 
 use super::lines::{Line, Lines};
-use super::options::{EngineArgs, ModelOptions, SamplingArgs};
+use super::options::{EngineArgs, ModelOptions, PromptArgs, SamplingArgs};
 use super::run::Printer;
 use super::together::{self, Requester, TogetherArgs};
 use super::{Outcome, format, interrupt, nodes, obtain, output};
@@ -45,6 +46,8 @@ pub(super) struct Args {
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
+    written: PromptArgs,
+    #[command(flatten)]
     together: TogetherArgs,
 }
 
@@ -64,7 +67,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(path) = obtain::path(&args.model.model, &fetch, &cancel, args.quiet)? else {
         return Ok(Outcome::Interrupted);
     };
-    let options = args.engine.options();
+    let options = OpenOptions {
+        template: args.written.template(),
+        ..args.engine.options()
+    };
     let engine = obtain::open_file(&path, &options)?;
     let home = Home::from_environment()?;
     if args.together.wants_peers(&home)? {
@@ -91,7 +97,12 @@ fn hold<S: Sequence>(
 where
     AnswerError: From<S::Error>,
 {
-    let conversation = Conversation::new(engine, sequence, args.system.clone())?;
+    let conversation = Conversation::new(
+        engine,
+        sequence,
+        args.system.clone(),
+        args.written.options(),
+    )?;
     let mut lines = Lines::open()?;
     if lines.is_terminal() && !args.quiet {
         output::note(&format!(
@@ -103,7 +114,7 @@ where
         sampling: args.sampling.settings(),
         max_tokens: args.max_tokens.unwrap_or(usize::MAX),
     };
-    let chat = Chat {
+    let mut chat = Chat {
         engine,
         conversation,
         options,
@@ -112,7 +123,9 @@ where
         quiet: args.quiet,
         stats: args.stats,
         computes_in,
+        remarked: false,
     };
+    chat.tell_remark()?;
     chat.run(&mut lines)
 }
 
@@ -125,6 +138,7 @@ struct Chat<'a, S> {
     quiet: bool,
     stats: bool,
     computes_in: Option<&'a Home>,
+    remarked: bool,
 }
 
 impl<S: Sequence> Chat<'_, S>
@@ -166,6 +180,7 @@ where
                 let message = if system.is_some() { "set" } else { "removed" };
                 self.conversation.set_system(system);
                 self.tell(&format!("system message {message}"));
+                self.tell_remark()?;
             }
             ChatLine::Save(path) => match self.save(&path) {
                 Ok(()) => self.tell(&format!("saved to {}", path.display())),
@@ -223,6 +238,9 @@ where
         if answer.stop_reason == "context_full" {
             self.tell("the context is full, so the answer was cut; /clear makes room");
         }
+        if answer.says_nothing() {
+            self.tell("the model ended its answer without a word");
+        }
         if self.stats {
             output::note(&format::answer_stats(&answer));
         }
@@ -239,6 +257,16 @@ where
         output::note(&format!(
             "{used} of {capacity} positions of the context used"
         ));
+    }
+
+    /// Says once what the model makes of a system message.
+    fn tell_remark(&mut self) -> anyhow::Result<()> {
+        let has_system = self.conversation.system().is_some();
+        if has_system && !self.remarked {
+            self.remarked = true;
+            prompt::remark(self.engine, has_system)?.map_or((), |remark| self.tell(remark));
+        }
+        Ok(())
     }
 
     fn tell(&self, message: &str) {
@@ -272,7 +300,7 @@ where
         });
         let messages: Vec<_> = system.into_iter().chain(turns).collect();
         let json = serde_json::to_string_pretty(&messages)?;
-        let written: io::Result<()> = OpenOptions::new()
+        let written: io::Result<()> = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(path)

@@ -85,9 +85,10 @@ fn lines(report: &Inspection) -> Vec<Line> {
     ];
     lines.extend(report.shape.iter().flat_map(shape_lines));
     lines.push(("tokenizer", or(&report.tokenizer, "none")));
-    let template = match report.chat_template {
-        true => "yes",
-        false => "no: it only continues text",
+    let template = match (&report.chat_template_problem, report.chat_template) {
+        (Some(problem), _) => problem,
+        (None, true) => "yes",
+        (None, false) => "no: it only continues text",
     };
     lines.push(("chat template", template.to_owned()));
     lines.extend(report.types.iter().map(type_line));
