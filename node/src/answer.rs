@@ -198,6 +198,25 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_of_white_space_says_nothing_if_the_model_ended_it() {
+        let answer = |text: &str, reason| Answer {
+            text: text.to_owned(),
+            token_ids: Vec::new(),
+            prompt_token_ids: Vec::new(),
+            prefill_tokens_per_s: None,
+            decode_tokens_per_s: None,
+            time_to_first_token_s: 0.0,
+            reused_tokens: 0,
+            stop_reason: stop_reason_name(reason),
+            seed: 0,
+        };
+        assert!(answer("", StopReason::EndOfTurn).says_nothing());
+        assert!(answer(" \n", StopReason::EndOfTurn).says_nothing());
+        assert!(!answer("x", StopReason::EndOfTurn).says_nothing());
+        assert!(!answer("", StopReason::Cancelled).says_nothing());
+    }
+
+    #[test]
     fn a_rate_needs_tokens_and_time() {
         assert_eq!(rate(10, Duration::from_millis(500)), Some(20.0));
         assert_eq!(rate(0, Duration::from_millis(500)), None);

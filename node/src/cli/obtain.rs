@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use potluck::catalogue::{Entry, FetchError, FetchEvent, FetchOptions, Store};
-use potluck::engine::{self, Engine, OpenOptions};
+use potluck::engine::{self, Engine, OpenError, OpenOptions};
 use potluck::home::Home;
 use potluck::{Cancel, ModelRef};
 
@@ -47,7 +47,11 @@ pub(super) fn open(
 
 /// Opens the model in a file.
 pub(super) fn open_file(path: &Path, options: &OpenOptions) -> anyhow::Result<Engine> {
-    engine::open(path, options).map_err(|error| naming(path, error))
+    engine::open(path, options).map_err(|error| match error {
+        OpenError::Model(error) => naming(path, error),
+        // These name the template's file.
+        error => error.into(),
+    })
 }
 
 /// The error with the file's name, if it does not say that itself.

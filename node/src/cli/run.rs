@@ -57,6 +57,7 @@ Examples:
   potluck run \"Why is the sky blue?\"
   cat letter.txt | potluck run --system \"Summarise the user's text in one sentence.\"
   potluck run --model gemma3:270m --raw --greedy \"The capital of France is\"
+  potluck run --model gemma3:270m --chat-template chatml \"Why is the sky blue?\"
   potluck run --json --seed 7 \"Name three colours.\"
   potluck run --with-peers --model big.gguf \"Why is the sky blue?\"
 
