@@ -4,7 +4,6 @@ use crate::Architecture;
 use crate::gguf::GgufError;
 use crate::kernels::IsaError;
 use crate::sampler::SamplerError;
-use crate::template::TemplateError;
 use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be loaded or run.
@@ -136,9 +135,6 @@ pub enum ModelError {
     /// The file's tokenizer cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// The file's chat template cannot be used.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
     /// No token could be chosen.
     #[error(transparent)]
     Sampler(#[from] SamplerError),

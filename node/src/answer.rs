@@ -9,7 +9,7 @@ use crate::Cancel;
 use crate::engine::{
     Engine, Event, GenerateOptions, Generation, ModelError, Sequence, StopReason, TokenId, generate,
 };
-use crate::prompt::{self, PromptError};
+use crate::prompt::{self, PromptError, PromptOptions};
 use crate::together::TogetherError;
 
 /// What `run` is asked.
@@ -21,6 +21,8 @@ pub struct Question {
     pub system: Option<String>,
     /// Give the model the text as it stands, without the chat template.
     pub raw: bool,
+    /// How it is written for the model.
+    pub written: PromptOptions,
     /// Sampling and the most tokens to generate.
     pub generate: GenerateOptions,
 }
@@ -49,6 +51,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether the model ended its turn without a word.
+    pub fn says_nothing(&self) -> bool {
+        self.stop_reason == stop_reason_name(StopReason::EndOfTurn) && self.text.trim().is_empty()
+    }
+
     /// Whether the user stopped it.
     pub fn is_cancelled(&self) -> bool {
         self.stop_reason == stop_reason_name(StopReason::Cancelled)
@@ -103,9 +110,10 @@ where
         prompt,
         system,
         raw,
+        written,
         generate: options,
     } = question;
-    let ids = prompt::encode_question(engine, prompt, system.as_deref(), *raw)?;
+    let ids = prompt::encode_question(engine, prompt, system.as_deref(), *raw, *written)?;
     generate_from(engine, sequence, &ids, options, cancel, on_event)
 }
 
@@ -200,6 +208,25 @@ mod tests {
         assert_eq!(shared_prefix(&[1, 2], &[1, 2, 3]), 2);
         assert_eq!(shared_prefix(&[], &[7]), 0);
         assert_eq!(shared_prefix(&[7], &[]), 0);
+    }
+
+    #[test]
+    fn an_answer_of_white_space_says_nothing_if_the_model_ended_it() {
+        let answer = |text: &str, reason| Answer {
+            text: text.to_owned(),
+            token_ids: Vec::new(),
+            prompt_token_ids: Vec::new(),
+            prefill_tokens_per_s: None,
+            decode_tokens_per_s: None,
+            time_to_first_token_s: 0.0,
+            reused_tokens: 0,
+            stop_reason: stop_reason_name(reason),
+            seed: 0,
+        };
+        assert!(answer("", StopReason::EndOfTurn).says_nothing());
+        assert!(answer(" \n", StopReason::EndOfTurn).says_nothing());
+        assert!(!answer("x", StopReason::EndOfTurn).says_nothing());
+        assert!(!answer("", StopReason::Cancelled).says_nothing());
     }
 
     #[test]

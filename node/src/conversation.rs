@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::Cancel;
 use crate::answer::{Answer, AnswerError, generate_from, shared_prefix};
 use crate::engine::{Engine, Event, GenerateOptions, Message, ModelError, Role, Sequence, TokenId};
-use crate::prompt::{self, PromptError};
+use crate::prompt::{self, PromptError, PromptOptions};
 use window::Window;
 
 /// One exchange.
@@ -34,6 +34,7 @@ pub struct Turn {
 /// reads the others again before the next message is there.
 pub struct Conversation<S> {
     system: Option<String>,
+    written: PromptOptions,
     turns: Vec<Turn>,
     // INVARIANT: at most turns.len(); turns before it are no longer shown to the model.
     first_shown: usize,
@@ -76,13 +77,17 @@ where
     /// An empty conversation in a sequence that is new.
     ///
     /// # Errors
-    /// [`PromptError::NoTemplate`] for a model that cannot hold one.
-    pub fn new(engine: &Engine, sequence: S, system: Option<String>) -> Result<Self, PromptError> {
-        if engine.template().is_none() {
-            return Err(PromptError::NoTemplate);
-        }
+    /// Those of [`prompt::check_conversation`], for a model that cannot hold one.
+    pub fn new(
+        engine: &Engine,
+        sequence: S,
+        system: Option<String>,
+        written: PromptOptions,
+    ) -> Result<Self, PromptError> {
+        prompt::check_conversation(engine, written)?;
         Ok(Self {
             system,
+            written,
             turns: Vec::new(),
             first_shown: 0,
             sequence,
@@ -204,9 +209,11 @@ where
     /// The prompt that `text` makes with as many turns as fit.
     fn window(&self, engine: &Engine, text: &str) -> Result<Window, PromptError> {
         let capacity = self.sequence.capacity();
+        let bytes = text.len() + self.system.as_ref().map_or(0, String::len);
+        prompt::check_bytes(engine, bytes, capacity)?;
         let first_shown = self.before_message(engine)?;
         let window = window::fit(first_shown, self.turns.len(), capacity, &mut |first| {
-            prompt::encode_messages(engine, &self.messages(first, text))
+            self.encode(engine, first, text)
         })?;
         prompt::check_length(window.ids.len(), capacity, engine.config().context)?;
         Ok(window)
@@ -216,7 +223,7 @@ where
     fn before_message(&self, engine: &Engine) -> Result<usize, PromptError> {
         let (turns, capacity) = (self.turns.len(), self.sequence.capacity());
         window::before_message(self.first_shown, turns, capacity, &mut |first| {
-            let shortest = prompt::encode_messages(engine, &self.messages(first, "a"))?;
+            let shortest = self.encode(engine, first, "a")?;
             Ok(shortest.len())
         })
     }
@@ -224,10 +231,20 @@ where
     /// The ids that every prompt with these turns begins with, whatever the message.
     fn standing(&self, engine: &Engine, first_shown: usize) -> Result<Vec<TokenId>, PromptError> {
         // A template may write earlier turns differently when another follows.
-        let with = |text| prompt::encode_messages(engine, &self.messages(first_shown, text));
+        let with = |text| self.encode(engine, first_shown, text);
         let (mut ids, other) = (with("a")?, with("0")?);
         ids.truncate(shared_prefix(&ids, &other));
         Ok(ids)
+    }
+
+    /// The prompt that `text` makes with the turns from `first_shown` on.
+    fn encode(
+        &self,
+        engine: &Engine,
+        first_shown: usize,
+        text: &str,
+    ) -> Result<Vec<TokenId>, PromptError> {
+        prompt::encode_messages(engine, &self.messages(first_shown, text), self.written)
     }
 
     fn messages(&self, first_shown: usize, text: &str) -> Vec<Message> {
@@ -235,13 +252,13 @@ where
         messages.extend(
             self.system
                 .as_deref()
-                .map(|text| prompt::message(Role::System, text)),
+                .map(|text| Message::new(Role::System, text)),
         );
         for turn in &self.turns[first_shown..] {
-            messages.push(prompt::message(Role::User, turn.user.as_str()));
-            messages.push(prompt::message(Role::Assistant, turn.assistant.as_str()));
+            messages.push(Message::new(Role::User, turn.user.as_str()));
+            messages.push(Message::new(Role::Assistant, turn.assistant.as_str()));
         }
-        messages.push(prompt::message(Role::User, text));
+        messages.push(Message::new(Role::User, text));
         messages
     }
 }

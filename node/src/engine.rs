@@ -1,12 +1,18 @@
 //! Opening a model: the model crate's engine, with the node's way of choosing a context.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use potluck_model::template::{self, ChatTemplate, Date};
+use potluck_model::tokenizer::Tokenizer;
 
 pub use potluck_model::Compute;
 pub use potluck_model::gguf::Gguf;
 pub use potluck_model::sampler::{SamplerError, SamplerSettings};
-pub use potluck_model::template::{Message, Role};
+pub use potluck_model::template::{Message, Role, TemplateError};
 pub use potluck_model::tokenizer::TokenId;
 pub use potluck_model::{
     Engine, Event, GenerateOptions, Generation, LocalSequence, ModelConfig, ModelError, Sequence,
@@ -23,6 +29,51 @@ pub struct OpenOptions {
     pub threads: Option<NonZeroUsize>,
     /// Positions of a session, as [`context_of`] takes them.
     pub context: Option<NonZeroUsize>,
+    /// The chat template; the file's own if `None`.
+    pub template: Option<GivenTemplate>,
+}
+
+/// A chat template that a person gives instead of the model file's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GivenTemplate {
+    /// The usual one.
+    ChatMl,
+    /// A Jinja template in a file.
+    File(PathBuf),
+}
+
+impl From<&str> for GivenTemplate {
+    fn from(argument: &str) -> Self {
+        match argument {
+            "chatml" => Self::ChatMl,
+            path => Self::File(path.into()),
+        }
+    }
+}
+
+/// A model could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its file.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The file of the template that was given.
+    #[error("cannot read the chat template {}", path.display())]
+    ReadTemplate {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+    /// The template that was given.
+    #[error("cannot use the chat template {}: {error}", path.display())]
+    Template {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: TemplateError,
+    },
 }
 
 /// Positions of a session with a model: those asked for, or [`DEFAULT_CONTEXT`], or what the model was
@@ -44,13 +95,53 @@ pub fn check(path: &Path) -> Result<ModelConfig, ModelError> {
 }
 
 /// Opens the model in the file at `path`. Weights are mapped, and read as they are first used.
+/// Templates that ask are told today's date.
 ///
 /// # Errors
-/// The file is not a model this build runs, or the context asked for exceeds what the model was
-/// made for.
-pub fn open(path: &Path, options: &OpenOptions) -> Result<Engine, ModelError> {
+/// The file is not a model this build runs, the context asked for exceeds what the model was
+/// made for, or the chat template that was given cannot be used.
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Engine, OpenError> {
     let compute = Compute::new(options.threads)?;
-    let gguf = Gguf::open(path)?;
+    let gguf = Gguf::open(path).map_err(ModelError::from)?;
     let context = context_of(&ModelConfig::from_gguf(&gguf)?, options.context);
-    Engine::from_gguf(&gguf, context, compute)
+    let mut engine = Engine::from_gguf(&gguf, context, compute)?;
+    if let Some(given) = &options.template {
+        let template = read_template(given, engine.tokenizer())?;
+        engine = engine.with_template(template);
+    }
+    Ok(match today() {
+        Some(today) => engine.with_date(today),
+        None => engine,
+    })
+}
+
+fn read_template(given: &GivenTemplate, tokenizer: &Tokenizer) -> Result<ChatTemplate, OpenError> {
+    let (path, source) = match given {
+        GivenTemplate::ChatMl => (Path::new("chatml"), template::CHATML.to_owned()),
+        GivenTemplate::File(path) => {
+            let source = read_bounded(path).map_err(|error| OpenError::ReadTemplate {
+                path: path.clone(),
+                error,
+            })?;
+            (path.as_path(), source)
+        }
+    };
+    ChatTemplate::for_tokenizer(&source, tokenizer).map_err(|error| OpenError::Template {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// The file's text, or a little more than the limit if it is longer, which is refused later.
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut source = String::new();
+    let most = template::SOURCE_LIMIT as u64 + 4;
+    File::open(path)?.take(most).read_to_string(&mut source)?;
+    Ok(source)
+}
+
+/// The date by the clock of this device, in UTC.
+fn today() -> Option<Date> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    Date::from_unix_days(u32::try_from(since.as_secs() / 86_400).ok()?)
 }

@@ -235,15 +235,7 @@ impl Verdict {
             let tensors = Shard::check(gguf, config);
             refuse(tensors.as_ref().err().map(|error| error as _));
         }
-        let template = match &tokenizer {
-            Ok(tokenizer) => ChatTemplate::from_metadata(gguf.metadata(), tokenizer).map(drop),
-            Err(_) => {
-                let source = gguf.metadata().text(CHAT_TEMPLATE);
-                source.map_or(Ok(()), |source| {
-                    ChatTemplate::new(&source, "", "").map(drop)
-                })
-            }
-        };
+        let template = ChatTemplate::check(gguf.metadata());
         let unused = config.iter().flat_map(|config| &config.unused_settings);
         let mut warnings: Vec<_> = unused.map(ToString::to_string).collect();
         warnings.extend(template.err().map(|error| {

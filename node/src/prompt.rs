@@ -1,6 +1,6 @@
 //! From what a user typed to the token ids a model is given.
 
-use potluck_model::template::TemplateError;
+use potluck_model::template::{ChatTemplate, RenderOptions, TemplateError};
 use potluck_model::tokenizer::SpecialTokens;
 
 use crate::engine::{Engine, Message, Role, TokenId};
@@ -21,19 +21,53 @@ pub enum PromptError {
         /// The most positions this model allows.
         model_context: usize,
     },
+    /// More text than the context has positions, however it is cut into tokens.
+    #[error(
+        "the prompt has {bytes} bytes, which are {tokens} tokens or more, but the context holds {context}: shorten it; this model allows {model_context} positions at most"
+    )]
+    TooManyBytes {
+        /// The prompt's length.
+        bytes: usize,
+        /// The fewest tokens it can be.
+        tokens: usize,
+        /// The session's positions.
+        context: usize,
+        /// The most positions this model allows.
+        model_context: usize,
+    },
     /// A system message needs a place that the model's file does not describe.
     #[error(
-        "this model has no chat template, so it cannot be given a system message: leave out --system, or choose another model"
+        "this model has no chat template, so it cannot be given a system message: leave out --system, give a template with --chat-template FILE, or use --chat-template chatml for the usual one, ChatML"
     )]
     SystemWithoutTemplate,
     /// A conversation needs a template.
     #[error(
-        "this model has no chat template, so it cannot hold a conversation: use `potluck run` to let it continue a text, or choose another model"
+        "this model has no chat template, so it cannot hold a conversation: use `potluck run` to let it continue a text, give a template with --chat-template FILE, or use --chat-template chatml for the usual one, ChatML"
     )]
     NoTemplate,
+    /// Only a template can switch thinking on and off.
+    #[error(
+        "this model has no chat template, so it has no switch for thinking: leave out --thinking"
+    )]
+    ThinkingWithoutTemplate,
+    /// The template lets nobody choose.
+    #[error("this model's chat template has no switch for thinking: leave out --thinking")]
+    NoThinkingSwitch,
+    /// The file's template cannot be used at all.
+    #[error(
+        "{0}; --chat-template FILE gives another, --chat-template chatml the usual one, ChatML, and `potluck run --raw` uses none"
+    )]
+    UnusableTemplate(TemplateError),
     /// The template failed.
     #[error(transparent)]
     Template(#[from] TemplateError),
+}
+
+/// How a conversation is written for the model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PromptOptions {
+    /// Whether the model is to think before it answers; as its template has it if `None`.
+    pub thinking: Option<bool>,
 }
 
 /// What to do about a prompt of `tokens`.
@@ -47,50 +81,115 @@ fn advice(tokens: usize, model_context: usize) -> String {
     }
 }
 
-/// A message of this role.
-pub(crate) fn message(role: Role, content: impl Into<String>) -> Message {
-    Message {
-        role,
-        content: content.into(),
-    }
-}
-
 /// The ids of one question: through the model's chat template if it has one and `raw` is not
 /// asked for, else of the text as it stands, special tokens written in it included.
 ///
 /// # Errors
-/// [`PromptError::Empty`], [`PromptError::SystemWithoutTemplate`] and [`PromptError::Template`].
+/// [`PromptError::Empty`], [`PromptError::TooManyBytes`], and those of the template and its
+/// absence.
 pub fn encode_question(
     engine: &Engine,
     prompt: &str,
     system: Option<&str>,
     raw: bool,
+    options: PromptOptions,
 ) -> Result<Vec<TokenId>, PromptError> {
     check_not_empty(prompt)?;
-    if raw || engine.template().is_none() {
+    let bytes = prompt.len() + system.map_or(0, str::len);
+    check_bytes(engine, bytes, engine.context())?;
+    if raw || template(engine)?.is_none() {
         if system.is_some() {
             return Err(PromptError::SystemWithoutTemplate);
+        }
+        if options.thinking.is_some() {
+            return Err(PromptError::ThinkingWithoutTemplate);
         }
         return Ok(engine
             .tokenizer()
             .encode_prompt(prompt, SpecialTokens::Parse));
     }
-    let system = system.map(|text| message(Role::System, text));
+    let system = system.map(|text| Message::new(Role::System, text));
     let messages: Vec<_> = system
         .into_iter()
-        .chain([message(Role::User, prompt)])
+        .chain([Message::new(Role::User, prompt)])
         .collect();
-    encode_messages(engine, &messages)
+    encode_messages(engine, &messages, options)
 }
 
 /// The ids of a conversation whose next message the model is to write.
 ///
 /// # Errors
-/// [`PromptError::NoTemplate`] and [`PromptError::Template`].
-pub fn encode_messages(engine: &Engine, messages: &[Message]) -> Result<Vec<TokenId>, PromptError> {
-    let template = engine.template().ok_or(PromptError::NoTemplate)?;
-    let text = template.render(messages, true)?;
-    Ok(engine.tokenizer().encode_rendered(&text))
+/// [`PromptError::NoTemplate`], [`PromptError::NoThinkingSwitch`],
+/// [`PromptError::UnusableTemplate`] and [`PromptError::Template`].
+pub fn encode_messages(
+    engine: &Engine,
+    messages: &[Message],
+    options: PromptOptions,
+) -> Result<Vec<TokenId>, PromptError> {
+    let template = conversation_template(engine, options)?;
+    let options = RenderOptions {
+        thinking: options.thinking,
+        ..RenderOptions::default()
+    };
+    Ok(template.encode(engine.tokenizer(), messages, &options)?)
+}
+
+/// Checks that the model can hold a conversation that is written so.
+///
+/// # Errors
+/// [`PromptError::NoTemplate`], [`PromptError::NoThinkingSwitch`] and
+/// [`PromptError::UnusableTemplate`].
+pub fn check_conversation(engine: &Engine, options: PromptOptions) -> Result<(), PromptError> {
+    conversation_template(engine, options).map(|_| ())
+}
+
+/// What is worth telling the person before the first answer; nothing for most models.
+///
+/// # Errors
+/// [`PromptError::UnusableTemplate`].
+pub fn remark(engine: &Engine, has_system: bool) -> Result<Option<&'static str>, PromptError> {
+    Ok(match template(engine)? {
+        None => Some(
+            "this model has no chat template: it continues your text instead of answering it (--raw says that you want that; --chat-template FILE gives a template)",
+        ),
+        Some(template) if has_system && !template.takes_system() => Some(
+            "this model's chat template takes no system message: the model is given it in front of your first message",
+        ),
+        Some(_) => None,
+    })
+}
+
+fn template(engine: &Engine) -> Result<Option<&ChatTemplate>, PromptError> {
+    engine.template().map_err(PromptError::UnusableTemplate)
+}
+
+fn conversation_template(
+    engine: &Engine,
+    options: PromptOptions,
+) -> Result<&ChatTemplate, PromptError> {
+    let template = template(engine)?.ok_or(PromptError::NoTemplate)?;
+    if options.thinking.is_some() && !template.has_thinking_switch() {
+        return Err(PromptError::NoThinkingSwitch);
+    }
+    Ok(template)
+}
+
+/// Refuses a text that cannot fit into `context` positions, before anything is done with it: to
+/// cut tens of megabytes into tokens takes seconds and gigabytes.
+///
+/// # Errors
+/// [`PromptError::TooManyBytes`].
+pub fn check_bytes(engine: &Engine, bytes: usize, context: usize) -> Result<(), PromptError> {
+    let tokens = bytes / engine.tokenizer().longest_token().max(1);
+    if tokens > context {
+        return Err(PromptError::TooManyBytes {
+            bytes,
+            tokens,
+            context,
+            model_context: engine.config().context,
+        });
+    }
+    Ok(())
 }
 
 /// Refuses a prompt that says nothing.

@@ -66,9 +66,12 @@ pub fn score(
     on_progress: &mut dyn FnMut(usize, usize),
 ) -> Result<ScoreReport, ScoreError> {
     let token_ids = match input {
-        ScoreInput::Text(text) => engine
-            .tokenizer()
-            .encode_prompt(&text, SpecialTokens::AsText),
+        ScoreInput::Text(text) => {
+            prompt::check_bytes(engine, text.len(), engine.context())?;
+            engine
+                .tokenizer()
+                .encode_prompt(&text, SpecialTokens::AsText)
+        }
         ScoreInput::Tokens(ids) => ids,
     };
     if token_ids.len() < 2 {

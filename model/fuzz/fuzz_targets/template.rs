@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use potluck_model::template::{ChatTemplate, Date, Message, Role};
+use potluck_model::template::{ChatTemplate, Date, Message, RenderOptions, Role};
 
 fuzz_target!(|source: &str| {
     let template = match ChatTemplate::new(source, "<s>", "</s>") {
@@ -20,12 +20,9 @@ fuzz_target!(|source: &str| {
         (Role::User, "{{ why }} <b>\"it's\"</b>\n"),
         (Role::Assistant, "<think>x</think> ü語"),
     ];
-    let messages = said.map(|(role, content)| Message {
-        role,
-        content: content.into(),
-    });
+    let messages = said.map(|(role, content)| Message::new(role, content));
     for messages in [&messages[..0], &messages[1..2], &messages[..]] {
-        match template.render(messages, true) {
+        match template.render(messages, &RenderOptions::default()) {
             // 64 bytes a step, and a step for four bytes said: see the module.
             Ok(text) => assert!(text.len() < 64 * 200_000),
             Err(error) => assert!(!error.to_string().is_empty()),

@@ -19,7 +19,7 @@ use crate::gguf::Gguf;
 use crate::kv_cache::KvCache;
 use crate::sampler::SamplerError;
 use crate::shard::{SequenceStep, Shard, ShardRange};
-use crate::template::ChatTemplate;
+use crate::template::{ChatTemplate, Date, TemplateError};
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::{Isa, ModelConfig, ModelError};
 
@@ -57,7 +57,7 @@ pub struct Engine {
     config: ModelConfig,
     shard: Shard,
     tokenizer: Tokenizer,
-    template: Option<ChatTemplate>,
+    template: Result<Option<ChatTemplate>, TemplateError>,
     context: usize,
 }
 
@@ -87,7 +87,7 @@ impl Engine {
         let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
         Ok(Self {
             shard: Shard::load(gguf, &config, ShardRange::whole(&config), compute)?,
-            template: ChatTemplate::from_metadata(gguf.metadata(), &tokenizer)?,
+            template: ChatTemplate::from_metadata(gguf.metadata(), &tokenizer),
             tokenizer,
             config,
             context,
@@ -105,8 +105,31 @@ impl Engine {
     }
 
     /// How the model wants conversations written, if it says so.
-    pub fn template(&self) -> Option<&ChatTemplate> {
-        self.template.as_ref()
+    ///
+    /// # Errors
+    /// The file's template cannot be used; all that needs none works.
+    pub fn template(&self) -> Result<Option<&ChatTemplate>, TemplateError> {
+        self.template
+            .as_ref()
+            .map(Option::as_ref)
+            .map_err(Clone::clone)
+    }
+
+    /// Writes conversations with this template, which is for [`Self::tokenizer`], instead of the
+    /// file's.
+    #[must_use]
+    pub fn with_template(mut self, template: ChatTemplate) -> Self {
+        self.template = Ok(Some(template));
+        self
+    }
+
+    /// Tells the template what day it is.
+    #[must_use]
+    pub fn with_date(mut self, today: Date) -> Self {
+        self.template = self
+            .template
+            .map(|template| template.map(|template| template.with_date(today)));
+        self
     }
 
     /// Threads in use, the caller's included.

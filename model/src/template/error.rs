@@ -6,18 +6,17 @@ use std::io;
 use minijinja::ErrorKind;
 
 use super::functions::Raised;
-use crate::gguf::GgufError;
 
 /// Why a chat template cannot be used, or not for this conversation.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TemplateError {
     /// The file's field is not a text.
-    #[error(transparent)]
-    Field(#[from] GgufError),
+    #[error("{0}: give another chat template, or use the raw prompt")]
+    Field(String),
     /// Longer than any real template.
     #[error(
-        "the chat template has {bytes} bytes, and at most {limit} are accepted: use the raw prompt"
+        "the chat template has {bytes} bytes, and at most {limit} are accepted: give another chat template, or use the raw prompt"
     )]
     TooLong {
         /// The template's length.
@@ -26,7 +25,9 @@ pub enum TemplateError {
         limit: usize,
     },
     /// The template is not valid Jinja, or uses a part of it that is not implemented.
-    #[error("the chat template cannot be read ({message}): use the raw prompt")]
+    #[error(
+        "the chat template cannot be read ({message}): give another chat template, or use the raw prompt"
+    )]
     Syntax {
         /// What and where.
         message: String,
@@ -38,17 +39,38 @@ pub enum TemplateError {
         message: String,
     },
     /// Rendering takes more steps or memory than any real template.
-    #[error("the chat template does more work than is accepted: use the raw prompt")]
+    #[error(
+        "the chat template does more work than is accepted: give another chat template, or use the raw prompt"
+    )]
     TooMuch,
     /// Rendering fails.
-    #[error("the chat template cannot be applied ({message}): use the raw prompt")]
+    #[error(
+        "the chat template cannot be applied ({message}): give another chat template, or use the raw prompt"
+    )]
     Render {
+        /// What and where.
+        message: String,
+    },
+    /// The rendered text does not have what the person said.
+    #[error(
+        "the chat template leaves out what you say, so the model would answer something else: give another chat template, or use the raw prompt"
+    )]
+    Unheard,
+    /// The template lets nobody choose whether the model thinks first.
+    #[error("the chat template of this model has no switch for thinking: leave out the choice")]
+    NoThinkingSwitch,
+    /// The conversation has every private-use character, so none is left to mark what was said.
+    #[error("the conversation uses too many private-use characters: shorten it")]
+    NoMarks,
+    /// A tool's description, or the arguments of its call.
+    #[error("not valid JSON: {message}")]
+    Json {
         /// What and where.
         message: String,
     },
     /// The system gave no thread to render in.
     #[error("cannot start a thread for the chat template: {0}")]
-    Thread(#[source] io::Error),
+    Thread(String),
 }
 
 impl TemplateError {
@@ -56,6 +78,10 @@ impl TemplateError {
         Self::Syntax {
             message: error.to_string(),
         }
+    }
+
+    pub(super) fn thread(error: io::Error) -> Self {
+        Self::Thread(error.to_string())
     }
 
     pub(super) fn from_rendering(error: &minijinja::Error) -> Self {

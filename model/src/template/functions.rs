@@ -3,10 +3,11 @@
 use std::fmt;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State};
 
-use super::Date;
+use super::python::{self, ExponentFloat};
+use super::{Date, json};
 
 /// Values that one value may consist of when it is written out.
 const WRITTEN_VALUES: usize = 100_000;
@@ -26,8 +27,7 @@ impl fmt::Display for Raised {
 impl std::error::Error for Raised {}
 
 /// An environment like that of the Transformers library, which templates are written for: blocks
-/// take their line with them, Python's methods, `raise_exception`, and `tojson` without escapes for
-/// HTML.
+/// take their line with them, Python's methods, `raise_exception`, and `tojson` as `json.dumps`.
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder()
@@ -36,9 +36,24 @@ pub(super) fn environment() -> Environment<'static> {
         .build()
         .expect("the usual delimiters are valid");
     environment.set_syntax(syntax);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(python::call_method);
     environment.set_formatter(write_bounded);
     environment.add_filter("tojson", to_json);
+    environment.add_filter("string", to_text);
+    environment.add_filter("trim", trim);
+    // The engine iterates over nothing, Python does not.
+    environment.add_test("iterable", |value: &Value| {
+        !value.is_none() && value.try_iter().is_ok()
+    });
+    // In Python, texts and mappings have lengths and items, too.
+    environment.add_test("sequence", |value: &Value| {
+        let kind = value.kind();
+        value.is_undefined() || matches!(kind, ValueKind::Seq | ValueKind::Map | ValueKind::String)
+    });
+    // In Python, truth is a number.
+    environment.add_test("number", |value: &Value| {
+        matches!(value.kind(), ValueKind::Number | ValueKind::Bool) || ExponentFloat::is(value)
+    });
     environment.add_function(
         "raise_exception",
         |message: String| -> Result<Value, Error> {
@@ -65,39 +80,41 @@ pub(super) fn add_date(environment: &mut Environment<'static>, today: Date) {
 /// contain the same list twice, and so on, at no cost until then.
 fn write_bounded(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
     check_size(value)?;
-    minijinja::escape_formatter(out, state, value)
+    match value.kind() {
+        ValueKind::Number | ValueKind::Seq | ValueKind::Map => {
+            out.write_str(&python::text(value)).map_err(Error::from)
+        }
+        _ => minijinja::escape_formatter(out, state, value),
+    }
 }
 
-fn to_json(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<Value, Error> {
+fn to_json(
+    state: &State,
+    value: &Value,
+    positional: Rest<Value>,
+    options: Kwargs,
+) -> Result<Value, Error> {
     check_size(value)?;
-    // `json.dumps` has options that change nothing for the values met here.
-    for option in ["ensure_ascii", "separators", "sort_keys"] {
-        let _: Option<Value> = options.get(option)?;
-    }
-    let json = minijinja::filters::tojson(value, indent, options)?;
-    Ok(without_html_escapes(json.as_str().unwrap_or_default()).into())
+    json::filter(state, value, &positional, &options)
 }
 
-/// Undoes `\u003c`, `\u003e`, `\u0026` and `\u0027`, which stand for `<`, `>`, `&` and `'`.
-fn without_html_escapes(json: &str) -> String {
-    let mut plain = String::with_capacity(json.len());
-    let mut rest = json;
-    while let Some(at) = rest.find('\\') {
-        plain.push_str(&rest[..at]);
-        let escape = &rest[at..];
-        let (replaced, len) = match escape.as_bytes() {
-            [_, b'u', b'0', b'0', b'3', b'c', ..] => ("<", 6),
-            [_, b'u', b'0', b'0', b'3', b'e', ..] => (">", 6),
-            [_, b'u', b'0', b'0', b'2', b'6', ..] => ("&", 6),
-            [_, b'u', b'0', b'0', b'2', b'7', ..] => ("'", 6),
-            // Also `\\`, whose second half starts no escape.
-            _ => (&escape[..2], 2),
-        };
-        plain.push_str(replaced);
-        rest = &escape[len..];
+fn to_text(state: &State, value: &Value) -> Result<Value, Error> {
+    if value.kind() == ValueKind::String {
+        return Ok(value.clone());
     }
-    plain.push_str(rest);
-    plain
+    check_size(value)?;
+    let text = python::text(value);
+    python::pay(state, text.len().saturating_mul(16))?;
+    Ok(text.into())
+}
+
+fn trim(value: &Value, chars: Option<String>) -> String {
+    let text = python::text(value);
+    let dropped = |char| match &chars {
+        Some(chars) => chars.contains(char),
+        None => python::is_space(char),
+    };
+    text.trim_matches(dropped).to_owned()
 }
 
 fn check_size(value: &Value) -> Result<(), Error> {

@@ -8,14 +8,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn say(role: Role, content: &str) -> Message {
-    Message {
-        role,
-        content: content.into(),
-    }
+    Message::new(role, content)
 }
 
 fn render(source: &str, messages: &[Message]) -> Result<String, TemplateError> {
-    ChatTemplate::new(source, "<s>", "</s>")?.render(messages, true)
+    ChatTemplate::new(source, "<s>", "</s>")?.render(messages, &RenderOptions::default())
 }
 
 fn render_alone(source: &str) -> Result<String, TemplateError> {
@@ -40,9 +37,67 @@ fn the_date_is_the_one_given_or_none() {
     let source =
         "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% else %}never{% endif %}";
     let template = ChatTemplate::new(source, "", "").unwrap();
-    assert_eq!(template.render(&[], true).unwrap(), "never");
+    assert_eq!(
+        template.render(&[], &RenderOptions::default()).unwrap(),
+        "never"
+    );
     let template = template.with_date(Date::new(2024, 7, 6).unwrap());
-    assert_eq!(template.render(&[], true).unwrap(), "06 Jul 2024");
+    assert_eq!(
+        template.render(&[], &RenderOptions::default()).unwrap(),
+        "06 Jul 2024"
+    );
+}
+
+#[test]
+fn the_date_is_given_in_words_too() {
+    let source = "{{ date_string if date_string is defined else 'never' }}";
+    assert_eq!(render_alone(source).unwrap(), "never");
+    let template = ChatTemplate::new(source, "", "").unwrap();
+    let template = template.with_date(Date::new(2024, 7, 6).unwrap());
+    let rendered = template.render(&[], &RenderOptions::default()).unwrap();
+    assert_eq!(rendered, "06 Jul 2024");
+}
+
+#[test]
+fn thinking_is_chosen_where_the_template_has_a_switch() {
+    let choose = |source, thinking| {
+        let options = RenderOptions {
+            thinking,
+            ..RenderOptions::default()
+        };
+        ChatTemplate::new(source, "", "")
+            .unwrap()
+            .render(&[], &options)
+    };
+    for source in [
+        "{% if enable_thinking is defined and not enable_thinking %}off{% else %}on{% endif %}",
+        "{% set enable_thinking = enable_thinking | default(true) %}{{ 'on' if enable_thinking else 'off' }}",
+        "{% if thinking is defined and not thinking %}off{% else %}on{% endif %}",
+    ] {
+        assert_eq!(choose(source, None).unwrap(), "on", "{source}");
+        assert_eq!(choose(source, Some(true)).unwrap(), "on", "{source}");
+        assert_eq!(choose(source, Some(false)).unwrap(), "off", "{source}");
+        assert!(
+            ChatTemplate::new(source, "", "")
+                .unwrap()
+                .has_thinking_switch()
+        );
+    }
+    let without = "{{ messages[0].thinking if messages else '' }}";
+    let outcome = choose(without, Some(true));
+    assert!(matches!(outcome, Err(TemplateError::NoThinkingSwitch)));
+    assert!(choose(without, None).is_ok());
+}
+
+#[test]
+fn tools_that_are_not_json_are_refused() {
+    let deep = "[".repeat(200) + &"]".repeat(200);
+    for text in ["", "{", "{'a': 1}", "1 2", &*deep] {
+        assert!(
+            matches!(Json::parse(text), Err(TemplateError::Json { .. })),
+            "{text}"
+        );
+    }
 }
 
 #[test]
@@ -84,6 +139,9 @@ fn endless_work_is_cut_short() {
         "{% for i in range(99999) %}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}",
         "{{ 'x' * 99999999 }}",
         "{% set ns = namespace(a='x') %}{% for i in range(60) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}",
+        "{% set long = 'x' * 2000000 %}{{ long.replace('x', long) }}",
+        "{% set long = 'x' * 2000000 %}{{ long.join(range(99999)) }}",
+        "{{ 'x'.ljust(999999999) }}",
     ] {
         let result = render_alone(source);
         assert!(

@@ -24,7 +24,7 @@ mod pre;
 mod sentence_piece;
 mod special;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod texts;
 mod vocabulary;
 
@@ -160,7 +160,8 @@ impl Tokenizer {
     /// (SentencePiece), else U+FFFD each.
     pub fn encode_bytes(&self, text: &[u8], special: SpecialTokens) -> Vec<TokenId> {
         let mut tokens = Vec::new();
-        self.append(text, special, &mut tokens);
+        let fragments = self.special.split(text, special, &[], &self.vocabulary);
+        self.append(text, fragments, &mut tokens);
         tokens
     }
 
@@ -168,18 +169,54 @@ impl Tokenizer {
     pub fn encode_prompt(&self, text: &str, special: SpecialTokens) -> Vec<TokenId> {
         let mut tokens = Vec::new();
         tokens.extend(self.bos.filter(|_| self.adds_bos));
-        self.append(text.as_bytes(), special, &mut tokens);
+        tokens.extend(self.encode(text, special));
         tokens
     }
 
     /// The tokens of a rendered chat template: special tokens parsed, and BOS in front, if
     /// [`Self::adds_bos`], unless the template has put it there.
-    pub fn encode_rendered(&self, prompt: &str) -> Vec<TokenId> {
-        let mut tokens = self.encode_prompt(prompt, SpecialTokens::Parse);
+    ///
+    /// Bytes whose places are in `said`, which ascends, are no part of any control token: what is
+    /// spelled with them is text.
+    pub fn encode_rendered(&self, prompt: &str, said: &[usize]) -> Vec<TokenId> {
+        let mut tokens = Vec::new();
+        tokens.extend(self.bos.filter(|_| self.adds_bos));
+        let text = prompt.as_bytes();
+        let fragments = self
+            .special
+            .split(text, SpecialTokens::Parse, said, &self.vocabulary);
+        self.append(text, fragments, &mut tokens);
         if self.adds_bos && tokens.get(1) == tokens.first() {
             tokens.remove(0);
         }
         tokens
+    }
+
+    /// Those tokens of [`Self::encode_rendered`] for which [`Self::is_structure`] is true.
+    pub(crate) fn structure_of(&self, prompt: &str, said: &[usize]) -> Vec<TokenId> {
+        let text = prompt.as_bytes();
+        let fragments = self
+            .special
+            .split(text, SpecialTokens::Parse, said, &self.vocabulary);
+        let tokens = fragments.into_iter().filter_map(|fragment| match fragment {
+            Fragment::Token(token) => Some(token),
+            Fragment::Text(_) => None,
+        });
+        tokens.filter(|&token| self.is_structure(token)).collect()
+    }
+
+    /// The texts of the tokens for which [`Self::is_structure`] is true; none is empty.
+    pub(crate) fn structure_texts(&self) -> impl Iterator<Item = &[u8]> {
+        let special = self.vocabulary.special();
+        let structure = special.filter(|&id| self.is_structure(id));
+        structure
+            .map(|id| self.vocabulary.text(id))
+            .filter(|text| !text.is_empty())
+    }
+
+    /// The bytes of the longest token, and so the most that a token can stand for.
+    pub fn longest_token(&self) -> usize {
+        self.vocabulary.longest()
     }
 
     /// The token that starts a text, if there is one.
@@ -277,9 +314,9 @@ impl Tokenizer {
         }
     }
 
-    fn append(&self, text: &[u8], special: SpecialTokens, tokens: &mut Vec<TokenId>) {
+    fn append(&self, text: &[u8], fragments: Vec<Fragment>, tokens: &mut Vec<TokenId>) {
         let mut after_special = true;
-        for fragment in self.special.split(text, special, &self.vocabulary) {
+        for fragment in fragments {
             match fragment {
                 Fragment::Token(token) => {
                     tokens.push(token);

@@ -59,10 +59,13 @@ impl SpecialIndex {
     }
 
     /// The parts of a text, in order. No part is empty.
+    ///
+    /// No control token has a byte whose place is in `said`, which ascends.
     pub(super) fn split(
         &self,
         text: &[u8],
         special: SpecialTokens,
+        said: &[usize],
         vocabulary: &Vocabulary,
     ) -> Vec<Fragment> {
         if text.is_empty() {
@@ -75,7 +78,12 @@ impl SpecialIndex {
         }
         present.sort_unstable_by_key(|&id| (Reverse(vocabulary.text(id).len()), id));
         for id in present {
-            fragments = self.cut_out(id, text, fragments, vocabulary);
+            // Pieces of text that are found whole are found in what was said, too.
+            let barred = match vocabulary.kinds(id).is_structure() {
+                true => said,
+                false => &[],
+            };
+            fragments = self.cut_out(id, text, barred, fragments, vocabulary);
         }
         fragments
     }
@@ -113,6 +121,7 @@ impl SpecialIndex {
         &self,
         id: TokenId,
         text: &[u8],
+        barred: &[usize],
         fragments: Vec<Fragment>,
         vocabulary: &Vocabulary,
     ) -> Vec<Fragment> {
@@ -125,19 +134,35 @@ impl SpecialIndex {
                 cut.push(fragment);
                 continue;
             };
-            while let Some(found) = finder.find(&text[range.clone()]) {
-                let start = range.start + found;
-                cut.extend((found > 0).then_some(Fragment::Text(range.start..start)));
+            let mut searched = range.start;
+            while let Some(found) = finder.find(&text[searched..range.end]) {
+                let start = searched + found;
+                if let Some(place) = first_within(barred, start..start + needle.len()) {
+                    // What starts up to there has that byte, too.
+                    searched = place + 1;
+                    continue;
+                }
+                cut.extend((start > range.start).then_some(Fragment::Text(range.start..start)));
                 cut.push(Fragment::Token(id));
                 range.start = start + needle.len();
                 if strips_right {
                     range.start += leading_space(&text[range.clone()]);
                 }
+                searched = range.start;
             }
             cut.extend((!range.is_empty()).then_some(Fragment::Text(range)));
         }
         cut
     }
+}
+
+/// The first of the places, which ascend, that is in the range.
+fn first_within(places: &[usize], range: Range<usize>) -> Option<usize> {
+    let first = places.partition_point(|&place| place < range.start);
+    places
+        .get(first)
+        .copied()
+        .filter(|place| range.contains(place))
 }
 
 fn leading_space(text: &[u8]) -> usize {

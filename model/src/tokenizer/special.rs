@@ -28,7 +28,7 @@ const END: &[&str] = &[
     "<|calls|>",
     "<end_of_turn>",
     "<|endoftext|>",
-    "</s>",
+    HTML_TAG,
     "<|eom_id|>",
     "<EOT>",
     "_<EOT>",
@@ -42,6 +42,9 @@ const END: &[&str] = &[
     "<｜end▁of▁sentence｜>",
     "[e~[",
 ];
+
+/// The end of a text in many vocabularies, and a tag of HTML in others.
+const HTML_TAG: &str = "</s>";
 
 /// Texts of tokens around code that is to be filled in; they end nothing.
 const FILL_IN: &[&str] = &[
@@ -106,10 +109,15 @@ pub(super) fn find_ends(vocabulary: &mut Vocabulary, given: GivenIds) -> Box<[To
         };
         ends.extend(given.or_else(|| named(vocabulary)));
     }
-    ends.extend(
-        END.iter()
-            .filter_map(|name| mark_as_control(vocabulary, name)),
-    );
+    // An ordinary piece of text, as in the vocabularies of Qwen, is no control token for its name:
+    // unlike the other names, this one occurs in what people and models write. (llama.cpp ends
+    // answers there.)
+    let tag = vocabulary.find(HTML_TAG.as_bytes());
+    let is_text = tag.is_some_and(|id| {
+        vocabulary.kinds(id) == Kinds::of(Some(TokenKind::Normal)) && !ends.contains(&id)
+    });
+    let names = END.iter().filter(|&&name| !(is_text && name == HTML_TAG));
+    ends.extend(names.filter_map(|name| mark_as_control(vocabulary, name)));
     let token = |vocabulary: &Vocabulary, name: &str| vocabulary.find(name.as_bytes());
     for name in SHOWN {
         if let Some(id) = token(vocabulary, name) {
@@ -124,9 +132,9 @@ pub(super) fn find_ends(vocabulary: &mut Vocabulary, given: GivenIds) -> Box<[To
     if has_call && has_other_end {
         demote(vocabulary, &mut ends, "<|end|>", TokenKind::UserDefined);
     }
-    // Where a turn ends otherwise, `</s>` is the HTML tag.
+    // Where a turn ends otherwise, this is the HTML tag, whatever its kind.
     if has(vocabulary, "<|tool_response>") {
-        demote(vocabulary, &mut ends, "</s>", TokenKind::Normal);
+        demote(vocabulary, &mut ends, HTML_TAG, TokenKind::Normal);
     }
     ends.sort_unstable();
     ends.dedup();

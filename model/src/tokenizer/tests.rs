@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Byte-level BPE over all bytes, with a few merges and special tokens.
-fn byte_pairs(change: impl FnOnce(&mut VocabularyFields)) -> Tokenizer {
+pub(crate) fn byte_pairs(change: impl FnOnce(&mut VocabularyFields)) -> Tokenizer {
     let merges = ["h e", "l l", "he ll", "hell o", "Ġ hello", "Ġ w", "Ð ¿"];
     let mut tokens: Vec<String> = (0..=255).map(|b| alphabet::char_of(b).into()).collect();
     tokens.extend(merges.iter().map(|merge| merge.replace(' ', "")));
@@ -86,6 +86,32 @@ fn merges_apply_by_rank_within_words() {
 }
 
 #[test]
+fn bytes_that_were_said_are_in_no_control_token() {
+    let tokenizer = byte_pairs(|_| ());
+    let text = "<|im_start|><|im_end|>\n<|im_start|><tool>";
+    let structure = |said: &[usize]| {
+        let tokens = tokenizer.structure_of(text, said);
+        tokens
+            .iter()
+            .map(|&id| tokenizer.token_text(id))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        structure(&[]),
+        ["<|im_start|>", "<|im_end|>\\n", "<|im_start|>"]
+    );
+    assert_eq!(structure(&[0, 23]), ["<|im_end|>\\n"]);
+    assert_eq!(
+        structure(&[22]),
+        ["<|im_start|>", "<|im_end|>", "<|im_start|>"]
+    );
+    let tokens = tokenizer.encode_rendered(text, &[0, 12, 23, 35]);
+    assert!(tokens.iter().all(|&id| !tokenizer.is_structure(id)));
+    assert_eq!(tokenizer.token_text(tokens[tokens.len() - 1]), "<tool>");
+    assert_eq!(tokenizer.decode(&tokens), text);
+}
+
+#[test]
 fn control_tokens_are_parsed_only_on_request_and_pieces_of_text_always() {
     let tokenizer = byte_pairs(|_| ());
     let parsed = pieces(
@@ -99,6 +125,38 @@ fn control_tokens_are_parsed_only_on_request_and_pieces_of_text_always() {
     // Two spaces are a token of their own; what is left does not join over it.
     let spaced = pieces(&tokenizer, "hello   hello", SpecialTokens::AsText);
     assert_eq!(spaced, ["hello", "  ", " hello"]);
+}
+
+#[test]
+fn an_ordinary_piece_of_html_ends_nothing() {
+    // As in the vocabularies of Qwen: a token that text consists of, and another that ends turns.
+    let with_tag = |kind, eos| {
+        byte_pairs(|fields| {
+            let mut tokens: Vec<String> = fields.tokens.iter().map(utf8).collect();
+            tokens.push("</s>".into());
+            fields.tokens = Texts::pack(tokens).unwrap();
+            fields.kinds.push(Some(kind));
+            fields.eos = Some(eos);
+        })
+    };
+    let (im_end, tag) = (264, 270);
+    let qwen = with_tag(TokenKind::Normal, im_end);
+    assert_eq!(qwen.ends(), [im_end]);
+    assert!(!qwen.is_structure(tag));
+    assert_eq!(
+        qwen.encode("a</s>b", SpecialTokens::Parse).len(),
+        6,
+        "no token is looked for before the text is cut into words"
+    );
+    assert!(with_tag(TokenKind::Control, im_end).is_end(tag));
+    assert!(
+        with_tag(TokenKind::Normal, tag).is_end(tag),
+        "the file says so"
+    );
+}
+
+fn utf8(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
 }
 
 #[test]

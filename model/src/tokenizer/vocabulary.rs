@@ -120,6 +120,11 @@ impl Vocabulary {
         self.texts.len()
     }
 
+    /// The length of the longest text as the file has it.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
     /// The token's text as the file has it; empty for an id that is none.
     pub(super) fn text(&self, id: TokenId) -> &[u8] {
         self.texts.get(id)

@@ -3,7 +3,7 @@
 mod command;
 mod program;
 
-use std::fs::OpenOptions;
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Instant;
@@ -12,13 +12,14 @@ use anyhow::Context as _;
 use potluck::Cancel;
 use potluck::answer::{Answer, AnswerError};
 use potluck::conversation::{Conversation, ConversationError, Reply};
-use potluck::engine::{Engine, GenerateOptions, LocalSequence, Sequence};
+use potluck::engine::{Engine, GenerateOptions, LocalSequence, OpenOptions, Sequence};
 use potluck::home::Home;
+use potluck::prompt;
 use potluck::words;
 use serde::Serialize;
 
 use super::lines::{Line, Lines};
-use super::options::{EngineArgs, ModelOptions, SamplingArgs, next_seed};
+use super::options::{EngineArgs, ModelOptions, PromptArgs, SamplingArgs, next_seed};
 use super::run::Printer;
 use super::together::{self, Requester, TogetherArgs};
 use super::{Outcome, format, input, interrupt, nodes, obtain, output};
@@ -51,6 +52,8 @@ pub(super) struct Args {
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
+    written: PromptArgs,
+    #[command(flatten)]
     together: TogetherArgs,
 }
 
@@ -73,7 +76,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(path) = obtain::path(&args.model.model, &fetch, &cancel, args.quiet)? else {
         return Ok(Outcome::Interrupted);
     };
-    let options = args.engine.options();
+    let options = OpenOptions {
+        template: args.written.template(),
+        ..args.engine.options()
+    };
     let engine = obtain::open_file(&path, &options, args.quiet)?;
     let home = Home::from_environment()?;
     let requester = if args.together.wants_peers() {
@@ -106,7 +112,7 @@ where
     AnswerError: From<S::Error>,
 {
     let system = args.system.as_deref().map(input::plain);
-    let conversation = Conversation::new(engine, sequence, system)?;
+    let conversation = Conversation::new(engine, sequence, system, args.written.options())?;
     let mut lines = Lines::open(!args.json)?;
     let is_typed = lines.is_terminal();
     if is_typed && !args.quiet {
@@ -119,7 +125,7 @@ where
         sampling: args.sampling.settings(),
         max_tokens: args.max_tokens.unwrap_or(usize::MAX),
     };
-    let chat = Chat {
+    let mut chat = Chat {
         engine,
         conversation,
         options,
@@ -129,7 +135,9 @@ where
         stats: args.stats,
         computes_in,
         is_typed,
+        remarked: false,
     };
+    chat.tell_remark()?;
     if args.json {
         return program::serve(chat, &mut lines);
     }
@@ -147,6 +155,7 @@ struct Chat<'a, S> {
     computes_in: Option<&'a Home>,
     /// A person types the lines.
     is_typed: bool,
+    remarked: bool,
 }
 
 impl<S: Sequence> Chat<'_, S>
@@ -224,6 +233,7 @@ where
                 let message = if system.is_some() { "set" } else { "removed" };
                 self.conversation.set_system(system);
                 self.tell(&format!("system message {message}"));
+                self.tell_remark()?;
             }
             ChatLine::Save(path) => match self.save(&path) {
                 Ok(()) => self.tell(&format!("saved to {}", path.display())),
@@ -286,6 +296,9 @@ where
         } else if let Some(words) = format::cut(&answer).filter(|_| !self.quiet) {
             output::note(&words);
         }
+        if answer.says_nothing() {
+            self.tell("the model ended its answer without a word");
+        }
         if self.stats {
             output::note(&format::answer_stats(&answer));
         }
@@ -302,6 +315,16 @@ where
         output::note(&format!(
             "{used} of {capacity} positions of the context used"
         ));
+    }
+
+    /// Says once what the model makes of a system message.
+    fn tell_remark(&mut self) -> anyhow::Result<()> {
+        let has_system = self.conversation.system().is_some();
+        if has_system && !self.remarked {
+            self.remarked = true;
+            prompt::remark(self.engine, has_system)?.map_or((), |remark| self.tell(remark));
+        }
+        Ok(())
     }
 
     fn tell(&self, message: &str) {
@@ -335,7 +358,7 @@ where
         });
         let messages: Vec<_> = system.into_iter().chain(turns).collect();
         let json = serde_json::to_string_pretty(&messages)?;
-        let written: io::Result<()> = OpenOptions::new()
+        let written: io::Result<()> = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(path)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use potluck::catalogue::{Entry, FetchError, FetchEvent, FetchOptions, Store};
-use potluck::engine::{self, Engine, ModelConfig, OpenOptions};
+use potluck::engine::{self, Engine, ModelConfig, OpenError, OpenOptions};
 use potluck::home::Home;
 use potluck::{Cancel, ModelRef};
 
@@ -47,7 +47,11 @@ pub(super) fn open(
 
 /// Opens the model in a file, and tells which of its settings are not used.
 pub(super) fn open_file(path: &Path, options: &OpenOptions, quiet: bool) -> anyhow::Result<Engine> {
-    let engine = engine::open(path, options).map_err(|error| naming(path, error))?;
+    let engine = engine::open(path, options).map_err(|error| match error {
+        OpenError::Model(error) => naming(path, error),
+        // These name the template's file.
+        error => error.into(),
+    })?;
     if !quiet {
         tell_unused(engine.config());
     }

@@ -6,7 +6,8 @@ use std::num::NonZeroUsize;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use potluck::ModelRef;
-use potluck::engine::{Compute, OpenOptions, SamplerError, SamplerSettings};
+use potluck::engine::{Compute, GivenTemplate, OpenOptions, SamplerError, SamplerSettings};
+use potluck::prompt::PromptOptions;
 
 /// Which model, and whether it may be fetched.
 #[derive(Debug, Clone, Args)]
@@ -43,6 +44,32 @@ impl EngineArgs {
         OpenOptions {
             threads: self.threads,
             context: self.context,
+            template: None,
+        }
+    }
+}
+
+/// How a conversation is written for the model.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Prompt")]
+pub(super) struct PromptArgs {
+    /// Write the conversation with this Jinja template instead of the model's own; `chatml` for
+    /// the usual one
+    #[arg(long, value_name = "FILE")]
+    chat_template: Option<String>,
+    /// Whether the model thinks before it answers, if its chat template has a switch for that
+    #[arg(long, value_name = "on|off", value_parser = on_or_off)]
+    thinking: Option<bool>,
+}
+
+impl PromptArgs {
+    pub(super) fn template(&self) -> Option<GivenTemplate> {
+        self.chat_template.as_deref().map(GivenTemplate::from)
+    }
+
+    pub(super) fn options(&self) -> PromptOptions {
+        PromptOptions {
+            thinking: self.thinking,
         }
     }
 }
@@ -115,6 +142,14 @@ impl SamplingArgs {
                 .seed
                 .unwrap_or_else(|| RandomState::new().hash_one(0) % (MAX_SEED + 1)),
         }
+    }
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be on or off".to_owned()),
     }
 }
 

@@ -6,12 +6,12 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use potluck::Cancel;
 use potluck::answer::{Answer, AnswerError, Question, answer};
-use potluck::engine::{Engine, Event, GenerateOptions, LocalSequence, Sequence};
+use potluck::engine::{Engine, Event, GenerateOptions, LocalSequence, OpenOptions, Sequence};
 use potluck::home::Home;
 use potluck::prompt;
 use serde::Serialize;
 
-use super::options::{EngineArgs, ModelOptions, SamplingArgs};
+use super::options::{EngineArgs, ModelOptions, PromptArgs, SamplingArgs};
 use super::together::{self, Devices, Requester, TogetherArgs};
 use super::{Outcome, format, input, interrupt, nodes, obtain, output};
 
@@ -24,8 +24,9 @@ pub(super) struct Args {
     /// Instructions for the whole answer
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     system: Option<String>,
-    /// Give the model the text as it stands, without its chat template
-    #[arg(long)]
+    /// Give the model the text as it stands, without its chat template; special tokens that are
+    /// written out in it, such as <|im_end|>, become those tokens
+    #[arg(long, conflicts_with_all = ["chat_template", "thinking"])]
     raw: bool,
     /// The most tokens to generate
     #[arg(long, short = 'n', value_name = "N", default_value_t = 512)]
@@ -46,6 +47,8 @@ pub(super) struct Args {
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
+    written: PromptArgs,
+    #[command(flatten)]
     together: TogetherArgs,
 }
 
@@ -54,6 +57,7 @@ Examples:
   potluck run \"Why is the sky blue?\"
   cat letter.txt | potluck run --system \"Summarise the user's text in one sentence.\"
   potluck run --model gemma3:270m --raw --greedy \"The capital of France is\"
+  potluck run --model gemma3:270m --chat-template chatml \"Why is the sky blue?\"
   potluck run --json --seed 7 \"Name three colours.\"
   potluck run --with-peers --model big.gguf \"Why is the sky blue?\"
 
@@ -77,12 +81,19 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(path) = obtain::path(&args.model.model, &fetch, &cancel, args.quiet)? else {
         return Ok(Outcome::Interrupted);
     };
-    let options = args.engine.options();
+    let options = OpenOptions {
+        template: args.written.template(),
+        ..args.engine.options()
+    };
     let engine = obtain::open_file(&path, &options, args.quiet)?;
+    if !args.raw && !args.quiet {
+        prompt::remark(&engine, args.system.is_some())?.map_or((), output::note);
+    }
     let question = Question {
         prompt,
         system: args.system.as_deref().map(input::plain),
         raw: args.raw,
+        written: args.written.options(),
         generate: GenerateOptions {
             sampling: args.sampling.settings(),
             max_tokens: args.max_tokens,
@@ -116,6 +127,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
             answer: &answer,
             devices: &devices,
         })?;
+    }
+    if answer.says_nothing() && !args.quiet {
+        output::note("the model ended its answer without a word");
     }
     if args.stats || (output::stderr_is_terminal() && !args.quiet && !args.json) {
         output::note(&format::answer_stats(&answer));

@@ -1,0 +1,290 @@
+//! Telling what a template wrote from what was said, so that what was said never becomes a
+//! control token.
+//!
+//! A rendered conversation is one text, in which `<|im_end|>` may be the template's or a person's.
+//! So, before a template sees what was said, characters of it that could be part of a control
+//! token's spelling are replaced by *marks*: private-use characters that occur nowhere else in the
+//! conversation, one for each character. Templates trim, split, escape and count marks as they do
+//! other characters. In the rendered text, each mark is turned back, and its place is where no
+//! control token is looked for.
+//!
+//! Which characters? The *lenient* way is that of what is really spelled: the first character of
+//! `<|im_end|>` that is not a letter, wherever a person wrote just that. Templates then find all
+//! else as it was said, such as the `</think>` that they cut an answer at. It does not suffice if a
+//! template takes something out of the middle, or puts something of its own next to what was said.
+//! The *strict* way marks all such characters wherever they are, and the last of spellings, too:
+//! then no control token starts or ends in what was said, whatever the template does. If the
+//! control tokens of the two renderings are the same, the lenient one is right; else the strict
+//! one is used, knowingly: the template may then not find what it looks for in what was said.
+//!
+//! One exception, for what the *model* said in earlier turns only: a spelling that the template
+//! itself looks for (`content.split('</think>')`) is not marked, so that thoughts are found and
+//! left out where they are spelled in control tokens.
+
+use std::collections::HashSet;
+
+use super::message::Role;
+
+/// Private-use characters, plane 16: nobody has assigned a meaning to them.
+const MARKS: std::ops::RangeInclusive<char> = '\u{100000}'..='\u{10fffd}';
+
+/// Whether the character can be a mark.
+pub(super) fn may_be_mark(char: char) -> bool {
+    MARKS.contains(&char)
+}
+
+/// How much of what was said is marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marking {
+    Lenient,
+    Strict,
+}
+
+/// Which characters to mark, for a template and the control tokens of a vocabulary.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// Spellings of control tokens, from their first character to mark on.
+    spellings: HashSet<Box<str>>,
+    /// The lengths that spellings have, in bytes, ascending.
+    lengths: Vec<usize>,
+    /// First characters of spellings, ascending.
+    starts: Vec<char>,
+    /// Those and last characters of spellings, ascending.
+    edges: Vec<char>,
+    /// What the template looks for in what was said, from the first such character on.
+    looked_for: Vec<String>,
+    /// Characters that the template itself has and that could be marks.
+    taken: HashSet<char>,
+}
+
+impl Marks {
+    /// For the control tokens with these spellings, none of which is empty.
+    pub(super) fn new<'a>(source: &str, spellings: impl Iterator<Item = &'a str>) -> Self {
+        let mut marks = Self {
+            taken: source.chars().filter(|&char| may_be_mark(char)).collect(),
+            ..Self::default()
+        };
+        for spelling in spellings {
+            let start = spelling.find(is_sign).unwrap_or(0);
+            let from_start = &spelling[start..];
+            marks.starts.extend(from_start.chars().next());
+            marks
+                .edges
+                .extend(from_start.chars().next_back().filter(|&char| is_sign(char)));
+            marks.lengths.push(from_start.len());
+            marks.spellings.insert(from_start.into());
+        }
+        marks.edges.extend(&marks.starts);
+        for list in [&mut marks.starts, &mut marks.edges] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        marks.lengths.sort_unstable();
+        marks.lengths.dedup();
+        let looked_for = looked_for(source).into_iter();
+        marks.looked_for = looked_for
+            .filter_map(|text| Some(text[text.find(|char| marks.is_edge(char))?..].to_owned()))
+            .collect();
+        marks
+    }
+
+    /// Whether anything of this text could be part of a control token.
+    pub(super) fn concern(&self, text: &str) -> bool {
+        !self.edges.is_empty() && text.chars().any(|char| self.is_edge(char))
+    }
+
+    /// Marks that occur in none of the texts; `None` if there are not enough.
+    pub(super) fn choose<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Option<Chosen<'_>> {
+        let mut taken = self.taken.clone();
+        for text in texts {
+            taken.extend(text.chars().filter(|&char| may_be_mark(char)));
+        }
+        let free: Vec<char> = MARKS
+            .filter(|char| !taken.contains(char))
+            .take(self.edges.len())
+            .collect();
+        (free.len() == self.edges.len()).then_some(Chosen { marks: self, free })
+    }
+
+    fn is_edge(&self, char: char) -> bool {
+        self.edges.binary_search(&char).is_ok()
+    }
+
+    /// Whether the text starts with the spelling of a control token, from its first character to
+    /// mark on.
+    fn is_spelled(&self, text: &str) -> bool {
+        let spelled = |&length: &usize| {
+            text.get(..length)
+                .is_some_and(|start| self.spellings.contains(start))
+        };
+        self.lengths.iter().any(spelled)
+    }
+}
+
+/// Marks for one conversation.
+#[derive(Debug)]
+pub(super) struct Chosen<'a> {
+    marks: &'a Marks,
+    /// The mark of each of the edges; ascending, too.
+    free: Vec<char>,
+}
+
+impl Chosen<'_> {
+    /// The text with marks.
+    pub(super) fn mark(&self, role: Role, text: &str, marking: Marking) -> String {
+        let marks = self.marks;
+        let mut marked = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(char) = rest.chars().next() {
+            let edge = marks.edges.binary_search(&char);
+            let kept = match edge {
+                Ok(_) if role == Role::Assistant => marks
+                    .looked_for
+                    .iter()
+                    .find(|kept| rest.starts_with(&***kept)),
+                _ => None,
+            };
+            if let Some(kept) = kept {
+                marked.push_str(kept);
+                rest = &rest[kept.len()..];
+                continue;
+            }
+            let wanted = || match marking {
+                Marking::Strict => true,
+                Marking::Lenient => marks.starts.contains(&char) && marks.is_spelled(rest),
+            };
+            match edge {
+                Ok(index) if wanted() => marked.push(self.free[index]),
+                _ => marked.push(char),
+            }
+            rest = &rest[char.len_utf8()..];
+        }
+        marked
+    }
+
+    /// The text without marks, and the places where there were some.
+    pub(super) fn unmark(&self, text: &str) -> Rendered {
+        let mut plain = String::with_capacity(text.len());
+        let mut said = Vec::new();
+        for char in text.chars() {
+            let mark = may_be_mark(char).then(|| self.free.binary_search(&char).ok());
+            match mark.flatten() {
+                Some(index) => {
+                    said.push(plain.len());
+                    plain.push(self.marks.edges[index]);
+                }
+                None => plain.push(char),
+            }
+        }
+        Rendered { text: plain, said }
+    }
+}
+
+/// A rendered conversation.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rendered {
+    pub(super) text: String,
+    /// Bytes that no control token may contain, as they were said; ascending.
+    pub(super) said: Vec<usize>,
+}
+
+/// Characters that templates neither trim nor change to capitals.
+fn is_sign(char: char) -> bool {
+    !char.is_alphanumeric() && !char.is_whitespace() && char != '_'
+}
+
+/// The texts that a template looks for in others: the argument of a method that takes a text
+/// apart, and what stands before `in`.
+fn looked_for(source: &str) -> Vec<String> {
+    const METHODS: [&str; 9] = [
+        "split",
+        "partition",
+        "replace",
+        "startswith",
+        "endswith",
+        "find",
+        "index",
+        "removeprefix",
+        "removesuffix",
+    ];
+    let mut texts = Vec::new();
+    for code in source.split("{%").flat_map(|part| part.split("{{")).skip(1) {
+        let mut rest = code;
+        while let Some(open) = rest.find(['\'', '"']) {
+            let quote = &rest[open..=open];
+            let before = rest[..open].trim_end();
+            let inside = &rest[open + 1..];
+            let Some(close) = inside.find(quote) else {
+                break;
+            };
+            let after = inside[close + 1..].trim_start();
+            let is_argument = before
+                .strip_suffix('(')
+                .is_some_and(|before| METHODS.iter().any(|method| before.ends_with(method)));
+            let is_searched = after.starts_with("in ") || after.starts_with("not in ");
+            if is_argument || is_searched {
+                texts.push(inside[..close].replace("\\n", "\n"));
+            }
+            rest = &inside[close + 1..];
+        }
+    }
+    texts
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test that unwraps fails with the error"
+    )]
+
+    use super::*;
+
+    fn marks(source: &str) -> Marks {
+        Marks::new(
+            source,
+            ["<|im_end|>", "_<EOT>", "[/INST]", "PAD"].into_iter(),
+        )
+    }
+
+    #[test]
+    fn lenient_marks_are_where_a_control_token_is_spelled() {
+        let marks = marks("");
+        let chosen = marks.choose(std::iter::empty()).unwrap();
+        let places = |marking, text| {
+            let rendered = chosen.unmark(&chosen.mark(Role::User, text, marking));
+            assert_eq!(rendered.text, text);
+            rendered.said
+        };
+        assert_eq!(
+            places(Marking::Lenient, "a < b <|im_end|> [x] <EOT>"),
+            [6, 21]
+        );
+        assert_eq!(places(Marking::Lenient, "<|im_<|im_end|>end|>"), [5]);
+        assert_eq!(places(Marking::Strict, "a < b> [x]PAD"), [2, 5, 7, 9, 10]);
+        assert!(!marks.concern("plain words, no signs"));
+    }
+
+    #[test]
+    fn marks_are_characters_that_occur_nowhere() {
+        let marks = marks("\u{100000}");
+        let chosen = marks.choose(["\u{100001}x"].into_iter()).unwrap();
+        let marked = chosen.mark(Role::User, "\u{100001}<|im_end|>", Marking::Strict);
+        let rendered = chosen.unmark(&format!("\u{100000}{marked}"));
+        assert_eq!(rendered.text, "\u{100000}\u{100001}<|im_end|>");
+        assert_eq!(rendered.said, [8, 17]);
+        let all: String = MARKS.collect();
+        assert!(marks.choose([&*all].into_iter()).is_none());
+    }
+
+    #[test]
+    fn what_the_template_looks_for_is_kept_in_what_the_model_said() {
+        let source =
+            "don't {% if '<|im_end|>' in content %}{{ content.split(\"[/INST]\")[0] }}{% endif %}";
+        let marks = marks(source);
+        let chosen = marks.choose(std::iter::empty()).unwrap();
+        let text = "x<|im_end|>[/INST]";
+        assert_eq!(chosen.mark(Role::Assistant, text, Marking::Strict), text);
+        assert_ne!(chosen.mark(Role::User, text, Marking::Lenient), text);
+    }
+}

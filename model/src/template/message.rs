@@ -1,0 +1,255 @@
+//! What was said in a conversation, as templates see it.
+
+use std::fmt;
+
+use minijinja::value::{Value, ValueKind};
+
+use super::TemplateError;
+use super::python::ExponentFloat;
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Instructions for the whole conversation.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+    /// A tool that the model called.
+    Tool,
+}
+
+impl Role {
+    /// The name that templates use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One thing that was said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Who said it.
+    pub role: Role,
+    /// What was said.
+    pub content: Content,
+    /// What the model thought before it said this, where that is kept apart
+    /// (`reasoning_content`).
+    pub reasoning: Option<String>,
+    /// Tools that the model called.
+    pub tool_calls: Vec<ToolCall>,
+    /// The name of the tool that answers.
+    pub name: Option<String>,
+    /// The call that a tool answers.
+    pub tool_call_id: Option<String>,
+}
+
+impl Message {
+    /// A message that is only text.
+    pub fn new(role: Role, text: impl Into<String>) -> Self {
+        Self {
+            role,
+            content: Content::Text(text.into()),
+            reasoning: None,
+            tool_calls: Vec::new(),
+            name: None,
+            tool_call_id: None,
+        }
+    }
+}
+
+/// What was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// One text.
+    Text(String),
+    /// Texts one after the other, which templates see as a list of `{"type": "text", "text": …}`.
+    Parts(Vec<String>),
+}
+
+impl Content {
+    /// The texts, in order.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let texts = match self {
+            Self::Text(text) => std::slice::from_ref(text),
+            Self::Parts(texts) => texts,
+        };
+        texts.iter().map(String::as_str)
+    }
+
+    /// Length of all texts, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.texts().map(str::len).sum()
+    }
+}
+
+/// A call of a tool by the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
+    /// What the tool's answer refers to.
+    pub id: Option<String>,
+    /// The tool's name.
+    pub name: String,
+    /// An object of arguments, or a text with one.
+    pub arguments: Json,
+}
+
+/// A JSON value whose objects keep the order of their keys: the description of a tool, or the
+/// arguments of a call.
+#[derive(Clone, PartialEq)]
+pub struct Json {
+    value: Value,
+    bytes: usize,
+}
+
+impl Json {
+    /// The value that a text spells.
+    ///
+    /// # Errors
+    /// [`TemplateError::Json`]: not JSON, or nested more than 128 deep.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let value = serde_json::from_str(text).map_err(|error| TemplateError::Json {
+            message: error.to_string(),
+        })?;
+        Ok(Self {
+            value,
+            bytes: text.len(),
+        })
+    }
+
+    /// A value that is a text.
+    pub fn text(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self {
+            bytes: text.len(),
+            value: text.into(),
+        }
+    }
+
+    /// Length of the text it was read from, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The value as JSON on one line.
+    pub(super) fn written(&self) -> String {
+        // Whatever was read can be written.
+        super::json::text(&self.value).unwrap_or_default()
+    }
+
+    pub(super) fn value(&self) -> &Value {
+        &self.value
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.fmt(f)
+    }
+}
+
+/// What is done to each text before templates see it.
+pub(super) type Rewrite<'a> = &'a dyn Fn(Role, &str) -> String;
+
+/// The value of the variable `messages`.
+pub(super) fn messages_value(messages: &[Message], rewrite: Rewrite<'_>) -> Value {
+    messages
+        .iter()
+        .map(|message| message_value(message, rewrite))
+        .collect()
+}
+
+fn message_value(message: &Message, rewrite: Rewrite<'_>) -> Value {
+    let role = message.role;
+    let text = |text: &str| Value::from(rewrite(role, text));
+    let content = match &message.content {
+        Content::Text(said) => text(said),
+        Content::Parts(parts) => parts
+            .iter()
+            .map(|said| Value::from_pairs([("type", "text".into()), ("text", text(said))]))
+            .collect(),
+    };
+    // Templates tell by a key that is missing that there is none, as in the conversations that
+    // Python programs write.
+    let mut pairs = vec![("role", role.name().into()), ("content", content)];
+    if let Some(reasoning) = &message.reasoning {
+        pairs.push(("reasoning_content", text(reasoning)));
+    }
+    if !message.tool_calls.is_empty() {
+        let calls = message.tool_calls.iter();
+        let calls = calls.map(|call| call_value(call, role, rewrite)).collect();
+        pairs.push(("tool_calls", calls));
+    }
+    if let Some(name) = &message.name {
+        pairs.push(("name", text(name)));
+    }
+    if let Some(id) = &message.tool_call_id {
+        pairs.push(("tool_call_id", text(id)));
+    }
+    Value::from_pairs(pairs)
+}
+
+fn call_value(call: &ToolCall, role: Role, rewrite: Rewrite<'_>) -> Value {
+    let mut pairs = Vec::new();
+    if let Some(id) = &call.id {
+        pairs.push(("id", Value::from(rewrite(role, id))));
+    }
+    let arguments = json_value(&call.arguments.value, role, rewrite);
+    let function = [
+        ("name", rewrite(role, &call.name).into()),
+        ("arguments", arguments),
+    ];
+    pairs.push(("type", "function".into()));
+    pairs.push(("function", Value::from_pairs(function)));
+    Value::from_pairs(pairs)
+}
+
+/// The value with its texts rewritten, keys included.
+pub(super) fn json_value(value: &Value, role: Role, rewrite: Rewrite<'_>) -> Value {
+    let items = || value.try_iter().into_iter().flatten();
+    match value.kind() {
+        ValueKind::String => rewrite(role, value.as_str().unwrap_or_default()).into(),
+        ValueKind::Seq => items()
+            .map(|item| json_value(&item, role, rewrite))
+            .collect(),
+        ValueKind::Map => Value::from_pairs(items().map(|key| {
+            let held = value.get_item(&key).unwrap_or_default();
+            (
+                json_value(&key, role, rewrite),
+                json_value(&held, role, rewrite),
+            )
+        })),
+        ValueKind::Number => ExponentFloat::wrap(value),
+        _ => value.clone(),
+    }
+}
+
+/// Every text of a JSON value, keys included.
+pub(super) fn for_each_text(value: &Value, see: &mut dyn FnMut(&str)) {
+    match value.kind() {
+        ValueKind::String => see(value.as_str().unwrap_or_default()),
+        ValueKind::Seq => {
+            let items = value.try_iter().into_iter().flatten();
+            items.for_each(|item| for_each_text(&item, see));
+        }
+        ValueKind::Map => {
+            for key in value.try_iter().into_iter().flatten() {
+                for_each_text(&value.get_item(&key).unwrap_or_default(), see);
+                for_each_text(&key, see);
+            }
+        }
+        _ => {}
+    }
+}
