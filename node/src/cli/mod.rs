@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod circle;
 mod fetches;
 mod format;
 mod id;
@@ -16,6 +17,7 @@ mod options;
 mod output;
 mod pair;
 mod peers;
+mod person;
 mod plan;
 mod pull;
 mod run;
@@ -52,6 +54,7 @@ enum Command {
     Pair(pair::Args),
     Peers(peers::Args),
     Forget(peers::ForgetArgs),
+    Circle(circle::Args),
     Id(id::Args),
     Up(up::Args),
     Plan(plan::Args),
@@ -85,6 +88,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Pair(args) => pair::run(args),
         Command::Peers(args) => peers::run(args),
         Command::Forget(args) => peers::forget(args),
+        Command::Circle(args) => circle::run(args),
         Command::Id(args) => id::run(args),
         Command::Up(args) => up::run(args),
         Command::Plan(args) => plan::run(args),

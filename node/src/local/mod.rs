@@ -13,16 +13,18 @@
 mod client;
 mod framing;
 mod message;
+mod pairing;
 mod server;
 mod sessions;
 mod socket;
 mod views;
 
 pub use client::{Client, ClientError, Pipeline};
-pub use message::{PlacementChoice, Reply, Request, SessionRequest};
+pub use message::{PairingWish, PlacementChoice, Reply, Request, SessionRequest};
 pub use server::{LocalNode, Service};
 pub(crate) use sessions::identify;
 pub use socket::{ServeError, Socket};
 pub use views::{
-    HopView, LinkView, MemberView, PlacementView, PlanView, ProfileView, StageView, UnusedView,
+    ChangeView, HopView, LinkView, ListedView, MemberView, PlacementView, PlanView, ProfileView,
+    ProposalView, StageView, UnusedView,
 };

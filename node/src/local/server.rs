@@ -6,16 +6,15 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use potluck_protocol::PeerId;
-use potluck_protocol::circle::DeviceName;
-use potluck_protocol::machine::Event;
-use potluck_protocol::pairing::{self, Invitation, Refusal};
+use potluck_protocol::machine::Reach;
 
 use super::framing;
 use super::message::{Reply, Request};
+use super::pairing::Side;
 use super::sessions::{self, Asked};
 use super::views::{MemberView, Names};
 use crate::manifest::{KnownFiles, Manifests};
-use crate::net::{Node, NodeError, NodeEvent, NodeSession, OwnerWork};
+use crate::net::{Node, NodeError, NodeSession, OwnerWork};
 use crate::words::Words;
 
 /// A node and the model files of its home.
@@ -70,11 +69,12 @@ const NO_CONVERSATION: &str = "no conversation has begun";
 
 /// Answers one command.
 pub struct Service {
-    local: LocalNode,
-    replies: Replies,
+    pub(super) local: LocalNode,
+    pub(super) replies: Replies,
     session: Option<NodeSession>,
     traffic_before: crate::net::Traffic,
-    inviting: bool,
+    /// Pairing that ends with the connection.
+    pub(super) pairing: Option<Side>,
     /// While its program computes by itself.
     owner_work: Option<OwnerWork>,
 }
@@ -91,7 +91,7 @@ impl Service {
             replies: Replies(Arc::new(Mutex::new(stream))),
             session: None,
             traffic_before: crate::net::Traffic::default(),
-            inviting: false,
+            pairing: None,
             owner_work: None,
         };
         let outcome = loop {
@@ -105,10 +105,7 @@ impl Service {
                 Err(error) => break Err(error),
             }
         };
-        if service.inviting {
-            // A node that has stopped invites nobody.
-            let _ = service.local.node.stop_inviting();
-        }
+        service.stop_pairing();
         let _ = requests.shutdown(Shutdown::Both);
         outcome
     }
@@ -128,8 +125,17 @@ impl Service {
                 None => Err(Words::new(NO_CONVERSATION)),
             },
             Request::Session { request } => self.begin(&request),
-            Request::Invite { seconds, name } => self.invite(seconds, name),
-            Request::Join { invitation, name } => self.join(&invitation, name),
+            Request::Invite {
+                seconds,
+                name,
+                wish,
+            } => self.invite(seconds, name, wish),
+            Request::Join {
+                invitation,
+                name,
+                wish,
+            } => self.join(&invitation, name, wish),
+            Request::AnswerPairing { peer_id, agrees } => self.answer_pairing(&peer_id, agrees),
             other => match self.answer(&other) {
                 Ok(reply) => return self.replies.send(&reply, &[]),
                 Err(words) => Err(words),
@@ -166,8 +172,12 @@ impl Service {
                 self.owner_work = Some(node.owner_work()?);
                 Reply::Done
             }
-            Request::Forget { device } => {
-                self.forget(device)?;
+            Request::Forget {
+                device,
+                with_admitted,
+            } => self.forget(device, *with_admitted)?,
+            Request::NewCircle => {
+                node.new_circle()?;
                 Reply::Done
             }
             Request::Plan { request } => {
@@ -187,7 +197,7 @@ impl Service {
         })
     }
 
-    fn forget(&self, text: &str) -> Result<(), Words> {
+    fn forget(&self, text: &str, with_admitted: bool) -> Result<Reply, Words> {
         let node = &self.local.node;
         let names = self.local.names()?;
         let peer = device(&names, node.peer_id(), text).ok_or_else(|| {
@@ -195,8 +205,16 @@ impl Service {
                 "no one device is called {text:?}: `potluck peers` lists names and ids"
             ))
         })?;
-        let forgotten = node.forget(peer)?;
-        Ok(forgotten?)
+        let reach = if with_admitted {
+            Reach::WithAdmitted
+        } else {
+            Reach::Alone
+        };
+        node.forget(peer, reach)?;
+        Ok(Reply::Forgotten {
+            peer_id: peer.to_string(),
+            name: super::views::name_of(&names, peer),
+        })
     }
 
     fn begin(&mut self, request: &super::SessionRequest) -> Result<(), Words> {
@@ -212,105 +230,6 @@ impl Service {
             .name("potluck-session".to_owned())
             .spawn(move || sessions::forward(&events, &replies, node.peer_id(), &names));
         Ok(forwarded.map(drop)?)
-    }
-
-    fn name(&self, name: Option<String>) -> Result<DeviceName, Words> {
-        let names = self.local.names()?;
-        let before = names.get(&self.local.node.peer_id()).cloned();
-        let name = name.or(before).unwrap_or_else(|| "device".to_owned());
-        Ok(DeviceName::new(&name)?)
-    }
-
-    fn invite(&mut self, seconds: u64, name: Option<String>) -> Result<(), Words> {
-        let node = self.local.node.clone();
-        let name = self.name(name)?;
-        let events = node.events()?;
-        let invitation = node.invite(seconds, name)?;
-        self.inviting = true;
-        let reply = Reply::Invitation {
-            text: invitation.to_string(),
-            expires: invitation.expires_unix_s(),
-        };
-        self.replies.send(&reply, &[])?;
-        self.forward_pairing(events, None)
-    }
-
-    fn join(&mut self, text: &str, name: Option<String>) -> Result<(), Words> {
-        let invitation: Invitation = text.parse()?;
-        let node = self.local.node.clone();
-        let inviter = invitation.peer();
-        if inviter == node.peer_id() {
-            // A node does not dial itself, and would only say that it knows no way.
-            return Err(Refusal::OwnInvitation.into());
-        }
-        let name = self.name(name)?;
-        let events = node.events()?;
-        node.join(invitation, name)?;
-        self.forward_pairing(events, Some(inviter))
-    }
-
-    /// Tells how pairing goes, until it is over. `inviter` is the device that is joined.
-    fn forward_pairing(
-        &self,
-        mut events: tokio::sync::mpsc::UnboundedReceiver<NodeEvent>,
-        inviter: Option<PeerId>,
-    ) -> Result<(), Words> {
-        let replies = self.replies.clone();
-        let forwarded = std::thread::Builder::new()
-            .name("potluck-pairing".to_owned())
-            .spawn(move || {
-                while let Some(event) = events.blocking_recv() {
-                    let Some((reply, over)) = pairing_reply(event, inviter) else {
-                        continue;
-                    };
-                    if replies.send(&reply, &[]).is_err() || over {
-                        return;
-                    }
-                }
-            });
-        Ok(forwarded.map(drop)?)
-    }
-}
-
-/// What is said of an event of pairing, and whether nothing comes after it.
-fn pairing_reply(event: NodeEvent, inviter: Option<PeerId>) -> Option<(Reply, bool)> {
-    match event {
-        NodeEvent::Machine(Event::Pairing(event)) => match event {
-            pairing::Event::Paired { peer, name } => Some((
-                Reply::Paired {
-                    peer_id: peer.to_string(),
-                    name: name.as_str().to_owned(),
-                },
-                true,
-            )),
-            pairing::Event::Failed { peer, why } if inviter == Some(peer) => Some((
-                Reply::Failed {
-                    words: why.to_string(),
-                },
-                true,
-            )),
-            pairing::Event::Failed { peer, why } => Some((
-                Reply::PairingFailed {
-                    peer_id: peer.to_string(),
-                    words: why.to_string(),
-                },
-                false,
-            )),
-            pairing::Event::Over { why: Refusal::Used } => None,
-            pairing::Event::Over { why } => Some((
-                Reply::PairingOver {
-                    words: why.to_string(),
-                },
-                true,
-            )),
-        },
-        NodeEvent::NotReached(words) if inviter.is_some() => Some((
-            Reply::Failed {
-                words: format!("cannot reach the device that invites: {words}"),
-            },
-            true,
-        )),
-        _ => None,
     }
 }
 

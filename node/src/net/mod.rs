@@ -10,6 +10,7 @@
 //! dialled (`connections`).
 
 mod addresses;
+mod circle;
 mod connections;
 mod discovery;
 mod driver;

@@ -11,9 +11,9 @@ use potluck_protocol::PeerId;
 use potluck_protocol::SessionId;
 use potluck_protocol::circle::{DeviceName, EntryError, Member};
 use potluck_protocol::machine::{
-    Event, Machine, MachineSetup, PeerStatus, Request, SessionEvent, StartError,
+    Event, Machine, MachineSetup, PeerStatus, Reach, Request, SessionEvent, StartError,
 };
-use potluck_protocol::pairing::{BeginError, Invitation, Secret};
+use potluck_protocol::pairing::{BeginError, Invitation, Secret, Wish};
 use potluck_protocol::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan};
 use potluck_protocol::session::SubmitError;
 use potluck_protocol::stage::StageLimits;
@@ -22,8 +22,7 @@ use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
 use super::discovery::Discovery;
-use super::driver::{Command, Driver, unix_seconds};
-use super::events::told_addresses;
+use super::driver::{Command, Driver};
 use super::ids;
 use super::swarm;
 use crate::device::{Device, DeviceError, random};
@@ -34,6 +33,9 @@ use crate::store::{Keeper, OwnModels};
 
 /// How often answers that are waited for are looked at.
 const ANSWERS: Duration = Duration::from_millis(2);
+
+/// How long a node that ends is waited for.
+const STOPPING: Duration = Duration::from_secs(2);
 
 /// What a node is started with.
 pub struct NodeOptions {
@@ -100,9 +102,9 @@ pub enum NodeError {
     /// It has ended.
     #[error("the node has stopped")]
     Stopped,
-    /// It cannot be called that.
-    #[error("this device cannot be renamed")]
-    Name(#[from] EntryError),
+    /// The circle cannot be changed so.
+    #[error(transparent)]
+    Circle(#[from] EntryError),
     /// An invitation cannot be made or used.
     #[error(transparent)]
     Pairing(#[from] BeginError),
@@ -166,7 +168,7 @@ impl Node {
                 let _ = kept.send(answer);
             });
             let keeper = keeper.map_err(NodeError::Threads)?;
-            let machine = machine(&device);
+            let machine = machine(&device, u64::from_le_bytes(random()?));
             let addresses = Addresses::open(Some(file));
             let threads = (executor, keeper);
             Driver::new(device, machine, swarm, addresses, threads, options.profile)
@@ -204,8 +206,10 @@ impl Node {
     ) -> Result<T, NodeError> {
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         let command: Command = Box::new(move |driver| {
-            // Whoever asked waits for it.
-            let _ = answer.send(question(driver));
+            let answered = question(driver);
+            // Done, then said: whoever asked may end this process when it hears the answer.
+            driver.follow_up();
+            let _ = answer.send(answered);
         });
         self.commands
             .send(command)
@@ -288,23 +292,18 @@ impl Node {
     }
 
     /// Opens pairing for so many seconds; the invitation is to be shown to the other device's owner.
+    /// `wish` is what this device's owner says beforehand.
     ///
     /// # Errors
     /// It has stopped, or cannot invite.
-    pub fn invite(&self, seconds: u64, name: DeviceName) -> Result<Invitation, NodeError> {
+    pub fn invite(
+        &self,
+        seconds: u64,
+        name: DeviceName,
+        wish: Wish,
+    ) -> Result<Invitation, NodeError> {
         let secret = Secret::from_random(random()?);
-        self.ask(move |driver| {
-            let addresses = told_addresses(&driver.listening());
-            let expires = unix_seconds() + seconds;
-            let peer = driver.device.peer_id();
-            let invitation = Invitation::new(peer, secret, expires, addresses)?;
-            let now = driver.now();
-            driver.rename(name)?;
-            driver
-                .machine
-                .invite(now, unix_seconds(), invitation.clone())?;
-            Ok(invitation)
-        })?
+        self.ask(move |driver| driver.invite(seconds, secret, name, wish))?
     }
 
     /// Withdraws the invitation.
@@ -322,23 +321,50 @@ impl Node {
     ///
     /// # Errors
     /// It has stopped.
-    pub fn join(&self, invitation: Invitation, name: DeviceName) -> Result<(), NodeError> {
+    pub fn join(
+        &self,
+        invitation: Invitation,
+        name: DeviceName,
+        wish: Wish,
+    ) -> Result<(), NodeError> {
         self.ask(move |driver| {
             driver.rename(name)?;
-            driver.join(invitation);
+            driver.join(invitation, wish);
             Ok(())
         })?
     }
 
-    /// Ends a device's membership.
+    /// Gives up joining, if that is under way.
     ///
     /// # Errors
-    /// It has stopped; in the inner result, why it cannot be.
-    pub fn forget(&self, peer: PeerId) -> Result<Result<(), EntryError>, NodeError> {
-        self.ask(move |driver| {
-            let now = driver.now();
-            driver.machine.revoke(now, peer)
-        })
+    /// It has stopped.
+    pub fn stop_joining(&self) -> Result<(), NodeError> {
+        self.ask(Driver::stop_joining)
+    }
+
+    /// The owner's answer to a proposed pairing with a peer; false if it is not to be answered any
+    /// more.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn answer_pairing(&self, peer: PeerId, agrees: bool) -> Result<bool, NodeError> {
+        self.ask(move |driver| driver.answer_pairing(peer, agrees))
+    }
+
+    /// Ends a device's membership: stored when this returns.
+    ///
+    /// # Errors
+    /// It has stopped; it cannot be, and why; or it cannot be stored, and is not done then.
+    pub fn forget(&self, peer: PeerId, reach: Reach) -> Result<(), NodeError> {
+        self.ask(move |driver| driver.forget(peer, reach))?
+    }
+
+    /// Leaves the circle and begins a new one: stored when this returns.
+    ///
+    /// # Errors
+    /// It has stopped, or it cannot be stored.
+    pub fn new_circle(&self) -> Result<(), NodeError> {
+        self.ask(Driver::new_circle)?
     }
 
     /// Where a model's layers should run.
@@ -411,10 +437,14 @@ impl Node {
         Ok(started.map(|()| (session, events)))
     }
 
-    /// Ends the node; connections are closed.
+    /// Ends the node; connections are closed, after what was to be sent, when this returns.
     pub fn stop(&self) {
         // One that has stopped is what was wanted.
         let _ = self.ask(Driver::stop);
+        let until = Instant::now() + STOPPING;
+        while !self.commands.is_closed() && Instant::now() < until {
+            thread::sleep(ANSWERS);
+        }
     }
 }
 
@@ -487,12 +517,13 @@ impl Drop for NodeSession {
     }
 }
 
-fn machine(device: &Device) -> Machine {
+fn machine(device: &Device, run: u64) -> Machine {
     Machine::new(MachineSetup {
         identity: device.identity(),
         circle: device.circle.clone(),
         name: device.name.clone(),
         software: concat!("potluck ", env!("CARGO_PKG_VERSION")).to_owned(),
         stages: StageLimits::default(),
+        run,
     })
 }

@@ -11,6 +11,7 @@ mod failures;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod measured;
+mod membership;
 mod same_tokens;
 mod strangers;
 mod waiting;
