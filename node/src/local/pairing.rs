@@ -1,7 +1,7 @@
 //! Pairing, as a command has it done.
 
 use potluck_protocol::PeerId;
-use potluck_protocol::circle::DeviceName;
+use potluck_protocol::circle::{DeviceName, NotAName};
 use potluck_protocol::machine::Event;
 use potluck_protocol::pairing::{self, Invitation, Refusal};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -20,16 +20,12 @@ pub(super) enum Side {
     Joining(PeerId),
 }
 
-impl Service {
-    fn name(&self, name: Option<String>) -> Result<DeviceName, Words> {
-        if let Some(name) = name {
-            return Ok(DeviceName::chosen(&name)?);
-        }
-        let names = self.local.names()?;
-        let before = names.get(&self.local.node.peer_id());
-        Ok(DeviceName::new(before.map_or("device", String::as_str))?)
-    }
+/// What a person calls a device.
+fn chosen(name: Option<String>) -> Result<Option<DeviceName>, NotAName> {
+    name.map(|name| DeviceName::chosen(&name)).transpose()
+}
 
+impl Service {
     pub(super) fn invite(
         &mut self,
         seconds: u64,
@@ -37,7 +33,7 @@ impl Service {
         wish: PairingWish,
     ) -> Result<(), Words> {
         let node = self.local.node.clone();
-        let name = self.name(name)?;
+        let name = chosen(name)?;
         let events = node.events()?;
         let invitation = node.invite(seconds, name, wish.into())?;
         self.pairing = Some(Side::Inviting);
@@ -62,7 +58,7 @@ impl Service {
             // A node does not dial itself, and would only say that it knows no way.
             return Err(Refusal::OwnInvitation.into());
         }
-        let name = self.name(name)?;
+        let name = chosen(name)?;
         let events = node.events()?;
         node.join(invitation, name, wish.into())?;
         self.pairing = Some(Side::Joining(inviter));

@@ -246,12 +246,15 @@ mod tests {
         names.insert(peer(1), "kitchen".to_owned());
         names.insert(peer(2), "tablet".to_owned());
         names.insert(peer(3), "tablet".to_owned());
+        // As only a device of another program calls itself.
+        names.insert(peer(5), "self".to_owned());
         let meant = |text: &str| device(&names, peer(1), text);
         assert_eq!(meant("self"), Some(peer(1)));
         assert_eq!(meant("kitchen"), Some(peer(1)));
         assert_eq!(meant("tablet"), None);
         assert_eq!(meant(&peer(3).to_string()), Some(peer(3)));
         assert_eq!(meant(&peer(4).to_string()), None);
+        assert_eq!(meant(&peer(5).to_string()), Some(peer(5)));
         assert_eq!(meant("garage"), None);
     }
 }

@@ -2,17 +2,15 @@
 //!
 //! Stored, then said: each of these returns only when what it did is on the disk, or says why not.
 
-use std::time::Duration;
-
 use potluck_protocol::PeerId;
 use potluck_protocol::circle::DeviceName;
 use potluck_protocol::machine::{Input, Reach};
-use potluck_protocol::pairing::{Invitation, Wish};
+use potluck_protocol::pairing::{Invitation, Secret, Wish};
 
 use super::driver::{Driver, unix_seconds};
 use super::events::told_addresses;
 use super::ids;
-use super::node::{NodeError, NodeEvent};
+use super::node::{Node, NodeError, NodeEvent};
 use crate::device::random;
 
 /// An invitation that this device is to use.
@@ -20,6 +18,84 @@ pub(super) struct Joining {
     pub(super) invitation: Invitation,
     /// What its owner said beforehand.
     pub(super) wish: Wish,
+}
+
+impl Node {
+    /// Opens pairing for so many seconds; the invitation is to be shown to the other device's owner.
+    /// `wish` is what this device's owner says beforehand, `name` what it is called from now on.
+    ///
+    /// # Errors
+    /// It has stopped, or cannot invite.
+    pub fn invite(
+        &self,
+        seconds: u64,
+        name: Option<DeviceName>,
+        wish: Wish,
+    ) -> Result<Invitation, NodeError> {
+        let secret = Secret::from_random(random()?);
+        self.ask(move |driver| driver.invite(seconds, secret, name, wish))?
+    }
+
+    /// Withdraws the invitation.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn stop_inviting(&self) -> Result<(), NodeError> {
+        self.ask(|driver| {
+            let now = driver.now();
+            driver.machine.stop_inviting(now);
+        })
+    }
+
+    /// Goes to pair with the device that invites; [`events`](Self::events) tell how it went.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn join(
+        &self,
+        invitation: Invitation,
+        name: Option<DeviceName>,
+        wish: Wish,
+    ) -> Result<(), NodeError> {
+        self.ask(move |driver| {
+            driver.rename(name)?;
+            driver.join(invitation, wish);
+            Ok(())
+        })?
+    }
+
+    /// Gives up joining, if that is under way.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn stop_joining(&self) -> Result<(), NodeError> {
+        self.ask(Driver::stop_joining)
+    }
+
+    /// The owner's answer to a proposed pairing with a peer; false if it is not to be answered any
+    /// more.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn answer_pairing(&self, peer: PeerId, agrees: bool) -> Result<bool, NodeError> {
+        self.ask(move |driver| driver.answer_pairing(peer, agrees))
+    }
+
+    /// Ends a device's membership: stored when this returns.
+    ///
+    /// # Errors
+    /// It has stopped; it cannot be, and why; or it cannot be stored, and is not done then.
+    pub fn forget(&self, peer: PeerId, reach: Reach) -> Result<(), NodeError> {
+        self.ask(move |driver| driver.forget(peer, reach))?
+    }
+
+    /// Leaves the circle and begins a new one: stored when this returns.
+    ///
+    /// # Errors
+    /// It has stopped, or it cannot be stored.
+    pub fn new_circle(&self) -> Result<(), NodeError> {
+        self.ask(Driver::new_circle)?
+    }
 }
 
 impl Driver {
@@ -74,8 +150,11 @@ impl Driver {
         self.swarm.behaviour_mut().set_members(members);
     }
 
-    /// Calls this device by another name, here and in its circle.
-    pub(super) fn rename(&mut self, name: DeviceName) -> Result<(), NodeError> {
+    /// Calls this device by another name, if there is one, here and in its circle.
+    fn rename(&mut self, name: Option<DeviceName>) -> Result<(), NodeError> {
+        let Some(name) = name else {
+            return Ok(());
+        };
         let member = self.machine.circle().member(self.device.peer_id());
         if member.is_some_and(|member| member.name != name) {
             let now = self.now();
@@ -114,8 +193,8 @@ impl Driver {
     pub(super) fn invite(
         &mut self,
         seconds: u64,
-        secret: potluck_protocol::pairing::Secret,
-        name: DeviceName,
+        secret: Secret,
+        name: Option<DeviceName>,
         wish: Wish,
     ) -> Result<Invitation, NodeError> {
         let addresses = told_addresses(&self.listening());
@@ -123,7 +202,7 @@ impl Driver {
         let peer = self.device.peer_id();
         let invitation = Invitation::new(peer, secret, expires, addresses)?;
         self.rename(name)?;
-        let now: Duration = self.now();
+        let now = self.now();
         let machine = &mut self.machine;
         machine.invite(now, unix_seconds(), invitation.clone(), wish)?;
         Ok(invitation)

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use libp2p::Multiaddr;
 use potluck_protocol::PeerId;
 use potluck_protocol::SessionId;
-use potluck_protocol::circle::{DeviceName, EntryError, Member};
+use potluck_protocol::circle::{EntryError, Member};
 use potluck_protocol::machine::{
-    Event, Machine, MachineSetup, PeerStatus, Reach, Request, SessionEvent, StartError,
+    Event, Machine, MachineSetup, PeerStatus, Request, SessionEvent, StartError,
 };
-use potluck_protocol::pairing::{BeginError, Invitation, Secret, Wish};
+use potluck_protocol::pairing::BeginError;
 use potluck_protocol::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan};
 use potluck_protocol::session::SubmitError;
 use potluck_protocol::stage::StageLimits;
@@ -200,7 +200,7 @@ impl Node {
     }
 
     /// Calls `question` on the network thread, and waits for its answer.
-    fn ask<T: Send + 'static>(
+    pub(super) fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Driver) -> T + Send + 'static,
     ) -> Result<T, NodeError> {
@@ -289,82 +289,6 @@ impl Node {
     /// It has stopped.
     pub fn add_address(&self, address: Multiaddr) -> Result<(), NodeError> {
         self.ask(move |driver| driver.add_address(&address))
-    }
-
-    /// Opens pairing for so many seconds; the invitation is to be shown to the other device's owner.
-    /// `wish` is what this device's owner says beforehand.
-    ///
-    /// # Errors
-    /// It has stopped, or cannot invite.
-    pub fn invite(
-        &self,
-        seconds: u64,
-        name: DeviceName,
-        wish: Wish,
-    ) -> Result<Invitation, NodeError> {
-        let secret = Secret::from_random(random()?);
-        self.ask(move |driver| driver.invite(seconds, secret, name, wish))?
-    }
-
-    /// Withdraws the invitation.
-    ///
-    /// # Errors
-    /// It has stopped.
-    pub fn stop_inviting(&self) -> Result<(), NodeError> {
-        self.ask(|driver| {
-            let now = driver.now();
-            driver.machine.stop_inviting(now);
-        })
-    }
-
-    /// Goes to pair with the device that invites; [`events`](Self::events) tell how it went.
-    ///
-    /// # Errors
-    /// It has stopped.
-    pub fn join(
-        &self,
-        invitation: Invitation,
-        name: DeviceName,
-        wish: Wish,
-    ) -> Result<(), NodeError> {
-        self.ask(move |driver| {
-            driver.rename(name)?;
-            driver.join(invitation, wish);
-            Ok(())
-        })?
-    }
-
-    /// Gives up joining, if that is under way.
-    ///
-    /// # Errors
-    /// It has stopped.
-    pub fn stop_joining(&self) -> Result<(), NodeError> {
-        self.ask(Driver::stop_joining)
-    }
-
-    /// The owner's answer to a proposed pairing with a peer; false if it is not to be answered any
-    /// more.
-    ///
-    /// # Errors
-    /// It has stopped.
-    pub fn answer_pairing(&self, peer: PeerId, agrees: bool) -> Result<bool, NodeError> {
-        self.ask(move |driver| driver.answer_pairing(peer, agrees))
-    }
-
-    /// Ends a device's membership: stored when this returns.
-    ///
-    /// # Errors
-    /// It has stopped; it cannot be, and why; or it cannot be stored, and is not done then.
-    pub fn forget(&self, peer: PeerId, reach: Reach) -> Result<(), NodeError> {
-        self.ask(move |driver| driver.forget(peer, reach))?
-    }
-
-    /// Leaves the circle and begins a new one: stored when this returns.
-    ///
-    /// # Errors
-    /// It has stopped, or it cannot be stored.
-    pub fn new_circle(&self) -> Result<(), NodeError> {
-        self.ask(Driver::new_circle)?
     }
 
     /// Where a model's layers should run.

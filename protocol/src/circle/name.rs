@@ -141,6 +141,17 @@ mod tests {
     }
 
     #[test]
+    fn what_commands_use_for_something_else_is_not_chosen_but_read() {
+        let id = PeerId::from_public_key([7; 32]).to_string();
+        for name in ["self", "SELF", "*", "--yes", "-", &id, "12D3KooWx"] {
+            assert!(DeviceName::chosen(name).is_err(), "{name}");
+            // Another program may have given it: its circle is read all the same.
+            assert!(DeviceName::new(name).is_ok(), "{name}");
+        }
+        assert!(DeviceName::chosen("myself").is_ok());
+    }
+
+    #[test]
     fn what_would_mislead_a_reader_is_refused_in_words() {
         let long = "ü".repeat(33);
         for name in [

@@ -49,8 +49,11 @@
 //! Then each side sends the members of its circle (message 4; none of a circle it is no member of),
 //! the joiner first. Each owner is shown the other device's name and id, who joins whom and the
 //! members of the circle that is joined ([`Event::Proposed`]), and agrees or does not within
-//! [`CONFIRM_TIMEOUT`]. Agreement is message 5, which names all that was shown; a refusal (code 15)
-//! ends the invitation. Only when both have agreed does anything change:
+//! [`CONFIRM_TIMEOUT`]. Agreement is message 5, which names all that was shown; a no is code 15, and
+//! ends the invitation if the inviter's owner says it. Only when both have agreed does anything change.
+//! (Names and ids of a circle's members are told before that to whoever pairs with one of them: who
+//! decides has to see them.)
+//!
 //!
 //! | circles | who admits | joiner sends | inviter sends | joiner sends |
 //! |---|---|---|---|---|
@@ -62,8 +65,8 @@
 //! The log that is sent has the admission in it. The taker checks all of it, that it is of the circle
 //! of the introduction, that both devices are members, and that nobody is whom its owner was not shown
 //! (else code 17); then it leaves its own circle for that one. What either changes is stored before the
-//! other side hears of it, or undone (code 18). If the exchange breaks off after the admission, the same joiner may try again with the same
-//! invitation.
+//! other side hears of it, or undone (code 18). If the exchange breaks off after the admission, the
+//! same joiner may try again with the same invitation.
 //!
 //! # What is refused
 //! - Another secret, another joiner's or inviter's PeerId in the prologue (someone who relays), bytes

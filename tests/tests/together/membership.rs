@@ -25,7 +25,7 @@ fn what_is_forgotten_without_a_running_node_is_forgotten() {
     laptop.pair_with(&tablet);
     let _ = laptop.interrupt();
     for name in ["kitchen", "tablet"] {
-        let forget = [&["forget", name], &OWN_NODE[..]].concat();
+        let forget = [&["forget", name][..], &OWN_NODE].concat();
         let output = laptop.potluck(&forget).success();
         assert!(
             output.stdout.contains("is not paired any more"),
@@ -33,7 +33,7 @@ fn what_is_forgotten_without_a_running_node_is_forgotten() {
         );
         assert!(member(&laptop.members(), name).is_none(), "{name}");
     }
-    let again = [&["forget", "tablet"], &OWN_NODE[..]].concat();
+    let again = [&["forget", "tablet"][..], &OWN_NODE].concat();
     let _ = laptop
         .potluck(&again)
         .failure(1, &["no one device is called"]);
