@@ -249,7 +249,7 @@ impl Circle {
         let (past, _) = self.log.past_of(&parents)?;
         let sequence = self.log.next_sequence(author, &past);
         if sequence >= super::MAX_ENTRIES_PER_AUTHOR {
-            return Err(EntryError::AuthorFull);
+            return Err(EntryError::LogFull);
         }
         let entry = Entry::sign(identity, sequence, parents, act);
         let hash = entry.hash();

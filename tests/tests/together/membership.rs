@@ -118,7 +118,12 @@ fn a_device_that_left_or_was_forgotten_begins_a_new_circle_and_pairs() {
     let [laptop, kitchen] = unpaired(["laptop", "kitchen"]);
     laptop.pair_with(&kitchen);
     let _ = laptop.potluck(&["forget", "self"]).failure(1, &["--yes"]);
-    assert!(member(&laptop.members(), "kitchen").is_some());
+    // Who is not connected hears of it from others only.
+    for (node, other) in [(&laptop, "kitchen"), (&kitchen, "laptop")] {
+        node.await_members("the two are connected", |members| {
+            member(members, other).is_some_and(|other| !other["link"].is_null())
+        });
+    }
     let left = laptop.potluck(&["forget", "self", "--yes"]).success();
     assert!(left.stderr.contains("potluck circle new"), "{left:?}");
     kitchen.await_members("the laptop has left", |members| {

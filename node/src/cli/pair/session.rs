@@ -222,12 +222,15 @@ fn describe(proposal: &ProposalView) -> Vec<String> {
     let first = match proposal.change {
         ChangeView::TheyJoin => format!("{who} wants to join this device's circle:"),
         ChangeView::WeJoin => format!("this device would join the circle of {who}:"),
-        ChangeView::Begin => {
-            return vec![format!("{who} and this device would be a circle of two.")];
-        }
+        ChangeView::Begin => format!("{who} and this device would be a circle of two."),
         ChangeView::Renew => format!("{who} and this device are in one circle already:"),
     };
-    let members = proposal.members.iter();
+    let shown = match proposal.change {
+        // The list has only the one of the two that admits.
+        ChangeView::Begin => &[][..],
+        ChangeView::TheyJoin | ChangeView::WeJoin | ChangeView::Renew => &proposal.members,
+    };
+    let members = shown.iter();
     let members = members.map(|member| format!("  {}  {}", member.peer_id, member.name));
     let means =
         "Devices of one circle compute for each other, and can read along in what they compute.";
