@@ -199,9 +199,7 @@ impl<'a> Settings<'a> {
     pub(crate) fn positive_f32(&self, key: &str) -> Result<Option<f32>, ModelError> {
         let value = self.f32(key)?;
         match value {
-            Some(value) if value <= 0.0 => {
-                Err(self.refuse(key, value, "it must be positive"))
-            }
+            Some(value) if value <= 0.0 => Err(self.refuse(key, value, "it must be positive")),
             _ => Ok(value),
         }
     }

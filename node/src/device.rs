@@ -36,7 +36,8 @@ pub enum DeviceError {
     },
     /// The key file is not one.
     #[error(
-        "{} is no key of this device: restore it from a backup, or remove it to be a new device",
+        "{} is no key of this device: restore it from a backup, or be a new device with `potluck \
+         circle new --identity`",
         path.display()
     )]
     Key {
@@ -45,7 +46,8 @@ pub enum DeviceError {
     },
     /// The circle's log is damaged.
     #[error(
-        "{} is damaged: restore it from a backup, or remove it and pair anew",
+        "{} is damaged: restore it from a backup, or begin a new circle with `potluck circle new` \
+         and pair anew",
         path.display()
     )]
     Log {
@@ -67,6 +69,15 @@ pub enum DeviceError {
         #[source]
         source: NotAName,
     },
+}
+
+/// Which key a device has that begins anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// The one that it has.
+    Kept,
+    /// Another: it is another device to all others.
+    New,
 }
 
 /// Where it is kept.
@@ -98,11 +109,7 @@ impl Device {
     /// # Errors
     /// [`DeviceError`].
     pub fn open(home: &Home) -> Result<Self, DeviceError> {
-        let files = Files {
-            key: home.root().join("device.key"),
-            name: home.root().join("device.name"),
-            log: home.root().join("circle.log"),
-        };
+        let files = Files::of(home);
         let seed = files.seed()?;
         let identity = Identity::from_seed(&seed);
         let name = files.name()?;
@@ -117,6 +124,29 @@ impl Device {
                 circle
             }
         };
+        Ok(Self {
+            files,
+            seed,
+            name,
+            circle,
+        })
+    }
+
+    /// The device of this home in a new circle of itself alone, whatever is in the files that it
+    /// replaces. No node of this home may run.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn begin_anew(home: &Home, key: Key) -> Result<Self, DeviceError> {
+        let files = Files::of(home);
+        if key == Key::New {
+            // First: a new key in an old circle is in none, and says so.
+            replace(&files.key, &random::<32>()?)?;
+        }
+        let seed = files.seed()?;
+        let name = files.name().unwrap_or_else(|_| system_name());
+        let circle = Circle::found(&Identity::from_seed(&seed), &name, random()?);
+        replace(&files.log, &circle.to_log())?;
         Ok(Self {
             files,
             seed,
@@ -165,6 +195,14 @@ impl Device {
 }
 
 impl Files {
+    fn of(home: &Home) -> Self {
+        Self {
+            key: home.root().join("device.key"),
+            name: home.root().join("device.name"),
+            log: home.root().join("circle.log"),
+        }
+    }
+
     fn seed(&self) -> Result<[u8; 32], DeviceError> {
         if let Some(seed) = self.read_seed()? {
             return Ok(seed);
@@ -201,7 +239,7 @@ impl Files {
 fn system_name() -> DeviceName {
     let told = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let told = told.or_else(crate::profile::host_name_of_macos);
-    let told = told.and_then(|name| DeviceName::new(name.trim()).ok());
+    let told = told.and_then(|name| DeviceName::chosen(name.trim()).ok());
     told.unwrap_or_else(|| DeviceName::new("this device").expect("a plain name"))
 }
 
@@ -238,9 +276,18 @@ mod tests {
         assert_eq!(again.name, name);
         std::fs::write(home.root().join("circle.log"), b"nonsense").expect("writable");
         let error = Device::open(&home).expect_err("damaged");
-        assert!(error.to_string().contains("pair anew"), "{error}");
+        assert!(error.to_string().contains("potluck circle new"), "{error}");
+        let anew = Device::begin_anew(&home, Key::Kept).expect("writable");
+        assert_eq!(anew.peer_id(), device.peer_id());
+        assert_ne!(anew.circle.id(), device.circle.id());
+        let again = Device::open(&home).expect("whole again");
+        assert_eq!((again.circle.id(), again.name), (anew.circle.id(), name));
         std::fs::write(home.root().join("device.key"), b"short").expect("writable");
         let error = Device::open(&home).expect_err("damaged");
         assert!(error.to_string().contains("new device"), "{error}");
+        let other = Device::begin_anew(&home, Key::New).expect("writable");
+        assert_ne!(other.peer_id(), device.peer_id());
+        let again = Device::open(&home).expect("another device");
+        assert!(again.circle.contains(other.peer_id()));
     }
 }

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What the system says; the file is then as it was.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = write_beside(path, bytes)?;
-    fs::rename(&written, path).inspect_err(|_| forget(&written))
+    fs::rename(&written, path).inspect_err(|_| forget(&written))?;
+    sync_folder(path)
 }
 
 /// Writes `bytes` to `path` unless there is a file; false if there is.
@@ -26,7 +27,7 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let linked = fs::hard_link(&written, path);
     forget(&written);
     match linked {
-        Ok(()) => Ok(true),
+        Ok(()) => sync_folder(path).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
@@ -82,6 +83,20 @@ fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     });
     written.inspect_err(|_| forget(&beside))?;
     Ok(beside)
+}
+
+/// Has the system write which file the name stands for, too: else the old one may be back after the
+/// power failed.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().map(File::open);
+    // Systems that do not open folders, and file systems that do not sync them, have ways of their own.
+    let Some(Ok(folder)) = folder else {
+        return Ok(());
+    };
+    match folder.sync_all().map_err(|error| (error.kind(), error)) {
+        Err((io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported, _)) | Ok(()) => Ok(()),
+        Err((_, error)) => Err(error),
+    }
 }
 
 /// What stays is only clutter.

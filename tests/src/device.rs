@@ -91,6 +91,16 @@ impl Output {
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("{error} in stdout: {}", self.stdout))
     }
+
+    /// The JSON object on the last line of stdout.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn last_json(&self) -> Value {
+        let last = self.stdout.lines().next_back().unwrap_or_default();
+        serde_json::from_str(last)
+            .unwrap_or_else(|error| panic!("{error} in stdout: {}", self.stdout))
+    }
 }
 
 impl Default for Device {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod circle;
 mod failure;
 mod fetches;
 mod format;
@@ -17,6 +18,7 @@ mod options;
 mod output;
 mod pair;
 mod peers;
+mod person;
 mod plan;
 mod pull;
 mod run;
@@ -60,6 +62,7 @@ enum Command {
     Pair(pair::Args),
     Peers(peers::Args),
     Forget(peers::ForgetArgs),
+    Circle(circle::Args),
     Id(id::Args),
     Up(up::Args),
     Plan(plan::Args),
@@ -119,6 +122,7 @@ fn run_command(command: Command) -> anyhow::Result<Outcome> {
         Command::Pair(args) => pair::run(args),
         Command::Peers(args) => peers::run(args),
         Command::Forget(args) => peers::forget(args),
+        Command::Circle(args) => circle::run(args),
         Command::Id(args) => id::run(args),
         Command::Up(args) => up::run(args),
         Command::Plan(args) => plan::run(args),

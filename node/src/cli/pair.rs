@@ -1,26 +1,34 @@
 //! `potluck pair`.
 
-use std::io::{self, IsTerminal as _};
-use std::time::Duration;
+mod session;
 
-use anyhow::bail;
-use potluck::Cancel;
+use std::io::{self, Read as _};
+
+use anyhow::{Context as _, bail};
 use potluck::device::Device;
 use potluck::home::Home;
-use potluck::local::{Client, Reply, Request};
-use qrcode::render::unicode;
-use qrcode::{EcLevel, QrCode};
+use potluck::local::PairingWish;
+use potluck_protocol::pairing::Invitation;
 use serde_json::json;
 
 use super::nodes::{self, NodeArgs, Purpose};
+use super::person::{self, Person};
 use super::{Outcome, interrupt, output};
+use session::{Pairing, Session};
 
 /// Pair with another device: show an invitation, or use one
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The other device's invitation; without it, show one
+    /// `-` uses the other device's invitation, read from standard input or asked for; without it, show
+    /// one. The invitation itself is taken here, too, but other users of this device can see it then
     invitation: Option<String>,
+    /// Only let the other device join this one's circle; without a terminal, agree to that
+    #[arg(long, conflicts_with = "join")]
+    admit: bool,
+    /// Only join the other device's circle; without a terminal, agree to that
+    #[arg(long)]
+    join: bool,
     /// What this device is called from now on
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -29,126 +37,137 @@ pub(super) struct Args {
     minutes: u64,
     #[command(flatten)]
     node: NodeArgs,
-    /// Print JSON lines: {"invitation": …} at once where one is shown, then {"paired": …}
+    /// Ask nothing and print JSON lines: the invitation where one is shown, what is proposed, and
+    /// with whom this device is paired then
     #[arg(long)]
     json: bool,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  potluck pair                      on one device: shows a code
-  potluck pair POTLUCK:…            on the other: its text, or what the code says
-  potluck pair --name kitchen --json
+  potluck pair                      on both devices: give one the text that the other shows
+  potluck pair -                    asks for the other's invitation at once
+  potluck pair --admit --name kitchen --json
+  echo POTLUCK:… | potluck pair - --join
 
-Whoever has the invitation can join, once, and within its time: show it to nobody else. A device
-that pairs with one device of a circle is paired with all of them.";
-
-/// How often waiting looks for Ctrl-C.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// How long joining may take, beyond the machine's own limits.
-const JOINING: Duration = Duration::from_secs(40);
+Both owners see who the other device is, who joins whose circle and who is in it, and agree before
+anything changes. A device that joins a circle is paired with all of its devices. Whoever has the
+invitation can ask to pair, once, and within its time: show it to nobody else.";
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let home = Home::from_environment()?;
-    let name = match &args.name {
-        Some(name) => Some(name.clone()),
-        None if args.json => None,
-        None => ask_name(&home)?,
+    let wish = match (args.admit, args.join) {
+        (true, _) => PairingWish::Admits,
+        (_, true) => PairingWish::Joins,
+        _ => PairingWish::Asks,
+    };
+    let person = if args.json { None } else { Person::there() };
+    if person.is_none() && wish == PairingWish::Asks {
+        bail!(
+            "nobody is asked here: say --admit to let the other device join this one's circle, or \
+             --join to join the other's"
+        );
+    }
+    let invitation = match args.invitation.as_deref() {
+        None => None,
+        Some("-") => Some(read_invitation(person.as_ref())?),
+        Some(text) => {
+            output::note(
+                "note: other users of this device can see an invitation among the arguments; `potluck \
+                 pair -` reads it from standard input",
+            );
+            Some(text.to_owned())
+        }
+    };
+    if let Some(text) = &invitation {
+        // Said at once, not after a node was started.
+        text.parse::<Invitation>()?;
+    }
+    let name = match (&args.name, &person) {
+        (Some(name), _) => Some(name.clone()),
+        (None, Some(person)) => ask_name(&home, person)?,
+        (None, None) => None,
     };
     let cancel = interrupt::on_ctrl_c()?;
-    let mut connected = nodes::connect(&home, &args.node, Purpose::Pairing, None, &cancel)?;
-    let client = &mut connected.client;
-    let paired = match &args.invitation {
-        Some(text) => join(client, text, name, &cancel)?,
-        None => invite(client, &args, name, &cancel)?,
+    let connected = nodes::connect(&home, &args.node, Purpose::Pairing, None, &cancel)?;
+    let own = connected.own;
+    let mut session = Session {
+        home: &home,
+        own: own.as_ref(),
+        client: connected.client,
+        person,
+        json: args.json,
+        wish,
+        name,
+        cancel,
     };
-    let Some((peer_id, name)) = paired else {
-        return Ok(Outcome::Interrupted);
+    let paired = match invitation {
+        Some(text) => session.join(&text),
+        None => session.invite(args.minutes),
     };
-    if args.json {
-        output::json(&json!({"paired": {"peer_id": peer_id, "name": name}}))?;
-    } else {
-        output::line(&format!("paired with {name} ({peer_id})"))?;
+    let paired = paired.and_then(|paired| {
+        let Some(paired) = paired else {
+            return Ok(Outcome::Interrupted);
+        };
+        check_stored(&home, &paired)?;
+        tell(&paired, args.json)?;
+        Ok(Outcome::Done)
+    });
+    drop(session);
+    if let Some(own) = own {
+        // The other device is to hear the last words before this one is gone.
+        own.local.node.stop();
     }
-    // The other device is to hear that all was taken before this one is gone.
-    std::thread::sleep(Duration::from_millis(300));
-    Ok(Outcome::Done)
+    paired
 }
 
-/// What the person calls this device, if it has no name of its own yet and somebody is there to say.
-fn ask_name(home: &Home) -> anyhow::Result<Option<String>> {
-    if !io::stdin().is_terminal() || !output::stderr_is_terminal() {
-        return Ok(None);
+/// The other device's invitation, from the person or standard input.
+fn read_invitation(person: Option<&Person>) -> anyhow::Result<String> {
+    if let Some(person) = person {
+        output::note("Paste the other device's invitation, or type it, and press Enter:");
+        return person.wait().context("no invitation was given");
     }
+    let mut text = String::new();
+    let most = Invitation::MAX_TEXT_BYTES as u64;
+    let read = io::stdin().take(most + 1).read_to_string(&mut text);
+    read.context("cannot read the invitation from standard input")?;
+    if text.trim().is_empty() {
+        bail!("no invitation on standard input: pipe the text that the other device shows");
+    }
+    Ok(text)
+}
+
+/// What the person calls this device, if it has no name of its own yet.
+fn ask_name(home: &Home, person: &Person) -> anyhow::Result<Option<String>> {
     let device = Device::open(home)?;
-    if device.is_named() {
+    if device.is_named() || !person::is_there() {
         return Ok(None);
     }
     let proposed = device.name.as_str();
     output::note(&format!("What is this device called? [{proposed}]"));
-    let mut line = String::new();
-    io::stdin().read_line(&mut line)?;
-    let name = line.trim();
-    let name = if name.is_empty() { proposed } else { name };
+    let line = person.wait().unwrap_or_default();
+    let name = if line.is_empty() { proposed } else { &line };
     Ok(Some(name.to_owned()))
 }
 
-fn invite(
-    client: &mut Client,
-    args: &Args,
-    name: Option<String>,
-    cancel: &Cancel,
-) -> anyhow::Result<Option<(String, String)>> {
-    let text = client.invite(args.minutes * 60, name)?;
-    if args.json {
-        output::json(&json!({"invitation": text}))?;
+/// Pairing is told of when the circle on the disk has it.
+fn check_stored(home: &Home, paired: &Pairing) -> anyhow::Result<()> {
+    let device = Device::open(home)?;
+    if device.circle.contains(paired.peer_id.parse()?) {
+        Ok(())
     } else {
-        let code = QrCode::with_error_correction_level(&text, EcLevel::L)?;
-        let picture = code.render::<unicode::Dense1x2>().build();
-        output::line(&format!("{picture}\n\n{text}\n"))?;
-        output::note(&format!(
-            "On the other device: potluck pair, with this text or what the code says; within {} \
-             minutes. Ctrl-C withdraws it.",
-            args.minutes
-        ));
-    }
-    loop {
-        match client.next(PATIENCE)? {
-            Some((Reply::Paired { peer_id, name }, _)) => return Ok(Some((peer_id, name))),
-            Some((Reply::PairingFailed { peer_id, words }, _)) => {
-                output::note(&format!("{peer_id} tried and failed: {words}"));
-            }
-            Some((Reply::PairingOver { words }, _)) => {
-                bail!("the invitation cannot be used any more: {words}");
-            }
-            Some(_) => {}
-            None if cancel.is_cancelled() => return Ok(None),
-            None => {}
-        }
+        bail!(
+            "the circle on the disk does not have {} in it: pair again",
+            paired.name
+        )
     }
 }
 
-fn join(
-    client: &mut Client,
-    text: &str,
-    name: Option<String>,
-    cancel: &Cancel,
-) -> anyhow::Result<Option<(String, String)>> {
-    let request = Request::Join {
-        invitation: text.to_owned(),
-        name,
-    };
-    client.send(&request, &[])?;
-    let started = std::time::Instant::now();
-    loop {
-        match client.next(PATIENCE)? {
-            Some((Reply::Paired { peer_id, name }, _)) => return Ok(Some((peer_id, name))),
-            Some(_) => {}
-            None if cancel.is_cancelled() => return Ok(None),
-            None if started.elapsed() > JOINING => {
-                bail!("the device that invites does not answer: are both in the same network?");
-            }
-            None => {}
-        }
+fn tell(paired: &Pairing, json: bool) -> anyhow::Result<()> {
+    let Pairing { peer_id, name } = paired;
+    if json {
+        output::json(&json!({"paired": {"peer_id": peer_id, "name": name}}))
+    } else {
+        Ok(output::line(&format!("paired with {name} ({peer_id})"))?)
     }
 }

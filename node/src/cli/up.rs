@@ -8,6 +8,7 @@ use potluck::home::Home;
 use potluck::local::{Client, Reply, Request, ServeError};
 use potluck::net::{Multiaddr, NodeEvent};
 use potluck::{Cancel, OwnerLimits, library};
+use potluck_protocol::PeerId;
 use potluck_protocol::machine::Event;
 use serde_json::json;
 
@@ -94,7 +95,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     while !cancel.is_cancelled() {
         std::thread::sleep(PATIENCE);
         while let Ok(event) = events.try_recv() {
-            tell(event, &mut fetching);
+            tell(&own, event, &mut fetching);
         }
         // It ends by itself only if a thread of it has failed.
         own.local.node.is_idle()?;
@@ -104,8 +105,32 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
 }
 
 /// Tells the owner what comes to this device. `fetching` is whether that was told.
-fn tell(event: NodeEvent, fetching: &mut bool) {
+fn tell(own: &OwnNode, event: NodeEvent, fetching: &mut bool) {
     match event {
+        NodeEvent::Machine(Event::MemberJoined(member)) => {
+            let by = name_of(own, member.admitted_by);
+            let (name, peer) = (&member.name, member.peer);
+            output::note(&format!(
+                "{name} ({peer}) is in the circle now: admitted by {by}"
+            ));
+        }
+        NodeEvent::Machine(Event::MemberLeft(peer)) => {
+            output::note(&format!("{peer} is not in the circle any more"));
+        }
+        NodeEvent::Machine(Event::Copied(peer)) => output::note(&format!(
+            "two devices run as {} ({peer}), as when a home was copied: `potluck circle new \
+             --identity` on the copy gives it an id of its own",
+            name_of(own, peer)
+        )),
+        NodeEvent::Machine(Event::ThisIsCopied { told_by }) => output::note(&format!(
+            "another device runs with this one's id, as when a home was copied ({} sees both): \
+             `potluck circle new --identity` on the copy gives it an id of its own",
+            name_of(own, told_by)
+        )),
+        NodeEvent::Machine(Event::Revoked) => output::note(
+            "this device was removed from its circle: pair it again, or begin a new circle with \
+             `potluck circle new`",
+        ),
         NodeEvent::Machine(Event::Fetching(progress)) if !*fetching => {
             *fetching = true;
             let bytes = format::bytes(progress.of_bytes);
@@ -122,6 +147,18 @@ fn tell(event: NodeEvent, fetching: &mut bool) {
         NodeEvent::Problem(words) => output::note(&words),
         _ => {}
     }
+}
+
+/// What a member is called, or its id.
+fn name_of(own: &OwnNode, peer: PeerId) -> String {
+    // A node that has stopped knows nobody.
+    let members = own.local.node.members().unwrap_or_default();
+    let mut named = members.into_iter().map(|(member, _)| member);
+    let found = named.find(|member| member.peer == peer);
+    found.map_or_else(
+        || peer.to_string(),
+        |member| member.name.as_str().to_owned(),
+    )
 }
 
 /// Starts the node of this home, once no other command runs one there; `None` after Ctrl-C.

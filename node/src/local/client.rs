@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::framing;
-use super::message::{Reply, Request, SessionRequest};
+use super::message::{PairingWish, Reply, Request, SessionRequest};
 use super::server::{LocalNode, Service};
 use super::views::{MemberView, PlanView};
 
@@ -143,8 +143,18 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn invite(&mut self, seconds: u64, name: Option<String>) -> Result<String, ClientError> {
-        match self.ask(&Request::Invite { seconds, name })? {
+    pub fn invite(
+        &mut self,
+        seconds: u64,
+        name: Option<String>,
+        wish: PairingWish,
+    ) -> Result<String, ClientError> {
+        let request = Request::Invite {
+            seconds,
+            name,
+            wish,
+        };
+        match self.ask(&request)? {
             Reply::Invitation { text, .. } => Ok(text),
             _ => Err(ClientError::OtherAnswer),
         }

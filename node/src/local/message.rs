@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::views::{MemberView, PlacementView, PlanView};
+use super::views::{MemberView, PlacementView, PlanView, ProposalView};
 
 /// What a command asks. On one connection one thing at a time, but for what belongs to a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,25 +20,44 @@ pub enum Request {
     /// Another process of this home is to be its node: [`Reply::Done`] once this one has ended for
     /// that, if it is only a command's.
     GiveWay,
-    /// End a membership: [`Reply::Done`].
+    /// End a membership: [`Reply::Forgotten`], once it is stored.
     Forget {
-        /// A name or a PeerId.
+        /// A name, a PeerId or `self`.
         device: String,
+        /// Also those of all whom it made members, and whom those did.
+        #[serde(default)]
+        with_admitted: bool,
     },
-    /// Open pairing: [`Reply::Invitation`], then [`Reply::Paired`] or [`Reply::PairingOver`]. Ends
-    /// with the connection.
+    /// Leave the circle and begin a new one of this device alone: [`Reply::Done`], once it is stored.
+    NewCircle,
+    /// Open pairing: [`Reply::Invitation`]; then [`Reply::Proposed`], which is to be answered, and
+    /// [`Reply::Paired`] or [`Reply::PairingOver`]. Ends with the connection.
     Invite {
         /// For so many seconds.
         seconds: u64,
         /// What this device is called from now on.
         name: Option<String>,
+        /// Who is to join whose circle.
+        #[serde(default)]
+        wish: PairingWish,
     },
-    /// Pair by an invitation: [`Reply::Paired`] or [`Reply::Failed`].
+    /// Pair by an invitation: [`Reply::Proposed`], which is to be answered, then [`Reply::Paired`] or
+    /// [`Reply::Failed`]. Ends with the connection.
     Join {
         /// The text.
         invitation: String,
         /// What this device is called from now on.
         name: Option<String>,
+        /// Who is to join whose circle.
+        #[serde(default)]
+        wish: PairingWish,
+    },
+    /// The owner's answer to [`Reply::Proposed`]; answered only if it comes too late.
+    AnswerPairing {
+        /// Of the other device.
+        peer_id: String,
+        /// Whether to pair.
+        agrees: bool,
     },
     /// Where a model's layers should run: [`Reply::Plan`].
     Plan {
@@ -84,6 +103,29 @@ pub struct SessionRequest {
     pub objective: String,
 }
 
+/// Who joins whose circle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PairingWish {
+    /// As it may be: the owner is asked.
+    #[default]
+    Asks,
+    /// The other device joins this one's.
+    Admits,
+    /// This device joins the other's.
+    Joins,
+}
+
+impl From<PairingWish> for potluck_protocol::pairing::Wish {
+    fn from(wish: PairingWish) -> Self {
+        match wish {
+            PairingWish::Asks => Self::Asks,
+            PairingWish::Admits => Self::Admits,
+            PairingWish::Joins => Self::Joins,
+        }
+    }
+}
+
 /// Who may compute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -123,6 +165,18 @@ pub enum Reply {
     Members {
         /// By their names.
         members: Vec<MemberView>,
+    },
+    /// A membership has ended.
+    Forgotten {
+        /// Whose: its PeerId.
+        peer_id: String,
+        /// Its name.
+        name: String,
+    },
+    /// The owner is to be asked whether to pair so.
+    Proposed {
+        /// What.
+        proposal: ProposalView,
     },
     /// To be shown to the owner of the other device.
     Invitation {

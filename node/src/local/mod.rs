@@ -29,6 +29,7 @@
 mod client;
 mod framing;
 mod message;
+mod pairing;
 mod place;
 mod server;
 mod sessions;
@@ -36,11 +37,11 @@ mod socket;
 mod views;
 
 pub use client::{Client, ClientError, Pipeline};
-pub use message::{PlacementChoice, Reply, Request, SessionRequest};
+pub use message::{PairingWish, PlacementChoice, Reply, Request, SessionRequest};
 pub use server::{LocalNode, Service};
 pub(crate) use sessions::identify;
 pub use socket::{ServeError, Socket};
 pub use views::{
-    ALONE, HopView, LinkView, MemberView, PlacementView, PlanView, ProfileView, StageView,
-    UnusedView,
+    ALONE, ChangeView, HopView, LinkView, ListedView, MemberView, PlacementView, PlanView,
+    ProfileView, ProposalView, StageView, UnusedView,
 };

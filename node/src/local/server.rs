@@ -6,17 +6,16 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use potluck_protocol::PeerId;
-use potluck_protocol::circle::DeviceName;
-use potluck_protocol::machine::Event;
-use potluck_protocol::pairing::{self, Invitation, Refusal};
+use potluck_protocol::machine::Reach;
 
 use super::framing;
 use super::message::{Reply, Request};
+use super::pairing::Side;
 use super::sessions::{self, Asked};
 use super::socket::Right;
 use super::views::{MemberView, Names, PlanView};
 use crate::manifest::{KnownFiles, Manifests};
-use crate::net::{Node, NodeError, NodeEvent, NodeSession, OwnerWork};
+use crate::net::{Node, NodeError, NodeSession, OwnerWork};
 use crate::profile::Caveats;
 use crate::words::Words;
 
@@ -80,11 +79,12 @@ const NO_CONVERSATION: &str = "no conversation has begun";
 
 /// Answers one command.
 pub struct Service {
-    local: LocalNode,
-    replies: Replies,
+    pub(super) local: LocalNode,
+    pub(super) replies: Replies,
     session: Option<NodeSession>,
     traffic_before: crate::net::Traffic,
-    inviting: bool,
+    /// Pairing that ends with the connection.
+    pub(super) pairing: Option<Side>,
     /// Of a node that gives way to another process's.
     right: Option<Right>,
     /// While its program computes by itself.
@@ -108,7 +108,7 @@ impl Service {
             replies: Replies(Arc::new(Mutex::new(stream))),
             session: None,
             traffic_before: crate::net::Traffic::default(),
-            inviting: false,
+            pairing: None,
             right,
             owner_work: None,
         };
@@ -123,10 +123,7 @@ impl Service {
                 Err(error) => break Err(error),
             }
         };
-        if service.inviting {
-            // A node that has stopped invites nobody.
-            let _ = service.local.node.stop_inviting();
-        }
+        service.stop_pairing();
         let _ = requests.shutdown(Shutdown::Both);
         outcome
     }
@@ -146,8 +143,17 @@ impl Service {
                 None => Err(Words::new(NO_CONVERSATION)),
             },
             Request::Session { request } => self.begin(&request),
-            Request::Invite { seconds, name } => self.invite(seconds, name),
-            Request::Join { invitation, name } => self.join(&invitation, name),
+            Request::Invite {
+                seconds,
+                name,
+                wish,
+            } => self.invite(seconds, name, wish),
+            Request::Join {
+                invitation,
+                name,
+                wish,
+            } => self.join(&invitation, name, wish),
+            Request::AnswerPairing { peer_id, agrees } => self.answer_pairing(&peer_id, agrees),
             other => match self.answer(&other) {
                 Ok(reply) => return self.replies.send(&reply, &[]),
                 Err(words) => Err(words),
@@ -196,8 +202,12 @@ impl Service {
                 right.give_up();
                 Reply::Done
             }
-            Request::Forget { device } => {
-                self.forget(device)?;
+            Request::Forget {
+                device,
+                with_admitted,
+            } => self.forget(device, *with_admitted)?,
+            Request::NewCircle => {
+                node.new_circle()?;
                 Reply::Done
             }
             Request::Plan { request } => {
@@ -221,7 +231,7 @@ impl Service {
         })
     }
 
-    fn forget(&self, text: &str) -> Result<(), Words> {
+    fn forget(&self, text: &str, with_admitted: bool) -> Result<Reply, Words> {
         let node = &self.local.node;
         let names = self.local.names()?;
         let peer = device(&names, node.peer_id(), text).ok_or_else(|| {
@@ -229,8 +239,16 @@ impl Service {
                 "no one device is called {text:?}: `potluck peers` lists names and ids"
             ))
         })?;
-        let forgotten = node.forget(peer)?;
-        Ok(forgotten?)
+        let reach = if with_admitted {
+            Reach::WithAdmitted
+        } else {
+            Reach::Alone
+        };
+        node.forget(peer, reach)?;
+        Ok(Reply::Forgotten {
+            peer_id: peer.to_string(),
+            name: super::views::name_of(&names, peer),
+        })
     }
 
     fn begin(&mut self, request: &super::SessionRequest) -> Result<(), Words> {
@@ -247,105 +265,6 @@ impl Service {
             .spawn(move || sessions::forward(&events, &replies, &node, &names));
         Ok(forwarded.map(drop)?)
     }
-
-    fn name(&self, name: Option<String>) -> Result<DeviceName, Words> {
-        let names = self.local.names()?;
-        let before = names.get(&self.local.node.peer_id()).cloned();
-        let name = name.or(before).unwrap_or_else(|| "device".to_owned());
-        Ok(DeviceName::new(&name)?)
-    }
-
-    fn invite(&mut self, seconds: u64, name: Option<String>) -> Result<(), Words> {
-        let node = self.local.node.clone();
-        let name = self.name(name)?;
-        let events = node.events()?;
-        let invitation = node.invite(seconds, name)?;
-        self.inviting = true;
-        let reply = Reply::Invitation {
-            text: invitation.to_string(),
-            expires: invitation.expires_unix_s(),
-        };
-        self.replies.send(&reply, &[])?;
-        self.forward_pairing(events, None)
-    }
-
-    fn join(&mut self, text: &str, name: Option<String>) -> Result<(), Words> {
-        let invitation: Invitation = text.parse()?;
-        let node = self.local.node.clone();
-        let inviter = invitation.peer();
-        if inviter == node.peer_id() {
-            // A node does not dial itself, and would only say that it knows no way.
-            return Err(Refusal::OwnInvitation.into());
-        }
-        let name = self.name(name)?;
-        let events = node.events()?;
-        node.join(invitation, name)?;
-        self.forward_pairing(events, Some(inviter))
-    }
-
-    /// Tells how pairing goes, until it is over. `inviter` is the device that is joined.
-    fn forward_pairing(
-        &self,
-        mut events: tokio::sync::mpsc::UnboundedReceiver<NodeEvent>,
-        inviter: Option<PeerId>,
-    ) -> Result<(), Words> {
-        let replies = self.replies.clone();
-        let forwarded = std::thread::Builder::new()
-            .name("potluck-pairing".to_owned())
-            .spawn(move || {
-                while let Some(event) = events.blocking_recv() {
-                    let Some((reply, over)) = pairing_reply(event, inviter) else {
-                        continue;
-                    };
-                    if replies.send(&reply, &[]).is_err() || over {
-                        return;
-                    }
-                }
-            });
-        Ok(forwarded.map(drop)?)
-    }
-}
-
-/// What is said of an event of pairing, and whether nothing comes after it.
-fn pairing_reply(event: NodeEvent, inviter: Option<PeerId>) -> Option<(Reply, bool)> {
-    match event {
-        NodeEvent::Machine(Event::Pairing(event)) => match event {
-            pairing::Event::Paired { peer, name } => Some((
-                Reply::Paired {
-                    peer_id: peer.to_string(),
-                    name: name.as_str().to_owned(),
-                },
-                true,
-            )),
-            pairing::Event::Failed { peer, why } if inviter == Some(peer) => Some((
-                Reply::Failed {
-                    words: why.to_string(),
-                },
-                true,
-            )),
-            pairing::Event::Failed { peer, why } => Some((
-                Reply::PairingFailed {
-                    peer_id: peer.to_string(),
-                    words: why.to_string(),
-                },
-                false,
-            )),
-            pairing::Event::Over { why: Refusal::Used } => None,
-            pairing::Event::Over { why } => Some((
-                Reply::PairingOver {
-                    words: why.to_string(),
-                },
-                true,
-            )),
-        },
-        NodeEvent::NotReached(words) if inviter.is_some() => Some((
-            Reply::Failed {
-                words: format!("cannot reach the device that invites: {words}"),
-            },
-            true,
-        )),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -361,12 +280,15 @@ mod tests {
         names.insert(peer(1), "kitchen".to_owned());
         names.insert(peer(2), "tablet".to_owned());
         names.insert(peer(3), "tablet".to_owned());
+        // As only a device of another program calls itself.
+        names.insert(peer(5), "self".to_owned());
         let meant = |text: &str| device(&names, peer(1), text);
         assert_eq!(meant("self"), Some(peer(1)));
         assert_eq!(meant("kitchen"), Some(peer(1)));
         assert_eq!(meant("tablet"), None);
         assert_eq!(meant(&peer(3).to_string()), Some(peer(3)));
         assert_eq!(meant(&peer(4).to_string()), None);
+        assert_eq!(meant(&peer(5).to_string()), Some(peer(5)));
         assert_eq!(meant("garage"), None);
     }
 }

@@ -33,8 +33,8 @@ const WEIGHTS_FOR_SESSION: Duration = Duration::from_millis(100);
 const PATIENCE_WITH_NAMED: Duration = Duration::from_secs(60);
 
 /// Why a device has no others to compute with that it names.
-const REMOVED: &str =
-    "this device was removed from its circle, and no device of it computes for it";
+const REMOVED: &str = "this device was removed from its circle, and no device of it computes for it: pair it again, or \
+     begin a new circle with `potluck circle new`";
 
 /// What a command asks, in the protocol's terms.
 pub(super) struct Asked {

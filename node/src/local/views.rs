@@ -6,6 +6,7 @@ use std::time::Duration;
 use potluck_protocol::PeerId;
 use potluck_protocol::circle::Member;
 use potluck_protocol::machine::PeerStatus;
+use potluck_protocol::pairing::{Change, Listed, Proposal};
 use potluck_protocol::placement::{Plan, PredictedStage, Prediction};
 use potluck_protocol::profile::{Power, Profile, Thermal};
 use potluck_protocol::session::STEPS_ON_THE_WAY;
@@ -38,6 +39,62 @@ pub struct MemberView {
     pub link: Option<LinkView>,
     /// What it tells of itself.
     pub profile: Option<ProfileView>,
+}
+
+/// A pairing that both owners are to agree to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProposalView {
+    /// The other device's PeerId.
+    pub peer_id: String,
+    /// What it calls itself.
+    pub name: String,
+    /// What pairing changes.
+    pub change: ChangeView,
+    /// The members of the circle that is joined, as they are before.
+    pub members: Vec<ListedView>,
+}
+
+/// What pairing changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeView {
+    /// The other device joins this one's circle.
+    TheyJoin,
+    /// This device joins the other's circle.
+    WeJoin,
+    /// Both were alone, and are a circle of two.
+    Begin,
+    /// Both are in one circle already.
+    Renew,
+}
+
+/// A member of a circle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedView {
+    /// Its PeerId.
+    pub peer_id: String,
+    /// What it is called.
+    pub name: String,
+}
+
+impl From<Proposal> for ProposalView {
+    fn from(proposal: Proposal) -> Self {
+        let listed = |member: Listed| ListedView {
+            peer_id: member.peer.to_string(),
+            name: member.name.as_str().to_owned(),
+        };
+        Self {
+            peer_id: proposal.peer.to_string(),
+            name: proposal.name.as_str().to_owned(),
+            change: match proposal.change {
+                Change::TheyJoin => ChangeView::TheyJoin,
+                Change::WeJoin => ChangeView::WeJoin,
+                Change::Begin => ChangeView::Begin,
+                Change::Renew => ChangeView::Renew,
+            },
+            members: proposal.members.into_iter().map(listed).collect(),
+        }
+    }
 }
 
 /// The way to a device.

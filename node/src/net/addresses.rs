@@ -110,6 +110,15 @@ impl Addresses {
         addresses.clone()
     }
 
+    /// Does not try to reach a peer before this time.
+    pub(super) fn leave_in_peace(&mut self, peer: &PeerId, until: Duration) {
+        let attempt = Attempt {
+            next_at: until,
+            pause: RETRY[1],
+        };
+        self.attempts.insert(*peer, attempt);
+    }
+
     /// The peer is connected: the next attempts begin anew.
     pub(super) fn reached(&mut self, peer: &PeerId) {
         self.attempts.remove(peer);

@@ -66,19 +66,21 @@ impl Connections {
         }
     }
 
-    /// A connection to a member is up that this node dialled, or the peer.
+    /// A connection to a member is up that this node dialled, or the peer. If the one before `stays`,
+    /// it counts as long as it is there.
     pub(super) fn established(
         &mut self,
         now: Duration,
         peer: PeerId,
         connection: ConnectionId,
         dialled: bool,
+        stays: bool,
     ) -> Established {
         let dialled_by = if dialled { self.me } else { peer };
         let before = self.links.get(&peer);
         if let Some(before) = before {
             let at_once = now.saturating_sub(before.since) < AT_ONCE;
-            if at_once && before.dialled_by <= dialled_by {
+            if stays || (at_once && before.dialled_by <= dialled_by) {
                 return Established::Superfluous;
             }
         }
@@ -256,7 +258,7 @@ mod tests {
                 for (at, id) in order.into_iter().enumerate() {
                     let dialled = (id == by_a) == (me == a);
                     let now = Duration::from_millis(10 * at as u64);
-                    connections.established(now, peer, id, dialled);
+                    connections.established(now, peer, id, dialled, false);
                 }
                 assert_eq!(connections.of(peer), Some(by_a));
             }
@@ -275,8 +277,10 @@ mod tests {
             ConnectionId::new_unchecked(1),
             ConnectionId::new_unchecked(2),
         );
-        connections.established(Duration::ZERO, peer, old, true);
-        let later = connections.established(AT_ONCE, peer, new, false);
+        connections.established(Duration::ZERO, peer, old, true, false);
+        let copy = connections.established(AT_ONCE, peer, new, false, true);
+        assert_eq!(copy, Established::Superfluous);
+        let later = connections.established(AT_ONCE, peer, new, false, false);
         assert_eq!(
             later,
             Established::Counts {

@@ -10,27 +10,26 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use libp2p::futures::StreamExt as _;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, Swarm};
-use potluck_protocol::circle::DeviceName;
 use potluck_protocol::machine::{Event, Input, LoadRefused, Machine, Output};
-use potluck_protocol::pairing::Invitation;
 use potluck_protocol::transfer::StoreAnswer;
 use potluck_protocol::wire::HandOverReason;
 use potluck_protocol::{PeerId, SessionId};
 use tokio::sync::{Notify, mpsc};
 
 use super::addresses::Addresses;
+use super::circle::Joining;
 use super::connections::Connections;
 use super::discovery::{self, Discovery};
 use super::gate::Gate;
 use super::giving::Giving;
 use super::ids;
-use super::node::{NodeError, NodeEvent};
+use super::node::NodeEvent;
 use super::pairings::Pairings;
 use super::pump::Arrival;
 use super::session::PipelineEvent;
 use super::stream::Purpose;
 use super::traffic::Traffic;
-use crate::device::Device;
+use crate::device::{Device, DeviceError};
 use crate::profile::DeviceProfile;
 use crate::stages::{Done, StageExecutor, Stopped};
 use crate::store::Keeper;
@@ -60,7 +59,7 @@ pub(super) struct Driver {
     pub(super) pairings: Pairings,
     pub(super) addresses: Addresses,
     pub(super) discoveries: Vec<Box<dyn Discovery>>,
-    pub(super) joining: Option<Invitation>,
+    pub(super) joining: Option<Joining>,
     /// The connection on which it is to be used, once there is one.
     pub(super) joining_over: Option<ConnectionId>,
     executor: StageExecutor,
@@ -76,6 +75,10 @@ pub(super) struct Driver {
     drained: Arc<Notify>,
     /// What its owner computes beside it.
     owner_works: usize,
+    /// Why the circle that was to be stored last is not.
+    pub(super) unstored: Option<DeviceError>,
+    /// Whether the circle that is held is to be stored again, since that failed.
+    pub(super) is_to_store: bool,
     /// Whether it has begun to hand its layers over.
     leaving: bool,
     /// Whether to end after what is to be sent.
@@ -117,6 +120,8 @@ impl Driver {
             arrivals,
             drained,
             owner_works: 0,
+            unstored: None,
+            is_to_store: false,
             leaving: false,
             stopping: false,
         };
@@ -157,7 +162,10 @@ impl Driver {
                     self.tell(Input::Stored(answer));
                 }
                 () = self.drained.notified() => {}
-                _ = tick.tick() => self.look_after_peers(),
+                _ = tick.tick() => {
+                    self.look_after_circle();
+                    self.look_after_peers();
+                }
                 _ = sense.tick(), if !self.leaving => self.look_at_device(),
                 () = tokio::time::sleep(timeout) => {
                     let now = self.now();
@@ -260,7 +268,10 @@ impl Driver {
             Output::Event(Event::Session(session, event)) => {
                 self.tell_session(session, PipelineEvent::Session(event));
             }
-            Output::Event(event) => self.tell_watchers(&NodeEvent::Machine(event)),
+            Output::Event(event) => {
+                self.note(&event);
+                self.tell_watchers(&NodeEvent::Machine(event));
+            }
         }
     }
 
@@ -287,23 +298,6 @@ impl Driver {
             .retain(|watcher| watcher.send(event.clone()).is_ok());
     }
 
-    fn circle_changed(&mut self) {
-        self.admit_members();
-        if let Err(error) = self.device.store(self.machine.circle()) {
-            let words = crate::words::of(&error);
-            self.tell_watchers(&NodeEvent::Problem(words));
-        }
-    }
-
-    /// Tells the gate who is paired.
-    fn admit_members(&mut self) {
-        let machine = &self.machine;
-        let members = machine.circle().members().map(|member| member.peer);
-        let members = members.filter(|peer| machine.is_member(*peer));
-        let members = members.map(ids::to_libp2p).collect();
-        self.swarm.behaviour_mut().set_members(members);
-    }
-
     /// Tells the machine what this device is like now.
     pub(super) fn look_at_device(&mut self) {
         let now_us = u64::try_from(self.now().as_micros()).unwrap_or(u64::MAX);
@@ -311,19 +305,6 @@ impl Driver {
         if let Some(profile) = profile {
             self.tell(Input::Profile(profile));
         }
-    }
-
-    /// Calls this device by another name, here and in its circle.
-    pub(super) fn rename(&mut self, name: DeviceName) -> Result<(), NodeError> {
-        let member = self.machine.circle().member(self.device.peer_id());
-        if member.is_some_and(|member| member.name != name) {
-            let now = self.now();
-            self.machine.rename(now, &name)?;
-        }
-        if self.device.name != name || !self.device.is_named() {
-            self.device.rename(name)?;
-        }
-        Ok(())
     }
 
     /// Finds devices, and is found, by these means as well.

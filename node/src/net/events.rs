@@ -1,14 +1,17 @@
 //! What the network tells the driver: connections, streams, bytes, addresses.
 
+use std::time::Duration;
+
 use libp2p::Multiaddr;
 use libp2p::core::ConnectedPoint;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use potluck_protocol::PeerId;
-use potluck_protocol::machine::Input;
-use potluck_protocol::pairing::{Address, Invitation};
+use potluck_protocol::machine::{Event, Input};
+use potluck_protocol::pairing::{Address, Invitation, Wish};
 
+use super::circle::Joining;
 use super::connections::Established;
 use super::driver::{Driver, unix_seconds};
 use super::gate::StreamOf;
@@ -18,6 +21,9 @@ use super::node::NodeEvent;
 use super::pump::Arrival;
 use super::stream::Purpose;
 use crate::device::random;
+
+/// How long a peer is not dialled that said that two nodes run with this device's key.
+const IN_PEACE: Duration = Duration::from_secs(60);
 
 impl Driver {
     pub(super) fn on_swarm(&mut self, event: SwarmEvent<StreamOf>) {
@@ -35,7 +41,7 @@ impl Driver {
                 ..
             } => self.on_disconnected(peer_id, connection_id),
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
-                let joining = self.joining.as_ref().map(Invitation::peer);
+                let joining = self.joining_whom();
                 let to = peer_id.as_ref().and_then(ids::of_libp2p);
                 if joining.is_some() && joining == to {
                     self.joining = None;
@@ -76,7 +82,7 @@ impl Driver {
         endpoint: &ConnectedPoint,
     ) {
         let now = self.now();
-        let joining = self.joining.as_ref().map(Invitation::peer);
+        let joining = self.joining_whom();
         if joining.is_some() && joining == ids::of_libp2p(&peer) && endpoint.is_dialer() {
             self.joining_over = Some(connection);
         }
@@ -85,7 +91,11 @@ impl Driver {
             return;
         };
         let dialled = endpoint.is_dialer();
-        match self.connections.established(now, id, connection, dialled) {
+        let stays = self.machine.is_copied(id);
+        match self
+            .connections
+            .established(now, id, connection, dialled, stays)
+        {
             Established::Superfluous => {
                 self.swarm.close_connection(connection);
             }
@@ -93,13 +103,26 @@ impl Driver {
                 if let Some(before) = instead_of {
                     self.swarm.close_connection(before);
                 }
-                self.addresses.reached(&peer);
                 // A peer dials from the port that it listens on, where its system allows that.
                 let address = endpoint.get_remote_address();
                 self.addresses.insert(peer, without_peer(address), dialled);
                 self.store_addresses();
                 self.tell(Input::Connected(id));
             }
+        }
+    }
+
+    /// What the machine tells has to do with where peers are.
+    pub(super) fn note(&mut self, event: &Event) {
+        match event {
+            // Not before: one that is refused or closed at once is not tried again at once.
+            Event::PeerConnected { peer, .. } => self.addresses.reached(&ids::to_libp2p(*peer)),
+            Event::ThisIsCopied { told_by } => {
+                let until = self.now() + IN_PEACE;
+                self.addresses
+                    .leave_in_peace(&ids::to_libp2p(*told_by), until);
+            }
+            _ => {}
         }
     }
 
@@ -138,6 +161,7 @@ impl Driver {
             Opened::Inbound(Purpose::Pairing, stream) => {
                 // An owner that invites nobody lets nobody pair: the stream is dropped.
                 if self.machine.is_inviting() && self.pairings.opened(id, connection, stream) {
+                    self.tell_clock();
                     match random() {
                         Ok(ephemeral) => self.tell(Input::PairingOpened {
                             peer: id,
@@ -242,8 +266,14 @@ impl Driver {
         }
     }
 
+    /// Whom this device is about to join.
+    fn joining_whom(&self) -> Option<PeerId> {
+        let joining = self.joining.as_ref();
+        joining.map(|joining| joining.invitation.peer())
+    }
+
     /// Goes to another device to pair by its invitation; watchers are told how it went.
-    pub(super) fn join(&mut self, invitation: Invitation) {
+    pub(super) fn join(&mut self, invitation: Invitation, wish: Wish) {
         let peer = ids::to_libp2p(invitation.peer());
         let addresses = invitation.addresses().iter();
         let addresses = addresses.filter_map(|address| address.as_str().parse().ok());
@@ -252,7 +282,7 @@ impl Driver {
             self.addresses.insert(peer, address.clone(), true);
         }
         let connected = self.connections.of(invitation.peer());
-        self.joining = Some(invitation);
+        self.joining = Some(Joining { invitation, wish });
         self.joining_over = connected;
         let gate = self.swarm.behaviour_mut();
         gate.set_joining(Some(peer));
@@ -271,7 +301,8 @@ impl Driver {
     }
 
     fn begin_joining(&mut self, peer: PeerId, connection: ConnectionId, stream: libp2p::Stream) {
-        let Some(invitation) = self.joining.take_if(|joining| joining.peer() == peer) else {
+        let is_it = |joining: &mut Joining| joining.invitation.peer() == peer;
+        let Some(Joining { invitation, wish }) = self.joining.take_if(is_it) else {
             return;
         };
         if !self.pairings.opened(peer, connection, stream) {
@@ -283,7 +314,7 @@ impl Driver {
             .and_then(|ephemeral| {
                 let machine = &mut self.machine;
                 machine
-                    .join(now, unix_seconds(), &invitation, peer, ephemeral)
+                    .join(now, unix_seconds(), &invitation, peer, wish, ephemeral)
                     .map_err(|error| error.to_string())
             });
         if let Err(words) = begun {

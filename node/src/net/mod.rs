@@ -6,10 +6,13 @@
 //! A connection to a member carries four streams: control and data, one each way; and one each way for
 //! weights, when there are some to be given. Only members may
 //! connect, others while an invitation is open, and then they get no stream but pairing (`gate`).
+//! What the owner does with the circle, and what a pairing changes, is on the disk before anybody is
+//! told (`circle`).
 //! When two nodes dial each other at once, both keep the connection that the one with the smaller id
 //! dialled (`connections`).
 
 mod addresses;
+mod circle;
 mod connections;
 mod discovery;
 mod driver;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 use potluck_protocol::PeerId;
-use potluck_protocol::circle::{DeviceName, EntryError, Member};
+use potluck_protocol::circle::{EntryError, Member};
 use potluck_protocol::machine::{Event, Machine, MachineSetup, PeerStatus, Request, StartError};
-use potluck_protocol::pairing::{BeginError, Invitation, Secret};
+use potluck_protocol::pairing::BeginError;
 use potluck_protocol::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan};
 use potluck_protocol::stage::StageLimits;
 use potluck_protocol::wire::{ContentHash, HandOverReason};
@@ -18,8 +18,7 @@ use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
 use super::discovery::Discovery;
-use super::driver::{Command, Driver, unix_seconds};
-use super::events::told_addresses;
+use super::driver::{Command, Driver};
 use super::session::{NodeSession, OwnerWork, PipelineEvent};
 use super::traffic::Traffic;
 use super::{ids, listen, swarm};
@@ -91,9 +90,9 @@ pub enum NodeError {
     /// It has ended.
     #[error("the node has stopped")]
     Stopped,
-    /// It cannot be called that.
-    #[error("this device cannot be renamed")]
-    Name(#[from] EntryError),
+    /// The circle cannot be changed so.
+    #[error(transparent)]
+    Circle(#[from] EntryError),
     /// An invitation cannot be made or used.
     #[error(transparent)]
     Pairing(#[from] BeginError),
@@ -159,7 +158,7 @@ impl Node {
                 let _ = kept.send(answer);
             });
             let keeper = keeper.map_err(NodeError::Threads)?;
-            let machine = machine(&device);
+            let machine = machine(&device, u64::from_le_bytes(random()?));
             let addresses = Addresses::open(Some(file));
             let threads = (executor, keeper);
             Driver::new(device, machine, swarm, addresses, threads, options.profile)
@@ -191,14 +190,16 @@ impl Node {
     }
 
     /// Calls `question` on the network thread, and waits for its answer.
-    fn ask<T: Send + 'static>(
+    pub(super) fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Driver) -> T + Send + 'static,
     ) -> Result<T, NodeError> {
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         let command: Command = Box::new(move |driver| {
-            // Whoever asked waits for it.
-            let _ = answer.send(question(driver));
+            let answered = question(driver);
+            // Done, then said: whoever asked may end this process when it hears the answer.
+            driver.follow_up();
+            let _ = answer.send(answered);
         });
         self.commands
             .send(command)
@@ -290,60 +291,6 @@ impl Node {
         self.ask(move |driver| driver.add_address(&address))
     }
 
-    /// Opens pairing for so many seconds; the invitation is to be shown to the other device's owner.
-    ///
-    /// # Errors
-    /// It has stopped, or cannot invite.
-    pub fn invite(&self, seconds: u64, name: DeviceName) -> Result<Invitation, NodeError> {
-        let secret = Secret::from_random(random()?);
-        self.ask(move |driver| {
-            let addresses = told_addresses(&driver.listening());
-            let expires = unix_seconds() + seconds;
-            let peer = driver.device.peer_id();
-            let invitation = Invitation::new(peer, secret, expires, addresses)?;
-            let now = driver.now();
-            driver.rename(name)?;
-            driver
-                .machine
-                .invite(now, unix_seconds(), invitation.clone())?;
-            Ok(invitation)
-        })?
-    }
-
-    /// Withdraws the invitation.
-    ///
-    /// # Errors
-    /// It has stopped.
-    pub fn stop_inviting(&self) -> Result<(), NodeError> {
-        self.ask(|driver| {
-            let now = driver.now();
-            driver.machine.stop_inviting(now);
-        })
-    }
-
-    /// Goes to pair with the device that invites; [`events`](Self::events) tell how it went.
-    ///
-    /// # Errors
-    /// It has stopped.
-    pub fn join(&self, invitation: Invitation, name: DeviceName) -> Result<(), NodeError> {
-        self.ask(move |driver| {
-            driver.rename(name)?;
-            driver.join(invitation);
-            Ok(())
-        })?
-    }
-
-    /// Ends a device's membership.
-    ///
-    /// # Errors
-    /// It has stopped; in the inner result, why it cannot be.
-    pub fn forget(&self, peer: PeerId) -> Result<Result<(), EntryError>, NodeError> {
-        self.ask(move |driver| {
-            let now = driver.now();
-            driver.machine.revoke(now, peer)
-        })
-    }
-
     /// Where a model's layers should run.
     ///
     /// # Errors
@@ -415,7 +362,7 @@ impl Node {
     }
 
     /// Ends the node, and waits for that, but not for long: its conversations are finished, so that
-    /// helpers free what they have for them, and its connections closed.
+    /// helpers free what they have for them, and its connections closed after what was to be sent.
     pub fn stop(&self) {
         // One that has stopped is what was wanted.
         let _ = self.ask(Driver::stop);
@@ -426,12 +373,13 @@ impl Node {
     }
 }
 
-fn machine(device: &Device) -> Machine {
+fn machine(device: &Device, run: u64) -> Machine {
     Machine::new(MachineSetup {
         identity: device.identity(),
         circle: device.circle.clone(),
         name: device.name.clone(),
         software: concat!("potluck ", env!("CARGO_PKG_VERSION")).to_owned(),
         stages: StageLimits::default(),
+        run,
     })
 }

@@ -27,7 +27,7 @@ impl Purpose {
             Self::Control => "/potluck/control/1",
             Self::Data => "/potluck/data/1",
             Self::Transfer => "/potluck/weights/1",
-            Self::Pairing => "/potluck/pairing/1",
+            Self::Pairing => "/potluck/pairing/2",
         })
     }
 }

@@ -26,6 +26,7 @@ fuzz_target!(|steps: &[u8]| {
         // What makes no sense is refused.
         match step[0] & 3 {
             0 => drop(circles[who].admit(&identities[who], peer, &name)),
+            1 if step[1] >= 128 => drop(circles[who].expel(&identities[who], peer)),
             1 => drop(circles[who].revoke(&identities[who], peer)),
             2 => drop(circles[who].rename(&identities[who], &name)),
             _ => {

@@ -130,6 +130,7 @@ impl Node {
             name: name(),
             software: "fuzz".to_owned(),
             stages: StageLimits::default(),
+            run: 0,
         });
         Self {
             machine,

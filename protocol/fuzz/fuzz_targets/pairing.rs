@@ -9,7 +9,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use potluck_protocol::circle::{Circle, DeviceName, Identity};
 use potluck_protocol::pairing::{
-    Event, Invitation, Inviter, Joiner, Local, Output, Refusal, Secret,
+    Event, Invitation, Inviter, Joiner, Local, Output, Refusal, Secret, Wish,
 };
 
 struct Device {
@@ -97,7 +97,10 @@ fuzz_target!(|input: &[u8]| {
     let secret = Secret::from_random([set_up; 16]);
     let invitation = Invitation::new(at_inviter, secret, 60, vec![]).expect("few");
     let mut now = Duration::ZERO;
-    let mut invites = Inviter::open(now, 0, invitation.clone(), name(), &inviter.local())
+    let wishes = [Wish::Asks, Wish::Admits, Wish::Joins];
+    let [at_first, at_second] = [set_up >> 2, set_up >> 4].map(|n| wishes[usize::from(n) % 3]);
+    let shown = (name(), at_first);
+    let mut invites = Inviter::open(now, 0, invitation.clone(), shown, &inviter.local())
         .expect("its own and in time");
     let mut joins = None;
     let (mut to_inviter, mut to_joiner) = (Wire::default(), Wire::default());
@@ -111,7 +114,8 @@ fuzz_target!(|input: &[u8]| {
                 key += 1;
                 let key = [key; 32];
                 let local = joiner.local();
-                joins = Joiner::begin(now, 0, &invitation, at_inviter, &name(), key, &local).ok();
+                let by = (&name(), at_second);
+                joins = Joiner::begin(now, 0, &invitation, at_inviter, by, key, &local).ok();
                 to_inviter.bytes.clear();
                 to_joiner.bytes.clear();
                 invites.handle_closed();
@@ -126,7 +130,16 @@ fuzz_target!(|input: &[u8]| {
                     joins.handle_timeout(now);
                 }
             }
-            2..5 => {
+            2 => {
+                // Owners answer, each for itself.
+                let agrees = *detail < 200;
+                if what & 1 == 0 {
+                    invites.answer(now, agrees);
+                } else if let Some(joins) = &mut joins {
+                    joins.answer(now, agrees, &mut joiner.local());
+                }
+            }
+            3..5 => {
                 let bytes = to_inviter.next(*what, *detail, &mut rest);
                 invites.handle_bytes(now, &bytes, &mut inviter.local());
             }

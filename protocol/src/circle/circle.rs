@@ -142,6 +142,25 @@ impl Circle {
         self.append(identity, Act::Revoke { peer })
     }
 
+    /// Ends the membership of a device and of all whom it made members, and whom those did. It is taken
+    /// by everybody who knows both devices as members, whatever has been done to fill the log: each
+    /// device may write [`RESERVED_REVOCATIONS`](super::RESERVED_REVOCATIONS) of them in any case.
+    ///
+    /// # Errors
+    /// [`EntryError`] if it is no member, or this device is no member, or has written so many and the
+    /// log is full.
+    pub fn expel(&mut self, identity: &Identity, peer: PeerId) -> Result<EntryHash, EntryError> {
+        let author = identity.peer_id();
+        if !self.contains(author) {
+            return Err(EntryError::AuthorNotMember);
+        }
+        if !self.contains(peer) {
+            return Err(EntryError::NotAMember);
+        }
+        let parents = self.log.parents_of_expulsion(author, peer);
+        self.append_after(identity, parents, Act::Expel { peer })
+    }
+
     /// Gives this device another name.
     ///
     /// # Errors
@@ -216,12 +235,21 @@ impl Circle {
     }
 
     fn append(&mut self, identity: &Identity, act: Act) -> Result<EntryHash, EntryError> {
+        let parents = self.log.parents_for(identity.peer_id());
+        self.append_after(identity, parents, act)
+    }
+
+    fn append_after(
+        &mut self,
+        identity: &Identity,
+        parents: Vec<EntryHash>,
+        act: Act,
+    ) -> Result<EntryHash, EntryError> {
         let author = identity.peer_id();
-        let parents = self.log.parents_for(author);
         let (past, _) = self.log.past_of(&parents)?;
         let sequence = self.log.next_sequence(author, &past);
         if sequence >= super::MAX_ENTRIES_PER_AUTHOR {
-            return Err(EntryError::AuthorFull);
+            return Err(EntryError::LogFull);
         }
         let entry = Entry::sign(identity, sequence, parents, act);
         let hash = entry.hash();

@@ -15,10 +15,13 @@ use crate::reader::Reader;
 const DOMAIN: &[u8] = b"potluck circle entry v1\0";
 
 const VERSION: u8 = 1;
+/// The version of entries of the kinds that version 1 does not know.
+const VERSION_OF_EXPULSIONS: u8 = 2;
 const FOUND: u8 = 0;
 const ADMIT: u8 = 1;
 const REVOKE: u8 = 2;
 const RENAME: u8 = 3;
+const EXPEL: u8 = 4;
 
 /// Bytes of a signature.
 const SIGNATURE: usize = 64;
@@ -71,6 +74,12 @@ pub enum Act {
         /// The name.
         name: DeviceName,
     },
+    /// Ends the membership of a device and of all whom it made members, before or after this is
+    /// written.
+    Expel {
+        /// The device.
+        peer: PeerId,
+    },
 }
 
 impl Act {
@@ -80,7 +89,15 @@ impl Act {
             Self::Found { name, .. } | Self::Admit { name, .. } | Self::Rename { name } => {
                 Some(name)
             }
-            Self::Revoke { .. } => None,
+            Self::Revoke { .. } | Self::Expel { .. } => None,
+        }
+    }
+
+    /// Whose membership it ends.
+    pub fn ends(&self) -> Option<PeerId> {
+        match self {
+            Self::Revoke { peer } | Self::Expel { peer } => Some(*peer),
+            Self::Found { .. } | Self::Admit { .. } | Self::Rename { .. } => None,
         }
     }
 }
@@ -154,13 +171,14 @@ impl Entry {
 
     fn signed_message(&self) -> Vec<u8> {
         let mut out = DOMAIN.to_vec();
-        out.push(VERSION);
-        out.push(match self.act {
-            Act::Found { .. } => FOUND,
-            Act::Admit { .. } => ADMIT,
-            Act::Revoke { .. } => REVOKE,
-            Act::Rename { .. } => RENAME,
-        });
+        let (version, kind) = match self.act {
+            Act::Found { .. } => (VERSION, FOUND),
+            Act::Admit { .. } => (VERSION, ADMIT),
+            Act::Revoke { .. } => (VERSION, REVOKE),
+            Act::Rename { .. } => (VERSION, RENAME),
+            Act::Expel { .. } => (VERSION_OF_EXPULSIONS, EXPEL),
+        };
+        out.extend_from_slice(&[version, kind]);
         out.extend_from_slice(self.author.public_key());
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.push(u8::try_from(self.parents.len()).expect("at most 64 parents"));
@@ -176,7 +194,9 @@ impl Entry {
                 out.extend_from_slice(peer.public_key());
                 name.write(&mut out);
             }
-            Act::Revoke { peer } => out.extend_from_slice(peer.public_key()),
+            Act::Revoke { peer } | Act::Expel { peer } => {
+                out.extend_from_slice(peer.public_key());
+            }
             Act::Rename { name } => name.write(&mut out),
         }
         out
@@ -195,12 +215,12 @@ impl Unverified {
             return Err(EntryError::Oversize);
         }
         let mut reader = Reader::new(bytes);
-        match reader.u8().ok_or(EntryError::Malformed)? {
-            VERSION => {}
+        let version = match reader.u8().ok_or(EntryError::Malformed)? {
             0 => return Err(EntryError::Malformed),
+            known @ (VERSION | VERSION_OF_EXPULSIONS) => known,
             newer => return Err(EntryError::Newer(newer)),
-        }
-        let entry = parse_fields(&mut reader).ok_or(EntryError::Malformed)?;
+        };
+        let entry = parse_fields(&mut reader, version).ok_or(EntryError::Malformed)?;
         if !reader.is_empty() || entry.sequence >= MAX_ENTRIES_PER_AUTHOR {
             return Err(EntryError::Malformed);
         }
@@ -224,8 +244,11 @@ impl Unverified {
     }
 }
 
-fn parse_fields(reader: &mut Reader<'_>) -> Option<Entry> {
+fn parse_fields(reader: &mut Reader<'_>, version: u8) -> Option<Entry> {
     let kind = reader.u8()?;
+    if (version == VERSION_OF_EXPULSIONS) != (kind == EXPEL) {
+        return None;
+    }
     let author = PeerId::from_public_key(reader.array()?);
     let sequence = reader.u32()?;
     let count = usize::from(reader.u8()?);
@@ -254,6 +277,9 @@ fn parse_fields(reader: &mut Reader<'_>) -> Option<Entry> {
         RENAME => Act::Rename {
             name: DeviceName::read(reader)?,
         },
+        EXPEL => Act::Expel {
+            peer: PeerId::from_public_key(reader.array()?),
+        },
         _ => return None,
     };
     Some(Entry {
@@ -280,7 +306,7 @@ mod tests {
         DeviceName::new(name).expect("a name")
     }
 
-    fn entries() -> [Entry; 4] {
+    fn entries() -> [Entry; 5] {
         let identity = Identity::from_seed(&[7; 32]);
         let peer = Identity::from_seed(&[8; 32]).peer_id();
         let found = Act::Found {
@@ -297,7 +323,8 @@ mod tests {
         let revoke = Entry::sign(&identity, 2, parents, Act::Revoke { peer });
         let rename = Act::Rename { name: name("a") };
         let rename = Entry::sign(&identity, 3, vec![revoke.hash()], rename);
-        [found, admit, revoke, rename]
+        let expel = Entry::sign(&identity, 2, vec![admit.hash()], Act::Expel { peer });
+        [found, admit, revoke, rename, expel]
     }
 
     fn parse(bytes: &[u8]) -> Result<Entry, EntryError> {
@@ -332,6 +359,8 @@ mod tests {
               = f5f3172ee55ab387afd5cfd95bd8710549b7e9d5b119819e7bb611fe2a38ad0d
             0103ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c0300000001f5f3172ee55ab387afd5cfd95bd8710549b7e9d5b119819e7bb611fe2a38ad0d01612d0ad87aea9fdf1cb48c55aeea78ab806f4342020f033c8949e99ccb514ba4cf5a0624b9a8d4545aa373627e1b2b1a4e90256dcee11a8af866a8a0bbc1024709
               = 0f1f65aa37a05a79f7e1985625687b435bb04dd6720c63d7f05f3cc680c20911
+            0204ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c0200000001ef75f2d499aed135cfd89f1eacdd513aeda5f54b3ab50124bf6e1ea97a2f58151398f62c6d1a457c51ba6a4b5f3dbd2f69fca93216218dc8997e416bd17d93cafa0debef26cd188cb2197589415bdfb8f91c0b21db9b20501302684d00e0f0978c2ff46ae41bd84bd3d571c05939a12d0cf9aa2785ff7d09d212bfe808e03a06
+              = 1379ef260ebc3455de64e20bb652187629fe49767b553a95eae5355ffc5b7093
         "#]].assert_eq(&shown);
     }
 
@@ -358,7 +387,9 @@ mod tests {
     #[test]
     fn a_newer_entry_is_told_from_a_broken_one() {
         let mut bytes = entries()[0].to_bytes();
+        bytes[0] = 3;
+        assert_eq!(parse(&bytes), Err(EntryError::Newer(3)));
         bytes[0] = 2;
-        assert_eq!(parse(&bytes), Err(EntryError::Newer(2)));
+        assert_eq!(parse(&bytes), Err(EntryError::Malformed));
     }
 }

@@ -1,6 +1,6 @@
 //! Why an entry or a log is refused.
 
-use super::{MAX_ENTRIES, MAX_ENTRIES_PER_AUTHOR, MAX_LOG_BYTES, MAX_MEMBERS};
+use super::{MAX_ADMISSIONS_PER_AUTHOR, MAX_LOG_BYTES, MAX_MEMBERS, MAX_NAMES_PER_AUTHOR};
 
 /// Why one entry is not taken into the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +24,9 @@ pub enum EntryError {
     #[error("the membership entry belongs to another circle: it was left out")]
     OtherCircle,
     /// Its author was not a member in what it builds on.
-    #[error("the author of the membership entry is no member: pair that device first")]
+    #[error(
+        "the device is in no circle any more: pair it again, or `potluck circle new` begins one"
+    )]
     AuthorNotMember,
     /// Its number does not follow its author's last in what it builds on.
     #[error("the membership entry is out of its author's sequence: it was left out")]
@@ -40,12 +42,20 @@ pub enum EntryError {
     CircleFull,
     /// Its author has written as many as it may.
     #[error(
-        "one device writes at most {MAX_ENTRIES_PER_AUTHOR} membership entries: pair on another"
+        "this device has admitted {MAX_ADMISSIONS_PER_AUTHOR} devices, the most that one may: pair \
+         on another member, or begin a new circle with `potluck circle new`"
     )]
     AuthorFull,
+    /// Its author has renamed itself as often as it may.
+    #[error(
+        "this device was renamed {MAX_NAMES_PER_AUTHOR} times, the most in one circle: \
+         `potluck circle new` begins a new one"
+    )]
+    TooManyNames,
     /// The log has no room for it.
     #[error(
-        "the membership log is full ({MAX_ENTRIES} entries or {MAX_LOG_BYTES} bytes): found a new circle"
+        "the circle's membership log is full: `potluck circle new` begins a new circle, and \
+         `potluck forget NAME --with-admitted` still removes a device"
     )]
     LogFull,
 }

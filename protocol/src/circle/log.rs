@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use super::entry::{Act, Entry, EntryHash};
 use super::membership::Membership;
 use super::past::EntrySet;
-use super::{
-    EntryError, MAX_ENTRIES, MAX_ENTRIES_PER_AUTHOR, MAX_LOG_BYTES, MAX_MEMBERS, MAX_PARENTS,
-};
+use super::room::Room;
+use super::{EntryError, MAX_MEMBERS, MAX_PARENTS};
 use crate::PeerId;
 
 /// An entry in the log.
@@ -27,8 +26,7 @@ pub(super) struct Placed {
 pub(super) struct Log {
     placed: Vec<Placed>,
     places: BTreeMap<EntryHash, usize>,
-    /// Of the stored log: its version, and all entries with their lengths.
-    bytes: usize,
+    room: Room,
 }
 
 impl Log {
@@ -40,7 +38,7 @@ impl Log {
         let mut log = Self {
             placed: Vec::new(),
             places: BTreeMap::new(),
-            bytes: 1,
+            room: Room::default(),
         };
         log.push(founding, EntrySet::default(), 0);
         Ok(log)
@@ -89,6 +87,21 @@ impl Log {
             .collect()
     }
 
+    /// What an expulsion of `peer` by `author` builds on: only what made both members. So whoever
+    /// knows both as members can take it, whatever else either has of the log.
+    pub(super) fn parents_of_expulsion(&self, author: PeerId, peer: PeerId) -> Vec<EntryHash> {
+        let all = self.all();
+        let admission = |of| Membership::admission_of(&self.placed, &all, of);
+        let mut parents: Vec<_> = [admission(author), admission(peer)]
+            .into_iter()
+            .flatten()
+            .collect();
+        parents.sort_unstable();
+        parents.dedup();
+        let hash = |place: usize| self.placed[place].entry.hash();
+        parents.into_iter().map(hash).collect()
+    }
+
     /// The entry's past and height.
     pub(super) fn past_of(&self, parents: &[EntryHash]) -> Result<(EntrySet, u32), EntryError> {
         let mut past = EntrySet::default();
@@ -122,7 +135,7 @@ impl Log {
         }
         let (past, height) = self.past_of(entry.parents())?;
         self.check_right(&entry, &past)?;
-        self.check_room(&entry)?;
+        self.room.check(&entry)?;
         self.push(entry, past, height);
         Ok(())
     }
@@ -138,33 +151,19 @@ impl Log {
         match entry.act() {
             Act::Admit { peer, .. } if members.contains(*peer) => Err(EntryError::AlreadyMember),
             Act::Admit { .. } if members.len() >= MAX_MEMBERS => Err(EntryError::CircleFull),
-            Act::Revoke { peer } if !members.contains(*peer) => Err(EntryError::NotAMember),
-            Act::Found { .. } | Act::Admit { .. } | Act::Revoke { .. } | Act::Rename { .. } => {
-                Ok(())
+            Act::Revoke { peer } | Act::Expel { peer } if !members.contains(*peer) => {
+                Err(EntryError::NotAMember)
             }
+            Act::Found { .. }
+            | Act::Admit { .. }
+            | Act::Revoke { .. }
+            | Act::Expel { .. }
+            | Act::Rename { .. } => Ok(()),
         }
-    }
-
-    /// The last quarter is for revocations, so that who fills the log can still be revoked.
-    fn check_room(&self, entry: &Entry) -> Result<(), EntryError> {
-        let by_author = |placed: &&Placed| placed.entry.author() == entry.author();
-        if self.placed.iter().filter(by_author).count() >= MAX_ENTRIES_PER_AUTHOR as usize {
-            return Err(EntryError::AuthorFull);
-        }
-        let (entries, bytes) = match entry.act() {
-            Act::Revoke { .. } => (MAX_ENTRIES, MAX_LOG_BYTES),
-            Act::Found { .. } | Act::Admit { .. } | Act::Rename { .. } => {
-                (MAX_ENTRIES / 4 * 3, MAX_LOG_BYTES / 4 * 3)
-            }
-        };
-        if self.placed.len() >= entries || self.bytes + stored_len(entry) > bytes {
-            return Err(EntryError::LogFull);
-        }
-        Ok(())
     }
 
     fn push(&mut self, entry: Entry, past: EntrySet, height: u32) {
-        self.bytes += stored_len(&entry);
+        self.room.take(&entry);
         self.places.insert(entry.hash(), self.placed.len());
         self.placed.push(Placed {
             entry,
@@ -172,8 +171,4 @@ impl Log {
             height,
         });
     }
-}
-
-fn stored_len(entry: &Entry) -> usize {
-    2 + entry.to_bytes().len()
 }

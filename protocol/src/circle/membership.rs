@@ -31,7 +31,7 @@ impl Membership {
                     let supports = standing.get(&author).map_or(&[][..], Vec::as_slice);
                     (*peer, stands(log, place, supports, of(author)))
                 }
-                Act::Revoke { .. } | Act::Rename { .. } => continue,
+                Act::Revoke { .. } | Act::Expel { .. } | Act::Rename { .. } => continue,
             };
             if stands {
                 standing.entry(peer).or_default().push(place);
@@ -62,6 +62,27 @@ impl Membership {
         self.0.contains_key(&peer)
     }
 
+    /// Some live admission of a member: one that leads to the founding on the shortest way.
+    pub(super) fn admission_of(log: &[Placed], within: &EntrySet, peer: PeerId) -> Option<usize> {
+        let admits = |place: &usize| match log[*place].entry.act() {
+            Act::Found { .. } => log[*place].entry.author() == peer,
+            Act::Admit { peer: admitted, .. } => *admitted == peer,
+            Act::Revoke { .. } | Act::Expel { .. } | Act::Rename { .. } => false,
+        };
+        // By its past and itself alone it made the device a member, if it does by all that there is.
+        let revocations = revocations(log, within);
+        let none = EntrySet::default();
+        let of_peer = revocations.get(&peer).unwrap_or(&none);
+        let live = |place: &usize| {
+            let mut by_itself = log[*place].past.clone();
+            by_itself.insert(*place);
+            of_peer.is_covered(within, &log[*place].past)
+                && Self::within(log, &by_itself).contains(peer)
+        };
+        let admissions = within.iter().filter(admits).filter(live);
+        admissions.min_by_key(|&place| rank(log, place))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -80,19 +101,21 @@ impl Membership {
 fn revocations(log: &[Placed], within: &EntrySet) -> BTreeMap<PeerId, EntrySet> {
     let mut revocations: BTreeMap<PeerId, EntrySet> = BTreeMap::new();
     for place in within.iter() {
-        if let Act::Revoke { peer } = log[place].entry.act() {
-            revocations.entry(*peer).or_default().insert(place);
+        if let Some(peer) = log[place].entry.act().ends() {
+            revocations.entry(peer).or_default().insert(place);
         }
     }
     revocations
 }
 
-/// Whether the admission at `place` stands: no revocation of its author is concurrent with it, and
-/// one of the author's own standing admissions, `supports`, made the author a member in its past.
+/// Whether the admission at `place` stands: each revocation of its author is in its past, or it in
+/// that of a revocation that is no expulsion, and one of the author's own standing admissions, `supports`, made the author a member in its past.
 fn stands(log: &[Placed], place: usize, supports: &[usize], of_author: &EntrySet) -> bool {
     let past = &log[place].past;
-    let is_ordered =
-        |revocation: usize| past.contains(revocation) || log[revocation].past.contains(place);
+    let expels = |revocation: usize| matches!(log[revocation].entry.act(), Act::Expel { .. });
+    let is_ordered = |revocation: usize| {
+        past.contains(revocation) || (log[revocation].past.contains(place) && !expels(revocation))
+    };
     of_author.iter().all(is_ordered)
         && supports.iter().any(|&support| {
             past.contains(support) && of_author.is_covered(past, &log[support].past)

@@ -19,12 +19,13 @@
 //! - its author is in `Members(past(e))`: **any member may admit, revoke and rename itself**, and
 //!   **whoever knows that it was revoked can write nothing more**;
 //! - an admission is of a device that is not in `Members(past(e))`, which has fewer than
-//!   [`MAX_MEMBERS`]; a revocation is of one that is in it (oneself included: to leave).
+//!   [`MAX_MEMBERS`]; a revocation or expulsion is of one that is in it (oneself included: to leave).
 //!
 //! **Who is a member.** In `Members(S)`:
 //! 1. The founding *stands*. An admission `a` by `q` *stands* if no revocation of `q` in `S` is
-//!    concurrent with `a`, and a standing admission `a'` of `q` is in `past(a)` such that every
+//!    concurrent with `a`, all expulsions of `q` in `S` are in `past(a)`, and a standing admission `a'` of `q` is in `past(a)` such that every
 //!    revocation of `q` in `past(a)` is in `past(a')`.
+//!    An expulsion is a revocation, too.
 //! 2. An admission of `p` is *live* if it stands and every revocation of `p` in `S` is in its past.
 //! 3. `p` is a member if it has a live admission. Its name is the one given by the highest (longest
 //!    way to the founding, then hash) of its live admissions and its own renamings.
@@ -36,8 +37,8 @@
 //!   revocation, but an admission among them is concurrent with the revocation and does not stand,
 //!   nor do the admissions by those it admitted so. The price: who was honestly admitted by a device
 //!   at the very time when another revoked that device is out as well, and pairs again.
-//! - Whom a device admitted before its revocation stays: after a theft, look at
-//!   [`Member::admitted_by`], too.
+//! - Whom a device admitted before its *revocation* stays. An *expulsion* removes the device and all
+//!   whom it admitted, and whom those did, whenever that was: after a theft, one entry is enough.
 //! - *Revocations always hold*, those that a revoked device wrote concurrently with its own
 //!   revocation, too: two members that revoke each other are both out. So no one gets back in by
 //!   revoking whoever revoked it. The price: a stolen device that finds someone who has not heard
@@ -52,13 +53,25 @@
 //! by what they have heard.
 //!
 //! # Bounds
-//! At most [`MAX_MEMBERS`] members (concurrent admissions may together exceed it), [`MAX_ENTRIES`] entries, [`MAX_ENTRIES_PER_AUTHOR`] by one author,
-//! [`MAX_PARENTS`] parents, [`MAX_LOG_BYTES`] in all, [`MAX_WAITING`] entries that wait for their
-//! parents, 64 bytes a name. The last quarter of the entries and bytes is only for revocations. The
-//! bounds on the whole log are the one thing that depends on order: members that reach them may
-//! hold different entries, and found a new circle. Past the other bounds, as when it is forged,
-//! truncated, oversize or not right to write, an entry is refused, counted and forgotten, the others
-//! of its batch are taken; a batch that is itself cut off or too long is refused whole.
+//! At most [`MAX_MEMBERS`] members (concurrent admissions may together exceed it), [`MAX_ENTRIES`]
+//! entries, [`MAX_PARENTS`] parents, [`MAX_LOG_BYTES`] in all, [`MAX_WAITING`] entries that wait for
+//! their parents, 64 bytes a name; of one author [`MAX_ENTRIES_PER_AUTHOR`] entries, at most
+//! [`MAX_ADMISSIONS_PER_AUTHOR`] admissions and [`MAX_NAMES_PER_AUTHOR`] renamings among them.
+//!
+//! | entry | taken while the log, with all that is reserved, has at most |
+//! |---|---|
+//! | founding, admission, renaming | three quarters of the entries and bytes |
+//! | revocation, expulsion | all entries and bytes |
+//! | the first [`RESERVED_REVOCATIONS`] revocations or expulsions of a device | always, with at most four parents |
+//!
+//! Reserved is what each device that ever was a member has not used of the last line. So nobody, with
+//! however many devices it admits and branches it writes, can keep a member from expelling it: an
+//! expulsion builds on nothing but what made its author and its subject members, and so is taken by
+//! everybody who knows both. What else members hold may differ once the log is full, since the bounds
+//! on the whole log are the one thing that depends on order: they expel who filled it, or begin a new
+//! circle. Past the other bounds, as when it is forged, truncated, oversize or not right to write, an
+//! entry is refused, counted and forgotten, the others of its batch are taken; a batch that is itself
+//! cut off or too long is refused whole.
 //!
 //! # Bytes
 //! Numbers are little-endian; a *name* is one byte of length and UTF-8 that [`DeviceName`] accepts; a
@@ -66,9 +79,10 @@
 //!
 //! ```text
 //! entry      body · signature [64]
-//! body       version u8 = 1 · kind u8 · author peer · sequence u32 · parents u8 · parent [32] … · rest
+//! body       version u8, 2 of kind 4, else 1 · kind u8 · author peer · sequence u32 · parents u8 · parent [32] … · rest
 //! rest       kind 0, founding (no parents): nonce [16] · name     kind 1, admission: peer · name
 //!            kind 2, revocation: peer                             kind 3, renaming: name
+//!            kind 4, expulsion: peer
 //! hash       BLAKE2s-256 ("potluck circle entry v1\0" · body)
 //! signature  Ed25519, strictly verified, of "potluck circle entry v1\0" · body
 //! batch      (length u16 · entry) …       at most MAX_BATCH_BYTES
@@ -97,6 +111,7 @@ mod log;
 mod membership;
 mod name;
 mod past;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -114,7 +129,13 @@ pub const MAX_MEMBERS: usize = 64;
 /// The most entries of a log.
 pub const MAX_ENTRIES: usize = 1024;
 /// The most entries that one author writes.
-pub const MAX_ENTRIES_PER_AUTHOR: u32 = 128;
+pub const MAX_ENTRIES_PER_AUTHOR: u32 = 512;
+/// The most devices that one author admits, counting each time.
+pub const MAX_ADMISSIONS_PER_AUTHOR: usize = 128;
+/// The most times that one author renames itself.
+pub const MAX_NAMES_PER_AUTHOR: usize = 16;
+/// Revocations that each device may write however full the log is.
+pub const RESERVED_REVOCATIONS: usize = 4;
 /// The most entries that one builds on directly.
 pub const MAX_PARENTS: usize = 64;
 /// The longest log in bytes.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::PeerId;
 use crate::reader::Reader;
 
 /// A device's name as people see it: 1 to [`DeviceName::MAX_BYTES`] bytes of UTF-8 that show as one
@@ -34,6 +35,23 @@ impl DeviceName {
             Some(unseen) => Err(NotAName::Unseen(unseen)),
             None => Ok(Self(name.to_owned())),
         }
+    }
+
+    /// A name that an owner gives a device. Not those by which commands mean something else: a device
+    /// that has one of them all the same, as others may give any, is meant by its id.
+    ///
+    /// # Errors
+    /// [`NotAName`] says what is wrong with it.
+    pub fn chosen(name: &str) -> Result<Self, NotAName> {
+        let name = Self::new(name)?;
+        let text = name.as_str();
+        if text.eq_ignore_ascii_case("self") || text.starts_with('-') || text == "*" {
+            return Err(NotAName::Reserved);
+        }
+        if text.parse::<PeerId>().is_ok() || text.starts_with("12D3KooW") {
+            return Err(NotAName::AnId);
+        }
+        Ok(name)
     }
 
     /// The name.
@@ -85,6 +103,12 @@ fn is_unseen(c: char) -> bool {
 /// Why a text is not a device's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAName {
+    /// It means something else to commands.
+    #[error("commands use this name for something else: \"self\", \"*\" and a leading - are taken")]
+    Reserved,
+    /// It looks like the id of a device.
+    #[error("a name that looks like a device's id would be taken for one: choose another")]
+    AnId,
     /// No characters.
     #[error("a name needs at least one character")]
     Empty,
@@ -114,6 +138,17 @@ mod tests {
         ] {
             assert_eq!(DeviceName::new(name).expect("a name").as_str(), name);
         }
+    }
+
+    #[test]
+    fn what_commands_use_for_something_else_is_not_chosen_but_read() {
+        let id = PeerId::from_public_key([7; 32]).to_string();
+        for name in ["self", "SELF", "*", "--yes", "-", &id, "12D3KooWx"] {
+            assert!(DeviceName::chosen(name).is_err(), "{name}");
+            // Another program may have given it: its circle is read all the same.
+            assert!(DeviceName::new(name).is_ok(), "{name}");
+        }
+        assert!(DeviceName::chosen("myself").is_ok());
     }
 
     #[test]

@@ -159,9 +159,12 @@ impl Machine {
         let Some(peer) = self.peers.get_mut(&from) else {
             return;
         };
-        if peer.greeted.is_some() {
+        if peer.greeted.is_some() || !self.run_greeted(now, from, hello.run) {
             return;
         }
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return;
+        };
         let software = hello.software;
         peer.greeted = Some(Greeted {
             at: now,
@@ -182,6 +185,9 @@ impl Machine {
     }
 
     fn refused(&mut self, now: Duration, from: PeerId, refuse: &Refuse) {
+        if refuse.code == RefuseCode::Copied {
+            self.event(Event::ThisIsCopied { told_by: from });
+        }
         let why = format!("it refused: {}", refuse.words);
         self.drop_peer(now, from, None, why);
     }

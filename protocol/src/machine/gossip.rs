@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::machine::Machine;
-use super::{Event, Output};
+use super::{Event, Output, Reach};
 use crate::PeerId;
 use crate::circle::{Circle, CircleId, DeviceName, Digest, EntryError, LogError};
 use crate::wire::{CircleDigest, CircleEntries, Refuse, RefuseCode};
@@ -24,6 +24,17 @@ pub(super) fn version(circle: &Circle) -> (CircleId, usize) {
     (circle.id(), circle.entries().len())
 }
 
+/// A change of the circle from which nothing has followed yet: it is to be stored first.
+#[derive(Debug)]
+pub(super) struct Unstored {
+    at: Duration,
+    heard_from: Option<PeerId>,
+    /// What this device had before an act of its own. What members wrote is never undone.
+    before: Option<(Box<Circle>, DeviceName)>,
+    /// Whether the driver was told to store it.
+    pub(super) handed_out: bool,
+}
+
 impl Machine {
     /// The circle.
     pub fn circle(&self) -> &Circle {
@@ -36,16 +47,21 @@ impl Machine {
     }
 
     /// Ends a device's membership, here at once; this device's own to leave the circle.
+    /// [`Output::CircleChanged`] comes before anything that follows from it.
     ///
     /// # Errors
     /// [`EntryError`] if it is no member, or the log is full, or this device is no member.
-    pub fn revoke(&mut self, now: Duration, peer: PeerId) -> Result<(), EntryError> {
-        self.circle.revoke(&self.identity, peer)?;
+    pub fn revoke(&mut self, now: Duration, peer: PeerId, reach: Reach) -> Result<(), EntryError> {
+        let before = self.circle.clone();
+        match reach {
+            Reach::Alone => self.circle.revoke(&self.identity, peer)?,
+            Reach::WithAdmitted => self.circle.expel(&self.identity, peer)?,
+        };
         if peer == self.me {
             // It knows.
             self.members.remove(&peer);
         }
-        self.note_circle(now, None);
+        self.note_own_act(now, before);
         self.settle(now);
         Ok(())
     }
@@ -55,11 +71,51 @@ impl Machine {
     /// # Errors
     /// [`EntryError`] if the log is full, or this device is no member.
     pub fn rename(&mut self, now: Duration, name: &DeviceName) -> Result<(), EntryError> {
+        let before = self.circle.clone();
         self.circle.rename(&self.identity, name)?;
+        self.note_own_act(now, before);
         self.name = name.clone();
-        self.note_circle(now, None);
         self.settle(now);
         Ok(())
+    }
+
+    /// Leaves whatever circle this device holds for a new one of itself alone. `nonce` is random.
+    /// Others that are to hear of it are told by [`revoke`](Self::revoke) before.
+    pub fn found_circle(&mut self, now: Duration, nonce: [u8; 16]) {
+        let circle = Circle::found(&self.identity, &self.name, nonce);
+        let before = std::mem::replace(&mut self.circle, circle);
+        self.note_own_act(now, before);
+        self.settle(now);
+    }
+
+    /// The circle that the last [`Output::CircleChanged`] spoke of cannot be stored: to be called
+    /// before anything else. What this device itself did is undone, and the pairing that it did it
+    /// for is refused; what members wrote holds all the same, and is to be stored later.
+    pub fn circle_not_stored(&mut self) {
+        let Some(change) = self.unstored.take() else {
+            return;
+        };
+        match change.before {
+            Some((circle, name)) => {
+                self.circle = *circle;
+                self.name = name;
+                self.version = version(&self.circle);
+                if self.circle.contains(self.me) {
+                    self.members.insert(self.me);
+                }
+                self.pairing.not_stored();
+            }
+            None => self.draw_consequences(change.at, change.heard_from),
+        }
+        self.settle(change.at);
+    }
+
+    /// The driver went on: the circle is stored.
+    pub(super) fn circle_stored(&mut self) {
+        if let Some(change) = self.unstored.take() {
+            self.draw_consequences(change.at, change.heard_from);
+            self.settle(change.at);
+        }
     }
 
     /// This node's digest, as it travels.
@@ -96,19 +152,42 @@ impl Machine {
     /// A peer has entries of the log that this node may lack.
     pub(super) fn entries_told(&mut self, now: Duration, from: PeerId, entries: &CircleEntries) {
         match self.circle.merge(&entries.entries) {
-            Ok(_) => self.note_circle(now, Some(from)),
+            Ok(_) => self.note_circle(now, Some(from), None),
             Err(why) => self.drop_faulty(now, from, &why.to_string()),
         }
     }
 
-    /// Does what follows if the circle is not what it was: `heard_from` somebody, who has it already.
-    pub(super) fn note_circle(&mut self, now: Duration, heard_from: Option<PeerId>) {
+    /// This device changed the circle, which was as `before`.
+    pub(super) fn note_own_act(&mut self, now: Duration, before: Circle) {
+        let before = (Box::new(before), self.name.clone());
+        self.note_circle(now, None, Some(before));
+    }
+
+    /// Has the circle stored if it is not what it was: `heard_from` somebody, who has it already.
+    fn note_circle(
+        &mut self,
+        now: Duration,
+        heard_from: Option<PeerId>,
+        before: Option<(Box<Circle>, DeviceName)>,
+    ) {
         let version = version(&self.circle);
         if version == self.version {
             return;
         }
+        self.circle_stored();
         self.version = version;
         self.outputs.push_back(Output::CircleChanged);
+        self.unstored = Some(Unstored {
+            at: now,
+            heard_from,
+            before,
+            handed_out: false,
+        });
+    }
+
+    /// Does what follows from a circle that is stored.
+    fn draw_consequences(&mut self, now: Duration, heard_from: Option<PeerId>) {
+        self.tell_who_came();
         let members = self.circle.members().map(|member| member.peer).collect();
         let before = std::mem::replace(&mut self.members, members);
         if !self.members.contains(&self.me) {
@@ -127,6 +206,25 @@ impl Machine {
         }
         let digest = self.own_digest();
         self.send_to_all(heard_from, &digest.into());
+    }
+
+    /// Tells the owner who became a member of the circle that this device has been in, and who left.
+    fn tell_who_came(&mut self) {
+        let circle = self.circle.id();
+        if std::mem::replace(&mut self.told_of, circle) != circle {
+            return;
+        }
+        let came = self.circle.members().filter(|member| {
+            let known = self.members.contains(&member.peer);
+            !known && member.peer != self.me
+        });
+        let came: Vec<_> = came.cloned().map(Event::MemberJoined).collect();
+        let left = self.members.iter();
+        let left = left.filter(|peer| **peer != self.me && !self.circle.contains(**peer));
+        let left: Vec<_> = left.map(|&peer| Event::MemberLeft(peer)).collect();
+        came.into_iter()
+            .chain(left)
+            .for_each(|event| self.event(event));
     }
 
     /// This device is no member any more.

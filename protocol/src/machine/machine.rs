@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::addresses::Addresses;
-use super::gossip::version;
+use super::copies::Runs;
+use super::gossip::{Unstored, version};
 use super::holders::Holders;
 use super::links::Due;
 use super::pairing::Pairing;
@@ -31,6 +32,12 @@ pub struct Machine {
     /// The circle's version and members, of which all consequences were drawn.
     pub(super) version: (CircleId, usize),
     pub(super) members: BTreeSet<PeerId>,
+    /// The circle whose comings and goings the owner is told of.
+    pub(super) told_of: CircleId,
+    /// Which runs of members' nodes have greeted.
+    pub(super) runs: BTreeMap<PeerId, Runs>,
+    /// A change of the circle that is to be stored before anything follows from it.
+    pub(super) unstored: Option<Unstored>,
     pub(super) pairing: Pairing,
     /// Members that are connected.
     pub(super) peers: BTreeMap<PeerId, Peer>,
@@ -59,12 +66,14 @@ impl Machine {
             name,
             software,
             stages,
+            run,
         } = setup;
         let me = identity.peer_id();
         let hello = Hello {
             minor: MINOR,
             software: software_for_peer(&software),
             features: BTreeSet::new(),
+            run,
         };
         Self {
             me,
@@ -76,6 +85,9 @@ impl Machine {
             hello,
             version: version(&circle),
             members: circle.members().map(|member| member.peer).collect(),
+            told_of: circle.id(),
+            runs: BTreeMap::new(),
+            unstored: None,
             circle,
             pairing: Pairing::default(),
             peers: BTreeMap::new(),
@@ -91,6 +103,7 @@ impl Machine {
 
     /// Something happened.
     pub fn handle_input(&mut self, now: Duration, input: Input) {
+        self.circle_stored();
         match input {
             Input::Connected(peer) => self.connected(now, peer),
             Input::Disconnected(peer) => self.gone(now, peer, None),
@@ -100,6 +113,7 @@ impl Machine {
             Input::PairingOpened { peer, ephemeral } => self.pairing_opened(now, peer, ephemeral),
             Input::PairingBytes(peer, bytes) => self.pairing_bytes(now, peer, &bytes),
             Input::PairingClosed(peer) => self.pairing_closed(peer),
+            Input::Clock { unix_s } => self.clock_told(unix_s),
             Input::Loaded {
                 session,
                 epoch,
@@ -120,6 +134,7 @@ impl Machine {
 
     /// The time that [`poll_timeout`](Self::poll_timeout) named has come. Earlier, nothing happens.
     pub fn handle_timeout(&mut self, now: Duration) {
+        self.circle_stored();
         self.excuse_silent(now);
         let peers: Vec<_> = self.peers.keys().copied().collect();
         for peer in peers {
@@ -142,9 +157,22 @@ impl Machine {
         self.settle(now);
     }
 
-    /// What is to be done next.
+    /// What is to be done next. Whoever asks has done what was said before, so that after
+    /// [`Output::CircleChanged`] the circle is stored; or calls
+    /// [`circle_not_stored`](Self::circle_not_stored) first.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        if self
+            .unstored
+            .as_ref()
+            .is_some_and(|change| change.handed_out)
+        {
+            self.circle_stored();
+        }
+        let output = self.outputs.pop_front();
+        if let (Some(Output::CircleChanged), Some(change)) = (&output, &mut self.unstored) {
+            change.handed_out = true;
+        }
+        output
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.

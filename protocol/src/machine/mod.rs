@@ -17,7 +17,10 @@
 //!
 //! # The circle
 //! As [`circle`](crate::circle) says. Whatever changes the log, a pairing, a member's entries, this
-//! node's own act, is stored, and the digest goes to all others. Who is no member any more gets the
+//! node's own act, is stored first ([`Output::CircleChanged`]): nothing that follows from it is said
+//! before the driver asks for the next output. What this node did itself and cannot be stored is undone
+//! ([`Machine::circle_not_stored`]); what a member wrote holds in memory. Then the digest goes to all
+//! others, and the owner hears who came, and by whom, and who left. Who is no member any more gets the
 //! entries that say so, a refusal and no more; its stages here are freed. A node that hears of its own
 //! revocation does the same with all its peers.
 //!
@@ -105,6 +108,7 @@
 //! | bytes that a reader refuses, a digest or batch that is none | `Refuse` with the reader's words, dropped |
 //! | another major version | `Refuse` with who should update, dropped; a newer minor one is passed over |
 //! | no member | `Refuse`, dropped, no event |
+//! | a run of a peer's node greets that had given way to another | `Refuse` to each of the two, once; the one that is connected then stays |
 //! | a `Refuse` of the peer | dropped, its words in [`Event::PeerGone`] |
 //! | silence, no greeting, too many questions | dropped |
 //! | a message or frame for who is not connected | lost: its session notices by silence or missing rows |
@@ -113,6 +117,7 @@
 
 mod addresses;
 mod control;
+mod copies;
 mod exclusions;
 mod gossip;
 mod helping;
@@ -138,7 +143,7 @@ use std::time::Duration;
 pub use machine::Machine;
 pub use weights::{AHEAD, TELL_EVERY};
 
-use crate::circle::{Circle, DeviceName, Identity};
+use crate::circle::{Circle, DeviceName, Identity, Member};
 use crate::pairing as pair;
 use crate::pairing::Address;
 use crate::placement::{Forced, ModelShape, PlacementOptions, Prediction};
@@ -163,6 +168,8 @@ pub struct MachineSetup {
     pub software: String,
     /// What it computes for others at most.
     pub stages: StageLimits,
+    /// Random, for this run of the node: how others notice that two run with one key. 0 says nothing.
+    pub run: u64,
 }
 
 /// What happened to a node.
@@ -191,6 +198,12 @@ pub enum Input {
     PairingBytes(PeerId, Vec<u8>),
     /// The pairing stream with a peer was closed by the other side.
     PairingClosed(PeerId),
+    /// The system's clock, which goes on while a device sleeps and the time of inputs may stand still:
+    /// told now and then while [`Machine::is_inviting`], and before [`PairingOpened`](Self::PairingOpened).
+    Clock {
+        /// Seconds since 1970 (UTC).
+        unix_s: u64,
+    },
     /// An [`Output::Load`] is done: so many bytes are reserved, or it cannot be.
     Loaded {
         /// Of the load.
@@ -261,7 +274,8 @@ pub enum Output {
     Free(SessionId),
     /// Do something with the weights that are kept on this device.
     Store(StoreOrder),
-    /// Store the circle's log; who is a member may have changed.
+    /// Store the circle's log; who is a member may have changed. All that follows from it comes after;
+    /// if it cannot be stored, [`Machine::circle_not_stored`] is to be called before anything else.
     CircleChanged,
     /// A member listens there: to be dialled if it is not connected, and to be remembered.
     PeerAddresses(PeerId, Vec<Address>),
@@ -290,6 +304,17 @@ pub enum Event {
     },
     /// This device was revoked by another member: it has no peers any more.
     Revoked,
+    /// Another device became a member of this device's circle.
+    MemberJoined(Member),
+    /// Another device is no member of it any more.
+    MemberLeft(PeerId),
+    /// Two nodes run with a member's key, as when a home was copied. Told once.
+    Copied(PeerId),
+    /// A peer says that of this device. It is to be left in peace for a while.
+    ThisIsCopied {
+        /// Who says so.
+        told_by: PeerId,
+    },
     /// Weights of a model are fetched, for a stage: how far that is.
     Fetching(Progress),
     /// They are here.
@@ -389,6 +414,15 @@ pub enum Choice {
     /// As a person wrote it; when a device of it fails or leaves, the best over this device and those
     /// it names that are left, or over all if it [allows others](Forced::allows_others).
     Forced(Forced),
+}
+
+/// Whom a revocation ends the membership of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The device. Whom it admitted stays.
+    Alone,
+    /// The device and all whom it made members, and whom those did.
+    WithAdmitted,
 }
 
 /// Why a session cannot begin.

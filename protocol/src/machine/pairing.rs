@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use super::gossip::version;
 use super::machine::Machine;
 use super::{Event, Output};
 use crate::PeerId;
-use crate::pairing::{self, BeginError, Invitation, Inviter, Joiner, Local, Refusal};
+use crate::circle::Circle;
+use crate::pairing::{self, BeginError, Invitation, Inviter, Joiner, Local, Refusal, Wish};
 
 /// The pairings of a node.
 #[derive(Debug, Default)]
@@ -14,11 +16,19 @@ pub(super) struct Pairing {
     /// Whose stream the inviter serves.
     served: Option<PeerId>,
     joiner: Option<(PeerId, Joiner)>,
+    /// Whose doing the change of the circle is that is being stored.
+    changed_by: Option<Side>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Inviter,
+    Joiner,
 }
 
 impl Machine {
     /// Opens pairing by an invitation that this device shows, at a time that is `now_unix_s` seconds
-    /// since 1970 (UTC). An earlier invitation is withdrawn.
+    /// since 1970 (UTC). An earlier invitation is withdrawn. `wish` is what the owner said beforehand.
     ///
     /// # Errors
     /// [`BeginError`] if the invitation is another device's or has expired, or this device is no
@@ -28,8 +38,9 @@ impl Machine {
         now: Duration,
         now_unix_s: u64,
         invitation: Invitation,
+        wish: Wish,
     ) -> Result<(), BeginError> {
-        let name = self.name.clone();
+        let name = (self.name.clone(), wish);
         let local = Local {
             identity: &self.identity,
             circle: &mut self.circle,
@@ -65,6 +76,7 @@ impl Machine {
         now_unix_s: u64,
         invitation: &Invitation,
         remote: PeerId,
+        wish: Wish,
         ephemeral: [u8; 32],
     ) -> Result<(), BeginError> {
         if self.pairing.joiner.is_some() || self.pairing.served == Some(remote) {
@@ -74,11 +86,68 @@ impl Machine {
             identity: &self.identity,
             circle: &mut self.circle,
         };
-        let (name, key) = (&self.name, ephemeral);
+        let (name, key) = ((&self.name, wish), ephemeral);
         let joiner = Joiner::begin(now, now_unix_s, invitation, remote, name, key, &local)?;
         self.pairing.joiner = Some((remote, joiner));
         self.settle(now);
         Ok(())
+    }
+
+    /// The owner's answer to [`pairing::Event::Proposed`] of a peer: whether that is still to be
+    /// answered.
+    pub fn answer_pairing(&mut self, now: Duration, peer: PeerId, agrees: bool) -> bool {
+        let before = self.circle.clone();
+        let Some((side, mut local, pairing)) = self.pairing_with(peer) else {
+            return false;
+        };
+        match (side, &mut pairing.inviter, &mut pairing.joiner) {
+            (Side::Inviter, Some(inviter), _) => inviter.answer(now, agrees),
+            (Side::Joiner, _, Some((_, joiner))) => joiner.answer(now, agrees, &mut local),
+            _ => {}
+        }
+        self.note_pairing(now, side, Some(before));
+        self.settle(now);
+        true
+    }
+
+    /// Gives up joining, if that is under way.
+    pub fn stop_joining(&mut self, now: Duration) {
+        if let Some((_, joiner)) = &mut self.pairing.joiner {
+            joiner.cancel();
+            self.settle(now);
+        }
+    }
+
+    /// The side that this device is of a pairing with a peer, and what it needs.
+    fn pairing_with(&mut self, peer: PeerId) -> Option<(Side, Local<'_>, &mut Pairing)> {
+        let side = if self.pairing.joins(peer) {
+            Side::Joiner
+        } else if self.pairing.inviter.is_some() && self.pairing.served == Some(peer) {
+            Side::Inviter
+        } else {
+            return None;
+        };
+        let local = Local {
+            identity: &self.identity,
+            circle: &mut self.circle,
+        };
+        Some((side, local, &mut self.pairing))
+    }
+
+    /// Whatever a pairing changed is stored before the other side hears that it is.
+    fn note_pairing(&mut self, now: Duration, side: Side, before: Option<Circle>) {
+        let changed = before.filter(|before| version(&self.circle) != version(before));
+        if let Some(before) = changed {
+            self.pairing.changed_by = Some(side);
+            self.note_own_act(now, before);
+        }
+    }
+
+    /// The system's clock shows this.
+    pub(super) fn clock_told(&mut self, now_unix_s: u64) {
+        if let Some(inviter) = &mut self.pairing.inviter {
+            inviter.handle_clock(now_unix_s);
+        }
     }
 
     /// A peer opened a pairing stream.
@@ -103,24 +172,17 @@ impl Machine {
     }
 
     pub(super) fn pairing_bytes(&mut self, now: Duration, peer: PeerId, bytes: &[u8]) {
-        let mut local = Local {
-            identity: &self.identity,
-            circle: &mut self.circle,
+        // A stranger who has not proved to have the secret changes nothing, and costs no copy.
+        let before = self.pairing.may_change().then(|| self.circle.clone());
+        let Some((side, mut local, pairing)) = self.pairing_with(peer) else {
+            return;
         };
-        let Pairing {
-            inviter,
-            served,
-            joiner,
-        } = &mut self.pairing;
-        match (joiner, inviter) {
-            (Some((to, joiner)), _) if *to == peer => joiner.handle_bytes(now, bytes, &mut local),
-            (_, Some(inviter)) if *served == Some(peer) => {
-                inviter.handle_bytes(now, bytes, &mut local);
-            }
+        match (side, &mut pairing.inviter, &mut pairing.joiner) {
+            (Side::Inviter, Some(inviter), _) => inviter.handle_bytes(now, bytes, &mut local),
+            (Side::Joiner, _, Some((_, joiner))) => joiner.handle_bytes(now, bytes, &mut local),
             _ => {}
         }
-        // Stored before the other side hears that it is.
-        self.note_circle(now, None);
+        self.note_pairing(now, side, before);
     }
 
     pub(super) fn pairing_closed(&mut self, peer: PeerId) {
@@ -128,6 +190,7 @@ impl Machine {
             inviter,
             served,
             joiner,
+            ..
         } = &mut self.pairing;
         match (joiner, inviter) {
             (Some((to, joiner)), _) if *to == peer => joiner.handle_closed(),
@@ -138,6 +201,11 @@ impl Machine {
 
     /// Does what pairings want done.
     pub(super) fn settle_pairing(&mut self) {
+        if self.unstored.is_some() {
+            // Nobody hears that it is done before it is stored.
+            return;
+        }
+        self.pairing.changed_by = None;
         if let Some((peer, joiner)) = &mut self.pairing.joiner {
             let peer = *peer;
             let outputs: Vec<_> = std::iter::from_fn(|| joiner.poll_output()).collect();
@@ -181,8 +249,23 @@ fn ends(outputs: &[pairing::Output]) -> bool {
 }
 
 impl Pairing {
+    /// Whether what comes on a stream can change the circle.
+    fn may_change(&self) -> bool {
+        let proven = self.inviter.as_ref().is_some_and(Inviter::is_claimed);
+        proven || self.joiner.is_some()
+    }
+
     fn joins(&self, peer: PeerId) -> bool {
         self.joiner.as_ref().is_some_and(|(to, _)| *to == peer)
+    }
+
+    /// What a pairing changed could not be stored, and is undone.
+    pub(super) fn not_stored(&mut self) {
+        match (self.changed_by.take(), &mut self.inviter, &mut self.joiner) {
+            (Some(Side::Inviter), Some(inviter), _) => inviter.handle_not_stored(),
+            (Some(Side::Joiner), _, Some((_, joiner))) => joiner.handle_not_stored(),
+            _ => {}
+        }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {

@@ -2,16 +2,16 @@
 
 use super::Refusal;
 use super::noise::MAX_PLAINTEXT;
+use super::proposal::{Listed, Standing, Wish, read_list, write_list};
 use crate::PeerId;
-use crate::circle::{Circle, CircleId, DeviceName, Identity, MAX_LOG_BYTES};
+use crate::circle::{Circle, CircleId, DeviceName, EntryError, Identity, MAX_LOG_BYTES};
 use crate::reader::Reader;
-
-const ALONE: u8 = 0;
-const IN_COMPANY: u8 = 1;
 
 const PART: u8 = 1;
 const END: u8 = 2;
 const DONE: u8 = 3;
+const MEMBERS: u8 = 4;
+const CONFIRM: u8 = 5;
 
 /// This device, for as long as a call lasts.
 #[derive(Debug)]
@@ -30,28 +30,30 @@ pub struct Introduction {
     pub name: DeviceName,
     /// Its circle.
     pub circle: CircleId,
-    /// Whether other devices are in that circle.
-    pub company: bool,
+    /// What it is in that circle.
+    pub standing: Standing,
+    /// What its owner has said beforehand.
+    pub wish: Wish,
 }
 
 impl Introduction {
     /// The longest introduction that is read. Those of newer versions may have more at the end.
     pub const MAX_BYTES: usize = 256;
 
-    pub(super) fn of(local: &Local<'_>, name: &DeviceName) -> Self {
-        let is_member = local.circle.contains(local.identity.peer_id());
+    pub(super) fn of(local: &Local<'_>, name: &DeviceName, wish: Wish) -> Self {
         Self {
             name: name.clone(),
             circle: local.circle.id(),
-            company: is_member && local.circle.member_count() > 1,
+            standing: Standing::of(local.circle, local.identity.peer_id()),
+            wish,
         }
     }
 
     /// Whether the circle that was introduced may still be left for another: nobody has come to it
     /// since.
     pub(super) fn check_replaceable(&self, local: &Local<'_>) -> Result<(), Refusal> {
-        let now = Self::of(local, &self.name);
-        if now.company || now.circle != self.circle {
+        let now = Self::of(local, &self.name, self.wish);
+        if now.standing == Standing::Company || now.circle != self.circle {
             return Err(Refusal::TwoCircles);
         }
         Ok(())
@@ -59,7 +61,7 @@ impl Introduction {
 
     /// The bytes that travel.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = vec![if self.company { IN_COMPANY } else { ALONE }];
+        let mut out = vec![self.standing.code(), self.wish.code()];
         out.extend_from_slice(self.circle.as_bytes());
         self.name.write(&mut out);
         out
@@ -75,42 +77,14 @@ impl Introduction {
         }
         let mut reader = Reader::new(bytes);
         let mut read = || {
-            let company = match reader.u8()? {
-                ALONE => false,
-                IN_COMPANY => true,
-                _ => return None,
-            };
             Some(Self {
-                company,
+                standing: Standing::from_code(reader.u8()?)?,
+                wish: Wish::from_code(reader.u8()?)?,
                 circle: CircleId::from_bytes(reader.array()?),
                 name: DeviceName::read(&mut reader)?,
             })
         };
         read().ok_or(Refusal::Malformed)
-    }
-}
-
-/// Which of the two makes the other a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admitter {
-    /// The inviter, who then sends the log. The joiner sends its own first if the circle is the same.
-    Inviter {
-        /// Whether the joiner holds a log of the inviter's circle.
-        same_circle: bool,
-    },
-    /// The joiner, who has company while the inviter has none.
-    Joiner,
-}
-
-impl Admitter {
-    pub(super) fn choose(inviter: &Introduction, joiner: &Introduction) -> Result<Self, Refusal> {
-        let same_circle = inviter.circle == joiner.circle;
-        match (inviter.company, joiner.company) {
-            _ if same_circle => Ok(Self::Inviter { same_circle }),
-            (_, false) => Ok(Self::Inviter { same_circle }),
-            (false, true) => Ok(Self::Joiner),
-            (true, true) => Err(Refusal::TwoCircles),
-        }
     }
 }
 
@@ -123,6 +97,10 @@ pub(super) enum Message<'a> {
     End,
     /// The log has been taken.
     Done,
+    /// The members of the sender's circle; none if it is no member of it itself.
+    Members(Vec<Listed>),
+    /// The sender's owner agrees to this choice.
+    Confirm([u8; 32]),
 }
 
 impl<'a> Message<'a> {
@@ -131,6 +109,14 @@ impl<'a> Message<'a> {
             [PART, part @ ..] if !part.is_empty() => Ok(Message::Part(part)),
             [END] => Ok(Message::End),
             [DONE] => Ok(Message::Done),
+            [MEMBERS, list @ ..] => {
+                let members = read_list(list).ok_or(Refusal::Malformed)?;
+                Ok(Message::Members(members))
+            }
+            [CONFIRM, choice @ ..] => {
+                let choice = choice.try_into().map_err(|_| Refusal::Malformed)?;
+                Ok(Message::Confirm(choice))
+            }
             _ => Err(Refusal::Malformed),
         }
     }
@@ -140,6 +126,12 @@ impl<'a> Message<'a> {
             Message::Part(part) => [&[PART], *part].concat(),
             Message::End => vec![END],
             Message::Done => vec![DONE],
+            Message::Members(members) => {
+                let mut out = vec![MEMBERS];
+                write_list(members, &mut out);
+                out
+            }
+            Message::Confirm(choice) => [&[CONFIRM], &choice[..]].concat(),
         }
     }
 }
@@ -177,15 +169,42 @@ impl Incoming {
         self.0.is_empty()
     }
 
-    /// The circle of the log: the one announced, with both devices in it.
-    pub(super) fn into_circle(self, id: CircleId, members: [PeerId; 2]) -> Result<Circle, Refusal> {
+    /// The circle of the log: the one announced, with both devices in it, and nobody whom the owner
+    /// was not shown.
+    pub(super) fn into_circle(
+        self,
+        id: CircleId,
+        members: [PeerId; 2],
+        shown: &[Listed],
+    ) -> Result<Circle, Refusal> {
         let circle = Circle::from_log(&self.0).map_err(|_| Refusal::BadLog)?;
-        if circle.id() == id && members.iter().all(|&peer| circle.contains(peer)) {
+        if circle.id() != id || !members.iter().all(|&peer| circle.contains(peer)) {
+            return Err(Refusal::BadLog);
+        }
+        let was_shown = |peer: PeerId| {
+            members.contains(&peer) || shown.iter().any(|listed| listed.peer == peer)
+        };
+        if circle.members().all(|member| was_shown(member.peer)) {
             Ok(circle)
         } else {
-            Err(Refusal::BadLog)
+            Err(Refusal::OtherMembers)
         }
     }
+}
+
+/// Makes `peer` a member unless it is one.
+pub(super) fn admit(peer: PeerId, name: &DeviceName, local: &mut Local<'_>) -> Result<(), Refusal> {
+    if local.circle.contains(peer) {
+        return Ok(());
+    }
+    let why = match local.circle.admit(local.identity, peer, name) {
+        // With more heads than an entry has parents, a revocation may not be in its past.
+        Ok(_) if local.circle.contains(peer) => return Ok(()),
+        Err(EntryError::CircleFull) => Refusal::CircleFull,
+        Err(EntryError::AuthorNotMember) => Refusal::NotAMember,
+        Ok(_) | Err(_) => Refusal::BadLog,
+    };
+    Err(why)
 }
 
 #[cfg(test)]
@@ -197,34 +216,17 @@ mod tests {
 
     use super::*;
 
-    fn introduction(circle: u8, company: bool) -> Introduction {
-        Introduction {
-            name: DeviceName::new("kitchen").expect("a name"),
-            circle: CircleId::from_bytes([circle; 32]),
-            company,
-        }
-    }
-
-    #[test]
-    fn whoever_has_company_admits() {
-        let choose = |inviter, joiner| Admitter::choose(&inviter, &joiner);
-        let [alone, company] = [false, true].map(|company| introduction(1, company));
-        let [other_alone, other] = [false, true].map(|company| introduction(2, company));
-        let inviter = |same_circle| Ok(Admitter::Inviter { same_circle });
-        assert_eq!(choose(alone.clone(), other_alone.clone()), inviter(false));
-        assert_eq!(choose(company.clone(), other_alone), inviter(false));
-        assert_eq!(choose(alone.clone(), other.clone()), Ok(Admitter::Joiner));
-        assert_eq!(choose(company.clone(), other), Err(Refusal::TwoCircles));
-        assert_eq!(choose(company.clone(), company.clone()), inviter(true));
-        assert_eq!(choose(alone, company), inviter(true));
-    }
-
     #[test]
     fn the_bytes_of_an_introduction_stay_and_newer_ones_have_more() {
-        let introduction = introduction(7, true);
+        let introduction = Introduction {
+            name: DeviceName::new("kitchen").expect("a name"),
+            circle: CircleId::from_bytes([7; 32]),
+            standing: Standing::Company,
+            wish: Wish::Joins,
+        };
         let mut bytes = introduction.to_bytes();
         expect![
-            "010707070707070707070707070707070707070707070707070707070707070707076b69746368656e"
+            "01020707070707070707070707070707070707070707070707070707070707070707076b69746368656e"
         ]
         .assert_eq(&HEXLOWER.encode(&bytes));
         bytes.extend_from_slice(b"more");
@@ -244,7 +246,7 @@ mod tests {
             match Message::parse(&plaintext).expect("a message") {
                 Message::Part(part) => incoming.push(part).expect("short"),
                 Message::End => ended = true,
-                Message::Done => panic!("not yet"),
+                Message::Done | Message::Members(_) | Message::Confirm(_) => panic!("no log"),
             }
         }
         assert_eq!((ended, incoming.0), (true, log));
@@ -265,7 +267,7 @@ mod tests {
                 prop_assert!(bytes.starts_with(&read.to_bytes()));
             }
             if let Some(first) = bytes.first_mut() {
-                *first &= 3;
+                *first &= 7;
             }
             if let Ok(message) = Message::parse(&bytes) {
                 prop_assert_eq!(message.to_plaintext(), bytes);

@@ -11,7 +11,8 @@ use crate::reader::Reader;
 
 /// What every invitation begins with, in upper or lower case.
 const PREFIX: &str = "POTLUCK:";
-const VERSION: u8 = 1;
+/// That of the exchange that it begins: whoever reads another version cannot pair by it.
+const VERSION: u8 = 2;
 const CHECKSUM: usize = 4;
 const DOMAIN: &[u8] = b"potluck invitation\0";
 
@@ -169,6 +170,7 @@ impl FromStr for Invitation {
         match reader.u8() {
             Some(VERSION) => Self::read(&mut reader).ok_or(InvitationError::Damaged),
             Some(0) | None => Err(InvitationError::Damaged),
+            Some(older) if older < VERSION => Err(InvitationError::Older(older)),
             Some(newer) => Err(InvitationError::Newer(newer)),
         }
     }
@@ -198,6 +200,9 @@ pub enum InvitationError {
     /// Of a version that this program does not know.
     #[error("the invitation is of version {0}: update Potluck on this device")]
     Newer(u8),
+    /// Of a version that this program does not use any more.
+    #[error("the invitation is of version {0}: update Potluck on the device that shows it")]
+    Older(u8),
     /// Its time is over.
     #[error("the invitation has expired: ask for a new one, and check this device's clock")]
     Expired,
@@ -232,7 +237,7 @@ mod tests {
     #[test]
     fn the_text_of_an_invitation_stays() {
         let text = example().to_string();
-        expect!["POTLUCK:AGFIRY65OQE7DFP5KLNS2PF2LVZMUZYJX4OZIEQ36N2IQANUB5XVYAQCAIBAEAQCAIBAEAQCAIBAEAQA2JEWWAAAAAAAEAOAVAARPO44AL7IAAAAAAAAAAAAAAAAAAAAAAA3XHGT3T3GI"].assert_eq(&text);
+        expect!["POTLUCK:AKFIRY65OQE7DFP5KLNS2PF2LVZMUZYJX4OZIEQ36N2IQANUB5XVYAQCAIBAEAQCAIBAEAQCAIBAEAQA2JEWWAAAAAAAEAOAVAARPO44AL7IAAAAAAAAAAAAAAAAAAAAAAA3XHAZACT6E"].assert_eq(&text);
         let is_of_qr_mode = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ':';
         assert!(text.chars().all(is_of_qr_mode));
     }
@@ -256,7 +261,8 @@ mod tests {
         let text = example().to_string();
         let body = example().to_bytes();
         let body = &body[..body.len() - CHECKSUM];
-        let newer = [&[2], &body[1..], b"more"].concat();
+        let newer = [&[3], &body[1..], b"more"].concat();
+        let older = [&[1], &body[1..]].concat();
         let nine = [&body[..57], &[9]].concat();
         let cases = [
             (String::new(), NotAnInvitation),
@@ -267,7 +273,8 @@ mod tests {
             (text[..text.len() - 1].into(), Damaged),
             (format!("{text}A"), Damaged),
             (text.replace(':', ":1"), Damaged),
-            (text_of(&newer), Newer(2)),
+            (text_of(&newer), Newer(3)),
+            (text_of(&older), Older(1)),
             (text_of(&nine), Damaged),
             (text_of(&[body, &[0]].concat()), Damaged),
             (" ".repeat(2049), TooLong),

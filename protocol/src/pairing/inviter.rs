@@ -4,12 +4,15 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use super::exchange::{Admitter, Incoming, Introduction, Local, Message, log_messages};
+use super::exchange::{Incoming, Introduction, Local, Message, admit, log_messages};
 use super::frame::{Frame, FrameReader, MAX_FRAME, MAX_HANDSHAKE_FRAME, refusal_frame};
 use super::noise::{Handshake, Side, Transport};
-use super::{ATTEMPT_TIMEOUT, BeginError, Event, Invitation, Output, Refusal, TRIES};
+use super::proposal::{self, Admitter, Confirming, Listed, Proposal, Wish};
+use super::{
+    ATTEMPT_TIMEOUT, BeginError, CONFIRM_TIMEOUT, Event, Invitation, Output, Refusal, TRIES,
+};
 use crate::PeerId;
-use crate::circle::{DeviceName, EntryError};
+use crate::circle::DeviceName;
 
 /// Lets one device pair by one invitation, and no other; see the module's documentation.
 ///
@@ -19,6 +22,7 @@ use crate::circle::{DeviceName, EntryError};
 pub struct Inviter {
     invitation: Invitation,
     name: DeviceName,
+    wish: Wish,
     closes_at: Duration,
     tries_left: u8,
     refused: u32,
@@ -46,6 +50,10 @@ impl fmt::Debug for Attempt {
 enum Stage {
     /// Waits for the joiner's message of the handshake.
     First(Handshake),
+    /// Waits for the members of the joiner's circle.
+    Members(Box<Exchange>),
+    /// Waits for both owners.
+    Confirming(Box<Exchange>, Confirming),
     /// Waits for the joiner's log, or word that there is none.
     Log(Box<Exchange>),
     /// Has admitted, and waits for the joiner to have taken the log.
@@ -57,6 +65,8 @@ struct Exchange {
     admitter: Admitter,
     mine: Introduction,
     theirs: Introduction,
+    /// The members that were shown, of the circle that is joined.
+    shown: Vec<Listed>,
     incoming: Incoming,
 }
 
@@ -71,7 +81,7 @@ impl Inviter {
         now: Duration,
         now_unix_s: u64,
         invitation: Invitation,
-        name: DeviceName,
+        (name, wish): (DeviceName, Wish),
         local: &Local<'_>,
     ) -> Result<Self, BeginError> {
         let me = local.identity.peer_id();
@@ -86,6 +96,7 @@ impl Inviter {
         Ok(Self {
             invitation,
             name,
+            wish,
             closes_at: now.saturating_add(open_for),
             tries_left: TRIES,
             refused: 0,
@@ -109,6 +120,11 @@ impl Inviter {
     /// How many streams were refused and tries have failed.
     pub fn refused(&self) -> u32 {
         self.refused
+    }
+
+    /// Whether a device has proved to have the secret.
+    pub fn is_claimed(&self) -> bool {
+        self.claimed_by.is_some()
     }
 
     /// Why no one can pair by this invitation any more; [`Refusal::Used`] is the good end.
@@ -160,7 +176,9 @@ impl Inviter {
         while let Some(mut attempt) = self.attempt.take() {
             let limit = match attempt.stage {
                 Stage::First(_) => MAX_HANDSHAKE_FRAME,
-                Stage::Log(_) | Stage::Done(..) => MAX_FRAME,
+                Stage::Members(_) | Stage::Confirming(..) | Stage::Log(_) | Stage::Done(..) => {
+                    MAX_FRAME
+                }
             };
             let joiner = attempt.joiner;
             match attempt.frames.read(&mut bytes, limit) {
@@ -169,7 +187,7 @@ impl Inviter {
                     return;
                 }
                 Ok(Some(Frame::Noise(message))) => {
-                    if let Err(why) = self.step(attempt, &message, local) {
+                    if let Err(why) = self.step(now, attempt, &message, local) {
                         self.fail(joiner, why);
                     }
                 }
@@ -196,6 +214,53 @@ impl Inviter {
         }
     }
 
+    /// The system's clock shows this: an invitation also ends while the clock that `now` is of stood
+    /// still, as in a device that sleeps.
+    pub fn handle_clock(&mut self, now_unix_s: u64) {
+        let expired = self.invitation.check_open(now_unix_s).is_err();
+        if expired && self.attempt.is_none() {
+            self.close(Refusal::Expired);
+        }
+    }
+
+    /// The owner's answer to [`Event::Proposed`]. Nothing, if nothing is proposed now.
+    pub fn answer(&mut self, now: Duration, agrees: bool) {
+        let Some(mut attempt) = self.attempt.take() else {
+            return;
+        };
+        let joiner = attempt.joiner;
+        match attempt.stage {
+            Stage::Confirming(mut exchange, mut confirming) if agrees && !confirming.by_me => {
+                confirming.by_me = true;
+                let message = Message::Confirm(confirming.choice);
+                self.send(exchange.transport.write(&message.to_plaintext()));
+                if confirming.is_complete() {
+                    attempt.gives_up_at = now.saturating_add(ATTEMPT_TIMEOUT);
+                }
+                attempt.stage = after(exchange, confirming);
+                self.attempt = Some(attempt);
+            }
+            Stage::Confirming(..) if !agrees => {
+                self.fail(joiner, Refusal::Declined);
+                self.close(Refusal::Declined);
+            }
+            _ => self.attempt = Some(attempt),
+        }
+    }
+
+    /// The circle as this left it cannot be stored, and is what it was before: what was to be said
+    /// since is not, and the other side is told.
+    pub fn handle_not_stored(&mut self) {
+        let Some(joiner) = self.claimed_by else {
+            return;
+        };
+        self.attempt = None;
+        self.over = None;
+        self.outputs.clear();
+        self.fail(joiner, Refusal::NotStored);
+        self.close(Refusal::NotStored);
+    }
+
     /// Closes pairing, as its owner wants.
     pub fn cancel(&mut self) {
         if let Some(attempt) = self.attempt.take() {
@@ -220,12 +285,36 @@ impl Inviter {
 
     fn step(
         &mut self,
+        now: Duration,
         mut attempt: Attempt,
         message: &[u8],
         local: &mut Local<'_>,
     ) -> Result<(), Refusal> {
+        let joiner = attempt.joiner;
         let next = match attempt.stage {
             Stage::First(handshake) => Some(self.read_first(handshake, message, local)?),
+            Stage::Members(mut exchange) => {
+                let plaintext = exchange.transport.read(message)?;
+                let Message::Members(theirs) = Message::parse(&plaintext)? else {
+                    return Err(Refusal::Malformed);
+                };
+                // Only who made a fresh key and has the secret can have sent this.
+                self.claimed_by = Some(joiner);
+                let confirming = self.propose(joiner, &mut exchange, theirs, local);
+                attempt.gives_up_at = now.saturating_add(CONFIRM_TIMEOUT);
+                Some(Stage::Confirming(exchange, confirming))
+            }
+            Stage::Confirming(mut exchange, mut confirming) => {
+                let plaintext = exchange.transport.read(message)?;
+                if Message::parse(&plaintext)? != Message::Confirm(confirming.choice) {
+                    return Err(Refusal::Malformed);
+                }
+                confirming.by_them = true;
+                if confirming.is_complete() {
+                    attempt.gives_up_at = now.saturating_add(ATTEMPT_TIMEOUT);
+                }
+                Some(after(exchange, confirming))
+            }
             Stage::Log(mut exchange) => {
                 let plaintext = exchange.transport.read(message)?;
                 match Message::parse(&plaintext)? {
@@ -233,12 +322,10 @@ impl Inviter {
                         exchange.incoming.push(part)?;
                         Some(Stage::Log(exchange))
                     }
-                    Message::End => {
-                        // Only who made a fresh key and has the secret can have sent this.
-                        self.claimed_by = Some(attempt.joiner);
-                        self.take_log(attempt.joiner, *exchange, local)?
+                    Message::End => self.take_log(joiner, *exchange, local)?,
+                    Message::Done | Message::Members(_) | Message::Confirm(_) => {
+                        return Err(Refusal::Malformed);
                     }
-                    Message::Done => return Err(Refusal::Malformed),
                 }
             }
             Stage::Done(mut transport, name) => {
@@ -246,7 +333,7 @@ impl Inviter {
                 if Message::parse(&plaintext)? != Message::Done {
                     return Err(Refusal::Malformed);
                 }
-                self.succeed(attempt.joiner, name);
+                self.succeed(joiner, name);
                 None
             }
         };
@@ -264,16 +351,47 @@ impl Inviter {
         local: &Local<'_>,
     ) -> Result<Stage, Refusal> {
         let theirs = Introduction::from_bytes(&handshake.read(message)?)?;
-        let mine = Introduction::of(local, &self.name);
+        let mine = Introduction::of(local, &self.name, self.wish);
         let admitter = Admitter::choose(&mine, &theirs)?;
         self.send(handshake.write(&mine.to_bytes()));
-        Ok(Stage::Log(Box::new(Exchange {
+        Ok(Stage::Members(Box::new(Exchange {
             transport: handshake.finish(),
             admitter,
             mine,
             theirs,
+            shown: Vec::new(),
             incoming: Incoming::default(),
         })))
+    }
+
+    /// Tells the joiner who is in this device's circle, and asks the owner.
+    fn propose(
+        &mut self,
+        joiner: PeerId,
+        exchange: &mut Exchange,
+        theirs: Vec<Listed>,
+        local: &Local<'_>,
+    ) -> Confirming {
+        let mine = proposal::list(local.circle, self.invitation.peer());
+        let message = Message::Members(mine.clone());
+        self.send(exchange.transport.write(&message.to_plaintext()));
+        let (circle, members) = match exchange.admitter {
+            Admitter::Inviter { .. } => (exchange.mine.circle, mine),
+            Admitter::Joiner => (exchange.theirs.circle, theirs),
+        };
+        let (admitter, me) = (exchange.admitter, self.invitation.peer());
+        let choice = proposal::choice(admitter, me, joiner, circle, &members);
+        let knows = local.circle.contains(joiner);
+        exchange.shown.clone_from(&members);
+        let proposal = Proposal {
+            peer: joiner,
+            name: exchange.theirs.name.clone(),
+            change: admitter.change(true, &exchange.mine, &exchange.theirs, knows),
+            members,
+        };
+        let proposed = Event::Proposed(Box::new(proposal));
+        self.outputs.push_back(Output::Event(proposed));
+        Confirming::to(choice)
     }
 
     /// The next stage, or `None` if the pairing is done.
@@ -288,12 +406,16 @@ impl Inviter {
             admitter,
             mine,
             theirs,
+            shown,
             incoming,
         } = exchange;
         match admitter {
             Admitter::Inviter { same_circle } => {
-                if !same_circle && !incoming.is_empty() {
-                    return Err(Refusal::Malformed);
+                if !same_circle {
+                    if !incoming.is_empty() {
+                        return Err(Refusal::Malformed);
+                    }
+                    proposal::check_shown(local.circle, mine.circle, &shown)?;
                 }
                 incoming.merge_into(local.circle)?;
                 admit(joiner, &theirs.name, local)?;
@@ -304,7 +426,7 @@ impl Inviter {
             }
             Admitter::Joiner => {
                 let members = [self.invitation.peer(), joiner];
-                let circle = incoming.into_circle(theirs.circle, members)?;
+                let circle = incoming.into_circle(theirs.circle, members, &shown)?;
                 mine.check_replaceable(local)?;
                 *local.circle = circle;
                 self.send(transport.write(&Message::Done.to_plaintext()));
@@ -350,17 +472,11 @@ impl Inviter {
     }
 }
 
-/// Makes `peer` a member unless it is one.
-pub(super) fn admit(peer: PeerId, name: &DeviceName, local: &mut Local<'_>) -> Result<(), Refusal> {
-    if local.circle.contains(peer) {
-        return Ok(());
+/// What follows an owner's agreement.
+fn after(exchange: Box<Exchange>, confirming: Confirming) -> Stage {
+    if confirming.is_complete() {
+        Stage::Log(exchange)
+    } else {
+        Stage::Confirming(exchange, confirming)
     }
-    let why = match local.circle.admit(local.identity, peer, name) {
-        // With more heads than an entry has parents, a revocation may not be in its past.
-        Ok(_) if local.circle.contains(peer) => return Ok(()),
-        Err(EntryError::CircleFull) => Refusal::CircleFull,
-        Err(EntryError::AuthorNotMember) => Refusal::NotAMember,
-        Ok(_) | Err(_) => Refusal::BadLog,
-    };
-    Err(why)
 }

@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use super::exchange::{Admitter, Incoming, Introduction, Local, Message, log_messages};
+use super::exchange::{Incoming, Introduction, Local, Message, admit, log_messages};
 use super::frame::{Frame, FrameReader, MAX_FRAME, MAX_HANDSHAKE_FRAME, refusal_frame};
-use super::inviter::admit;
 use super::noise::{Handshake, Side, Transport};
-use super::{ATTEMPT_TIMEOUT, BeginError, Event, Invitation, Output, Refusal};
+use super::proposal::{self, Admitter, Confirming, Listed, Proposal, Wish};
+use super::{ATTEMPT_TIMEOUT, BeginError, CONFIRM_TIMEOUT, Event, Invitation, Output, Refusal};
 use crate::PeerId;
 use crate::circle::DeviceName;
 
 /// Tries once to pair by an invitation, on one stream; see the module's documentation.
 pub struct Joiner {
+    me: PeerId,
     inviter: PeerId,
     mine: Introduction,
     gives_up_at: Duration,
@@ -26,6 +27,10 @@ pub struct Joiner {
 enum Stage {
     /// Waits for the inviter's message of the handshake.
     Second(Handshake),
+    /// Waits for the members of the inviter's circle.
+    Members(Box<Exchange>),
+    /// Waits for both owners.
+    Confirming(Box<Exchange>, Confirming),
     /// Waits for the inviter's log.
     Log(Box<Exchange>),
     /// Has admitted the inviter, and waits for it to have taken the log.
@@ -34,8 +39,10 @@ enum Stage {
 
 struct Exchange {
     transport: Transport,
-    same_circle: bool,
+    admitter: Admitter,
     theirs: Introduction,
+    /// The members that were shown, of the circle that is joined.
+    shown: Vec<Listed>,
     incoming: Incoming,
 }
 
@@ -52,7 +59,7 @@ impl Joiner {
         now_unix_s: u64,
         invitation: &Invitation,
         remote: PeerId,
-        name: &DeviceName,
+        (name, wish): (&DeviceName, Wish),
         ephemeral: [u8; 32],
         local: &Local<'_>,
     ) -> Result<Self, BeginError> {
@@ -64,10 +71,11 @@ impl Joiner {
             return Err(Refusal::WrongPeer.into());
         }
         invitation.check_open(now_unix_s)?;
-        let mine = Introduction::of(local, name);
+        let mine = Introduction::of(local, name, wish);
         let mut handshake = Handshake::new(Side::Joiner, invitation, me, ephemeral);
         let first = handshake.write(&mine.to_bytes());
         Ok(Self {
+            me,
             inviter: remote,
             mine,
             gives_up_at: now.saturating_add(ATTEMPT_TIMEOUT),
@@ -88,14 +96,16 @@ impl Joiner {
         while let Some(stage) = self.stage.take() {
             let limit = match stage {
                 Stage::Second(_) => MAX_HANDSHAKE_FRAME,
-                Stage::Log(_) | Stage::Done(..) => MAX_FRAME,
+                Stage::Members(_) | Stage::Confirming(..) | Stage::Log(_) | Stage::Done(..) => {
+                    MAX_FRAME
+                }
             };
             match self.frames.read(&mut bytes, limit) {
                 Ok(None) => {
                     self.stage = Some(stage);
                     return;
                 }
-                Ok(Some(Frame::Noise(message))) => match self.step(stage, &message, local) {
+                Ok(Some(Frame::Noise(message))) => match self.step(now, stage, &message, local) {
                     Ok(next) => self.stage = next,
                     Err(why) => self.fail(why),
                 },
@@ -110,6 +120,40 @@ impl Joiner {
         if self.stage.take().is_some() {
             self.end(Refusal::Closed);
         }
+    }
+
+    /// The owner's answer to [`Event::Proposed`]. Nothing, if nothing is proposed now.
+    pub fn answer(&mut self, now: Duration, agrees: bool, local: &mut Local<'_>) {
+        match self.stage.take() {
+            Some(Stage::Confirming(mut exchange, mut confirming))
+                if agrees && !confirming.by_me =>
+            {
+                confirming.by_me = true;
+                let message = Message::Confirm(confirming.choice);
+                self.send(exchange.transport.write(&message.to_plaintext()));
+                match self.confirm(now, exchange, confirming, local) {
+                    Ok(next) => self.stage = Some(next),
+                    Err(why) => self.fail(why),
+                }
+            }
+            Some(Stage::Confirming(..)) if !agrees => self.fail(Refusal::Declined),
+            other => self.stage = other,
+        }
+    }
+
+    /// Ends it, as its owner wants.
+    pub fn cancel(&mut self) {
+        if self.stage.take().is_some() {
+            self.fail(Refusal::Cancelled);
+        }
+    }
+
+    /// The circle as this left it cannot be stored, and is what it was before: what was to be said
+    /// since is not, and the other side is told.
+    pub fn handle_not_stored(&mut self) {
+        self.stage = None;
+        self.outputs.clear();
+        self.fail(Refusal::NotStored);
     }
 
     /// Gives up what has taken too long.
@@ -132,18 +176,38 @@ impl Joiner {
     /// The next stage, or `None` if the pairing is done.
     fn step(
         &mut self,
+        now: Duration,
         stage: Stage,
         message: &[u8],
         local: &mut Local<'_>,
     ) -> Result<Option<Stage>, Refusal> {
         match stage {
             Stage::Second(handshake) => self.read_second(handshake, message, local).map(Some),
+            Stage::Members(mut exchange) => {
+                let plaintext = exchange.transport.read(message)?;
+                let Message::Members(theirs) = Message::parse(&plaintext)? else {
+                    return Err(Refusal::Malformed);
+                };
+                let confirming = self.propose(&mut exchange, theirs, local);
+                self.gives_up_at = now.saturating_add(CONFIRM_TIMEOUT);
+                Ok(Some(Stage::Confirming(exchange, confirming)))
+            }
+            Stage::Confirming(mut exchange, mut confirming) => {
+                let plaintext = exchange.transport.read(message)?;
+                if Message::parse(&plaintext)? != Message::Confirm(confirming.choice) {
+                    return Err(Refusal::Malformed);
+                }
+                confirming.by_them = true;
+                self.confirm(now, exchange, confirming, local).map(Some)
+            }
             Stage::Log(mut exchange) => {
                 let plaintext = exchange.transport.read(message)?;
                 match Message::parse(&plaintext)? {
                     Message::Part(part) => exchange.incoming.push(part)?,
                     Message::End => return self.take_log(*exchange, local).map(|()| None),
-                    Message::Done => return Err(Refusal::Malformed),
+                    Message::Done | Message::Members(_) | Message::Confirm(_) => {
+                        return Err(Refusal::Malformed);
+                    }
                 }
                 Ok(Some(Stage::Log(exchange)))
             }
@@ -162,48 +226,95 @@ impl Joiner {
         &mut self,
         mut handshake: Handshake,
         message: &[u8],
-        local: &mut Local<'_>,
+        local: &Local<'_>,
     ) -> Result<Stage, Refusal> {
         let theirs = Introduction::from_bytes(&handshake.read(message)?)?;
         let admitter = Admitter::choose(&theirs, &self.mine)?;
         let mut transport = handshake.finish();
-        let log = match admitter {
+        let members = Message::Members(proposal::list(local.circle, self.me));
+        self.send(transport.write(&members.to_plaintext()));
+        Ok(Stage::Members(Box::new(Exchange {
+            transport,
+            admitter,
+            theirs,
+            shown: Vec::new(),
+            incoming: Incoming::default(),
+        })))
+    }
+
+    /// Asks the owner.
+    fn propose(
+        &mut self,
+        exchange: &mut Exchange,
+        theirs: Vec<Listed>,
+        local: &Local<'_>,
+    ) -> Confirming {
+        let (circle, members) = match exchange.admitter {
+            Admitter::Inviter { .. } => (exchange.theirs.circle, theirs),
+            Admitter::Joiner => (self.mine.circle, proposal::list(local.circle, self.me)),
+        };
+        let admitter = exchange.admitter;
+        let choice = proposal::choice(admitter, self.inviter, self.me, circle, &members);
+        let knows = local.circle.contains(self.inviter);
+        exchange.shown.clone_from(&members);
+        let proposal = Proposal {
+            peer: self.inviter,
+            name: exchange.theirs.name.clone(),
+            change: admitter.change(false, &self.mine, &exchange.theirs, knows),
+            members,
+        };
+        let proposed = Event::Proposed(Box::new(proposal));
+        self.outputs.push_back(Output::Event(proposed));
+        Confirming::to(choice)
+    }
+
+    /// Once both owners have agreed: sends the log, or word that there is none.
+    fn confirm(
+        &mut self,
+        now: Duration,
+        exchange: Box<Exchange>,
+        confirming: Confirming,
+        local: &mut Local<'_>,
+    ) -> Result<Stage, Refusal> {
+        if !confirming.is_complete() {
+            return Ok(Stage::Confirming(exchange, confirming));
+        }
+        self.gives_up_at = now.saturating_add(ATTEMPT_TIMEOUT);
+        let mut exchange = exchange;
+        let log = match exchange.admitter {
             Admitter::Inviter { same_circle: false } => Vec::new(),
             Admitter::Inviter { same_circle: true } => local.circle.to_log(),
             Admitter::Joiner => {
-                admit(self.inviter, &theirs.name, local)?;
+                proposal::check_shown(local.circle, self.mine.circle, &exchange.shown)?;
+                admit(self.inviter, &exchange.theirs.name, local)?;
                 local.circle.to_log()
             }
         };
         for message in log_messages(&log) {
-            self.send(transport.write(&message.to_plaintext()));
+            self.send(exchange.transport.write(&message.to_plaintext()));
         }
-        Ok(match admitter {
-            Admitter::Inviter { same_circle } => Stage::Log(Box::new(Exchange {
-                transport,
-                same_circle,
-                theirs,
-                incoming: Incoming::default(),
-            })),
-            Admitter::Joiner => Stage::Done(transport, theirs.name),
+        Ok(match exchange.admitter {
+            Admitter::Inviter { .. } => Stage::Log(exchange),
+            Admitter::Joiner => Stage::Done(exchange.transport, exchange.theirs.name),
         })
     }
 
     fn take_log(&mut self, exchange: Exchange, local: &mut Local<'_>) -> Result<(), Refusal> {
         let Exchange {
             mut transport,
-            same_circle,
+            admitter,
             theirs,
+            shown,
             incoming,
         } = exchange;
-        let members = [local.identity.peer_id(), self.inviter];
-        if same_circle {
+        let members = [self.me, self.inviter];
+        if matches!(admitter, Admitter::Inviter { same_circle: true }) {
             incoming.merge_into(local.circle)?;
             if !members.iter().all(|&peer| local.circle.contains(peer)) {
                 return Err(Refusal::BadLog);
             }
         } else {
-            let circle = incoming.into_circle(theirs.circle, members)?;
+            let circle = incoming.into_circle(theirs.circle, members, &shown)?;
             self.mine.check_replaceable(local)?;
             *local.circle = circle;
         }

@@ -11,8 +11,8 @@ use super::{Invitation, Refusal};
 use crate::PeerId;
 
 const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
-const PROLOGUE: &[u8] = b"potluck pairing v1\0";
-const PSK: &[u8] = b"potluck pairing psk v1\0";
+const PROLOGUE: &[u8] = b"potluck pairing v2\0";
+const PSK: &[u8] = b"potluck pairing psk v2\0";
 
 /// Of a Noise message's authentication.
 const TAG: usize = 16;
@@ -188,9 +188,9 @@ mod tests {
             .map(|frame| HEXLOWER.encode(&frame))
             .join("\n");
         expect![[r#"
-            3600005dfedd3b6bd47f6fa28ee15d969d5bb0ea53774d488bdaf9df1c6e0124b3ef222a57fcf00c4550f220f331b2eede771e4c1f4b8eb4
-            390000ac01b2209e86354fb853237b5de0f4fab13c7fcbf433a61c019369617fecf10b41b5aa7ead36468f17dcadb46c73b8ee5fcd4dd85d0fe58c
-            19000009acf7ff89dacdbbe8f8b9a0734805a25b3fa07f641e6192"#]].assert_eq(&shown);
+            3600005dfedd3b6bd47f6fa28ee15d969d5bb0ea53774d488bdaf9df1c6e0124b3ef221dfaaed83165b53e91bab87ac3e20200d1acb7f088
+            390000ac01b2209e86354fb853237b5de0f4fab13c7fcbf433a61c019369617fecf10b534c77c833052659600b8c8e50a0853557e667404b6057bf
+            1900008659e60fab672d6e3ff520b7440d51a3d1d8fb8965ac50f3"#]].assert_eq(&shown);
     }
 
     #[test]

@@ -35,7 +35,9 @@ pub enum Refusal {
     #[error("the other device did not answer in time: bring them near each other and try again")]
     TimedOut,
     /// Each has a circle with others. Code 10.
-    #[error("both devices have circles of their own: let one leave its circle first")]
+    #[error(
+        "both devices are in circles with others: `potluck circle new` on one of them, then pair"
+    )]
     TwoCircles,
     /// No room for one more. Code 11.
     #[error("the circle has {MAX_MEMBERS} members, the most there may be: forget one first")]
@@ -44,11 +46,26 @@ pub enum Refusal {
     #[error("the circle's membership log cannot be used: pair with another of its members")]
     BadLog,
     /// This device was removed from the circle that it holds. Code 13.
-    #[error("the inviting device is no member of its own circle: found a new one on it")]
+    #[error("the device that admits is in no circle any more: `potluck circle new` on it")]
     NotAMember,
     /// The owner closed pairing. Code 14.
     #[error("pairing was closed on the other device: ask for a new invitation")]
     Cancelled,
+    /// An owner was asked and said no. Code 15.
+    #[error("the pairing was declined")]
+    Declined,
+    /// The owners do not want the same one to join. Code 16.
+    #[error(
+        "the two devices do not agree who joins whose circle: run `potluck pair` without --admit \
+         and --join to be asked"
+    )]
+    OtherWay,
+    /// The log has members that the owner was not shown. Code 17.
+    #[error("the circle has other members than were shown: pair again to see them")]
+    OtherMembers,
+    /// One of the two cannot store the circle. Code 18.
+    #[error("the circle cannot be stored on one of the two devices: make room on its disk")]
+    NotStored,
     /// The stream ended. Not sent.
     #[error("the connection broke off: try again with the same invitation")]
     Closed,
@@ -64,7 +81,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const SENT: [Self; 14] = [
+    const SENT: [Self; 18] = [
         Self::NotOpen,
         Self::Expired,
         Self::Used,
@@ -79,6 +96,10 @@ impl Refusal {
         Self::BadLog,
         Self::NotAMember,
         Self::Cancelled,
+        Self::Declined,
+        Self::OtherWay,
+        Self::OtherMembers,
+        Self::NotStored,
     ];
 
     /// The bytes that refuse a stream, to be sent before it is closed.
@@ -120,8 +141,9 @@ mod tests {
         }
         assert_eq!(Refusal::WrongSecret.code(), 6);
         assert_eq!(Refusal::Cancelled.code(), 14);
+        assert_eq!(Refusal::NotStored.code(), 18);
         assert_eq!(Refusal::Closed.code(), 0);
-        for code in [0, 15, 255] {
+        for code in [0, 19, 255] {
             assert_eq!(Refusal::from_code(code), Refusal::Unknown);
         }
     }

@@ -13,8 +13,8 @@ pub const MAJOR: u8 = 1;
 /// The minor version spoken here: what was added since the major one began. A peer of another minor
 /// version is understood, whichever is newer.
 ///
-/// 1: `StageFetching`. 2: `KeepAlive.shared`, `Profile.leaving`.
-pub const MINOR: u32 = 2;
+/// 1: `StageFetching`. 2: `KeepAlive.shared`, `Profile.leaving`. 3: `Hello.run`, code `Copied`.
+pub const MINOR: u32 = 3;
 
 /// A peer of another major version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

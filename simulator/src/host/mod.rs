@@ -122,6 +122,7 @@ impl Host {
             name: origin.name.clone(),
             software: concat!("potluck-sim/", env!("CARGO_PKG_VERSION")).to_owned(),
             stages: StageLimits::default(),
+            run: 0,
         })));
         self.life = Life::Running;
         self.incarnation += 1;

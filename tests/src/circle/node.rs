@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use super::{Answer, Program, wait_until};
-use crate::{Device, Output, potluck_binary};
+use crate::{Device, Output, potluck_binary, run};
 
 /// Where a node's programs run: makes the command of a program.
 pub type Place<'w> = Box<dyn Fn(&Path) -> Command + 'w>;
@@ -152,6 +152,14 @@ impl<'w> Node<'w> {
         &self.running().program
     }
 
+    /// As [`Self::program`], to read what it tells.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn program_mut(&mut self) -> &mut Program {
+        &mut self.up.as_mut().expect("its node runs").program
+    }
+
     /// Its id.
     ///
     /// # Panics
@@ -211,12 +219,20 @@ impl<'w> Node<'w> {
         });
     }
 
-    /// Shows an invitation.
+    /// Shows an invitation into its own circle.
     ///
     /// # Panics
     /// When it does not.
     pub fn invite(&self) -> Invited {
-        let mut program = self.start(&["pair", "--json", "--name", &self.name]);
+        self.invite_to("--admit")
+    }
+
+    /// Shows an invitation to pair this way, `--admit` or `--join`.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn invite_to(&self, way: &str) -> Invited {
+        let mut program = self.start(&["pair", "--json", way, "--name", &self.name]);
         let text = program.json()["invitation"].clone();
         Invited {
             text: text.as_str().expect("text").to_owned(),
@@ -224,9 +240,15 @@ impl<'w> Node<'w> {
         }
     }
 
-    /// Uses an invitation.
+    /// Uses an invitation into another's circle.
     pub fn join(&self, invitation: &str) -> Output {
-        self.potluck(&["pair", invitation, "--json", "--name", &self.name])
+        self.use_invitation(invitation, "--join")
+    }
+
+    /// Uses an invitation, to pair this way, `--admit` or `--join`.
+    pub fn use_invitation(&self, invitation: &str, way: &str) -> Output {
+        let args = ["pair", "-", "--json", way, "--name", &self.name];
+        run(self.command(args), invitation.as_bytes())
     }
 
     /// Pairs another device with this one.
@@ -235,7 +257,7 @@ impl<'w> Node<'w> {
     /// When that fails.
     pub fn pair_with(&self, other: &Self) {
         let invitation = self.invite();
-        let paired = |output: Output| output.json()["paired"]["name"].clone();
+        let paired = |output: Output| output.last_json()["paired"]["name"].clone();
         assert_eq!(paired(other.join(&invitation.text).success()), self.name);
         let output = invitation.program.end().success();
         let told = output.stdout.lines().next_back().unwrap_or_default();

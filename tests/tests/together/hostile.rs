@@ -129,6 +129,7 @@ fn hello() -> Vec<u8> {
         minor: 0,
         software: "a member".to_owned(),
         features: BTreeSet::new(),
+        run: 0,
     })
 }
 

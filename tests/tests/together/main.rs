@@ -12,6 +12,7 @@ mod failures;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod measured;
+mod membership;
 mod named;
 mod nodes;
 mod places;

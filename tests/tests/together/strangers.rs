@@ -202,7 +202,7 @@ fn an_invitation_that_was_withdrawn_or_damaged_is_refused() {
 #[ignore = "waits a minute, the shortest time an invitation can have"]
 fn an_invitation_that_expired_is_refused() {
     let [laptop, kitchen] = unpaired(["laptop", "kitchen"]);
-    let mut inviting = laptop.start(&["pair", "--json", "--minutes", "1"]);
+    let mut inviting = laptop.start(&["pair", "--json", "--admit", "--minutes", "1"]);
     let text = inviting.json()["invitation"].clone();
     thread::sleep(Duration::from_secs(61));
     let joined = kitchen.join(text.as_str().expect("text"));

@@ -11,6 +11,7 @@ use super::*;
 enum Deed {
     Admit(u8, u8),
     Revoke(u8, u8),
+    Expel(u8, u8),
     Rename(u8),
     Meet(u8, u8),
 }
@@ -22,6 +23,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
     let deed = prop_oneof![
         3 => two().prop_map(|(a, b)| Deed::Admit(a, b)),
         3 => two().prop_map(|(a, b)| Deed::Revoke(a, b)),
+        1 => two().prop_map(|(a, b)| Deed::Expel(a, b)),
         1 => (0..DEVICES).prop_map(Deed::Rename),
         3 => two().prop_map(|(a, b)| Deed::Meet(a, b)),
     ];
@@ -40,6 +42,9 @@ fn live(deeds: &[Deed]) -> Vec<Circle> {
             }
             Deed::Revoke(a, b) => {
                 let _ = copies[usize::from(a)].revoke(&identity(a), peer(b));
+            }
+            Deed::Expel(a, b) => {
+                let _ = copies[usize::from(a)].expel(&identity(a), peer(b));
             }
             Deed::Rename(a) => {
                 let called = name(&format!("{a}, {i}"));

@@ -1,6 +1,7 @@
 //! Behaviour of whole circles.
 
 mod convergence;
+mod hostile;
 
 use super::*;
 
@@ -298,9 +299,9 @@ fn a_circle_and_an_author_have_bounds() {
     assert_eq!(full, Err(EntryError::CircleFull));
     let written = |_: &u32| a.rename(&identity(0), &name("x")).is_ok();
     let written = (0..1000).take_while(written).count();
-    assert_eq!(written, MAX_ENTRIES_PER_AUTHOR as usize - MAX_MEMBERS);
+    assert_eq!(written, MAX_NAMES_PER_AUTHOR);
     let full = a.rename(&identity(0), &name("x"));
-    assert_eq!(full, Err(EntryError::AuthorFull));
+    assert_eq!(full, Err(EntryError::TooManyNames));
     admit_after_revocation(&mut a);
 }
 
@@ -311,43 +312,66 @@ fn admit_after_revocation(a: &mut Circle) {
 }
 
 #[test]
-fn a_full_log_still_takes_revocations() {
-    let mut a = circle_of(12);
-    let mut why = None;
-    'full: for author in 1..12 {
-        for _ in 0..MAX_ENTRIES_PER_AUTHOR - 1 {
-            if let Err(error) = a.rename(&identity(author), &name("x")) {
-                why = Some(error);
-                break 'full;
-            }
-        }
+fn one_device_pairs_and_forgets_a_hundred_others() {
+    let mut a = circle_of(1);
+    let mut forgotten = 0;
+    for device in 1..=u8::try_from(MAX_ADMISSIONS_PER_AUTHOR).expect("few") {
+        admit(&mut a, 0, device);
+        revoke(&mut a, 0, device);
+        forgotten += 1;
     }
-    assert_eq!(why, Some(EntryError::LogFull));
-    assert_eq!(a.entries().len(), MAX_ENTRIES / 4 * 3);
-    revoke(&mut a, 0, 3);
-    assert!(!a.contains(peer(3)));
+    assert_eq!((forgotten, a.member_count()), (128, 1));
+    let full = a.admit(&identity(0), peer(200), &name("x"));
+    assert_eq!(full, Err(EntryError::AuthorFull));
+    assert!(
+        full.expect_err("full")
+            .to_string()
+            .contains("potluck circle new")
+    );
+}
+
+#[test]
+fn an_expulsion_takes_those_along_whom_the_device_admitted() {
+    let mut a = circle_of(3);
+    admit(&mut a, 2, 3);
+    admit(&mut a, 3, 4);
+    admit(&mut a, 1, 5);
+    let mut unheard = a.clone();
+    a.expel(&identity(0), peer(2)).expect("a member");
+    assert_eq!(members(&a), [0, 1, 5]);
+    // Nor does anything that they write without knowing, or pretending so.
+    admit(&mut unheard, 4, 6);
+    unheard.rename(&identity(5), &name("y")).expect("a member");
+    exchange(&mut a, &mut unheard);
+    assert_eq!([members(&a), members(&unheard)], [[0, 1, 5], [0, 1, 5]]);
+    assert_eq!(a.member(peer(5)).expect("a member").name.as_str(), "y");
+    // Pairing anew is possible, and holds.
+    admit(&mut a, 1, 2);
+    admit(&mut a, 2, 3);
+    assert_eq!(members(&a), [0, 1, 2, 3, 5]);
     let read = Circle::from_log(&a.to_log()).expect("a log");
     assert_eq!(members(&read), members(&a));
 }
 
 #[test]
 fn more_branches_than_an_entry_has_parents_come_together() {
-    let base = circle_of(3);
+    let base = circle_of(8);
     let mut all = base.clone();
-    // One that lies about its sequence, or was often restored from one backup.
+    // Some that lie about their sequence, or were often restored from one backup.
     for branch in 0..MAX_PARENTS + 10 {
         let mut fork = base.clone();
-        fork.rename(&identity(1), &name(&format!("{branch}")))
+        let author = 1 + u8::try_from(branch % 7).expect("small");
+        fork.rename(&identity(author), &name(&format!("{branch}")))
             .expect("renamed");
         assert_eq!(tell(&fork, &mut all).added, 1);
     }
     revoke(&mut all, 0, 1);
-    assert_eq!(members(&all), [0, 2]);
+    assert_eq!(members(&all), [0, 2, 3, 4, 5, 6, 7]);
     admit(&mut all, 0, 1);
-    assert_eq!(members(&all), [0, 1, 2]);
+    assert_eq!(all.member_count(), 8);
     let mut fresh = base.clone();
     tell(&all, &mut fresh);
-    assert_eq!(members(&fresh), [0, 1, 2]);
+    assert_eq!(fresh.member_count(), 8);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::shelf::Shelf;
 use super::talk::Talk;
 use crate::circle::{Circle, DeviceName, Identity};
 use crate::machine::{Choice, Event, Input, LoadRefused, Machine, MachineSetup, Output, Request};
-use crate::pairing::Address;
+use crate::pairing::{self, Address};
 use crate::placement::{LayerShape, ModelShape, PlacementOptions, Weights};
 use crate::profile::Quantisation;
 use crate::profile::tests::profile;
@@ -69,6 +69,7 @@ pub(super) fn machine(node: usize, circle: Circle) -> Machine {
         name: name(node),
         software: "potluck/tests".to_owned(),
         stages: StageLimits::default(),
+        run: 0,
     })
 }
 
@@ -202,6 +203,9 @@ impl Device {
     }
 
     fn told(&mut self, now: Duration, event: Event) {
+        if let Event::Pairing(pairing::Event::Proposed(proposal)) = &event {
+            self.machine.answer_pairing(now, proposal.peer, true);
+        }
         let Event::Session(id, event) = event else {
             return self.events.push_back(event);
         };

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::device::{Device, ask, devices, measured, name, talk};
+use super::device::{Device, ask, devices, identity, measured, name, talk};
 use super::finish;
 use crate::circle::EntryError;
-use crate::machine::{Choice, Event, Input};
+use crate::machine::{Choice, Event, Input, Output, Reach};
 use crate::pairing::Address;
 use crate::world::World;
 
@@ -25,7 +25,7 @@ fn a_revocation_holds_at_once_and_on_others_as_they_hear() {
     let (now, revoked) = (world.now, world.peer(1));
     world.nodes[3]
         .machine
-        .revoke(now, revoked)
+        .revoke(now, revoked, Reach::Alone)
         .expect("a member");
     assert!(!world.nodes[3].machine.is_member(revoked));
     world.pass(Duration::from_millis(20));
@@ -56,7 +56,7 @@ fn a_revocation_holds_at_once_and_on_others_as_they_hear() {
     world.connect(0, 1);
     world.pass(Duration::from_secs(1));
     assert!(!world.are_connected(0, 1));
-    let again = world.nodes[0].machine.revoke(now, revoked);
+    let again = world.nodes[0].machine.revoke(now, revoked, Reach::Alone);
     assert_eq!(again, Err(EntryError::NotAMember));
 }
 
@@ -69,7 +69,7 @@ fn whose_requester_is_revoked_frees_its_stages() {
     let (now, revoked) = (world.now, world.peer(0));
     world.nodes[2]
         .machine
-        .revoke(now, revoked)
+        .revoke(now, revoked, Reach::Alone)
         .expect("a member");
     world.pass(Duration::from_millis(20));
     assert!(world.nodes[1].machine.is_idle());
@@ -81,7 +81,10 @@ fn whose_requester_is_revoked_frees_its_stages() {
 fn who_leaves_tells_the_others_and_is_not_told_what_it_did() {
     let mut world = measured(&OFFERS);
     let (now, me) = (world.now, world.peer(2));
-    world.nodes[2].machine.revoke(now, me).expect("a member");
+    world.nodes[2]
+        .machine
+        .revoke(now, me, Reach::Alone)
+        .expect("a member");
     world.pass(Duration::from_millis(20));
     assert!(!world.nodes[2].events.iter().any(is_revoked));
     for node in [0, 1, 3] {
@@ -146,4 +149,113 @@ fn members_hear_where_others_are_from_those_they_know() {
     assert_eq!(known(&world, 0, 1), Some(address(1)));
     assert_eq!(known(&world, 0, 2), Some(address(9)));
     assert_eq!(known(&world, 0, 0), None, "its own");
+}
+
+#[test]
+fn members_hear_who_came_and_by_whom_and_who_left() {
+    let mut world = devices(&OFFERS[..3]);
+    world.pass(Duration::from_secs(1));
+    let (now, new) = (world.now, identity(7).peer_id());
+    let mut circle = world.nodes[0].machine.circle().clone();
+    circle.admit(&identity(1), new, &name(7)).expect("room");
+    let batches = circle.batches_for(&world.nodes[1].machine.circle().digest());
+    for entries in batches {
+        let mut bytes = Vec::new();
+        let message = crate::wire::Control::from(crate::wire::CircleEntries { entries });
+        message.encode(&mut bytes).expect("short");
+        let from = world.peer(0);
+        let input = Input::ControlBytes(from, bytes);
+        world.nodes[1].machine.handle_input(now, input);
+    }
+    world.pass(Duration::from_secs(1));
+    for node in 1..3 {
+        let joined = world.nodes[node]
+            .events
+            .iter()
+            .find_map(|event| match event {
+                Event::MemberJoined(member) => Some((member.peer, member.admitted_by)),
+                _ => None,
+            });
+        assert_eq!(joined, Some((new, world.peer(1))), "{node}");
+    }
+    let now = world.now;
+    let revoked = world.nodes[1].machine.revoke(now, new, Reach::Alone);
+    revoked.expect("a member");
+    world.pass(Duration::from_secs(1));
+    for node in 1..3 {
+        assert!(world.nodes[node].events.contains(&Event::MemberLeft(new)));
+    }
+}
+
+/// What a machine says after it was told, up to the storing of its circle, and after that.
+fn outputs(device: &mut Device, stores: bool) -> [Vec<Output>; 2] {
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let mut changed = false;
+    while let Some(output) = device.machine.poll_output() {
+        if matches!(output, Output::CircleChanged) {
+            changed = true;
+            if !stores {
+                device.machine.circle_not_stored();
+            }
+        } else if changed {
+            after.push(output);
+        } else {
+            before.push(output);
+        }
+    }
+    assert!(changed);
+    [before, after]
+}
+
+#[test]
+fn what_a_device_does_is_stored_before_anybody_hears_of_it_or_undone() {
+    for stores in [true, false] {
+        let mut world = devices(&OFFERS[..3]);
+        world.pass(Duration::from_secs(1));
+        let (now, other) = (world.now, world.peer(2));
+        let device = &mut world.nodes[0];
+        while device.machine.poll_output().is_some() {}
+        let done = device.machine.revoke(now, other, Reach::Alone);
+        done.expect("a member");
+        let [before, after] = outputs(device, stores);
+        assert!(before.is_empty(), "{before:?}");
+        assert_eq!(after.is_empty(), !stores, "{after:?}");
+        assert_eq!(device.machine.is_member(other), !stores);
+        assert_eq!(
+            device.machine.circle().member_count(),
+            if stores { 2 } else { 3 }
+        );
+        // Another name, and a new circle.
+        let done = device.machine.rename(now, &name(9));
+        done.expect("a member");
+        let [before, after] = outputs(device, stores);
+        assert!(before.is_empty() && after.is_empty() != stores);
+        let mine = device.machine.circle().member(identity(0).peer_id());
+        assert_eq!(mine.map(|m| m.name == name(9)), Some(stores));
+        let circle = device.machine.circle().id();
+        device.machine.found_circle(now, [9; 16]);
+        let _ = outputs(device, stores);
+        assert_eq!(device.machine.circle().id() != circle, stores);
+    }
+}
+
+#[test]
+fn what_a_member_wrote_holds_even_where_it_cannot_be_stored() {
+    let mut world = devices(&OFFERS[..3]);
+    world.pass(Duration::from_secs(1));
+    let (now, other, from) = (world.now, world.peer(2), world.peer(0));
+    let mut circle = world.nodes[0].machine.circle().clone();
+    circle.revoke(&identity(0), other).expect("a member");
+    let device = &mut world.nodes[1];
+    for entries in circle.batches_for(&device.machine.circle().digest()) {
+        let mut bytes = Vec::new();
+        let message = crate::wire::Control::from(crate::wire::CircleEntries { entries });
+        message.encode(&mut bytes).expect("short");
+        let input = Input::ControlBytes(from, bytes);
+        device.machine.handle_input(now, input);
+    }
+    let [_, after] = outputs(device, false);
+    assert!(!device.machine.is_member(other));
+    let parts = |output: &Output| matches!(output, Output::Disconnect(peer) if *peer == other);
+    assert!(after.iter().any(parts));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::device::{Device, Devices, founder, identity, name};
 use crate::machine::Event;
-use crate::pairing::{self, BeginError, Invitation, Refusal, Secret};
+use crate::pairing::{self, BeginError, Invitation, Refusal, Secret, Wish};
 use crate::world::World;
 
 const UNIX_S: u64 = 1_800_000_000;
@@ -24,7 +24,10 @@ fn join(world: &mut Devices, node: usize, to: usize, by: &Invitation) -> Result<
     let (now, remote) = (world.now, world.peer(to));
     let device = &mut world.nodes[node];
     let ephemeral = device.ephemeral();
-    device.machine.join(now, UNIX_S, by, remote, ephemeral)?;
+    let wish = Wish::Asks;
+    device
+        .machine
+        .join(now, UNIX_S, by, remote, wish, ephemeral)?;
     world.open_pairing(node, to);
     Ok(())
 }
@@ -35,7 +38,7 @@ fn pair(world: &mut Devices, inviter: usize, joiner: usize) {
     let now = world.now;
     let machine = &mut world.nodes[inviter].machine;
     machine
-        .invite(now, UNIX_S, invitation.clone())
+        .invite(now, UNIX_S, invitation.clone(), Wish::Asks)
         .expect("its own");
     assert!(machine.is_inviting());
     join(world, joiner, inviter, &invitation).expect("in time");
@@ -100,7 +103,9 @@ fn nobody_pairs_where_no_invitation_is_shown_or_with_a_wrong_one() {
 
     let now = world.now;
     let machine = &mut world.nodes[0].machine;
-    machine.invite(now, UNIX_S, right).expect("its own");
+    machine
+        .invite(now, UNIX_S, right, Wish::Asks)
+        .expect("its own");
     let secret = Secret::from_random([8; 16]);
     let wrong = Invitation::new(world.peer(0), secret, UNIX_S + 600, vec![]).expect("few");
     join(&mut world, 2, 0, &wrong).expect("it looks like one");
@@ -132,8 +137,10 @@ fn an_invitation_ends_in_time_and_a_newer_one_takes_its_place() {
     let first = invitation(&world, 0);
     let machine = &mut world.nodes[0].machine;
     let (now, later) = (Duration::ZERO, Duration::from_secs(300));
-    machine.invite(now, UNIX_S, first.clone()).expect("its own");
-    machine.invite(now, UNIX_S, first.clone()).expect("its own");
+    for _ in 0..2 {
+        let invited = machine.invite(now, UNIX_S, first.clone(), Wish::Asks);
+        invited.expect("its own");
+    }
     assert!(machine.is_inviting());
     // A stream that is opened and says nothing is closed.
     world.open_pairing(1, 0);

@@ -343,3 +343,40 @@ fn links_are_measured_and_vanish_with_the_connection() {
         .find(|status| status.peer == dead);
     assert_eq!(status.map(|status| status.connected_since), Some(None));
 }
+
+#[test]
+fn two_nodes_with_one_key_are_each_told_once_and_the_one_that_is_there_stays() {
+    let mut solo = Solo::new();
+    let greet = |solo: &mut Solo, run: u64| {
+        let connected = Input::Connected(solo.peer);
+        solo.machine.handle_input(solo.now, connected);
+        solo.disconnected = false;
+        solo.say(Hello { run, ..hello() });
+        let refuses = |message: &Control| matches!(message, Control::Refuse(refuse) if refuse.code == RefuseCode::Copied);
+        solo.heard().iter().any(refuses)
+    };
+    // One that was started anew is no copy.
+    assert!([1, 2, 3].iter().all(|run| !greet(&mut solo, *run)));
+    assert!(!solo.machine.is_copied(solo.peer));
+    assert!(greet(&mut solo, 2) && solo.disconnected);
+    assert!(solo.machine.is_copied(solo.peer));
+    assert!(greet(&mut solo, 3));
+    assert!(!greet(&mut solo, 2) && !greet(&mut solo, 3) && !solo.disconnected);
+    let copied = Event::Copied(solo.peer);
+    assert_eq!(
+        solo.events.iter().filter(|event| **event == copied).count(),
+        1
+    );
+}
+
+#[test]
+fn who_is_told_that_its_home_was_copied_tells_its_owner() {
+    let mut solo = Solo::greeted();
+    solo.say(Refuse {
+        code: RefuseCode::Copied,
+        words: "two devices run with this key".to_owned(),
+    });
+    solo.heard();
+    let told_by = solo.peer;
+    assert!(solo.events.contains(&Event::ThisIsCopied { told_by }));
+}

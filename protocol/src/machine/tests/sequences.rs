@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::any::{any_frame, any_message, any_transfer, lacking, offer, peer};
 use super::device::{circle, machine, name, request};
 use super::solo::hello;
-use crate::machine::{Choice, Event, Input, Machine, Output};
+use crate::machine::{Choice, Event, Input, Machine, Output, Reach};
+use crate::pairing::Wish;
 use crate::pairing::{Invitation, Secret};
 use crate::profile::tests::profile;
 use crate::stage::{Load, Step};
@@ -300,14 +301,14 @@ impl Driver {
             }
             Act::Finish(id) => machine.finish(now, SessionId(id)),
             Act::Revoke(node) => {
-                let _ = machine.revoke(now, peer(node));
+                let _ = machine.revoke(now, peer(node), Reach::Alone);
                 let _ = machine.rename(now, &name(node));
             }
             Act::Invite => {
-                let _ = machine.invite(now, 900, invitation(0));
+                let _ = machine.invite(now, 900, invitation(0), Wish::Asks);
             }
             Act::Join(node) => {
-                let _ = machine.join(now, 900, &invitation(node), peer(node), [5; 32]);
+                let _ = machine.join(now, 900, &invitation(node), peer(node), Wish::Asks, [5; 32]);
             }
             Act::Pass(ms) => {
                 self.now += Duration::from_millis(ms);

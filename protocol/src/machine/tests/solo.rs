@@ -23,6 +23,7 @@ pub(super) fn hello() -> Hello {
         minor: MINOR,
         software: "another/1".to_owned(),
         features: BTreeSet::new(),
+        run: 0,
     }
 }
 

@@ -55,7 +55,7 @@ fn someone_who_relays_is_refused() {
         START_UNIX_S,
         &invitation,
         third.peer(),
-        &b.name.clone(),
+        (&b.name.clone(), Wish::Asks),
         [2; 32],
         &b.local(),
     );
@@ -164,7 +164,8 @@ fn an_invitation_ends_in_time() {
     assert_eq!(events, [over(Refusal::Expired)]);
     let (remote, called) = (invitation.peer(), b.name.clone());
     let (unix, local) = (START_UNIX_S + 600, b.local());
-    let begun = Joiner::begin(late, unix, &invitation, remote, &called, [2; 32], &local);
+    let called = (&called, Wish::Asks);
+    let begun = Joiner::begin(late, unix, &invitation, remote, called, [2; 32], &local);
     let expired = BeginError::Invitation(InvitationError::Expired);
     assert_eq!(begun.err(), Some(expired));
 }
@@ -214,12 +215,14 @@ fn who_broke_off_late_may_try_again_and_nobody_else() {
     let now = Duration::ZERO;
     let mut joins = b.join(&invitation, 2);
     invites.begin(now, b.peer(), [1; 32]).expect("open");
-    for _ in 0..2 {
+    for _ in 0..4 {
         let bytes = said(|| joins.poll_output()).bytes;
         invites.handle_bytes(now, &bytes, &mut a.local());
+        invites.answer(now, true);
         let bytes = said(|| invites.poll_output()).bytes;
         if a.circle.member_count() == 1 {
             joins.handle_bytes(now, &bytes, &mut b.local());
+            joins.answer(now, true, &mut b.local());
         }
     }
     // Admitted, and the log is lost on the way.
@@ -254,10 +257,11 @@ fn who_has_no_business_does_not_begin() {
     let invitation = invites.invitation().clone();
     let me = a.peer();
     let (now, unix, called) = (Duration::ZERO, START_UNIX_S, a.name.clone());
-    let begun = Joiner::begin(now, unix, &invitation, me, &called, [2; 32], &a.local());
+    let by = (&called, Wish::Asks);
+    let begun = Joiner::begin(now, unix, &invitation, me, by, [2; 32], &a.local());
     assert_eq!(begun.err(), Some(Refusal::OwnInvitation.into()));
     a.circle.revoke(&a.identity, me).expect("revoked");
-    let opened = Inviter::open(now, unix, invitation, called, &a.local());
+    let opened = Inviter::open(now, unix, invitation, (called, Wish::Asks), &a.local());
     assert_eq!(opened.err(), Some(Refusal::NotAMember.into()));
 }
 
@@ -293,11 +297,13 @@ proptest! {
             passed += bytes.len();
             bytes
         };
-        for _ in 0..4 {
+        for _ in 0..6 {
             let bytes = change(said(|| joins.poll_output()).bytes);
             invites.handle_bytes(now, &bytes, &mut a.local());
+            invites.answer(now, true);
             let bytes = change(said(|| invites.poll_output()).bytes);
             joins.handle_bytes(now, &bytes, &mut b.local());
+            joins.answer(now, true, &mut b.local());
         }
         // The joiner may lack only what it cannot see: that its last word did not arrive.
         let is_changed = at < passed;

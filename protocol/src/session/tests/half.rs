@@ -144,6 +144,7 @@ fn greeted() -> ControlReader {
         minor: MINOR,
         software: "tests".to_owned(),
         features: BTreeSet::new(),
+        run: 0,
     };
     let mut bytes = Vec::new();
     Control::from(hello)

@@ -23,6 +23,7 @@ pub(super) fn hello() -> Hello {
         minor: MINOR,
         software: "test".to_owned(),
         features: BTreeSet::new(),
+        run: 0,
     }
 }
 

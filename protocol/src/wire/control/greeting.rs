@@ -17,6 +17,8 @@ pub struct Hello {
     pub software: String,
     /// What the sender understands beyond its version.
     pub features: BTreeSet<String>,
+    /// Which run of the sender's node this is, at random; 0 if it does not say.
+    pub run: u64,
 }
 
 impl From<&Hello> for proto::Hello {
@@ -26,6 +28,7 @@ impl From<&Hello> for proto::Hello {
             minor: hello.minor,
             software: hello.software.clone(),
             features: hello.features.iter().cloned().collect(),
+            run: hello.run,
         }
     }
 }
@@ -46,6 +49,7 @@ impl TryFrom<proto::Hello> for Hello {
             minor: hello.minor,
             software: text("Hello.software", hello.software, MAX_SOFTWARE_BYTES)?,
             features: hello.features.into_iter().collect(),
+            run: hello.run,
         })
     }
 }
@@ -72,12 +76,14 @@ pub enum RefuseCode {
     TooMany,
     /// The node is shutting down.
     Leaving,
+    /// Two nodes run with the peer's key.
+    Copied,
     /// A reason that a newer minor version added.
     Other(i32),
 }
 
 open_code!(RefuseCode, proto::RefuseCode, "Refuse.code", {
-    Version, Malformed, NotAMember, TooMany, Leaving,
+    Version, Malformed, NotAMember, TooMany, Leaving, Copied,
 });
 
 impl From<&Refuse> for proto::Refuse {

@@ -31,11 +31,17 @@ pub(super) fn any_control() -> impl Strategy<Value = Control> {
 
 fn any_hello() -> impl Strategy<Value = Hello> {
     let features = btree_set("[a-z0-9-]{1,64}", 0..=MAX_FEATURES);
-    let fields = (any::<u32>(), text(MAX_SOFTWARE_BYTES), features);
-    fields.prop_map(|(minor, software, features)| Hello {
+    let fields = (
+        any::<u32>(),
+        text(MAX_SOFTWARE_BYTES),
+        features,
+        any::<u64>(),
+    );
+    fields.prop_map(|(minor, software, features, run)| Hello {
         minor,
         software,
         features,
+        run,
     })
 }
 

@@ -23,6 +23,7 @@ fn hello() -> Hello {
         minor: super::MINOR,
         software: "potluck 0.1.0".into(),
         features: ["drafts".to_owned()].into(),
+        run: 0,
     }
 }
 

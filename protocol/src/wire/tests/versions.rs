@@ -22,6 +22,7 @@ fn greeting(major: u32, minor: u32, software: &str) -> Vec<u8> {
         minor,
         software: software.into(),
         features: vec![],
+        run: 0,
     }
     .encode_to_vec();
     // Field 100, three bytes.

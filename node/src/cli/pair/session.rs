@@ -1,0 +1,274 @@
+//! Two devices that pair, from one device's command.
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use potluck::Cancel;
+use potluck::home::Home;
+use potluck::local::{ChangeView, Client, ClientError, PairingWish, ProposalView, Reply, Request};
+use potluck_protocol::pairing::{CONFIRM_TIMEOUT, Invitation};
+use qrcode::render::unicode;
+use qrcode::{EcLevel, QrCode};
+use serde_json::json;
+
+use crate::cli::nodes::{self, OwnNode};
+use crate::cli::output;
+use crate::cli::person::{Person, agrees};
+
+/// How often waiting looks for Ctrl-C and for what is typed.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How long joining may take, beyond the machine's own limits and what owners take to answer.
+const JOINING: Duration = Duration::from_secs(40);
+
+/// The other device.
+pub(super) struct Pairing {
+    pub(super) peer_id: String,
+    pub(super) name: String,
+}
+
+/// A command that pairs.
+pub(super) struct Session<'a> {
+    pub(super) home: &'a Home,
+    /// The node, if it is of this process.
+    pub(super) own: Option<&'a OwnNode>,
+    pub(super) client: Client,
+    /// Whom to ask; nobody, if `wish` says it all.
+    pub(super) person: Option<Person>,
+    pub(super) json: bool,
+    pub(super) wish: PairingWish,
+    pub(super) name: Option<String>,
+    pub(super) cancel: Cancel,
+}
+
+/// What is done with a line that a person typed.
+enum Typed {
+    Nothing,
+    /// The other device's invitation, which is to be used.
+    Invitation(String),
+    /// The person does not agree.
+    Declined,
+}
+
+impl Session<'_> {
+    /// Shows an invitation until it is used; or uses the other's, if the person types that.
+    pub(super) fn invite(&mut self, minutes: u64) -> anyhow::Result<Option<Pairing>> {
+        let name = self.name.take();
+        let text = self.client.invite(minutes * 60, name, self.wish)?;
+        self.show(&text, minutes)?;
+        let mut asked: Option<ProposalView> = None;
+        loop {
+            match self.client.next(PATIENCE)? {
+                Some((Reply::Paired { peer_id, name }, _)) => {
+                    return Ok(Some(Pairing { peer_id, name }));
+                }
+                Some((Reply::Proposed { proposal }, _)) => {
+                    self.propose(&proposal)?;
+                    asked = Some(proposal);
+                }
+                Some((Reply::PairingFailed { peer_id, words }, _)) => {
+                    let known = asked.take_if(|proposal| proposal.peer_id == peer_id);
+                    let who = known.map_or(peer_id, |proposal| proposal.name);
+                    output::note(&format!("{who} tried and failed: {words}"));
+                }
+                Some((Reply::PairingOver { words }, _)) => {
+                    bail!("the invitation cannot be used any more: {words}");
+                }
+                Some(_) => {}
+                None if self.cancel.is_cancelled() => return Ok(None),
+                None => match self.typed(&mut asked)? {
+                    Typed::Nothing => {}
+                    Typed::Declined => bail!("not paired, and the invitation is withdrawn"),
+                    Typed::Invitation(text) => {
+                        self.connect_again()?;
+                        return self.join(&text);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Uses the other device's invitation.
+    pub(super) fn join(&mut self, text: &str) -> anyhow::Result<Option<Pairing>> {
+        let request = Request::Join {
+            invitation: text.to_owned(),
+            name: self.name.take(),
+            wish: self.wish,
+        };
+        self.client.send(&request, &[])?;
+        let mut until = Instant::now() + JOINING;
+        let mut asked: Option<ProposalView> = None;
+        let mut other: Option<String> = None;
+        loop {
+            match self.client.next(PATIENCE) {
+                Ok(Some((Reply::Paired { peer_id, name }, _))) => {
+                    return Ok(Some(Pairing { peer_id, name }));
+                }
+                Ok(Some((Reply::Proposed { proposal }, _))) => {
+                    until = Instant::now() + CONFIRM_TIMEOUT + JOINING;
+                    other = Some(proposal.name.clone());
+                    self.propose(&proposal)?;
+                    asked = Some(proposal);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) if self.cancel.is_cancelled() => return Ok(None),
+                Ok(None) if Instant::now() > until => {
+                    bail!("the device that invites does not answer: are both in the same network?");
+                }
+                Ok(None) => {
+                    if matches!(self.typed(&mut asked)?, Typed::Declined) {
+                        bail!("not paired");
+                    }
+                }
+                Err(ClientError::Failed(words)) => match other {
+                    Some(name) => bail!("not paired with {name}: {words}"),
+                    None => bail!(words),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn show(&self, text: &str, minutes: u64) -> anyhow::Result<()> {
+        if self.json {
+            return output::json(&json!({"invitation": text}));
+        }
+        let code = QrCode::with_error_correction_level(text, EcLevel::L)?;
+        let picture = code.render::<unicode::Dense1x2>().build();
+        output::line(&format!("{picture}\n\n{text}\n"))?;
+        output::note(&format!(
+            "On the other device: potluck pair, with this text or what the code says; within {minutes} \
+             minutes."
+        ));
+        if self.person.is_some() {
+            output::note("Or paste the other device's invitation here. Ctrl-C withdraws this one.");
+        }
+        Ok(())
+    }
+
+    /// Asks the person, or does what they said beforehand.
+    fn propose(&mut self, proposal: &ProposalView) -> anyhow::Result<()> {
+        if self.json {
+            output::json(&json!({"proposed": proposal}))?;
+        } else {
+            describe(proposal)
+                .iter()
+                .for_each(|line| output::note(line));
+        }
+        if self.person.is_some() {
+            output::note("Pair? [y/N]");
+            Ok(())
+        } else {
+            // The machine has refused what does not fit.
+            self.answer(proposal, true)
+        }
+    }
+
+    fn answer(&mut self, proposal: &ProposalView, agrees: bool) -> anyhow::Result<()> {
+        let request = Request::AnswerPairing {
+            peer_id: proposal.peer_id.clone(),
+            agrees,
+        };
+        Ok(self.client.send(&request, &[])?)
+    }
+
+    /// Takes what was typed, which may answer what the person was asked.
+    fn typed(&mut self, asked: &mut Option<ProposalView>) -> anyhow::Result<Typed> {
+        let Some(line) = self.person.as_ref().and_then(Person::line) else {
+            return Ok(Typed::Nothing);
+        };
+        let Some(proposal) = asked.take() else {
+            if line.is_empty() {
+                return Ok(Typed::Nothing);
+            }
+            return Ok(match line.parse::<Invitation>() {
+                Ok(_) => Typed::Invitation(line),
+                Err(why) => {
+                    output::note(&why.to_string());
+                    Typed::Nothing
+                }
+            });
+        };
+        let Some(agrees) = agrees(&line) else {
+            output::note("y or n?");
+            *asked = Some(proposal);
+            return Ok(Typed::Nothing);
+        };
+        self.answer(&proposal, agrees)?;
+        if !agrees {
+            // The other side is to hear it before this one is gone.
+            let _ = self.client.next(PATIENCE);
+            return Ok(Typed::Declined);
+        }
+        output::note(&format!("Waiting for the owner of {}…", proposal.name));
+        Ok(Typed::Nothing)
+    }
+
+    /// Ends what this connection to the node does, and has another.
+    fn connect_again(&mut self) -> anyhow::Result<()> {
+        self.client = match self.own {
+            Some(own) => Client::within(own.local.clone())?,
+            None => match nodes::running(self.home)? {
+                Some(client) => client,
+                None => bail!("the node of this home has stopped: try again"),
+            },
+        };
+        Ok(())
+    }
+}
+
+/// What pairing would change, in words.
+fn describe(proposal: &ProposalView) -> Vec<String> {
+    let who = format!("{} ({})", proposal.name, proposal.peer_id);
+    let first = match proposal.change {
+        ChangeView::TheyJoin => format!("{who} wants to join this device's circle:"),
+        ChangeView::WeJoin => format!("this device would join the circle of {who}:"),
+        ChangeView::Begin => format!("{who} and this device would be a circle of two."),
+        ChangeView::Renew => format!("{who} and this device are in one circle already:"),
+    };
+    let shown = match proposal.change {
+        // The list has only the one of the two that admits.
+        ChangeView::Begin => &[][..],
+        ChangeView::TheyJoin | ChangeView::WeJoin | ChangeView::Renew => &proposal.members,
+    };
+    let members = shown.iter();
+    let members = members.map(|member| format!("  {}  {}", member.peer_id, member.name));
+    let means =
+        "Devices of one circle compute for each other, and can read along in what they compute.";
+    let lines = std::iter::once(first).chain(members);
+    lines.chain([means.to_owned()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use potluck::local::ListedView;
+
+    use super::*;
+
+    #[test]
+    fn a_person_sees_who_joins_whom_and_who_is_there() {
+        let listed = |name: &str| ListedView {
+            peer_id: format!("id of {name}"),
+            name: name.to_owned(),
+        };
+        let proposal = |change| ProposalView {
+            peer_id: "id of tablet".to_owned(),
+            name: "tablet".to_owned(),
+            change,
+            members: vec![listed("kitchen"), listed("laptop")],
+        };
+        let said = describe(&proposal(ChangeView::TheyJoin));
+        assert_eq!(
+            said[0],
+            "tablet (id of tablet) wants to join this device's circle:"
+        );
+        assert_eq!(
+            said[1..3],
+            ["  id of kitchen  kitchen", "  id of laptop  laptop"]
+        );
+        let said = describe(&proposal(ChangeView::WeJoin));
+        assert_eq!(
+            said[0],
+            "this device would join the circle of tablet (id of tablet):"
+        );
+    }
+}

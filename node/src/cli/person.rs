@@ -1,0 +1,99 @@
+//! The person at the terminal: lines that come while a command does something else, and what only a
+//! person may decide.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use anyhow::bail;
+
+use super::output;
+
+/// The longest line that is taken: longer than any invitation.
+const MAX_LINE: u64 = 1 << 16;
+
+/// Lines of a terminal, read on a thread so that the command goes on meanwhile.
+pub(super) struct Person(Receiver<String>);
+
+impl Person {
+    /// Somebody who can be asked: there, if both standard input and standard error are a terminal.
+    pub(super) fn there() -> Option<Self> {
+        if !is_there() {
+            return None;
+        }
+        let (tell, lines) = channel();
+        thread::spawn(move || {
+            loop {
+                let mut line = String::new();
+                let mut stdin = io::Read::take(io::stdin().lock(), MAX_LINE);
+                match stdin.read_line(&mut line) {
+                    Ok(1..) if tell.send(line.trim().to_owned()).is_ok() => {}
+                    // At the end of input, and when nobody asks any more.
+                    _ => return,
+                }
+            }
+        });
+        Some(Self(lines))
+    }
+
+    /// A line that was typed meanwhile.
+    pub(super) fn line(&self) -> Option<String> {
+        self.0.try_recv().ok()
+    }
+
+    /// The next line; nothing at the end of input.
+    pub(super) fn wait(&self) -> Option<String> {
+        self.0.recv().ok()
+    }
+}
+
+/// Whether somebody can be asked.
+pub(super) fn is_there() -> bool {
+    io::stdin().is_terminal() && output::stderr_is_terminal()
+}
+
+/// Whether a line agrees; nothing if it is neither yes nor no.
+pub(super) fn agrees(line: &str) -> Option<bool> {
+    match line.to_ascii_lowercase().as_str() {
+        "y" | "yes" => Some(true),
+        "n" | "no" | "" => Some(false),
+        _ => None,
+    }
+}
+
+/// Has the person confirm what cannot be undone, unless `--yes` did.
+pub(super) fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    let Some(person) = Person::there() else {
+        bail!("{question} Nobody can be asked here: say --yes");
+    };
+    output::note(&format!("{question} [y/N]"));
+    while let Some(line) = person.wait() {
+        match agrees(&line) {
+            Some(true) => return Ok(()),
+            Some(false) => break,
+            None => output::note("y or n?"),
+        }
+    }
+    bail!("nothing was changed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_yes_agrees() {
+        for (line, expected) in [
+            ("y", Some(true)),
+            ("YES", Some(true)),
+            ("n", Some(false)),
+            ("", Some(false)),
+            ("POTLUCK:AAAA", None),
+        ] {
+            assert_eq!(agrees(line), expected, "{line}");
+        }
+    }
+}

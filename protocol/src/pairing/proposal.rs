@@ -1,0 +1,368 @@
+//! What the two owners are asked before anything changes: who joins whose circle.
+
+use blake2::{Blake2s256, Digest as _};
+
+use super::{Introduction, Refusal};
+use crate::PeerId;
+use crate::circle::{Circle, CircleId, DeviceName, MAX_MEMBERS};
+use crate::reader::Reader;
+
+const DOMAIN: &[u8] = b"potluck pairing choice v2\0";
+
+/// The most members that are listed. Concurrent admissions can bring a circle over
+/// [`MAX_MEMBERS`].
+const MAX_LISTED: usize = 2 * MAX_MEMBERS;
+
+/// What a device's owner has said beforehand about who joins whose circle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wish {
+    /// Nothing: the owner is asked when it is known who the other device is.
+    #[default]
+    Asks,
+    /// The other device joins this one's circle.
+    Admits,
+    /// This device joins the other one's circle.
+    Joins,
+}
+
+impl Wish {
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Asks => 0,
+            Self::Admits => 1,
+            Self::Joins => 2,
+        }
+    }
+
+    pub(super) fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Asks),
+            1 => Some(Self::Admits),
+            2 => Some(Self::Joins),
+            _ => None,
+        }
+    }
+}
+
+/// What a device is in the circle that it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The only member.
+    Alone,
+    /// One of several members.
+    Company,
+    /// No member any more.
+    Removed,
+}
+
+impl Standing {
+    pub(super) fn of(circle: &Circle, me: PeerId) -> Self {
+        match (circle.contains(me), circle.member_count()) {
+            (false, _) => Self::Removed,
+            (true, 1) => Self::Alone,
+            (true, _) => Self::Company,
+        }
+    }
+
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Alone => 0,
+            Self::Company => 1,
+            Self::Removed => 2,
+        }
+    }
+
+    pub(super) fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Alone),
+            1 => Some(Self::Company),
+            2 => Some(Self::Removed),
+            _ => None,
+        }
+    }
+}
+
+/// What pairing changes, as one of the two devices sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The other device becomes a member of this device's circle.
+    TheyJoin,
+    /// This device, which has no company, becomes a member of the other's circle.
+    WeJoin,
+    /// Neither has company: they become a circle of two.
+    Begin,
+    /// Both are in one circle already, and tell each other what they have heard of it.
+    Renew,
+}
+
+/// What is to be confirmed by both owners: nothing has changed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// The other device.
+    pub peer: PeerId,
+    /// What it calls itself.
+    pub name: DeviceName,
+    /// What confirming changes.
+    pub change: Change,
+    /// The members of the circle that is joined, as they are before.
+    pub members: Vec<Listed>,
+}
+
+/// A member as a device tells it before there is a log to check it by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The device.
+    pub peer: PeerId,
+    /// Its name.
+    pub name: DeviceName,
+}
+
+/// Which of the two makes the other a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admitter {
+    /// The inviter, who then sends the log. The joiner sends its own first if the circle is the same.
+    Inviter {
+        /// Whether the joiner holds a log of the inviter's circle.
+        same_circle: bool,
+    },
+    /// The joiner, while the inviter has no company.
+    Joiner,
+}
+
+impl Admitter {
+    /// A pure function of the two introductions, so that both sides choose alike.
+    pub(super) fn choose(inviter: &Introduction, joiner: &Introduction) -> Result<Self, Refusal> {
+        let same_circle = inviter.circle == joiner.circle;
+        if same_circle && joiner.standing != Standing::Removed {
+            return Ok(Self::Inviter { same_circle });
+        }
+        let by_inviter = joiner.standing != Standing::Company;
+        let by_joiner = inviter.standing == Standing::Alone && joiner.standing != Standing::Removed;
+        if !by_inviter && !by_joiner {
+            return Err(Refusal::TwoCircles);
+        }
+        let wants = |wish| inviter.wish == wish;
+        let wanted = |wish| joiner.wish == wish;
+        let by_inviter = by_inviter && !wants(Wish::Joins) && !wanted(Wish::Admits);
+        let by_joiner = by_joiner && !wants(Wish::Admits) && !wanted(Wish::Joins);
+        match (by_inviter, by_joiner) {
+            (true, _) => Ok(Self::Inviter { same_circle }),
+            (false, true) => Ok(Self::Joiner),
+            (false, false) => Err(Refusal::OtherWay),
+        }
+    }
+
+    /// What it changes for one side, `mine` being that side's introduction.
+    pub(super) fn change(
+        self,
+        is_inviter: bool,
+        mine: &Introduction,
+        theirs: &Introduction,
+        knows_them: bool,
+    ) -> Change {
+        let has_company = |side: &Introduction| side.standing == Standing::Company;
+        let same_circle = matches!(self, Self::Inviter { same_circle: true });
+        let admits = matches!(self, Self::Inviter { .. }) == is_inviter;
+        if same_circle && mine.standing != Standing::Removed && (!is_inviter || knows_them) {
+            Change::Renew
+        } else if !same_circle && !has_company(mine) && !has_company(theirs) {
+            Change::Begin
+        } else if admits {
+            Change::TheyJoin
+        } else {
+            Change::WeJoin
+        }
+    }
+}
+
+/// Who has agreed to what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Confirming {
+    pub(super) choice: [u8; 32],
+    pub(super) by_me: bool,
+    pub(super) by_them: bool,
+}
+
+impl Confirming {
+    /// Nobody has agreed yet.
+    pub(super) fn to(choice: [u8; 32]) -> Self {
+        Self {
+            choice,
+            by_me: false,
+            by_them: false,
+        }
+    }
+
+    /// Whether both owners have agreed.
+    pub(super) fn is_complete(&self) -> bool {
+        self.by_me && self.by_them
+    }
+}
+
+/// The members of this device's circle, as many as are listed; none if it is no member itself.
+pub(super) fn list(circle: &Circle, me: PeerId) -> Vec<Listed> {
+    if !circle.contains(me) {
+        return Vec::new();
+    }
+    let members = circle.members().take(MAX_LISTED).map(|member| Listed {
+        peer: member.peer,
+        name: member.name.clone(),
+    });
+    members.collect()
+}
+
+/// Whether a circle is still the one whose members were shown.
+pub(super) fn check_shown(circle: &Circle, id: CircleId, shown: &[Listed]) -> Result<(), Refusal> {
+    let was_shown = |peer: PeerId| shown.iter().any(|listed| listed.peer == peer);
+    if circle.id() == id && circle.members().all(|member| was_shown(member.peer)) {
+        Ok(())
+    } else {
+        Err(Refusal::OtherMembers)
+    }
+}
+
+/// Appends `count u8 · (peer · name) …`.
+pub(super) fn write_list(members: &[Listed], out: &mut Vec<u8>) {
+    out.push(u8::try_from(members.len()).expect("at most 128 are listed"));
+    for member in members {
+        out.extend_from_slice(member.peer.public_key());
+        member.name.write(out);
+    }
+}
+
+/// Reads what [`write_list`] wrote, with nothing behind it.
+pub(super) fn read_list(bytes: &[u8]) -> Option<Vec<Listed>> {
+    let mut reader = Reader::new(bytes);
+    let count = usize::from(reader.u8()?);
+    if count > MAX_LISTED {
+        return None;
+    }
+    let members: Vec<_> = (0..count)
+        .map(|_| {
+            Some(Listed {
+                peer: PeerId::from_public_key(reader.array()?),
+                name: DeviceName::read(&mut reader)?,
+            })
+        })
+        .collect::<Option<_>>()?;
+    let ascend = members.is_sorted_by(|a, b| a.peer < b.peer);
+    (ascend && reader.is_empty()).then_some(members)
+}
+
+/// What an owner agrees to: both sides must name the same.
+pub(super) fn choice(
+    admitter: Admitter,
+    inviter: PeerId,
+    joiner: PeerId,
+    circle: CircleId,
+    members: &[Listed],
+) -> [u8; 32] {
+    let mut listed = Vec::new();
+    write_list(members, &mut listed);
+    let by = match admitter {
+        Admitter::Inviter { same_circle } => u8::from(same_circle),
+        Admitter::Joiner => 2,
+    };
+    Blake2s256::new()
+        .chain_update(DOMAIN)
+        .chain_update([by])
+        .chain_update(inviter.public_key())
+        .chain_update(joiner.public_key())
+        .chain_update(circle.as_bytes())
+        .chain_update(listed)
+        .finalize()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Standing::{Alone, Company, Removed};
+    use Wish::{Admits, Asks, Joins};
+
+    fn introduction(circle: u8, standing: Standing, wish: Wish) -> Introduction {
+        Introduction {
+            name: DeviceName::new("kitchen").expect("a name"),
+            circle: CircleId::from_bytes([circle; 32]),
+            standing,
+            wish,
+        }
+    }
+
+    fn choose(inviter: (Standing, Wish), joiner: (Standing, Wish)) -> Result<Admitter, Refusal> {
+        let inviter = introduction(1, inviter.0, inviter.1);
+        let joiner = introduction(2, joiner.0, joiner.1);
+        Admitter::choose(&inviter, &joiner)
+    }
+
+    #[test]
+    fn whoever_has_company_admits_and_what_was_said_beforehand_is_kept() {
+        let by_inviter = Ok(Admitter::Inviter { same_circle: false });
+        let by_joiner = Ok(Admitter::Joiner);
+        let other_way = Err(Refusal::OtherWay);
+        for (inviter, joiner, expected) in [
+            ((Alone, Asks), (Alone, Asks), by_inviter),
+            ((Alone, Joins), (Alone, Asks), by_joiner),
+            ((Alone, Asks), (Alone, Admits), by_joiner),
+            ((Alone, Joins), (Alone, Admits), by_joiner),
+            ((Alone, Admits), (Alone, Joins), by_inviter),
+            ((Alone, Admits), (Alone, Admits), other_way),
+            ((Alone, Joins), (Alone, Joins), other_way),
+            ((Company, Asks), (Alone, Asks), by_inviter),
+            ((Company, Asks), (Removed, Joins), by_inviter),
+            ((Company, Joins), (Alone, Asks), other_way),
+            ((Company, Asks), (Alone, Admits), other_way),
+            ((Alone, Asks), (Company, Asks), by_joiner),
+            ((Alone, Joins), (Company, Admits), by_joiner),
+            ((Alone, Admits), (Company, Asks), other_way),
+            ((Alone, Asks), (Company, Joins), other_way),
+            ((Alone, Asks), (Removed, Admits), other_way),
+            ((Company, Asks), (Company, Asks), Err(Refusal::TwoCircles)),
+        ] {
+            assert_eq!(choose(inviter, joiner), expected, "{inviter:?} {joiner:?}");
+        }
+        let same = |joiner| {
+            let inviter = introduction(1, Company, Asks);
+            Admitter::choose(&inviter, &introduction(1, joiner, Asks))
+        };
+        let same_circle = Ok(Admitter::Inviter { same_circle: true });
+        assert_eq!([same(Company), same(Removed)], [same_circle; 2]);
+    }
+
+    #[test]
+    fn both_sides_are_told_the_two_sides_of_one_change() {
+        let told = |inviter, joiner| {
+            let (inviter, joiner) = (
+                introduction(1, inviter, Asks),
+                introduction(2, joiner, Asks),
+            );
+            let admitter = Admitter::choose(&inviter, &joiner).expect("they pair");
+            [
+                admitter.change(true, &inviter, &joiner, false),
+                admitter.change(false, &joiner, &inviter, false),
+            ]
+        };
+        assert_eq!(told(Alone, Alone), [Change::Begin; 2]);
+        assert_eq!(told(Company, Alone), [Change::TheyJoin, Change::WeJoin]);
+        assert_eq!(told(Company, Removed), [Change::TheyJoin, Change::WeJoin]);
+        assert_eq!(told(Alone, Company), [Change::WeJoin, Change::TheyJoin]);
+    }
+
+    #[test]
+    fn a_list_comes_back_and_is_bounded() {
+        let member = |n: usize| Listed {
+            peer: PeerId::from_public_key([n as u8; 32]),
+            name: DeviceName::new("x").expect("a name"),
+        };
+        for count in [0, 1, MAX_LISTED] {
+            let members: Vec<_> = (0..count).map(member).collect();
+            let mut bytes = Vec::new();
+            write_list(&members, &mut bytes);
+            assert_eq!(read_list(&bytes), Some(members));
+            bytes.push(0);
+            assert_eq!(read_list(&bytes), None);
+        }
+        assert_eq!(read_list(&[129]), None);
+        assert_eq!(read_list(&[]), None);
+    }
+}

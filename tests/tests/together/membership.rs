@@ -1,0 +1,187 @@
+//! Who is in a circle, who decides that, and that it is on the disk before anybody is told.
+
+use std::fs;
+
+use potluck_tests::circle::{Invited, Node, member};
+
+use crate::{Model, circle};
+
+/// Nodes that know nothing of each other.
+fn unpaired<const N: usize>(names: [&str; N]) -> [Node<'static>; N] {
+    names.map(|name| {
+        let mut node = Node::new(name);
+        node.up();
+        node
+    })
+}
+
+/// Without a node that runs.
+const OWN_NODE: [&str; 3] = ["--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"];
+
+#[test]
+fn what_is_forgotten_without_a_running_node_is_forgotten() {
+    let [mut laptop, kitchen, tablet] = unpaired(["laptop", "kitchen", "tablet"]);
+    laptop.pair_with(&kitchen);
+    laptop.pair_with(&tablet);
+    let _ = laptop.interrupt();
+    for name in ["kitchen", "tablet"] {
+        let forget = [&["forget", name][..], &OWN_NODE].concat();
+        let output = laptop.potluck(&forget).success();
+        assert!(
+            output.stdout.contains("is not paired any more"),
+            "{output:?}"
+        );
+        assert!(member(&laptop.members(), name).is_none(), "{name}");
+    }
+    let again = [&["forget", "tablet"][..], &OWN_NODE].concat();
+    let _ = laptop
+        .potluck(&again)
+        .failure(1, &["no one device is called"]);
+}
+
+#[test]
+fn a_disk_that_takes_nothing_makes_forgetting_and_pairing_fail_and_nothing_is_changed() {
+    let [laptop, kitchen, tablet] = unpaired(["laptop", "kitchen", "tablet"]);
+    laptop.pair_with(&kitchen);
+    let log = laptop.home().join("circle.log");
+    let kept = fs::read(&log).expect("it is stored");
+    // A file cannot take the place of a folder.
+    fs::remove_file(&log).expect("ours");
+    fs::create_dir_all(log.join("in the way")).expect("ours");
+    let _ = laptop
+        .potluck(&["forget", "kitchen"])
+        .failure(1, &["cannot write", "circle.log"]);
+    let Invited { text, program } = laptop.invite();
+    let _ = tablet
+        .join(&text)
+        .failure(1, &["laptop", "cannot be stored"]);
+    let _ = program.end().failure(1, &["cannot be stored"]);
+    assert!(member(&tablet.members(), "laptop").is_none());
+    fs::remove_dir_all(&log).expect("ours");
+    fs::write(&log, kept).expect("ours");
+    assert!(member(&laptop.members(), "kitchen").is_some());
+    assert!(member(&laptop.members(), "tablet").is_none());
+    let output = laptop.potluck(&["forget", "kitchen"]).success();
+    assert!(
+        output
+            .stdout
+            .contains("in the circle: laptop (this device)"),
+        "{output:?}"
+    );
+    laptop.pair_with(&tablet);
+}
+
+#[test]
+fn a_stranger_whose_code_a_member_reads_comes_in_only_if_both_want_that_and_all_hear_of_it() {
+    let mut circle = circle(&["laptop", "kitchen"], &Model::quick().path);
+    let [mut tablet] = unpaired(["tablet"]);
+    let laptop = circle.node("laptop");
+    // The member expected to join the stranger.
+    let Invited { text, program } = tablet.invite();
+    let refused = laptop.join(&text).failure(1, &["do not agree who joins"]);
+    assert!(!refused.stdout.contains("proposed"), "{refused:?}");
+    program.signal("INT");
+    let _ = program.end();
+    assert!(member(&laptop.members(), "tablet").is_none());
+    // Nobody is there to be asked.
+    let output = laptop.potluck(&["pair", "--json"]);
+    let _ = output.failure(1, &["--admit", "--join"]);
+
+    let Invited { text, program } = tablet.invite_to("--join");
+    let output = laptop.use_invitation(&text, "--admit").success();
+    let lines: Vec<serde_json::Value> = output
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let proposed = &lines[0]["proposed"];
+    assert_eq!(proposed["change"], "they_join");
+    assert_eq!(proposed["name"], "tablet");
+    assert_eq!(proposed["members"].as_array().map(Vec::len), Some(2));
+    assert_eq!(lines[1]["paired"]["name"], "tablet");
+    let joined = program.end().success();
+    assert!(joined.stdout.contains("\"we_join\""), "{joined:?}");
+    let kitchen = circle.node_mut("kitchen");
+    let told = kitchen.program_mut().told("admitted by");
+    assert!(told.contains("tablet") && told.contains("laptop"), "{told}");
+    let peers = kitchen.potluck(&["peers"]).success().stdout;
+    let line = peers.lines().find(|line| line.contains("tablet"));
+    assert!(
+        line.is_some_and(|line| line.contains("admitted by laptop")),
+        "{peers}"
+    );
+    let _ = tablet.interrupt();
+}
+
+#[test]
+fn a_device_that_left_or_was_forgotten_begins_a_new_circle_and_pairs() {
+    let [laptop, kitchen] = unpaired(["laptop", "kitchen"]);
+    laptop.pair_with(&kitchen);
+    let _ = laptop.potluck(&["forget", "self"]).failure(1, &["--yes"]);
+    // Who is not connected hears of it from others only.
+    for (node, other) in [(&laptop, "kitchen"), (&kitchen, "laptop")] {
+        node.await_members("the two are connected", |members| {
+            member(members, other).is_some_and(|other| !other["link"].is_null())
+        });
+    }
+    let left = laptop.potluck(&["forget", "self", "--yes"]).success();
+    assert!(left.stderr.contains("potluck circle new"), "{left:?}");
+    kitchen.await_members("the laptop has left", |members| {
+        member(members, "laptop").is_none()
+    });
+    let refused = laptop.potluck(&["pair", "--json", "--admit"]);
+    let _ = refused.failure(1, &["potluck circle new"]);
+
+    let _ = laptop.potluck(&["circle", "new"]).failure(1, &["--yes"]);
+    let before = laptop.peer_id().to_owned();
+    let output = laptop
+        .potluck(&["circle", "new", "--yes", "--json"])
+        .success();
+    assert_eq!(output.json()["circle"]["peer_id"], before.as_str());
+    // Another id is not to be had while a node runs with this one.
+    let identity = laptop.potluck(&["circle", "new", "--identity", "--yes"]);
+    let _ = identity.failure(1, &["end it first"]);
+    laptop.pair_with(&kitchen);
+    for node in [&laptop, &kitchen] {
+        assert_eq!(node.members().as_array().map(Vec::len), Some(2));
+    }
+}
+
+#[test]
+fn a_copied_home_is_noticed_and_given_an_id_of_its_own() {
+    let [mut laptop, mut kitchen] = unpaired(["laptop", "kitchen"]);
+    laptop.pair_with(&kitchen);
+    let address = laptop.addresses()[0].clone();
+    let mut copy = Node::new("copy").with(&["--peer", &address]);
+    for file in ["device.key", "device.name", "circle.log"] {
+        let copied = fs::copy(kitchen.home().join(file), copy.home().join(file));
+        assert!(copied.expect("copied") > 0);
+    }
+    copy.up();
+    assert_eq!(copy.peer_id(), kitchen.peer_id());
+    let _ = laptop.program_mut().told("two devices run as kitchen");
+    for node in [&mut kitchen, &mut copy] {
+        let told = node
+            .program_mut()
+            .told("another device runs with this one's id");
+        assert!(told.contains("potluck circle new --identity"), "{told}");
+    }
+    let _ = copy.interrupt();
+    let output = copy.potluck(&["circle", "new", "--identity", "--yes", "--json"]);
+    let output = output.success().json();
+    assert_ne!(output["circle"]["peer_id"], kitchen.peer_id());
+    copy.up();
+    laptop.await_members("the kitchen is back", |members| {
+        member(members, "kitchen").is_some_and(|kitchen| kitchen["connected"] == true)
+    });
+    laptop.pair_with(&copy);
+}
+
+#[test]
+fn names_that_commands_use_for_something_else_are_refused() {
+    let [laptop] = unpaired(["laptop"]);
+    for name in ["self", "Self", "*", laptop.peer_id()] {
+        let output = laptop.potluck(&["pair", "--json", "--admit", "--name", name]);
+        let _ = output.failure(1, &["name"]);
+    }
+}
