@@ -84,7 +84,7 @@ impl AnswerError {
             Self::Model(error) | Self::Together(TogetherError::Model(error)) => {
                 error.is_file_changed()
             }
-            Self::Together(TogetherError::Node(_)) => false,
+            Self::Together(TogetherError::Node(_) | TogetherError::Connect(_)) => false,
         }
     }
 }

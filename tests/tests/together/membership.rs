@@ -23,7 +23,7 @@ fn what_is_forgotten_without_a_running_node_is_forgotten() {
     let [mut laptop, kitchen, tablet] = unpaired(["laptop", "kitchen", "tablet"]);
     laptop.pair_with(&kitchen);
     laptop.pair_with(&tablet);
-    let _ = laptop.interrupt();
+    let _ = laptop.end_by("INT");
     for name in ["kitchen", "tablet"] {
         let forget = [&["forget", name][..], &OWN_NODE].concat();
         let output = laptop.potluck(&forget).success();
@@ -110,7 +110,7 @@ fn a_stranger_whose_code_a_member_reads_comes_in_only_if_both_want_that_and_all_
         line.is_some_and(|line| line.contains("admitted by laptop")),
         "{peers}"
     );
-    let _ = tablet.interrupt();
+    let _ = tablet.end_by("INT");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_copied_home_is_noticed_and_given_an_id_of_its_own() {
             .told("another device runs with this one's id");
         assert!(told.contains("potluck circle new --identity"), "{told}");
     }
-    let _ = copy.interrupt();
+    let _ = copy.end_by("INT");
     let output = copy.potluck(&["circle", "new", "--identity", "--yes", "--json"]);
     let output = output.success().json();
     assert_ne!(output["circle"]["peer_id"], kitchen.peer_id());

@@ -15,7 +15,7 @@ const SPLIT: [&str; 2] = ["--placement", "self:0..8,kitchen:8..16"];
 /// Two paired devices, of which only the kitchen's node runs.
 fn without_up() -> Circle<'static> {
     let mut circle = circle(&["laptop", "kitchen"], &Model::steady().path);
-    let _ = circle.node_mut("laptop").interrupt();
+    let _ = circle.node_mut("laptop").end_by("INT");
     circle
 }
 
@@ -74,7 +74,7 @@ fn a_chat_goes_on_when_up_is_started_again() {
     for line in lines {
         said.write_all(line.as_bytes()).expect("it listens");
         let _ = talk.told("first token after");
-        let _ = circle.node_mut("laptop").interrupt();
+        let _ = circle.node_mut("laptop").end_by("INT");
         circle.node_mut("laptop").up();
         circle.await_connected();
     }
@@ -122,7 +122,7 @@ fn a_helper_is_free_soon_when_the_command_that_it_helped_is_gone() {
         run.signal(signal);
         let _ = run.end();
         thread::sleep(FREED);
-        let ended = circle.node_mut("kitchen").interrupt();
+        let ended = circle.node_mut("kitchen").end_by("INT");
         assert!(
             !ended.stderr.contains("handing over"),
             "after {signal}: {}",
