@@ -234,11 +234,14 @@ impl Service {
     fn forget(&self, text: &str, with_admitted: bool) -> Result<Reply, Words> {
         let node = &self.local.node;
         let names = self.local.names()?;
-        let peer = device(&names, node.peer_id(), text).ok_or_else(|| {
-            Words::new(format!(
-                "no one device is called {text:?}: `potluck peers` lists names and ids"
-            ))
-        })?;
+        let gone = || text.parse().ok().filter(|_| with_admitted);
+        let peer = device(&names, node.peer_id(), text)
+            .or_else(gone)
+            .ok_or_else(|| {
+                Words::new(format!(
+                    "no one device is called {text:?}: `potluck peers` lists names and ids"
+                ))
+            })?;
         let reach = if with_admitted {
             Reach::WithAdmitted
         } else {

@@ -142,20 +142,18 @@ impl Circle {
         self.append(identity, Act::Revoke { peer })
     }
 
-    /// Ends the membership of a device and of all whom it made members, and whom those did. It is taken
+    /// Ends the membership of a device and of all whom it made members, and whom those did; also if the
+    /// device itself is no member any more, as one that left and stayed on by others. It is taken
     /// by everybody who knows both devices as members, whatever has been done to fill the log: each
     /// device may write [`RESERVED_REVOCATIONS`](super::RESERVED_REVOCATIONS) of them in any case.
     ///
     /// # Errors
-    /// [`EntryError`] if it is no member, or this device is no member, or has written so many and the
-    /// log is full.
+    /// [`EntryError`] if it never was a member, or this device is none, or has written so many and
+    /// the log is full.
     pub fn expel(&mut self, identity: &Identity, peer: PeerId) -> Result<EntryHash, EntryError> {
         let author = identity.peer_id();
         if !self.contains(author) {
             return Err(EntryError::AuthorNotMember);
-        }
-        if !self.contains(peer) {
-            return Err(EntryError::NotAMember);
         }
         let parents = self.log.parents_of_expulsion(author, peer);
         self.append_after(identity, parents, Act::Expel { peer })

@@ -87,15 +87,27 @@ impl Log {
             .collect()
     }
 
+    /// The first of these entries that made a device a member, whether or not it is one now.
+    fn first_admission(&self, within: &EntrySet, peer: PeerId) -> Option<usize> {
+        let admits = |place: &usize| {
+            let entry = &self.placed[*place].entry;
+            match entry.act() {
+                Act::Found { .. } => entry.author() == peer,
+                Act::Admit { peer: admitted, .. } => *admitted == peer,
+                Act::Revoke { .. } | Act::Expel { .. } | Act::Rename { .. } => false,
+            }
+        };
+        within.iter().find(admits)
+    }
+
     /// What an expulsion of `peer` by `author` builds on: only what made both members. So whoever
-    /// knows both as members can take it, whatever else either has of the log.
+    /// knows both can take it, whatever else either has of the log.
     pub(super) fn parents_of_expulsion(&self, author: PeerId, peer: PeerId) -> Vec<EntryHash> {
         let all = self.all();
-        let admission = |of| Membership::admission_of(&self.placed, &all, of);
-        let mut parents: Vec<_> = [admission(author), admission(peer)]
-            .into_iter()
-            .flatten()
-            .collect();
+        let live = |of| Membership::admission_of(&self.placed, &all, of);
+        // One who is gone may have left others.
+        let of_peer = live(peer).or_else(|| self.first_admission(&all, peer));
+        let mut parents: Vec<_> = [live(author), of_peer].into_iter().flatten().collect();
         parents.sort_unstable();
         parents.dedup();
         let hash = |place: usize| self.placed[place].entry.hash();
@@ -151,7 +163,8 @@ impl Log {
         match entry.act() {
             Act::Admit { peer, .. } if members.contains(*peer) => Err(EntryError::AlreadyMember),
             Act::Admit { .. } if members.len() >= MAX_MEMBERS => Err(EntryError::CircleFull),
-            Act::Revoke { peer } | Act::Expel { peer } if !members.contains(*peer) => {
+            Act::Revoke { peer } if !members.contains(*peer) => Err(EntryError::NotAMember),
+            Act::Expel { peer } if self.first_admission(past, *peer).is_none() => {
                 Err(EntryError::NotAMember)
             }
             Act::Found { .. }

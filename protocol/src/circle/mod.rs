@@ -19,7 +19,8 @@
 //! - its author is in `Members(past(e))`: **any member may admit, revoke and rename itself**, and
 //!   **whoever knows that it was revoked can write nothing more**;
 //! - an admission is of a device that is not in `Members(past(e))`, which has fewer than
-//!   [`MAX_MEMBERS`]; a revocation or expulsion is of one that is in it (oneself included: to leave).
+//!   [`MAX_MEMBERS`]; a revocation is of one that is in it (oneself included: to leave), an expulsion
+//!   of one that was admitted in `past(e)`, whether or not it is a member still.
 //!
 //! **Who is a member.** In `Members(S)`:
 //! 1. The founding *stands*. An admission `a` by `q` *stands* if no revocation of `q` in `S` is

@@ -102,6 +102,26 @@ fn fill() -> Circle {
 }
 
 #[test]
+fn who_leaves_does_not_leave_its_own_behind() {
+    let mut circle = circle_of(4);
+    for phantom in 1..60 {
+        let by = identity(HOSTILE);
+        let admitted = circle.admit(&by, peer(hostile(phantom)), &name("x"));
+        admitted.expect("room");
+    }
+    revoke(&mut circle, HOSTILE, HOSTILE);
+    assert_eq!(circle.member_count(), 62);
+    let mut other = circle.clone();
+    circle
+        .expel(&identity(0), peer(HOSTILE))
+        .expect("it was a member");
+    tell(&circle, &mut other);
+    assert_eq!([members(&circle), members(&other)], [HONEST, HONEST]);
+    let never = circle.expel(&identity(0), peer(99));
+    assert_eq!(never, Err(EntryError::NotAMember));
+}
+
+#[test]
 fn who_filled_the_log_is_removed_with_one_entry_that_all_take() {
     let full = filled();
     let new = full.clone().admit(&identity(0), peer(9), &name("new"));
