@@ -260,13 +260,17 @@ where
     fn retry(&mut self) -> anyhow::Result<()> {
         let _goes_first = self.computes_in.and_then(nodes::compute_here);
         // The same seed would give the same answer.
-        self.options.sampling.seed = next_seed(self.options.sampling.seed);
+        let seed = self.options.sampling.seed;
+        self.options.sampling.seed = next_seed(seed);
         let mut printer = Printer::new(&self.cancel, self.quiet);
         let reply =
             self.conversation
                 .retry(self.engine, &self.options, &self.cancel, &mut |event| {
                     printer.show(event);
                 });
+        if reply.is_err() {
+            self.options.sampling.seed = seed;
+        }
         printer.finish(reply.as_ref().ok().map(|reply| &reply.answer))?;
         self.finish(reply)
     }

@@ -29,6 +29,8 @@ pub(super) struct NetworkOptions {
 
 /// How the engine runs.
 #[derive(Debug, Clone, Args)]
+// So that a number below 0 is refused by the option that it is given to.
+#[command(allow_negative_numbers = true)]
 pub(super) struct EngineArgs {
     /// Processor threads to compute with [default: all usable]
     #[arg(long, short, value_name = "N", value_parser = threads)]

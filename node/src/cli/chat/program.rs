@@ -97,9 +97,15 @@ where
         }
         Ask::Retry => {
             let _goes_first = chat.computes_in.and_then(nodes::compute_here);
-            chat.options.sampling.seed = next_seed(chat.options.sampling.seed);
-            chat.conversation
-                .retry(chat.engine, &chat.options, &chat.cancel, &mut |_| ())
+            let seed = chat.options.sampling.seed;
+            chat.options.sampling.seed = next_seed(seed);
+            let reply =
+                chat.conversation
+                    .retry(chat.engine, &chat.options, &chat.cancel, &mut |_| ());
+            if reply.is_err() {
+                chat.options.sampling.seed = seed;
+            }
+            reply
         }
     };
     print(reply)
