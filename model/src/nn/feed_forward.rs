@@ -50,13 +50,16 @@ impl FeedForward {
     }
 }
 
-/// Where files' scales of feed-forward maps have one meaning. llama.cpp scales here after the bias, in
-/// attention before it, and in Gemma 3 not at all: two of these would be a guess.
+/// Whether the scale of a feed-forward map has one meaning. llama.cpp multiplies here after the bias,
+/// elsewhere before it, and in two architectures it passes over such scales: a guess otherwise.
 fn check_scale(config: &ModelConfig, name: &str, has_bias: bool) -> Result<(), ModelError> {
     let problem = if has_bias {
         "a scale together with a bias has no settled meaning here"
-    } else if config.architecture == Architecture::Gemma3 {
-        "scales of gemma3's feed-forward part have no settled meaning"
+    } else if matches!(
+        config.architecture,
+        Architecture::Qwen2 | Architecture::Gemma3
+    ) {
+        "scales of the feed-forward part have no settled meaning in this architecture"
     } else {
         return Ok(());
     };
