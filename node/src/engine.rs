@@ -89,7 +89,7 @@ pub fn context_of(config: &ModelConfig, asked: Option<NonZeroUsize>) -> usize {
 /// The file is not a model this build runs, the context asked for exceeds what the model was
 /// made for, or the chat template that was given cannot be used.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Engine, OpenError> {
-    let compute = Compute::new(options.threads)?;
+    let compute = Compute::new(options.threads).map_err(ModelError::from)?;
     let gguf = Gguf::open(path).map_err(ModelError::from)?;
     let context = context_of(&ModelConfig::from_gguf(&gguf)?, options.context);
     let mut engine = Engine::from_gguf(&gguf, context, compute)?;
