@@ -326,7 +326,9 @@ where
         let has_system = self.conversation.system().is_some();
         if has_system && !self.remarked {
             self.remarked = true;
-            prompt::remark(self.engine, has_system)?.map_or((), |remark| self.tell(remark));
+            if let Some(remark) = prompt::remark(self.engine, has_system)? {
+                self.tell(remark);
+            }
         }
         Ok(())
     }

@@ -86,9 +86,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         ..args.engine.options()
     };
     let engine = obtain::open_file(&path, &options, args.quiet)?;
-    if !args.raw && !args.quiet {
-        prompt::remark(&engine, args.system.is_some())?.map_or((), output::note);
-    }
+    let remark = match args.raw || args.quiet {
+        true => None,
+        false => prompt::remark(&engine, args.system.is_some())?,
+    };
+    remark.into_iter().for_each(output::note);
     let question = Question {
         prompt,
         system: args.system.as_deref().map(input::plain),
