@@ -1,5 +1,6 @@
 //! Answering with the paired devices: what `run` and `chat` share.
 
+use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,8 +34,9 @@ pub(super) struct TogetherArgs {
     /// [default: only this device, unless POTLUCK_WITH_PEERS is set to 1]
     #[arg(long)]
     with_peers: bool,
-    /// What a person once chose; an argument, so that it is read and refused as one.
-    #[arg(long = "with-peers-by-default", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
+    /// What a person once chose; an argument, so that it is read and refused as one, by the variable's
+    /// name.
+    #[arg(long = "POTLUCK_WITH_PEERS", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
     peers_by_default: bool,
     /// Compute on this device only: nothing is sent to any other
     #[arg(long, conflicts_with_all = ["with_peers", "placement"])]
@@ -288,7 +290,8 @@ impl Requester {
             fetches: Fetches::new(quiet),
         };
         let mut show = |notice: Notice<'_>| notices.show(notice);
-        let mut connect = || Ok(node.begin()?);
+        let mut connect =
+            || -> Result<Pipeline, Box<dyn Error + Send + Sync>> { Ok(node.begin()?) };
         let sequence = Together::begin(&ends, &mut connect, capacity, cancel, &mut show);
         let mut sequence = sequence?;
         if drafts {

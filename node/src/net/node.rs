@@ -199,7 +199,7 @@ impl Node {
     }
 
     /// Calls `question` on the network thread, and waits for its answer.
-    fn ask<T: Send + 'static>(
+    pub(super) fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Driver) -> T + Send + 'static,
     ) -> Result<T, NodeError> {
