@@ -20,9 +20,10 @@ fn without_up() -> Circle<'static> {
 }
 
 fn ask(circle: &Circle<'_>, question: &[String]) -> Program {
-    let mut run = circle
-        .node("laptop")
-        .ask(&asked(question, &[&SPLIT[..], &OWN].concat()));
+    // Where it listens since it was started last.
+    let kitchen = ["--peer", &circle.node("kitchen").addresses()[0]];
+    let who = [&SPLIT[..], &OWN, &kitchen].concat();
+    let mut run = circle.node("laptop").ask(&asked(question, &who));
     let _ = run.told("predicted");
     run
 }
