@@ -9,7 +9,7 @@ use potluck::OwnerLimits;
 use potluck::device::Device;
 use potluck::engine::Compute;
 use potluck::home::Home;
-use potluck::local::{Client, LocalNode, Request, ServeError, Socket};
+use potluck::local::{Client, ClientError, LocalNode, Request, ServeError, Socket};
 use potluck::manifest::{KnownFiles, Manifests};
 use potluck::net::{HandOverReason, Mdns, Multiaddr, Node, NodeOptions};
 use potluck::profile::{DeviceProfile, Measurements, OwnerSettings, this_system};
@@ -268,6 +268,12 @@ pub(super) fn connect(
 pub(super) fn running(home: &Home) -> anyhow::Result<Option<Client>> {
     let stream = Socket::connect(home)?;
     Ok(stream.map(Client::over).transpose()?)
+}
+
+/// Whether a command's node is gone, so that it needs another.
+pub(super) fn is_lost(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<ClientError>();
+    error.is_some_and(ClientError::is_lost)
 }
 
 /// Asks the command whose node runs in this home to end it, so that this process can be the home's.

@@ -32,9 +32,12 @@ struct Report {
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let home = Home::from_environment()?;
-    let members = match nodes::running(&home)? {
-        Some(mut client) => client.members()?,
-        None => {
+    let told = nodes::running(&home)?.map(|mut client| client.members());
+    let members = match told {
+        Some(Ok(members)) => members,
+        Some(Err(error)) if !error.is_lost() => return Err(error.into()),
+        // None runs, or it was another command's, which has ended.
+        Some(Err(_)) | None => {
             let device = Device::open(&home)?;
             let me = device.peer_id();
             let members = device.circle.members();

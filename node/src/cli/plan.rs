@@ -3,10 +3,11 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use potluck::Cancel;
 use potluck::ModelRef;
 use potluck::engine::{self, ModelError, context_of};
 use potluck::home::Home;
-use potluck::local::{PlacementView, PlanView};
+use potluck::local::{PlacementView, PlanView, SessionRequest};
 use serde::Serialize;
 
 use super::nodes::{self, NodeArgs, Purpose};
@@ -64,22 +65,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         return Err(ModelError::ContextTooLong { asked, limit }.into());
     }
     let request = together::request(&path, context, &args.placement)?;
-    let mut connected = nodes::connect(&home, &args.node, Purpose::Planning, None, &cancel)?;
-    if connected.own.is_some() {
-        nodes::wait_for_peers(&mut connected.client, Duration::from_secs(3), &cancel)?;
-    }
-    let plan = match connected.client.plan(request.clone()) {
-        // It was another command's, which has ended.
-        Err(error) if error.is_lost() => {
-            drop(connected);
-            let purpose = Purpose::Planning;
-            connected = nodes::connect_again(&home, &args.node, purpose, None, &cancel)?;
-            if connected.own.is_some() {
-                nodes::wait_for_peers(&mut connected.client, Duration::from_secs(3), &cancel)?;
-            }
-            connected.client.plan(request)?
+    let mut lost = 0;
+    let plan = loop {
+        match plan_once(&home, &args.node, request.clone(), &cancel) {
+            // It was another command's node, which has ended.
+            Err(error) if nodes::is_lost(&error) && lost < 5 => lost += 1,
+            planned => break planned?,
         }
-        planned => planned?,
     };
     if args.json {
         output::json(&Report {
@@ -90,6 +82,19 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         print(&plan)?;
     }
     Ok(Outcome::Done)
+}
+
+fn plan_once(
+    home: &Home,
+    args: &NodeArgs,
+    request: SessionRequest,
+    cancel: &Cancel,
+) -> anyhow::Result<PlanView> {
+    let mut connected = nodes::connect(home, args, Purpose::Planning, None, cancel)?;
+    if connected.own.is_some() {
+        nodes::wait_for_peers(&mut connected.client, Duration::from_secs(3), cancel)?;
+    }
+    Ok(connected.client.plan(request)?)
 }
 
 fn print(plan: &PlanView) -> anyhow::Result<()> {

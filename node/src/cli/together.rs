@@ -1,5 +1,6 @@
 //! Answering with the paired devices: what `run` and `chat` share.
 
+use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,8 +34,9 @@ pub(super) struct TogetherArgs {
     /// [default: only this device, unless POTLUCK_WITH_PEERS is set to 1]
     #[arg(long)]
     with_peers: bool,
-    /// What a person once chose; an argument, so that it is read and refused as one.
-    #[arg(long = "with-peers-by-default", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
+    /// What a person once chose; an argument, so that it is read and refused as one, by the variable's
+    /// name.
+    #[arg(long = "POTLUCK_WITH_PEERS", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
     peers_by_default: bool,
     /// Compute on this device only: nothing is sent to any other
     #[arg(long, conflicts_with_all = ["with_peers", "placement"])]
@@ -109,6 +111,8 @@ fn computing_on(placement: &PlacementView) -> Vec<Share> {
     placement.stages.iter().map(share).collect()
 }
 
+/// So many nodes that are gone before a conversation has begun there are not taken for an accident.
+const MOST_LOST: usize = 5;
 /// How long a command's own node waits for devices to connect.
 const CONNECTING: Duration = Duration::from_secs(3);
 
@@ -194,20 +198,30 @@ struct NodeInUse {
 }
 
 impl NodeInUse {
-    /// Begins the conversation, at another node if there was one already.
+    /// Begins the conversation, at another node if there was one already. Of a process that is ending
+    /// the socket may still be there.
     fn begin(&mut self) -> anyhow::Result<Pipeline> {
-        if let Some(client) = self.client.take() {
-            match client.begin(self.request.clone()) {
-                Err(error) if error.is_lost() => {}
-                begun => return Ok(begun?),
+        let mut lost = 0;
+        loop {
+            match self.begin_once() {
+                Err(error) if nodes::is_lost(&error) && lost < MOST_LOST => lost += 1,
+                begun => return begun,
             }
         }
-        // Its right to be the home's node goes with it.
-        self.own = None;
-        let purpose = Purpose::Computing;
-        let (home, args) = (&self.home, &self.args);
-        let connected = nodes::connect_again(home, args, purpose, self.threads, &self.cancel)?;
-        let client = self.ready(connected)?;
+    }
+
+    fn begin_once(&mut self) -> anyhow::Result<Pipeline> {
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => {
+                // Its right to be the home's node goes with it.
+                self.own = None;
+                let (home, args, cancel) = (&self.home, &self.args, &self.cancel);
+                let purpose = Purpose::Computing;
+                let connected = nodes::connect_again(home, args, purpose, self.threads, cancel)?;
+                self.ready(connected)?
+            }
+        };
         Ok(client.begin(self.request.clone())?)
     }
 
@@ -245,18 +259,25 @@ impl Requester {
             own: None,
         };
         let mut client = node.ready(connected)?;
-        if let Reply::Node { computes, .. } = client.ask(&Request::Node)?
-            && !computes
-        {
-            if node.request.placement == PlacementChoice::Best {
-                return Ok(None);
+        match client.ask(&Request::Node) {
+            Ok(Reply::Node {
+                computes: false, ..
+            }) => {
+                if node.request.placement == PlacementChoice::Best {
+                    return Ok(None);
+                }
+                bail!(
+                    "potluck pair has this home's node, and this device was never measured: end it, \
+                     or run `potluck bench --profile` first"
+                );
             }
-            bail!(
-                "potluck pair has this home's node, and this device was never measured: end it, or \
-                 run `potluck bench --profile` first"
-            );
+            // Another one is looked for when the conversation begins.
+            Err(error) if error.is_lost() => {}
+            told => {
+                told?;
+                node.client = Some(client);
+            }
         }
-        node.client = Some(client);
         let (compute, memory) = match &node.own {
             Some(own) => (own.compute.clone(), own.memory.clone()),
             None => (Compute::new(threads)?, MemoryBudget::new(args.memory())),
@@ -288,7 +309,8 @@ impl Requester {
             fetches: Fetches::new(quiet),
         };
         let mut show = |notice: Notice<'_>| notices.show(notice);
-        let mut connect = || Ok(node.begin()?);
+        let mut connect =
+            || -> Result<Pipeline, Box<dyn Error + Send + Sync>> { Ok(node.begin()?) };
         let sequence = Together::begin(&ends, &mut connect, capacity, cancel, &mut show);
         let mut sequence = sequence?;
         if drafts {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use potluck_model::ModelConfig;
 use potluck_model::gguf::Gguf;
@@ -31,6 +31,9 @@ const WEIGHTS_FOR_SESSION: Duration = Duration::from_millis(100);
 
 /// A conversation over devices that a person named waits at most so long for them, each time.
 const PATIENCE_WITH_NAMED: Duration = Duration::from_secs(60);
+
+/// Longer than a node takes to end.
+const ENDING: Duration = Duration::from_secs(3);
 
 /// Why a device has no others to compute with that it names.
 const REMOVED: &str = "this device was removed from its circle, and no device of it computes for it: pair it again, or \
@@ -181,8 +184,13 @@ pub(super) fn forward(
             return;
         }
     }
-    if node.has_stopped() {
-        replies.end();
+    // The conversation was finished, or the node is ending: that takes a moment.
+    let until = Instant::now() + ENDING;
+    while Instant::now() < until {
+        if node.has_stopped() {
+            return replies.end();
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
