@@ -141,3 +141,23 @@ fn a_chat_over_two_says_what_a_chat_alone_says() {
     assert_eq!(said(&["--placement", "self:0..5,kitchen:5..12"]), alone);
     assert_eq!(said(&["--with-peers"]), alone);
 }
+
+#[test]
+fn a_chat_over_two_that_outgrows_its_context_says_what_a_chat_alone_says() {
+    let model = Model::quick();
+    let circle = circle(&["laptop", "kitchen"], &model.path);
+    let file = model.path.to_str().expect("a path of text");
+    let lines = (0..12).map(|number| format!("Tell me fact number {number} about the sea.\n"));
+    let lines: String = lines.collect();
+    let said = |who: &[&str]| {
+        let chat = "chat -n 20 --seed 3 --context 512 --stats -m".split(' ');
+        let chat: Vec<_> = chat.chain([file]).chain(who.iter().copied()).collect();
+        let output = run(circle.node("laptop").command(chat), lines.as_bytes()).success();
+        for words in ["no longer shown", "read ahead"] {
+            assert!(output.stderr.contains(words), "{words}: {}", output.stderr);
+        }
+        output.stdout
+    };
+    let alone = said(&["--alone"]);
+    assert_eq!(said(&["--placement", "self:0..5,kitchen:5..12"]), alone);
+}
