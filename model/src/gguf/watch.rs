@@ -31,7 +31,10 @@ use bytes::Bytes;
 use super::GgufError;
 use crate::kernels::mapping::Mapping;
 
-/// The mapped files of a model. Clones watch the same files.
+/// The mapped files of a model, to ask whether they have changed. Clones watch the same files.
+///
+/// What was computed from a file is to be used only if it had not changed when it was computed: writing
+/// changes a file's times before it changes its bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
     files: Vec<Arc<Watched>>,

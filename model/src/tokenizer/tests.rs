@@ -292,7 +292,7 @@ fn contradictory_fields_are_refused() {
     );
     is(
         with(&|fields| fields.scores = vec![1.0, f32::NAN]),
-        "the score of token 1",
+        "metadata key `tokenizer.ggml.scores` must be numbers, and that of token 1 is NaN",
     );
     is(
         with(&|fields| fields.tokens = Texts::pack(["a", "b", "a"]).unwrap()),

@@ -8,9 +8,7 @@ use potluck::inspect::{Inspection, Memory, Shape, TypeShare, inspect};
 use super::options::NetworkOptions;
 use super::{Outcome, format, interrupt, obtain, output};
 
-/// Show what a model file holds and the memory it needs
-///
-/// A file that cannot be run is described as far as it can be read, with all reasons why.
+/// Show what a model file holds and the memory it needs, or why it cannot be run
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {

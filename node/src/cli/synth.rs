@@ -206,7 +206,8 @@ fn report(
         format::bytes(bytes),
         whole.parameters as f64 / 1e6,
         format::count(whole.tensors, "tensor"),
-    ))
+    ))?;
+    Ok(())
 }
 
 /// The preset with the arguments' changes.

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use potluck_model::gguf::Gguf;
 use potluck_model::gguf::synth::{RopeScaling, SynthSpec};
+use potluck_model::gguf::{Gguf, part_path};
 use potluck_protocol::LayerRange;
 use potluck_protocol::wire::limits::{MAX_MANIFEST_BYTES, MAX_PIECE_BYTES};
 use potluck_protocol::wire::{ByteRange, ContentHash};
@@ -192,7 +192,7 @@ fn a_known_file_is_mapped_once_and_not_found_when_it_changed() {
     assert!(find(&known).is_some());
     assert_eq!(known.manifest(name).as_deref(), Some(&again));
     let (found, _) = known.with_object(layer).expect("it is known");
-    assert_eq!(found, path);
+    assert_eq!(found.files(), [path.clone()]);
     assert!(known.with_object(ContentHash([0; 32])).is_none());
     let bytes = fs::read(&path).expect("readable");
     fs::write(&path, [&bytes[..], &[0]].concat()).expect("written");
@@ -367,4 +367,31 @@ fn each_lie_is_named() {
     ] {
         assert_eq!(Manifest::parse(&bytes), Err(expected));
     }
+}
+
+/// So that a device with the parts and one with the single file can give each other layers.
+#[test]
+fn a_split_model_is_the_model_of_the_single_file() {
+    let spec = SynthSpec::preset("tiny").expect("a preset");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let single = folder.path().join("model.gguf");
+    fs::write(&single, spec.to_bytes().expect("valid")).expect("written");
+    let whole = manifest_of(&single);
+    let parts = spec.to_parts(3).expect("valid");
+    let paths: Vec<_> = (1..4).map(|part| part_path(&single, part, 3)).collect();
+    for (path, bytes) in paths.iter().zip(&parts) {
+        fs::write(path, bytes).expect("written");
+    }
+    let manifests = Manifests::of(&Home::at(folder.path().join("home")));
+    let read = |path: &Path| {
+        let mut read = 0;
+        let manifest = manifests.get(path, &Cancel::new(), &mut |bytes| read = bytes);
+        (manifest.expect("a model").expect("not cancelled"), read > 0)
+    };
+    // Read once, by whichever part, and again when any part changed.
+    assert_eq!(read(&paths[1]), (whole.clone(), true));
+    assert_eq!(read(&paths[0]), (whole.clone(), false));
+    flip(&paths[2], parts[2].len() as u64 - 1);
+    let (changed, anew) = read(&paths[0]);
+    assert!(anew && changed.content() != whole.content());
 }

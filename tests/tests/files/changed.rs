@@ -81,7 +81,7 @@ fn a_file_changed_between_two_turns_ends_the_chat_by_name() {
 #[test]
 fn a_file_changed_in_the_middle_of_an_answer_ends_it_by_name() {
     for change in [overwrite as Change, truncate] {
-        let shape = "--d-model 512 --heads 8 --kv-heads 2 --head-dim 64 --d-ff 1536 --layers 8";
+        let shape = "--d-model 512 --heads 8 --kv-heads 2 --head-dim 64 --d-ff 1536 --layers 8 --context 8192";
         let device = device(&shape.split(' ').collect::<Vec<_>>());
         let args = [
             "run",

@@ -84,7 +84,7 @@ fn inspect_and_plan_show_the_whole() {
             "2",
             "--prefill",
             "4",
-            "-r",
+            "--repetitions",
             "1",
         ])
         .success();

@@ -82,6 +82,25 @@ impl Hub {
     }
 }
 
+/// What is answered in place of the file, if it is not the file.
+fn other_answer(fault: Fault, method: &str, ranged: bool) -> Option<String> {
+    let is_get = method == "GET";
+    let (status, headers, body) = match fault {
+        Fault::PortalForBytes if !is_get => return None,
+        Fault::Portal | Fault::PortalForBytes => (
+            "200 OK",
+            "Content-Type: text/html; charset=utf-8\r\nContent-Length: 53",
+            "<!DOCTYPE html><p>Welcome to our network. Log in now!",
+        ),
+        Fault::OtherLength if is_get => ("200 OK", "Content-Length: 5", "other"),
+        Fault::OtherWithoutLength if is_get => ("200 OK", "X-Length: none", "other"),
+        Fault::RefusesRanges if ranged => ("416 Range Not Satisfiable", "Content-Length: 0", ""),
+        _ => return None,
+    };
+    let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n\r\n{body}");
+    Some(answer)
+}
+
 /// Answers one request and closes the connection.
 fn answer(
     mut stream: TcpStream,
@@ -109,27 +128,8 @@ fn answer(
         .expect("no test thread panicked with it")
         .push(note);
 
-    let is_portal = *fault == Fault::Portal || *fault == Fault::PortalForBytes && method == "GET";
-    if is_portal {
-        let page = "<!DOCTYPE html><p>Welcome to our network. Please log in.";
-        return write!(
-            stream,
-            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html; charset=utf-8\r\n\
-             Content-Length: {}\r\n\r\n{page}",
-            page.len()
-        );
-    }
-    if method == "GET" && *fault == Fault::OtherLength {
-        let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nother";
-        return stream.write_all(head.as_bytes());
-    }
-    if method == "GET" && *fault == Fault::OtherWithoutLength {
-        return stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nother");
-    }
-    if *fault == Fault::RefusesRanges && range.is_some() {
-        let head = "HTTP/1.1 416 Range Not Satisfiable\r\nConnection: close\r\n\
-                    Content-Length: 0\r\n\r\n";
-        return stream.write_all(head.as_bytes());
+    if let Some(answer) = other_answer(*fault, &method, range.is_some()) {
+        return stream.write_all(answer.as_bytes());
     }
     let hash = if *fault == Fault::OtherHash {
         Sha256::of(b"other")
