@@ -46,7 +46,7 @@ pub enum GgufError {
         /// That file.
         path: PathBuf,
         /// What is wrong with it.
-        source: Box<GgufError>,
+        source: Box<Self>,
     },
     /// Tensors are stored in types that this build does not compute with.
     #[error(

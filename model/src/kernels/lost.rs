@@ -38,7 +38,7 @@ mod unix {
         start: AtomicUsize,
         end: AtomicUsize,
         lost: AtomicBool,
-        next: Option<&'static Known>,
+        next: Option<&'static Self>,
     }
 
     /// The newest; through `next`, all.

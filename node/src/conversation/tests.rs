@@ -41,7 +41,8 @@ fn talk(engine: &Engine) -> Talk<'_> {
     let session = engine.new_session().expect("memory");
     let sequence = LocalSequence::new(engine, session);
     let system = Some("Always answer in English.".to_owned());
-    Conversation::new(engine, sequence, system, PromptOptions::default()).expect("it has a template")
+    Conversation::new(engine, sequence, system, PromptOptions::default())
+        .expect("it has a template")
 }
 
 fn options(seed: u64) -> GenerateOptions {
