@@ -85,9 +85,8 @@ impl Pattern {
 
 fn pattern(settings: &Settings<'_>, layers: usize) -> Result<Pattern, ModelError> {
     let refuse = |value: &Value, problem| Err(settings.refuse(PATTERN, value, problem));
-    let value = match settings.value(PATTERN) {
-        None => return Ok(Pattern::Period(PERIOD)),
-        Some(value) => value,
+    let Some(value) = settings.value(PATTERN) else {
+        return Ok(Pattern::Period(PERIOD));
     };
     if let Value::Array(array) = value {
         if array.len() != layers {
