@@ -161,6 +161,12 @@ fn answer(
     if method == "HEAD" {
         return Ok(());
     }
+    spoil(&mut body, fault);
+    stream.write_all(&body)
+}
+
+/// What the fault does to the bytes of an answer.
+fn spoil(body: &mut Vec<u8>, fault: &mut Fault) {
     match *fault {
         Fault::OtherBytes => body.fill(b'x'),
         Fault::BreakOnce(after) => {
@@ -174,7 +180,6 @@ fn answer(
         }
         _ => {}
     }
-    stream.write_all(&body)
 }
 
 const CONTENT: &[u8] = b"GGUF, as far as these tests are concerned, followed by some weights";
