@@ -174,14 +174,17 @@ fn conversation_template(
     Ok(template)
 }
 
-/// Refuses a text that cannot fit into `context` positions, before anything is done with it: to
-/// cut tens of megabytes into tokens takes seconds and gigabytes.
+/// Texts up to this length are cut into tokens, so that a refusal can state their number.
+const COUNTED_BYTES: usize = 1 << 20;
+
+/// Refuses a long text that cannot fit into `context` positions, before anything is done with it:
+/// to cut tens of megabytes into tokens takes seconds and gigabytes.
 ///
 /// # Errors
 /// [`PromptError::TooManyBytes`].
 pub fn check_bytes(engine: &Engine, bytes: usize, context: usize) -> Result<(), PromptError> {
     let tokens = bytes / engine.tokenizer().longest_token().max(1);
-    if tokens > context {
+    if bytes > COUNTED_BYTES && tokens > context {
         return Err(PromptError::TooManyBytes {
             bytes,
             tokens,
