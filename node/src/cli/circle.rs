@@ -92,12 +92,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The names of the circle's other devices; of a circle that cannot be read, nobody.
+/// The names of the circle's other devices; of one that cannot be read, or was left, nobody.
 fn others(home: &Home) -> Vec<String> {
     let Ok(device) = Device::open(home) else {
         return Vec::new();
     };
     let me = device.peer_id();
+    if !device.circle.contains(me) {
+        return Vec::new();
+    }
     let members = device.circle.members().filter(|member| member.peer != me);
     members
         .map(|member| member.name.as_str().to_owned())
