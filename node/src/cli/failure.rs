@@ -8,7 +8,8 @@ use potluck::answer::AnswerError;
 use potluck::bench::BenchError;
 use potluck::catalogue::{FetchError, StoreError};
 use potluck::conversation::ConversationError;
-use potluck::engine::ModelError;
+use potluck::device::DeviceError;
+use potluck::engine::{ModelError, OpenError};
 use potluck::inspect::InspectError;
 use potluck::local::{ClientError, ServeError};
 use potluck::net::NodeError;
@@ -17,6 +18,7 @@ use potluck::score::ScoreError;
 use potluck::together::TogetherError;
 use potluck::words;
 use potluck_model::gguf::GgufError;
+use potluck_protocol::pairing::InvitationError;
 use serde::Serialize;
 
 use super::{input, output};
@@ -67,11 +69,15 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
     let is_input = error.is::<PromptError>()
         || error.is::<ScoreError>()
         || error.is::<BenchError>()
+        // Of a template's file: those of a model's are told by their cause.
+        || error.is::<OpenError>()
+        || error.is::<InvitationError>()
         || error.is::<input::Unusable>();
     let is_fetch = error.is::<FetchError>() || error.is::<StoreError>();
     let is_model =
         error.is::<ModelError>() || error.is::<GgufError>() || error.is::<InspectError>();
     let is_node = error.is::<TogetherError>()
+        || error.is::<DeviceError>()
         || error.is::<ClientError>()
         || error.is::<ServeError>()
         || error.is::<NodeError>();
