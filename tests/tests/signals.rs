@@ -113,7 +113,11 @@ fn commands_that_wait_for_others_end_with_the_signal() {
     let device = device();
     let python = FakePython::new(device.folder(), "exec sleep 60");
     let node = ["--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"];
-    let pair = [&["pair", "--json", "--name", "kitchen"][..], &node].concat();
+    let pair = [
+        &["pair", "--admit", "--json", "--name", "kitchen"][..],
+        &node,
+    ]
+    .concat();
     let up = [&["up", "--json"][..], &node].concat();
     // Each prints a line, on stdout or stderr, when it waits.
     for (arguments, code) in [(&pair[..], 143), (&up, 143), (&up, 129), (&["pull"], 143)] {

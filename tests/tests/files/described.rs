@@ -163,7 +163,8 @@ fn odd_values_are_told_as_what_they_are() {
     // A name in another encoding is no reason not to run.
     let name = Value::string(b"mod\xe8le");
     let (json, run) = inspected(&with_values(&tiny(), &[("general.name", name)]));
-    assert_eq!((&json["runs"], &*run), (&Json::Bool(true), ""));
+    assert_eq!(json["runs"], true);
+    assert!(!run.contains("error"), "{run}");
     assert_eq!(json["name"], "mod\u{fffd}le");
 }
 

@@ -91,7 +91,7 @@ fn answers_come_while_a_device_pairs() {
     let question = Model::steady().question(10, &SAMPLED);
     let expected = alone(&question).tokens;
     let laptop = circle.node("laptop");
-    let args = [&["pair", "--json", "--name", "laptop"][..], &OWN].concat();
+    let args = [&["pair", "--admit", "--json", "--name", "laptop"][..], &OWN].concat();
     let mut pair = laptop.start(&args);
     assert!(pair.json()["invitation"].is_string());
     assert_eq!(laptop.answer(&asked(&question, &[])).tokens, expected);

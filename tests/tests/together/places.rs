@@ -43,7 +43,7 @@ fn a_node_is_found_by_whatever_path_its_home_has() {
     let listening = listening.as_str().expect("an address");
     // Commands run in `folder`.
     for path in [&home, &relative, &link, Path::new("link")] {
-        let mut pair = program(&node, &["pair", "--json"], path, &temporary[1]);
+        let mut pair = program(&node, &["pair", "--admit", "--json"], path, &temporary[1]);
         let text = pair.json()["invitation"].clone();
         let invitation: Invitation = text.as_str().expect("text").parse().expect("a real one");
         let address = invitation.addresses()[0].as_str();
@@ -67,18 +67,18 @@ fn a_place_where_somebody_listens_is_refused_and_a_refusal_names_the_reason() {
     let second = Node::new("kitchen");
     for args in [
         &["up", "--threads", "1", "--no-mdns", "--listen", place][..],
-        &["pair", "--no-mdns", "--listen", place],
+        &["pair", "--admit", "--no-mdns", "--listen", place],
     ] {
         let refused = second.potluck(args);
         let _ = refused.failure(1, &["cannot listen on", place, "another program listens"]);
     }
     // An address of documentation, which no device has.
     let nowhere = "/ip4/203.0.113.1/tcp/4001";
-    let refused = second.potluck(&["pair", "--no-mdns", "--listen", nowhere]);
+    let refused = second.potluck(&["pair", "--admit", "--no-mdns", "--listen", nowhere]);
     let refused = refused.failure(1, &["cannot listen on", nowhere]);
     let (_, reason) = refused.stderr.split_once(nowhere).expect("it is named");
     assert!(reason.trim().len() > ": ".len(), "{reason:?}");
     let other = "/ip4/127.0.0.1/udp/4001";
-    let refused = second.potluck(&["pair", "--no-mdns", "--listen", other]);
+    let refused = second.potluck(&["pair", "--admit", "--no-mdns", "--listen", other]);
     let _ = refused.failure(1, &[other, "/ip4/0.0.0.0/tcp/4001"]);
 }

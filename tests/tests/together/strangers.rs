@@ -34,7 +34,11 @@ fn guessed(text: &str) -> String {
 /// How a command is refused that asks a device that is none of the circle's.
 fn is_refused(output: Output) {
     let output = output.failure(1, &[]);
-    assert_eq!(output.stdout, "", "no answer: {output:?}");
+    let said = output.json();
+    assert!(
+        said["error"].is_object() && said["text"].is_null(),
+        "{output:?}"
+    );
 }
 
 #[test]
