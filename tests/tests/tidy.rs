@@ -101,6 +101,11 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
 
 /// Whether a line begins a function: a pointer's type, `fn(`, has no name.
 fn is_function(item: &str) -> bool {
+    // How far it is seen may be in brackets of its own: `pub(super) fn`.
+    let seen = item
+        .strip_prefix("pub(")
+        .and_then(|rest| rest.split_once(") "));
+    let item = seen.map_or(item, |(_, rest)| rest);
     let words = item.split('(').next().unwrap_or_default().split(' ');
     let named = words.rev().skip(1).any(|word| word == "fn");
     !item.starts_with("//") && item.ends_with(['{', '(']) && named

@@ -41,6 +41,21 @@ mod unix {
         next: Option<&'static Self>,
     }
 
+    impl Known {
+        /// Where the range ends, if it has this address.
+        ///
+        /// Another thread may give the range back and take it for another mapping meanwhile. Ranges of
+        /// one start and different ends do not follow each other without a start of 0 in between, so a
+        /// start that is the same before and after belongs to the end that was read, or the address was
+        /// in the mapping that took the range's place.
+        fn end_if_has(&self, address: usize) -> Option<usize> {
+            let start = self.start.load(Ordering::Acquire);
+            let end = self.end.load(Ordering::Acquire);
+            let is_one = start != 0 && self.start.load(Ordering::Acquire) == start;
+            (is_one && (start..end).contains(&address)).then_some(end)
+        }
+    }
+
     /// The newest; through `next`, all.
     static FIRST: AtomicPtr<Known> = AtomicPtr::new(ptr::null_mut());
     /// Held while ranges are taken or given back.
@@ -162,17 +177,14 @@ mod unix {
 
     /// Puts zeros over the rest of the mapping that has this address, if one has.
     fn cover(address: usize) -> bool {
-        let has = |known: &&Known| {
-            let start = known.start.load(Ordering::Acquire);
-            (start..known.end.load(Ordering::Acquire)).contains(&address)
-        };
-        let Some(known) = all().find(has) else {
+        let Some((known, end)) = all().find_map(|known| Some((known, known.end_if_has(address)?)))
+        else {
             return false;
         };
         // Before there are zeros that another thread could read.
         known.lost.store(true, Ordering::Release);
         let page = address - address % PAGE_BYTES.load(Ordering::Acquire);
-        let bytes = known.end.load(Ordering::Acquire) - page;
+        let bytes = end - page;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_FIXED;
         let place = ptr::with_exposed_provenance_mut(page);
         // SAFETY: the pages are those of a file's mapping, which stays while it is read, as it is now,

@@ -124,19 +124,21 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         let answer = answer_to(&engine, &mut sequence, &question, &cancel, show)?;
         (answer, Devices::only_this(engine.config().layers))
     };
-    if args.json {
-        output::json(&Report {
-            answer: &answer,
-            devices: &devices,
-        })?;
+    tell(&answer, &devices, show, args.stats)
+}
+
+/// Says what there is to say when an answer has ended.
+fn tell(answer: &Answer, devices: &Devices, show: Show, stats: bool) -> anyhow::Result<Outcome> {
+    if show.json {
+        output::json(&Report { answer, devices })?;
     }
-    if answer.says_nothing() && !args.quiet {
+    if answer.says_nothing() && !show.quiet {
         output::note("the model ended its answer without a word");
     }
-    if args.stats || (output::stderr_is_terminal() && !args.quiet && !args.json) {
-        output::note(&format::answer_stats(&answer));
+    if stats || (output::stderr_is_terminal() && !show.quiet && !show.json) {
+        output::note(&format::answer_stats(answer));
     }
-    if let Some(words) = format::cut(&answer).filter(|_| !args.quiet && !args.json) {
+    if let Some(words) = format::cut(answer).filter(|_| !show.quiet && !show.json) {
         output::note(&words);
     }
     Ok(if answer.is_cancelled() {
