@@ -82,7 +82,8 @@ fn advice(tokens: usize, model_context: usize) -> String {
 }
 
 /// The ids of one question: through the model's chat template if it has one and `raw` is not
-/// asked for, else of the text as it stands, special tokens written in it included.
+/// asked for, else of the text as it stands. Special tokens that are written in it are taken as such
+/// only if `raw` is asked for.
 ///
 /// # Errors
 /// [`PromptError::Empty`], [`PromptError::TooManyBytes`], and those of the template and its
@@ -104,9 +105,11 @@ pub fn encode_question(
         if options.thinking.is_some() {
             return Err(PromptError::ThinkingWithoutTemplate);
         }
-        return Ok(engine
-            .tokenizer()
-            .encode_prompt(prompt, SpecialTokens::Parse));
+        let special = match raw {
+            true => SpecialTokens::Parse,
+            false => SpecialTokens::AsText,
+        };
+        return Ok(engine.tokenizer().encode_prompt(prompt, special));
     }
     let system = system.map(|text| Message::new(Role::System, text));
     let messages: Vec<_> = system

@@ -306,7 +306,7 @@ fn cut(was: u64, is: u64) -> String {
     if is < was {
         return format!(" (another program cut it from {was} to {is} bytes)");
     }
-    " (another program wrote into it)".to_owned()
+    " (another program wrote into it or set its date)".to_owned()
 }
 
 fn in_folder(models: &[String]) -> String {

@@ -157,8 +157,10 @@ impl fmt::Display for Foreign {
             ),
             Self::LfsPointer { bytes } => {
                 f.write_str("this is a Git LFS pointer, a note in place of the model")?;
-                if let Some(bytes) = bytes {
-                    write!(f, " of {} MB", bytes.div_ceil(1_000_000))?;
+                match bytes {
+                    Some(bytes @ 1_000_000..) => write!(f, " of {} MB", bytes.div_ceil(1_000_000))?,
+                    Some(bytes) => write!(f, " of {bytes} bytes")?,
+                    None => {}
                 }
                 f.write_str(
                     ": run `git lfs pull` in its repository, or download the file itself",

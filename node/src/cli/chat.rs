@@ -292,7 +292,7 @@ where
         if left_out > 0 {
             let turns = format::count(left_out, "oldest turn");
             self.tell(&format!(
-                "the context was full: the model is no longer shown the {turns}"
+                "the conversation takes too much of the context: the model is no longer shown the {turns}"
             ));
         }
         if answer.stop_reason == "context_full" {

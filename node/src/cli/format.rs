@@ -136,7 +136,7 @@ pub(super) fn answer_stats(answer: &Answer) -> String {
 pub(super) fn cut(answer: &Answer) -> Option<String> {
     match answer.stop_reason {
         "max_tokens" => Some(format!(
-            "[cut after {}, the most allowed: --max-tokens allows more]",
+            "[stopped at {}, the most allowed: raise --max-tokens for more]",
             count(answer.token_ids.len(), "token")
         )),
         "context_full" => Some("[cut: the context is full; --context makes it larger]".to_owned()),

@@ -57,7 +57,7 @@ Examples:
   potluck run \"Why is the sky blue?\"
   cat letter.txt | potluck run --system \"Summarise the user's text in one sentence.\"
   potluck run --model gemma3:270m --raw --greedy \"The capital of France is\"
-  potluck run --model gemma3:270m --chat-template chatml \"Why is the sky blue?\"
+  potluck run --model base.gguf --chat-template chatml \"Why is the sky blue?\"
   potluck run --json --seed 7 \"Name three colours.\"
   potluck run --with-peers --model big.gguf \"Why is the sky blue?\"
 
@@ -68,11 +68,11 @@ Ctrl-C ends the answer; what was generated stays, and the exit code is 130.";
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let piped = args.prompt.as_deref().is_none_or(|prompt| prompt == "-");
     let mut prompt = input::text(args.prompt, "prompt")?;
-    if piped {
-        prompt = input::without_final_newline(prompt);
-    }
     if !args.raw {
         prompt = input::plain(&prompt);
+    }
+    if piped {
+        prompt = input::without_final_newline(prompt);
     }
     // Before a model is fetched for nothing.
     prompt::check_not_empty(&prompt)?;

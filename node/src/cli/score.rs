@@ -2,6 +2,7 @@
 
 use indicatif::ProgressBar;
 use potluck::engine::{Engine, TokenId};
+use potluck::prompt;
 use potluck::score::{ScoreInput, ScoreReport, score};
 
 use super::options::{EngineArgs, ModelOptions};
@@ -47,6 +48,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         Some(ids) => ScoreInput::Tokens(ids),
         None => ScoreInput::Text(input::text(args.text, "text")?),
     };
+    if let ScoreInput::Text(text) = &input {
+        // Before a model is fetched for nothing.
+        prompt::check_not_empty(text)?;
+    }
     let cancel = interrupt::on_ctrl_c()?;
     let Some(engine) = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?
     else {
