@@ -72,6 +72,9 @@ pub struct Profile {
     /// It opens no stages for others for now: it is about to stop, or its owner needs it. Of a device's
     /// own profile false: its machine knows, and tells others.
     pub leaving: bool,
+    /// Its program would compute some models wrongly, as whoever hears of it tells by the version that
+    /// it greeted with. Not sent.
+    pub outdated: bool,
 }
 
 /// Energy by what is done, in picojoules.
@@ -148,6 +151,9 @@ pub enum Unwilling {
     /// It is about to stop, or its owner needs it.
     #[error("about to stop helping")]
     Leaving,
+    /// Its program passes over parts of newer models, and would compute them wrongly.
+    #[error("its Potluck is too old to compute layers for this device: update it there")]
+    Outdated,
 }
 
 impl Profile {
@@ -157,6 +163,9 @@ impl Profile {
             only_when_charging,
             min_battery_percent: minimum,
         } = self.limits;
+        if self.outdated {
+            return Some(Unwilling::Outdated);
+        }
         if self.thermal.value == Thermal::Critical {
             return Some(Unwilling::TooHot);
         }
@@ -204,6 +213,7 @@ pub(crate) mod tests {
             thermal: measured(Thermal::Nominal),
             limits: OwnerLimits::default(),
             leaving: false,
+            outdated: false,
         }
     }
 

@@ -104,6 +104,7 @@ impl DeviceProfile {
             thermal: at(now_us, self.sensors.thermal().unwrap_or(Thermal::Nominal)),
             limits: self.limits,
             leaving: false,
+            outdated: false,
         }
     }
 }

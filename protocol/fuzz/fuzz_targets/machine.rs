@@ -54,6 +54,7 @@ fn profile(budget: u64, bytes_per_s: u64) -> Profile {
         thermal: measured(Thermal::Nominal),
         limits: OwnerLimits::default(),
         leaving: false,
+        outdated: false,
     }
 }
 

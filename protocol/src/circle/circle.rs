@@ -48,11 +48,29 @@ impl Circle {
         Self::of_founding(founding).expect("it is a founding")
     }
 
-    /// Reads a whole log, as [`to_log`](Self::to_log) wrote it.
+    /// Reads the whole log that this device stored, as [`to_log`](Self::to_log) wrote it, also if it
+    /// has more than the bounds on one author and on new entries allow today. An entry that is there
+    /// twice counts once.
+    ///
+    /// # Errors
+    /// [`LogError`] if it is damaged, or any of its entries is not signed, not in order, or was not
+    /// right to write.
+    pub fn from_log(bytes: &[u8]) -> Result<Self, LogError> {
+        Self::read_log(bytes, |log, entry| log.insert_stored(entry).map(drop))
+    }
+
+    /// Reads a whole log that another device handed over: it has to keep to all bounds.
     ///
     /// # Errors
     /// [`LogError`] if it is damaged, or any of its entries is refused.
-    pub fn from_log(bytes: &[u8]) -> Result<Self, LogError> {
+    pub fn from_peers_log(bytes: &[u8]) -> Result<Self, LogError> {
+        Self::read_log(bytes, |log, entry| log.insert(entry).map(drop))
+    }
+
+    fn read_log(
+        bytes: &[u8],
+        insert: impl Fn(&mut Log, Entry) -> Result<(), EntryError>,
+    ) -> Result<Self, LogError> {
         if bytes.len() > MAX_LOG_BYTES {
             return Err(LogError::Oversize);
         }
@@ -73,7 +91,7 @@ impl Circle {
             .map_err(refused(place))?;
         for (place, entry) in entries {
             entry
-                .and_then(|entry| circle.log.insert(entry))
+                .and_then(|entry| insert(&mut circle.log, entry))
                 .map_err(refused(place))?;
         }
         circle.members = circle.compute_members();
@@ -146,6 +164,8 @@ impl Circle {
     /// device itself is no member any more, as one that left and stayed on by others. It is taken
     /// by everybody who knows both devices as members, whatever has been done to fill the log: each
     /// device may write [`RESERVED_REVOCATIONS`](super::RESERVED_REVOCATIONS) of them in any case.
+    ///
+    /// The same expulsion a second time is the same entry: nothing is written then.
     ///
     /// # Errors
     /// [`EntryError`] if it never was a member, or this device is none, or has written so many and
@@ -251,8 +271,11 @@ impl Circle {
         }
         let entry = Entry::sign(identity, sequence, parents, act);
         let hash = entry.hash();
-        self.log.insert(entry)?;
-        self.members = self.compute_members();
+        // An expulsion builds on the two admissions alone: written again, it may be the one that is
+        // there.
+        if self.log.insert(entry)? {
+            self.members = self.compute_members();
+        }
         Ok(hash)
     }
 
@@ -297,10 +320,11 @@ impl Circle {
                 continue;
             }
             match self.log.insert(entry) {
-                Ok(()) => {
+                Ok(true) => {
                     merged.added += 1;
                     self.move_ready(&mut ready);
                 }
+                Ok(false) => merged.known += 1,
                 Err(why) => merged.refused.push(why),
             }
         }

@@ -114,6 +114,15 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whom it makes a member: who is admitted, or founds.
+    pub(super) fn admitted(&self) -> Option<PeerId> {
+        match &self.act {
+            Act::Found { .. } => Some(self.author),
+            Act::Admit { peer, .. } => Some(*peer),
+            Act::Revoke { .. } | Act::Expel { .. } | Act::Rename { .. } => None,
+        }
+    }
+
     /// Writes and signs an entry. `parents` are distinct and at most [`MAX_PARENTS`].
     pub(super) fn sign(
         identity: &Identity,

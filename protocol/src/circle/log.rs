@@ -21,7 +21,8 @@ pub(super) struct Placed {
 
 /// Entries that all were right to write, by what each builds on.
 ///
-/// INVARIANT: an entry's parents are before it; the first, and only the first, is a founding.
+/// INVARIANT: an entry's parents are before it; the first, and only the first, is a founding; none is
+/// there twice.
 #[derive(Debug, Clone)]
 pub(super) struct Log {
     placed: Vec<Placed>,
@@ -89,15 +90,9 @@ impl Log {
 
     /// The first of these entries that made a device a member, whether or not it is one now.
     fn first_admission(&self, within: &EntrySet, peer: PeerId) -> Option<usize> {
-        let admits = |place: &usize| {
-            let entry = &self.placed[*place].entry;
-            match entry.act() {
-                Act::Found { .. } => entry.author() == peer,
-                Act::Admit { peer: admitted, .. } => *admitted == peer,
-                Act::Revoke { .. } | Act::Expel { .. } | Act::Rename { .. } => false,
-            }
-        };
-        within.iter().find(admits)
+        within
+            .iter()
+            .find(|&place| self.placed[place].entry.admitted() == Some(peer))
     }
 
     /// What an expulsion of `peer` by `author` builds on: only what made both members. So whoever
@@ -137,19 +132,36 @@ impl Log {
             .unwrap_or(0)
     }
 
-    /// Takes an entry that is not yet here, if it was right to write by what it builds on.
+    /// Takes an entry if it was right to write by what it builds on; whether it is new.
     ///
     /// All but the bounds on what the log holds depends on the entry's past alone, and so is judged
     /// alike by all, in whatever order entries come.
-    pub(super) fn insert(&mut self, entry: Entry) -> Result<(), EntryError> {
+    pub(super) fn insert(&mut self, entry: Entry) -> Result<bool, EntryError> {
+        self.insert_within(entry, Room::check)
+    }
+
+    /// The same for an entry of the log that this device stored. An earlier version may have stored
+    /// more than is taken today, so only what the log can hold at all bounds it.
+    pub(super) fn insert_stored(&mut self, entry: Entry) -> Result<bool, EntryError> {
+        self.insert_within(entry, Room::check_stored)
+    }
+
+    fn insert_within(
+        &mut self,
+        entry: Entry,
+        check_room: impl Fn(&Room, &Entry) -> Result<(), EntryError>,
+    ) -> Result<bool, EntryError> {
+        if self.place_of(&entry.hash()).is_some() {
+            return Ok(false);
+        }
         if matches!(entry.act(), Act::Found { .. }) {
             return Err(EntryError::OtherCircle);
         }
         let (past, height) = self.past_of(entry.parents())?;
         self.check_right(&entry, &past)?;
-        self.room.check(&entry)?;
+        check_room(&self.room, &entry)?;
         self.push(entry, past, height);
-        Ok(())
+        Ok(true)
     }
 
     fn check_right(&self, entry: &Entry, past: &EntrySet) -> Result<(), EntryError> {

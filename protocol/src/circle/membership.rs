@@ -64,11 +64,7 @@ impl Membership {
 
     /// Some live admission of a member: one that leads to the founding on the shortest way.
     pub(super) fn admission_of(log: &[Placed], within: &EntrySet, peer: PeerId) -> Option<usize> {
-        let admits = |place: &usize| match log[*place].entry.act() {
-            Act::Found { .. } => log[*place].entry.author() == peer,
-            Act::Admit { peer: admitted, .. } => *admitted == peer,
-            Act::Revoke { .. } | Act::Expel { .. } | Act::Rename { .. } => false,
-        };
+        let admits = |place: &usize| log[*place].entry.admitted() == Some(peer);
         // By its past and itself alone it made the device a member, if it does by all that there is.
         let revocations = revocations(log, within);
         let none = EntrySet::default();
@@ -109,7 +105,8 @@ fn revocations(log: &[Placed], within: &EntrySet) -> BTreeMap<PeerId, EntrySet> 
 }
 
 /// Whether the admission at `place` stands: each revocation of its author is in its past, or it in
-/// that of a revocation that is no expulsion, and one of the author's own standing admissions, `supports`, made the author a member in its past.
+/// that of a revocation that is no expulsion, and one of the author's own standing admissions,
+/// `supports`, made the author a member in its past.
 fn stands(log: &[Placed], place: usize, supports: &[usize], of_author: &EntrySet) -> bool {
     let past = &log[place].past;
     let expels = |revocation: usize| matches!(log[revocation].entry.act(), Act::Expel { .. });

@@ -24,8 +24,8 @@
 //!
 //! **Who is a member.** In `Members(S)`:
 //! 1. The founding *stands*. An admission `a` by `q` *stands* if no revocation of `q` in `S` is
-//!    concurrent with `a`, all expulsions of `q` in `S` are in `past(a)`, and a standing admission `a'` of `q` is in `past(a)` such that every
-//!    revocation of `q` in `past(a)` is in `past(a')`.
+//!    concurrent with `a`, all expulsions of `q` in `S` are in `past(a)`, and a standing admission
+//!    `a'` of `q` is in `past(a)` such that every revocation of `q` in `past(a)` is in `past(a')`.
 //!    An expulsion is a revocation, too.
 //! 2. An admission of `p` is *live* if it stands and every revocation of `p` in `S` is in its past.
 //! 3. `p` is a member if it has a live admission. Its name is the one given by the highest (longest
@@ -74,13 +74,20 @@
 //! entry is refused, counted and forgotten, the others of its batch are taken; a batch that is itself
 //! cut off or too long is refused whole.
 //!
+//! A log that this device stored under earlier, wider bounds is read whole
+//! ([`Circle::from_log`]): the shares, what is reserved and the bounds of one author only say what is
+//! taken from then on, and a reserved revocation is taken as long as there is any room at all. The log
+//! that another device hands over when it pairs has to keep to all bounds
+//! ([`Circle::from_peers_log`]).
+//!
 //! # Bytes
 //! Numbers are little-endian; a *name* is one byte of length and UTF-8 that [`DeviceName`] accepts; a
 //! *peer* is the 32 bytes of an Ed25519 public key.
 //!
 //! ```text
 //! entry      body · signature [64]
-//! body       version u8, 2 of kind 4, else 1 · kind u8 · author peer · sequence u32 · parents u8 · parent [32] … · rest
+//! body       version u8, 2 of kind 4, else 1 · kind u8 · author peer · sequence u32 · parents u8 ·
+//!            parent [32] … · rest
 //! rest       kind 0, founding (no parents): nonce [16] · name     kind 1, admission: peer · name
 //!            kind 2, revocation: peer                             kind 3, renaming: name
 //!            kind 4, expulsion: peer

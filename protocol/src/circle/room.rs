@@ -2,7 +2,8 @@
 //!
 //! INVARIANT: there is room for so many revocations of each device that ever was a member that it
 //! has written [`RESERVED_REVOCATIONS`] of them, whatever others write. So a member that fills the
-//! log can be revoked, and by everybody.
+//! log can be revoked, and by everybody. Only a log that was stored under earlier, wider bounds may
+//! lack that room; nothing but such revocations is taken into it then, as long as they fit.
 
 use std::collections::BTreeMap;
 
@@ -67,9 +68,22 @@ impl Room {
         let bytes = self.bytes + stored_len(entry) + RESERVED_BYTES * reserved;
         // One that is reserved for fits by the invariant, if it has as few bytes as that says.
         let is_reserved = reserved < self.reserved;
+        if is_reserved && stored_len(entry) <= RESERVED_BYTES {
+            return self.check_stored(entry);
+        }
         let within =
             |used: usize, all: usize| used <= if is_reserved { all } else { all / 4 * share };
         if within(entries, MAX_ENTRIES) && within(bytes, MAX_LOG_BYTES) {
+            Ok(())
+        } else {
+            Err(EntryError::LogFull)
+        }
+    }
+
+    /// Whether the log can hold one more entry at all, with nothing reserved for others.
+    pub(super) fn check_stored(&self, entry: &Entry) -> Result<(), EntryError> {
+        let bytes = self.bytes + stored_len(entry);
+        if self.entries < MAX_ENTRIES && bytes <= MAX_LOG_BYTES {
             Ok(())
         } else {
             Err(EntryError::LogFull)
@@ -102,7 +116,7 @@ impl Room {
             Act::Revoke { .. } | Act::Expel { .. }
                 if written.is_some_and(|w| w.revocations < RESERVED_REVOCATIONS) =>
             {
-                self.reserved - 1
+                self.reserved.saturating_sub(1)
             }
             Act::Admit { .. } | Act::Revoke { .. } | Act::Expel { .. } | Act::Rename { .. } => {
                 self.reserved

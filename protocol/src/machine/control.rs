@@ -168,6 +168,7 @@ impl Machine {
         let software = hello.software;
         peer.greeted = Some(Greeted {
             at: now,
+            minor: hello.minor,
             software: software.clone(),
             pings: Pings::new(now, way_number(self.me, from)),
         });

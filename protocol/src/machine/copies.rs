@@ -24,7 +24,7 @@ pub(super) struct Runs {
     last: u64,
     /// Those before, the last one last.
     earlier: VecDeque<u64>,
-    /// Whether two take turns.
+    /// Whether two take turns; until a node that was started since then greets.
     copied: bool,
     /// Who was told so.
     told: BTreeSet<u64>,
@@ -45,7 +45,14 @@ impl Runs {
         if run == 0 {
             return Greeted::Well;
         }
-        let news = !self.copied && run != self.last && self.earlier.contains(&run);
+        let came_back = run != self.last && self.earlier.contains(&run);
+        if self.copied && run != self.last && !came_back {
+            // It was started anew, as after the copy got a key of its own. If there still are two,
+            // the other one comes back and shows it again.
+            self.copied = false;
+            self.told.clear();
+        }
+        let news = !self.copied && came_back;
         self.copied |= news;
         if run != self.last {
             self.earlier.retain(|earlier| *earlier != run);
@@ -107,6 +114,24 @@ mod tests {
         for run in [11, 12, 11] {
             assert_eq!(runs.greeted(run), Greeted::Well);
         }
+        assert!(runs.copied);
+    }
+
+    #[test]
+    fn a_node_that_starts_anew_is_no_copy_any_more_until_another_comes_back() {
+        let mut runs = Runs::default();
+        for run in [1, 2] {
+            assert_eq!(runs.greeted(run), Greeted::Well);
+        }
+        assert_eq!(runs.greeted(1), Greeted::Copied { news: true });
+        // The copy was mended, and the node started again.
+        assert_eq!(runs.greeted(3), Greeted::Well);
+        assert!(!runs.copied);
+        assert_eq!(runs.greeted(3), Greeted::Well);
+        // It was not: all are told once more.
+        assert_eq!(runs.greeted(2), Greeted::Copied { news: true });
+        assert_eq!(runs.greeted(3), Greeted::Copied { news: false });
+        assert_eq!(runs.greeted(2), Greeted::Well);
         assert!(runs.copied);
     }
 }

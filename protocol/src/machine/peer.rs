@@ -39,6 +39,8 @@ pub(super) struct Peer {
 #[derive(Debug)]
 pub(super) struct Greeted {
     pub(super) at: Duration,
+    /// The minor version of its protocol.
+    pub(super) minor: u32,
     pub(super) software: String,
     pub(super) pings: Pings,
 }

@@ -11,7 +11,7 @@ use crate::placement::{
     Devices, Holdings, ModelShape, PlacementError, PlacementOptions, Plan, plan,
 };
 use crate::profile::{Measured, Profile, Rate, Unwilling};
-use crate::wire::{ContentHash, HandOverReason, ProfileUpdate};
+use crate::wire::{COMPUTES_SINCE, ContentHash, HandOverReason, ProfileUpdate};
 use crate::{Link, PeerId};
 
 /// Others hear of changes at most so often.
@@ -24,7 +24,7 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(30);
 fn reason_of(why: Unwilling) -> HandOverReason {
     match why {
         Unwilling::TooHot => HandOverReason::Heat,
-        Unwilling::Leaving => HandOverReason::Owner,
+        Unwilling::Leaving | Unwilling::Outdated => HandOverReason::Owner,
         Unwilling::NotCharging | Unwilling::BatteryLow { .. } | Unwilling::PowerUnknown => {
             HandOverReason::Battery
         }
@@ -154,7 +154,9 @@ impl Machine {
         if before.is_some_and(|before| update.revision <= before.revision) {
             return;
         }
-        let update = update.received_at(microseconds(now));
+        let mut update = update.received_at(microseconds(now));
+        let minor = peer.greeted.as_ref().map_or(0, |greeted| greeted.minor);
+        update.profile.outdated = minor < COMPUTES_SINCE;
         let changed = before.is_none_or(|before| profiles_differ(&before.profile, &update.profile));
         self.view_changed |= changed || before.is_none_or(|before| maps_differ(before, &update));
         let willing = update.profile.unwilling().is_none();

@@ -177,7 +177,7 @@ impl Incoming {
         members: [PeerId; 2],
         shown: &[Listed],
     ) -> Result<Circle, Refusal> {
-        let circle = Circle::from_log(&self.0).map_err(|_| Refusal::BadLog)?;
+        let circle = Circle::from_peers_log(&self.0).map_err(|_| Refusal::BadLog)?;
         if circle.id() != id || !members.iter().all(|&peer| circle.contains(peer)) {
             return Err(Refusal::BadLog);
         }

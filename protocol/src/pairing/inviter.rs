@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::exchange::{Incoming, Introduction, Local, Message, admit, log_messages};
 use super::frame::{Frame, FrameReader, MAX_FRAME, MAX_HANDSHAKE_FRAME, refusal_frame};
 use super::noise::{Handshake, Side, Transport};
-use super::proposal::{self, Admitter, Confirming, Listed, Proposal, Wish};
+use super::proposal::{self, Admitter, Change, Confirming, Listed, Proposal, Wish};
 use super::{
     ATTEMPT_TIMEOUT, BeginError, CONFIRM_TIMEOUT, Event, Invitation, Output, Refusal, TRIES,
 };
@@ -65,6 +65,8 @@ struct Exchange {
     admitter: Admitter,
     mine: Introduction,
     theirs: Introduction,
+    /// What the owner was shown that pairing changes; `None` until then.
+    change: Option<Change>,
     /// The members that were shown, of the circle that is joined.
     shown: Vec<Listed>,
     incoming: Incoming,
@@ -300,7 +302,7 @@ impl Inviter {
                 };
                 // Only who made a fresh key and has the secret can have sent this.
                 self.claimed_by = Some(joiner);
-                let confirming = self.propose(joiner, &mut exchange, theirs, local);
+                let confirming = self.propose(joiner, &mut exchange, theirs, local)?;
                 attempt.gives_up_at = now.saturating_add(CONFIRM_TIMEOUT);
                 Some(Stage::Confirming(exchange, confirming))
             }
@@ -359,6 +361,7 @@ impl Inviter {
             admitter,
             mine,
             theirs,
+            change: None,
             shown: Vec::new(),
             incoming: Incoming::default(),
         })))
@@ -371,27 +374,31 @@ impl Inviter {
         exchange: &mut Exchange,
         theirs: Vec<Listed>,
         local: &Local<'_>,
-    ) -> Confirming {
+    ) -> Result<Confirming, Refusal> {
+        let knows = local.circle.contains(joiner);
+        let admitter = exchange.admitter;
+        let change = admitter.change(true, &exchange.mine, &exchange.theirs, knows);
+        change.check_wish(self.wish)?;
+        exchange.change = Some(change);
         let mine = proposal::list(local.circle, self.invitation.peer());
         let message = Message::Members(mine.clone());
         self.send(exchange.transport.write(&message.to_plaintext()));
-        let (circle, members) = match exchange.admitter {
+        let (circle, members) = match admitter {
             Admitter::Inviter { .. } => (exchange.mine.circle, mine),
             Admitter::Joiner => (exchange.theirs.circle, theirs),
         };
-        let (admitter, me) = (exchange.admitter, self.invitation.peer());
+        let me = self.invitation.peer();
         let choice = proposal::choice(admitter, me, joiner, circle, &members);
-        let knows = local.circle.contains(joiner);
         exchange.shown.clone_from(&members);
         let proposal = Proposal {
             peer: joiner,
             name: exchange.theirs.name.clone(),
-            change: admitter.change(true, &exchange.mine, &exchange.theirs, knows),
+            change,
             members,
         };
         let proposed = Event::Proposed(Box::new(proposal));
         self.outputs.push_back(Output::Event(proposed));
-        Confirming::to(choice)
+        Ok(Confirming::to(choice))
     }
 
     /// The next stage, or `None` if the pairing is done.
@@ -406,6 +413,7 @@ impl Inviter {
             admitter,
             mine,
             theirs,
+            change,
             shown,
             incoming,
         } = exchange;
@@ -418,6 +426,11 @@ impl Inviter {
                     proposal::check_shown(local.circle, mine.circle, &shown)?;
                 }
                 incoming.merge_into(local.circle)?;
+                // It was revoked since the owner was asked, or by what it sent itself: the owner
+                // has not agreed that it comes back.
+                if change == Some(Change::Renew) && !local.circle.contains(joiner) {
+                    return Err(Refusal::OtherMembers);
+                }
                 admit(joiner, &theirs.name, local)?;
                 for message in log_messages(&local.circle.to_log()) {
                     self.send(transport.write(&message.to_plaintext()));

@@ -41,6 +41,8 @@ struct Exchange {
     transport: Transport,
     admitter: Admitter,
     theirs: Introduction,
+    /// Whether this device knew the other one as a member when the owner was asked.
+    knows_them: bool,
     /// The members that were shown, of the circle that is joined.
     shown: Vec<Listed>,
     incoming: Incoming,
@@ -188,7 +190,7 @@ impl Joiner {
                 let Message::Members(theirs) = Message::parse(&plaintext)? else {
                     return Err(Refusal::Malformed);
                 };
-                let confirming = self.propose(&mut exchange, theirs, local);
+                let confirming = self.propose(&mut exchange, theirs, local)?;
                 self.gives_up_at = now.saturating_add(CONFIRM_TIMEOUT);
                 Ok(Some(Stage::Confirming(exchange, confirming)))
             }
@@ -237,6 +239,7 @@ impl Joiner {
             transport,
             admitter,
             theirs,
+            knows_them: false,
             shown: Vec::new(),
             incoming: Incoming::default(),
         })))
@@ -248,24 +251,29 @@ impl Joiner {
         exchange: &mut Exchange,
         theirs: Vec<Listed>,
         local: &Local<'_>,
-    ) -> Confirming {
+    ) -> Result<Confirming, Refusal> {
+        let knows = local.circle.contains(self.inviter);
+        let change = exchange
+            .admitter
+            .change(false, &self.mine, &exchange.theirs, knows);
+        change.check_wish(self.mine.wish)?;
+        exchange.knows_them = knows;
         let (circle, members) = match exchange.admitter {
             Admitter::Inviter { .. } => (exchange.theirs.circle, theirs),
             Admitter::Joiner => (self.mine.circle, proposal::list(local.circle, self.me)),
         };
         let admitter = exchange.admitter;
         let choice = proposal::choice(admitter, self.inviter, self.me, circle, &members);
-        let knows = local.circle.contains(self.inviter);
         exchange.shown.clone_from(&members);
         let proposal = Proposal {
             peer: self.inviter,
             name: exchange.theirs.name.clone(),
-            change: admitter.change(false, &self.mine, &exchange.theirs, knows),
+            change,
             members,
         };
         let proposed = Event::Proposed(Box::new(proposal));
         self.outputs.push_back(Output::Event(proposed));
-        Confirming::to(choice)
+        Ok(Confirming::to(choice))
     }
 
     /// Once both owners have agreed: sends the log, or word that there is none.
@@ -282,8 +290,12 @@ impl Joiner {
         self.gives_up_at = now.saturating_add(ATTEMPT_TIMEOUT);
         let mut exchange = exchange;
         let log = match exchange.admitter {
-            Admitter::Inviter { same_circle: false } => Vec::new(),
-            Admitter::Inviter { same_circle: true } => local.circle.to_log(),
+            // Any device can say that it holds this circle: only one that is known as a member gets
+            // the log. Another one gets the news as a member once its own log has shown that it is.
+            Admitter::Inviter { same_circle } if same_circle && exchange.knows_them => {
+                local.circle.to_log()
+            }
+            Admitter::Inviter { .. } => Vec::new(),
             Admitter::Joiner => {
                 proposal::check_shown(local.circle, self.mine.circle, &exchange.shown)?;
                 admit(self.inviter, &exchange.theirs.name, local)?;
@@ -306,6 +318,7 @@ impl Joiner {
             theirs,
             shown,
             incoming,
+            ..
         } = exchange;
         let members = [self.me, self.inviter];
         if matches!(admitter, Admitter::Inviter { same_circle: true }) {

@@ -54,11 +54,11 @@
 //! (Names and ids of a circle's members are told before that to whoever pairs with one of them: who
 //! decides has to see them.)
 //!
-//!
 //! | circles | who admits | joiner sends | inviter sends | joiner sends |
 //! |---|---|---|---|---|
 //! | the joiner is alone, or no member | inviter | 2 | log, 2 | 3 |
-//! | both the same | inviter, if needed | log, 2 | log, 2 | 3 |
+//! | both the same, and the joiner knows the inviter as a member | inviter, if needed | log, 2 | log, 2 | 3 |
+//! | both the same, by what the inviter says | inviter, if needed | 2 | log, 2 | 3 |
 //! | only the inviter is alone, or both are and wish so | joiner | log, 2 | 3 | |
 //! | both have company | refused, code 10 | | | |
 //!
@@ -77,8 +77,11 @@
 //!   invitation expires by the clock that machines count by and by the system's, whichever is first:
 //!   the former stands still while a device sleeps. A try that was begun and did not end in pairing
 //!   has failed, whatever the reason; each is over within [`ATTEMPT_TIMEOUT`] before and after the
-//!   owners are asked, and [`CONFIRM_TIMEOUT`] while they are. So a stranger on the network can spoil an invitation, which its owner
-//!   sees, but has three guesses at 128 bits.
+//!   owners are asked, and [`CONFIRM_TIMEOUT`] while they are. So a stranger on the network can spoil
+//!   an invitation, which its owner sees, but has three guesses at 128 bits.
+//! - What an owner was not asked, in one circle, too: a device is shown as being in it already only if
+//!   this side knows it as a member, a change that is the other way than a wish is refused (16), and
+//!   so is a joiner that was shown as a member and is none any more once the inviter has its log (17).
 //! - A frame longer than its limit, by its length, before its bytes are taken; a log longer than
 //!   [`MAX_LOG_BYTES`](crate::circle::MAX_LOG_BYTES), as soon as it is.
 

@@ -163,7 +163,10 @@ impl Admitter {
         let has_company = |side: &Introduction| side.standing == Standing::Company;
         let same_circle = matches!(self, Self::Inviter { same_circle: true });
         let admits = matches!(self, Self::Inviter { .. }) == is_inviter;
-        if same_circle && mine.standing != Standing::Removed && (!is_inviter || knows_them) {
+        // The other side only says which circle it holds: that it is in this one has to be known here.
+        // One that says itself that it is out is let in anew, even if that was not heard here.
+        let is_out = |side: &Introduction| side.standing == Standing::Removed;
+        if same_circle && !is_out(mine) && !is_out(theirs) && knows_them {
             Change::Renew
         } else if !same_circle && !has_company(mine) && !has_company(theirs) {
             Change::Begin
@@ -171,6 +174,18 @@ impl Admitter {
             Change::TheyJoin
         } else {
             Change::WeJoin
+        }
+    }
+}
+
+impl Change {
+    /// Whether it is not the other way than what the owner said beforehand.
+    /// [`Admitter::choose`] has seen to it where the circles differ; in one circle it shows only here
+    /// who knows whom.
+    pub(super) fn check_wish(self, wish: Wish) -> Result<(), Refusal> {
+        match (self, wish) {
+            (Self::TheyJoin, Wish::Joins) | (Self::WeJoin, Wish::Admits) => Err(Refusal::OtherWay),
+            (Self::TheyJoin | Self::WeJoin | Self::Begin | Self::Renew, _) => Ok(()),
         }
     }
 }

@@ -96,7 +96,9 @@
 //! A `Hello` carries the major and minor version, a frame the major one. Nodes of one major version
 //! understand each other: what a newer minor version added is passed over (fields, messages, codes)
 //! or not sent unless the other's `Hello` names the feature (frame kinds, dtypes, flags). A node of
-//! another major version is refused, with words that say which side to update.
+//! another major version is refused, with words that say which side to update. One whose minor version
+//! is below 3 stays in the circle and shares weights, but no layers are placed on it: its program
+//! would leave out the biases and scales of newer models.
 //!
 //! # Failures
 //! An error of a reader ends its stream, as nothing that follows can be understood; the reader gives
@@ -129,4 +131,5 @@ pub use frame::{
     Answer, Arrived, Dtype, Frame, FrameError, FrameHeader, FrameReader, HEADER_BYTES, HiddenShape,
     Kind,
 };
+pub(crate) use version::COMPUTES_SINCE;
 pub use version::{MAJOR, MINOR, OtherMajor};

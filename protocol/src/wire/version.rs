@@ -13,8 +13,13 @@ pub const MAJOR: u8 = 1;
 /// The minor version spoken here: what was added since the major one began. A peer of another minor
 /// version is understood, whichever is newer.
 ///
-/// 1: `StageFetching`. 2: `KeepAlive.shared`, `Profile.leaving`. 3: `Hello.run`, code `Copied`.
+/// 1: `StageFetching`. 2: `KeepAlive.shared`, `Profile.leaving`. 3: `Hello.run`, code `Copied`; layers
+/// are computed with their biases and scales.
 pub const MINOR: u32 = 3;
+
+/// The first minor version whose programs compute every layer that is placed. Those before it read
+/// over biases and scales, which they do not know, and answer wrongly: no layers are placed on them.
+pub(crate) const COMPUTES_SINCE: u32 = 3;
 
 /// A peer of another major version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -188,6 +188,7 @@ impl Host {
             },
             limits: self.origin.limits,
             leaving: false,
+            outdated: false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod convergence;
 mod hostile;
+mod stored;
 
 use super::*;
 

@@ -9,7 +9,7 @@ use super::solo::{Solo, hello};
 use crate::machine::{Choice, Event, Input, Machine, Output};
 use crate::placement::PlacementOptions;
 use crate::profile::tests::profile;
-use crate::profile::{OwnerLimits, Power, Thermal};
+use crate::profile::{OwnerLimits, Power, Thermal, Unwilling};
 use crate::wire::{
     ContentHash, Control, ControlError, Dtype, HandOverReason, Hello, HiddenShape, OpenStage,
     OtherMajor, Ping, ProfileUpdate, Refuse, RefuseCode, StageRefusedCode,
@@ -210,6 +210,27 @@ fn an_older_profile_of_a_peer_is_dropped() {
         let told = status.and_then(|status| status.profile).expect("it told");
         let expected = if revision == 6 { 70 } else { 50 };
         assert_eq!(told.memory_budget_bytes.value, expected);
+    }
+}
+
+#[test]
+fn no_layers_are_placed_on_a_program_that_would_read_over_parts_of_a_model() {
+    for (minor, expected) in [(0, true), (2, true), (3, false), (7, false)] {
+        let mut solo = Solo::new();
+        solo.say(Hello { minor, ..hello() });
+        solo.say(ProfileUpdate {
+            revision: 1,
+            sent_at_us: 9,
+            profile: profile(50, 1_000),
+            links: BTreeMap::new(),
+        });
+        let devices = solo.machine.devices();
+        let unwilling = devices.profiles[&solo.peer].unwilling();
+        assert_eq!(
+            unwilling,
+            expected.then_some(Unwilling::Outdated),
+            "{minor}"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! Two machines that pair over bytes in memory.
 
 mod confirmed;
+mod one_circle;
 mod refused;
 
 use std::time::Duration;

@@ -244,6 +244,7 @@ impl Reading {
                 min_battery_percent: percent("Profile.min_battery_percent", limit)?,
             },
             leaving: profile.leaving,
+            outdated: false,
         })
     }
 

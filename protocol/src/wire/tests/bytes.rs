@@ -108,6 +108,7 @@ fn profile_update() -> ProfileUpdate {
             min_battery_percent: 30,
         },
         leaving: true,
+        outdated: false,
     };
     let link = Link {
         round_trip: at(Duration::from_micros(5), 18),

@@ -150,6 +150,7 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                 min_battery_percent: limits.1,
             },
             leaving: limits.2,
+            outdated: false,
         },
     )
 }
