@@ -4,7 +4,7 @@
 //! each run of a node greets with: a node that was started anew comes with another one and never with
 //! an earlier one again.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::Event;
@@ -14,6 +14,10 @@ use crate::wire::{Refuse, RefuseCode};
 
 /// Earlier runs that are remembered.
 const REMEMBERED: usize = 8;
+
+/// How often each is told: while both are connected, what is sent to one may reach the other, as they
+/// have one name.
+const TOLD: u32 = 2;
 
 const WORDS: &str = "two devices run with this device's key, as when a home was copied: `potluck \
                      circle new --identity` on the copy gives it its own";
@@ -27,7 +31,7 @@ pub(super) struct Runs {
     /// Whether two take turns; until a node that was started since then greets.
     copied: bool,
     /// Who was told so.
-    told: BTreeSet<u64>,
+    told: BTreeMap<u64, u32>,
 }
 
 /// What a run that greets means.
@@ -64,11 +68,16 @@ impl Runs {
             }
             self.last = run;
         }
-        if self.copied && self.told.len() < REMEMBERED && self.told.insert(run) {
-            Greeted::Copied { news }
-        } else {
-            Greeted::Well
+        let is_known = self.told.contains_key(&run);
+        if !self.copied || (self.told.len() >= REMEMBERED && !is_known) {
+            return Greeted::Well;
         }
+        let told = self.told.entry(run).or_default();
+        if *told >= TOLD {
+            return Greeted::Well;
+        }
+        *told += 1;
+        Greeted::Copied { news }
     }
 }
 
@@ -109,8 +118,10 @@ mod tests {
         }
         assert_eq!(runs.earlier.len(), REMEMBERED);
         assert_eq!(runs.greeted(11), Greeted::Copied { news: true });
-        // Each hears it once, and then stays.
-        assert_eq!(runs.greeted(12), Greeted::Copied { news: false });
+        // Each is told twice, and then stays.
+        for run in [12, 11, 12] {
+            assert_eq!(runs.greeted(run), Greeted::Copied { news: false });
+        }
         for run in [11, 12, 11] {
             assert_eq!(runs.greeted(run), Greeted::Well);
         }
@@ -128,9 +139,11 @@ mod tests {
         assert_eq!(runs.greeted(3), Greeted::Well);
         assert!(!runs.copied);
         assert_eq!(runs.greeted(3), Greeted::Well);
-        // It was not: all are told once more.
+        // It was not: all are told again.
         assert_eq!(runs.greeted(2), Greeted::Copied { news: true });
-        assert_eq!(runs.greeted(3), Greeted::Copied { news: false });
+        for run in [3, 2, 3] {
+            assert_eq!(runs.greeted(run), Greeted::Copied { news: false });
+        }
         assert_eq!(runs.greeted(2), Greeted::Well);
         assert!(runs.copied);
     }

@@ -425,12 +425,17 @@ impl Inviter {
                     }
                     proposal::check_shown(local.circle, mine.circle, &shown)?;
                 }
-                incoming.merge_into(local.circle)?;
-                // It was revoked since the owner was asked, or by what it sent itself: the owner
-                // has not agreed that it comes back.
-                if change == Some(Change::Renew) && !local.circle.contains(joiner) {
+                // Into a copy: a pairing that fails changes nothing here.
+                let mut merged = local.circle.clone();
+                incoming.merge_into(&mut merged)?;
+                // It was revoked since the owner was asked, or by what it sent itself, or it has
+                // revoked this device: the owners have not agreed to that.
+                let is_out = |peer| !merged.contains(peer);
+                if is_out(self.invitation.peer()) || change == Some(Change::Renew) && is_out(joiner)
+                {
                     return Err(Refusal::OtherMembers);
                 }
+                *local.circle = merged;
                 admit(joiner, &theirs.name, local)?;
                 for message in log_messages(&local.circle.to_log()) {
                     self.send(transport.write(&message.to_plaintext()));

@@ -322,10 +322,13 @@ impl Joiner {
         } = exchange;
         let members = [self.me, self.inviter];
         if matches!(admitter, Admitter::Inviter { same_circle: true }) {
-            incoming.merge_into(local.circle)?;
-            if !members.iter().all(|&peer| local.circle.contains(peer)) {
+            // Into a copy: a pairing that fails changes nothing here.
+            let mut merged = local.circle.clone();
+            incoming.merge_into(&mut merged)?;
+            if !members.iter().all(|&peer| merged.contains(peer)) {
                 return Err(Refusal::BadLog);
             }
+            *local.circle = merged;
         } else {
             let circle = incoming.into_circle(theirs.circle, members, &shown)?;
             self.mine.check_replaceable(local)?;
