@@ -136,7 +136,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.stats || (output::stderr_is_terminal() && !args.quiet && !args.json) {
         output::note(&format::answer_stats(&answer));
     }
-    if let Some(words) = format::cut(&answer).filter(|_| !args.quiet && !args.json) {
+    let words = format::cut(&answer, "--context makes it larger");
+    if let Some(words) = words.filter(|_| !args.quiet && !args.json) {
         output::note(&words);
     }
     Ok(if answer.is_cancelled() {
