@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Writes `bytes` to `path` in place of what was there, readable by the owner only.
 ///
 /// # Errors
-/// What the system says; the file is then as it was.
+/// What the system says. The file is then as it was, or has `bytes` if only its folder could not be
+/// written: whoever must know writes again what the file is to have.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = write_beside(path, bytes)?;
     fs::rename(&written, path).inspect_err(|_| forget(&written))?;
@@ -20,7 +21,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Writes `bytes` to `path` unless there is a file; false if there is.
 ///
 /// # Errors
-/// What the system says; nothing was written then.
+/// What the system says. There is no file then, or it has `bytes` if only its folder could not be
+/// written.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let written = write_beside(path, bytes)?;
     // A link, unlike a rename, does not take an existing file's place.

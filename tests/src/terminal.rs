@@ -63,6 +63,15 @@ impl Terminal {
         command.stdin(line()).stdout(line()).env("TERM", "xterm");
     }
 
+    /// As [`attach`](Self::attach), and has it write there what it says to people, too.
+    ///
+    /// # Panics
+    /// When the system has no more descriptors.
+    pub fn attach_all(&self, command: &mut Command) {
+        self.attach(command);
+        command.stderr(Stdio::from(self.line.try_clone().expect("a copy")));
+    }
+
     /// Types this, all at once.
     ///
     /// # Panics

@@ -295,9 +295,8 @@ where
                 "the conversation takes too much of the context: the model is no longer shown the {turns}"
             ));
         }
-        if answer.stop_reason == "context_full" {
-            self.tell("the context is full, so the answer was cut; /clear makes room");
-        } else if let Some(words) = format::cut(&answer).filter(|_| !self.quiet) {
+        let words = format::cut(&answer, "/clear makes room");
+        if let Some(words) = words.filter(|_| !self.quiet) {
             output::note(&words);
         }
         if answer.says_nothing() {

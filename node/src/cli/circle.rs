@@ -58,18 +58,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         ""
     };
     person::confirm(&format!("{leaves}{also} This cannot be undone."), args.yes)?;
-    match nodes::running(&home)? {
-        Some(_) if args.identity => {
-            bail!("`potluck up` uses this device's id: end it first, then try again")
-        }
-        Some(mut client) => drop(client.ask(&Request::NewCircle)?),
-        None => {
-            // No node begins to use what is replaced.
-            let _claimed = Socket::claim(&home)?;
-            let key = if args.identity { Key::New } else { Key::Kept };
-            let _ = Device::begin_anew(&home, key)?;
-        }
-    }
+    // Of a circle that cannot be read nothing is known.
+    let id = || Device::open(&home).ok().map(|device| device.circle.id());
+    let before = id();
+    nodes::again_if_lost(|| match begin(&home, args.identity) {
+        // The node that was lost may have done it before.
+        Err(error) if nodes::is_lost(&error) && id() != before => Ok(()),
+        begun => begun,
+    })?;
     // As it is on the disk now.
     let device = Device::open(&home)?;
     let (peer_id, members) = (device.peer_id().to_string(), device.circle.member_count());
@@ -90,6 +86,23 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Begins a new circle at the node that runs, or without one.
+fn begin(home: &Home, identity: bool) -> anyhow::Result<()> {
+    match nodes::running(home)? {
+        Some(_) if identity => {
+            bail!("`potluck up` uses this device's id: end it first, then try again")
+        }
+        Some(mut client) => drop(client.ask(&Request::NewCircle)?),
+        None => {
+            // No node begins to use what is replaced.
+            let _claimed = Socket::claim(home)?;
+            let key = if identity { Key::New } else { Key::Kept };
+            let _ = Device::begin_anew(home, key)?;
+        }
+    }
+    Ok(())
 }
 
 /// The names of the circle's other devices; of one that cannot be read, or was left, nobody.

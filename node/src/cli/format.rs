@@ -133,13 +133,14 @@ pub(super) fn answer_stats(answer: &Answer) -> String {
 }
 
 /// What to say of an answer that ended before the model ended it, if it did and nobody stopped it.
-pub(super) fn cut(answer: &Answer) -> Option<String> {
+/// `remedy` is what makes room in a context that is full.
+pub(super) fn cut(answer: &Answer, remedy: &str) -> Option<String> {
     match answer.stop_reason {
         "max_tokens" => Some(format!(
             "[stopped at {}, the most allowed: raise --max-tokens for more]",
             count(answer.token_ids.len(), "token")
         )),
-        "context_full" => Some("[cut: the context is full; --context makes it larger]".to_owned()),
+        "context_full" => Some(format!("[cut: the context is full; {remedy}]")),
         _ => None,
     }
 }

@@ -64,6 +64,9 @@ const HEARD: Duration = Duration::from_secs(1);
 /// before it starts its own.
 const ANOTHER: Duration = Duration::from_secs(2);
 
+/// A command that loses so many nodes does not take that for an accident.
+const MOST_LOST: usize = 5;
+
 /// What a command needs a node for. [`potluck::local`] says what follows for other commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -230,6 +233,10 @@ pub(super) fn connect_again(
         }
         std::thread::sleep(PATIENCE);
     }
+    if cancel.is_cancelled() {
+        // No node is started for what is not wanted any more.
+        return Err(Stopped.into());
+    }
     connect(home, args, purpose, threads, cancel)
 }
 
@@ -274,6 +281,20 @@ pub(super) fn running(home: &Home) -> anyhow::Result<Option<Client>> {
 pub(super) fn is_lost(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<ClientError>();
     error.is_some_and(ClientError::is_lost)
+}
+
+/// Does this again when the node that it asks is lost meanwhile, as that of another command which
+/// ended; `ask` connects to whichever node runs then, or to one of its own. What changes something has
+/// to look first whether the lost node did it.
+pub(super) fn again_if_lost<T>(mut ask: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let mut lost = 0;
+    loop {
+        match ask() {
+            Err(error) if is_lost(&error) && lost < MOST_LOST => lost += 1,
+            asked => return asked,
+        }
+        std::thread::sleep(PATIENCE);
+    }
 }
 
 /// Asks the command whose node runs in this home to end it, so that this process can be the home's.

@@ -1,9 +1,10 @@
 //! `potluck peers` and `potluck forget`.
 
 use anyhow::bail;
+use potluck::Cancel;
 use potluck::device::Device;
 use potluck::home::Home;
-use potluck::local::{MemberView, Reply, Request};
+use potluck::local::{Client, ClientError, MemberView, Reply, Request};
 use serde::Serialize;
 
 use super::nodes::{self, NodeArgs, Purpose};
@@ -97,12 +98,14 @@ fn admitted(member: &MemberView, all: &[MemberView]) -> String {
 #[derive(Debug, clap::Args)]
 #[command(after_help = FORGET_EXAMPLES)]
 pub(super) struct ForgetArgs {
-    /// Its name or id, as `potluck peers` lists them; `self` is always this device
+    /// Its name or id, as `potluck peers` lists them; `self` is always this device. One that has left
+    /// already is called by its id only, with --with-admitted
     device: String,
-    /// Also remove all devices that it let in, and those that they did: for one that was stolen
+    /// Also remove all devices that it let in, and those that they did: for one that was stolen. Lists
+    /// them and asks first
     #[arg(long)]
     with_admitted: bool,
-    /// Do not ask before this device leaves its circle
+    /// Do not ask before this device leaves its circle, or devices go that were not named
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -131,29 +134,127 @@ struct Forgotten {
 pub(super) fn forget(args: ForgetArgs) -> anyhow::Result<Outcome> {
     let home = Home::from_environment()?;
     let cancel = interrupt::on_ctrl_c()?;
-    let mut connected = nodes::connect(&home, &args.node, Purpose::Telling, None, &cancel)?;
-    let mut members = connected.client.members()?.into_iter();
-    let me = members.find(|member| member.this_device);
-    let is_me = |me: MemberView| [me.name, me.peer_id].contains(&args.device);
-    if args.device == "self" || me.is_some_and(is_me) {
-        let leaves = "This device leaves its circle: no other computes for it any more.";
-        person::confirm(leaves, args.yes)?;
-    }
-    let request = Request::Forget {
-        device: args.device,
-        with_admitted: args.with_admitted,
-    };
-    let Reply::Forgotten { peer_id, name } = connected.client.ask(&request)? else {
-        bail!("the node answers as another version: end it and start it again");
-    };
-    // Of a node of this command, those who are connected hear it before it is gone.
-    drop(connected);
-    tell(&home, name, peer_id, args.json)?;
+    let mut agreed: Option<Going> = None;
+    let mut was_lost = false;
+    let named = nodes::again_if_lost(|| {
+        let error = match forget_once(&home, &args, &mut agreed, &cancel) {
+            Ok(named) => return Ok(named),
+            Err(error) => error,
+        };
+        was_lost |= nodes::is_lost(&error);
+        match &agreed {
+            // The node that was lost has done it.
+            Some(going) if was_lost && going.is_gone(&home)? => Ok(going.named.clone()),
+            _ => Err(error),
+        }
+    })?;
+    tell(&home, named, args.json)?;
     Ok(Outcome::Done)
 }
 
+/// Ends the membership at one node. The person is asked once, however many nodes are lost.
+fn forget_once(
+    home: &Home,
+    args: &ForgetArgs,
+    agreed: &mut Option<Going>,
+    cancel: &Cancel,
+) -> anyhow::Result<Named> {
+    let mut connected = nodes::connect(home, &args.node, Purpose::Telling, None, cancel)?;
+    let going = Going::ask(&mut connected.client, args)?;
+    let known = agreed.as_ref().is_some_and(|known| known.covers(&going));
+    if let Some(question) = going.question().filter(|_| !known) {
+        person::confirm(&question, args.yes)?;
+    }
+    let device = going.named.peer_id.clone();
+    *agreed = Some(going);
+    let request = Request::Forget {
+        device,
+        with_admitted: args.with_admitted,
+    };
+    let Reply::Forgotten { peer_id, name } = connected.client.ask(&request)? else {
+        return Err(ClientError::OtherAnswer.into());
+    };
+    // Of a node of this command, those who are connected hear it before it is gone.
+    drop(connected);
+    Ok(Named { peer_id, name })
+}
+
+/// The device that a person named.
+#[derive(Debug, Clone)]
+struct Named {
+    peer_id: String,
+    name: String,
+}
+
+/// Whose membership ends.
+#[derive(Debug)]
+struct Going {
+    named: Named,
+    members: Vec<MemberView>,
+}
+
+impl Going {
+    fn ask(client: &mut Client, args: &ForgetArgs) -> anyhow::Result<Self> {
+        let request = Request::WouldForget {
+            device: args.device.clone(),
+            with_admitted: args.with_admitted,
+        };
+        match client.ask(&request)? {
+            Reply::WouldForget {
+                peer_id,
+                name,
+                members,
+            } => Ok(Self {
+                named: Named { peer_id, name },
+                members,
+            }),
+            _ => Err(ClientError::OtherAnswer.into()),
+        }
+    }
+
+    /// Whether nobody goes of whom this does not know.
+    fn covers(&self, other: &Self) -> bool {
+        let known = |peer_id| self.members.iter().any(|known| known.peer_id == peer_id);
+        other.members.iter().all(|member| known(&*member.peer_id))
+    }
+
+    /// Whether the circle on the disk has none of them.
+    fn is_gone(&self, home: &Home) -> anyhow::Result<bool> {
+        let circle = Device::open(home)?.circle;
+        for member in &self.members {
+            if circle.contains(member.peer_id.parse()?) {
+                return Ok(false);
+            }
+        }
+        Ok(!self.members.is_empty())
+    }
+
+    /// What the person is to be asked, if this device goes or anybody who was not named.
+    fn question(&self) -> Option<String> {
+        let is_named = |member: &&MemberView| member.peer_id == self.named.peer_id;
+        let others: Vec<_> = self.members.iter().filter(|m| !is_named(m)).collect();
+        let lost = others.iter().map(|member| match member.this_device {
+            true => format!("{} (this device)", member.name),
+            false => format!("{} ({})", member.name, member.peer_id),
+        });
+        let mut words = Vec::new();
+        if !others.is_empty() {
+            words.push(format!(
+                "With {} these leave the circle: {}.",
+                self.named.name,
+                lost.collect::<Vec<_>>().join(", ")
+            ));
+        }
+        if self.members.iter().any(|member| member.this_device) {
+            words.push("This device leaves its circle: no other computes for it any more.".into());
+        }
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+}
+
 /// Says what the circle on the disk is now.
-fn tell(home: &Home, name: String, peer_id: String, json: bool) -> anyhow::Result<()> {
+fn tell(home: &Home, named: Named, json: bool) -> anyhow::Result<()> {
+    let Named { peer_id, name } = named;
     let device = Device::open(home)?;
     if device.circle.contains(peer_id.parse()?) {
         bail!("{name} is still in the circle on the disk: try again");
@@ -180,4 +281,55 @@ fn tell(home: &Home, name: String, peer_id: String, json: bool) -> anyhow::Resul
     let names: Vec<_> = names.collect();
     output::line(&format!("in the circle: {}", names.join(", ")))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(name: &str, this_device: bool) -> MemberView {
+        MemberView {
+            peer_id: format!("id of {name}"),
+            name: name.to_owned(),
+            this_device,
+            connected: None,
+            software: None,
+            admitted_by: "id of kitchen".to_owned(),
+            link: None,
+            profile: None,
+        }
+    }
+
+    fn going(members: Vec<MemberView>) -> Going {
+        let (peer_id, name) = ("id of tablet".to_owned(), "tablet".to_owned());
+        let named = Named { peer_id, name };
+        Going { named, members }
+    }
+
+    #[test]
+    fn nobody_goes_unasked_but_the_one_that_was_named() {
+        let tablet = || member("tablet", false);
+        assert_eq!(going(vec![tablet()]).question(), None);
+        let asked = going(vec![tablet(), member("phone", false)]).question();
+        assert_eq!(
+            asked.as_deref(),
+            Some("With tablet these leave the circle: phone (id of phone).")
+        );
+        let asked = going(vec![tablet(), member("laptop", true)]).question();
+        let asked = asked.unwrap_or_default();
+        assert!(asked.contains("laptop (this device)."), "{asked}");
+        assert!(asked.contains("This device leaves its circle"), "{asked}");
+        // As `forget self` does.
+        let asked = going(vec![member("tablet", true)]).question();
+        let asked = asked.unwrap_or_default();
+        assert!(asked.starts_with("This device leaves"), "{asked}");
+    }
+
+    #[test]
+    fn a_person_is_asked_again_only_if_more_would_go() {
+        let few = going(vec![member("tablet", false)]);
+        let more = going(vec![member("tablet", false), member("phone", false)]);
+        assert!(more.covers(&few) && few.covers(&few));
+        assert!(!few.covers(&more));
+    }
 }

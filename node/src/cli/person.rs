@@ -41,6 +41,11 @@ impl Person {
         self.0.try_recv().ok()
     }
 
+    /// Drops the lines that were typed so far.
+    pub(super) fn forget_lines(&self) {
+        while self.line().is_some() {}
+    }
+
     /// The next line; nothing at the end of input.
     pub(super) fn wait(&self) -> Option<String> {
         self.0.recv().ok()
@@ -83,6 +88,19 @@ pub(super) fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_typed_before_a_question_does_not_answer_it() {
+        let (typed, lines) = channel();
+        let person = Person(lines);
+        for line in ["", "n"] {
+            typed.send(line.to_owned()).expect("somebody reads");
+        }
+        person.forget_lines();
+        assert_eq!(person.line(), None);
+        typed.send("y".to_owned()).expect("somebody reads");
+        assert_eq!(person.line().as_deref(), Some("y"));
+    }
 
     #[test]
     fn only_a_clear_yes_agrees() {

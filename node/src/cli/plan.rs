@@ -65,14 +65,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         return Err(ModelError::ContextTooLong { asked, limit }.into());
     }
     let request = together::request(&path, context, &args.placement)?;
-    let mut lost = 0;
-    let plan = loop {
-        match plan_once(&home, &args.node, request.clone(), &cancel) {
-            // It was another command's node, which has ended.
-            Err(error) if nodes::is_lost(&error) && lost < 5 => lost += 1,
-            planned => break planned?,
-        }
-    };
+    let plan = nodes::again_if_lost(|| plan_once(&home, &args.node, request.clone(), &cancel))?;
     if args.json {
         output::json(&Report {
             model: args.model.to_string(),

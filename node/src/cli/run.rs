@@ -138,7 +138,8 @@ fn tell(answer: &Answer, devices: &Devices, show: Show, stats: bool) -> anyhow::
     if stats || (output::stderr_is_terminal() && !show.quiet && !show.json) {
         output::note(&format::answer_stats(answer));
     }
-    if let Some(words) = format::cut(answer).filter(|_| !show.quiet && !show.json) {
+    let words = format::cut(answer, "--context makes it larger");
+    if let Some(words) = words.filter(|_| !show.quiet && !show.json) {
         output::note(&words);
     }
     Ok(if answer.is_cancelled() {

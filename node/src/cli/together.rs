@@ -111,8 +111,6 @@ fn computing_on(placement: &PlacementView) -> Vec<Share> {
     placement.stages.iter().map(share).collect()
 }
 
-/// So many nodes that are gone before a conversation has begun there are not taken for an accident.
-const MOST_LOST: usize = 5;
 /// How long a command's own node waits for devices to connect.
 const CONNECTING: Duration = Duration::from_secs(3);
 
@@ -201,13 +199,7 @@ impl NodeInUse {
     /// Begins the conversation, at another node if there was one already. Of a process that is ending
     /// the socket may still be there.
     fn begin(&mut self) -> anyhow::Result<Pipeline> {
-        let mut lost = 0;
-        loop {
-            match self.begin_once() {
-                Err(error) if nodes::is_lost(&error) && lost < MOST_LOST => lost += 1,
-                begun => return begun,
-            }
-        }
+        nodes::again_if_lost(|| self.begin_once())
     }
 
     fn begin_once(&mut self) -> anyhow::Result<Pipeline> {

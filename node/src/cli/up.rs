@@ -142,7 +142,7 @@ fn tell(own: &OwnNode, event: NodeEvent, fetching: &mut bool) {
         }
         NodeEvent::Machine(Event::NotFetched(_, words)) => {
             *fetching = false;
-            output::note(&format!("weights were asked for in vain: {words}"));
+            output::note(&format!("could not fetch weights: {words}"));
         }
         NodeEvent::Problem(words) => output::note(&words),
         _ => {}

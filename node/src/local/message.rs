@@ -28,6 +28,13 @@ pub enum Request {
         #[serde(default)]
         with_admitted: bool,
     },
+    /// Whose membership [`Forget`](Self::Forget) would end: [`Reply::WouldForget`].
+    WouldForget {
+        /// A name, a PeerId or `self`.
+        device: String,
+        /// Also those of all whom it made members, and whom those did.
+        with_admitted: bool,
+    },
     /// Leave the circle and begin a new one of this device alone: [`Reply::Done`], once it is stored.
     NewCircle,
     /// Open pairing: [`Reply::Invitation`]; then [`Reply::Proposed`], which is to be answered, and
@@ -52,7 +59,8 @@ pub enum Request {
         #[serde(default)]
         wish: PairingWish,
     },
-    /// The owner's answer to [`Reply::Proposed`]; answered only if it comes too late.
+    /// The owner's answer to [`Reply::Proposed`] of this connection's pairing;
+    /// [`Reply::AnswerTooLate`] if that is over, else nothing.
     AnswerPairing {
         /// Of the other device.
         peer_id: String,
@@ -173,6 +181,15 @@ pub enum Reply {
         /// Its name.
         name: String,
     },
+    /// Whose membership would end.
+    WouldForget {
+        /// The device that was named: its PeerId.
+        peer_id: String,
+        /// Its name.
+        name: String,
+        /// All who would go, that device among them unless it has left already.
+        members: Vec<MemberView>,
+    },
     /// The owner is to be asked whether to pair so.
     Proposed {
         /// What.
@@ -191,6 +208,11 @@ pub enum Reply {
         peer_id: String,
         /// What it calls itself.
         name: String,
+    },
+    /// The owner's answer comes too late: nothing is proposed by this device any more.
+    AnswerTooLate {
+        /// The other's PeerId.
+        peer_id: String,
     },
     /// One attempt to pair failed.
     PairingFailed {

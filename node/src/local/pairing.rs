@@ -2,22 +2,21 @@
 
 use potluck_protocol::PeerId;
 use potluck_protocol::circle::{DeviceName, NotAName};
-use potluck_protocol::machine::Event;
-use potluck_protocol::pairing::{self, Invitation, Refusal};
+use potluck_protocol::pairing::{Event, Invitation, Refusal};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::message::{PairingWish, Reply};
 use super::server::Service;
-use crate::net::NodeEvent;
+use crate::net::{NodeEvent, PairingId};
 use crate::words::Words;
 
 /// What a command does while two devices pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+enum Side {
     /// It shows an invitation.
     Inviting,
-    /// It uses the one of this device.
-    Joining(PeerId),
+    /// It uses another device's.
+    Joining,
 }
 
 /// What a person calls a device.
@@ -35,14 +34,14 @@ impl Service {
         let node = self.local.node.clone();
         let name = chosen(name)?;
         let events = node.events()?;
-        let invitation = node.invite(seconds, name, wish.into())?;
-        self.pairing = Some(Side::Inviting);
+        let (id, invitation) = node.invite(seconds, name, wish.into())?;
+        self.has_begun(id);
         let reply = Reply::Invitation {
             text: invitation.to_string(),
             expires: invitation.expires_unix_s(),
         };
         self.replies.send(&reply, &[])?;
-        self.forward_pairing(events, Side::Inviting)
+        self.forward_pairing(events, id, Side::Inviting)
     }
 
     pub(super) fn join(
@@ -53,40 +52,48 @@ impl Service {
     ) -> Result<(), Words> {
         let invitation: Invitation = text.parse()?;
         let node = self.local.node.clone();
-        let inviter = invitation.peer();
-        if inviter == node.peer_id() {
+        if invitation.peer() == node.peer_id() {
             // A node does not dial itself, and would only say that it knows no way.
             return Err(Refusal::OwnInvitation.into());
         }
         let name = chosen(name)?;
         let events = node.events()?;
-        node.join(invitation, name, wish.into())?;
-        self.pairing = Some(Side::Joining(inviter));
-        self.forward_pairing(events, Side::Joining(inviter))
+        let id = node.join(invitation, name, wish.into())?;
+        self.has_begun(id);
+        self.forward_pairing(events, id, Side::Joining)
     }
 
+    /// The owner answers what was proposed to this command.
     pub(super) fn answer_pairing(&self, peer_id: &str, agrees: bool) -> Result<(), Words> {
         let peer = peer_id.parse::<PeerId>()?;
-        if self.local.node.answer_pairing(peer, agrees)? {
-            Ok(())
-        } else {
-            Err(Words::new("the pairing is over: try again"))
+        let in_time = match self.pairing {
+            Some(id) => self.local.node.answer_pairing(id, peer, agrees)?,
+            None => false,
+        };
+        if !in_time {
+            let peer_id = peer_id.to_owned();
+            self.replies.send(&Reply::AnswerTooLate { peer_id }, &[])?;
+        }
+        Ok(())
+    }
+
+    fn has_begun(&mut self, id: PairingId) {
+        self.stop_pairing();
+        self.pairing = Some(id);
+    }
+
+    /// What this command began is over, and nothing else. A node that has stopped pairs with nobody.
+    pub(super) fn stop_pairing(&mut self) {
+        if let Some(id) = self.pairing.take() {
+            let _ = self.local.node.stop_pairing(id);
         }
     }
 
-    /// What a command began and did not wait for is over. A node that has stopped pairs with nobody.
-    pub(super) fn stop_pairing(&self) {
-        let _ = match self.pairing {
-            Some(Side::Inviting) => self.local.node.stop_inviting(),
-            Some(Side::Joining(_)) => self.local.node.stop_joining(),
-            None => Ok(()),
-        };
-    }
-
-    /// Tells how pairing goes, until it is over.
+    /// Tells how one pairing goes, until it is over.
     fn forward_pairing(
         &self,
         mut events: UnboundedReceiver<NodeEvent>,
+        id: PairingId,
         side: Side,
     ) -> Result<(), Words> {
         let replies = self.replies.clone();
@@ -94,7 +101,7 @@ impl Service {
             .name("potluck-pairing".to_owned())
             .spawn(move || {
                 while let Some(event) = events.blocking_recv() {
-                    let Some((reply, over)) = pairing_reply(event, side) else {
+                    let Some((reply, over)) = pairing_reply(event, id, side) else {
                         continue;
                     };
                     if replies.send(&reply, &[]).is_err() || over {
@@ -106,42 +113,41 @@ impl Service {
     }
 }
 
-/// What is said of an event of pairing, and whether nothing comes after it.
-fn pairing_reply(event: NodeEvent, side: Side) -> Option<(Reply, bool)> {
-    let joins = |peer| side == Side::Joining(peer);
+/// What is said of an event to the command whose pairing this is, and whether nothing comes after it.
+/// Of other commands' pairings it hears nothing.
+fn pairing_reply(event: NodeEvent, id: PairingId, side: Side) -> Option<(Reply, bool)> {
     let failed = |words| Some((Reply::Failed { words }, true));
     match event {
-        NodeEvent::Machine(Event::Pairing(event)) => match event {
-            pairing::Event::Proposed(proposal) => {
+        NodeEvent::Pairing { of, event } if of == id => match event {
+            Event::Proposed(proposal) => {
                 let proposal = (*proposal).into();
                 Some((Reply::Proposed { proposal }, false))
             }
-            pairing::Event::Paired { peer, name } => Some((
+            Event::Paired { peer, name } => Some((
                 Reply::Paired {
                     peer_id: peer.to_string(),
                     name: name.as_str().to_owned(),
                 },
                 true,
             )),
-            pairing::Event::Failed { peer, why } if joins(peer) => failed(why.to_string()),
-            pairing::Event::Failed { peer, why } => Some((
+            Event::Failed { why, .. } if side == Side::Joining => failed(why.to_string()),
+            Event::Failed { peer, why } => Some((
                 Reply::PairingFailed {
                     peer_id: peer.to_string(),
                     words: why.to_string(),
                 },
                 false,
             )),
-            pairing::Event::Over { why: Refusal::Used } => None,
-            pairing::Event::Over { why } if side == Side::Inviting => Some((
+            Event::Over { why: Refusal::Used } => None,
+            Event::Over { why } => Some((
                 Reply::PairingOver {
                     words: why.to_string(),
                 },
                 true,
             )),
-            pairing::Event::Over { .. } => None,
         },
-        NodeEvent::NotReached(words) if side != Side::Inviting => {
-            failed(format!("cannot reach the device that invites: {words}"))
+        NodeEvent::NotReached { of, why } if of == id => {
+            failed(format!("cannot reach the device that invites: {why}"))
         }
         _ => None,
     }

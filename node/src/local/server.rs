@@ -10,12 +10,11 @@ use potluck_protocol::machine::Reach;
 
 use super::framing;
 use super::message::{Reply, Request};
-use super::pairing::Side;
 use super::sessions::{self, Asked};
 use super::socket::Right;
 use super::views::{MemberView, Names, PlanView};
 use crate::manifest::{KnownFiles, Manifests};
-use crate::net::{Node, NodeError, NodeSession, OwnerWork};
+use crate::net::{Node, NodeError, NodeSession, OwnerWork, PairingId};
 use crate::profile::Caveats;
 use crate::words::Words;
 
@@ -84,7 +83,7 @@ pub struct Service {
     session: Option<NodeSession>,
     traffic_before: crate::net::Traffic,
     /// Pairing that ends with the connection.
-    pub(super) pairing: Option<Side>,
+    pub(super) pairing: Option<PairingId>,
     /// Of a node that gives way to another process's.
     right: Option<Right>,
     /// While its program computes by itself.
@@ -206,6 +205,10 @@ impl Service {
                 device,
                 with_admitted,
             } => self.forget(device, *with_admitted)?,
+            Request::WouldForget {
+                device,
+                with_admitted,
+            } => self.would_forget(device, *with_admitted)?,
             Request::NewCircle => {
                 node.new_circle()?;
                 Reply::Done
@@ -231,9 +234,11 @@ impl Service {
         })
     }
 
-    fn forget(&self, text: &str, with_admitted: bool) -> Result<Reply, Words> {
+    /// Whom a person means, and what it is called, who wants to end its membership.
+    fn to_forget(&self, text: &str, with_admitted: bool) -> Result<(PeerId, String, Reach), Words> {
         let node = &self.local.node;
         let names = self.local.names()?;
+        // One that has left may have let in others before.
         let gone = || text.parse().ok().filter(|_| with_admitted);
         let peer = device(&names, node.peer_id(), text)
             .or_else(gone)
@@ -247,10 +252,25 @@ impl Service {
         } else {
             Reach::Alone
         };
-        node.forget(peer, reach)?;
-        Ok(Reply::Forgotten {
+        Ok((peer, super::views::name_of(&names, peer), reach))
+    }
+
+    fn forget(&self, text: &str, with_admitted: bool) -> Result<Reply, Words> {
+        let (peer, name, reach) = self.to_forget(text, with_admitted)?;
+        self.local.node.forget(peer, reach)?;
+        let peer_id = peer.to_string();
+        Ok(Reply::Forgotten { peer_id, name })
+    }
+
+    fn would_forget(&self, text: &str, with_admitted: bool) -> Result<Reply, Words> {
+        let (peer, name, reach) = self.to_forget(text, with_admitted)?;
+        let members = self.local.node.would_forget(peer, reach)?;
+        let me = self.local.node.peer_id();
+        let views = members.iter().map(|member| MemberView::offline(member, me));
+        Ok(Reply::WouldForget {
             peer_id: peer.to_string(),
-            name: super::views::name_of(&names, peer),
+            name,
+            members: views.collect(),
         })
     }
 

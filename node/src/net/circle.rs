@@ -3,7 +3,7 @@
 //! Stored, then said: each of these returns only when what it did is on the disk, or says why not.
 
 use potluck_protocol::PeerId;
-use potluck_protocol::circle::DeviceName;
+use potluck_protocol::circle::{DeviceName, Member};
 use potluck_protocol::machine::{Input, Reach};
 use potluck_protocol::pairing::{Invitation, Secret, Wish};
 
@@ -11,10 +11,12 @@ use super::driver::{Driver, unix_seconds};
 use super::events::told_addresses;
 use super::ids;
 use super::node::{Node, NodeError, NodeEvent};
+use super::underway::PairingId;
 use crate::device::random;
 
 /// An invitation that this device is to use.
 pub(super) struct Joining {
+    pub(super) id: PairingId,
     pub(super) invitation: Invitation,
     /// What its owner said beforehand.
     pub(super) wish: Wish,
@@ -22,7 +24,8 @@ pub(super) struct Joining {
 
 impl Node {
     /// Opens pairing for so many seconds; the invitation is to be shown to the other device's owner.
-    /// `wish` is what this device's owner says beforehand, `name` what it is called from now on.
+    /// `wish` is what this device's owner says beforehand, `name` what it is called from now on. An
+    /// earlier invitation is withdrawn.
     ///
     /// # Errors
     /// It has stopped, or cannot invite.
@@ -31,54 +34,75 @@ impl Node {
         seconds: u64,
         name: Option<DeviceName>,
         wish: Wish,
-    ) -> Result<Invitation, NodeError> {
+    ) -> Result<(PairingId, Invitation), NodeError> {
         let secret = Secret::from_random(random()?);
         self.ask(move |driver| driver.invite(seconds, secret, name, wish))?
     }
 
-    /// Withdraws the invitation.
+    /// Withdraws an invitation or gives up a joining, unless it is over.
     ///
     /// # Errors
     /// It has stopped.
-    pub fn stop_inviting(&self) -> Result<(), NodeError> {
-        self.ask(|driver| {
-            let now = driver.now();
-            driver.machine.stop_inviting(now);
-        })
+    pub fn stop_pairing(&self, id: PairingId) -> Result<(), NodeError> {
+        self.ask(move |driver| driver.stop_pairing(id))
     }
 
     /// Goes to pair with the device that invites; [`events`](Self::events) tell how it went.
     ///
     /// # Errors
-    /// It has stopped.
+    /// It has stopped, or joins another device already.
     pub fn join(
         &self,
         invitation: Invitation,
         name: Option<DeviceName>,
         wish: Wish,
-    ) -> Result<(), NodeError> {
+    ) -> Result<PairingId, NodeError> {
         self.ask(move |driver| {
+            if driver.joining.is_some() || driver.underway.joining.is_some() {
+                return Err(NodeError::Joins);
+            }
             driver.rename(name)?;
-            driver.join(invitation, wish);
-            Ok(())
+            let id = driver.underway.another();
+            driver.join(id, invitation, wish);
+            Ok(id)
         })?
     }
 
-    /// Gives up joining, if that is under way.
+    /// The owner's answer to what was proposed of a pairing with a peer; false if it is not to be
+    /// answered any more, or is of another pairing.
     ///
     /// # Errors
     /// It has stopped.
-    pub fn stop_joining(&self) -> Result<(), NodeError> {
-        self.ask(Driver::stop_joining)
+    pub fn answer_pairing(
+        &self,
+        id: PairingId,
+        peer: PeerId,
+        agrees: bool,
+    ) -> Result<bool, NodeError> {
+        self.ask(move |driver| {
+            let is_of_it = driver.underway.with(peer) == Some(id);
+            is_of_it && driver.answer_pairing(peer, agrees)
+        })
     }
 
-    /// The owner's answer to a proposed pairing with a peer; false if it is not to be answered any
-    /// more.
+    /// Whose membership [`forget`](Self::forget) would end, as far as this device has heard; nothing
+    /// is changed.
     ///
     /// # Errors
-    /// It has stopped.
-    pub fn answer_pairing(&self, peer: PeerId, agrees: bool) -> Result<bool, NodeError> {
-        self.ask(move |driver| driver.answer_pairing(peer, agrees))
+    /// It has stopped; or it cannot be, and why.
+    pub fn would_forget(&self, peer: PeerId, reach: Reach) -> Result<Vec<Member>, NodeError> {
+        self.ask(move |driver| {
+            let before = driver.machine.circle();
+            let identity = driver.device.identity();
+            let mut after = before.clone();
+            match reach {
+                Reach::Alone => after.revoke(&identity, peer)?,
+                Reach::WithAdmitted => after.expel(&identity, peer)?,
+            };
+            let gone = before.members();
+            let gone = gone.filter(|member| !after.contains(member.peer));
+            Ok(gone.cloned().collect())
+        })?
     }
 
     /// Ends a device's membership: stored when this returns.
@@ -105,8 +129,9 @@ impl Driver {
             Ok(()) => self.is_to_store = false,
             Err(error) => {
                 self.machine.circle_not_stored();
-                // What this device did itself is undone, what others wrote is still to be stored.
-                self.is_to_store = true;
+                // What this device did itself is undone, what others wrote is still to be stored. The
+                // file may have the circle that was undone: only its folder was not written then.
+                self.is_to_store = self.device.store(self.machine.circle()).is_err();
                 let words = crate::words::of(&error);
                 self.tell_watchers(&NodeEvent::Problem(words));
                 self.unstored = Some(error);
@@ -196,7 +221,7 @@ impl Driver {
         secret: Secret,
         name: Option<DeviceName>,
         wish: Wish,
-    ) -> Result<Invitation, NodeError> {
+    ) -> Result<(PairingId, Invitation), NodeError> {
         let addresses = told_addresses(&self.listening());
         let expires = unix_seconds() + seconds;
         let peer = self.device.peer_id();
@@ -205,7 +230,11 @@ impl Driver {
         let now = self.now();
         let machine = &mut self.machine;
         machine.invite(now, unix_seconds(), invitation.clone(), wish)?;
-        Ok(invitation)
+        // The end of an earlier one is told as its own.
+        self.follow_up();
+        let id = self.underway.another();
+        self.underway.inviting = Some(id);
+        Ok((id, invitation))
     }
 
     pub(super) fn answer_pairing(&mut self, peer: PeerId, agrees: bool) -> bool {
@@ -213,10 +242,18 @@ impl Driver {
         self.machine.answer_pairing(now, peer, agrees)
     }
 
-    /// Gives up what [`join`](Self::join) began.
-    pub(super) fn stop_joining(&mut self) {
+    fn stop_pairing(&mut self, id: PairingId) {
         let now = self.now();
-        self.joining = None;
-        self.machine.stop_joining(now);
+        if self.underway.inviting == Some(id) {
+            self.machine.stop_inviting(now);
+        }
+        if self.underway.joining.is_some_and(|(_, of)| of == id) {
+            self.machine.stop_joining(now);
+        }
+        let peer = self.joining.as_ref().filter(|joining| joining.id == id);
+        if let Some(peer) = peer.map(|joining| joining.invitation.peer()) {
+            self.end_joining(peer);
+            self.not_reached("it was given up".to_owned());
+        }
     }
 }

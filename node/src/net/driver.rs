@@ -29,6 +29,7 @@ use super::pump::Arrival;
 use super::session::PipelineEvent;
 use super::stream::Purpose;
 use super::traffic::Traffic;
+use super::underway::Underway;
 use crate::device::{Device, DeviceError};
 use crate::profile::DeviceProfile;
 use crate::stages::{Done, StageExecutor, Stopped};
@@ -62,6 +63,7 @@ pub(super) struct Driver {
     pub(super) joining: Option<Joining>,
     /// The connection on which it is to be used, once there is one.
     pub(super) joining_over: Option<ConnectionId>,
+    pub(super) underway: Underway,
     executor: StageExecutor,
     keeper: Keeper,
     giving: Giving,
@@ -109,6 +111,7 @@ impl Driver {
             discoveries: Vec::new(),
             joining: None,
             joining_over: None,
+            underway: Underway::default(),
             executor,
             keeper,
             giving: Giving::default(),
@@ -267,6 +270,11 @@ impl Driver {
             Output::CircleChanged => self.circle_changed(),
             Output::Event(Event::Session(session, event)) => {
                 self.tell_session(session, PipelineEvent::Session(event));
+            }
+            Output::Event(Event::Pairing(event)) => {
+                if let Some(of) = self.underway.take_event(&event) {
+                    self.tell_watchers(&NodeEvent::Pairing { of, event });
+                }
             }
             Output::Event(event) => {
                 self.note(&event);

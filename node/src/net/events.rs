@@ -20,6 +20,7 @@ use super::ids;
 use super::node::NodeEvent;
 use super::pump::Arrival;
 use super::stream::Purpose;
+use super::underway::PairingId;
 use crate::device::random;
 
 /// How long a peer is not dialled that said that two nodes run with this device's key.
@@ -44,9 +45,7 @@ impl Driver {
                 let joining = self.joining_whom();
                 let to = peer_id.as_ref().and_then(ids::of_libp2p);
                 if joining.is_some() && joining == to {
-                    self.joining = None;
-                    let words = error.to_string();
-                    self.tell_watchers(&NodeEvent::NotReached(words));
+                    self.not_reached(error.to_string());
                 }
             }
             SwarmEvent::NewListenAddr { .. }
@@ -136,11 +135,10 @@ impl Driver {
         if self.connections.closed(id, connection) {
             self.tell(Input::Disconnected(id));
         }
-        if self.joining_over == Some(connection) && self.joining.take().is_some() {
+        if self.joining_over == Some(connection) && self.joining.is_some() {
             // Before there was a stream to say why.
             self.end_joining(id);
-            let words = "it lets nobody pair now, ask for a new invitation".to_owned();
-            self.tell_watchers(&NodeEvent::NotReached(words));
+            self.not_reached("it lets nobody pair now, ask for a new invitation".to_owned());
         }
     }
 
@@ -181,9 +179,7 @@ impl Driver {
                 }
             }
             Opened::Failed(Purpose::Pairing) => {
-                self.joining = None;
-                let words = "the device does not pair".to_owned();
-                self.tell_watchers(&NodeEvent::NotReached(words));
+                self.not_reached("the device does not pair".to_owned());
             }
             Opened::Failed(_) if counts => {
                 self.swarm.close_connection(connection);
@@ -272,8 +268,15 @@ impl Driver {
         joining.map(|joining| joining.invitation.peer())
     }
 
+    /// The joining that the machine has not begun yet comes to nothing.
+    pub(super) fn not_reached(&mut self, why: String) {
+        if let Some(Joining { id: of, .. }) = self.joining.take() {
+            self.tell_watchers(&NodeEvent::NotReached { of, why });
+        }
+    }
+
     /// Goes to another device to pair by its invitation; watchers are told how it went.
-    pub(super) fn join(&mut self, invitation: Invitation, wish: Wish) {
+    pub(super) fn join(&mut self, id: PairingId, invitation: Invitation, wish: Wish) {
         let peer = ids::to_libp2p(invitation.peer());
         let addresses = invitation.addresses().iter();
         let addresses = addresses.filter_map(|address| address.as_str().parse().ok());
@@ -282,7 +285,11 @@ impl Driver {
             self.addresses.insert(peer, address.clone(), true);
         }
         let connected = self.connections.of(invitation.peer());
-        self.joining = Some(Joining { invitation, wish });
+        self.joining = Some(Joining {
+            id,
+            invitation,
+            wish,
+        });
         self.joining_over = connected;
         let gate = self.swarm.behaviour_mut();
         gate.set_joining(Some(peer));
@@ -295,16 +302,20 @@ impl Driver {
             .addresses(addresses)
             .build();
         if let Err(error) = self.swarm.dial(options) {
-            self.joining = None;
-            self.tell_watchers(&NodeEvent::NotReached(error.to_string()));
+            self.not_reached(error.to_string());
         }
     }
 
     fn begin_joining(&mut self, peer: PeerId, connection: ConnectionId, stream: libp2p::Stream) {
         let is_it = |joining: &mut Joining| joining.invitation.peer() == peer;
-        let Some(Joining { invitation, wish }) = self.joining.take_if(is_it) else {
+        let Some(joining) = self.joining.take_if(is_it) else {
             return;
         };
+        let Joining {
+            id,
+            invitation,
+            wish,
+        } = joining;
         if !self.pairings.opened(peer, connection, stream) {
             return;
         }
@@ -317,9 +328,12 @@ impl Driver {
                     .join(now, unix_seconds(), &invitation, peer, wish, ephemeral)
                     .map_err(|error| error.to_string())
             });
-        if let Err(words) = begun {
-            self.pairings.close(now, peer);
-            self.tell_watchers(&NodeEvent::NotReached(words));
+        match begun {
+            Ok(()) => self.underway.joining = Some((invitation.peer(), id)),
+            Err(why) => {
+                self.pairings.close(now, peer);
+                self.tell_watchers(&NodeEvent::NotReached { of: id, why });
+            }
         }
     }
 

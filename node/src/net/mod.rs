@@ -29,6 +29,7 @@ mod session;
 mod stream;
 mod swarm;
 mod traffic;
+mod underway;
 
 pub use libp2p::Multiaddr;
 pub use potluck_protocol::wire::HandOverReason;
@@ -38,3 +39,4 @@ pub use listen::ListenError;
 pub use node::{Node, NodeError, NodeEvent, NodeOptions};
 pub use session::{NodeSession, OwnerWork, PipelineEvent};
 pub use traffic::Traffic;
+pub use underway::PairingId;

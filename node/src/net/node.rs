@@ -10,7 +10,7 @@ use libp2p::Multiaddr;
 use potluck_protocol::PeerId;
 use potluck_protocol::circle::{EntryError, Member};
 use potluck_protocol::machine::{Event, Machine, MachineSetup, PeerStatus, Request, StartError};
-use potluck_protocol::pairing::BeginError;
+use potluck_protocol::pairing::{self, BeginError};
 use potluck_protocol::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan};
 use potluck_protocol::stage::StageLimits;
 use potluck_protocol::wire::{ContentHash, HandOverReason};
@@ -21,6 +21,7 @@ use super::discovery::Discovery;
 use super::driver::{Command, Driver};
 use super::session::{NodeSession, OwnerWork, PipelineEvent};
 use super::traffic::Traffic;
+use super::underway::PairingId;
 use super::{ids, listen, swarm};
 use crate::device::{Device, DeviceError, random};
 use crate::home::Home;
@@ -55,10 +56,22 @@ pub struct NodeOptions {
 /// What happens at a node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeEvent {
-    /// What the protocol tells.
+    /// What the protocol tells, except for pairing.
     Machine(Event),
-    /// The device that was to be paired with was not reached: why.
-    NotReached(String),
+    /// What the protocol tells of pairing.
+    Pairing {
+        /// Which invitation or joining it is of.
+        of: PairingId,
+        /// What happened.
+        event: pairing::Event,
+    },
+    /// A joining has ended before the protocol began it: why.
+    NotReached {
+        /// Which.
+        of: PairingId,
+        /// In words.
+        why: String,
+    },
     /// Something that the owner should know.
     Problem(String),
 }
@@ -96,9 +109,14 @@ pub enum NodeError {
     /// An invitation cannot be made or used.
     #[error(transparent)]
     Pairing(#[from] BeginError),
+    /// Another command uses an invitation at this node.
+    #[error(
+        "another command of this device uses an invitation now: end that one, or try again in a minute"
+    )]
+    Joins,
     /// An address of this device cannot be part of an invitation.
     #[error(transparent)]
-    Invitation(#[from] potluck_protocol::pairing::InvitationError),
+    Invitation(#[from] pairing::InvitationError),
 }
 
 /// A node that runs on threads of its own, until it is told to stop or the last handle goes.

@@ -2,9 +2,9 @@
 #![cfg(unix)]
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStderr};
+use std::process::Child;
 
 use potluck_tests::Device;
 use potluck_tests::circle::{Circle, Node};
@@ -34,18 +34,19 @@ fn device(shape: &[&str]) -> Device {
 }
 
 /// Reads until a line has these words.
-fn await_line(stderr: &mut BufReader<ChildStderr>, words: &str) -> String {
+fn await_line(output: &mut impl BufRead, words: &str) -> String {
     let mut all = String::new();
     while !all.contains(words) {
-        let read = stderr.read_line(&mut all).expect("text");
+        let read = output.read_line(&mut all).expect("text");
         assert!(read > 0, "it never said {words:?}: {all}");
     }
     all
 }
 
-fn end(mut child: Child, mut stderr: BufReader<ChildStderr>) -> (Option<i32>, String) {
+/// How it ends, and what else it writes there.
+fn end(mut child: Child, mut output: impl Read) -> (Option<i32>, String) {
     let mut told = String::new();
-    stderr.read_to_string(&mut told).expect("text");
+    output.read_to_string(&mut told).expect("text");
     (child.wait().expect("it ends").code(), told)
 }
 
@@ -76,6 +77,29 @@ fn a_file_changed_between_two_turns_ends_the_chat_by_name() {
         );
         assert!(told.contains(words), "{told}");
     }
+}
+
+#[test]
+fn a_file_changed_between_two_turns_ends_a_programs_chat_with_one_error() {
+    let device = device(&[]);
+    let args = ["chat", "--json", "-m", "model.gguf", "-n", "8"];
+    let mut command = device.command(args);
+    command.stdin(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    let mut stdin = child.stdin.take().expect("piped");
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    stdin
+        .write_all(b"{\"user\": \"Hello\"}\n")
+        .expect("it reads");
+    await_line(&mut stdout, "token_ids");
+    overwrite(&device.folder().join("model.gguf"));
+    // It may end before it has read the second.
+    let _ = stdin.write_all(b"{\"user\": \"Again\"}\n{\"user\": \"And again\"}\n");
+    drop(stdin);
+    let (code, told) = end(child, stdout);
+    assert_eq!(code, Some(1), "{told}");
+    let error: serde_json::Value = serde_json::from_str(&told).expect("one object");
+    assert_eq!(error["error"]["code"], "model", "{told}");
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Who is in a circle, who decides that, and that it is on the disk before anybody is told.
 
 use std::fs;
+use std::io::Write as _;
+use std::process::{Child, Command};
 
-use potluck_tests::circle::{Invited, Node, member};
+use potluck_tests::Terminal;
+use potluck_tests::circle::{Invited, Node, Program, member};
 
 use crate::{Model, circle};
 
@@ -184,4 +187,104 @@ fn names_that_commands_use_for_something_else_are_refused() {
         let output = laptop.potluck(&["pair", "--json", "--admit", "--name", name]);
         let _ = output.failure(1, &["name"]);
     }
+}
+
+/// A command of a person's, who is asked on a terminal. It is killed when this is dropped.
+struct Asking(Child);
+
+impl Asking {
+    fn on(terminal: &Terminal, mut command: Command) -> Self {
+        terminal.attach_all(&mut command);
+        Self(command.spawn().expect("it starts"))
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        // One that has ended already is no failure.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The invitation that a terminal shows.
+fn invitation_on(terminal: &Terminal) -> String {
+    terminal.wait_for("On the other device", 1);
+    let shown = terminal.shown();
+    let mut words = shown.split_whitespace();
+    let text = words.find(|word| word.starts_with("POTLUCK:"));
+    text.expect("it is shown as text, too").to_owned()
+}
+
+/// Uses an invitation, and does not wait for what comes of it.
+fn begin_to_join(node: &Node, invitation: &str) -> Program {
+    let command = node.command(["pair", "-", "--json", "--join"]);
+    let (program, mut stdin) = Program::talking("joins", command);
+    stdin.write_all(invitation.as_bytes()).expect("it reads");
+    program
+}
+
+#[test]
+fn commands_that_pair_on_one_node_answer_and_end_only_their_own() {
+    let [laptop, kitchen, tablet] = unpaired(["laptop", "kitchen", "tablet"]);
+    let terminal = Terminal::new();
+    let asks = kitchen.command(["pair", "--name", "kitchen"]);
+    let _asks = Asking::on(&terminal, asks);
+    let mut joins = begin_to_join(&laptop, &invitation_on(&terminal));
+    assert_eq!(joins.json()["proposed"]["name"], "kitchen");
+    // The kitchen's owner thinks about it. Meanwhile another command is told that it has to wait.
+    let other = tablet.invite();
+    let refused = laptop.join(&other.text);
+    let _ = refused.failure(1, &["another command of this device"]);
+    // And another one lets the tablet in.
+    let Invited { text, program } = laptop.invite();
+    let _ = tablet.join(&text).success();
+    let _ = program.end().success();
+    // The first one has heard nothing of either, and has not ended.
+    assert!(joins.runs());
+    joins.signal("INT");
+    let joins = joins.end();
+    assert!(!joins.stdout.contains("paired"), "{joins:?}");
+    assert!(!joins.stdout.contains("tablet"), "{joins:?}");
+    other.program.signal("INT");
+    let _ = other.program.end();
+    assert!(member(&laptop.members(), "kitchen").is_none());
+    assert!(member(&laptop.members(), "tablet").is_some());
+}
+
+#[test]
+fn another_invitation_ends_the_earlier_one_and_stays_when_that_ends() {
+    let [laptop, tablet] = unpaired(["laptop", "tablet"]);
+    let earlier = laptop.invite();
+    let Invited { text, program } = laptop.invite();
+    let _ = earlier
+        .program
+        .end()
+        .failure(1, &["cannot be used any more"]);
+    let _ = tablet.join(&text).success();
+    let _ = program.end().success();
+}
+
+#[test]
+fn who_goes_with_a_stolen_device_is_listed_and_the_owner_asked() {
+    let [laptop, kitchen, tablet] = unpaired(["laptop", "kitchen", "tablet"]);
+    // The kitchen lets in the laptop, and the laptop the tablet.
+    kitchen.pair_with(&laptop);
+    laptop.pair_with(&tablet);
+    let forget = ["forget", "kitchen", "--with-admitted"];
+    let asked = [
+        "With kitchen these leave the circle",
+        "laptop (this device)",
+        "tablet (",
+        "--yes",
+    ];
+    let _ = laptop.potluck(&forget).failure(1, &asked);
+    assert_eq!(laptop.members().as_array().map(Vec::len), Some(3));
+    // Nobody goes with the tablet.
+    let _ = laptop
+        .potluck(&["forget", "tablet", "--with-admitted"])
+        .success();
+    let yes = [&forget[..], &["--yes"]].concat();
+    let _ = laptop.potluck(&yes).success();
+    assert!(member(&laptop.members(), "kitchen").is_none());
 }

@@ -43,7 +43,7 @@ struct Done {
 }
 
 /// Answers each line of input with one object. A line that cannot be answered gets an error, and the
-/// conversation goes on as it was.
+/// conversation goes on as it was, unless every other line would get the same.
 pub(super) fn serve<S: Sequence>(
     mut chat: Chat<'_, S>,
     lines: &mut Lines,
@@ -117,6 +117,8 @@ fn print(reply: Result<Reply, ConversationError>) -> anyhow::Result<()> {
             answer: &answer,
             left_out,
         }),
+        // Told as what ends the command.
+        Err(ConversationError::Answer(error)) if error.is_file_changed() => Err(error.into()),
         Err(error) => failure::print(Code::of(&error), &words::of(&error)),
     }
 }

@@ -65,6 +65,7 @@ impl Session<'_> {
                     self.propose(&proposal)?;
                     asked = Some(proposal);
                 }
+                Some((Reply::AnswerTooLate { .. }, _)) => tell_too_late(),
                 Some((Reply::PairingFailed { peer_id, words }, _)) => {
                     let known = asked.take_if(|proposal| proposal.peer_id == peer_id);
                     let who = known.map_or(peer_id, |proposal| proposal.name);
@@ -109,6 +110,7 @@ impl Session<'_> {
                     self.propose(&proposal)?;
                     asked = Some(proposal);
                 }
+                Ok(Some((Reply::AnswerTooLate { .. }, _))) => tell_too_late(),
                 Ok(Some(_)) => {}
                 Ok(None) if self.cancel.is_cancelled() => return Ok(None),
                 Ok(None) if Instant::now() > until => {
@@ -154,13 +156,27 @@ impl Session<'_> {
                 .iter()
                 .for_each(|line| output::note(line));
         }
-        if self.person.is_some() {
+        if let Some(person) = &self.person {
+            // What was typed before the question does not answer it.
+            person.forget_lines();
             output::note("Pair? [y/N]");
-            Ok(())
-        } else {
-            // The machine has refused what does not fit.
-            self.answer(proposal, true)
+            return Ok(());
         }
+        let agrees = is_wished(self.wish, proposal.change);
+        self.answer(proposal, agrees)?;
+        if !agrees {
+            self.await_told();
+            bail!(
+                "not paired with {}: this is not what --admit or --join agreed to",
+                proposal.name
+            );
+        }
+        Ok(())
+    }
+
+    /// The other side is to hear the answer before this one is gone.
+    fn await_told(&mut self) {
+        let _ = self.client.next(PATIENCE);
     }
 
     fn answer(&mut self, proposal: &ProposalView, agrees: bool) -> anyhow::Result<()> {
@@ -195,8 +211,7 @@ impl Session<'_> {
         };
         self.answer(&proposal, agrees)?;
         if !agrees {
-            // The other side is to hear it before this one is gone.
-            let _ = self.client.next(PATIENCE);
+            self.await_told();
             return Ok(Typed::Declined);
         }
         output::note(&format!("Waiting for the owner of {}…", proposal.name));
@@ -213,6 +228,23 @@ impl Session<'_> {
             },
         };
         Ok(())
+    }
+}
+
+fn tell_too_late() {
+    output::note("the answer came too late: that pairing is over");
+}
+
+/// Whether what the owner said beforehand agrees to a change. Nobody is asked then, so this is looked
+/// at here, whatever the node that asks has refused already.
+fn is_wished(wish: PairingWish, change: ChangeView) -> bool {
+    match (wish, change) {
+        (PairingWish::Asks, _)
+        | (PairingWish::Admits, ChangeView::WeJoin)
+        | (PairingWish::Joins, ChangeView::TheyJoin) => false,
+        (PairingWish::Admits, ChangeView::TheyJoin)
+        | (PairingWish::Joins, ChangeView::WeJoin)
+        | (_, ChangeView::Begin | ChangeView::Renew) => true,
     }
 }
 
@@ -243,6 +275,22 @@ mod tests {
     use potluck::local::ListedView;
 
     use super::*;
+
+    #[test]
+    fn without_a_person_only_what_was_said_beforehand_is_agreed_to() {
+        let agrees = |wish| {
+            let changes = [
+                ChangeView::TheyJoin,
+                ChangeView::WeJoin,
+                ChangeView::Begin,
+                ChangeView::Renew,
+            ];
+            changes.map(|change| is_wished(wish, change))
+        };
+        assert_eq!(agrees(PairingWish::Admits), [true, false, true, true]);
+        assert_eq!(agrees(PairingWish::Joins), [false, true, true, true]);
+        assert_eq!(agrees(PairingWish::Asks), [false; 4]);
+    }
 
     #[test]
     fn a_person_sees_who_joins_whom_and_who_is_there() {
