@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Outcome, nodes, output, person};
 
-/// Begin a new circle
+/// Leave the circle, and begin a new one
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -42,7 +42,8 @@ Examples:
   potluck circle new --identity     on the copy of a home that another device uses
 
 Models, name and settings stay. The devices of the old circle that are not connected still list this
-one: `potluck forget` on one of them.";
+one: `potluck forget` on one of them. With --identity they list the device whose home was copied,
+which keeps its id and its place among them.";
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Command::New(args) = args.command;
@@ -78,7 +79,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         output::line(&format!(
             "{peer_id} has begun a new circle: `potluck pair` adds devices"
         ))?;
-        if !others.is_empty() {
+        if !others.is_empty() && !args.identity {
             output::note(&format!(
                 "{} may still list this device: `potluck forget` on one of them",
                 others.join(", ")
