@@ -425,17 +425,19 @@ impl Inviter {
                     }
                     proposal::check_shown(local.circle, mine.circle, &shown)?;
                 }
-                // Into a copy: a pairing that fails changes nothing here.
+                // Into a copy: one that was revoked may have revoked this device in turn, and pairing
+                // is no way to bring that about.
                 let mut merged = local.circle.clone();
                 incoming.merge_into(&mut merged)?;
-                // It was revoked since the owner was asked, or by what it sent itself, or it has
-                // revoked this device: the owners have not agreed to that.
-                let is_out = |peer| !merged.contains(peer);
-                if is_out(self.invitation.peer()) || change == Some(Change::Renew) && is_out(joiner)
-                {
+                if !merged.contains(self.invitation.peer()) {
                     return Err(Refusal::OtherMembers);
                 }
                 *local.circle = merged;
+                // It was revoked since the owner was asked, or by what it sent itself: the owner
+                // has not agreed that it comes back.
+                if change == Some(Change::Renew) && !local.circle.contains(joiner) {
+                    return Err(Refusal::OtherMembers);
+                }
                 admit(joiner, &theirs.name, local)?;
                 for message in log_messages(&local.circle.to_log()) {
                     self.send(transport.write(&message.to_plaintext()));

@@ -322,7 +322,7 @@ impl Joiner {
         } = exchange;
         let members = [self.me, self.inviter];
         if matches!(admitter, Admitter::Inviter { same_circle: true }) {
-            // Into a copy: a pairing that fails changes nothing here.
+            // Into a copy: pairing is no way to remove this device.
             let mut merged = local.circle.clone();
             incoming.merge_into(&mut merged)?;
             if !members.iter().all(|&peer| merged.contains(peer)) {

@@ -132,6 +132,23 @@ fn a_member_that_is_revoked_while_owners_are_asked_does_not_come_back() {
 }
 
 #[test]
+fn who_was_forgotten_and_has_forgotten_in_turn_removes_nobody_by_pairing() {
+    for forgetful_invites in [true, false] {
+        let [mut a, b, mut c] = heard();
+        let revoked = a.circle.revoke(&a.identity, c.peer());
+        revoked.expect("a member");
+        let in_turn = c.circle.revoke(&c.identity, a.peer());
+        in_turn.expect("a member");
+        if forgetful_invites {
+            pair(&mut a, &mut c, 1000);
+        } else {
+            pair(&mut c, &mut a, 1000);
+        }
+        assert!(a.circle.contains(a.peer()) && a.circle.contains(b.peer()));
+    }
+}
+
+#[test]
 fn a_device_that_left_unheard_is_shown_as_one_that_joins() {
     let [mut a, _, mut c] = heard();
     let me = c.peer();
