@@ -425,16 +425,14 @@ impl Inviter {
                     }
                     proposal::check_shown(local.circle, mine.circle, &shown)?;
                 }
-                // Into a copy: one that was revoked may have revoked this device in turn, and pairing
-                // is no way to bring that about.
+                // Into a copy: pairing is no way to remove this device.
                 let mut merged = local.circle.clone();
                 incoming.merge_into(&mut merged)?;
                 if !merged.contains(self.invitation.peer()) {
                     return Err(Refusal::OtherMembers);
                 }
                 *local.circle = merged;
-                // It was revoked since the owner was asked, or by what it sent itself: the owner
-                // has not agreed that it comes back.
+                // Revoked since the owner was asked, or by its own log: nobody agreed to its return.
                 if change == Some(Change::Renew) && !local.circle.contains(joiner) {
                     return Err(Refusal::OtherMembers);
                 }
