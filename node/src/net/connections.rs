@@ -125,6 +125,11 @@ impl Connections {
         link.is_some_and(|link| link.connection == connection)
     }
 
+    /// Whether a peer has opened its stream for control messages, as members do at once.
+    pub(super) fn is_used(&self, peer: PeerId) -> bool {
+        self.links.get(&peer).is_some_and(|link| link.came[0])
+    }
+
     pub(super) fn contains(&self, peer: PeerId) -> bool {
         self.links.contains_key(&peer)
     }

@@ -41,10 +41,13 @@ impl Driver {
                 connection_id,
                 ..
             } => self.on_disconnected(peer_id, connection_id),
-            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
-                let joining = self.joining_whom();
-                let to = peer_id.as_ref().and_then(ids::of_libp2p);
-                if joining.is_some() && joining == to {
+            SwarmEvent::OutgoingConnectionError {
+                connection_id,
+                error,
+                ..
+            } => {
+                // Other dials to the same peer may fail, as to an address that it had before.
+                if self.joins_over(connection_id) {
                     self.not_reached(error.to_string());
                 }
             }
@@ -81,9 +84,10 @@ impl Driver {
         endpoint: &ConnectedPoint,
     ) {
         let now = self.now();
-        let joining = self.joining_whom();
-        if joining.is_some() && joining == ids::of_libp2p(&peer) && endpoint.is_dialer() {
-            self.joining_over = Some(connection);
+        if self.joins_over(connection) {
+            // Dialled to pair, which is all that it is for.
+            self.pairings.stranger(now, connection);
+            return;
         }
         let Some(id) = ids::of_libp2p(&peer).filter(|id| self.machine.is_member(*id)) else {
             self.pairings.stranger(now, connection);
@@ -95,12 +99,16 @@ impl Driver {
             .connections
             .established(now, id, connection, dialled, stays)
         {
+            // A member may pair again, on a connection of its own: whether this is one shows soon.
+            Established::Superfluous if self.machine.is_inviting() && !dialled => {
+                self.pairings.stranger(now, connection);
+            }
             Established::Superfluous => {
                 self.swarm.close_connection(connection);
             }
             Established::Counts { instead_of } => {
                 if let Some(before) = instead_of {
-                    self.swarm.close_connection(before);
+                    self.replaced(before);
                 }
                 // A peer dials from the port that it listens on, where its system allows that.
                 let address = endpoint.get_remote_address();
@@ -135,11 +143,31 @@ impl Driver {
         if self.connections.closed(id, connection) {
             self.tell(Input::Disconnected(id));
         }
-        if self.joining_over == Some(connection) && self.joining.is_some() {
-            // Before there was a stream to say why.
+        if !self.joins_over(connection) {
+            return;
+        }
+        // Before there was a stream to say why.
+        if self.swarm.behaviour().dialled_to_join(connection) {
             self.end_joining(id);
             self.not_reached("it lets nobody pair now, ask for a new invitation".to_owned());
+        } else {
+            // It was there before the joining, perhaps to a node that has ended since.
+            self.dial_to_join();
         }
+    }
+
+    /// A newer connection counts instead of this one, which is closed unless a pairing runs over it.
+    fn replaced(&mut self, before: ConnectionId) {
+        if self.joins_over(before) || self.pairings.peer_of(before).is_some() {
+            self.pairings.keep_for_pairing(before);
+        } else {
+            self.swarm.close_connection(before);
+        }
+    }
+
+    /// Whether the joining that is about to begin is to run over this connection.
+    fn joins_over(&self, connection: ConnectionId) -> bool {
+        self.joining.is_some() && self.joining_over == Some(connection)
     }
 
     fn on_stream(&mut self, stream: StreamOf) {
@@ -158,7 +186,11 @@ impl Driver {
             }
             Opened::Inbound(Purpose::Pairing, stream) => {
                 // An owner that invites nobody lets nobody pair: the stream is dropped.
-                if self.machine.is_inviting() && self.pairings.opened(id, connection, stream) {
+                if !self.machine.is_inviting() {
+                    return;
+                }
+                self.leave_to_pairing(id, connection);
+                if self.pairings.opened(id, connection, stream) {
                     self.tell_clock();
                     match random() {
                         Ok(ephemeral) => self.tell(Input::PairingOpened {
@@ -178,10 +210,10 @@ impl Driver {
                     self.swarm.close_connection(connection);
                 }
             }
-            Opened::Failed(Purpose::Pairing) => {
+            Opened::Failed(Purpose::Pairing) if self.joins_over(connection) => {
                 self.not_reached("the device does not pair".to_owned());
             }
-            Opened::Failed(_) if counts => {
+            Opened::Failed(purpose) if counts && purpose != Purpose::Pairing => {
                 self.swarm.close_connection(connection);
             }
             Opened::Outbound(..) | Opened::Inbound(..) | Opened::Failed(_) => {}
@@ -262,10 +294,14 @@ impl Driver {
         }
     }
 
-    /// Whom this device is about to join.
-    fn joining_whom(&self) -> Option<PeerId> {
-        let joining = self.joining.as_ref();
-        joining.map(|joining| joining.invitation.peer())
+    /// A peer that is a member here opened a connection to pair alone: it does not count as one between
+    /// members, for which the peer opens no stream on it.
+    fn leave_to_pairing(&mut self, peer: PeerId, connection: ConnectionId) {
+        if self.connections.counts(peer, connection) && !self.connections.is_used(peer) {
+            self.connections.closed(peer, connection);
+            self.pairings.stranger(self.now(), connection);
+            self.tell(Input::Disconnected(peer));
+        }
     }
 
     /// The joining that the machine has not begun yet comes to nothing.
@@ -278,11 +314,8 @@ impl Driver {
     /// Goes to another device to pair by its invitation; watchers are told how it went.
     pub(super) fn join(&mut self, id: PairingId, invitation: Invitation, wish: Wish) {
         let peer = ids::to_libp2p(invitation.peer());
-        let addresses = invitation.addresses().iter();
-        let addresses = addresses.filter_map(|address| address.as_str().parse().ok());
-        let addresses: Vec<Multiaddr> = addresses.collect();
-        for address in addresses.iter().rev() {
-            self.addresses.insert(peer, address.clone(), true);
+        for address in addresses_in(&invitation).into_iter().rev() {
+            self.addresses.insert(peer, address, true);
         }
         let connected = self.connections.of(invitation.peer());
         self.joining = Some(Joining {
@@ -290,17 +323,31 @@ impl Driver {
             invitation,
             wish,
         });
-        self.joining_over = connected;
-        let gate = self.swarm.behaviour_mut();
-        gate.set_joining(Some(peer));
-        if let Some(connection) = connected {
-            gate.open(peer, connection, Purpose::Pairing);
-            return;
+        match connected {
+            Some(connection) => {
+                self.joining_over = Some(connection);
+                let gate = self.swarm.behaviour_mut();
+                gate.open(peer, connection, Purpose::Pairing);
+            }
+            None => self.dial_to_join(),
         }
+    }
+
+    /// Opens a connection for the joining alone: what becomes of others to the same peer, which both
+    /// may still list as a member, does not matter to it.
+    fn dial_to_join(&mut self) {
+        let Some(joining) = &self.joining else {
+            return;
+        };
+        let peer = ids::to_libp2p(joining.invitation.peer());
         let options = DialOpts::peer_id(peer)
             .condition(PeerCondition::Always)
-            .addresses(addresses)
+            .addresses(addresses_in(&joining.invitation))
             .build();
+        let connection = options.connection_id();
+        self.joining_over = Some(connection);
+        let gate = self.swarm.behaviour_mut();
+        gate.set_joining(Some((peer, connection)));
         if let Err(error) = self.swarm.dial(options) {
             self.not_reached(error.to_string());
         }
@@ -317,6 +364,8 @@ impl Driver {
             wish,
         } = joining;
         if !self.pairings.opened(peer, connection, stream) {
+            let why = "an earlier pairing with it is ending, try again in a moment".to_owned();
+            self.tell_watchers(&NodeEvent::NotReached { of: id, why });
             return;
         }
         let now = self.now();
@@ -364,6 +413,13 @@ pub(super) fn told_addresses(listening: &[Multiaddr]) -> Vec<Address> {
     texts
         .filter_map(|address| Address::new(&address.to_string()).ok())
         .collect()
+}
+
+/// Where an invitation says that its device is.
+fn addresses_in(invitation: &Invitation) -> Vec<Multiaddr> {
+    let addresses = invitation.addresses().iter();
+    let addresses = addresses.filter_map(|address| address.as_str().parse().ok());
+    addresses.collect()
 }
 
 fn is_of_this_device_alone(address: &Multiaddr) -> bool {

@@ -28,8 +28,8 @@ pub(super) struct Gate {
     members: BTreeSet<PeerId>,
     /// Whether anyone may connect to pair.
     inviting: bool,
-    /// Whom this device is pairing with by its invitation.
-    joining: Option<PeerId>,
+    /// Whom this device is pairing with by its invitation, and the connection that it dials for that.
+    joining: Option<(PeerId, ConnectionId)>,
     inbound: BTreeMap<ConnectionId, Option<IpAddr>>,
     actions: VecDeque<ToSwarm<StreamOf, Purpose>>,
     waker: Option<Waker>,
@@ -65,13 +65,19 @@ impl Gate {
         self.inviting = inviting;
     }
 
-    pub(super) fn set_joining(&mut self, joining: Option<PeerId>) {
+    pub(super) fn set_joining(&mut self, joining: Option<(PeerId, ConnectionId)>) {
         self.joining = joining;
+    }
+
+    /// Whether a connection was dialled to pair, and for nothing else.
+    pub(super) fn dialled_to_join(&self, connection: ConnectionId) -> bool {
+        self.joining
+            .is_some_and(|(_, dialled)| dialled == connection)
     }
 
     /// Pairing with this peer is over.
     pub(super) fn end_joining(&mut self, peer: &PeerId) {
-        self.joining.take_if(|joining| joining == peer);
+        self.joining.take_if(|(joining, _)| joining == peer);
     }
 
     /// Opens a stream on a connection that is there.
@@ -90,11 +96,17 @@ impl Gate {
         }
     }
 
-    fn handler(&self, peer: PeerId, outbound: bool) -> Result<Handler, ConnectionDenied> {
-        if self.is_member(&peer) {
-            Ok(Handler::opening(&[Purpose::Control, Purpose::Data]))
-        } else if outbound && self.joining == Some(peer) {
+    fn handler(
+        &self,
+        peer: PeerId,
+        dialled: Option<ConnectionId>,
+    ) -> Result<Handler, ConnectionDenied> {
+        let outbound = dialled.is_some();
+        // First: one who is a member here may have forgotten this device, and pairs again.
+        if outbound && self.joining == dialled.map(|connection| (peer, connection)) {
             Ok(Handler::opening(&[Purpose::Pairing]))
+        } else if self.is_member(&peer) {
+            Ok(Handler::opening(&[Purpose::Control, Purpose::Data]))
         } else if !outbound && self.inviting {
             Ok(Handler::opening(&[]))
         } else {
@@ -129,18 +141,18 @@ impl NetworkBehaviour for Gate {
         _local: &Multiaddr,
         _remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.handler(peer, false)
+        self.handler(peer, None)
     }
 
     fn handle_established_outbound_connection(
         &mut self,
-        _connection: ConnectionId,
+        connection: ConnectionId,
         peer: PeerId,
         _address: &Multiaddr,
         _role: Endpoint,
         _port: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.handler(peer, true)
+        self.handler(peer, Some(connection))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -212,12 +224,19 @@ mod tests {
         let mut gate = Gate::default();
         let (member, stranger) = (PeerId::random(), PeerId::random());
         gate.set_members([member].into());
-        assert!(gate.handler(member, false).is_ok() && gate.handler(member, true).is_ok());
-        assert!(gate.handler(stranger, false).is_err() && gate.handler(stranger, true).is_err());
+        let [dialled, another] = [1, 2].map(ConnectionId::new_unchecked);
+        let (outbound, inbound) = (Some(dialled), None);
+        assert!(gate.handler(member, inbound).is_ok() && gate.handler(member, outbound).is_ok());
+        assert!(gate.handler(stranger, inbound).is_err());
+        assert!(gate.handler(stranger, outbound).is_err());
         gate.set_inviting(true);
-        assert!(gate.handler(stranger, false).is_ok() && gate.handler(stranger, true).is_err());
+        assert!(gate.handler(stranger, inbound).is_ok());
+        assert!(gate.handler(stranger, outbound).is_err());
         gate.set_inviting(false);
-        gate.set_joining(Some(stranger));
-        assert!(gate.handler(stranger, false).is_err() && gate.handler(stranger, true).is_ok());
+        gate.set_joining(Some((stranger, dialled)));
+        assert!(gate.handler(stranger, inbound).is_err());
+        assert!(gate.handler(stranger, outbound).is_ok());
+        assert!(gate.handler(stranger, Some(another)).is_err());
+        assert!(gate.dialled_to_join(dialled) && !gate.dialled_to_join(another));
     }
 }
