@@ -37,8 +37,9 @@ pub(super) struct Args {
     minutes: u64,
     #[command(flatten)]
     node: NodeArgs,
-    /// Ask nothing and print JSON lines: the invitation where one is shown, what is proposed, and
-    /// with whom this device is paired then
+    /// Ask nothing and print JSON lines: the invitation where one is shown, what is proposed
+    /// (its `change` is `they_join`, `we_join`, `begin` or `renew`), and with whom this device is paired
+    /// then
     #[arg(long)]
     json: bool,
 }
