@@ -39,7 +39,7 @@ pub(super) struct Args {
     /// Do not help with less battery than this, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     min_battery: u8,
-    /// Print one JSON line when ready: {"listening": […], "peer_id": …}
+    /// Print one JSON line when ready: {"listening": […], "peer_id": …, "caveats": {…}}
     #[arg(long)]
     json: bool,
 }
