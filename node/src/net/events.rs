@@ -45,11 +45,9 @@ impl Driver {
                 connection_id,
                 error,
                 ..
-            } => {
+            } if self.joins_over(connection_id) => {
                 // Other dials to the same peer may fail, as to an address that it had before.
-                if self.joins_over(connection_id) {
-                    self.not_reached(error.to_string());
-                }
+                self.not_reached(error.to_string());
             }
             SwarmEvent::NewListenAddr { .. }
             | SwarmEvent::ExpiredListenAddr { .. }
