@@ -129,7 +129,7 @@ impl Machine {
     pub(super) fn digest_told(&mut self, now: Duration, from: PeerId, digest: &CircleDigest) {
         let theirs = match Digest::from_bytes(&digest.digest) {
             Ok(theirs) => theirs,
-            Err(LogError::Newer(_)) => return,
+            Err(LogError::Newer(_)) => return self.is_outdated(from),
             Err(why) => return self.drop_faulty(now, from, &why.to_string()),
         };
         for entries in self.circle.batches_for(&theirs) {
@@ -152,8 +152,23 @@ impl Machine {
     /// A peer has entries of the log that this node may lack.
     pub(super) fn entries_told(&mut self, now: Duration, from: PeerId, entries: &CircleEntries) {
         match self.circle.merge(&entries.entries) {
-            Ok(_) => self.note_circle(now, Some(from), None),
+            Ok(merged) => {
+                let newer = |why: &EntryError| matches!(why, EntryError::Newer(_));
+                if merged.refused.iter().any(newer) {
+                    self.is_outdated(from);
+                }
+                self.note_circle(now, Some(from), None);
+            }
             Err(why) => self.drop_faulty(now, from, &why.to_string()),
+        }
+    }
+
+    /// A member's log says what this program cannot read: maybe who is no member any more. Nobody else
+    /// gets a stage from here, and gets one here, until it is updated.
+    fn is_outdated(&mut self, told_by: PeerId) {
+        if !std::mem::replace(&mut self.outdated, true) {
+            self.view_changed = true;
+            self.event(Event::Outdated { told_by });
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Cause, FAIL_AFTER, LOST_AFTER, PROBE_AFTER, STUCK_AFTER};
+use super::{
+    ANSWER_WITHIN, Cause, FAIL_AFTER, FETCH_WITHIN, LOAD_WITHIN, LOST_AFTER, PROBE_AFTER,
+    STUCK_AFTER,
+};
 use crate::PeerId;
 
 /// What was heard of each stage while something was due of it.
@@ -29,6 +32,18 @@ struct Heard {
     questions: u32,
     /// The positions that it said it has computed.
     held: u32,
+    /// The most that it said so since the answer is due. Who says less and then the same again has not
+    /// come further.
+    furthest: u32,
+    opening: Opening,
+}
+
+/// How far a stage is that is made ready.
+#[derive(Debug, Clone, Copy)]
+enum Opening {
+    /// It came further at this time, and has so long to come further again.
+    Since(Duration, Duration),
+    Done,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +76,8 @@ impl Liveness {
             asked: false,
             questions: 0,
             held: 0,
+            furthest: 0,
+            opening: Opening::Since(now, LOAD_WITHIN),
         };
         self.stages = ring.map(unheard).collect();
         self.due = None;
@@ -75,7 +92,27 @@ impl Liveness {
             progress_at: now,
             busy_at: now,
         });
-        self.stages.iter_mut().for_each(|heard| heard.asked = false);
+        for heard in &mut self.stages {
+            heard.asked = false;
+            heard.furthest = 0;
+        }
+    }
+
+    /// A stage is ready.
+    pub(super) fn opened(&mut self, peer: PeerId) {
+        if let Some(heard) = stage_of(&mut self.stages, peer) {
+            heard.opening = Opening::Done;
+        }
+    }
+
+    /// A stage that is made ready has more of its weights than before, or all.
+    pub(super) fn fetched(&mut self, now: Duration, peer: PeerId, all: bool) {
+        if let Some(heard) = stage_of(&mut self.stages, peer)
+            && let Opening::Since(..) = heard.opening
+        {
+            let within = if all { LOAD_WITHIN } else { FETCH_WITHIN };
+            heard.opening = Opening::Since(now, within);
+        }
     }
 
     /// Whether something is due.
@@ -129,7 +166,8 @@ impl Liveness {
         let (Some(heard), Some(due)) = (heard, &mut self.due) else {
             return;
         };
-        if held > heard.held {
+        if held > heard.furthest {
+            heard.furthest = held;
             due.progress_at = now;
         }
         if busy {
@@ -149,7 +187,8 @@ impl Liveness {
                 (true, 0) => told_at + STUCK_AFTER,
                 (true, _) => fails,
             };
-            fails.min(next)
+            let opens = heard.opens_by(due.end);
+            fails.min(next).min(opens)
         };
         let stages = self.stages.iter().map(of_stage).min();
         let stands_still = due.stands_still_at(self.most_patience());
@@ -179,6 +218,9 @@ impl Liveness {
         for heard in &mut self.stages {
             later(&mut heard.at);
             later(&mut heard.told_at);
+            if let Opening::Since(at, _) = &mut heard.opening {
+                later(at);
+            }
         }
         true
     }
@@ -197,8 +239,11 @@ impl Liveness {
                 let silent = Cause::Silent(silence);
                 verdict.failed.get_or_insert((heard.peer, silent));
             } else if due.end == 0 && untold >= STUCK_AFTER {
-                let silent = Cause::Silent(untold);
-                verdict.failed.get_or_insert((heard.peer, silent));
+                let stuck = Cause::Stuck(untold);
+                verdict.failed.get_or_insert((heard.peer, stuck));
+            } else if now >= heard.opens_by(due.end) {
+                let stuck = Cause::Stuck(heard.opens_for(now));
+                verdict.failed.get_or_insert((heard.peer, stuck));
             } else if untold >= PROBE_AFTER && !heard.asked {
                 heard.asked = true;
                 heard.questions += 1;
@@ -209,7 +254,11 @@ impl Liveness {
             let end = due.end;
             let lacks = self.stages.iter().find(|heard| heard.held < end);
             let last = || self.stages.last();
-            verdict.failed = lacks.or_else(last).map(|h| (h.peer, Cause::RowsLost));
+            let cause = match due.stuck_at() {
+                at if now >= at => Cause::Stuck(now.saturating_sub(due.since)),
+                _ => Cause::RowsLost,
+            };
+            verdict.failed = lacks.or_else(last).map(|h| (h.peer, cause));
         }
         verdict
     }
@@ -219,17 +268,40 @@ fn stage_of(stages: &mut [Heard], peer: PeerId) -> Option<&mut Heard> {
     stages.iter_mut().find(|heard| heard.peer == peer)
 }
 
+impl Heard {
+    /// When it has failed if it is made ready and comes no further.
+    fn opens_by(&self, due_end: u32) -> Duration {
+        match self.opening {
+            Opening::Since(at, within) if due_end == 0 => at + within,
+            Opening::Since(..) | Opening::Done => Duration::MAX,
+        }
+    }
+
+    /// For how long it has come no further in being made ready.
+    fn opens_for(&self, now: Duration) -> Duration {
+        match self.opening {
+            Opening::Since(at, _) => now.saturating_sub(at),
+            Opening::Done => Duration::ZERO,
+        }
+    }
+}
+
 impl Due {
     /// When it is clear that nothing moves, though all may live. What stalls on the way from one stage
     /// to the next stalls as on the ways that are seen from here.
     fn stands_still_at(&self, patience: Duration) -> Duration {
         if self.end == 0 {
-            // Stages open, which may take as long as fetching their weights.
+            // Stages open: each has a time of its own.
             return Duration::MAX;
         }
         let moved_at = self.busy_at.max(self.progress_at);
         let lost = moved_at + LOST_AFTER + patience.saturating_sub(FAIL_AFTER);
-        lost.min(self.progress_at + STUCK_AFTER)
+        lost.min(self.stuck_at())
+    }
+
+    /// When those that are at it have had their time.
+    fn stuck_at(&self) -> Duration {
+        (self.progress_at + STUCK_AFTER).min(self.since + ANSWER_WITHIN)
     }
 }
 
@@ -396,5 +468,69 @@ mod tests {
             }
         }
         assert_eq!(now, ms(1_000) + STUCK_AFTER);
+    }
+
+    /// Runs stages that say every 100 ms what `says` gives, until one has failed.
+    fn fails(
+        liveness: &mut Liveness,
+        says: impl Fn(&mut Liveness, Duration, PeerId),
+    ) -> (Duration, (PeerId, Cause)) {
+        let mut now = ms(1_000);
+        loop {
+            if let Some(failed) = liveness.judge(now).failed {
+                return (now, failed);
+            }
+            now += ms(100);
+            assert!(now < Duration::from_secs(100_000), "never");
+            for of in [peer(1), peer(2)] {
+                liveness.told(now, of);
+                says(liveness, now, of);
+            }
+        }
+    }
+
+    #[test]
+    fn who_says_now_more_and_now_less_comes_no_further() {
+        let mut liveness = watched();
+        let (at, (who, cause)) = fails(&mut liveness, |liveness, now, of| {
+            let held = u32::from(now.as_millis() % 200 == 0);
+            liveness.holds(now, of, held, true);
+        });
+        assert!(at < ms(1_300) + STUCK_AFTER, "{at:?}");
+        assert_eq!(who, peer(1));
+        assert!(matches!(cause, Cause::Stuck(_)), "{cause}");
+    }
+
+    #[test]
+    fn who_counts_up_for_ever_has_a_time_for_the_answer() {
+        let mut liveness = watched();
+        let (at, (_, cause)) = fails(&mut liveness, |liveness, now, of| {
+            liveness.holds(now, of, now.as_secs() as u32, true);
+        });
+        assert_eq!(at, ms(1_000) + ANSWER_WITHIN);
+        assert_eq!(cause, Cause::Stuck(ANSWER_WITHIN));
+    }
+
+    #[test]
+    fn a_stage_that_only_says_that_it_opens_has_a_time_for_it() {
+        let mut liveness = Liveness::default();
+        liveness.watch(ms(1_000), [peer(1), peer(2)].into_iter());
+        liveness.opened(peer(1));
+        let (at, failed) = fails(&mut liveness, |_, _, _| ());
+        assert_eq!(failed, (peer(2), Cause::Stuck(LOAD_WITHIN)));
+        assert_eq!(at, ms(1_000) + LOAD_WITHIN);
+
+        // What comes of its weights gives it more.
+        let mut liveness = Liveness::default();
+        liveness.watch(ms(1_000), [peer(1), peer(2)].into_iter());
+        liveness.opened(peer(2));
+        let (at, failed) = fails(&mut liveness, |liveness, now, of| {
+            let second = now.as_millis() % 60_000 == 0;
+            if second && now <= ms(600_000) {
+                liveness.fetched(now, of, false);
+            }
+        });
+        assert_eq!(failed, (peer(1), Cause::Stuck(FETCH_WITHIN)));
+        assert_eq!(at, ms(600_000) + FETCH_WITHIN);
     }
 }

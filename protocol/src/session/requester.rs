@@ -11,7 +11,7 @@ use super::{Cause, PlaceError, PlacedStage, SessionOutput, SessionSetup, SubmitE
 use crate::stage::SHARED_EVERY;
 use crate::wire::{
     Answer, CloseStage, Control, Frame, FrameError, FrameHeader, HiddenShape, Kind, OpenStage,
-    SessionQuery, StageOpened, StageRefused,
+    SessionQuery, StageOpened, StageRefused, StageRefusedCode,
 };
 use crate::{Branch, PeerId, PlanEpoch};
 
@@ -332,6 +332,11 @@ impl Session {
             self.break_off(from, Cause::Faulty);
             return;
         }
+        // Those of its own stage are the model's, and end the answer.
+        if from != self.setup.requester && !self.setup.shape.are_numbers(&hidden) {
+            self.break_off(from, Cause::NotFinite);
+            return;
+        }
         self.awaited.pop_front();
         self.answered_end = header.end_position();
         self.await_next(now);
@@ -352,7 +357,12 @@ impl Session {
                 if let State::Opening { held, fetches } = &mut self.state
                     && !held.contains_key(&from)
                 {
-                    self.outputs.extend(fetches.heard(from, &fetching));
+                    let told = fetches.heard(from, &fetching);
+                    if told.is_some() {
+                        let all = fetching.received_bytes >= fetching.total_bytes;
+                        self.liveness.fetched(now, from, all);
+                    }
+                    self.outputs.extend(told);
                 }
             }
             Control::StageRefused(refused) if self.is_current(from, refused.epoch) => {
@@ -408,6 +418,7 @@ impl Session {
             return;
         };
         held.insert(from, opened.held_positions);
+        self.liveness.opened(from);
         if held.len() < self.ring.len() {
             return;
         }
@@ -430,6 +441,15 @@ impl Session {
     }
 
     fn refused(&mut self, from: PeerId, refused: StageRefused) {
+        if refused.code == StageRefusedCode::NotNumbers {
+            let mut ring = self.ring.iter().map(|placed| placed.stage.peer);
+            let at = ring.position(|peer| peer == from).unwrap_or(0);
+            let before = at.checked_sub(1).and_then(|at| self.ring.get(at));
+            let before = before.map(|placed| placed.stage.peer);
+            // The requester's own rows are not those of a stage.
+            let blamed = before.filter(|peer| *peer != self.setup.requester);
+            return self.break_off(blamed.unwrap_or(from), Cause::NotFinite);
+        }
         let cause = Cause::Refused {
             code: refused.code,
             words: refused.words,

@@ -212,6 +212,11 @@ impl Stages {
                 self.tell_shared(now);
             }
             Taken::Dropped => {}
+            Taken::NotNumbers => {
+                let (to, epoch) = (held.requester, held.open.epoch);
+                let words = "the stage before it sent values that are not numbers";
+                self.refuse(to, session, epoch, StageRefusedCode::NotNumbers, words, 0);
+            }
             Taken::Gap => {
                 let state = held.state();
                 let requester = held.requester;
