@@ -211,7 +211,7 @@ impl Machine {
     }
 
     /// Whether a question of a peer is to be answered; if not, it is dropped.
-    fn may_ask(&mut self, now: Duration, from: PeerId) -> bool {
+    pub(super) fn may_ask(&mut self, now: Duration, from: PeerId) -> bool {
         let peer = self.peers.get_mut(&from);
         let may = peer.is_some_and(|peer| peer.may_ask(now));
         if !may {

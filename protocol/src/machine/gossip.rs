@@ -19,6 +19,10 @@ const LEFT: (&str, &str) = (
     "this device is not in the circle any more",
 );
 
+/// An answer counts as another question for so many of its bytes: the whole log for 32 of the 100 that
+/// may be asked at once.
+const BYTES_OF_QUESTION: usize = 16 << 10;
+
 /// What tells two states of a circle apart: logs only grow.
 pub(super) fn version(circle: &Circle) -> (CircleId, usize) {
     (circle.id(), circle.entries().len())
@@ -132,7 +136,15 @@ impl Machine {
             Err(LogError::Newer(_)) => return self.is_outdated(from),
             Err(why) => return self.drop_faulty(now, from, &why.to_string()),
         };
-        for entries in self.circle.batches_for(&theirs) {
+        let batches = self.circle.batches_for(&theirs);
+        // Who asks for the whole log again and again is asking too much.
+        let bytes: usize = batches.iter().map(Vec::len).sum();
+        for _ in 0..bytes / BYTES_OF_QUESTION {
+            if !self.may_ask(now, from) {
+                return;
+            }
+        }
+        for entries in batches {
             self.send(from, CircleEntries { entries });
         }
         let lacks = self.circle.lacks(&theirs);

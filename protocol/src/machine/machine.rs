@@ -126,6 +126,9 @@ impl Machine {
                 epoch,
                 result,
             } => self.loaded(now, session, epoch, result),
+            Input::Congested { peer, congested } => {
+                self.stages.set_congested(now, peer, congested);
+            }
             Input::Computed { number, hidden } => self.stages.computed(now, number, hidden),
             Input::Stored(StoreAnswer::Has { to, offer }) if to == self.me => {
                 self.holders.told(to, &offer);
@@ -155,7 +158,7 @@ impl Machine {
                 self.ping(now, peer);
             }
         }
-        self.pairing.handle_timeout(now);
+        self.pairing_timeout(now);
         self.stages.handle_timeout(now);
         self.transfers.handle_timeout(now);
         for requested in self.requests.values_mut() {

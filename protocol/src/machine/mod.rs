@@ -118,6 +118,7 @@
 //! | a run of a peer's node greets that had given way to another | `Refuse` to each of the two, once; the one that is connected then stays |
 //! | a `Refuse` of the peer | dropped, its words in [`Event::PeerGone`] |
 //! | silence, no greeting, too many questions | dropped |
+//! | more waits to be sent to a peer than it takes | no rows are computed that go to it; other sessions go on |
 //! | a message or frame for who is not connected | lost: its session notices by silence or missing rows |
 //!
 //! Who is dropped may connect again. No other peer and no other session feels any of it.
@@ -226,6 +227,14 @@ pub enum Input {
         number: u64,
         /// For each of its parts the hidden states behind the layers, `[rows, d_model]`.
         hidden: Vec<Vec<u8>>,
+    },
+    /// So much waits to be sent to a peer that nothing more should be computed for it; or it does not
+    /// any more, as at the beginning of a connection.
+    Congested {
+        /// Who.
+        peer: PeerId,
+        /// Whether too much waits.
+        congested: bool,
     },
     /// An [`Output::Store`] is done.
     Stored(StoreAnswer),
