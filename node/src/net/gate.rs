@@ -258,7 +258,7 @@ mod tests {
         let mut gate = Gate::default();
         gate.set_inviting(true);
         let address: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().expect("an address");
-        let mut connect = |gate: &mut Gate, id: usize| {
+        let connect = |gate: &mut Gate, id: usize| {
             let (id, peer) = (ConnectionId::new_unchecked(id), PeerId::random());
             let come = gate.handle_established_inbound_connection(id, peer, &address, &address);
             assert!(come.is_ok());

@@ -162,7 +162,7 @@ fn members_hear_who_came_and_by_whom_and_who_left() {
     let batches = circle.batches_for(&world.nodes[1].machine.circle().digest());
     for entries in batches {
         let mut bytes = Vec::new();
-        let message = crate::wire::Control::from(crate::wire::CircleEntries { entries });
+        let message = Control::from(CircleEntries { entries });
         message.encode(&mut bytes).expect("short");
         let from = world.peer(0);
         let input = Input::ControlBytes(from, bytes);
@@ -250,7 +250,7 @@ fn what_a_member_wrote_holds_even_where_it_cannot_be_stored() {
     let device = &mut world.nodes[1];
     for entries in circle.batches_for(&device.machine.circle().digest()) {
         let mut bytes = Vec::new();
-        let message = crate::wire::Control::from(crate::wire::CircleEntries { entries });
+        let message = Control::from(CircleEntries { entries });
         message.encode(&mut bytes).expect("short");
         let input = Input::ControlBytes(from, bytes);
         device.machine.handle_input(now, input);
