@@ -144,12 +144,14 @@ mod requests;
 #[cfg(test)]
 mod tests;
 mod weights;
+mod words;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use machine::Machine;
 pub use weights::{AHEAD, TELL_EVERY};
+use words::{software_for_peer, words_for_peer};
 
 use crate::circle::{Circle, DeviceName, Identity, Member};
 use crate::pairing as pair;
@@ -159,7 +161,6 @@ use crate::profile::Profile;
 use crate::session::Cause;
 use crate::stage::{Load, StageLimits, Step};
 use crate::transfer::{Progress, StoreAnswer, StoreOrder};
-use crate::wire::limits::{MAX_SOFTWARE_BYTES, MAX_WORDS_BYTES};
 use crate::wire::{ContentHash, HandOverReason, HiddenShape, StageRefusedCode};
 use crate::{Link, PeerId, PlanEpoch, SessionId};
 
@@ -489,25 +490,4 @@ fn microseconds(now: Duration) -> u64 {
 /// Whether the second is more than a tenth off the first.
 fn differ(before: u64, after: u64) -> bool {
     before.abs_diff(after) > before / 10
-}
-
-/// Words as a peer takes them: without control characters, and cut to the limit.
-fn words_for_peer(words: &str) -> String {
-    text_for_peer(words, MAX_WORDS_BYTES)
-}
-
-fn software_for_peer(software: &str) -> String {
-    text_for_peer(software, MAX_SOFTWARE_BYTES)
-}
-
-fn text_for_peer(text: &str, most: usize) -> String {
-    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut cut = String::new();
-    for c in shown {
-        if cut.len() + c.len_utf8() > most {
-            break;
-        }
-        cut.push(c);
-    }
-    cut
 }
