@@ -304,8 +304,12 @@ impl Driver {
 
     /// The joining that the machine has not begun yet comes to nothing.
     pub(super) fn not_reached(&mut self, why: String) {
-        if let Some(Joining { id: of, .. }) = self.joining.take() {
-            self.tell_watchers(&NodeEvent::NotReached { of, why });
+        if let Some(Joining { id, invitation, .. }) = self.joining.take() {
+            let why = match clocks(invitation.expires_unix_s(), unix_seconds()) {
+                Some(clocks) => format!("{why}; {clocks}"),
+                None => why,
+            };
+            self.tell_watchers(&NodeEvent::NotReached { of: id, why });
         }
     }
 
@@ -372,7 +376,7 @@ impl Driver {
             .and_then(|ephemeral| {
                 let machine = &mut self.machine;
                 machine
-                    .join(now, unix_seconds(), &invitation, peer, wish, ephemeral)
+                    .join(now, &invitation, peer, wish, ephemeral)
                     .map_err(|error| error.to_string())
             });
         match begun {
@@ -440,4 +444,41 @@ fn without_peer(address: &Multiaddr) -> Multiaddr {
     parts
         .filter(|part| !matches!(part, Protocol::P2p(_)))
         .collect()
+}
+
+/// What the two clocks say, if by this device's an invitation has expired that was made by the other's.
+fn clocks(expires_unix_s: u64, now_unix_s: u64) -> Option<String> {
+    let time = |unix_s: u64| {
+        let minutes = unix_s / 60;
+        format!("{:02}:{:02} UTC", minutes / 60 % 24, minutes % 60)
+    };
+    let (ends, here) = (time(expires_unix_s), time(now_unix_s));
+    let days = now_unix_s.saturating_sub(expires_unix_s) / 86_400;
+    let here = match days {
+        0 => here,
+        _ => format!("{here}, {days} days later"),
+    };
+    (now_unix_s >= expires_unix_s).then(|| {
+        format!(
+            "the invitation expired at {ends} by the clock of the device that made it, and this device's \
+             shows {here}: ask for a new one; if it is new, one of the two clocks is wrong"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invitation_that_seems_to_have_expired_shows_both_clocks() {
+        assert_eq!(clocks(600, 599), None);
+        let told = clocks(3_600 * 5, 3_600 * 5 + 1_800).unwrap_or_default();
+        assert!(
+            told.contains("at 05:00 UTC") && told.contains("shows 05:30 UTC:"),
+            "{told}"
+        );
+        let told = clocks(60, 3 * 86_400 + 60).unwrap_or_default();
+        assert!(told.contains("shows 00:01 UTC, 3 days later"), "{told}");
+    }
 }

@@ -9,8 +9,8 @@ use libp2p::core::transport::PortUse;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::{ConnectionClosed, ListenFailure};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
-    THandlerInEvent, THandlerOutEvent, ToSwarm,
+    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler,
+    THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
 
@@ -21,6 +21,9 @@ use super::stream::Purpose;
 const MOST_FROM_ADDRESS: usize = 16;
 /// Connections that others opened, at a time.
 const MOST_INBOUND: usize = 128;
+/// Of them those of strangers, who may connect while this device's owner invites: one more, and the
+/// oldest is closed.
+const MOST_STRANGERS: usize = 32;
 
 /// Lets paired peers in, and others only to pair while this device's owner has that open.
 #[derive(Debug, Default)]
@@ -31,6 +34,10 @@ pub(super) struct Gate {
     /// Whom this device is pairing with by its invitation, and the connection that it dials for that.
     joining: Option<(PeerId, ConnectionId)>,
     inbound: BTreeMap<ConnectionId, Option<IpAddr>>,
+    /// Strangers that connected, the oldest first.
+    strangers: VecDeque<(ConnectionId, PeerId)>,
+    /// Who of them is being paired with.
+    pairs_with: Option<PeerId>,
     actions: VecDeque<ToSwarm<StreamOf, Purpose>>,
     waker: Option<Waker>,
 }
@@ -63,6 +70,28 @@ impl Gate {
 
     pub(super) fn set_inviting(&mut self, inviting: bool) {
         self.inviting = inviting;
+    }
+
+    /// Who has shown to have an invitation keeps its connection.
+    pub(super) fn set_pairs_with(&mut self, peer: Option<PeerId>) {
+        self.pairs_with = peer;
+    }
+
+    /// A stranger connected: the oldest of too many is closed.
+    fn stranger(&mut self, connection: ConnectionId, peer: PeerId) {
+        self.strangers.push_back((connection, peer));
+        if self.strangers.len() > MOST_STRANGERS {
+            let pairs_with = self.pairs_with;
+            let oldest = |(_, peer): &(_, PeerId)| pairs_with != Some(*peer);
+            if let Some(at) = self.strangers.iter().position(oldest)
+                && let Some((connection, peer)) = self.strangers.remove(at)
+            {
+                self.act(ToSwarm::CloseConnection {
+                    peer_id: peer,
+                    connection: CloseConnection::One(connection),
+                });
+            }
+        }
     }
 
     pub(super) fn set_joining(&mut self, joining: Option<(PeerId, ConnectionId)>) {
@@ -136,12 +165,16 @@ impl NetworkBehaviour for Gate {
 
     fn handle_established_inbound_connection(
         &mut self,
-        _connection: ConnectionId,
+        connection: ConnectionId,
         peer: PeerId,
         _local: &Multiaddr,
         _remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.handler(peer, None)
+        let handler = self.handler(peer, None)?;
+        if !self.is_member(&peer) {
+            self.stranger(connection, peer);
+        }
+        Ok(handler)
     }
 
     fn handle_established_outbound_connection(
@@ -160,6 +193,7 @@ impl NetworkBehaviour for Gate {
             FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. })
             | FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
                 self.inbound.remove(&connection_id);
+                self.strangers.retain(|(of, _)| *of != connection_id);
             }
             _ => {}
         }
@@ -217,6 +251,34 @@ mod tests {
         assert_eq!(taken.count(), MOST_FROM_ADDRESS);
         assert!(pending(&mut gate, 2000, "/ip4/10.0.0.2/tcp/7"));
         assert_eq!(gate.inbound.len(), MOST_FROM_ADDRESS + 1);
+    }
+
+    #[test]
+    fn strangers_hold_some_places_and_the_oldest_loses_its_own() {
+        let mut gate = Gate::default();
+        gate.set_inviting(true);
+        let address: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().expect("an address");
+        let connect = |gate: &mut Gate, id: usize| {
+            let (id, peer) = (ConnectionId::new_unchecked(id), PeerId::random());
+            let come = gate.handle_established_inbound_connection(id, peer, &address, &address);
+            assert!(come.is_ok());
+            peer
+        };
+        let first = connect(&mut gate, 0);
+        gate.set_pairs_with(Some(first));
+        for id in 1..100 {
+            connect(&mut gate, id);
+        }
+        assert_eq!(gate.strangers.len(), MOST_STRANGERS);
+        let closed = gate.actions.iter().map(|action| match action {
+            ToSwarm::CloseConnection {
+                connection: CloseConnection::One(id),
+                ..
+            } => *id,
+            other => panic!("{other:?}"),
+        });
+        let expected = (1..=100 - MOST_STRANGERS).map(ConnectionId::new_unchecked);
+        assert!(closed.eq(expected), "not the one that pairs");
     }
 
     #[test]
