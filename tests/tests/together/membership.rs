@@ -79,7 +79,9 @@ fn a_stranger_whose_code_a_member_reads_comes_in_only_if_both_want_that_and_all_
     let laptop = circle.node("laptop");
     // The member expected to join the stranger.
     let Invited { text, program } = tablet.invite();
-    let refused = laptop.join(&text).failure(1, &["is in a circle with others"]);
+    let refused = laptop
+        .join(&text)
+        .failure(1, &["is in a circle with others"]);
     assert!(!refused.stdout.contains("proposed"), "{refused:?}");
     program.signal("INT");
     let _ = program.end();
