@@ -14,6 +14,8 @@ mod fake_python;
 #[cfg(target_os = "linux")]
 pub mod fidelity;
 mod model_file;
+#[cfg(unix)]
+pub mod signals;
 #[cfg(target_os = "linux")]
 mod terminal;
 #[cfg(target_os = "linux")]

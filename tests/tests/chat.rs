@@ -26,7 +26,7 @@ fn turns_and_commands_come_line_by_line() {
         "positions of the context used",
         "system message set",
         "saved to chat.json",
-        "cannot save to chat.json",
+        "chat.json exists already",
         "there is no /dance",
         "forgotten",
         "no answer to retry",

@@ -4,7 +4,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, Command};
 
-use potluck_tests::{Device, Terminal};
+use potluck_tests::{Device, Terminal, signals};
 
 fn device() -> Device {
     let device = Device::new();
@@ -86,7 +86,7 @@ fn a_byte_that_is_no_text_does_not_end_the_chat() {
 #[test]
 fn a_signal_at_the_prompt_leaves_the_terminal_as_it_was() {
     let device = device();
-    for (name, code) in [("TERM", 143), ("HUP", 129)] {
+    for (name, code) in signals::heard([("TERM", 143), ("HUP", 129)]) {
         let mut terminal = Terminal::new();
         let child = chat(&device, &terminal);
         terminal.enter(b"Unf");
