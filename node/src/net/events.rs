@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use libp2p::Multiaddr;
 use libp2p::core::ConnectedPoint;
-use libp2p::multiaddr::Protocol;
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use potluck_protocol::PeerId;
 use potluck_protocol::machine::{Event, Input};
-use potluck_protocol::pairing::{Address, Invitation, Wish};
+use potluck_protocol::pairing::{Invitation, Wish};
 
 use super::circle::Joining;
 use super::connections::Established;
@@ -19,10 +16,13 @@ use super::handler::Opened;
 use super::ids;
 use super::node::NodeEvent;
 use super::pump::Arrival;
+use super::reach::without_peer;
 use super::stream::Purpose;
 use super::underway::PairingId;
 use crate::device::random;
 
+/// How long the device that invites is looked for.
+const JOINING: Duration = Duration::from_secs(6);
 /// How long a peer is not dialled that said that two nodes run with this device's key.
 const IN_PEACE: Duration = Duration::from_secs(60);
 
@@ -41,37 +41,19 @@ impl Driver {
                 connection_id,
                 ..
             } => self.on_disconnected(peer_id, connection_id),
-            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
-                let joining = self.joining_whom();
-                let to = peer_id.as_ref().and_then(ids::of_libp2p);
-                if joining.is_some() && joining == to {
-                    self.not_reached(error.to_string());
-                }
-            }
-            SwarmEvent::NewListenAddr { .. }
-            | SwarmEvent::ExpiredListenAddr { .. }
-            | SwarmEvent::ListenerClosed { .. } => self.tell_listening(),
+            SwarmEvent::OutgoingConnectionError {
+                connection_id,
+                error,
+                ..
+            } => self.dial_failed(connection_id, &error),
+            SwarmEvent::NewListenAddr {
+                listener_id,
+                address,
+            } => self.listens_at(listener_id, &address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.lost_address(&address),
+            SwarmEvent::ListenerClosed { .. } => self.tell_listening(),
             _ => {}
         }
-    }
-
-    /// Tells the machine and the network where this node listens.
-    fn tell_listening(&mut self) {
-        let listening = self.listening();
-        for discovery in &mut self.discoveries {
-            discovery.announce(&listening);
-        }
-        let addresses = told_addresses(&listening);
-        self.tell(Input::Listening(addresses));
-    }
-
-    /// A member tells where it is, or another where it is.
-    pub(super) fn learn_addresses(&mut self, peer: PeerId, addresses: &[Address]) {
-        let peer = ids::to_libp2p(peer);
-        for address in addresses.iter().filter_map(|a| a.as_str().parse().ok()) {
-            self.addresses.insert(peer, without_peer(&address), false);
-        }
-        self.look_after_peers();
     }
 
     fn on_connected(
@@ -81,6 +63,7 @@ impl Driver {
         endpoint: &ConnectedPoint,
     ) {
         let now = self.now();
+        self.addresses.dial_ended(connection);
         let joining = self.joining_whom();
         if joining.is_some() && joining == ids::of_libp2p(&peer) && endpoint.is_dialer() {
             self.joining_over = Some(connection);
@@ -220,50 +203,8 @@ impl Driver {
         }
     }
 
-    /// Dials members that are not connected, and ends connections that are of no use any more.
-    pub(super) fn look_after_peers(&mut self) {
-        let now = self.now();
-        for connection in self.pairings.due(now) {
-            self.swarm.close_connection(connection);
-        }
-        let members = self.machine.circle().members().map(|member| member.peer);
-        let absent = members
-            .filter(|peer| self.machine.is_member(*peer) && !self.connections.contains(*peer));
-        let absent: Vec<_> = absent.map(ids::to_libp2p).collect();
-        for peer in absent {
-            let addresses = self.addresses.due(now, &peer);
-            if !addresses.is_empty() {
-                let options = DialOpts::peer_id(peer)
-                    .condition(PeerCondition::DisconnectedAndNotDialing)
-                    .addresses(addresses)
-                    .build();
-                // What fails is tried again.
-                let _ = self.swarm.dial(options);
-            }
-        }
-    }
-
-    /// An address where a device of the network may be, as it was found.
-    pub(super) fn add_found(&mut self, address: &Multiaddr) {
-        if let Some(peer) = peer_in(address) {
-            self.addresses.insert(peer, without_peer(address), false);
-            self.look_after_peers();
-        }
-    }
-
-    /// A multiaddress where a peer may be, as a person or another program gave it.
-    pub(super) fn add_address(&mut self, address: &Multiaddr) {
-        match peer_in(address) {
-            Some(peer) => {
-                self.addresses.insert(peer, without_peer(address), true);
-                self.look_after_peers();
-            }
-            None => drop(self.swarm.dial(address.clone())),
-        }
-    }
-
     /// Whom this device is about to join.
-    fn joining_whom(&self) -> Option<PeerId> {
+    pub(super) fn joining_whom(&self) -> Option<PeerId> {
         let joining = self.joining.as_ref();
         joining.map(|joining| joining.invitation.peer())
     }
@@ -278,17 +219,17 @@ impl Driver {
     /// Goes to another device to pair by its invitation; watchers are told how it went.
     pub(super) fn join(&mut self, id: PairingId, invitation: Invitation, wish: Wish) {
         let peer = ids::to_libp2p(invitation.peer());
-        let addresses = invitation.addresses().iter();
-        let addresses = addresses.filter_map(|address| address.as_str().parse().ok());
-        let addresses: Vec<Multiaddr> = addresses.collect();
-        for address in addresses.iter().rev() {
-            self.addresses.insert(peer, address.clone(), true);
+        let addresses = invitation.addresses().iter().rev();
+        for address in addresses.filter_map(|address| address.as_str().parse().ok()) {
+            self.addresses.insert(peer, address, true);
         }
+        let until = self.now() + JOINING;
         let connected = self.connections.of(invitation.peer());
         self.joining = Some(Joining {
             id,
             invitation,
             wish,
+            until,
         });
         self.joining_over = connected;
         let gate = self.swarm.behaviour_mut();
@@ -297,13 +238,9 @@ impl Driver {
             gate.open(peer, connection, Purpose::Pairing);
             return;
         }
-        let options = DialOpts::peer_id(peer)
-            .condition(PeerCondition::Always)
-            .addresses(addresses)
-            .build();
-        if let Err(error) = self.swarm.dial(options) {
-            self.not_reached(error.to_string());
-        }
+        // Whatever was tried before, it is tried now.
+        self.addresses.reached(&peer);
+        self.look_after_peers();
     }
 
     fn begin_joining(&mut self, peer: PeerId, connection: ConnectionId, stream: libp2p::Stream) {
@@ -315,6 +252,7 @@ impl Driver {
             id,
             invitation,
             wish,
+            until: _,
         } = joining;
         if !self.pairings.opened(peer, connection, stream) {
             return;
@@ -348,42 +286,4 @@ impl Driver {
         let gate = self.swarm.behaviour_mut();
         gate.end_joining(&ids::to_libp2p(peer));
     }
-}
-
-/// Those of this node's addresses that others are told: what only this device reaches itself by only
-/// where there is nothing else.
-pub(super) fn told_addresses(listening: &[Multiaddr]) -> Vec<Address> {
-    let mut addresses: Vec<_> = listening.to_vec();
-    addresses.sort_by_key(is_of_this_device_alone);
-    let others = addresses.iter().filter(|a| !is_of_this_device_alone(a));
-    let wanted = match others.count() {
-        0 => addresses.len(),
-        others => others,
-    };
-    let texts = addresses.iter().take(wanted.min(Invitation::MAX_ADDRESSES));
-    texts
-        .filter_map(|address| Address::new(&address.to_string()).ok())
-        .collect()
-}
-
-fn is_of_this_device_alone(address: &Multiaddr) -> bool {
-    address.iter().any(|part| match part {
-        Protocol::Ip4(ip) => ip.is_loopback(),
-        Protocol::Ip6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
-        _ => false,
-    })
-}
-
-fn peer_in(address: &Multiaddr) -> Option<libp2p::PeerId> {
-    address.iter().find_map(|part| match part {
-        Protocol::P2p(peer) => Some(peer),
-        _ => None,
-    })
-}
-
-fn without_peer(address: &Multiaddr) -> Multiaddr {
-    let parts = address.iter();
-    parts
-        .filter(|part| !matches!(part, Protocol::P2p(_)))
-        .collect()
 }

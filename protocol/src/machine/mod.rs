@@ -55,8 +55,9 @@
 //!   device of the ring were lost, and is freed when it is not needed any more.
 //! - **Broken.** A stage failed. Its device is left out of the session until it was heard again and
 //!   five seconds have passed. One that had been silent and then is heard over the same connection has
-//!   lost nothing, and is used again a second after it was given up; after two, four, then five, each
-//!   time that it comes again within a minute. One that lacks weights or what it takes to compute them,
+//!   lost nothing, and one whose connection ended and that is back within two seconds has only changed
+//!   its way: both are used again a second after they were given up; after two, four, then five, each
+//!   time that this comes again within a minute. One that lacks weights or what it takes to compute them,
 //!   until it tells of another profile, or a minute. Of one that lacks memory what it says is free is
 //!   used for ten seconds, or until it tells of another profile. Another placement is looked for at
 //!   once, the best one that there is then. If the requester's own stage failed, it keeps embedding and

@@ -94,6 +94,7 @@ mod inviter;
 mod joiner;
 mod noise;
 mod proposal;
+mod reach;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -106,6 +107,7 @@ pub use invitation::{Invitation, InvitationError, Secret};
 pub use inviter::Inviter;
 pub use joiner::Joiner;
 pub use proposal::{Change, Listed, Proposal, Standing, Wish};
+pub use reach::by_reach;
 pub use refusal::{BeginError, Refusal};
 
 use crate::PeerId;

@@ -9,6 +9,8 @@
 mod caveats;
 mod failures;
 #[cfg(target_os = "linux")]
+mod hops;
+#[cfg(target_os = "linux")]
 mod hostile;
 #[cfg(target_os = "linux")]
 mod measured;
