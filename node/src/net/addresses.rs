@@ -17,6 +17,9 @@ const MOST_PEERS: usize = 256;
 /// The longest file that is read.
 const MOST_BYTES: usize = 1 << 20;
 
+/// Of where a peer was found besides, so much is tried, what was found last first. A device that changes
+/// its network has many addresses for a while.
+const MOST_FOUND: usize = 32;
 /// Dials of one peer that are under way.
 const MOST_DIALS: usize = 4;
 /// A dial has so long before what was learnt since is dialled beside it.
@@ -135,7 +138,7 @@ impl Addresses {
         }
         let mut addresses: Vec<Multiaddr> = Vec::new();
         let known = self.known.get(peer).into_iter().flatten();
-        for address in known.chain(found.iter().take(MOST_ADDRESSES)) {
+        for address in known.chain(found.iter().rev().take(MOST_FOUND)) {
             let is_dialled = dials.iter().any(|dial| dial.addresses.contains(address));
             let is_not_there =
                 |(of, at, _): &(PeerId, Multiaddr, Duration)| of == peer && at == address;
@@ -303,7 +306,7 @@ mod tests {
             addresses.due(ms(100), &peer, &[]).is_empty(),
             "a head start"
         );
-        let found = [address(3), address(1)];
+        let found = [address(1), address(3)];
         let due = addresses.due(ms(500), &peer, &found);
         assert_eq!(due, [address(2), address(3)], "not what is under way");
         let second = ConnectionId::new_unchecked(2);

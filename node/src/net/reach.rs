@@ -5,6 +5,7 @@
 //! have not finished closing, and would refuse to dial for them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU8;
 
 use libp2p::Multiaddr;
 use libp2p::core::transport::ListenerId;
@@ -20,6 +21,9 @@ use super::ids;
 use super::listen::{self, ListenError};
 use super::node::NodeEvent;
 
+/// Addresses of a peer that are dialled at once: all that there are, as nobody says of those that are
+/// dead that they are.
+const AT_ONCE: NonZeroU8 = NonZeroU8::MAX;
 /// What is said when the device that invites is not found.
 const NOT_FOUND: &str = "it answers at none of its addresses, so bring both devices into one network, \
                          and ask for a new invitation";
@@ -120,6 +124,7 @@ impl Driver {
             let options = DialOpts::peer_id(peer)
                 .condition(PeerCondition::Always)
                 .addresses(addresses.clone())
+                .override_dial_concurrency_factor(AT_ONCE)
                 .build();
             let connection = options.connection_id();
             self.addresses.dialled(now, connection, peer, addresses);

@@ -28,7 +28,10 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 /// The connections that are open, each with its local address.
 #[derive(Clone, Default)]
-pub(super) struct Sockets(Arc<Mutex<Vec<(IpAddr, Weak<Cut>)>>>);
+pub(super) struct Sockets(Arc<Mutex<Vec<Open>>>);
+
+/// The local address of a connection, and how to end it.
+type Open = (IpAddr, Weak<Cut>);
 
 /// Whether a connection has lost its local address.
 #[derive(Default)]

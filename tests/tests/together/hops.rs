@@ -43,10 +43,10 @@ fn with_small_buffers(wifi: &Wifi) {
     }
 }
 
-/// Gives stations other addresses. Each has one of its own at each hop.
+/// Gives stations other addresses, of which each has some of its own that come again.
 fn hop(wifi: &Wifi, hop: usize, who: &[usize]) {
     for &number in who {
-        let address = 10 + (hop * 2 + number) % 200;
+        let address = 10 + hop % 7 * 2 + number;
         let lines = format!(
             "ip -4 address flush dev wlan0
              ip address add 10.77.0.{address}/24 dev wlan0

@@ -18,6 +18,7 @@ mod membership;
 mod named;
 mod nodes;
 mod places;
+mod restarts;
 mod same_tokens;
 mod strangers;
 mod waiting;
