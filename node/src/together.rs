@@ -100,6 +100,8 @@ pub struct Recovery {
     /// Whose stage failed.
     pub peer_id: String,
     /// Its name.
+    pub name: String,
+    /// Its name, as `name`; programs that know this key still find it.
     pub stage: String,
     /// Why.
     pub cause: String,
@@ -360,6 +362,7 @@ impl<'a> Together<'a> {
                 let recovery = Recovery {
                     time_s: self.started.elapsed().as_secs_f64(),
                     peer_id,
+                    name: name.clone(),
                     stage: name,
                     cause,
                     stall_ms: 0.0,

@@ -99,7 +99,23 @@ impl Attacker {
 
     /// Says this over streams to a node, each on its own and in this order, takes what comes, and
     /// stays for a while. Whether all of it could be said.
-    pub fn say(mut self, address: &str, said: Vec<(Purpose, Vec<u8>)>, stays: Duration) -> bool {
+    pub fn say(self, address: &str, said: Vec<(Purpose, Vec<u8>)>, stays: Duration) -> bool {
+        self.talk(address, said, stays, true)
+    }
+
+    /// As [`say`](Self::say), but takes nothing of what comes: the node's streams stay open, and nobody
+    /// reads them.
+    pub fn say_deaf(self, address: &str, said: Vec<(Purpose, Vec<u8>)>, stays: Duration) -> bool {
+        self.talk(address, said, stays, false)
+    }
+
+    fn talk(
+        mut self,
+        address: &str,
+        said: Vec<(Purpose, Vec<u8>)>,
+        stays: Duration,
+        reads: bool,
+    ) -> bool {
         let (address, peer) = target(address);
         let mut control = self.control;
         let listened = [Purpose::Control, Purpose::Data, Purpose::Weights].map(|purpose| {
@@ -119,8 +135,13 @@ impl Attacker {
             Some(())
         };
         let listen = async move {
+            let mut unread = Vec::new();
             while let Some((_, stream)) = incoming.next().await {
-                tokio::spawn(swallow(stream));
+                if reads {
+                    tokio::spawn(swallow(stream));
+                } else {
+                    unread.push(stream);
+                }
             }
         };
         self.runtime.block_on(async {

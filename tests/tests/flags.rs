@@ -40,6 +40,40 @@ fn numbers_that_no_command_takes_are_refused_before_a_model_is_looked_for() {
 }
 
 #[test]
+fn what_would_have_no_effect_is_refused_with_what_to_do() {
+    let device = Device::new();
+    let here = "/ip4/127.0.0.1/tcp/0";
+    let cases: [(&[&str], &str); 17] = [
+        (&["run", "--alone", "--listen", here, "Hi"], "--listen"),
+        (&["run", "--alone", "--peer", here, "Hi"], "--peer"),
+        (&["chat", "--alone", "--objective", "energy"], "--objective"),
+        (&["run", "--listen", here, "Hi"], "add --with-peers"),
+        (&["chat", "--peer", here], "add --with-peers"),
+        (&["run", "--objective", "energy", "Hi"], "add --with-peers"),
+        (
+            &["plan", "--objective", "energy", "--placement", "self:0..2"],
+            "--placement",
+        ),
+        (&["pair", "-", "--join", "--minutes", "5"], "--minutes"),
+        (
+            &["run", "--repetition-window", "9", "Hi"],
+            "--repetition-penalty",
+        ),
+        (&["run", "-n", "0", "Hi"], "give a number from 1"),
+        (&["chat", "-n", "0"], "give a number from 1"),
+        (&["run", "-c", "0", "Hi"], "give a number from 1"),
+        (&["plan", "-c", "0"], "give a number from 1"),
+        (&["inspect", "-c", "0"], "give a number from 1"),
+        (&["score", "--tokens", "a,b"], "a token id is a number"),
+        (&["up", "--listen", "foo"], "write an address like"),
+        (&["plan", "--peer", "foo"], "write an address like"),
+    ];
+    for (arguments, words) in cases {
+        let _ = device.potluck(arguments).failure(2, &[words]);
+    }
+}
+
+#[test]
 fn the_largest_numbers_do_what_they_say() {
     let device = device();
     let most = usize::MAX.to_string();

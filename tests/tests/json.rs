@@ -21,7 +21,7 @@ fn a_failure_is_an_object_with_the_same_exit_code() {
     let device = device();
     std::fs::write(device.folder().join("text.gguf"), "not a model").expect("written");
     let long = "word ".repeat(20_000);
-    let cases: [(&[&str], &[u8], i32, &str); 12] = [
+    let cases: [(&[&str], &[u8], i32, &str); 16] = [
         (&["run", "--json", "--top-p", "0", "Hi"], b"", 2, "usage"),
         (&["run", "Hi", "--colour", "--json"], b"", 2, "usage"),
         (&["dance", "--json"], b"", 2, "usage"),
@@ -32,13 +32,22 @@ fn a_failure_is_an_object_with_the_same_exit_code() {
         (&["inspect", "none.gguf", "--json"], b"", 1, "model"),
         (&["run", "-m", "tiny.gguf", "--json"], b" \n", 1, "input"),
         (&["run", "-m", "tiny.gguf", "--json"], b"\xff", 1, "input"),
+        (&["forget", "self", "--json", "--no-mdns"], b"", 1, "input"),
+        (&["circle", "new", "--json"], b"", 2, "usage"),
+        (&["pair", "--json"], b"", 2, "usage"),
+        (&["synth", "tiny.gguf", "--json"], b"", 1, "input"),
         (
             &["run", "-m", "tiny.gguf", "--json"],
             long.as_bytes(),
             1,
             "input",
         ),
-        (&["forget", "nobody", "--json", "--no-mdns"], b"", 1, "node"),
+        (
+            &["forget", "nobody", "--json", "--no-mdns"],
+            b"",
+            1,
+            "input",
+        ),
     ];
     for (arguments, stdin, exit, code) in cases {
         let output = device.potluck_reading(stdin, arguments).failure(exit, &[]);

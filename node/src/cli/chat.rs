@@ -5,10 +5,11 @@ mod program;
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use potluck::Cancel;
 use potluck::answer::{Answer, AnswerError};
 use potluck::conversation::{Conversation, ConversationError, Reply};
@@ -19,7 +20,7 @@ use potluck::words;
 use serde::Serialize;
 
 use super::lines::{Line, Lines};
-use super::options::{EngineArgs, ModelOptions, PromptArgs, SamplingArgs, next_seed};
+use super::options::{EngineArgs, ModelOptions, PromptArgs, SamplingArgs, at_least_one, next_seed};
 use super::run::Printer;
 use super::together::{self, Requester, TogetherArgs};
 use super::{Outcome, format, input, interrupt, nodes, obtain, output};
@@ -33,8 +34,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     /// The most tokens in one answer [default: what the context has room for]
-    #[arg(long, short = 'n', value_name = "N")]
-    max_tokens: Option<usize>,
+    #[arg(long, short = 'n', value_name = "N", value_parser = at_least_one)]
+    max_tokens: Option<NonZeroUsize>,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
@@ -70,7 +71,9 @@ model is shown, a quarter of the context at a time, never the system message. Th
 others again while you type. What you type is kept in memory only, and nothing is sent to other
 devices unless --with-peers or --placement says so, or POTLUCK_WITH_PEERS=1 is set.";
 
-pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
+    args.together.node.quiet = args.quiet;
+    args.together.check_effects()?;
     let cancel = interrupt::on_ctrl_c()?;
     let fetch = obtain::fetch_options(&args.model.network);
     let Some(path) = obtain::path(&args.model.model, &fetch, &cancel, args.quiet)? else {
@@ -123,7 +126,7 @@ where
     }
     let options = GenerateOptions {
         sampling: args.sampling.settings(),
-        max_tokens: args.max_tokens.unwrap_or(usize::MAX),
+        max_tokens: args.max_tokens.map_or(usize::MAX, NonZeroUsize::get),
     };
     let mut chat = Chat {
         engine,
@@ -368,6 +371,11 @@ where
             .create_new(true)
             .open(path)
             .and_then(|mut file| writeln!(file, "{json}"));
+        if let Err(error) = &written
+            && error.kind() == io::ErrorKind::AlreadyExists
+        {
+            bail!("{} exists already: choose another name", path.display());
+        }
         written.with_context(|| format!("cannot save to {}", path.display()))
     }
 }

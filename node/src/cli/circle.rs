@@ -7,6 +7,7 @@ use potluck::home::Home;
 use potluck::local::{Request, Socket};
 use serde_json::json;
 
+use super::failure::{self, Code};
 use super::{Outcome, nodes, output, person};
 
 /// Leave the circle, and begin a new one
@@ -93,7 +94,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
 fn begin(home: &Home, identity: bool) -> anyhow::Result<()> {
     match nodes::running(home)? {
         Some(_) if identity => {
-            bail!("`potluck up` uses this device's id: end it first, then try again")
+            let words = "`potluck up` uses this device's id: end it first, then try again";
+            return Err(failure::refusal(Code::Node, words));
         }
         Some(mut client) => drop(client.ask(&Request::NewCircle)?),
         None => {

@@ -21,6 +21,7 @@ use potluck_model::gguf::GgufError;
 use potluck_protocol::pairing::InvitationError;
 use serde::Serialize;
 
+use super::interrupt::Stopped;
 use super::{input, output};
 
 /// What a failure is to a program: the `code` of the `error` that `--json` prints. A code keeps
@@ -32,7 +33,8 @@ pub(super) enum Code {
     Usage,
     /// Ctrl-C or another signal came before there was anything to print.
     Interrupted,
-    /// What was given on stdin or as the text cannot be used: empty, too long, not UTF-8.
+    /// What was given cannot be used: a text that is empty, too long or not UTF-8, a name that no
+    /// device has, a file to write that exists.
     Input,
     /// The model is not on this device and could not be fetched.
     Fetch,
@@ -55,6 +57,12 @@ impl Code {
 /// What this error alone tells. Some hand on the words of their cause and hide it, so what they hold
 /// is looked at.
 fn known(error: &(dyn Error + 'static)) -> Option<Code> {
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        return Some(refusal.code);
+    }
+    if let Some(ClientError::NotMeant(_)) = error.downcast_ref() {
+        return Some(Code::Input);
+    }
     match error.downcast_ref() {
         Some(ConversationError::NothingToRetry) => return Some(Code::Input),
         Some(ConversationError::Answer(error)) => return known(error),
@@ -89,6 +97,29 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
     ]
     .into_iter()
     .find_map(|(is, code)| is.then_some(code))
+}
+
+/// What is refused in words, and of what kind that is.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub(super) struct Refusal {
+    code: Code,
+    words: String,
+}
+
+/// A refusal of this kind.
+pub(super) fn refusal(code: Code, words: impl Into<String>) -> anyhow::Error {
+    let words = words.into();
+    Refusal { code, words }.into()
+}
+
+/// An error of this kind, if it tells of none itself.
+pub(super) fn of_kind(code: Code, error: anyhow::Error) -> anyhow::Error {
+    let is_told = error.is::<Stopped>() || is_broken_pipe(&error);
+    if is_told || Code::of(error.as_ref()) != Code::Failed {
+        return error;
+    }
+    refusal(code, words::of(error.as_ref()))
 }
 
 /// The object of a failure.
@@ -145,9 +176,11 @@ pub(super) fn tell_usage(error: &clap::Error, json: bool) -> u8 {
     2
 }
 
-/// Tells of an error that ended a command.
-pub(super) fn tell_error(error: &anyhow::Error, json: bool) {
-    tell(Code::of(error.as_ref()), &words::of(error.as_ref()), json);
+/// Tells of an error that ended a command. Returns the exit code.
+pub(super) fn tell_error(error: &anyhow::Error, json: bool) -> u8 {
+    let code = Code::of(error.as_ref());
+    tell(code, &words::of(error.as_ref()), json);
+    if code == Code::Usage { 2 } else { 1 }
 }
 
 /// Whether nobody reads our output any more.
@@ -187,5 +220,13 @@ mod tests {
         assert_eq!(code(offline.into()), Code::Fetch);
         assert_eq!(code(anyhow::anyhow!("odd")), Code::Failed);
         assert_eq!(Code::of(&empty()), Code::Input);
+        let nobody = || ClientError::NotMeant("no device is called \"x\"".to_owned());
+        assert_eq!(code(nobody().into()), Code::Input);
+        assert_eq!(code(refusal(Code::Usage, "say --yes")), Code::Usage);
+        let refused = of_kind(Code::Node, anyhow::anyhow!("not paired"));
+        assert_eq!(refused.to_string(), "not paired");
+        assert_eq!(code(refused), Code::Node);
+        assert_eq!(code(of_kind(Code::Node, nobody().into())), Code::Input);
+        assert!(of_kind(Code::Node, Stopped.into()).is::<Stopped>());
     }
 }

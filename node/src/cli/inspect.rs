@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use potluck::ModelRef;
 use potluck::inspect::{Inspection, Memory, Shape, TypeShare, inspect};
 
-use super::options::NetworkOptions;
+use super::options::{NetworkOptions, at_least_one};
 use super::{Outcome, format, interrupt, obtain, output};
 
 /// Show what a model file holds and the memory it needs, or why it cannot be run
@@ -16,7 +16,7 @@ pub(super) struct Args {
     #[arg(default_value_t)]
     model: ModelRef,
     /// Positions to state the memory for [default: 2048, or the model's own limit if lower]
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = at_least_one)]
     context: Option<NonZeroUsize>,
     /// List every tensor
     #[arg(long)]
@@ -123,12 +123,12 @@ fn shape_lines(shape: &Shape) -> Vec<Line> {
         (!words.is_empty()).then(|| words.join(", "))
     };
     let heads = shape.heads.map(|heads| match shape.layers {
-        Some(layers) => format!("{layers} of {heads} heads"),
+        Some(layers) => format!("{layers}, each with {heads} heads"),
         None => format!("{heads} heads"),
     });
     let layers = heads.or_else(|| shape.layers.map(|layers| layers.to_string()));
-    let kv_heads = shape.kv_heads.map(|kv| format!("{kv} for keys and values"));
-    let wide = shape.head_dim.map(|wide| format!("{wide} wide each"));
+    let kv_heads = shape.kv_heads.map(|kv| format!("{kv} of keys and values"));
+    let wide = shape.head_dim.map(|wide| format!("each head {wide} wide"));
     lines.extend(with(vec![layers, kv_heads, wide]).map(|words| ("layers", words)));
     let hidden = shape.d_model.map(|hidden| format!("{hidden} hidden"));
     let feed_forward = shape.d_ff.map(|width| format!("{width} feed-forward"));

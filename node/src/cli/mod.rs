@@ -108,10 +108,7 @@ pub(crate) fn main() -> ExitCode {
         }
         // Whoever read our output has seen enough of it: nothing to report, and nowhere to.
         Err(error) if failure::is_broken_pipe(&error) => EXIT_BROKEN_PIPE.into(),
-        Err(error) => {
-            failure::tell_error(&error, json);
-            ExitCode::FAILURE
-        }
+        Err(error) => failure::tell_error(&error, json).into(),
     }
 }
 

@@ -9,13 +9,16 @@ use potluck::OwnerLimits;
 use potluck::device::Device;
 use potluck::engine::Compute;
 use potluck::home::Home;
-use potluck::local::{Client, ClientError, LocalNode, Request, ServeError, Socket};
+use potluck::local::{
+    Client, ClientError, LocalNode, NodeSettings, Reply, Request, ServeError, Socket,
+};
 use potluck::manifest::{KnownFiles, Manifests};
 use potluck::net::{HandOverReason, Mdns, Multiaddr, Node, NodeOptions};
 use potluck::profile::{DeviceProfile, Measurements, OwnerSettings, this_system};
 use potluck::stages::MemoryBudget;
 use potluck::store::{OwnModels, ShardStore};
 
+use super::failure::{self, Code};
 use super::interrupt::Stopped;
 use super::{format, output};
 
@@ -25,22 +28,77 @@ use super::{format, output};
 pub(super) struct NodeArgs {
     /// Where to listen, such as /ip4/0.0.0.0/tcp/4001; may be given several times [default: any
     /// free port of all addresses]
-    #[arg(long, value_name = "MULTIADDR")]
+    #[arg(long, value_name = "MULTIADDR", value_parser = address)]
     pub(super) listen: Vec<Multiaddr>,
     /// Neither look for devices on the local network nor be found there
     #[arg(long)]
     pub(super) no_mdns: bool,
     /// Where a paired device may be, such as /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…; may be given
     /// several times
-    #[arg(long, value_name = "MULTIADDR")]
+    #[arg(long, value_name = "MULTIADDR", value_parser = address)]
     pub(super) peer: Vec<Multiaddr>,
     /// Memory for weights and caches, such as 800M or 2G [default: half of what is free, within a
     /// container's limit]
     #[arg(long, value_name = "SIZE", value_parser = format::parse_bytes)]
     pub(super) memory: Option<u64>,
+    /// Whether the command prints nothing but its result and errors.
+    #[arg(skip)]
+    pub(super) quiet: bool,
+}
+
+fn address(text: &str) -> Result<Multiaddr, String> {
+    text.parse()
+        .map_err(|_| "write an address like /ip4/192.168.1.5/tcp/4001".to_owned())
 }
 
 impl NodeArgs {
+    fn settings(&self) -> NodeSettings {
+        let words = |addresses: &[Multiaddr]| addresses.iter().map(ToString::to_string).collect();
+        NodeSettings {
+            listen: words(&self.listen),
+            no_mdns: self.no_mdns,
+            peers: words(&self.peer),
+            memory: self.memory,
+        }
+    }
+
+    /// The first of the options given that a node which runs was not told.
+    fn unknown_to(&self, running: &NodeSettings) -> Option<&'static str> {
+        let ours = self.settings();
+        let within = |ours: &[String], theirs: &[String]| ours.iter().all(|a| theirs.contains(a));
+        [
+            ("--listen", within(&ours.listen, &running.listen)),
+            ("--no-mdns", !ours.no_mdns || running.no_mdns),
+            ("--peer", within(&ours.peers, &running.peers)),
+            (
+                "--memory",
+                ours.memory.is_none() || ours.memory == running.memory,
+            ),
+        ]
+        .into_iter()
+        .find_map(|(flag, holds)| (!holds).then_some(flag))
+    }
+
+    /// Refuses what the node that runs does not do, and would not be asked to.
+    fn check_running(&self, client: &mut Client) -> anyhow::Result<()> {
+        if self.unknown_to(&NodeSettings::default()).is_none() {
+            return Ok(());
+        }
+        let Reply::Node { settings, .. } = client.ask(&Request::Node)? else {
+            return Err(ClientError::OtherAnswer.into());
+        };
+        match self.unknown_to(&settings) {
+            Some(flag) => Err(failure::refusal(
+                Code::Usage,
+                format!(
+                    "`potluck up` or another command runs this home's node, and {flag} does not change \
+                     it: give {flag} to that command, or leave it out"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn listen(&self) -> Vec<Multiaddr> {
         if !self.listen.is_empty() {
             return self.listen.clone();
@@ -142,7 +200,7 @@ pub(super) fn start(
         limits,
     };
     let profile = if purpose.measures() {
-        match measured(home, &compute, &settings, cancel)? {
+        match measured(home, &compute, &settings, args.quiet, cancel)? {
             Some(profile) => Some(profile),
             None => return Err(Stopped.into()),
         }
@@ -181,6 +239,7 @@ pub(super) fn start(
         files,
         manifests: Manifests::of(home),
         caveats: caveats.unwrap_or_default(),
+        settings: args.settings(),
     };
     if purpose.serves() {
         socket.serve(local.clone(), purpose == Purpose::Computing)?;
@@ -198,11 +257,17 @@ fn measured(
     home: &Home,
     compute: &Compute,
     settings: &OwnerSettings,
+    quiet: bool,
     cancel: &Cancel,
 ) -> anyhow::Result<Option<DeviceProfile>> {
     let sensors = this_system();
-    let bar = output::count_bar(0, true).with_message("measuring this device, once");
+    let bar = output::count_bar(0, !quiet).with_message("measuring this device, once");
+    let mut told = false;
     let measurements = Measurements::get(home, compute, &*sensors, cancel, &mut |done, all| {
+        // Where there is no bar it takes seconds, too.
+        if !std::mem::replace(&mut told, true) && !quiet && bar.is_hidden() {
+            output::note("measuring this device, once: this takes some seconds");
+        }
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     });
@@ -226,21 +291,21 @@ pub(super) fn connect_again(
     threads: Option<NonZeroUsize>,
     cancel: &Cancel,
 ) -> anyhow::Result<Connected> {
-    let until = Instant::now() + ANOTHER;
-    while Instant::now() < until && !cancel.is_cancelled() {
-        if let Some(client) = running(home)? {
-            return Ok(Connected { client, own: None });
-        }
-        std::thread::sleep(PATIENCE);
+    let another = until_some(ANOTHER, cancel, || running(home))?;
+    if let Some(client) = another {
+        return Ok(Connected { client, own: None });
     }
     if cancel.is_cancelled() {
         // No node is started for what is not wanted any more.
         return Err(Stopped.into());
     }
-    connect(home, args, purpose, threads, cancel)
+    connect_to_any(home, args, purpose, threads, cancel)
 }
 
 /// Asks the node that runs in this home, or starts one for this command.
+///
+/// # Errors
+/// The node that runs was not told what `args` say, among others.
 pub(super) fn connect(
     home: &Home,
     args: &NodeArgs,
@@ -248,24 +313,54 @@ pub(super) fn connect(
     threads: Option<NonZeroUsize>,
     cancel: &Cancel,
 ) -> anyhow::Result<Connected> {
-    let until = Instant::now() + STARTING;
-    loop {
+    let mut connected = connect_to_any(home, args, purpose, threads, cancel)?;
+    if connected.own.is_none() {
+        match args.check_running(&mut connected.client) {
+            // Who uses it finds out, and connects to another.
+            Err(error) if is_lost(&error) => {}
+            checked => checked?,
+        }
+    }
+    Ok(connected)
+}
+
+/// As [`connect`], whatever a node that runs was told.
+fn connect_to_any(
+    home: &Home,
+    args: &NodeArgs,
+    purpose: Purpose,
+    threads: Option<NonZeroUsize>,
+    cancel: &Cancel,
+) -> anyhow::Result<Connected> {
+    let connected = until_some(STARTING, cancel, || {
         if let Some(client) = running(home)? {
-            return Ok(Connected { client, own: None });
+            return Ok(Some(Connected { client, own: None }));
         }
         match start(home, args, purpose, threads, OwnerWishes::default(), cancel) {
             Ok(own) => {
                 let client = Client::within(own.local.clone())?;
                 let own = Some(own);
-                return Ok(Connected { client, own });
+                Ok(Some(Connected { client, own }))
             }
-            Err(error) => {
-                // It may be measuring this device, and serves commands when that is done.
-                let starting = matches!(error.downcast_ref(), Some(ServeError::Running));
-                if !starting || Instant::now() > until || cancel.is_cancelled() {
-                    return Err(error);
-                }
-            }
+            // It may be measuring this device, and serves commands when that is done.
+            Err(error) if matches!(error.downcast_ref(), Some(ServeError::Running)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    })?;
+    connected.ok_or_else(|| ServeError::Running.into())
+}
+
+/// Looks until there is something, once at least.
+fn until_some<T>(
+    at_most: Duration,
+    cancel: &Cancel,
+    mut look: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<Option<T>> {
+    let until = Instant::now() + at_most;
+    loop {
+        let found = look()?;
+        if found.is_some() || Instant::now() > until || cancel.is_cancelled() {
+            return Ok(found);
         }
         std::thread::sleep(PATIENCE);
     }
@@ -336,4 +431,32 @@ pub(super) fn wait_for_peers(
         std::thread::sleep(PATIENCE);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_running_node_was_not_told_is_found() {
+        let address = |port| format!("/ip4/127.0.0.1/tcp/{port}").parse().expect("one");
+        let args = NodeArgs {
+            listen: vec![address(1)],
+            no_mdns: true,
+            peer: vec![address(2)],
+            memory: Some(5),
+            quiet: false,
+        };
+        let same = args.settings();
+        assert_eq!(args.unknown_to(&same), None);
+        let other = |change: fn(&mut NodeSettings)| {
+            let mut other = same.clone();
+            change(&mut other);
+            args.unknown_to(&other)
+        };
+        assert_eq!(other(|node| node.listen.clear()), Some("--listen"));
+        assert_eq!(other(|node| node.no_mdns = false), Some("--no-mdns"));
+        assert_eq!(other(|node| node.peers.clear()), Some("--peer"));
+        assert_eq!(other(|node| node.memory = None), Some("--memory"));
+    }
 }

@@ -37,7 +37,7 @@ pub(super) struct EngineArgs {
     threads: Option<NonZeroUsize>,
     /// Positions to reserve memory for, prompt and answer together [default: 2048, or the
     /// model's own limit if lower]
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = at_least_one)]
     context: Option<NonZeroUsize>,
 }
 
@@ -87,6 +87,16 @@ pub(super) fn threads(text: &str) -> Result<NonZeroUsize, String> {
         .ok_or_else(|| format!("give a number from 1 to {}", Compute::MAX_THREADS))
 }
 
+/// A count of what there has to be one of, at least.
+///
+/// # Errors
+/// None, or no number, in words.
+pub(super) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    let most = usize::MAX;
+    let number = text.parse().ok().and_then(NonZeroUsize::new);
+    number.ok_or_else(|| format!("give a number from 1 to {most}"))
+}
+
 /// The greatest seed: JSON's numbers are exact up to here in every language.
 const MAX_SEED: u64 = 1 << 53;
 
@@ -118,7 +128,7 @@ pub(super) struct SamplingArgs {
     #[arg(long, value_name = "X", value_parser = repetition_penalty)]
     repetition_penalty: Option<f32>,
     /// How many recent tokens the penalty covers
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "repetition_penalty")]
     repetition_window: Option<usize>,
     /// The same seed and settings give the same answer; at most 2^53 [default: random]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_SEED))]

@@ -11,6 +11,7 @@ use potluck::local::PairingWish;
 use potluck_protocol::pairing::Invitation;
 use serde_json::json;
 
+use super::failure::{self, Code};
 use super::nodes::{self, NodeArgs, Purpose};
 use super::person::{self, Person};
 use super::{Outcome, interrupt, output};
@@ -33,12 +34,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// How long the invitation can be used, in minutes
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1440))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1440), conflicts_with = "invitation")]
     minutes: u64,
     #[command(flatten)]
     node: NodeArgs,
-    /// Ask nothing and print JSON lines: the invitation where one is shown, what is proposed, and
-    /// with whom this device is paired then
+    /// Ask nothing and print JSON lines: the invitation where one is shown, what is proposed
+    /// (its `change` is `they_join`, `we_join`, `begin` or `renew`), and with whom this device is paired
+    /// then
     #[arg(long)]
     json: bool,
 }
@@ -63,10 +65,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     };
     let person = if args.json { None } else { Person::there() };
     if person.is_none() && wish == PairingWish::Asks {
-        bail!(
-            "nobody is asked here: say --admit to let the other device join this one's circle, or \
-             --join to join the other's"
-        );
+        let words = "nobody is asked here: say --admit to let the other device join this one's circle, \
+                     or --join to join the other's";
+        return Err(failure::refusal(Code::Usage, words));
     }
     let invitation = match args.invitation.as_deref() {
         None => None,
@@ -118,7 +119,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         // The other device is to hear the last words before this one is gone.
         own.local.node.stop();
     }
-    paired
+    paired.map_err(|error| failure::of_kind(Code::Node, error))
 }
 
 /// The other device's invitation, from the person or standard input.
@@ -132,7 +133,8 @@ fn read_invitation(person: Option<&Person>) -> anyhow::Result<String> {
     let read = io::stdin().take(most + 1).read_to_string(&mut text);
     read.context("cannot read the invitation from standard input")?;
     if text.trim().is_empty() {
-        bail!("no invitation on standard input: pipe the text that the other device shows");
+        let words = "no invitation on standard input: pipe the text that the other device shows";
+        return Err(failure::refusal(Code::Input, words));
     }
     Ok(text)
 }

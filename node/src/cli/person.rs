@@ -7,6 +7,7 @@ use std::thread;
 
 use anyhow::bail;
 
+use super::failure::{self, Code};
 use super::output;
 
 /// The longest line that is taken: longer than any invitation.
@@ -72,7 +73,8 @@ pub(super) fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let Some(person) = Person::there() else {
-        bail!("{question} Nobody can be asked here: say --yes");
+        let words = format!("{question} Nobody can be asked here: say --yes");
+        return Err(failure::refusal(Code::Usage, words));
     };
     output::note(&format!("{question} [y/N]"));
     while let Some(line) = person.wait() {

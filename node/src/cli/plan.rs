@@ -11,7 +11,7 @@ use potluck::local::{PlacementView, PlanView, SessionRequest};
 use serde::Serialize;
 
 use super::nodes::{self, NodeArgs, Purpose};
-use super::options::NetworkOptions;
+use super::options::{NetworkOptions, at_least_one};
 use super::together::{self, PlacementArgs};
 use super::{Outcome, format, interrupt, obtain, output};
 
@@ -25,7 +25,7 @@ pub(super) struct Args {
     #[command(flatten)]
     network: NetworkOptions,
     /// Positions to reserve memory for [default: 2048, or the model's own limit if lower]
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = at_least_one)]
     context: Option<NonZeroUsize>,
     #[command(flatten)]
     placement: PlacementArgs,
@@ -107,7 +107,12 @@ fn print(plan: &PlanView) -> anyhow::Result<()> {
         ))?;
     }
     for unused in &plan.unused {
-        output::line(&format!("not used: {}: {}", unused.name, unused.reason))?;
+        let name = if unused.this_device {
+            "self"
+        } else {
+            &unused.name
+        };
+        output::line(&format!("not used: {name}: {}", unused.reason))?;
     }
     for line in plan.caveats.in_words(&format::bytes) {
         output::line(&format!("this device: {line}"))?;

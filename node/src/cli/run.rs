@@ -1,6 +1,7 @@
 //! `potluck run`.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
@@ -11,7 +12,7 @@ use potluck::home::Home;
 use potluck::prompt;
 use serde::Serialize;
 
-use super::options::{EngineArgs, ModelOptions, PromptArgs, SamplingArgs};
+use super::options::{EngineArgs, ModelOptions, PromptArgs, SamplingArgs, at_least_one};
 use super::together::{self, Devices, Requester, TogetherArgs};
 use super::{Outcome, format, input, interrupt, nodes, obtain, output};
 
@@ -29,8 +30,8 @@ pub(super) struct Args {
     #[arg(long, conflicts_with_all = ["chat_template", "thinking"])]
     raw: bool,
     /// The most tokens to generate
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 512)]
-    max_tokens: usize,
+    #[arg(long, short = 'n', value_name = "N", default_value = "512", value_parser = at_least_one)]
+    max_tokens: NonZeroUsize,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
@@ -65,7 +66,9 @@ Nothing is sent to other devices unless --with-peers or --placement says so, or 
 is set, which --alone overrides. The first line says who computes, where others could.
 Ctrl-C ends the answer; what was generated stays, and the exit code is 130.";
 
-pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
+    args.together.node.quiet = args.quiet;
+    args.together.check_effects()?;
     let piped = args.prompt.as_deref().is_none_or(|prompt| prompt == "-");
     let mut prompt = input::text(args.prompt, "prompt")?;
     if !args.raw {
@@ -98,7 +101,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         written: args.written.options(),
         generate: GenerateOptions {
             sampling: args.sampling.settings(),
-            max_tokens: args.max_tokens,
+            max_tokens: args.max_tokens.get(),
         },
     };
     let show = Show {
@@ -122,7 +125,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         let _goes_first = nodes::compute_here(&home);
         let mut sequence = LocalSequence::new(&engine, engine.new_session()?);
         let answer = answer_to(&engine, &mut sequence, &question, &cancel, show)?;
-        (answer, Devices::only_this(engine.config().layers))
+        (answer, Devices::only_this(&home, engine.config().layers))
     };
     tell(&answer, &devices, show, args.stats)
 }

@@ -19,6 +19,7 @@ pub(super) struct Args {
         long,
         value_name = "ID,ID,…",
         value_delimiter = ',',
+        value_parser = token_id,
         conflicts_with = "text"
     )]
     tokens: Option<Vec<TokenId>>,
@@ -35,6 +36,11 @@ pub(super) struct Args {
     /// Print nothing but the scores and errors
     #[arg(long, short)]
     quiet: bool,
+}
+
+fn token_id(text: &str) -> Result<TokenId, String> {
+    let id = text.trim().parse();
+    id.map_err(|_| "a token id is a number, such as 504: write a text without --tokens".to_owned())
 }
 
 const EXAMPLES: &str = "\

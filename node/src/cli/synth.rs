@@ -11,6 +11,7 @@ use potluck_model::gguf::part_path;
 use potluck_model::gguf::synth::{Architecture, PRESETS, SynthPart, SynthSpec, TypeMix};
 use serde::Serialize;
 
+use super::failure::{self, Code};
 use super::{Outcome, format, interrupt, output};
 
 /// Write a GGUF file with random weights, for tests and measurements
@@ -104,6 +105,10 @@ struct Report {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+    run_checked(args).map_err(|error| failure::of_kind(Code::Input, error))
+}
+
+fn run_checked(args: Args) -> anyhow::Result<Outcome> {
     let spec = spec(&args)?;
     check_parameters(&spec)?;
     let count = args.split;

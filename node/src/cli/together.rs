@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use potluck::Cancel;
@@ -22,6 +22,7 @@ use potluck::stages::{Ends, MemoryBudget};
 use potluck::together::{Drafts, Notice, Recovery, Together};
 use serde::Serialize;
 
+use super::failure::{self, Code};
 use super::fetches::{Fetch, Fetches};
 use super::nodes::{self, Connected, NodeArgs, OwnNode, Purpose};
 use super::{format, output};
@@ -39,7 +40,7 @@ pub(super) struct TogetherArgs {
     #[arg(long = "POTLUCK_WITH_PEERS", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
     peers_by_default: bool,
     /// Compute on this device only: nothing is sent to any other
-    #[arg(long, conflicts_with_all = ["with_peers", "placement"])]
+    #[arg(long, conflicts_with_all = ["with_peers", "placement", "objective", "listen", "peer"])]
     alone: bool,
     /// Send no guesses of the next tokens ahead: the others compute less, and answers may take longer
     #[arg(long)]
@@ -58,9 +59,9 @@ pub(super) struct PlacementArgs {
     /// whatever fails; this one may take over. ",*" at the end lets others, too
     #[arg(long, value_name = "STAGES")]
     placement: Option<String>,
-    /// What the plan is to make best: latency, throughput or energy
-    #[arg(long, value_name = "WHAT", default_value = "latency", value_parser = ["latency", "throughput", "energy"])]
-    objective: String,
+    /// What the plan is to make best: latency, throughput or energy [default: latency]
+    #[arg(long, value_name = "WHAT", conflicts_with = "placement", value_parser = ["latency", "throughput", "energy"])]
+    objective: Option<String>,
 }
 
 /// A device's layers, as a program is told.
@@ -87,9 +88,14 @@ pub(super) struct Devices {
 
 impl Devices {
     /// This device has all layers.
-    pub(super) fn only_this(layers: usize) -> Self {
+    pub(super) fn only_this(home: &Home, layers: usize) -> Self {
+        // A home that never met another gets no identity for this.
+        let device = Device::is_known(home).then(|| Device::open(home).ok());
+        let name = device
+            .flatten()
+            .map(|device| device.name.as_str().to_owned());
         let share = Share {
-            name: "self".to_owned(),
+            name: name.unwrap_or_else(|| "this device".to_owned()),
             this_device: true,
             first_layer: 0,
             end_layer: u32::try_from(layers).unwrap_or(u32::MAX),
@@ -130,7 +136,7 @@ pub(super) fn request(
             Some(text) => PlacementChoice::Forced(text.clone()),
             None => PlacementChoice::Best,
         },
-        objective: args.objective.clone(),
+        objective: args.objective.as_deref().unwrap_or("latency").to_owned(),
     })
 }
 
@@ -143,12 +149,13 @@ pub(super) fn check_room(path: &Path, context: usize, memory: Option<u64>) -> an
     let shape = model_shape(&gguf, &ModelConfig::from_gguf(&gguf)?)?;
     let needed = shape.bytes_with_context(u32::try_from(context)?);
     if needed > allowed {
-        bail!(
+        let words = format!(
             "the model needs {} with a context of {context}, and this device may use {}: allow more \
              memory, lower --context, or let paired devices help with --with-peers",
             format::bytes(needed),
             format::bytes(allowed)
         );
+        return Err(failure::refusal(Code::Model, words));
     }
     Ok(())
 }
@@ -159,6 +166,25 @@ impl TogetherArgs {
     pub(super) fn wants_peers(&self) -> bool {
         let wished = self.with_peers || self.placement.placement.is_some();
         !self.alone && (wished || self.peers_by_default)
+    }
+
+    /// Refuses what only matters where other devices may be asked, if none may.
+    pub(super) fn check_effects(&self) -> anyhow::Result<()> {
+        let asks = [
+            ("--objective", self.placement.objective.is_some()),
+            ("--listen", !self.node.listen.is_empty()),
+            ("--peer", !self.node.peer.is_empty()),
+        ];
+        match asks.iter().find(|(_, given)| *given && !self.wants_peers()) {
+            Some((flag, _)) => Err(failure::refusal(
+                Code::Usage,
+                format!(
+                    "{flag} has no effect while only this device computes: add --with-peers or \
+                     --placement, or leave it out"
+                ),
+            )),
+            None => Ok(()),
+        }
     }
 
     /// The memory that the owner allows, if that was said.
@@ -258,10 +284,9 @@ impl Requester {
                 if node.request.placement == PlacementChoice::Best {
                     return Ok(None);
                 }
-                bail!(
-                    "potluck pair has this home's node, and this device was never measured: end it, \
-                     or run `potluck bench --profile` first"
-                );
+                let words = "potluck pair has this home's node, and this device was never measured: \
+                             end it, or run `potluck bench --profile` first";
+                return Err(failure::refusal(Code::Node, words));
             }
             // Another one is looked for when the conversation begins.
             Err(error) if error.is_lost() => {}

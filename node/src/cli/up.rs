@@ -39,7 +39,7 @@ pub(super) struct Args {
     /// Do not help with less battery than this, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     min_battery: u8,
-    /// Print one JSON line when ready: {"listening": […], "peer_id": …}
+    /// Print one JSON line when ready: {"listening": […], "peer_id": …, "caveats": {…}}
     #[arg(long)]
     json: bool,
 }
@@ -131,6 +131,11 @@ fn tell(own: &OwnNode, event: NodeEvent, fetching: &mut bool) {
             "this device was removed from its circle: pair it again, or begin a new circle with \
              `potluck circle new`",
         ),
+        NodeEvent::Machine(Event::Outdated { told_by }) => output::note(&format!(
+            "this Potluck is too old: {} has a newer circle log, which may say that a device was \
+             removed. Until it is updated and started again it computes alone: update Potluck here",
+            name_of(own, told_by)
+        )),
         NodeEvent::Machine(Event::Fetching(progress)) if !*fetching => {
             *fetching = true;
             let bytes = format::bytes(progress.of_bytes);

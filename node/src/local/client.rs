@@ -33,6 +33,9 @@ pub enum ClientError {
     /// It says why not.
     #[error("{0}")]
     Failed(String),
+    /// No device is meant by what a person wrote: why.
+    #[error("{0}")]
+    NotMeant(String),
     /// It answers what was not asked.
     #[error("the node answers as another version: end it and start it again")]
     OtherAnswer,
@@ -98,6 +101,7 @@ impl Client {
     pub fn next(&mut self, within: Duration) -> Result<Option<(Reply, Vec<u8>)>, ClientError> {
         match self.replies.recv_timeout(within) {
             Ok((Reply::Failed { words }, _)) => Err(ClientError::Failed(words)),
+            Ok((Reply::NotMeant { words }, _)) => Err(ClientError::NotMeant(words)),
             Ok(reply) => Ok(Some(reply)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(ClientError::Stopped),

@@ -98,6 +98,19 @@ pub enum Request {
     Traffic,
 }
 
+/// What a node was told when it started. It holds for all commands that use the node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSettings {
+    /// Where it was told to listen; nothing for any free port.
+    pub listen: Vec<String>,
+    /// Whether it neither looks for devices on the local network nor is found there.
+    pub no_mdns: bool,
+    /// Where it was told that paired devices may be.
+    pub peers: Vec<String>,
+    /// The memory that its owner allows, in bytes, if that was said.
+    pub memory: Option<u64>,
+}
+
 /// A model, and where its layers may be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRequest {
@@ -152,6 +165,11 @@ pub enum PlacementChoice {
 pub enum Reply {
     /// It is done.
     Done,
+    /// No device is meant by what a person wrote: why.
+    NotMeant {
+        /// In words.
+        words: String,
+    },
     /// It cannot be done: why.
     Failed {
         /// In words.
@@ -168,6 +186,8 @@ pub enum Reply {
         /// Whether it places layers. The node of a command that pairs does not on a device that was
         /// never measured.
         computes: bool,
+        /// What it was told when it started.
+        settings: NodeSettings,
     },
     /// The circle's members, this device among them.
     Members {

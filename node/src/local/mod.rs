@@ -37,7 +37,7 @@ mod socket;
 mod views;
 
 pub use client::{Client, ClientError, Pipeline};
-pub use message::{PairingWish, PlacementChoice, Reply, Request, SessionRequest};
+pub use message::{NodeSettings, PairingWish, PlacementChoice, Reply, Request, SessionRequest};
 pub use server::{LocalNode, Service};
 pub(crate) use sessions::identify;
 pub use socket::{ServeError, Socket};

@@ -11,6 +11,7 @@
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::home::Home;
 
@@ -85,8 +86,13 @@ pub(super) fn check_other_end(stream: &UnixStream) -> io::Result<()> {
 
 /// This process's user, as its other processes see it.
 fn own_uid() -> io::Result<u32> {
+    static OWN: OnceLock<u32> = OnceLock::new();
+    if let Some(uid) = OWN.get() {
+        return Ok(*uid);
+    }
     let (one, _other) = UnixStream::pair()?;
-    other_uid(&one)
+    let uid = other_uid(&one)?;
+    Ok(*OWN.get_or_init(|| uid))
 }
 
 /// The user of the process at the other end. Tokio asks each system in its own way.

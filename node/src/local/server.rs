@@ -9,7 +9,7 @@ use potluck_protocol::PeerId;
 use potluck_protocol::machine::Reach;
 
 use super::framing;
-use super::message::{Reply, Request};
+use super::message::{NodeSettings, Reply, Request};
 use super::sessions::{self, Asked};
 use super::socket::Right;
 use super::views::{MemberView, Names, PlanView};
@@ -29,6 +29,8 @@ pub struct LocalNode {
     pub manifests: Manifests,
     /// What its owner should know of this device's figures.
     pub caveats: Caveats,
+    /// What it was told when it started.
+    pub settings: NodeSettings,
 }
 
 impl LocalNode {
@@ -55,6 +57,32 @@ pub(super) fn device(names: &Names, me: PeerId, text: &str) -> Option<PeerId> {
         // Two devices of one name are told apart by their ids.
         _ => None,
     }
+}
+
+/// Why no device is meant by what a person wrote.
+fn why_nobody(names: &Names, text: &str) -> String {
+    match names.values().filter(|name| *name == text).count() {
+        0 => format!("no device is called {text:?}: `potluck peers` lists names and ids"),
+        _ => {
+            format!("several devices are called {text:?}: give the id, as `potluck peers` lists it")
+        }
+    }
+}
+
+/// Why this device cannot leave its circle, if it cannot. Those that it let in may still be removed.
+fn why_not_to_leave(names: &Names, me: PeerId, with_admitted: bool) -> Option<String> {
+    if !names.contains_key(&me) && !with_admitted {
+        return Some(
+            "this device is in no circle: `potluck circle new` begins one, and `potluck pair` joins \
+             another's"
+                .to_owned(),
+        );
+    }
+    (names.len() == 1 && names.contains_key(&me)).then(|| {
+        "this device is alone in its circle, so there is none to leave: `potluck circle new` begins \
+         another"
+            .to_owned()
+    })
 }
 
 /// Where replies go, from any thread.
@@ -180,6 +208,7 @@ impl Service {
                     name: super::views::name_of(&names, node.peer_id()),
                     listening: listening.iter().map(ToString::to_string).collect(),
                     computes: node.computes(),
+                    settings: self.local.settings.clone(),
                 }
             }
             Request::Members => {
@@ -234,36 +263,52 @@ impl Service {
         })
     }
 
-    /// Whom a person means, and what it is called, who wants to end its membership.
-    fn to_forget(&self, text: &str, with_admitted: bool) -> Result<(PeerId, String, Reach), Words> {
+    /// Whom a person means, and what it is called, who wants to end its membership; or why that is
+    /// nobody.
+    fn to_forget(
+        &self,
+        text: &str,
+        with_admitted: bool,
+    ) -> Result<Result<(PeerId, String, Reach), Reply>, Words> {
         let node = &self.local.node;
         let names = self.local.names()?;
+        let me = node.peer_id();
         // One that has left may have let in others before.
         let gone = || text.parse().ok().filter(|_| with_admitted);
-        let peer = device(&names, node.peer_id(), text)
-            .or_else(gone)
-            .ok_or_else(|| {
-                Words::new(format!(
-                    "no one device is called {text:?}: `potluck peers` lists names and ids"
-                ))
-            })?;
+        let peer = match device(&names, me, text).or_else(gone) {
+            Some(peer) if peer == me => match why_not_to_leave(&names, me, with_admitted) {
+                Some(words) => return Ok(Err(Reply::NotMeant { words })),
+                None => peer,
+            },
+            Some(peer) => peer,
+            None => {
+                let words = why_nobody(&names, text);
+                return Ok(Err(Reply::NotMeant { words }));
+            }
+        };
         let reach = if with_admitted {
             Reach::WithAdmitted
         } else {
             Reach::Alone
         };
-        Ok((peer, super::views::name_of(&names, peer), reach))
+        Ok(Ok((peer, super::views::name_of(&names, peer), reach)))
     }
 
     fn forget(&self, text: &str, with_admitted: bool) -> Result<Reply, Words> {
-        let (peer, name, reach) = self.to_forget(text, with_admitted)?;
+        let (peer, name, reach) = match self.to_forget(text, with_admitted)? {
+            Ok(meant) => meant,
+            Err(refused) => return Ok(refused),
+        };
         self.local.node.forget(peer, reach)?;
         let peer_id = peer.to_string();
         Ok(Reply::Forgotten { peer_id, name })
     }
 
     fn would_forget(&self, text: &str, with_admitted: bool) -> Result<Reply, Words> {
-        let (peer, name, reach) = self.to_forget(text, with_admitted)?;
+        let (peer, name, reach) = match self.to_forget(text, with_admitted)? {
+            Ok(meant) => meant,
+            Err(refused) => return Ok(refused),
+        };
         let members = self.local.node.would_forget(peer, reach)?;
         let me = self.local.node.peer_id();
         let views = members.iter().map(|member| MemberView::offline(member, me));
@@ -313,5 +358,18 @@ mod tests {
         assert_eq!(meant(&peer(4).to_string()), None);
         assert_eq!(meant(&peer(5).to_string()), Some(peer(5)));
         assert_eq!(meant("garage"), None);
+        assert!(why_nobody(&names, "tablet").starts_with("several devices are called \"tablet\""));
+        assert!(why_nobody(&names, "garage").starts_with("no device is called \"garage\""));
+    }
+
+    #[test]
+    fn this_device_leaves_only_a_circle_that_it_is_in_with_others() {
+        let peer = |byte| PeerId::from_public_key([byte; 32]);
+        let names = |bytes: &[u8]| bytes.iter().map(|&b| (peer(b), b.to_string())).collect();
+        let why = |bytes: &[u8], admitted| why_not_to_leave(&names(bytes), peer(1), admitted);
+        assert_eq!(why(&[1, 2], false), None);
+        assert!(why(&[1], false).is_some_and(|why| why.contains("alone in its circle")));
+        assert!(why(&[2, 3], false).is_some_and(|why| why.contains("in no circle")));
+        assert_eq!(why(&[2, 3], true), None);
     }
 }

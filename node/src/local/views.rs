@@ -182,6 +182,8 @@ pub struct UnusedView {
     pub peer_id: String,
     /// Its name.
     pub name: String,
+    /// Whether it is the one that asks.
+    pub this_device: bool,
     /// Why.
     pub reason: String,
 }
@@ -343,6 +345,7 @@ impl PlanView {
         let unused = plan.unused.iter().map(|unused| UnusedView {
             peer_id: unused.peer.to_string(),
             name: name_of(names, unused.peer),
+            this_device: unused.peer == me,
             reason: unused.reason.to_string(),
         });
         Self {

@@ -16,8 +16,13 @@ use super::stream::Purpose;
 /// when the same node dials again, the one before is lost: nodes dial whom they are not connected to.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Bytes that may wait for one peer before what was computed is held back.
+/// Bytes of hidden states that may wait for one peer before nothing more is computed for it.
 const MOST_QUEUED: usize = 8 << 20;
+/// Bytes that wait when it is computed for again.
+const FEW_QUEUED: usize = MOST_QUEUED / 2;
+/// Control messages, or weights, that may wait for one peer: more than any that reads leaves waiting.
+/// Whoever asks and does not read is let go.
+const MOST_UNREAD: usize = 4 << 20;
 
 /// The connections to members that count, one each.
 pub(super) struct Connections {
@@ -34,6 +39,8 @@ struct Link {
     dialled_by: PeerId,
     control: Writer,
     data: Writer,
+    /// Whether the machine was told that too much waits for it.
+    congested: bool,
     transfer: Writer,
     /// Whether this node has asked for its stream for weights, which it opens when it needs it.
     transfer_wanted: bool,
@@ -95,6 +102,7 @@ impl Connections {
             dialled_by,
             control: writer(Purpose::Control),
             data: writer(Purpose::Data),
+            congested: false,
             transfer: writer(Purpose::Transfer),
             transfer_wanted: false,
             came: [false; 3],
@@ -123,6 +131,11 @@ impl Connections {
     pub(super) fn counts(&self, peer: PeerId, connection: ConnectionId) -> bool {
         let link = self.links.get(&peer);
         link.is_some_and(|link| link.connection == connection)
+    }
+
+    /// Whether a peer has opened its stream for control messages, as members do at once.
+    pub(super) fn is_used(&self, peer: PeerId) -> bool {
+        self.links.get(&peer).is_some_and(|link| link.came[0])
     }
 
     pub(super) fn contains(&self, peer: PeerId) -> bool {
@@ -180,17 +193,24 @@ impl Connections {
         true
     }
 
-    pub(super) fn send(&self, peer: PeerId, purpose: Purpose, bytes: Vec<u8>) {
+    /// Sends to a peer. False if so much waits for it that it is to be let go.
+    pub(super) fn send(&self, peer: PeerId, purpose: Purpose, bytes: Vec<u8>) -> bool {
         // Whoever is gone gets nothing more; the machine is told so.
         let Some(link) = self.links.get(&peer) else {
-            return;
+            return true;
         };
-        match purpose {
-            Purpose::Control => link.control.write(bytes),
-            Purpose::Data => link.data.write(bytes),
-            Purpose::Transfer => link.transfer.write(bytes),
-            Purpose::Pairing => {}
-        }
+        let writer = match purpose {
+            Purpose::Control => &link.control,
+            // What is computed stops in time.
+            Purpose::Data => {
+                link.data.write(bytes);
+                return true;
+            }
+            Purpose::Transfer => &link.transfer,
+            Purpose::Pairing => return true,
+        };
+        writer.write(bytes);
+        writer.queued() <= MOST_UNREAD
     }
 
     /// The connection to a peer on which the stream for weights is to be opened, the first time.
@@ -222,10 +242,23 @@ impl Connections {
         }
     }
 
-    /// Whether so much waits to be sent that nothing more should be computed.
-    pub(super) fn is_congested(&self) -> bool {
-        let mut links = self.links.values();
-        links.any(|link| link.data.queued() > MOST_QUEUED)
+    /// For whom so much waits to be sent, since a moment, that nothing more should be computed for
+    /// them, and for whom it does not any more.
+    pub(super) fn congestion(&mut self) -> Vec<(PeerId, bool)> {
+        let mut changed = Vec::new();
+        for (&peer, link) in &mut self.links {
+            let queued = link.data.queued();
+            let congested = queued
+                > if link.congested {
+                    FEW_QUEUED
+                } else {
+                    MOST_QUEUED
+                };
+            if std::mem::replace(&mut link.congested, congested) != congested {
+                changed.push((peer, congested));
+            }
+        }
+        changed
     }
 }
 
@@ -264,6 +297,28 @@ mod tests {
                 assert_eq!(connections.of(peer), Some(by_a));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_is_congested_and_then_let_go() {
+        let (me, slow, other) = (1, 2, 3);
+        let [me, slow, other] = [me, slow, other].map(|byte| PeerId::from_public_key([byte; 32]));
+        let (arrivals, _) = tokio::sync::mpsc::channel(1);
+        let mut connections = Connections::new(me, Arc::default(), arrivals);
+        for (id, peer) in [(1, slow), (2, other)] {
+            let id = ConnectionId::new_unchecked(id);
+            connections.established(Duration::ZERO, peer, id, true, false);
+        }
+        // Their streams are not there: nothing is read.
+        assert!(connections.send(slow, Purpose::Data, vec![0; MOST_QUEUED + 1]));
+        assert!(connections.send(other, Purpose::Data, vec![0; 1_000]));
+        assert_eq!(connections.congestion(), [(slow, true)]);
+        assert_eq!(connections.congestion(), []);
+        let message = || vec![0; 1 << 10];
+        let taken =
+            (0..100_000).take_while(|_| connections.send(slow, Purpose::Control, message()));
+        assert_eq!(taken.count(), MOST_UNREAD >> 10);
+        assert!(connections.send(other, Purpose::Control, message()));
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! The loop that owns the machine, the swarm and the clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -72,8 +72,6 @@ pub(super) struct Driver {
     keeper: Keeper,
     giving: Giving,
     profile: Option<DeviceProfile>,
-    /// What was computed, while so much waits to be sent that no more should be.
-    held_back: VecDeque<Input>,
     sessions: BTreeMap<SessionId, Sender<PipelineEvent>>,
     watchers: Vec<mpsc::UnboundedSender<NodeEvent>>,
     /// What the first watcher is told, as it happened before there was one.
@@ -124,7 +122,6 @@ impl Driver {
             keeper,
             giving: Giving::default(),
             profile,
-            held_back: VecDeque::new(),
             sessions: BTreeMap::new(),
             watchers: Vec::new(),
             untold: None,
@@ -191,10 +188,8 @@ impl Driver {
 
     /// Does what the machine wants done.
     pub(super) fn follow_up(&mut self) {
-        while !self.held_back.is_empty() && !self.connections.is_congested() {
-            if let Some(input) = self.held_back.pop_front() {
-                self.tell(input);
-            }
+        for (peer, congested) in self.connections.congestion() {
+            self.tell(Input::Congested { peer, congested });
         }
         while let Some(output) = self.machine.poll_output() {
             self.perform(output);
@@ -204,7 +199,10 @@ impl Driver {
             self.keeper.order(order);
         }
         let inviting = self.machine.is_inviting();
-        self.swarm.behaviour_mut().set_inviting(inviting);
+        let pairs_with = self.machine.pairs_with().map(ids::to_libp2p);
+        let gate = self.swarm.behaviour_mut();
+        gate.set_inviting(inviting);
+        gate.set_pairs_with(pairs_with);
         let machine = &self.machine;
         self.connections.read_data(|peer| machine.wants_data(peer));
     }
@@ -237,11 +235,7 @@ impl Driver {
                 return;
             }
         };
-        if matches!(input, Input::Computed { .. }) && self.connections.is_congested() {
-            self.held_back.push_back(input);
-        } else {
-            self.tell(input);
-        }
+        self.tell(input);
     }
 
     fn perform(&mut self, output: Output) {
@@ -300,7 +294,14 @@ impl Driver {
 
     fn send(&mut self, peer: PeerId, purpose: Purpose, bytes: Vec<u8>) {
         self.traffic.bytes_sent += bytes.len() as u64;
-        self.connections.send(peer, purpose, bytes);
+        if !self.connections.send(peer, purpose, bytes)
+            && let Some(connection) = self.connections.drop_peer(peer)
+        {
+            let words = format!("{peer} asks for more than it takes: its connection is closed");
+            self.tell_watchers(&NodeEvent::Problem(words));
+            self.swarm.close_connection(connection);
+            self.tell(Input::Disconnected(peer));
+        }
     }
 
     fn tell_session(&mut self, session: SessionId, event: PipelineEvent) {

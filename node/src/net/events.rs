@@ -64,9 +64,16 @@ impl Driver {
     ) {
         let now = self.now();
         self.addresses.dial_ended(connection);
-        let joining = self.joining_whom();
-        if joining.is_some() && joining == ids::of_libp2p(&peer) && endpoint.is_dialer() {
-            self.joining_over = Some(connection);
+        if self.swarm.behaviour().dialled_to_join(connection) {
+            // Dialled to pair, which is all that it is for.
+            if self.joining.is_some() && self.joining_over.is_none() {
+                self.joining_over = Some(connection);
+                self.pairings.stranger(now, connection);
+            } else {
+                // Another dial was faster.
+                self.swarm.close_connection(connection);
+            }
+            return;
         }
         let Some(id) = ids::of_libp2p(&peer).filter(|id| self.machine.is_member(*id)) else {
             self.pairings.stranger(now, connection);
@@ -78,12 +85,16 @@ impl Driver {
             .connections
             .established(now, id, connection, dialled, stays)
         {
+            // A member may pair again, on a connection of its own: whether this is one shows soon.
+            Established::Superfluous if self.machine.is_inviting() && !dialled => {
+                self.pairings.stranger(now, connection);
+            }
             Established::Superfluous => {
                 self.swarm.close_connection(connection);
             }
             Established::Counts { instead_of } => {
                 if let Some(before) = instead_of {
-                    self.swarm.close_connection(before);
+                    self.replaced(before);
                 }
                 // A peer dials from the port that it listens on, where its system allows that.
                 let address = endpoint.get_remote_address();
@@ -118,11 +129,31 @@ impl Driver {
         if self.connections.closed(id, connection) {
             self.tell(Input::Disconnected(id));
         }
-        if self.joining_over == Some(connection) && self.joining.is_some() {
-            // Before there was a stream to say why.
-            self.end_joining(id);
-            self.not_reached("it lets nobody pair now, ask for a new invitation".to_owned());
+        if !self.joins_over(connection) {
+            return;
         }
+        // Before there was a stream to say why.
+        if self.swarm.behaviour().dialled_to_join(connection) {
+            self.not_reached("it lets nobody pair now, ask for a new invitation".to_owned());
+        } else {
+            // It was there before the joining, perhaps to a node that has ended since.
+            self.joining_over = None;
+            self.look_after_peers();
+        }
+    }
+
+    /// A newer connection counts instead of this one, which is closed unless a pairing runs over it.
+    fn replaced(&mut self, before: ConnectionId) {
+        if self.joins_over(before) || self.pairings.peer_of(before).is_some() {
+            self.pairings.keep_for_pairing(before);
+        } else {
+            self.swarm.close_connection(before);
+        }
+    }
+
+    /// Whether the joining that is about to begin is to run over this connection.
+    fn joins_over(&self, connection: ConnectionId) -> bool {
+        self.joining.is_some() && self.joining_over == Some(connection)
     }
 
     fn on_stream(&mut self, stream: StreamOf) {
@@ -141,7 +172,11 @@ impl Driver {
             }
             Opened::Inbound(Purpose::Pairing, stream) => {
                 // An owner that invites nobody lets nobody pair: the stream is dropped.
-                if self.machine.is_inviting() && self.pairings.opened(id, connection, stream) {
+                if !self.machine.is_inviting() {
+                    return;
+                }
+                self.leave_to_pairing(id, connection);
+                if self.pairings.opened(id, connection, stream) {
                     self.tell_clock();
                     match random() {
                         Ok(ephemeral) => self.tell(Input::PairingOpened {
@@ -161,10 +196,10 @@ impl Driver {
                     self.swarm.close_connection(connection);
                 }
             }
-            Opened::Failed(Purpose::Pairing) => {
+            Opened::Failed(Purpose::Pairing) if self.joins_over(connection) => {
                 self.not_reached("the device does not pair".to_owned());
             }
-            Opened::Failed(_) if counts => {
+            Opened::Failed(purpose) if counts && purpose != Purpose::Pairing => {
                 self.swarm.close_connection(connection);
             }
             Opened::Outbound(..) | Opened::Inbound(..) | Opened::Failed(_) => {}
@@ -209,10 +244,25 @@ impl Driver {
         joining.map(|joining| joining.invitation.peer())
     }
 
+    /// A peer that is a member here opened a connection to pair alone: it does not count as one between
+    /// members, for which the peer opens no stream on it.
+    fn leave_to_pairing(&mut self, peer: PeerId, connection: ConnectionId) {
+        if self.connections.counts(peer, connection) && !self.connections.is_used(peer) {
+            self.connections.closed(peer, connection);
+            self.pairings.stranger(self.now(), connection);
+            self.tell(Input::Disconnected(peer));
+        }
+    }
+
     /// The joining that the machine has not begun yet comes to nothing.
     pub(super) fn not_reached(&mut self, why: String) {
-        if let Some(Joining { id: of, .. }) = self.joining.take() {
-            self.tell_watchers(&NodeEvent::NotReached { of, why });
+        if let Some(Joining { id, invitation, .. }) = self.joining.take() {
+            self.end_joining(invitation.peer());
+            let why = match clocks(invitation.expires_unix_s(), unix_seconds()) {
+                Some(clocks) => format!("{why}; {clocks}"),
+                None => why,
+            };
+            self.tell_watchers(&NodeEvent::NotReached { of: id, why });
         }
     }
 
@@ -232,13 +282,13 @@ impl Driver {
             until,
         });
         self.joining_over = connected;
-        let gate = self.swarm.behaviour_mut();
-        gate.set_joining(Some(peer));
         if let Some(connection) = connected {
+            let gate = self.swarm.behaviour_mut();
             gate.open(peer, connection, Purpose::Pairing);
             return;
         }
         // Whatever was tried before, it is tried now.
+        self.addresses.forget_dials();
         self.addresses.reached(&peer);
         self.look_after_peers();
     }
@@ -255,6 +305,8 @@ impl Driver {
             until: _,
         } = joining;
         if !self.pairings.opened(peer, connection, stream) {
+            let why = "an earlier pairing with it is ending, try again in a moment".to_owned();
+            self.tell_watchers(&NodeEvent::NotReached { of: id, why });
             return;
         }
         let now = self.now();
@@ -263,7 +315,7 @@ impl Driver {
             .and_then(|ephemeral| {
                 let machine = &mut self.machine;
                 machine
-                    .join(now, unix_seconds(), &invitation, peer, wish, ephemeral)
+                    .join(now, &invitation, peer, wish, ephemeral)
                     .map_err(|error| error.to_string())
             });
         match begun {
@@ -285,5 +337,42 @@ impl Driver {
     pub(super) fn end_joining(&mut self, peer: PeerId) {
         let gate = self.swarm.behaviour_mut();
         gate.end_joining(&ids::to_libp2p(peer));
+    }
+}
+
+/// What the two clocks say, if by this device's an invitation has expired that was made by the other's.
+fn clocks(expires_unix_s: u64, now_unix_s: u64) -> Option<String> {
+    let time = |unix_s: u64| {
+        let minutes = unix_s / 60;
+        format!("{:02}:{:02} UTC", minutes / 60 % 24, minutes % 60)
+    };
+    let (ends, here) = (time(expires_unix_s), time(now_unix_s));
+    let days = now_unix_s.saturating_sub(expires_unix_s) / 86_400;
+    let here = match days {
+        0 => here,
+        _ => format!("{here}, {days} days later"),
+    };
+    (now_unix_s >= expires_unix_s).then(|| {
+        format!(
+            "the invitation expired at {ends} by the clock of the device that made it, and this device's \
+             shows {here}: ask for a new one; if it is new, one of the two clocks is wrong"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invitation_that_seems_to_have_expired_shows_both_clocks() {
+        assert_eq!(clocks(600, 599), None);
+        let told = clocks(3_600 * 5, 3_600 * 5 + 1_800).unwrap_or_default();
+        assert!(
+            told.contains("at 05:00 UTC") && told.contains("shows 05:30 UTC:"),
+            "{told}"
+        );
+        let told = clocks(60, 3 * 86_400 + 60).unwrap_or_default();
+        assert!(told.contains("shows 00:01 UTC, 3 days later"), "{told}");
     }
 }

@@ -6,10 +6,10 @@ use std::task::{Context, Poll, Waker};
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
-use libp2p::swarm::behaviour::{ConnectionClosed, ListenFailure};
+use libp2p::swarm::behaviour::{ConnectionClosed, DialFailure, ListenFailure};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
-    THandlerInEvent, THandlerOutEvent, ToSwarm,
+    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler,
+    THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
 
@@ -21,6 +21,9 @@ use super::stream::Purpose;
 const MOST_FROM_ADDRESS: usize = 16;
 /// Connections that others opened, at a time.
 const MOST_INBOUND: usize = 128;
+/// Of them those of strangers, who may connect while this device's owner invites: one more, and the
+/// oldest is closed.
+const MOST_STRANGERS: usize = 32;
 
 /// Lets paired peers in, and others only to pair while this device's owner has that open.
 #[derive(Debug, Default)]
@@ -28,9 +31,13 @@ pub(super) struct Gate {
     members: BTreeSet<PeerId>,
     /// Whether anyone may connect to pair.
     inviting: bool,
-    /// Whom this device is pairing with by its invitation.
-    joining: Option<PeerId>,
+    /// Connections that this device dials to pair by an invitation, and with whom.
+    joining: BTreeMap<ConnectionId, PeerId>,
     inbound: BTreeMap<ConnectionId, Option<IpAddr>>,
+    /// Strangers that connected, the oldest first.
+    strangers: VecDeque<(ConnectionId, PeerId)>,
+    /// Who of them is being paired with.
+    pairs_with: Option<PeerId>,
     actions: VecDeque<ToSwarm<StreamOf, Purpose>>,
     waker: Option<Waker>,
 }
@@ -65,13 +72,41 @@ impl Gate {
         self.inviting = inviting;
     }
 
-    pub(super) fn set_joining(&mut self, joining: Option<PeerId>) {
-        self.joining = joining;
+    /// Who has shown to have an invitation keeps its connection.
+    pub(super) fn set_pairs_with(&mut self, peer: Option<PeerId>) {
+        self.pairs_with = peer;
+    }
+
+    /// A stranger connected: the oldest of too many is closed.
+    fn stranger(&mut self, connection: ConnectionId, peer: PeerId) {
+        self.strangers.push_back((connection, peer));
+        if self.strangers.len() > MOST_STRANGERS {
+            let pairs_with = self.pairs_with;
+            let oldest = |(_, peer): &(_, PeerId)| pairs_with != Some(*peer);
+            if let Some(at) = self.strangers.iter().position(oldest)
+                && let Some((connection, peer)) = self.strangers.remove(at)
+            {
+                self.act(ToSwarm::CloseConnection {
+                    peer_id: peer,
+                    connection: CloseConnection::One(connection),
+                });
+            }
+        }
+    }
+
+    /// This device dials a peer to pair by its invitation, and for nothing else.
+    pub(super) fn dials_to_join(&mut self, peer: PeerId, connection: ConnectionId) {
+        self.joining.insert(connection, peer);
+    }
+
+    /// Whether a connection was dialled to pair, and for nothing else.
+    pub(super) fn dialled_to_join(&self, connection: ConnectionId) -> bool {
+        self.joining.contains_key(&connection)
     }
 
     /// Pairing with this peer is over.
     pub(super) fn end_joining(&mut self, peer: &PeerId) {
-        self.joining.take_if(|joining| joining == peer);
+        self.joining.retain(|_, joining| joining != peer);
     }
 
     /// Opens a stream on a connection that is there.
@@ -90,12 +125,18 @@ impl Gate {
         }
     }
 
-    fn handler(&self, peer: PeerId, outbound: bool) -> Result<Handler, ConnectionDenied> {
-        if self.is_member(&peer) {
-            Ok(Handler::opening(&[Purpose::Control, Purpose::Data]))
-        } else if outbound && self.joining == Some(peer) {
+    fn handler(
+        &self,
+        peer: PeerId,
+        dialled: Option<ConnectionId>,
+    ) -> Result<Handler, ConnectionDenied> {
+        // First: one who is a member here may have forgotten this device, and pairs again.
+        let joins = dialled.and_then(|connection| self.joining.get(&connection)) == Some(&peer);
+        if joins {
             Ok(Handler::opening(&[Purpose::Pairing]))
-        } else if !outbound && self.inviting {
+        } else if self.is_member(&peer) {
+            Ok(Handler::opening(&[Purpose::Control, Purpose::Data]))
+        } else if dialled.is_none() && self.inviting {
             Ok(Handler::opening(&[]))
         } else {
             Err(ConnectionDenied::new(Denied::NotPaired))
@@ -124,30 +165,38 @@ impl NetworkBehaviour for Gate {
 
     fn handle_established_inbound_connection(
         &mut self,
-        _connection: ConnectionId,
+        connection: ConnectionId,
         peer: PeerId,
         _local: &Multiaddr,
         _remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.handler(peer, false)
+        let handler = self.handler(peer, None)?;
+        if !self.is_member(&peer) {
+            self.stranger(connection, peer);
+        }
+        Ok(handler)
     }
 
     fn handle_established_outbound_connection(
         &mut self,
-        _connection: ConnectionId,
+        connection: ConnectionId,
         peer: PeerId,
         _address: &Multiaddr,
         _role: Endpoint,
         _port: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.handler(peer, true)
+        self.handler(peer, Some(connection))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
+            FromSwarm::DialFailure(DialFailure { connection_id, .. }) => {
+                self.joining.remove(&connection_id);
+            }
             FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. })
             | FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
                 self.inbound.remove(&connection_id);
+                self.strangers.retain(|(of, _)| *of != connection_id);
             }
             _ => {}
         }
@@ -200,16 +249,53 @@ mod tests {
     }
 
     #[test]
+    fn strangers_hold_some_places_and_the_oldest_loses_its_own() {
+        let mut gate = Gate::default();
+        gate.set_inviting(true);
+        let address: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().expect("an address");
+        let connect = |gate: &mut Gate, id: usize| {
+            let (id, peer) = (ConnectionId::new_unchecked(id), PeerId::random());
+            let come = gate.handle_established_inbound_connection(id, peer, &address, &address);
+            assert!(come.is_ok());
+            peer
+        };
+        let first = connect(&mut gate, 0);
+        gate.set_pairs_with(Some(first));
+        for id in 1..100 {
+            connect(&mut gate, id);
+        }
+        assert_eq!(gate.strangers.len(), MOST_STRANGERS);
+        let closed = gate.actions.iter().map(|action| match action {
+            ToSwarm::CloseConnection {
+                connection: CloseConnection::One(id),
+                ..
+            } => *id,
+            other => panic!("{other:?}"),
+        });
+        let expected = (1..=100 - MOST_STRANGERS).map(ConnectionId::new_unchecked);
+        assert!(closed.eq(expected), "not the one that pairs");
+    }
+
+    #[test]
     fn strangers_connect_only_to_pair() {
         let mut gate = Gate::default();
         let (member, stranger) = (PeerId::random(), PeerId::random());
         gate.set_members([member].into());
-        assert!(gate.handler(member, false).is_ok() && gate.handler(member, true).is_ok());
-        assert!(gate.handler(stranger, false).is_err() && gate.handler(stranger, true).is_err());
+        let [dialled, another] = [1, 2].map(ConnectionId::new_unchecked);
+        let (outbound, inbound) = (Some(dialled), None);
+        assert!(gate.handler(member, inbound).is_ok() && gate.handler(member, outbound).is_ok());
+        assert!(gate.handler(stranger, inbound).is_err());
+        assert!(gate.handler(stranger, outbound).is_err());
         gate.set_inviting(true);
-        assert!(gate.handler(stranger, false).is_ok() && gate.handler(stranger, true).is_err());
+        assert!(gate.handler(stranger, inbound).is_ok());
+        assert!(gate.handler(stranger, outbound).is_err());
         gate.set_inviting(false);
-        gate.set_joining(Some(stranger));
-        assert!(gate.handler(stranger, false).is_err() && gate.handler(stranger, true).is_ok());
+        gate.dials_to_join(stranger, dialled);
+        assert!(gate.handler(stranger, inbound).is_err());
+        assert!(gate.handler(stranger, outbound).is_ok());
+        assert!(gate.handler(stranger, Some(another)).is_err());
+        assert!(gate.dialled_to_join(dialled) && !gate.dialled_to_join(another));
+        gate.end_joining(&stranger);
+        assert!(gate.handler(stranger, outbound).is_err());
     }
 }

@@ -53,6 +53,11 @@ impl Pairings {
         self.strangers.insert(connection, now + LAST_WORDS);
     }
 
+    /// A connection is for its pairing alone from now on; it is closed when that is over.
+    pub(super) fn keep_for_pairing(&mut self, connection: ConnectionId) {
+        self.strangers.insert(connection, Duration::MAX);
+    }
+
     /// A pairing stream is open; false if there is one with this peer already.
     pub(super) fn opened(
         &mut self,

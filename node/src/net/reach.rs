@@ -99,38 +99,54 @@ impl Driver {
         let members = self.machine.circle().members().map(|member| member.peer);
         let absent = members
             .filter(|peer| self.machine.is_member(*peer) && !self.connections.contains(*peer));
-        let mut absent: Vec<_> = absent.collect();
-        if let Some(joining) = self
-            .joining
-            .as_ref()
-            .filter(|_| self.joining_over.is_none())
-        {
-            let peer = joining.invitation.peer();
-            if now < joining.until {
-                absent.push(peer);
-            } else if !self.addresses.is_dialled(&ids::to_libp2p(peer)) {
-                self.end_joining(peer);
-                self.not_reached(NOT_FOUND.to_owned());
-            }
+        let joining = self.joining_whom();
+        // Both may still list each other as members: it is dialled to pair then, and nothing else.
+        let absent: Vec<_> = absent.filter(|peer| joining != Some(*peer)).collect();
+        for peer in absent {
+            self.dial(ids::to_libp2p(peer), false);
         }
-        for peer in absent.into_iter().map(ids::to_libp2p) {
-            let discoveries = self.discoveries.iter_mut();
-            let found = discoveries.flat_map(|discovery| discovery.known(&peer));
-            let found: Vec<_> = found.map(|address| without_peer(&address)).collect();
-            let addresses = self.addresses.due(now, &peer, &found);
-            if addresses.is_empty() {
-                continue;
-            }
-            let options = DialOpts::peer_id(peer)
-                .condition(PeerCondition::Always)
-                .addresses(addresses.clone())
-                .override_dial_concurrency_factor(AT_ONCE)
-                .build();
-            let connection = options.connection_id();
-            self.addresses.dialled(now, connection, peer, addresses);
-            if let Err(error) = self.swarm.dial(options) {
-                self.dial_failed(connection, &error);
-            }
+        self.look_for_inviter();
+    }
+
+    /// Dials whom this device is about to join, as long as it is looked for.
+    fn look_for_inviter(&mut self) {
+        let Some(joining) = self.joining.as_ref() else {
+            return;
+        };
+        let (peer, until) = (ids::to_libp2p(joining.invitation.peer()), joining.until);
+        if self.joining_over.is_some() {
+            return;
+        }
+        if self.now() < until {
+            self.dial(peer, true);
+        } else if !self.addresses.is_dialled(&peer) {
+            self.not_reached(NOT_FOUND.to_owned());
+        }
+    }
+
+    /// Dials a peer wherever it may be, if it is time; whether only to pair with it.
+    fn dial(&mut self, peer: libp2p::PeerId, to_join: bool) {
+        let now = self.now();
+        let discoveries = self.discoveries.iter_mut();
+        let found = discoveries.flat_map(|discovery| discovery.known(&peer));
+        let found: Vec<_> = found.map(|address| without_peer(&address)).collect();
+        let addresses = self.addresses.due(now, &peer, &found);
+        if addresses.is_empty() {
+            return;
+        }
+        let options = DialOpts::peer_id(peer)
+            .condition(PeerCondition::Always)
+            .addresses(addresses.clone())
+            .override_dial_concurrency_factor(AT_ONCE)
+            .build();
+        let connection = options.connection_id();
+        self.addresses.dialled(now, connection, peer, addresses);
+        if to_join {
+            let gate = self.swarm.behaviour_mut();
+            gate.dials_to_join(peer, connection);
+        }
+        if let Err(error) = self.swarm.dial(options) {
+            self.dial_failed(connection, &error);
         }
     }
 

@@ -115,7 +115,7 @@ fuzz_target!(|input: &[u8]| {
                 let key = [key; 32];
                 let local = joiner.local();
                 let by = (&name(), at_second);
-                joins = Joiner::begin(now, 0, &invitation, at_inviter, by, key, &local).ok();
+                joins = Joiner::begin(now, &invitation, at_inviter, by, key, &local).ok();
                 to_inviter.bytes.clear();
                 to_joiner.bytes.clear();
                 invites.handle_closed();

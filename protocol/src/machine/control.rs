@@ -15,13 +15,16 @@ impl Machine {
     /// Anything came of a peer.
     pub(super) fn heard(&mut self, now: Duration, from: PeerId) {
         let mut requests = self.requests.values();
-        if requests.any(|requested| requested.excluded.is_silent(from)) {
+        if self.failed.is_silent(from)
+            || requests.any(|requested| requested.excluded.is_silent(from))
+        {
             self.excuse_silent(now);
         }
         let Some(peer) = self.peers.get_mut(&from) else {
             return;
         };
         peer.heard(now);
+        self.failed.heard(now, from);
         for requested in self.requests.values_mut() {
             if let Some(silence) = requested.heard(now, from) {
                 peer.patience.note(now, silence);
@@ -37,6 +40,7 @@ impl Machine {
     pub(super) fn excuse_silent(&mut self, now: Duration) {
         let late = self.poll_timeout().and_then(|due| now.checked_sub(due));
         if let Some(late) = late {
+            self.failed.did_not_run(now, late);
             for requested in self.requests.values_mut() {
                 requested.excluded.did_not_run(now, late);
             }
@@ -207,7 +211,7 @@ impl Machine {
     }
 
     /// Whether a question of a peer is to be answered; if not, it is dropped.
-    fn may_ask(&mut self, now: Duration, from: PeerId) -> bool {
+    pub(super) fn may_ask(&mut self, now: Duration, from: PeerId) -> bool {
         let peer = self.peers.get_mut(&from);
         let may = peer.is_some_and(|peer| peer.may_ask(now));
         if !may {

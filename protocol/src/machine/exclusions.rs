@@ -1,4 +1,18 @@
 //! Devices that failed a session, and until when it does without them or with less of them.
+//!
+//! What a device failed by counts for the session, and, but for its connection and for what it said of
+//! this model or its memory, for those that begin later: the machine keeps it, and each session begins
+//! with a copy.
+//!
+//! | it failed by | time | used again |
+//! |---|---|---|
+//! | its connection | [`RETRY_AFTER`] | when it was heard since, too; by later sessions at once |
+//! | rows lost on the way to it, refusing for no other reason below | [`RETRY_AFTER`] | when it was heard since, too |
+//! | silence, and is heard on the same connection | [`RETRY_SILENT_AFTER`], twice as long each time within [`FORGOTTEN_AFTER`], at most [`RETRY_AFTER`] | then |
+//! | answers that were not due, values that are no numbers, work that comes no further | [`FAULT_AFTER`], twice as long each time, at most [`FAULT_AT_MOST`]; forgotten [`FAULTS_KEPT`] after the last | then |
+//! | memory that others have | [`ROOM_AFTER`], or another profile | until then with what it has left |
+//! | no weights, nothing to compute them with | [`CHANGED_AFTER`], or another profile | then |
+//! | leaving | the same | then |
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,15 +36,25 @@ const CHANGED_AFTER: Duration = Duration::from_secs(60);
 /// One whose memory others have: whether they still do is asked again after so long.
 const ROOM_AFTER: Duration = Duration::from_secs(10);
 
+/// One whose work was at fault, and not the way to it, is used again after so long; after twice as long
+/// each time that it comes again.
+const FAULT_AFTER: Duration = Duration::from_secs(10);
+/// The longest time for that.
+const FAULT_AT_MOST: Duration = Duration::from_secs(600);
+/// After so long without a fault none count any more.
+const FAULTS_KEPT: Duration = Duration::from_secs(3_600);
+
 /// The devices that a session does without, or of which it uses only a part.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Exclusions {
     excluded: BTreeMap<PeerId, Excluded>,
     /// Who was given up for a silence that ended: when last, and after how long it was used again.
     recovered: BTreeMap<PeerId, (Duration, Duration)>,
+    /// Whose work was at fault: when last, and after how long it was used again.
+    faults: BTreeMap<PeerId, (Duration, Duration)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Excluded {
     since: Duration,
     until: Until,
@@ -47,6 +71,8 @@ enum Until {
     Back,
     /// Nothing any more: it is used again so long after it was given up.
     Recovered(Duration),
+    /// Nothing: its work was at fault, and it is used again so long after that.
+    Fault(Duration),
     /// Tell of another profile.
     Changed,
     /// The same; meanwhile it has room for so many bytes.
@@ -80,9 +106,46 @@ impl Exclusions {
             } => Until::Changed,
             &Cause::Silent(silence) => Until::Silent(silence),
             Cause::Disconnected => Until::Back,
-            _ => Until::Heard(false),
+            Cause::Faulty | Cause::NotFinite | Cause::Stuck(_) => {
+                let last = self.faults.get(&peer);
+                let last = last.filter(|(at, _)| now.saturating_sub(*at) < FAULTS_KEPT);
+                let after = last.map_or(FAULT_AFTER, |(_, after)| 2 * *after);
+                let after = after.min(FAULT_AT_MOST);
+                self.faults.insert(peer, (now, after));
+                Until::Fault(after)
+            }
+            Cause::Forgotten | Cause::RowsLost | Cause::Refused { .. } => Until::Heard(false),
         };
         self.excluded.insert(peer, Excluded { since: now, until });
+    }
+
+    /// A device has failed another session, too, which `others` know.
+    pub(super) fn note_fault(&mut self, others: &Self, peer: PeerId) {
+        let Some(fault) = others.faults.get(&peer) else {
+            return;
+        };
+        self.faults.insert(peer, *fault);
+        if let Some(excluded) = self.excluded.get_mut(&peer)
+            && let Until::Fault(after) = &mut excluded.until
+        {
+            *after = fault.1;
+        }
+    }
+
+    /// What a session begins with that comes after those that these are of.
+    pub(super) fn for_later(&self, now: Duration) -> Self {
+        let mut later = self.clone();
+        later.expire(now);
+        // What it said of another model, and of what had memory then, says nothing of this one.
+        later.excluded.retain(|_, excluded| match excluded.until {
+            Until::Heard(_)
+            | Until::Silent(_)
+            | Until::Back
+            | Until::Recovered(_)
+            | Until::Fault(_) => true,
+            Until::Changed | Until::Room(_) | Until::Left => false,
+        });
+        later
     }
 
     /// This device says that it leaves; whether that is new.
@@ -113,6 +176,7 @@ impl Exclusions {
             }
             Until::Heard(true)
             | Until::Recovered(_)
+            | Until::Fault(_)
             | Until::Changed
             | Until::Room(_)
             | Until::Left => {}
@@ -147,7 +211,11 @@ impl Exclusions {
     /// This device tells of another profile.
     pub(super) fn changed(&mut self, peer: PeerId) {
         let awaited = |excluded: &Excluded| match excluded.until {
-            Until::Heard(_) | Until::Silent(_) | Until::Back | Until::Recovered(_) => false,
+            Until::Heard(_)
+            | Until::Silent(_)
+            | Until::Back
+            | Until::Recovered(_)
+            | Until::Fault(_) => false,
             Until::Changed | Until::Room(_) | Until::Left => true,
         };
         if self.excluded.get(&peer).is_some_and(awaited) {
@@ -164,6 +232,8 @@ impl Exclusions {
     pub(super) fn expire(&mut self, now: Duration) {
         let lasts = |excluded: &Excluded| excluded.ends_at().is_none_or(|end| end > now);
         self.excluded.retain(|_, excluded| lasts(excluded));
+        let counts = |at: Duration| now.saturating_sub(at) < FAULTS_KEPT;
+        self.faults.retain(|_, (at, _)| counts(*at));
     }
 
     /// Each device, and how many bytes of it the session may use.
@@ -176,6 +246,7 @@ impl Exclusions {
                 | Until::Silent(_)
                 | Until::Back
                 | Until::Recovered(_)
+                | Until::Fault(_)
                 | Until::Changed
                 | Until::Left => (peer, 0),
             })
@@ -186,7 +257,7 @@ impl Excluded {
     fn ends_at(&self) -> Option<Duration> {
         match self.until {
             Until::Heard(false) | Until::Silent(_) | Until::Back => None,
-            Until::Recovered(after) => Some(self.since + after),
+            Until::Recovered(after) | Until::Fault(after) => Some(self.since + after),
             Until::Heard(true) => Some(self.since + RETRY_AFTER),
             Until::Room(_) => Some(self.since + ROOM_AFTER),
             Until::Changed | Until::Left => Some(self.since + CHANGED_AFTER),
@@ -283,6 +354,46 @@ mod tests {
             assert_eq!(exclusions.heard(ms(10_400), peer), None);
             assert_eq!(exclusions.poll_timeout(), Some(ms(11_000)));
         }
+    }
+
+    #[test]
+    fn whose_work_is_at_fault_is_left_out_longer_each_time_by_later_sessions_too() {
+        let peer = PeerId::from_public_key([1; 32]);
+        let second = Duration::from_secs;
+        let mut machines = Exclusions::default();
+        let mut now = second(100);
+        for after in [10, 20, 40, 80, 160, 320, 600, 600] {
+            let mut session = machines.for_later(now);
+            assert_eq!(session.rooms().count(), 0);
+            machines.failed(now, peer, &Cause::NotFinite, 100);
+            session.failed(now, peer, &Cause::NotFinite, 100);
+            session.note_fault(&machines, peer);
+            machines.heard(now, peer);
+            machines.changed(peer);
+            let later = machines.for_later(now + second(after - 1));
+            assert_eq!(later.rooms().collect::<Vec<_>>(), [(peer, 0)]);
+            assert_eq!(session.poll_timeout(), Some(now + second(after)));
+            now += second(after);
+            assert_eq!(machines.for_later(now).rooms().count(), 0);
+        }
+        now += FAULTS_KEPT;
+        machines.failed(now, peer, &Cause::Faulty, 100);
+        assert_eq!(machines.poll_timeout(), Some(now + FAULT_AFTER));
+    }
+
+    #[test]
+    fn what_a_device_lacks_for_one_session_says_nothing_of_the_next() {
+        let peer = |byte| PeerId::from_public_key([byte; 32]);
+        let second = Duration::from_secs;
+        let mut machines = Exclusions::default();
+        let now = second(10);
+        let no_weights = refused(StageRefusedCode::NoWeights, 0);
+        machines.failed(now, peer(1), &no_weights, 100);
+        machines.failed(now, peer(2), &refused(StageRefusedCode::Memory, 60), 100);
+        machines.failed(now, peer(3), &Cause::Disconnected, 100);
+        assert!(machines.leaves(now, peer(4)));
+        let later = machines.for_later(second(1_000));
+        assert_eq!(later.rooms().collect::<Vec<_>>(), [(peer(3), 0)]);
     }
 
     #[test]

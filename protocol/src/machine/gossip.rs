@@ -19,6 +19,10 @@ const LEFT: (&str, &str) = (
     "this device is not in the circle any more",
 );
 
+/// An answer counts as another question for so many of its bytes: the whole log for 32 of the 100 that
+/// may be asked at once.
+const BYTES_OF_QUESTION: usize = 16 << 10;
+
 /// What tells two states of a circle apart: logs only grow.
 pub(super) fn version(circle: &Circle) -> (CircleId, usize) {
     (circle.id(), circle.entries().len())
@@ -129,10 +133,18 @@ impl Machine {
     pub(super) fn digest_told(&mut self, now: Duration, from: PeerId, digest: &CircleDigest) {
         let theirs = match Digest::from_bytes(&digest.digest) {
             Ok(theirs) => theirs,
-            Err(LogError::Newer(_)) => return,
+            Err(LogError::Newer(_)) => return self.is_outdated(from),
             Err(why) => return self.drop_faulty(now, from, &why.to_string()),
         };
-        for entries in self.circle.batches_for(&theirs) {
+        let batches = self.circle.batches_for(&theirs);
+        // Who asks for the whole log again and again is asking too much.
+        let bytes: usize = batches.iter().map(Vec::len).sum();
+        for _ in 0..bytes / BYTES_OF_QUESTION {
+            if !self.may_ask(now, from) {
+                return;
+            }
+        }
+        for entries in batches {
             self.send(from, CircleEntries { entries });
         }
         let lacks = self.circle.lacks(&theirs);
@@ -152,8 +164,23 @@ impl Machine {
     /// A peer has entries of the log that this node may lack.
     pub(super) fn entries_told(&mut self, now: Duration, from: PeerId, entries: &CircleEntries) {
         match self.circle.merge(&entries.entries) {
-            Ok(_) => self.note_circle(now, Some(from), None),
+            Ok(merged) => {
+                let newer = |why: &EntryError| matches!(why, EntryError::Newer(_));
+                if merged.refused.iter().any(newer) {
+                    self.is_outdated(from);
+                }
+                self.note_circle(now, Some(from), None);
+            }
             Err(why) => self.drop_faulty(now, from, &why.to_string()),
+        }
+    }
+
+    /// A member's log says what this program cannot read: maybe who is no member any more. Nobody else
+    /// gets a stage from here, and gets one here, until it is updated.
+    fn is_outdated(&mut self, told_by: PeerId) {
+        if !std::mem::replace(&mut self.outdated, true) {
+            self.view_changed = true;
+            self.event(Event::Outdated { told_by });
         }
     }
 

@@ -52,6 +52,10 @@ impl Machine {
         if let Some(unwilling) = profile.and_then(|profile| profile.unwilling()) {
             return Some((StageRefusedCode::Unwilling, unwilling.to_string()));
         }
+        if self.outdated {
+            let words = "this device must be updated before it helps: it cannot read all of the circle's log";
+            return Some((StageRefusedCode::Unwilling, words.to_owned()));
+        }
         // A node has one stage of a session: whoever names this one as its own neighbour wants its
         // frames among those of this node's sessions.
         let stranger = |peer: &PeerId| *peer == self.me || !self.circle.contains(*peer);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::addresses::Addresses;
 use super::copies::Runs;
+use super::exclusions::Exclusions;
 use super::gossip::{Unstored, version};
 use super::holders::Holders;
 use super::links::Due;
@@ -46,12 +47,16 @@ pub struct Machine {
     /// Whether what placements depend on has changed.
     pub(super) view_changed: bool,
     pub(super) requests: BTreeMap<SessionId, Requested>,
+    /// Devices that failed its sessions, for those to come.
+    pub(super) failed: Exclusions,
     pub(super) stages: Stages,
     pub(super) transfers: Transfers,
     /// Who has the weights of models that are to be placed.
     pub(super) holders: Holders,
     /// Stages that wait for weights, and those that had to.
     pub(super) awaiting: BTreeMap<SessionId, Awaiting>,
+    /// Whether a member's log of the circle is of a version that this program cannot read.
+    pub(super) outdated: bool,
     /// Whether it is about to stop helping.
     pub(super) hands_over: bool,
     pub(super) outputs: VecDeque<Output>,
@@ -95,7 +100,9 @@ impl Machine {
             announced: Announced::default(),
             view_changed: false,
             requests: BTreeMap::new(),
+            failed: Exclusions::default(),
             stages: Stages::new(me, stages),
+            outdated: false,
             hands_over: false,
             outputs: VecDeque::new(),
         }
@@ -119,6 +126,9 @@ impl Machine {
                 epoch,
                 result,
             } => self.loaded(now, session, epoch, result),
+            Input::Congested { peer, congested } => {
+                self.stages.set_congested(now, peer, congested);
+            }
             Input::Computed { number, hidden } => self.stages.computed(now, number, hidden),
             Input::Stored(StoreAnswer::Has { to, offer }) if to == self.me => {
                 self.holders.told(to, &offer);
@@ -148,7 +158,7 @@ impl Machine {
                 self.ping(now, peer);
             }
         }
-        self.pairing.handle_timeout(now);
+        self.pairing_timeout(now);
         self.stages.handle_timeout(now);
         self.transfers.handle_timeout(now);
         for requested in self.requests.values_mut() {
@@ -253,6 +263,7 @@ impl Machine {
             self.stages.orphan(now, peer, why.is_none());
             self.transfers.gone(peer);
             self.holders.gone(peer);
+            self.failed.gone(peer);
             for requested in self.requests.values_mut() {
                 requested.gone(peer);
             }

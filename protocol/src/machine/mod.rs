@@ -22,7 +22,9 @@
 //! ([`Machine::circle_not_stored`]); what a member wrote holds in memory. Then the digest goes to all
 //! others, and the owner hears who came, and by whom, and who left. Who is no member any more gets the
 //! entries that say so, a refusal and no more; its stages here are freed. A node that hears of its own
-//! revocation does the same with all its peers.
+//! revocation does the same with all its peers. Entries or a digest of a version that this program
+//! cannot read may revoke somebody: the person is told ([`Event::Outdated`]), and until the program is
+//! begun anew, updated, no stage is placed on others, and none of theirs is opened here.
 //!
 //! # Links
 //! Three small pings, a tenth of a second apart, then one with 8 KiB and two with 64 KiB, or with what
@@ -53,15 +55,21 @@
 //!   What the [session](crate::session) then notices is its own page.
 //!   Devices that are not in the ring then stand by: each opens what it would be given first if a
 //!   device of the ring were lost, and is freed when it is not needed any more.
-//! - **Broken.** A stage failed. Its device is left out of the session until it was heard again and
-//!   five seconds have passed. One that had been silent and then is heard over the same connection has
-//!   lost nothing, and one whose connection ended and that is back within two seconds has only changed
-//!   its way: both are used again a second after they were given up; after two, four, then five, each
-//!   time that this comes again within a minute. One that lacks weights or what it takes to compute them,
-//!   until it tells of another profile, or a minute. Of one that lacks memory what it says is free is
-//!   used for ten seconds, or until it tells of another profile. Another placement is looked for at
-//!   once, the best one that there is then. If the requester's own stage failed, it keeps embedding and
-//!   head alone.
+//! - **Broken.** A stage failed. Its device is left out of this session, and, but for a connection that
+//!   ended and what it lacks for this one, also of those that begin later, unless a person names it:
+//!
+//!   | it failed by | time | and is used again |
+//!   |---|---|---|
+//!   | rows lost on the way to it, any refusal but these | 5 s | if it was heard since |
+//!   | its connection, and then is heard on another within 2 s: it has only changed its way | 1 s, then 2, 4 and 5 within a minute | |
+//!   | its connection, and then is heard later | 5 s | if it was heard since |
+//!   | silence, and then is heard on the same connection: it has lost nothing | 1 s, then 2, 4 and 5 within a minute | |
+//!   | answers that were not due, values that are no numbers, work that comes no further | 10 s, doubled each time within an hour, at most 10 min | |
+//!   | no weights, or nothing to compute them with | 1 min | or when it tells of another profile |
+//!   | memory that others have | 10 s | or likewise; until then with what it says is free |
+//!
+//!   Another placement is looked for at once, the best one that there is then. If the requester's own
+//!   stage failed, it keeps embedding and head alone.
 //! - **Named.** What a person named is never widened. Where a written placement fails, layers go only to
 //!   devices that it names and to this one, whose owner asked and who has embedding and head anyway; so
 //!   do those of standbys. Others take part only if it ends with `,*`.
@@ -112,6 +120,7 @@
 //! | a run of a peer's node greets that had given way to another | `Refuse` to each of the two, once; the one that is connected then stays |
 //! | a `Refuse` of the peer | dropped, its words in [`Event::PeerGone`] |
 //! | silence, no greeting, too many questions | dropped |
+//! | more waits to be sent to a peer than it takes | no rows are computed that go to it; other sessions go on |
 //! | a message or frame for who is not connected | lost: its session notices by silence or missing rows |
 //!
 //! Who is dropped may connect again. No other peer and no other session feels any of it.
@@ -137,12 +146,14 @@ mod requests;
 #[cfg(test)]
 mod tests;
 mod weights;
+mod words;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use machine::Machine;
 pub use weights::{AHEAD, TELL_EVERY};
+use words::{software_for_peer, words_for_peer};
 
 use crate::circle::{Circle, DeviceName, Identity, Member};
 use crate::pairing as pair;
@@ -152,7 +163,6 @@ use crate::profile::Profile;
 use crate::session::Cause;
 use crate::stage::{Load, StageLimits, Step};
 use crate::transfer::{Progress, StoreAnswer, StoreOrder};
-use crate::wire::limits::{MAX_SOFTWARE_BYTES, MAX_WORDS_BYTES};
 use crate::wire::{ContentHash, HandOverReason, HiddenShape, StageRefusedCode};
 use crate::{Link, PeerId, PlanEpoch, SessionId};
 
@@ -220,6 +230,14 @@ pub enum Input {
         number: u64,
         /// For each of its parts the hidden states behind the layers, `[rows, d_model]`.
         hidden: Vec<Vec<u8>>,
+    },
+    /// So much waits to be sent to a peer that nothing more should be computed for it; or it does not
+    /// any more, as at the beginning of a connection.
+    Congested {
+        /// Who.
+        peer: PeerId,
+        /// Whether too much waits.
+        congested: bool,
     },
     /// An [`Output::Store`] is done.
     Stored(StoreAnswer),
@@ -314,6 +332,13 @@ pub enum Event {
     /// A peer says that of this device. It is to be left in peace for a while.
     ThisIsCopied {
         /// Who says so.
+        told_by: PeerId,
+    },
+    /// A member's log of the circle has entries that this program is too old to read. They may say that
+    /// a device was removed, so no layers go to others, and none of theirs are computed here, until it is
+    /// updated. Told once.
+    Outdated {
+        /// Whose log it is.
         told_by: PeerId,
     },
     /// Weights of a model are fetched, for a stage: how far that is.
@@ -467,25 +492,4 @@ fn microseconds(now: Duration) -> u64 {
 /// Whether the second is more than a tenth off the first.
 fn differ(before: u64, after: u64) -> bool {
     before.abs_diff(after) > before / 10
-}
-
-/// Words as a peer takes them: without control characters, and cut to the limit.
-fn words_for_peer(words: &str) -> String {
-    text_for_peer(words, MAX_WORDS_BYTES)
-}
-
-fn software_for_peer(software: &str) -> String {
-    text_for_peer(software, MAX_SOFTWARE_BYTES)
-}
-
-fn text_for_peer(text: &str, most: usize) -> String {
-    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut cut = String::new();
-    for c in shown {
-        if cut.len() + c.len_utf8() > most {
-            break;
-        }
-        cut.push(c);
-    }
-    cut
 }

@@ -7,13 +7,17 @@ use super::machine::Machine;
 use super::{Event, Output};
 use crate::PeerId;
 use crate::circle::Circle;
-use crate::pairing::{self, BeginError, Invitation, Inviter, Joiner, Local, Refusal, Wish};
+use crate::pairing::{
+    self, BeginError, First, Invitation, Inviter, Joiner, Local, Refusal, Waiting, Wish,
+};
 
 /// The pairings of a node.
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
     inviter: Option<Inviter>,
-    /// Whose stream the inviter serves.
+    /// Those who have not said anything whole.
+    waiting: Waiting,
+    /// Whose stream the inviter serves: who has said its first message.
     served: Option<PeerId>,
     joiner: Option<(PeerId, Joiner)>,
     /// Whose doing the change of the circle is that is being stored.
@@ -68,18 +72,19 @@ impl Machine {
     /// random bytes that are used for nothing else.
     ///
     /// # Errors
-    /// [`BeginError`] if the invitation has expired or is another's than `remote`'s, or another
+    /// [`BeginError`] if the invitation is another's than `remote`'s, or another
     /// pairing is under way: the stream is to be closed.
     pub fn join(
         &mut self,
         now: Duration,
-        now_unix_s: u64,
         invitation: &Invitation,
         remote: PeerId,
         wish: Wish,
         ephemeral: [u8; 32],
     ) -> Result<(), BeginError> {
-        if self.pairing.joiner.is_some() || self.pairing.served == Some(remote) {
+        let with_remote =
+            self.pairing.served == Some(remote) || self.pairing.waiting.contains(remote);
+        if self.pairing.joiner.is_some() || with_remote {
             return Err(Refusal::Busy.into());
         }
         let local = Local {
@@ -87,7 +92,7 @@ impl Machine {
             circle: &mut self.circle,
         };
         let (name, key) = ((&self.name, wish), ephemeral);
-        let joiner = Joiner::begin(now, now_unix_s, invitation, remote, name, key, &local)?;
+        let joiner = Joiner::begin(now, invitation, remote, name, key, &local)?;
         self.pairing.joiner = Some((remote, joiner));
         self.settle(now);
         Ok(())
@@ -156,22 +161,45 @@ impl Machine {
             // The one stream with it is that of the joining.
             return;
         }
-        let begun = match &mut self.pairing.inviter {
-            Some(inviter) => inviter.begin(now, peer, ephemeral),
-            None => Err(Refusal::NotOpen),
-        };
-        match begun {
-            Ok(()) => self.pairing.served = Some(peer),
-            Err(_) if self.pairing.served == Some(peer) => {}
-            Err(refusal) => {
-                let refusal = refusal.to_bytes();
-                self.outputs.push_back(Output::SendPairing(peer, refusal));
-                self.outputs.push_back(Output::ClosePairing(peer));
+        if self.pairing.inviter.is_none() {
+            self.refuse_pairing(peer, Refusal::NotOpen);
+        } else if self.pairing.served != Some(peer)
+            && let Some(oldest) = self.pairing.waiting.open(now, peer, ephemeral)
+        {
+            self.refuse_pairing(oldest, Refusal::Busy);
+        }
+    }
+
+    fn refuse_pairing(&mut self, peer: PeerId, why: Refusal) {
+        let refusal = why.to_bytes();
+        self.outputs.push_back(Output::SendPairing(peer, refusal));
+        self.outputs.push_back(Output::ClosePairing(peer));
+    }
+
+    pub(super) fn pairing_bytes(&mut self, now: Duration, peer: PeerId, bytes: &[u8]) {
+        if !self.pairing.waiting.contains(peer) {
+            return self.served_bytes(now, peer, bytes);
+        }
+        match self.pairing.waiting.take(peer, bytes) {
+            First::Waits => {}
+            First::Nonsense => self.refuse_pairing(peer, Refusal::Malformed),
+            First::Whole { ephemeral, bytes } => {
+                let begun = match &mut self.pairing.inviter {
+                    Some(inviter) => inviter.begin(now, peer, ephemeral),
+                    None => Err(Refusal::NotOpen),
+                };
+                match begun {
+                    Ok(()) => {
+                        self.pairing.served = Some(peer);
+                        self.served_bytes(now, peer, &bytes);
+                    }
+                    Err(why) => self.refuse_pairing(peer, why),
+                }
             }
         }
     }
 
-    pub(super) fn pairing_bytes(&mut self, now: Duration, peer: PeerId, bytes: &[u8]) {
+    fn served_bytes(&mut self, now: Duration, peer: PeerId, bytes: &[u8]) {
         // A stranger who has not proved to have the secret changes nothing, and costs no copy.
         let before = self.pairing.may_change().then(|| self.circle.clone());
         let Some((side, mut local, pairing)) = self.pairing_with(peer) else {
@@ -186,6 +214,10 @@ impl Machine {
     }
 
     pub(super) fn pairing_closed(&mut self, peer: PeerId) {
+        if self.pairing.waiting.close(peer) {
+            self.outputs.push_back(Output::ClosePairing(peer));
+            return;
+        }
         let Pairing {
             inviter,
             served,
@@ -197,6 +229,24 @@ impl Machine {
             (_, Some(inviter)) if *served == Some(peer) => inviter.handle_closed(),
             _ => {}
         }
+    }
+
+    /// Ends what has taken too long.
+    pub(super) fn pairing_timeout(&mut self, now: Duration) {
+        if let Some(inviter) = &mut self.pairing.inviter {
+            inviter.handle_timeout(now);
+        }
+        if let Some((_, joiner)) = &mut self.pairing.joiner {
+            joiner.handle_timeout(now);
+        }
+        for peer in self.pairing.waiting.expire(now) {
+            self.refuse_pairing(peer, Refusal::TimedOut);
+        }
+    }
+
+    /// The device whose first message authenticated, and that is being paired with.
+    pub fn pairs_with(&self) -> Option<PeerId> {
+        self.pairing.served
     }
 
     /// Does what pairings want done.
@@ -218,6 +268,9 @@ impl Machine {
             let outputs: Vec<_> = std::iter::from_fn(|| inviter.poll_output()).collect();
             if inviter.over().is_some() && self.pairing.served.is_none_or(|_| ends(&outputs)) {
                 self.pairing.inviter = None;
+                for peer in self.pairing.waiting.end() {
+                    self.refuse_pairing(peer, Refusal::NotOpen);
+                }
             }
             let served = self.pairing.served;
             if ends(&outputs) {
@@ -274,15 +327,7 @@ impl Pairing {
             .joiner
             .as_ref()
             .and_then(|(_, joiner)| joiner.poll_timeout());
-        [inviter, joiner].into_iter().flatten().min()
-    }
-
-    pub(super) fn handle_timeout(&mut self, now: Duration) {
-        if let Some(inviter) = &mut self.inviter {
-            inviter.handle_timeout(now);
-        }
-        if let Some((_, joiner)) = &mut self.joiner {
-            joiner.handle_timeout(now);
-        }
+        let waiting = self.waiting.poll_timeout();
+        [inviter, joiner, waiting].into_iter().flatten().min()
     }
 }

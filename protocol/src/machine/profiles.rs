@@ -53,7 +53,9 @@ impl Machine {
         if let Some(own) = &self.announced.own {
             profiles.insert(self.me, own.clone());
         }
-        for (&peer, connected) in &self.peers {
+        // Whom it knows as a member may be none any more.
+        let others = self.peers.iter().filter(|_| !self.outdated);
+        for (&peer, connected) in others {
             if let Some(told) = &connected.told {
                 profiles.insert(peer, told.profile.clone());
                 links.extend(told.links.iter().map(|(&to, link)| ((peer, to), *link)));

@@ -52,6 +52,8 @@ pub(super) struct Requested {
     computes: bool,
     /// The position after the last that was ever submitted.
     high: u32,
+    /// Whether this device is too old to know who is a member.
+    pub(super) outdated: bool,
     events: VecDeque<SessionEvent>,
 }
 
@@ -64,7 +66,13 @@ enum Wanted {
 }
 
 impl Requested {
-    pub(super) fn new(me: PeerId, mut request: Request, expected: BTreeSet<PeerId>) -> Self {
+    /// `failed` are those that failed sessions before it.
+    pub(super) fn new(
+        me: PeerId,
+        mut request: Request,
+        expected: BTreeSet<PeerId>,
+        failed: Exclusions,
+    ) -> Self {
         // As a stage takes it: one that nobody takes would never open.
         request.options.context = request.options.context.clamp(1, MAX_POSITIONS);
         let session = Session::new(SessionSetup {
@@ -74,11 +82,16 @@ impl Requested {
             shape: request.hidden,
             context: request.options.context,
         });
+        let excluded = match request.choice {
+            Choice::Best | Choice::Alone => failed,
+            // Whom a person names is asked.
+            Choice::Forced(_) => Exclusions::default(),
+        };
         Self {
             named: named(&request.choice),
             request,
             session,
-            excluded: Exclusions::default(),
+            excluded,
             wanted: Wanted::Placement,
             changed: true,
             look_at: None,
@@ -90,6 +103,7 @@ impl Requested {
             computed: Vec::new(),
             computes: false,
             high: 0,
+            outdated: false,
             events: VecDeque::new(),
         }
     }
@@ -146,14 +160,25 @@ impl Requested {
         self.changed = true;
     }
 
-    pub(super) fn broken(&mut self, now: Duration, me: PeerId, peer: PeerId, cause: Cause) {
+    /// A stage failed; `failed` are those that failed any session.
+    pub(super) fn broken(
+        &mut self,
+        now: Duration,
+        me: PeerId,
+        (peer, cause): (PeerId, Cause),
+        failed: &mut Exclusions,
+    ) {
         let mut ring = self.session.ring().iter();
         let placed = ring.find(|placed| placed.stage.peer == peer);
         let planned_bytes = placed.map_or(0, |placed| placed.memory_bytes);
         self.excluded.failed(now, peer, &cause, planned_bytes);
         if peer == me {
-            // It hears itself.
+            // It hears itself, and its next session tries it.
             self.excluded.heard(now, peer);
+        } else if cause != Cause::Disconnected {
+            // Who is connected again may be used again by others at once.
+            failed.failed(now, peer, &cause, planned_bytes);
+            self.excluded.note_fault(failed, peer);
         }
         self.events.push_back(SessionEvent::Broken { peer, cause });
         self.want(Wanted::Placement);
@@ -289,6 +314,7 @@ impl Requested {
                 self.expected.clear();
             }
             Err(why) => {
+                let why = self.without_others(why);
                 if self.wanted == Wanted::Placement {
                     self.waits_since.get_or_insert(now);
                 }
@@ -305,6 +331,17 @@ impl Requested {
         self.wanted = Wanted::Nothing;
         self.session.close();
         self.events.push_back(SessionEvent::GivenUp(why));
+    }
+
+    /// Why there is no placement, where others would be left out anyway.
+    fn without_others(&self, why: String) -> String {
+        if self.outdated {
+            format!(
+                "{why}; update Potluck on this device, which cannot read all of the circle's log"
+            )
+        } else {
+            why
+        }
     }
 
     fn wait(&mut self, why: String) {

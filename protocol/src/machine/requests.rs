@@ -24,7 +24,8 @@ impl Machine {
             return Err(StartError::TooMany);
         }
         let expected: BTreeSet<_> = self.peers.keys().copied().collect();
-        let requested = Requested::new(self.me, request, expected);
+        let failed = self.failed.for_later(now);
+        let requested = Requested::new(self.me, request, expected, failed);
         self.requests.insert(id, requested);
         self.settle(now);
         Ok(())
@@ -172,7 +173,7 @@ impl Machine {
                     within,
                 } => requested.leaving(now, peer, reason, within),
                 SessionOutput::Broken { peer, cause } => {
-                    requested.broken(now, self.me, peer, cause);
+                    requested.broken(now, self.me, (peer, cause), &mut self.failed);
                 }
             }
             self.tell_events(id);
@@ -187,7 +188,9 @@ impl Machine {
         };
         let hold = self.hold(now, requested);
         let devices = self.devices_for(requested.session.setup().manifest);
+        let outdated = self.outdated;
         if let Some(requested) = self.requests.get_mut(&id) {
+            requested.outdated = outdated;
             requested.look(now, devices, hold);
             for placed in requested.session.ring().to_vec() {
                 if let Some(peer) = self.peers.get(&placed.stage.peer) {

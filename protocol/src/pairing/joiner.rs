@@ -50,15 +50,15 @@ struct Exchange {
 
 impl Joiner {
     /// Begins to pair on a stream whose link proved that `remote` is at its other end, at a time
-    /// `now` that is `now_unix_s` seconds since 1970 (UTC). `ephemeral` are 32 random bytes that are
+    /// `now`. `ephemeral` are 32 random bytes that are
     /// used for nothing else.
     ///
     /// # Errors
-    /// [`BeginError`] if the invitation has expired, or is this device's own or another's than
-    /// `remote`'s. Nothing has been sent then: the secret stays one.
+    /// [`BeginError`] if the invitation is this device's own or another's than
+    /// `remote`'s. Nothing has been sent then: the secret stays one. Whether the
+    /// invitation has expired says the inviter, whose clock it is of.
     pub fn begin(
         now: Duration,
-        now_unix_s: u64,
         invitation: &Invitation,
         remote: PeerId,
         (name, wish): (&DeviceName, Wish),
@@ -72,7 +72,6 @@ impl Joiner {
         if invitation.peer() != remote {
             return Err(Refusal::WrongPeer.into());
         }
-        invitation.check_open(now_unix_s)?;
         let mine = Introduction::of(local, name, wish);
         let mut handshake = Handshake::new(Side::Joiner, invitation, me, ephemeral);
         let first = handshake.write(&mine.to_bytes());

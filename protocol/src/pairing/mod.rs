@@ -72,11 +72,15 @@
 //! - Another secret, another joiner's or inviter's PeerId in the prologue (someone who relays), bytes
 //!   recorded earlier: the first message does not authenticate, or, replayed by the same device, the
 //!   next one does not, since it needs the joiner's fresh key. Until then the owner is asked nothing.
-//! - A second stream while one is served (code 5), anyone else once one has proved to have the secret
+//! - A stream on which no whole message came within [`FIRST_WITHIN`] (15), or that begins with anything
+//!   else (7): strangers that wait so have [`MOST_WAITING`] places, the oldest loses its own (5), and none
+//!   of them counts as a try.
+//! - A first message while one that authenticated is served (code 5), anyone else once one has proved to have the secret
 //!   (3), anyone after success (3), expiry (2), cancelling (14) or [`TRIES`] failed tries (4). An
 //!   invitation expires by the clock that machines count by and by the system's, whichever is first:
-//!   the former stands still while a device sleeps. A try that was begun and did not end in pairing
-//!   has failed, whatever the reason; each is over within [`ATTEMPT_TIMEOUT`] before and after the
+//!   the former stands still while a device sleeps. The joiner's clock decides nothing. A first
+//!   message that does not authenticate is a failed try, and so is one that did and did not end in
+//!   pairing, whatever the reason; each is over within [`ATTEMPT_TIMEOUT`] before and after the
 //!   owners are asked, and [`CONFIRM_TIMEOUT`] while they are. So a stranger on the network can spoil
 //!   an invitation, which its owner sees, but has three guesses at 128 bits.
 //! - What an owner was not asked, in one circle, too: a device is shown as being in it already only if
@@ -98,6 +102,7 @@ mod reach;
 mod refusal;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::time::Duration;
 
@@ -109,6 +114,8 @@ pub use joiner::Joiner;
 pub use proposal::{Change, Listed, Proposal, Standing, Wish};
 pub use reach::by_reach;
 pub use refusal::{BeginError, Refusal};
+pub use waiting::{FIRST_WITHIN, MOST_WAITING};
+pub(crate) use waiting::{First, Waiting};
 
 use crate::PeerId;
 use crate::circle::DeviceName;

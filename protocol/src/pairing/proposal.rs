@@ -143,12 +143,18 @@ impl Admitter {
         }
         let wants = |wish| inviter.wish == wish;
         let wanted = |wish| joiner.wish == wish;
-        let by_inviter = by_inviter && !wants(Wish::Joins) && !wanted(Wish::Admits);
-        let by_joiner = by_joiner && !wants(Wish::Admits) && !wanted(Wish::Joins);
-        match (by_inviter, by_joiner) {
-            (true, _) => Ok(Self::Inviter { same_circle }),
-            (false, true) => Ok(Self::Joiner),
-            (false, false) => Err(Refusal::OtherWay),
+        let inviter_may = !wants(Wish::Joins) && !wanted(Wish::Admits);
+        let joiner_may = !wants(Wish::Admits) && !wanted(Wish::Joins);
+        if by_inviter && inviter_may {
+            Ok(Self::Inviter { same_circle })
+        } else if by_joiner && joiner_may {
+            Ok(Self::Joiner)
+        } else if !inviter_may && !joiner_may {
+            Err(Refusal::OtherWay)
+        } else if joiner_may && joiner.standing == Standing::Removed {
+            Err(Refusal::NotAMember)
+        } else {
+            Err(Refusal::HasCompany)
         }
     }
 
@@ -315,6 +321,7 @@ mod tests {
         let by_inviter = Ok(Admitter::Inviter { same_circle: false });
         let by_joiner = Ok(Admitter::Joiner);
         let other_way = Err(Refusal::OtherWay);
+        let has_company = Err(Refusal::HasCompany);
         for (inviter, joiner, expected) in [
             ((Alone, Asks), (Alone, Asks), by_inviter),
             ((Alone, Joins), (Alone, Asks), by_joiner),
@@ -325,13 +332,14 @@ mod tests {
             ((Alone, Joins), (Alone, Joins), other_way),
             ((Company, Asks), (Alone, Asks), by_inviter),
             ((Company, Asks), (Removed, Joins), by_inviter),
-            ((Company, Joins), (Alone, Asks), other_way),
-            ((Company, Asks), (Alone, Admits), other_way),
+            ((Company, Joins), (Alone, Asks), has_company),
+            ((Company, Asks), (Alone, Admits), has_company),
             ((Alone, Asks), (Company, Asks), by_joiner),
             ((Alone, Joins), (Company, Admits), by_joiner),
-            ((Alone, Admits), (Company, Asks), other_way),
-            ((Alone, Asks), (Company, Joins), other_way),
-            ((Alone, Asks), (Removed, Admits), other_way),
+            ((Alone, Admits), (Company, Asks), has_company),
+            ((Alone, Asks), (Company, Joins), has_company),
+            ((Alone, Asks), (Removed, Admits), Err(Refusal::NotAMember)),
+            ((Company, Joins), (Alone, Admits), has_company),
             ((Company, Asks), (Company, Asks), Err(Refusal::TwoCircles)),
         ] {
             assert_eq!(choose(inviter, joiner), expected, "{inviter:?} {joiner:?}");

@@ -46,10 +46,13 @@ pub enum Refusal {
     #[error("the circle's membership log cannot be used: pair with another of its members")]
     BadLog,
     /// This device was removed from the circle that it holds. Code 13.
-    #[error("the device that admits is in no circle any more: `potluck circle new` on it")]
+    #[error(
+        "the device that is to admit the other was removed from its circle: run `potluck circle new` \
+         on it, then pair again"
+    )]
     NotAMember,
     /// The owner closed pairing. Code 14.
-    #[error("pairing was closed on the other device: ask for a new invitation")]
+    #[error("pairing was ended before both had agreed: run `potluck pair` on both devices again")]
     Cancelled,
     /// An owner was asked and said no. Code 15.
     #[error("the pairing was declined")]
@@ -66,6 +69,12 @@ pub enum Refusal {
     /// One of the two cannot store the circle. Code 18.
     #[error("the circle cannot be stored on one of the two devices: make room on its disk")]
     NotStored,
+    /// The device that is to join has a circle with others, which joining would end for it. Code 19.
+    #[error(
+        "the device that is to join is in a circle with others: let it admit the other device, or \
+         leave that circle with `potluck circle new` on it"
+    )]
+    HasCompany,
     /// The stream ended. Not sent.
     #[error("the connection broke off: try again with the same invitation")]
     Closed,
@@ -81,7 +90,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const SENT: [Self; 18] = [
+    const SENT: [Self; 19] = [
         Self::NotOpen,
         Self::Expired,
         Self::Used,
@@ -100,6 +109,7 @@ impl Refusal {
         Self::OtherWay,
         Self::OtherMembers,
         Self::NotStored,
+        Self::HasCompany,
     ];
 
     /// The bytes that refuse a stream, to be sent before it is closed.
@@ -143,7 +153,7 @@ mod tests {
         assert_eq!(Refusal::Cancelled.code(), 14);
         assert_eq!(Refusal::NotStored.code(), 18);
         assert_eq!(Refusal::Closed.code(), 0);
-        for code in [0, 19, 255] {
+        for code in [0, 20, 255] {
             assert_eq!(Refusal::from_code(code), Refusal::Unknown);
         }
     }

@@ -1,8 +1,14 @@
 //! Whose silence means what, and who holds a pipeline up.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
-use super::{Cause, FAIL_AFTER, LOST_AFTER, PROBE_AFTER, STUCK_AFTER};
+use super::{
+    ANSWER_WITHIN, Cause, FAIL_AFTER, FETCH_WITHIN, LOAD_WITHIN, LOST_AFTER, PROBE_AFTER,
+    STUCK_AFTER,
+};
 use crate::PeerId;
 
 /// What was heard of each stage while something was due of it.
@@ -29,6 +35,18 @@ struct Heard {
     questions: u32,
     /// The positions that it said it has computed.
     held: u32,
+    /// The most that it said so since the answer is due. Who says less and then the same again has not
+    /// come further.
+    furthest: u32,
+    opening: Opening,
+}
+
+/// How far a stage is that is made ready.
+#[derive(Debug, Clone, Copy)]
+enum Opening {
+    /// It came further at this time, and has so long to come further again.
+    Since(Duration, Duration),
+    Done,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +79,8 @@ impl Liveness {
             asked: false,
             questions: 0,
             held: 0,
+            furthest: 0,
+            opening: Opening::Since(now, LOAD_WITHIN),
         };
         self.stages = ring.map(unheard).collect();
         self.due = None;
@@ -75,7 +95,27 @@ impl Liveness {
             progress_at: now,
             busy_at: now,
         });
-        self.stages.iter_mut().for_each(|heard| heard.asked = false);
+        for heard in &mut self.stages {
+            heard.asked = false;
+            heard.furthest = 0;
+        }
+    }
+
+    /// A stage is ready.
+    pub(super) fn opened(&mut self, peer: PeerId) {
+        if let Some(heard) = stage_of(&mut self.stages, peer) {
+            heard.opening = Opening::Done;
+        }
+    }
+
+    /// A stage that is made ready has more of its weights than before, or all.
+    pub(super) fn fetched(&mut self, now: Duration, peer: PeerId, all: bool) {
+        if let Some(heard) = stage_of(&mut self.stages, peer)
+            && let Opening::Since(..) = heard.opening
+        {
+            let within = if all { LOAD_WITHIN } else { FETCH_WITHIN };
+            heard.opening = Opening::Since(now, within);
+        }
     }
 
     /// Whether something is due.
@@ -129,7 +169,8 @@ impl Liveness {
         let (Some(heard), Some(due)) = (heard, &mut self.due) else {
             return;
         };
-        if held > heard.held {
+        if held > heard.furthest {
+            heard.furthest = held;
             due.progress_at = now;
         }
         if busy {
@@ -149,7 +190,8 @@ impl Liveness {
                 (true, 0) => told_at + STUCK_AFTER,
                 (true, _) => fails,
             };
-            fails.min(next)
+            let opens = heard.opens_by(due.end);
+            fails.min(next).min(opens)
         };
         let stages = self.stages.iter().map(of_stage).min();
         let stands_still = due.stands_still_at(self.most_patience());
@@ -179,6 +221,9 @@ impl Liveness {
         for heard in &mut self.stages {
             later(&mut heard.at);
             later(&mut heard.told_at);
+            if let Opening::Since(at, _) = &mut heard.opening {
+                later(at);
+            }
         }
         true
     }
@@ -197,8 +242,11 @@ impl Liveness {
                 let silent = Cause::Silent(silence);
                 verdict.failed.get_or_insert((heard.peer, silent));
             } else if due.end == 0 && untold >= STUCK_AFTER {
-                let silent = Cause::Silent(untold);
-                verdict.failed.get_or_insert((heard.peer, silent));
+                let stuck = Cause::Stuck(untold);
+                verdict.failed.get_or_insert((heard.peer, stuck));
+            } else if now >= heard.opens_by(due.end) {
+                let stuck = Cause::Stuck(heard.opens_for(now));
+                verdict.failed.get_or_insert((heard.peer, stuck));
             } else if untold >= PROBE_AFTER && !heard.asked {
                 heard.asked = true;
                 heard.questions += 1;
@@ -209,7 +257,11 @@ impl Liveness {
             let end = due.end;
             let lacks = self.stages.iter().find(|heard| heard.held < end);
             let last = || self.stages.last();
-            verdict.failed = lacks.or_else(last).map(|h| (h.peer, Cause::RowsLost));
+            let cause = match due.stuck_at() {
+                at if now >= at => Cause::Stuck(now.saturating_sub(due.since)),
+                _ => Cause::RowsLost,
+            };
+            verdict.failed = lacks.or_else(last).map(|h| (h.peer, cause));
         }
         verdict
     }
@@ -219,182 +271,39 @@ fn stage_of(stages: &mut [Heard], peer: PeerId) -> Option<&mut Heard> {
     stages.iter_mut().find(|heard| heard.peer == peer)
 }
 
+impl Heard {
+    /// When it has failed if it is made ready and comes no further.
+    fn opens_by(&self, due_end: u32) -> Duration {
+        match self.opening {
+            Opening::Since(at, within) if due_end == 0 => at + within,
+            Opening::Since(..) | Opening::Done => Duration::MAX,
+        }
+    }
+
+    /// For how long it has come no further in being made ready.
+    fn opens_for(&self, now: Duration) -> Duration {
+        match self.opening {
+            Opening::Since(at, _) => now.saturating_sub(at),
+            Opening::Done => Duration::ZERO,
+        }
+    }
+}
+
 impl Due {
     /// When it is clear that nothing moves, though all may live. What stalls on the way from one stage
     /// to the next stalls as on the ways that are seen from here.
     fn stands_still_at(&self, patience: Duration) -> Duration {
         if self.end == 0 {
-            // Stages open, which may take as long as fetching their weights.
+            // Stages open: each has a time of its own.
             return Duration::MAX;
         }
         let moved_at = self.busy_at.max(self.progress_at);
         let lost = moved_at + LOST_AFTER + patience.saturating_sub(FAIL_AFTER);
-        lost.min(self.progress_at + STUCK_AFTER)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn peer(byte: u8) -> PeerId {
-        PeerId::from_public_key([byte; 32])
+        lost.min(self.stuck_at())
     }
 
-    const fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    fn watched() -> Liveness {
-        let mut liveness = Liveness::default();
-        liveness.watch(ms(1_000), [peer(1), peer(2)].into_iter());
-        liveness.await_until(ms(1_000), Some(5));
-        liveness
-    }
-
-    #[test]
-    fn a_silent_stage_is_asked_and_then_has_failed() {
-        let mut liveness = watched();
-        assert_eq!(liveness.judge(ms(1_299)), Verdict::default());
-        assert_eq!(liveness.poll_timeout(), Some(ms(1_300)));
-        assert_eq!(liveness.judge(ms(1_300)).ask, [peer(1), peer(2)]);
-        liveness.told(ms(1_310), peer(1));
-        assert_eq!(liveness.judge(ms(1_610)).ask, [peer(1)]);
-        assert!(liveness.answered(peer(1)) && liveness.answered(peer(1)));
-        assert!(!liveness.answered(peer(1)), "unasked");
-        liveness.told(ms(1_630), peer(1));
-        let verdict = liveness.judge(ms(1_750));
-        assert_eq!(verdict.failed, Some((peer(2), Cause::Silent(ms(750)))));
-    }
-
-    #[test]
-    fn who_did_not_run_blames_nobody() {
-        let mut liveness = watched();
-        let verdict = liveness.judge(ms(60_000));
-        assert_eq!((verdict.ask.len(), verdict.failed), (2, None));
-        assert_eq!(liveness.judge(ms(60_449)).failed, None);
-    }
-
-    #[test]
-    fn who_may_be_silent_for_longer_fails_later_and_so_do_rows_between_stages() {
-        let mut liveness = watched();
-        liveness.allow_silence(peer(2), ms(1_500));
-        liveness.judge(ms(1_300));
-        liveness.told(ms(1_400), peer(1));
-        assert_eq!(liveness.judge(ms(1_700)).ask, [peer(1)]);
-        liveness.told(ms(1_710), peer(1));
-        liveness.judge(ms(2_010));
-        liveness.told(ms(2_020), peer(1));
-        liveness.judge(ms(2_320));
-        assert_eq!(liveness.poll_timeout(), Some(ms(2_500)));
-        let verdict = liveness.judge(ms(2_500));
-        assert_eq!(verdict.failed, Some((peer(2), Cause::Silent(ms(1_500)))));
-
-        let mut liveness = watched();
-        liveness.allow_silence(peer(1), ms(1_500));
-        for now in (1_100..3_750).step_by(50).map(ms) {
-            for of in [peer(1), peer(2)] {
-                liveness.told(now, of);
-            }
-            assert_eq!(liveness.judge(now).failed, None);
-        }
-        let lost = ms(1_000) + LOST_AFTER + ms(750);
-        assert_eq!(
-            liveness.judge(lost).failed,
-            Some((peer(1), Cause::RowsLost))
-        );
-    }
-
-    #[test]
-    fn who_is_heard_otherwise_lives_and_is_asked_once() {
-        let mut liveness = watched();
-        liveness.told(ms(1_100), peer(2));
-        let mut asked = 0;
-        for now in (1_100..2_900).step_by(100).map(ms) {
-            assert!(liveness.heard(now, peer(1)).is_some_and(|s| s <= ms(100)));
-            liveness.told(now, peer(2));
-            let verdict = liveness.judge(now);
-            assert_eq!(verdict.failed, None);
-            asked += verdict.ask.len();
-        }
-        assert_eq!(asked, 1);
-    }
-
-    #[test]
-    fn a_silence_counts_while_something_is_due_and_this_node_runs() {
-        let mut liveness = watched();
-        liveness.judge(ms(1_300));
-        assert_eq!(liveness.heard(ms(1_600), peer(1)), Some(ms(600)));
-        assert_eq!(liveness.heard(ms(1_601), peer(1)), Some(ms(1)));
-        assert_eq!(liveness.heard(ms(1_601), peer(3)), None, "no stage");
-        // It was to be woken when the second would have failed.
-        assert_eq!(liveness.heard(ms(9_750), peer(1)), Some(ms(149)));
-        liveness.await_until(ms(9_750), None);
-        assert_eq!(liveness.heard(ms(15_000), peer(1)), None, "nothing was due");
-        liveness.await_until(ms(15_500), Some(6));
-        assert_eq!(liveness.heard(ms(15_600), peer(1)), Some(ms(100)));
-    }
-
-    #[test]
-    fn who_did_not_run_blames_nobody_whose_bytes_come_first() {
-        let mut liveness = watched();
-        assert_eq!(liveness.judge(ms(1_300)).ask.len(), 2);
-        // Both are heard, and neither has said that it has the rows.
-        for of in [peer(1), peer(2)] {
-            let _ = liveness.heard(ms(9_000), of);
-        }
-        assert_eq!(liveness.judge(ms(9_000)).failed, None);
-        assert_eq!(liveness.judge(ms(9_700)).failed, None);
-    }
-
-    #[test]
-    fn a_stage_that_opens_says_so_or_has_failed_though_its_peer_is_heard() {
-        let mut liveness = Liveness::default();
-        liveness.watch(ms(1_000), [peer(1), peer(2)].into_iter());
-        let mut now = ms(1_000);
-        let failed = loop {
-            now += ms(100);
-            for of in [peer(1), peer(2)] {
-                let _ = liveness.heard(now, of);
-            }
-            liveness.told(now, peer(1));
-            if let Some(failed) = liveness.judge(now).failed {
-                break failed;
-            }
-        };
-        assert_eq!((failed.0, now), (peer(2), ms(1_000) + STUCK_AFTER));
-    }
-
-    #[test]
-    fn rows_that_nobody_has_are_lost_before_the_first_stage_that_lacks_them() {
-        let mut liveness = watched();
-        let (now, verdict) = loop {
-            let now = liveness.poll_timeout().expect("something is due");
-            let verdict = liveness.judge(now);
-            if verdict.failed.is_some() {
-                break (now, verdict);
-            }
-            for asked in verdict.ask {
-                liveness.told(now, asked);
-                liveness.holds(now, asked, if asked == peer(1) { 5 } else { 4 }, false);
-            }
-        };
-        assert_eq!(verdict.failed, Some((peer(2), Cause::RowsLost)));
-        // From when the second was last seen to come further.
-        assert_eq!(now, ms(1_300) + LOST_AFTER);
-    }
-
-    #[test]
-    fn a_stage_that_is_at_it_has_time_but_not_for_ever() {
-        let mut liveness = watched();
-        let mut now = ms(1_000);
-        while liveness.judge(now).failed.is_none() {
-            now += ms(100);
-            for of in [peer(1), peer(2)] {
-                liveness.told(now, of);
-                liveness.holds(now, of, 0, true);
-            }
-        }
-        assert_eq!(now, ms(1_000) + STUCK_AFTER);
+    /// When those that are at it have had their time.
+    fn stuck_at(&self) -> Duration {
+        (self.progress_at + STUCK_AFTER).min(self.since + ANSWER_WITHIN)
     }
 }

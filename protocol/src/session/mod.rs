@@ -32,22 +32,29 @@
 //!
 //! # Liveness
 //! While a stage is made ready, and while an answer is due of one that has rows or to which they come,
-//! it is heard every [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE). Stages may open for as long as they say
-//! that they do; one that says nothing for [`STUCK_AFTER`] has failed, though its peer is heard. A stage
-//! that has no rows yet says nothing until it is asked. One that says nothing of the session for
-//! [`PROBE_AFTER`] is asked what it holds. It has failed when nothing at all, of no session, came of its
-//! peer for [`FAIL_AFTER`]; or, if the peer was silent for long before and then was heard over the same
-//! connection, for twice as long as that, at most [`MOST_PATIENCE`]. A silence counts while something is
-//! due, also one that ended when the stage had been given up; it is remembered for half a minute to a
-//! minute, from one session to the next ([`Patience`]). So ways that stall fail once and not again and
-//! again, and on others a device that dies is noticed soon.
+//! it is heard every [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE). A stage that has no rows yet says nothing
+//! until it is asked. When a stage has failed:
 //!
-//! If all answer, none is at it and none comes further for [`LOST_AFTER`], rows were lost before the
-//! first stage that lacks them, as when two helpers do not hear each other: later by what the least
-//! steady of the stages has more than [`FAIL_AFTER`], as the ways between stages are no better. A frame
-//! of which parts come, to a stage or to the requester, is not lost, nor are those behind it, of whatever
-//! session; but who only says that it is at it has [`STUCK_AFTER`]. Time in which the requester itself did
-//! not run is nobody's silence. A peer whose answer is not the one that is due has failed, too.
+//! | condition | time | effect |
+//! |---|---|---|
+//! | it says nothing of the session | [`PROBE_AFTER`] | it is asked what it holds |
+//! | nothing at all comes of its peer, of no session | [`FAIL_AFTER`]; twice its longest silence of late, at most [`MOST_PATIENCE`] | [`Cause::Silent`] |
+//! | it opens, its peer is heard, and it says nothing of the session | [`STUCK_AFTER`] | [`Cause::Stuck`] |
+//! | it says that it opens | [`LOAD_WITHIN`] | [`Cause::Stuck`] |
+//! | it says that its weights come, and no other thousandth of them comes | [`FETCH_WITHIN`] | [`Cause::Stuck`] |
+//! | an answer is due; all stages answer, none is at it, none comes further | [`LOST_AFTER`], and what the least steady stage has more than [`FAIL_AFTER`] | [`Cause::RowsLost`], of the first stage that lacks the rows |
+//! | an answer is due, stages are at it, none comes further than ever since | [`STUCK_AFTER`] | [`Cause::Stuck`], of the first that lacks the rows |
+//! | an answer is due, whatever stages say | [`ANSWER_WITHIN`] | [`Cause::Stuck`], likewise |
+//! | its answer is not the one that is due | at once | [`Cause::Faulty`] |
+//! | its rows are not numbers, as the stage behind it says, or the requester sees | at once | [`Cause::NotFinite`] |
+//!
+//! A silence counts while something is due, also one that ended when the stage had been given up; it is
+//! remembered for half a minute to a minute, from one session to the next ([`Patience`]). So ways that
+//! stall fail once and not again and again, and on others a device that dies is noticed soon. A frame of
+//! which parts come, to a stage or to the requester, is not lost, nor are those behind it, of whatever
+//! session. Time in which the requester itself did not run is nobody's silence. Rows that are not
+//! numbers and come of the requester's own stage, as of a damaged model, are no fault of a stage: they
+//! are handed on, and end the answer.
 
 mod awaited;
 mod feed;
@@ -81,6 +88,12 @@ pub const MOST_PATIENCE: Duration = Duration::from_secs(3);
 pub const LOST_AFTER: Duration = Duration::from_secs(2);
 /// After so long without a row that came further a pipeline is given up, whatever its stages say.
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
+/// An answer that has not come after so long does not come, however far stages say that they are.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(300);
+/// A stage that has its weights is ready after so long, or has failed.
+pub const LOAD_WITHIN: Duration = Duration::from_secs(60);
+/// A stage whose weights come has another thousandth of them after so long, or has failed.
+pub const FETCH_WITHIN: Duration = Duration::from_secs(300);
 
 /// So long a requester sends no drafts after it has heard that a stage has rows of others, too.
 pub const DRAFTS_PAUSE: Duration = Duration::from_secs(1);
@@ -190,6 +203,12 @@ pub enum Cause {
     /// Its answer was not the one that was due.
     #[error("it answered what was not asked")]
     Faulty,
+    /// It sent hidden states that are not numbers.
+    #[error("it sent values that are not numbers")]
+    NotFinite,
+    /// It says that it works, and came no further for so long.
+    #[error("it says that it works, and came no further for {} s", .0.as_secs())]
+    Stuck(Duration),
     /// Rows on their way to it were lost.
     #[error("rows on the way to it were lost")]
     RowsLost,

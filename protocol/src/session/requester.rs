@@ -1,5 +1,7 @@
 //! The session's machine.
 
+mod standbys;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use super::{Cause, PlaceError, PlacedStage, SessionOutput, SessionSetup, SubmitE
 use crate::stage::SHARED_EVERY;
 use crate::wire::{
     Answer, CloseStage, Control, Frame, FrameError, FrameHeader, HiddenShape, Kind, OpenStage,
-    SessionQuery, StageOpened, StageRefused,
+    SessionQuery, StageOpened, StageRefused, StageRefusedCode,
 };
 use crate::{Branch, PeerId, PlanEpoch};
 
@@ -161,36 +163,6 @@ impl Session {
         }
     }
 
-    /// Has these stages loaded and their memory reserved, so that a placement to come need not wait
-    /// for that, and lets go of those that stood by before. Of devices in the ring, and of the
-    /// requester, none stand by. To be called once a placement, when it is ready.
-    pub fn stand_by(&mut self, stages: &[PlacedStage]) {
-        let in_ring = |peer: PeerId| self.ring.iter().any(|placed| placed.stage.peer == peer);
-        let spare = |placed: &&PlacedStage| {
-            let peer = placed.stage.peer;
-            peer != self.setup.requester && !in_ring(peer) && !placed.stage.layers.is_empty()
-        };
-        let stages: BTreeMap<_, _> = stages
-            .iter()
-            .filter(spare)
-            .map(|placed| (placed.stage.peer, *placed))
-            .collect();
-        let peers: BTreeSet<_> = stages.keys().copied().collect();
-        let before = std::mem::replace(&mut self.standbys, peers.clone());
-        // Those who come may have rows of when they were in the ring.
-        for &peer in before.symmetric_difference(&peers) {
-            self.close_stage(peer);
-        }
-        for (peer, placed) in stages {
-            let open = OpenStage {
-                standby: true,
-                ..self.opening(&placed)
-            };
-            self.outputs
-                .push_back(SessionOutput::Send(peer, open.into()));
-        }
-    }
-
     /// Sends rows, from the position [`next_position`](Self::next_position) on, through all layers.
     ///
     /// # Errors
@@ -332,6 +304,11 @@ impl Session {
             self.break_off(from, Cause::Faulty);
             return;
         }
+        // Those of its own stage are the model's, and end the answer.
+        if from != self.setup.requester && !self.setup.shape.are_numbers(&hidden) {
+            self.break_off(from, Cause::NotFinite);
+            return;
+        }
         self.awaited.pop_front();
         self.answered_end = header.end_position();
         self.await_next(now);
@@ -352,7 +329,12 @@ impl Session {
                 if let State::Opening { held, fetches } = &mut self.state
                     && !held.contains_key(&from)
                 {
-                    self.outputs.extend(fetches.heard(from, &fetching));
+                    let told = fetches.heard(from, &fetching);
+                    if told.is_some() {
+                        let all = fetching.received_bytes >= fetching.total_bytes;
+                        self.liveness.fetched(now, from, all);
+                    }
+                    self.outputs.extend(told);
                 }
             }
             Control::StageRefused(refused) if self.is_current(from, refused.epoch) => {
@@ -408,6 +390,7 @@ impl Session {
             return;
         };
         held.insert(from, opened.held_positions);
+        self.liveness.opened(from);
         if held.len() < self.ring.len() {
             return;
         }
@@ -430,6 +413,15 @@ impl Session {
     }
 
     fn refused(&mut self, from: PeerId, refused: StageRefused) {
+        if refused.code == StageRefusedCode::NotNumbers {
+            let mut ring = self.ring.iter().map(|placed| placed.stage.peer);
+            let at = ring.position(|peer| peer == from).unwrap_or(0);
+            let before = at.checked_sub(1).and_then(|at| self.ring.get(at));
+            let before = before.map(|placed| placed.stage.peer);
+            // The requester's own rows are not those of a stage.
+            let blamed = before.filter(|peer| *peer != self.setup.requester);
+            return self.break_off(blamed.unwrap_or(from), Cause::NotFinite);
+        }
         let cause = Cause::Refused {
             code: refused.code,
             words: refused.words,

@@ -10,6 +10,7 @@ impl Stages {
     /// The connection to a peer ended: what it does not open again is freed in a while, which is short
     /// if the peer `closed` it.
     pub fn orphan(&mut self, now: Duration, peer: PeerId, closed: bool) {
+        self.set_congested(now, peer, false);
         let until = now + if closed { CLOSED_FOR } else { ORPHANED_FOR };
         let of_peer = |held: &&mut Held| held.requester == peer;
         let sessions = self.sessions.values_mut().filter(of_peer);

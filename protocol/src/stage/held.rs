@@ -43,6 +43,8 @@ pub(super) enum Taken {
     Dropped,
     /// Rows before it are missing.
     Gap,
+    /// Of another stage, and not numbers.
+    NotNumbers,
 }
 
 impl Held {
@@ -118,6 +120,11 @@ impl Held {
         let end = header.end_position();
         if header.branch < self.branch || end > self.open.context {
             return Taken::Dropped;
+        }
+        // A requester that sends such itself spoils nobody's answer but its own.
+        let of_stage = self.open.predecessor != self.requester;
+        if of_stage && !self.open.shape.are_numbers(frame.payload()) {
+            return Taken::NotNumbers;
         }
         if header.branch > self.branch {
             let computing = self.computing.as_ref();

@@ -17,10 +17,16 @@
 //!   again.
 //! - **Shared.** When rows of several sessions wait for each other, or for the owner, requesters other
 //!   than the owner hear of it, at most every [`SHARED_EVERY`], and send no drafts for a while.
-//! - **Bounded.** Sessions, and for each the bytes that wait. Before a session is full its
+//! - **Bounded.** Sessions, together and of each requester, and for each the bytes that wait. Before a session is full its
 //!   predecessor is not [read from](Stages::has_room_for) any more, and feels it.
+//! - **A slow successor** slows the sessions that go to it and no other: while too much waits to be sent
+//!   to it, their rows are not computed, and their queues fill.
 //! - **Standbys give way.** A stage that only stands by takes no rows, and fetches no weights. It is
 //!   freed, and its requester told, when a stage that is to work lacks its memory or its place.
+//! - **The owner takes memory and places.** A stage that is all of a model for this node's own session
+//!   takes those of others that it lacks, the one first that was not heard of for longest; its requester
+//!   is told, and goes elsewhere. One that needs other devices, too, takes only what stands by: else two
+//!   owners could take from each other for ever.
 //! - **Signs of life.** While rows come in, wait or are computed, or the stage is being made ready, which
 //!   takes as long as fetching its weights, the requester hears something at least every [`KEEP_ALIVE`],
 //!   with how late this node itself was woken.
@@ -37,6 +43,7 @@
 mod gone;
 mod held;
 mod owner;
+mod room;
 #[cfg(test)]
 mod sequences;
 mod stages;
@@ -72,6 +79,8 @@ pub const BACK_FOR: Duration = Duration::from_secs(8);
 pub struct StageLimits {
     /// Sessions at once.
     pub sessions: usize,
+    /// Of them those of one requester, but for the device's owner.
+    pub each: usize,
     /// Bytes of hidden states that wait in one session; one frame more is taken.
     pub queued_bytes: usize,
     /// Rows of a step of several sessions; one session's frame may have more.
@@ -84,6 +93,7 @@ impl Default for StageLimits {
     fn default() -> Self {
         Self {
             sessions: 32,
+            each: 16,
             queued_bytes: 4 << 20,
             step_rows: 64,
             idle: Duration::from_secs(600),

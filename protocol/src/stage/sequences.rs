@@ -15,6 +15,7 @@ use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
 
 const LIMITS: StageLimits = StageLimits {
     sessions: 2,
+    each: 2,
     queued_bytes: 64,
     step_rows: 6,
     idle: Duration::from_secs(1),

@@ -1,6 +1,6 @@
 //! All stages of a node.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::held::{Held, Taken};
@@ -18,8 +18,10 @@ use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
 /// Times are since any fixed moment, and never go back.
 #[derive(Debug)]
 pub struct Stages {
-    limits: StageLimits,
-    owner: Owner,
+    pub(super) limits: StageLimits,
+    pub(super) owner: Owner,
+    /// Neighbours to whom rows go more slowly than they are computed.
+    congested: BTreeSet<PeerId>,
     pub(super) sessions: BTreeMap<SessionId, Held>,
     /// The step that is being computed.
     step: Option<Computing>,
@@ -43,6 +45,7 @@ impl Stages {
         Self {
             limits,
             owner: Owner::new(me),
+            congested: BTreeSet::new(),
             sessions: BTreeMap::new(),
             step: None,
             steps: 0,
@@ -60,10 +63,7 @@ impl Stages {
     /// A requester wants a stage, or has moved it to a later epoch.
     pub fn open(&mut self, now: Duration, from: PeerId, open: OpenStage) {
         let (session, epoch) = (open.session, open.epoch);
-        if self.is_full() && !open.standby && !self.sessions.contains_key(&session) {
-            self.free_standbys();
-        }
-        let full = self.is_full();
+        let full = !self.sessions.contains_key(&session) && !self.makes_place(from, &open);
         let refusal = match self.sessions.get_mut(&session) {
             None if full => Some((StageRefusedCode::TooManySessions, "too many sessions here")),
             None => {
@@ -125,7 +125,8 @@ impl Stages {
             }
             Err((code, words, available_bytes)) => {
                 let (to, standby) = (held.requester, held.open.standby);
-                if code == StageRefusedCode::Memory && !standby && self.free_standbys() {
+                let lacks_room = code == StageRefusedCode::Memory && !standby;
+                if lacks_room && (self.free_standbys() || self.owner_takes(session)) {
                     return self.load_again(session, epoch);
                 }
                 self.free(session);
@@ -212,6 +213,11 @@ impl Stages {
                 self.tell_shared(now);
             }
             Taken::Dropped => {}
+            Taken::NotNumbers => {
+                let (to, epoch) = (held.requester, held.open.epoch);
+                let words = "the stage before it sent values that are not numbers";
+                self.refuse(to, session, epoch, StageRefusedCode::NotNumbers, words, 0);
+            }
             Taken::Gap => {
                 let state = held.state();
                 let requester = held.requester;
@@ -227,6 +233,17 @@ impl Stages {
         let fed = |held: &&mut Held| held.is_ready() && held.open.predecessor == from;
         for held in self.sessions.values_mut().filter(fed) {
             held.keep_alive_at.get_or_insert(now + KEEP_ALIVE);
+        }
+    }
+
+    /// Rows wait to be sent to a peer, as many as should; or it takes them again, as a new connection
+    /// does. Sessions with another successor feel nothing of it, and of those with this one the queue
+    /// fills, so that their predecessor feels it.
+    pub fn set_congested(&mut self, now: Duration, peer: PeerId, congested: bool) {
+        if congested {
+            self.congested.insert(peer);
+        } else if self.congested.remove(&peer) {
+            self.begin_step(now);
         }
     }
 
@@ -265,7 +282,7 @@ impl Stages {
         for id in after.into_iter().chain(before) {
             let held = self.sessions.get_mut(&id).expect("one of the keys");
             let own = held.requester == self.owner.peer;
-            if !own && !others_may {
+            if (!own && !others_may) || self.congested.contains(&held.open.successor) {
                 continue;
             }
             let fits = |more: &u32| parts.is_empty() || rows + more <= self.limits.step_rows;
@@ -344,30 +361,6 @@ impl Stages {
         ready.any(|held| held.open.predecessor == peer || held.open.successor == peer)
     }
 
-    fn is_full(&self) -> bool {
-        self.sessions.len() >= self.limits.sessions
-    }
-
-    /// Makes room; whether anything stood by.
-    fn free_standbys(&mut self) -> bool {
-        let standbys = self.sessions.iter().filter(|(_, held)| held.open.standby);
-        let standbys = standbys.map(|(&id, held)| (id, held.open.epoch, held.requester));
-        let standbys: Vec<_> = standbys.collect();
-        for &(session, epoch, requester) in &standbys {
-            self.free(session);
-            let words = "another conversation needs the room";
-            self.refuse(
-                requester,
-                session,
-                epoch,
-                StageRefusedCode::Memory,
-                words,
-                0,
-            );
-        }
-        !standbys.is_empty()
-    }
-
     /// Whether what is here of a session only stands by.
     pub fn stands_by(&self, session: SessionId) -> bool {
         let held = self.sessions.get(&session);
@@ -402,7 +395,9 @@ impl Stages {
     /// When others have their turn, if rows of them wait only for that.
     fn turn_of_others(&self) -> Option<Duration> {
         let mut ready = self.sessions.values();
-        let waits = self.step.is_none() && ready.any(|held| held.next_rows().is_some());
+        let may = |held: &Held| !self.congested.contains(&held.open.successor);
+        let waits =
+            self.step.is_none() && ready.any(|held| held.next_rows().is_some() && may(held));
         waits.then(|| self.owner.others_may_at())
     }
 
@@ -454,7 +449,7 @@ impl Stages {
             .push_back(StageOutput::Send(held.requester, opened.into()));
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         to: PeerId,
         session: SessionId,

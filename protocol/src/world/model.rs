@@ -15,9 +15,14 @@ pub(crate) fn mix(a: u64, b: u64) -> u64 {
     x ^ (x >> 33)
 }
 
+/// A word whose halves are finite numbers if they are read as floats, as hidden states are.
+fn numbers(word: u64) -> u64 {
+    word & !0x4000_0000_4000_0000
+}
+
 /// What a token is to the first layer.
 pub(crate) fn embed(token: u64) -> u64 {
-    mix(token, 77)
+    numbers(mix(token, 77))
 }
 
 /// The token of what comes from the last layer.
@@ -69,7 +74,7 @@ impl Layers {
             folds.truncate(position as usize);
             let before = folds.last().copied().unwrap_or(0);
             folds.push(mix(before, x));
-            x = mix(u64::from(layer), mix(before, x));
+            x = numbers(mix(u64::from(layer), mix(before, x)));
         }
         x
     }

@@ -20,8 +20,9 @@ const TROUBLE: u64 = 60_000_000;
 /// Devices lack weights only of models that are sent within this, so that many of them, one after
 /// the other, have theirs before peace is over.
 const SENT_WITHIN: u64 = 5_000_000;
-/// How long peace lasts.
-const PEACE: u64 = 240_000_000;
+/// How long peace lasts: the slowest networks that are drawn take some minutes to carry what the longest
+/// conversations need, one after the other, and all again that was lost.
+const PEACE: u64 = 540_000_000;
 
 const PROFILES: [&str; 6] = [
     "galaxy-s23",

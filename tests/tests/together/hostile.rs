@@ -13,7 +13,7 @@ use potluck_protocol::stage::StageLimits;
 use potluck_protocol::wire::limits::{MAX_BYTES, MAX_LAYERS, MAX_POSITIONS};
 use potluck_protocol::wire::{
     Answer as Wanted, ContentHash, Control, Dtype, Frame, FrameHeader, Hello, HiddenShape, Kind,
-    OpenStage,
+    OpenStage, SessionQuery,
 };
 use potluck_protocol::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
 use potluck_tests::attacker::{Attacker, Purpose};
@@ -260,4 +260,36 @@ fn a_member_that_sends_what_it_likes_harms_no_answer() {
     circle.await_connected();
     let members = circle.node("kitchen").members();
     assert!(member(&members, "traitor").is_some());
+}
+
+/// Questions of a peer that reads no answer: more than what a stream takes of itself and a node lets
+/// wait, many times.
+const UNREAD_QUESTIONS: usize = 2_000_000;
+
+#[test]
+fn a_member_that_asks_and_does_not_read_costs_bounded_memory() {
+    let question = Model::steady().question(STEADY_TOKENS, &SAMPLED);
+    let expected = alone(&question).tokens;
+    let mut circle = circle(&["laptop", "kitchen", "traitor"], &Model::steady().path);
+    let key = fs::read(circle.node("traitor").home().join("device.key"));
+    let key: [u8; 32] = key.expect("a key").try_into().expect("32 bytes");
+    circle.node_mut("traitor").kill();
+    let asked = asked(&question, &["--placement", "self:0..4,kitchen:4..16"]);
+    assert_eq!(circle.node("laptop").answer(&asked).tokens, expected);
+    let kitchen = circle.node("kitchen");
+    let before = peak(kitchen);
+    let query = encoded(SessionQuery {
+        session: SessionId(7),
+    });
+    let said = [hello(), query.repeat(UNREAD_QUESTIONS)].concat();
+    let stays = Duration::from_secs(1);
+    let address = &kitchen.addresses()[0];
+    let said = Attacker::new(key).say_deaf(address, vec![(Purpose::Control, said)], stays);
+    let more = peak(kitchen).saturating_sub(before);
+    println!("all of it said: {said}; it took {} KiB more", more >> 10);
+    assert!(more < MOST_MEMORY, "{more} bytes");
+    assert_eq!(circle.node("laptop").answer(&asked).tokens, expected);
+    // It is still a member.
+    circle.node_mut("traitor").up();
+    circle.await_connected();
 }

@@ -6,6 +6,7 @@
 //! with `--nocapture`.
 #![cfg(unix)]
 
+mod again;
 mod caveats;
 mod failures;
 #[cfg(target_os = "linux")]

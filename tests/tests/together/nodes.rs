@@ -62,14 +62,14 @@ fn a_chat_goes_on_when_up_is_started_again() {
     let mut circle = circle(&["laptop", "kitchen"], &model.path);
     let file = model.path.to_str().expect("a path of text");
     let chat = ["chat", "-m", file, "-n", "20", "--seed", "3", "--stats"];
-    let chat = [&chat[..], &OWN].concat();
     let lines = ["Tell me of a journey.\n", "And then?\n", "Who went?\n"];
     let laptop = circle.node("laptop");
     let expected = potluck_tests::run(
         laptop.command([&chat[..], &["--alone"]].concat()),
         lines.concat().as_bytes(),
     );
-    let split = ["--placement", "self:0..5,kitchen:5..12"];
+    // What `up` was told, too.
+    let split = [&OWN[..], &["--placement", "self:0..5,kitchen:5..12"]].concat();
     let command = laptop.command([&chat[..], &split].concat());
     let (mut talk, mut said) = Program::talking("chat", command);
     for line in lines {

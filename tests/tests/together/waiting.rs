@@ -26,6 +26,12 @@ fn a_model_too_large_for_one_runs_with_peers() {
         .concat(),
     );
     let _ = refused.failure(1, &["the model needs", "--with-peers"]);
+    // It runs with other settings.
+    for wrong in [["--memory", "1M"], ["--peer", "/ip4/127.0.0.1/tcp/9"]] {
+        let with = [&["--with-peers"], &wrong[..]].concat();
+        let refused = laptop.potluck(&[&["run"], &*asked(&question, &with)].concat());
+        let _ = refused.failure(2, &[wrong[0], "does not change it"]);
+    }
     let answer = laptop.answer(&asked(&question, &["--with-peers"]));
     assert_eq!(answer.tokens, alone(&question).tokens);
     assert_eq!(answer.stages().len(), 2, "{:?}", answer.stages());

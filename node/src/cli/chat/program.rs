@@ -70,9 +70,17 @@ where
         }
         match serde_json::from_str(&line) {
             Ok(ask) => follow(&mut chat, ask)?,
-            Err(error) => failure::print(Code::Input, &format!("not what is read here: {error}"))?,
+            Err(error) => failure::print(Code::Input, &not_an_ask(&error))?,
         }
     }
+}
+
+/// What to say of a line that asks for nothing.
+fn not_an_ask(error: &serde_json::Error) -> String {
+    format!(
+        "a line is {{\"user\": TEXT}}, {{\"system\": TEXT}}, \"retry\" or \"clear\", as JSON; this one \
+         is not: {error}"
+    )
 }
 
 fn follow<S: Sequence>(chat: &mut Chat<'_, S>, ask: Ask) -> anyhow::Result<()>

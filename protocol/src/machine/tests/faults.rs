@@ -168,3 +168,31 @@ fn a_device_whose_battery_runs_low_hands_its_layers_over_before_it_stops() {
     assert_eq!(found.placements()[1..], [[world.peer(2)]]);
     assert!(world.nodes[1].machine.is_idle());
 }
+
+#[test]
+fn a_helper_whose_values_are_no_numbers_is_left_out_and_no_token_changes() {
+    // First, last or between others.
+    let mut spoiled = 0;
+    for spoiler in 1..4 {
+        let mut world = measured(&[(10, 300), (36, 2_000), (36, 2_000), (36, 2_000)]);
+        world.hosts[spoiler].spoils = true;
+        ask(&mut world, 0, 1, Choice::Best, WANTED);
+        finish(&mut world, 0, 1);
+        let found = talk(&world, 0, 1);
+        let used = found.placements()[0].contains(&world.peer(spoiler));
+        let broken = found.broken();
+        assert!(
+            broken.iter().all(|peer| *peer == world.peer(spoiler)),
+            "{broken:?}"
+        );
+        assert_eq!(broken.len(), usize::from(used));
+        // Nor does the next conversation begin with it.
+        ask(&mut world, 0, 2, Choice::Best, WANTED);
+        finish(&mut world, 0, 2);
+        let next = talk(&world, 0, 2);
+        assert!(next.broken().is_empty());
+        assert!(!used || !next.placements()[0].contains(&world.peer(spoiler)));
+        spoiled += usize::from(used);
+    }
+    assert!(spoiled > 1, "only {spoiled} were used");
+}

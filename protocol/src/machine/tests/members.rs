@@ -7,6 +7,7 @@ use super::finish;
 use crate::circle::EntryError;
 use crate::machine::{Choice, Event, Input, Output, Reach};
 use crate::pairing::Address;
+use crate::wire::{CircleDigest, CircleEntries, Control};
 use crate::world::World;
 
 const OFFERS: [(u64, u64); 4] = [(10, 500), (80, 2_000), (80, 1_500), (80, 1_000)];
@@ -161,7 +162,7 @@ fn members_hear_who_came_and_by_whom_and_who_left() {
     let batches = circle.batches_for(&world.nodes[1].machine.circle().digest());
     for entries in batches {
         let mut bytes = Vec::new();
-        let message = crate::wire::Control::from(crate::wire::CircleEntries { entries });
+        let message = Control::from(CircleEntries { entries });
         message.encode(&mut bytes).expect("short");
         let from = world.peer(0);
         let input = Input::ControlBytes(from, bytes);
@@ -249,7 +250,7 @@ fn what_a_member_wrote_holds_even_where_it_cannot_be_stored() {
     let device = &mut world.nodes[1];
     for entries in circle.batches_for(&device.machine.circle().digest()) {
         let mut bytes = Vec::new();
-        let message = crate::wire::Control::from(crate::wire::CircleEntries { entries });
+        let message = Control::from(CircleEntries { entries });
         message.encode(&mut bytes).expect("short");
         let input = Input::ControlBytes(from, bytes);
         device.machine.handle_input(now, input);
@@ -258,4 +259,42 @@ fn what_a_member_wrote_holds_even_where_it_cannot_be_stored() {
     assert!(!device.machine.is_member(other));
     let parts = |output: &Output| matches!(output, Output::Disconnect(peer) if *peer == other);
     assert!(after.iter().any(parts));
+}
+
+#[test]
+fn a_log_that_is_too_new_to_read_is_told_and_nothing_is_placed_on_others() {
+    let digest = CircleDigest {
+        digest: vec![2, 1, 1],
+    };
+    // An entry's length, and a version to come.
+    let mut newer = vec![0; 2 + 257];
+    newer[..3].copy_from_slice(&[1, 1, 200]);
+    let entries = CircleEntries { entries: newer };
+    for message in [Control::from(digest), Control::from(entries)] {
+        let mut world = measured(&OFFERS);
+        let (now, newer) = (world.now, world.peer(3));
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes).expect("within limits");
+        for _ in 0..2 {
+            let input = Input::ControlBytes(newer, bytes.clone());
+            world.nodes[0].machine.handle_input(now, input);
+        }
+        world.pass(Duration::from_millis(100));
+        let told = world.nodes[0].events.iter();
+        let told = told.filter(|event| **event == Event::Outdated { told_by: newer });
+        assert_eq!(told.count(), 1, "once");
+        assert!(
+            world.are_connected(0, 3),
+            "it will hear more when it is updated"
+        );
+        // It does not fit alone.
+        ask(&mut world, 0, 1, Choice::Best, 60);
+        // Others leave it out.
+        ask(&mut world, 1, 2, Choice::Best, 60);
+        world.pass(Duration::from_secs(5));
+        assert!(talk(&world, 0, 1).placements().is_empty());
+        let why = talk(&world, 0, 1).waited()[0].to_owned();
+        assert!(why.contains("update Potluck on this device"), "{why}");
+        finish(&mut world, 1, 2);
+    }
 }

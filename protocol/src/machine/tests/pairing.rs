@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::device::{Device, Devices, founder, identity, name};
-use crate::machine::Event;
+use crate::machine::{Event, Input, Output};
 use crate::pairing::{self, BeginError, Invitation, Refusal, Secret, Wish};
 use crate::world::World;
 
@@ -25,9 +25,7 @@ fn join(world: &mut Devices, node: usize, to: usize, by: &Invitation) -> Result<
     let device = &mut world.nodes[node];
     let ephemeral = device.ephemeral();
     let wish = Wish::Asks;
-    device
-        .machine
-        .join(now, UNIX_S, by, remote, wish, ephemeral)?;
+    device.machine.join(now, by, remote, wish, ephemeral)?;
     world.open_pairing(node, to);
     Ok(())
 }
@@ -160,4 +158,83 @@ fn an_invitation_ends_in_time_and_a_newer_one_takes_its_place() {
         })
         .collect();
     assert_eq!(ends, [Refusal::Cancelled, Refusal::Expired]);
+}
+
+/// A stranger's stream with the first device, on which it says this.
+fn stranger(world: &mut Devices, node: usize, says: &[u8], closes: bool) {
+    let peer = world.peer(node);
+    let now = world.now;
+    let machine = &mut world.nodes[0].machine;
+    let ephemeral = [node as u8; 32];
+    machine.handle_input(now, Input::PairingOpened { peer, ephemeral });
+    if !says.is_empty() {
+        machine.handle_input(now, Input::PairingBytes(peer, says.to_vec()));
+    }
+    if closes {
+        machine.handle_input(now, Input::PairingClosed(peer));
+    }
+}
+
+#[test]
+fn strangers_that_say_nothing_end_no_invitation_and_keep_nobody_from_pairing() {
+    let mut world = strangers(60);
+    let invitation = invitation(&world, 0);
+    let now = world.now;
+    let machine = &mut world.nodes[0].machine;
+    let invited = machine.invite(now, UNIX_S, invitation.clone(), Wish::Asks);
+    invited.expect("its own");
+    // Empty streams, beginnings, refusals and nonsense, many more than there are tries and places.
+    for node in 2..60 {
+        let says: [&[u8]; 4] = [&[], &[40, 0, 0, 1], &[2, 0, 1, 9], &[255, 255, 7]];
+        stranger(&mut world, node, says[node % 4], node % 8 < 4);
+    }
+    assert!(world.nodes[0].machine.is_inviting());
+    // Those that stay silent hold places.
+    join(&mut world, 1, 0, &invitation).expect("it is one");
+    world.pass(Duration::from_millis(100));
+    assert!(!world.nodes[0].machine.is_inviting());
+    let circle = world.nodes[0].machine.circle();
+    assert!(circle.contains(world.peer(1)));
+}
+
+#[test]
+fn who_says_nothing_whole_has_two_seconds() {
+    let mut world = strangers(2);
+    let invitation = invitation(&world, 0);
+    let now = world.now;
+    let machine = &mut world.nodes[0].machine;
+    let invited = machine.invite(now, UNIX_S, invitation, Wish::Asks);
+    invited.expect("its own");
+    stranger(&mut world, 1, &[40, 0, 0, 1], false);
+    let machine = &mut world.nodes[0].machine;
+    let due = machine.poll_timeout().expect("it waits");
+    assert_eq!(due, now + pairing::FIRST_WITHIN);
+    while machine.poll_output().is_some() {}
+    machine.handle_timeout(due);
+    let closed = std::iter::from_fn(|| machine.poll_output())
+        .filter(|output| matches!(output, Output::ClosePairing(_)));
+    assert_eq!(closed.count(), 1);
+    assert!(machine.is_inviting());
+    assert!(
+        machine
+            .poll_timeout()
+            .is_none_or(|next| next > due + pairing::FIRST_WITHIN)
+    );
+}
+
+#[test]
+fn an_invitation_of_a_device_whose_clock_is_behind_is_good() {
+    let mut world = strangers(2);
+    let secret = Secret::from_random([9; 16]);
+    // By the joiner's clock it expired an hour ago.
+    let behind = UNIX_S - 4_200;
+    let invitation =
+        Invitation::new(world.peer(0), secret, behind + 600, vec![]).expect("few addresses");
+    let now = world.now;
+    let machine = &mut world.nodes[0].machine;
+    let invited = machine.invite(now, behind, invitation.clone(), Wish::Asks);
+    invited.expect("its own");
+    join(&mut world, 1, 0, &invitation).expect("the inviter decides");
+    world.pass(Duration::from_millis(100));
+    assert!(world.nodes[0].machine.circle().contains(world.peer(1)));
 }

@@ -308,7 +308,7 @@ impl Driver {
                 let _ = machine.invite(now, 900, invitation(0), Wish::Asks);
             }
             Act::Join(node) => {
-                let _ = machine.join(now, 900, &invitation(node), peer(node), Wish::Asks, [5; 32]);
+                let _ = machine.join(now, &invitation(node), peer(node), Wish::Asks, [5; 32]);
             }
             Act::Pass(ms) => {
                 self.now += Duration::from_millis(ms);

@@ -91,7 +91,7 @@ fn the_way_that_was_said_beforehand_is_taken_or_refused() {
             let expected = if fits {
                 paired(inviter)
             } else {
-                failed(inviter, Refusal::OtherWay)
+                failed(inviter, Refusal::HasCompany)
             };
             assert_eq!(at_joiner, [expected], "{at_member:?} {at_stranger:?}");
             assert_eq!(c.circle.contains(a.peer()), fits);

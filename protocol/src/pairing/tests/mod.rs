@@ -72,16 +72,7 @@ impl Device {
         let (now, remote) = (Duration::ZERO, invitation.peer());
         let (name, wish) = (self.name.clone(), self.wish);
         let local = self.local();
-        Joiner::begin(
-            now,
-            START_UNIX_S,
-            invitation,
-            remote,
-            (&name, wish),
-            [key; 32],
-            &local,
-        )
-        .expect("in time")
+        Joiner::begin(now, invitation, remote, (&name, wish), [key; 32], &local).expect("in time")
     }
 }
 

@@ -3,6 +3,7 @@
 mod gone;
 mod owner;
 mod ready;
+mod room;
 mod shared;
 mod standby;
 
@@ -62,6 +63,7 @@ fn frame(session: u64, epoch: u32, branch: u32, start: u32, rows: u32) -> Frame 
 fn limits() -> StageLimits {
     StageLimits {
         sessions: 2,
+        each: 2,
         queued_bytes: 40,
         step_rows: 8,
         idle: Duration::from_secs(60),

@@ -173,12 +173,14 @@ pub enum StageRefusedCode {
     Unsupported,
     /// An epoch below the one in force.
     OldEpoch,
+    /// The rows that its predecessor sent it are not numbers. The stage stays.
+    NotNumbers,
     /// A reason that a newer minor version added.
     Other(i32),
 }
 
 open_code!(StageRefusedCode, proto::StageRefusedCode, "StageRefused.code", {
-    Memory, NoWeights, Unwilling, TooManySessions, Unsupported, OldEpoch,
+    Memory, NoWeights, Unwilling, TooManySessions, Unsupported, OldEpoch, NotNumbers,
 });
 
 impl From<&StageRefused> for proto::StageRefused {

@@ -103,6 +103,18 @@ impl HiddenShape {
         self.dtype
     }
 
+    /// Whether all values of a payload are finite numbers.
+    pub fn are_numbers(self, payload: &[u8]) -> bool {
+        match self.dtype {
+            Dtype::F32 => {
+                let (values, _) = payload.as_chunks::<4>();
+                let finite = |value: &[u8; 4]| f32::from_le_bytes(*value).is_finite();
+                // Without an early end, so that it is one pass over vectors.
+                values.iter().fold(true, |all, value| all & finite(value))
+            }
+        }
+    }
+
     /// The most rows of a frame.
     pub fn max_rows(self) -> u32 {
         self.max_rows

@@ -237,7 +237,7 @@ fn shown(messages: &[Control]) -> String {
 #[test]
 fn messages_about_links_and_the_circle_keep_their_bytes() {
     expect![[r#"
-        Hello: 1d 0a 1b 08 01 10 03 1a 0d 70 6f 74 6c 75 63 6b 20 30 2e 31 2e 30 22 06 64 72 61 66 74 73
+        Hello: 1d 0a 1b 08 01 10 04 1a 0d 70 6f 74 6c 75 63 6b 20 30 2e 31 2e 30 22 06 64 72 61 66 74 73
         Refuse: 10 12 0e 08 03 12 0a 70 61 69 72 20 66 69 72 73 74
         Ping: 0b 1a 09 08 01 10 e8 07 1a 02 00*2
         Pong: 0b 22 09 08 01 10 e8 07 18 46 20 50

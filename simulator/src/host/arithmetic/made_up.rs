@@ -25,6 +25,11 @@ pub(crate) fn mix(a: u64, b: u64) -> u64 {
     x ^ (x >> 33)
 }
 
+/// A word whose halves are finite numbers if they are read as floats, as hidden states are.
+fn numbers(word: u64) -> u64 {
+    word & !0x4000_0000_4000_0000
+}
+
 /// What a row is, beside its zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Row {
@@ -38,7 +43,7 @@ impl Row {
     /// What a token is to the first layer.
     fn embed(token: u64, epoch: u32, position: u32) -> Self {
         Self {
-            word: mix(token, 77),
+            word: numbers(mix(token, 77)),
             epoch,
             position,
         }
@@ -101,7 +106,7 @@ impl Arithmetic for MadeUp {
             let mut word = Row::embed(token, 0, 0).word;
             for (layer, fold) in (0_u64..).zip(&mut folds) {
                 *fold = mix(*fold, word);
-                word = mix(layer, *fold);
+                word = numbers(mix(layer, *fold));
             }
             word % VOCABULARY
         };
@@ -198,7 +203,7 @@ impl Folds {
             for word in words.iter_mut() {
                 fold = mix(fold, *word);
                 folds.push(fold);
-                *word = mix(u64::from(layer), fold);
+                *word = numbers(mix(u64::from(layer), fold));
             }
         }
     }
