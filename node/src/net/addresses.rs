@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
 use crate::private_file;
@@ -16,6 +17,17 @@ const MOST_PEERS: usize = 256;
 /// The longest file that is read.
 const MOST_BYTES: usize = 1 << 20;
 
+/// Of where a peer was found besides, so much is tried, what was found last first. A device that changes
+/// its network has many addresses for a while.
+const MOST_FOUND: usize = 32;
+/// Dials of one peer that are under way.
+const MOST_DIALS: usize = 4;
+/// A dial has so long before what was learnt since is dialled beside it.
+const HEAD_START: Duration = Duration::from_millis(500);
+/// How long a peer is not dialled where another has answered, and how many such places are known.
+const NOT_THERE: Duration = Duration::from_secs(60);
+const MOST_NOT_THERE: usize = 256;
+
 /// How long to wait after one failed attempt, and at most after many.
 const RETRY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(15)];
 
@@ -25,6 +37,18 @@ pub(super) struct Addresses {
     file: Option<PathBuf>,
     known: BTreeMap<PeerId, Vec<Multiaddr>>,
     attempts: BTreeMap<PeerId, Attempt>,
+    dials: BTreeMap<ConnectionId, Dial>,
+    /// Where others than these peers have answered, and until when that counts.
+    not_there: Vec<(PeerId, Multiaddr, Duration)>,
+}
+
+/// A dial that is under way.
+#[derive(Debug)]
+struct Dial {
+    peer: PeerId,
+    since: Duration,
+    /// Empty once this device is in another network: it may be tried there as well.
+    addresses: Vec<Multiaddr>,
 }
 
 #[derive(Debug)]
@@ -50,6 +74,8 @@ impl Addresses {
             known: known.collect(),
             file,
             attempts: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            not_there: Vec::new(),
         }
     }
 
@@ -93,11 +119,39 @@ impl Addresses {
         private_file::replace(file, &serde_json::to_vec(&texts)?)
     }
 
-    /// Where to try to reach a peer now; empty if nowhere, or not yet.
-    pub(super) fn due(&mut self, now: Duration, peer: &PeerId) -> Vec<Multiaddr> {
-        let Some(addresses) = self.known.get(peer) else {
-            return Vec::new();
+    /// Where to try to reach a peer now, `found` being where it was found besides; empty if nowhere,
+    /// or not yet.
+    pub(super) fn due(
+        &mut self,
+        now: Duration,
+        peer: &PeerId,
+        found: &[Multiaddr],
+    ) -> Vec<Multiaddr> {
+        self.not_there.retain(|(_, _, until)| now < *until);
+        let dials = self.dials.values().filter(|dial| dial.peer == *peer);
+        let dials: Vec<_> = dials.collect();
+        let begins = |dial: &&Dial| {
+            !dial.addresses.is_empty() && now.saturating_sub(dial.since) < HEAD_START
         };
+        if dials.len() >= MOST_DIALS || dials.iter().any(begins) {
+            return Vec::new();
+        }
+        let mut addresses: Vec<Multiaddr> = Vec::new();
+        let known = self.known.get(peer).into_iter().flatten();
+        for address in known.chain(found.iter().rev().take(MOST_FOUND)) {
+            let is_dialled = dials.iter().any(|dial| dial.addresses.contains(address));
+            let is_not_there =
+                |(of, at, _): &(PeerId, Multiaddr, Duration)| of == peer && at == address;
+            if !is_dialled
+                && !addresses.contains(address)
+                && !self.not_there.iter().any(is_not_there)
+            {
+                addresses.push(address.clone());
+            }
+        }
+        if addresses.is_empty() {
+            return addresses;
+        }
         let attempt = self.attempts.entry(*peer).or_insert(Attempt {
             next_at: now,
             pause: RETRY[0],
@@ -107,7 +161,66 @@ impl Addresses {
         }
         attempt.next_at = now + attempt.pause;
         attempt.pause = (attempt.pause * 2).min(RETRY[1]);
-        addresses.clone()
+        addresses
+    }
+
+    /// A peer is being dialled there.
+    pub(super) fn dialled(
+        &mut self,
+        now: Duration,
+        connection: ConnectionId,
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+    ) {
+        let since = now;
+        let dial = Dial {
+            peer,
+            since,
+            addresses,
+        };
+        self.dials.insert(connection, dial);
+    }
+
+    /// A dial has led to a connection, or to nothing: whose it was.
+    pub(super) fn dial_ended(&mut self, connection: ConnectionId) -> Option<PeerId> {
+        self.dials.remove(&connection).map(|dial| dial.peer)
+    }
+
+    /// Whether a peer is being dialled.
+    pub(super) fn is_dialled(&self, peer: &PeerId) -> bool {
+        self.dials.values().any(|dial| dial.peer == *peer)
+    }
+
+    /// What is under way may come to nothing, as this device is somewhere else now.
+    pub(super) fn forget_dials(&mut self) {
+        for dial in self.dials.values_mut() {
+            dial.addresses.clear();
+        }
+    }
+
+    /// Another than the peer has answered there.
+    pub(super) fn is_not_at(&mut self, now: Duration, peer: PeerId, address: &Multiaddr) {
+        if let Some(known) = self.known.get_mut(&peer) {
+            known.retain(|known| known != address);
+        }
+        if self.not_there.len() >= MOST_NOT_THERE {
+            self.not_there.remove(0);
+        }
+        let until = now + NOT_THERE;
+        self.not_there.push((peer, address.clone(), until));
+        self.attempts.remove(&peer);
+    }
+
+    /// Whether there is anywhere to try to reach a peer.
+    pub(super) fn is_known(&self, peer: &PeerId) -> bool {
+        self.known.get(peer).is_some_and(|known| !known.is_empty())
+    }
+
+    /// This device is in another network: what failed before may not fail now. Who is left in peace
+    /// stays so.
+    pub(super) fn try_again(&mut self, now: Duration) {
+        let in_peace = |attempt: &Attempt| attempt.next_at > now + RETRY[1];
+        self.attempts.retain(|_, attempt| in_peace(attempt));
     }
 
     /// Does not try to reach a peer before this time.
@@ -148,12 +261,12 @@ mod tests {
         addresses.insert(other, address(1), true);
         addresses.store(|of| *of == peer).expect("writable");
         let mut again = Addresses::open(Some(file.clone()));
-        let due = again.due(Duration::ZERO, &peer);
+        let due = again.due(Duration::ZERO, &peer, &[]);
         assert_eq!(due.len(), MOST_ADDRESSES);
         assert_eq!(due[0], address(7));
-        assert!(again.due(Duration::ZERO, &other).is_empty());
+        assert!(again.due(Duration::ZERO, &other, &[]).is_empty());
         again.insert(peer, address(99), false);
-        let due = again.due(Duration::ZERO, &peer);
+        let due = again.due(Duration::ZERO, &peer, &[]);
         assert_eq!(due.len(), MOST_ADDRESSES);
         assert!(due.contains(&address(99)), "what is new is not lost");
         std::fs::write(&file, b"{").expect("writable");
@@ -164,12 +277,12 @@ mod tests {
     fn attempts_come_less_often_until_something_is_new() {
         let mut addresses = Addresses::open(None);
         let peer = PeerId::random();
-        assert!(addresses.due(Duration::ZERO, &peer).is_empty());
+        assert!(addresses.due(Duration::ZERO, &peer, &[]).is_empty());
         addresses.insert(peer, address(1), true);
         let tries = |addresses: &mut Addresses, from: u64| {
             let due = (from..from + 60_000).filter(|&ms| {
                 let now = Duration::from_millis(ms);
-                !addresses.due(now, &peer).is_empty()
+                !addresses.due(now, &peer, &[]).is_empty()
             });
             due.collect::<Vec<_>>()
         };
@@ -178,5 +291,61 @@ mod tests {
         assert!(first.len() < 12);
         addresses.insert(peer, address(2), false);
         assert_eq!(tries(&mut addresses, 60_000)[0], 60_000);
+    }
+    #[test]
+    fn a_dial_that_hangs_keeps_nothing_that_is_learnt_since_from_being_tried() {
+        let ms = Duration::from_millis;
+        let mut addresses = Addresses::open(None);
+        let peer = PeerId::random();
+        addresses.insert(peer, address(1), true);
+        assert_eq!(addresses.due(ms(0), &peer, &[]), [address(1)]);
+        let dial = ConnectionId::new_unchecked(1);
+        addresses.dialled(ms(0), dial, peer, vec![address(1)]);
+        addresses.insert(peer, address(2), false);
+        assert!(
+            addresses.due(ms(100), &peer, &[]).is_empty(),
+            "a head start"
+        );
+        let found = [address(1), address(3)];
+        let due = addresses.due(ms(500), &peer, &found);
+        assert_eq!(due, [address(2), address(3)], "not what is under way");
+        let second = ConnectionId::new_unchecked(2);
+        addresses.dialled(ms(500), second, peer, due);
+        // In another network everything is tried at once, though both hang.
+        addresses.forget_dials();
+        addresses.try_again(ms(600));
+        assert_eq!(addresses.due(ms(600), &peer, &[]), [address(1), address(2)]);
+        assert_eq!(addresses.dial_ended(dial), Some(peer));
+        assert!(addresses.is_dialled(&peer));
+        assert_eq!(addresses.dial_ended(second), Some(peer));
+        assert!(!addresses.is_dialled(&peer));
+        assert_eq!(addresses.dial_ended(second), None);
+    }
+
+    #[test]
+    fn where_another_answers_a_peer_is_not_tried_though_it_is_found_there() {
+        let mut addresses = Addresses::open(None);
+        let peer = PeerId::random();
+        for port in [1, 2] {
+            addresses.insert(peer, address(port), true);
+        }
+        let now = Duration::ZERO;
+        assert_eq!(addresses.due(now, &peer, &[]).len(), 2);
+        addresses.is_not_at(now, peer, &address(2));
+        let found = [address(2)];
+        assert_eq!(addresses.due(now, &peer, &found), [address(1)]);
+        let later = now + NOT_THERE;
+        assert_eq!(addresses.due(later, &peer, &found).len(), 2);
+    }
+
+    #[test]
+    fn who_is_left_in_peace_is_so_in_another_network() {
+        let mut addresses = Addresses::open(None);
+        let (peer, until) = (PeerId::random(), Duration::from_secs(60));
+        addresses.insert(peer, address(1), true);
+        addresses.leave_in_peace(&peer, until);
+        addresses.try_again(Duration::from_secs(1));
+        assert!(addresses.due(Duration::from_secs(2), &peer, &[]).is_empty());
+        assert_eq!(addresses.due(until, &peer, &[]).len(), 1);
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! Stored, then said: each of these returns only when what it did is on the disk, or says why not.
 
+use std::time::Duration;
+
 use potluck_protocol::PeerId;
 use potluck_protocol::circle::{DeviceName, Member};
 use potluck_protocol::machine::{Input, Reach};
 use potluck_protocol::pairing::{Invitation, Secret, Wish};
 
 use super::driver::{Driver, unix_seconds};
-use super::events::told_addresses;
 use super::ids;
 use super::node::{Node, NodeError, NodeEvent};
+use super::reach::told_addresses;
 use super::underway::PairingId;
 use crate::device::random;
 
@@ -20,6 +22,8 @@ pub(super) struct Joining {
     pub(super) invitation: Invitation,
     /// What its owner said beforehand.
     pub(super) wish: Wish,
+    /// Until when the device that invites is looked for.
+    pub(super) until: Duration,
 }
 
 impl Node {

@@ -12,9 +12,9 @@ use tokio::sync::{Notify, watch};
 use super::pump::{self, Arrivals, Writer};
 use super::stream::Purpose;
 
-/// Two connections that come so close together are two nodes dialling each other at once; later, a
-/// new one means that the peer has lost the old one.
-const AT_ONCE: Duration = Duration::from_secs(5);
+/// Two connections that come so close together are two nodes dialling each other at once. Later, or
+/// when the same node dials again, the one before is lost: nodes dial whom they are not connected to.
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Bytes of hidden states that may wait for one peer before nothing more is computed for it.
 const MOST_QUEUED: usize = 8 << 20;
@@ -87,7 +87,7 @@ impl Connections {
         let before = self.links.get(&peer);
         if let Some(before) = before {
             let at_once = now.saturating_sub(before.since) < AT_ONCE;
-            if stays || (at_once && before.dialled_by <= dialled_by) {
+            if stays || (at_once && before.dialled_by < dialled_by) {
                 return Established::Superfluous;
             }
         }
@@ -266,23 +266,24 @@ impl Connections {
 mod tests {
     use super::*;
 
+    fn connections_of(me: PeerId) -> Connections {
+        let (arrivals, _) = tokio::sync::mpsc::channel(1);
+        Connections::new(me, Arc::default(), arrivals)
+    }
+
     #[tokio::test]
     async fn two_that_dial_each_other_at_once_keep_the_same_connection() {
         let (a, b) = (
             PeerId::from_public_key([1; 32]),
             PeerId::from_public_key([2; 32]),
         );
-        let connections = |me| {
-            let (arrivals, _) = tokio::sync::mpsc::channel(1);
-            Connections::new(me, Arc::default(), arrivals)
-        };
         let (by_a, by_b) = (
             ConnectionId::new_unchecked(1),
             ConnectionId::new_unchecked(2),
         );
         for first_is_by_a in [false, true] {
             for (me, peer) in [(a, b), (b, a)] {
-                let mut connections = connections(me);
+                let mut connections = connections_of(me);
                 let order = if first_is_by_a {
                     [by_a, by_b]
                 } else {
@@ -326,8 +327,7 @@ mod tests {
             PeerId::from_public_key([1; 32]),
             PeerId::from_public_key([2; 32]),
         );
-        let (arrivals, _) = tokio::sync::mpsc::channel(1);
-        let mut connections = Connections::new(me, Arc::default(), arrivals);
+        let mut connections = connections_of(me);
         let (old, new) = (
             ConnectionId::new_unchecked(1),
             ConnectionId::new_unchecked(2),
@@ -335,6 +335,16 @@ mod tests {
         connections.established(Duration::ZERO, peer, old, true, false);
         let copy = connections.established(AT_ONCE, peer, new, false, true);
         assert_eq!(copy, Established::Superfluous);
+        // It dialled again at once, or this node did.
+        let now = Duration::from_millis(1);
+        let third = ConnectionId::new_unchecked(3);
+        for dialled in [true, false] {
+            let mut connections = connections_of(me);
+            connections.established(Duration::ZERO, peer, old, dialled, false);
+            let again = connections.established(now, peer, third, dialled, false);
+            let instead_of = Some(old);
+            assert_eq!(again, Established::Counts { instead_of });
+        }
         let later = connections.established(AT_ONCE, peer, new, false, false);
         assert_eq!(
             later,

@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll};
 
+use libp2p::core::Endpoint;
 use libp2p::core::transport::ListenerId;
 use libp2p::mdns;
 use libp2p::multiaddr::Protocol;
-use libp2p::swarm::{ExpiredListenAddr, FromSwarm, NetworkBehaviour as _, NewListenAddr, ToSwarm};
+use libp2p::swarm::{
+    ConnectionId, ExpiredListenAddr, FromSwarm, NetworkBehaviour as _, NewListenAddr, ToSwarm,
+};
 use libp2p::{Multiaddr, PeerId as Libp2pPeerId};
 use potluck_protocol::PeerId;
 
@@ -31,6 +34,12 @@ pub trait Discovery: Send {
     /// Where a device may be reached: an address that ends in `/p2p/` and its id. While there is none,
     /// the task of `cx` is woken when there is.
     fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<Multiaddr>;
+
+    /// Where a device was found that is still announced there: what was found of it before it was
+    /// paired is not told again.
+    fn known(&mut self, _peer: &Libp2pPeerId) -> Vec<Multiaddr> {
+        Vec::new()
+    }
 }
 
 /// Multicast DNS with service discovery (RFC 6762 and 6763) as libp2p specifies it, over one of the
@@ -101,6 +110,18 @@ impl Discovery for Mdns {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    fn known(&mut self, peer: &Libp2pPeerId) -> Vec<Multiaddr> {
+        let Some(behaviour) = &mut self.behaviour else {
+            return Vec::new();
+        };
+        // What a swarm asks it before it dials; it looks at nothing but the peer, and denies nothing.
+        let any = ConnectionId::new_unchecked(0);
+        let (peer, as_dialer) = (Some(*peer), Endpoint::Dialer);
+        behaviour
+            .handle_pending_outbound_connection(any, peer, &[], as_dialer)
+            .unwrap_or_default()
     }
 }
 

@@ -25,8 +25,10 @@ use super::giving::Giving;
 use super::ids;
 use super::node::NodeEvent;
 use super::pairings::Pairings;
+use super::ports::Ports;
 use super::pump::Arrival;
 use super::session::PipelineEvent;
+use super::sockets::Sockets;
 use super::stream::Purpose;
 use super::traffic::Traffic;
 use super::underway::Underway;
@@ -59,6 +61,8 @@ pub(super) struct Driver {
     pub(super) connections: Connections,
     pub(super) pairings: Pairings,
     pub(super) addresses: Addresses,
+    pub(super) sockets: Sockets,
+    pub(super) ports: Ports,
     pub(super) discoveries: Vec<Box<dyn Discovery>>,
     pub(super) joining: Option<Joining>,
     /// The connection on which it is to be used, once there is one.
@@ -70,6 +74,8 @@ pub(super) struct Driver {
     profile: Option<DeviceProfile>,
     sessions: BTreeMap<SessionId, Sender<PipelineEvent>>,
     watchers: Vec<mpsc::UnboundedSender<NodeEvent>>,
+    /// What the first watcher is told, as it happened before there was one.
+    pub(super) untold: Option<NodeEvent>,
     pub(super) traffic: Traffic,
     arrivals: mpsc::Receiver<Arrival>,
     drained: Arc<Notify>,
@@ -89,8 +95,8 @@ impl Driver {
     pub(super) fn new(
         device: Device,
         machine: Machine,
-        swarm: Swarm<Gate>,
-        addresses: Addresses,
+        (swarm, sockets): (Swarm<Gate>, Sockets),
+        (addresses, ports): (Addresses, Ports),
         (executor, keeper): (StageExecutor, Keeper),
         profile: Option<DeviceProfile>,
     ) -> Self {
@@ -106,6 +112,8 @@ impl Driver {
             connections: Connections::new(me, Arc::clone(&drained), arrive.clone()),
             pairings: Pairings::new(Arc::clone(&drained), arrive),
             addresses,
+            sockets,
+            ports,
             discoveries: Vec::new(),
             joining: None,
             joining_over: None,
@@ -116,6 +124,7 @@ impl Driver {
             profile,
             sessions: BTreeMap::new(),
             watchers: Vec::new(),
+            untold: None,
             traffic: Traffic::default(),
             arrivals,
             drained,
@@ -333,6 +342,9 @@ impl Driver {
     pub(super) fn watch(&mut self) -> mpsc::UnboundedReceiver<NodeEvent> {
         let (watcher, events) = mpsc::unbounded_channel();
         self.watchers.push(watcher);
+        if let Some(event) = self.untold.take() {
+            self.tell_watchers(&event);
+        }
         events
     }
 

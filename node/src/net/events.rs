@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use libp2p::Multiaddr;
 use libp2p::core::ConnectedPoint;
-use libp2p::multiaddr::Protocol;
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use potluck_protocol::PeerId;
 use potluck_protocol::machine::{Event, Input};
-use potluck_protocol::pairing::{Address, Invitation, Wish};
+use potluck_protocol::pairing::{Invitation, Wish};
 
 use super::circle::Joining;
 use super::connections::Established;
@@ -19,10 +16,13 @@ use super::handler::Opened;
 use super::ids;
 use super::node::NodeEvent;
 use super::pump::Arrival;
+use super::reach::without_peer;
 use super::stream::Purpose;
 use super::underway::PairingId;
 use crate::device::random;
 
+/// How long the device that invites is looked for.
+const JOINING: Duration = Duration::from_secs(6);
 /// How long a peer is not dialled that said that two nodes run with this device's key.
 const IN_PEACE: Duration = Duration::from_secs(60);
 
@@ -45,34 +45,15 @@ impl Driver {
                 connection_id,
                 error,
                 ..
-            } if self.joins_over(connection_id) => {
-                // Other dials to the same peer may fail, as to an address that it had before.
-                self.not_reached(error.to_string());
-            }
-            SwarmEvent::NewListenAddr { .. }
-            | SwarmEvent::ExpiredListenAddr { .. }
-            | SwarmEvent::ListenerClosed { .. } => self.tell_listening(),
+            } => self.dial_failed(connection_id, &error),
+            SwarmEvent::NewListenAddr {
+                listener_id,
+                address,
+            } => self.listens_at(listener_id, &address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.lost_address(&address),
+            SwarmEvent::ListenerClosed { .. } => self.tell_listening(),
             _ => {}
         }
-    }
-
-    /// Tells the machine and the network where this node listens.
-    fn tell_listening(&mut self) {
-        let listening = self.listening();
-        for discovery in &mut self.discoveries {
-            discovery.announce(&listening);
-        }
-        let addresses = told_addresses(&listening);
-        self.tell(Input::Listening(addresses));
-    }
-
-    /// A member tells where it is, or another where it is.
-    pub(super) fn learn_addresses(&mut self, peer: PeerId, addresses: &[Address]) {
-        let peer = ids::to_libp2p(peer);
-        for address in addresses.iter().filter_map(|a| a.as_str().parse().ok()) {
-            self.addresses.insert(peer, without_peer(&address), false);
-        }
-        self.look_after_peers();
     }
 
     fn on_connected(
@@ -82,9 +63,16 @@ impl Driver {
         endpoint: &ConnectedPoint,
     ) {
         let now = self.now();
-        if self.joins_over(connection) {
+        self.addresses.dial_ended(connection);
+        if self.swarm.behaviour().dialled_to_join(connection) {
             // Dialled to pair, which is all that it is for.
-            self.pairings.stranger(now, connection);
+            if self.joining.is_some() && self.joining_over.is_none() {
+                self.joining_over = Some(connection);
+                self.pairings.stranger(now, connection);
+            } else {
+                // Another dial was faster.
+                self.swarm.close_connection(connection);
+            }
             return;
         }
         let Some(id) = ids::of_libp2p(&peer).filter(|id| self.machine.is_member(*id)) else {
@@ -146,11 +134,11 @@ impl Driver {
         }
         // Before there was a stream to say why.
         if self.swarm.behaviour().dialled_to_join(connection) {
-            self.end_joining(id);
             self.not_reached("it lets nobody pair now, ask for a new invitation".to_owned());
         } else {
             // It was there before the joining, perhaps to a node that has ended since.
-            self.dial_to_join();
+            self.joining_over = None;
+            self.look_after_peers();
         }
     }
 
@@ -250,46 +238,10 @@ impl Driver {
         }
     }
 
-    /// Dials members that are not connected, and ends connections that are of no use any more.
-    pub(super) fn look_after_peers(&mut self) {
-        let now = self.now();
-        for connection in self.pairings.due(now) {
-            self.swarm.close_connection(connection);
-        }
-        let members = self.machine.circle().members().map(|member| member.peer);
-        let absent = members
-            .filter(|peer| self.machine.is_member(*peer) && !self.connections.contains(*peer));
-        let absent: Vec<_> = absent.map(ids::to_libp2p).collect();
-        for peer in absent {
-            let addresses = self.addresses.due(now, &peer);
-            if !addresses.is_empty() {
-                let options = DialOpts::peer_id(peer)
-                    .condition(PeerCondition::DisconnectedAndNotDialing)
-                    .addresses(addresses)
-                    .build();
-                // What fails is tried again.
-                let _ = self.swarm.dial(options);
-            }
-        }
-    }
-
-    /// An address where a device of the network may be, as it was found.
-    pub(super) fn add_found(&mut self, address: &Multiaddr) {
-        if let Some(peer) = peer_in(address) {
-            self.addresses.insert(peer, without_peer(address), false);
-            self.look_after_peers();
-        }
-    }
-
-    /// A multiaddress where a peer may be, as a person or another program gave it.
-    pub(super) fn add_address(&mut self, address: &Multiaddr) {
-        match peer_in(address) {
-            Some(peer) => {
-                self.addresses.insert(peer, without_peer(address), true);
-                self.look_after_peers();
-            }
-            None => drop(self.swarm.dial(address.clone())),
-        }
+    /// Whom this device is about to join.
+    pub(super) fn joining_whom(&self) -> Option<PeerId> {
+        let joining = self.joining.as_ref();
+        joining.map(|joining| joining.invitation.peer())
     }
 
     /// A peer that is a member here opened a connection to pair alone: it does not count as one between
@@ -305,6 +257,7 @@ impl Driver {
     /// The joining that the machine has not begun yet comes to nothing.
     pub(super) fn not_reached(&mut self, why: String) {
         if let Some(Joining { id, invitation, .. }) = self.joining.take() {
+            self.end_joining(invitation.peer());
             let why = match clocks(invitation.expires_unix_s(), unix_seconds()) {
                 Some(clocks) => format!("{why}; {clocks}"),
                 None => why,
@@ -316,43 +269,28 @@ impl Driver {
     /// Goes to another device to pair by its invitation; watchers are told how it went.
     pub(super) fn join(&mut self, id: PairingId, invitation: Invitation, wish: Wish) {
         let peer = ids::to_libp2p(invitation.peer());
-        for address in addresses_in(&invitation).into_iter().rev() {
+        let addresses = invitation.addresses().iter().rev();
+        for address in addresses.filter_map(|address| address.as_str().parse().ok()) {
             self.addresses.insert(peer, address, true);
         }
+        let until = self.now() + JOINING;
         let connected = self.connections.of(invitation.peer());
         self.joining = Some(Joining {
             id,
             invitation,
             wish,
+            until,
         });
-        match connected {
-            Some(connection) => {
-                self.joining_over = Some(connection);
-                let gate = self.swarm.behaviour_mut();
-                gate.open(peer, connection, Purpose::Pairing);
-            }
-            None => self.dial_to_join(),
-        }
-    }
-
-    /// Opens a connection for the joining alone: what becomes of others to the same peer, which both
-    /// may still list as a member, does not matter to it.
-    fn dial_to_join(&mut self) {
-        let Some(joining) = &self.joining else {
+        self.joining_over = connected;
+        if let Some(connection) = connected {
+            let gate = self.swarm.behaviour_mut();
+            gate.open(peer, connection, Purpose::Pairing);
             return;
-        };
-        let peer = ids::to_libp2p(joining.invitation.peer());
-        let options = DialOpts::peer_id(peer)
-            .condition(PeerCondition::Always)
-            .addresses(addresses_in(&joining.invitation))
-            .build();
-        let connection = options.connection_id();
-        self.joining_over = Some(connection);
-        let gate = self.swarm.behaviour_mut();
-        gate.set_joining(Some((peer, connection)));
-        if let Err(error) = self.swarm.dial(options) {
-            self.not_reached(error.to_string());
         }
+        // Whatever was tried before, it is tried now.
+        self.addresses.forget_dials();
+        self.addresses.reached(&peer);
+        self.look_after_peers();
     }
 
     fn begin_joining(&mut self, peer: PeerId, connection: ConnectionId, stream: libp2p::Stream) {
@@ -364,6 +302,7 @@ impl Driver {
             id,
             invitation,
             wish,
+            until: _,
         } = joining;
         if !self.pairings.opened(peer, connection, stream) {
             let why = "an earlier pairing with it is ending, try again in a moment".to_owned();
@@ -399,51 +338,6 @@ impl Driver {
         let gate = self.swarm.behaviour_mut();
         gate.end_joining(&ids::to_libp2p(peer));
     }
-}
-
-/// Those of this node's addresses that others are told: what only this device reaches itself by only
-/// where there is nothing else.
-pub(super) fn told_addresses(listening: &[Multiaddr]) -> Vec<Address> {
-    let mut addresses: Vec<_> = listening.to_vec();
-    addresses.sort_by_key(is_of_this_device_alone);
-    let others = addresses.iter().filter(|a| !is_of_this_device_alone(a));
-    let wanted = match others.count() {
-        0 => addresses.len(),
-        others => others,
-    };
-    let texts = addresses.iter().take(wanted.min(Invitation::MAX_ADDRESSES));
-    texts
-        .filter_map(|address| Address::new(&address.to_string()).ok())
-        .collect()
-}
-
-/// Where an invitation says that its device is.
-fn addresses_in(invitation: &Invitation) -> Vec<Multiaddr> {
-    let addresses = invitation.addresses().iter();
-    let addresses = addresses.filter_map(|address| address.as_str().parse().ok());
-    addresses.collect()
-}
-
-fn is_of_this_device_alone(address: &Multiaddr) -> bool {
-    address.iter().any(|part| match part {
-        Protocol::Ip4(ip) => ip.is_loopback(),
-        Protocol::Ip6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
-        _ => false,
-    })
-}
-
-fn peer_in(address: &Multiaddr) -> Option<libp2p::PeerId> {
-    address.iter().find_map(|part| match part {
-        Protocol::P2p(peer) => Some(peer),
-        _ => None,
-    })
-}
-
-fn without_peer(address: &Multiaddr) -> Multiaddr {
-    let parts = address.iter();
-    parts
-        .filter(|part| !matches!(part, Protocol::P2p(_)))
-        .collect()
 }
 
 /// What the two clocks say, if by this device's an invitation has expired that was made by the other's.

@@ -6,8 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
-use libp2p::multiaddr::Protocol;
-use libp2p::swarm::behaviour::{ConnectionClosed, ListenFailure};
+use libp2p::swarm::behaviour::{ConnectionClosed, DialFailure, ListenFailure};
 use libp2p::swarm::{
     CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler,
     THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
@@ -15,6 +14,7 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 
 use super::handler::{Handler, Opened};
+use super::reach::ip_of;
 use super::stream::Purpose;
 
 /// Connections from one address at a time, those that have not proved who they are among them.
@@ -31,8 +31,8 @@ pub(super) struct Gate {
     members: BTreeSet<PeerId>,
     /// Whether anyone may connect to pair.
     inviting: bool,
-    /// Whom this device is pairing with by its invitation, and the connection that it dials for that.
-    joining: Option<(PeerId, ConnectionId)>,
+    /// Connections that this device dials to pair by an invitation, and with whom.
+    joining: BTreeMap<ConnectionId, PeerId>,
     inbound: BTreeMap<ConnectionId, Option<IpAddr>>,
     /// Strangers that connected, the oldest first.
     strangers: VecDeque<(ConnectionId, PeerId)>,
@@ -94,19 +94,19 @@ impl Gate {
         }
     }
 
-    pub(super) fn set_joining(&mut self, joining: Option<(PeerId, ConnectionId)>) {
-        self.joining = joining;
+    /// This device dials a peer to pair by its invitation, and for nothing else.
+    pub(super) fn dials_to_join(&mut self, peer: PeerId, connection: ConnectionId) {
+        self.joining.insert(connection, peer);
     }
 
     /// Whether a connection was dialled to pair, and for nothing else.
     pub(super) fn dialled_to_join(&self, connection: ConnectionId) -> bool {
-        self.joining
-            .is_some_and(|(_, dialled)| dialled == connection)
+        self.joining.contains_key(&connection)
     }
 
     /// Pairing with this peer is over.
     pub(super) fn end_joining(&mut self, peer: &PeerId) {
-        self.joining.take_if(|(joining, _)| joining == peer);
+        self.joining.retain(|_, joining| joining != peer);
     }
 
     /// Opens a stream on a connection that is there.
@@ -130,13 +130,13 @@ impl Gate {
         peer: PeerId,
         dialled: Option<ConnectionId>,
     ) -> Result<Handler, ConnectionDenied> {
-        let outbound = dialled.is_some();
         // First: one who is a member here may have forgotten this device, and pairs again.
-        if outbound && self.joining == dialled.map(|connection| (peer, connection)) {
+        let joins = dialled.and_then(|connection| self.joining.get(&connection)) == Some(&peer);
+        if joins {
             Ok(Handler::opening(&[Purpose::Pairing]))
         } else if self.is_member(&peer) {
             Ok(Handler::opening(&[Purpose::Control, Purpose::Data]))
-        } else if !outbound && self.inviting {
+        } else if dialled.is_none() && self.inviting {
             Ok(Handler::opening(&[]))
         } else {
             Err(ConnectionDenied::new(Denied::NotPaired))
@@ -190,6 +190,9 @@ impl NetworkBehaviour for Gate {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
+            FromSwarm::DialFailure(DialFailure { connection_id, .. }) => {
+                self.joining.remove(&connection_id);
+            }
             FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. })
             | FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
                 self.inbound.remove(&connection_id);
@@ -222,14 +225,6 @@ impl NetworkBehaviour for Gate {
         self.waker = Some(cx.waker().clone());
         Poll::Pending
     }
-}
-
-fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
-    address.iter().find_map(|part| match part {
-        Protocol::Ip4(ip) => Some(ip.into()),
-        Protocol::Ip6(ip) => Some(ip.into()),
-        _ => None,
-    })
 }
 
 #[cfg(test)]
@@ -295,10 +290,12 @@ mod tests {
         assert!(gate.handler(stranger, inbound).is_ok());
         assert!(gate.handler(stranger, outbound).is_err());
         gate.set_inviting(false);
-        gate.set_joining(Some((stranger, dialled)));
+        gate.dials_to_join(stranger, dialled);
         assert!(gate.handler(stranger, inbound).is_err());
         assert!(gate.handler(stranger, outbound).is_ok());
         assert!(gate.handler(stranger, Some(another)).is_err());
         assert!(gate.dialled_to_join(dialled) && !gate.dialled_to_join(another));
+        gate.end_joining(&stranger);
+        assert!(gate.handler(stranger, outbound).is_err());
     }
 }

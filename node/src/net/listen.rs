@@ -9,6 +9,7 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 
+use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, Swarm};
 use socket2::{Domain, Socket, Type};
@@ -30,12 +31,12 @@ pub enum ListenError {
 }
 
 /// Listens on an address. Port 0 is any that is free.
-pub(super) fn on(swarm: &mut Swarm<Gate>, address: Multiaddr) -> Result<(), ListenError> {
+pub(super) fn on(swarm: &mut Swarm<Gate>, address: Multiaddr) -> Result<ListenerId, ListenError> {
     if let Some(place) = place(&address) {
         check_free(place).map_err(failed)?;
     }
     let listening = swarm.listen_on(address);
-    listening.map(drop).map_err(|error| match &error {
+    listening.map_err(|error| match &error {
         libp2p::TransportError::Other(below) => taken(below).unwrap_or_else(|| words_of(&error)),
         libp2p::TransportError::MultiaddrNotSupported(_) => ListenError::Failed(
             "it is no address of this kind: /ip4/0.0.0.0/tcp/4001 and /ip6/::/tcp/4001 are"

@@ -8,6 +8,8 @@
 //! connect, others while an invitation is open, and then they get no stream but pairing (`gate`).
 //! What the owner does with the circle, and what a pairing changes, is on the disk before anybody is
 //! told (`circle`).
+//! Whom to dial is decided by this node's own books (`reach`), and a connection ends with the address
+//! that it came from (`sockets`).
 //! When two nodes dial each other at once, both keep the connection that the one with the smaller id
 //! dialled (`connections`).
 
@@ -24,8 +26,11 @@ mod ids;
 mod listen;
 mod node;
 mod pairings;
+mod ports;
 mod pump;
+mod reach;
 mod session;
+mod sockets;
 mod stream;
 mod swarm;
 mod traffic;

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use super::addresses::Addresses;
 use super::discovery::Discovery;
 use super::driver::{Command, Driver};
+use super::ports::Ports;
 use super::session::{NodeSession, OwnerWork, PipelineEvent};
 use super::traffic::Traffic;
 use super::underway::PairingId;
@@ -158,9 +159,10 @@ impl Node {
         let peer = device.peer_id();
         let computes = options.profile.is_some();
         let file = home.root().join("addresses.json");
+        let ports = home.root().join("ports.json");
         let mut driver = {
             let _in_runtime = runtime.enter();
-            let swarm = swarm::build(ids::keypair(device.seed()))?;
+            let swarm = swarm::build(&ids::keypair(device.seed()))?;
             let report = move |report| {
                 // A network thread that has ended wants nothing any more.
                 let _ = results.send(report);
@@ -177,16 +179,16 @@ impl Node {
             });
             let keeper = keeper.map_err(NodeError::Threads)?;
             let machine = machine(&device, u64::from_le_bytes(random()?));
-            let addresses = Addresses::open(Some(file));
+            let places = (Addresses::open(Some(file)), Ports::open(ports));
             let threads = (executor, keeper);
-            Driver::new(device, machine, swarm, addresses, threads, options.profile)
+            Driver::new(device, machine, swarm, places, threads, options.profile)
         };
         {
             let _in_runtime = runtime.enter();
             let discovering = driver.discover(options.discovery);
             discovering.map_err(NodeError::Discovery)?;
             for address in options.listen {
-                let listening = listen::on(&mut driver.swarm, address.clone());
+                let listening = driver.listen(&address);
                 listening.map_err(|source| NodeError::Listen { address, source })?;
             }
             for address in &options.peers {

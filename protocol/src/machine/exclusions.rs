@@ -28,6 +28,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// that comes and goes costs more than it gives. At most [`RETRY_AFTER`].
 const RETRY_SILENT_AFTER: Duration = Duration::from_secs(1);
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+/// One whose connection ended and that is back so soon has only changed its way: it is left out for as
+/// long as one that was silent.
+const BACK_SOON: Duration = Duration::from_secs(2);
 /// One that said what it lacks is used again when it tells of another profile, or after so long.
 const CHANGED_AFTER: Duration = Duration::from_secs(60);
 /// One whose memory others have: whether they still do is asked again after so long.
@@ -64,6 +67,8 @@ enum Until {
     Heard(bool),
     /// The same on the connection that it has, having been silent for so long.
     Silent(Duration),
+    /// Say anything over another connection than the one that ended.
+    Back,
     /// Nothing any more: it is used again so long after it was given up.
     Recovered(Duration),
     /// Nothing: its work was at fault, and it is used again so long after that.
@@ -100,6 +105,7 @@ impl Exclusions {
                 ..
             } => Until::Changed,
             &Cause::Silent(silence) => Until::Silent(silence),
+            Cause::Disconnected => Until::Back,
             Cause::Faulty | Cause::NotFinite | Cause::Stuck(_) => {
                 let last = self.faults.get(&peer);
                 let last = last.filter(|(at, _)| now.saturating_sub(*at) < FAULTS_KEPT);
@@ -108,9 +114,7 @@ impl Exclusions {
                 self.faults.insert(peer, (now, after));
                 Until::Fault(after)
             }
-            Cause::Disconnected | Cause::Forgotten | Cause::RowsLost | Cause::Refused { .. } => {
-                Until::Heard(false)
-            }
+            Cause::Forgotten | Cause::RowsLost | Cause::Refused { .. } => Until::Heard(false),
         };
         self.excluded.insert(peer, Excluded { since: now, until });
     }
@@ -134,7 +138,11 @@ impl Exclusions {
         later.expire(now);
         // What it said of another model, and of what had memory then, says nothing of this one.
         later.excluded.retain(|_, excluded| match excluded.until {
-            Until::Heard(_) | Until::Silent(_) | Until::Recovered(_) | Until::Fault(_) => true,
+            Until::Heard(_)
+            | Until::Silent(_)
+            | Until::Back
+            | Until::Recovered(_)
+            | Until::Fault(_) => true,
             Until::Changed | Until::Room(_) | Until::Left => false,
         });
         later
@@ -152,14 +160,19 @@ impl Exclusions {
         let excluded = self.excluded.get_mut(&peer)?;
         match excluded.until {
             Until::Heard(false) => excluded.until = Until::Heard(true),
-            Until::Silent(silence) => {
+            Until::Back if now.saturating_sub(excluded.since) > BACK_SOON => {
+                excluded.until = Until::Heard(true);
+            }
+            Until::Back | Until::Silent(_) => {
                 let last = self.recovered.get(&peer);
                 let last = last.filter(|(at, _)| now.saturating_sub(*at) < FORGOTTEN_AFTER);
                 let after = last.map_or(RETRY_SILENT_AFTER, |(_, after)| 2 * *after);
                 let after = after.min(RETRY_AFTER);
                 self.recovered.insert(peer, (now, after));
-                excluded.until = Until::Recovered(after);
-                return Some(silence + now.saturating_sub(excluded.since));
+                let before = std::mem::replace(&mut excluded.until, Until::Recovered(after));
+                if let Until::Silent(silence) = before {
+                    return Some(silence + now.saturating_sub(excluded.since));
+                }
             }
             Until::Heard(true)
             | Until::Recovered(_)
@@ -191,14 +204,18 @@ impl Exclusions {
         if let Some(excluded) = self.excluded.get_mut(&peer)
             && let Until::Silent(_) | Until::Recovered(_) = excluded.until
         {
-            excluded.until = Until::Heard(false);
+            excluded.until = Until::Back;
         }
     }
 
     /// This device tells of another profile.
     pub(super) fn changed(&mut self, peer: PeerId) {
         let awaited = |excluded: &Excluded| match excluded.until {
-            Until::Heard(_) | Until::Silent(_) | Until::Recovered(_) | Until::Fault(_) => false,
+            Until::Heard(_)
+            | Until::Silent(_)
+            | Until::Back
+            | Until::Recovered(_)
+            | Until::Fault(_) => false,
             Until::Changed | Until::Room(_) | Until::Left => true,
         };
         if self.excluded.get(&peer).is_some_and(awaited) {
@@ -227,6 +244,7 @@ impl Exclusions {
                 Until::Room(bytes) => (peer, bytes),
                 Until::Heard(_)
                 | Until::Silent(_)
+                | Until::Back
                 | Until::Recovered(_)
                 | Until::Fault(_)
                 | Until::Changed
@@ -238,7 +256,7 @@ impl Exclusions {
 impl Excluded {
     fn ends_at(&self) -> Option<Duration> {
         match self.until {
-            Until::Heard(false) | Until::Silent(_) => None,
+            Until::Heard(false) | Until::Silent(_) | Until::Back => None,
             Until::Recovered(after) | Until::Fault(after) => Some(self.since + after),
             Until::Heard(true) => Some(self.since + RETRY_AFTER),
             Until::Room(_) => Some(self.since + ROOM_AFTER),
@@ -270,7 +288,7 @@ mod tests {
         exclusions.expire(second(1_000));
         assert_eq!(excluded(&exclusions), Some((peer, 0)));
         assert_eq!(exclusions.poll_timeout(), None);
-        exclusions.heard(second(10), peer);
+        exclusions.heard(second(13), peer);
         assert_eq!(exclusions.poll_timeout(), Some(second(15)));
         exclusions.expire(second(15));
         assert_eq!(excluded(&exclusions), None);
@@ -317,11 +335,25 @@ mod tests {
         exclusions.did_not_run(now + ms(8_300), ms(8_000));
         let heard = exclusions.heard(now + ms(8_300), peer);
         assert_eq!(heard, Some(ms(1_100)));
-        // Over another connection it is as anybody who failed.
+        // Over another connection it is as anybody who failed, unless that came soon.
         exclusions.failed(now, peer, &Cause::Silent(ms(800)), 100);
         exclusions.gone(peer);
-        assert_eq!(exclusions.heard(now + ms(300), peer), None);
+        assert_eq!(exclusions.heard(now + ms(2_300), peer), None);
         assert_eq!(exclusions.poll_timeout(), Some(now + RETRY_AFTER));
+    }
+
+    #[test]
+    fn who_has_only_changed_its_way_is_back_after_a_second() {
+        let peer = PeerId::from_public_key([1; 32]);
+        let ms = Duration::from_millis;
+        for cause in [Cause::Disconnected, Cause::Silent(ms(800))] {
+            let mut exclusions = Exclusions::default();
+            exclusions.failed(ms(10_000), peer, &cause, 100);
+            exclusions.gone(peer);
+            assert_eq!(exclusions.poll_timeout(), None, "not back yet");
+            assert_eq!(exclusions.heard(ms(10_400), peer), None);
+            assert_eq!(exclusions.poll_timeout(), Some(ms(11_000)));
+        }
     }
 
     #[test]

@@ -60,7 +60,9 @@
 //!
 //!   | it failed by | time | and is used again |
 //!   |---|---|---|
-//!   | its connection, rows lost on the way to it, any refusal but these | 5 s | if it was heard since |
+//!   | rows lost on the way to it, any refusal but these | 5 s | if it was heard since |
+//!   | its connection, and then is heard on another within 2 s: it has only changed its way | 1 s, then 2, 4 and 5 within a minute | |
+//!   | its connection, and then is heard later | 5 s | if it was heard since |
 //!   | silence, and then is heard on the same connection: it has lost nothing | 1 s, then 2, 4 and 5 within a minute | |
 //!   | answers that were not due, values that are no numbers, work that comes no further | 10 s, doubled each time within an hour, at most 10 min | |
 //!   | no weights, or nothing to compute them with | 1 min | or when it tells of another profile |

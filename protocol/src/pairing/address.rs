@@ -1,7 +1,7 @@
 //! Where an inviter can be reached: multiaddr texts, the usual ones in few bytes.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::InvitationError;
 use crate::reader::Reader;
@@ -36,6 +36,16 @@ impl Address {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The internet address that it begins with, if any.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        let mut parts = self.0[1..].split('/');
+        match (parts.next()?, parts.next()?) {
+            ("ip4", ip) => ip.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+            ("ip6", ip) => ip.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+            _ => None,
+        }
     }
 
     /// `/ip4/A/tcp/P` takes 7 bytes, `/ip6/A/tcp/P` 19, any other text its own and two.

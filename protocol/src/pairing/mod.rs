@@ -98,6 +98,7 @@ mod inviter;
 mod joiner;
 mod noise;
 mod proposal;
+mod reach;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -111,6 +112,7 @@ pub use invitation::{Invitation, InvitationError, Secret};
 pub use inviter::Inviter;
 pub use joiner::Joiner;
 pub use proposal::{Change, Listed, Proposal, Standing, Wish};
+pub use reach::by_reach;
 pub use refusal::{BeginError, Refusal};
 pub use waiting::{FIRST_WITHIN, MOST_WAITING};
 pub(crate) use waiting::{First, Waiting};

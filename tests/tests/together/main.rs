@@ -10,6 +10,8 @@ mod again;
 mod caveats;
 mod failures;
 #[cfg(target_os = "linux")]
+mod hops;
+#[cfg(target_os = "linux")]
 mod hostile;
 #[cfg(target_os = "linux")]
 mod measured;
@@ -17,6 +19,7 @@ mod membership;
 mod named;
 mod nodes;
 mod places;
+mod restarts;
 mod same_tokens;
 mod strangers;
 mod waiting;

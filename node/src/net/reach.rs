@@ -1,0 +1,262 @@
+//! Where this node is, where others are, and the dialling of those who are not connected.
+//!
+//! Whom to dial is decided by this node's own books alone: which connection to a peer counts
+//! (`connections`), and which addresses are being dialled (`addresses`). libp2p knows connections that
+//! have not finished closing, and would refuse to dial for them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU8;
+
+use libp2p::Multiaddr;
+use libp2p::core::transport::ListenerId;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, DialError};
+use potluck_protocol::PeerId;
+use potluck_protocol::machine::Input;
+use potluck_protocol::pairing::{Address, Invitation, by_reach};
+
+use super::driver::Driver;
+use super::ids;
+use super::listen::{self, ListenError};
+use super::node::NodeEvent;
+
+/// Addresses of a peer that are dialled at once: all that there are, as nobody says of those that are
+/// dead that they are.
+const AT_ONCE: NonZeroU8 = NonZeroU8::MAX;
+/// What is said when the device that invites is not found.
+const NOT_FOUND: &str = "it answers at none of its addresses, so bring both devices into one network, \
+                         and ask for a new invitation";
+/// What is said when others are found where it should be.
+const NOT_THERE: &str = "another device answers at its address, so ask for a new invitation";
+
+impl Driver {
+    /// Listens on an address; on the same port as last time, if it asks for any.
+    pub(super) fn listen(&mut self, asked: &Multiaddr) -> Result<(), ListenError> {
+        let last = self.ports.last(asked);
+        let again = last.map(|last| listen::on(&mut self.swarm, last));
+        let is_taken = matches!(again, Some(Err(_)));
+        let listener = match again {
+            Some(Ok(listener)) => listener,
+            Some(Err(_)) | None => listen::on(&mut self.swarm, asked.clone())?,
+        };
+        self.ports.listens(listener, asked);
+        if is_taken && self.untold.is_none() {
+            let words = "another program uses the port that this device had, so it chose another: \
+                         devices that do not find it by themselves need its new address";
+            self.untold = Some(NodeEvent::Problem(words.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// It listens there, maybe in another network.
+    pub(super) fn listens_at(&mut self, listener: ListenerId, address: &Multiaddr) {
+        if let Err(error) = self.ports.note(listener, address) {
+            let words = format!("cannot remember the port of this device: {error}");
+            self.tell_watchers(&NodeEvent::Problem(words));
+        }
+        self.tell_listening();
+        let now = self.now();
+        self.addresses.try_again(now);
+        self.look_after_peers();
+    }
+
+    /// It is not there any more, and no connection from there is of use.
+    pub(super) fn lost_address(&mut self, address: &Multiaddr) {
+        if let Some(ip) = ip_of(address) {
+            self.sockets.lost(ip);
+        }
+        self.addresses.forget_dials();
+        self.tell_listening();
+    }
+
+    /// Tells the machine and the network where this node listens.
+    pub(super) fn tell_listening(&mut self) {
+        let listening = self.listening();
+        for discovery in &mut self.discoveries {
+            discovery.announce(&listening);
+        }
+        let addresses = told_addresses(&listening);
+        self.tell(Input::Listening(addresses));
+    }
+
+    /// A member tells where it is, or another where it is.
+    pub(super) fn learn_addresses(&mut self, peer: PeerId, addresses: &[Address]) {
+        let peer = ids::to_libp2p(peer);
+        for address in addresses.iter().filter_map(|a| a.as_str().parse().ok()) {
+            self.addresses.insert(peer, without_peer(&address), false);
+        }
+        self.look_after_peers();
+    }
+
+    /// Dials members that are not connected, and whom this device is about to join; and ends
+    /// connections that are of no use any more.
+    pub(super) fn look_after_peers(&mut self) {
+        let now = self.now();
+        for connection in self.pairings.due(now) {
+            self.swarm.close_connection(connection);
+        }
+        let members = self.machine.circle().members().map(|member| member.peer);
+        let absent = members
+            .filter(|peer| self.machine.is_member(*peer) && !self.connections.contains(*peer));
+        let joining = self.joining_whom();
+        // Both may still list each other as members: it is dialled to pair then, and nothing else.
+        let absent: Vec<_> = absent.filter(|peer| joining != Some(*peer)).collect();
+        for peer in absent {
+            self.dial(ids::to_libp2p(peer), false);
+        }
+        self.look_for_inviter();
+    }
+
+    /// Dials whom this device is about to join, as long as it is looked for.
+    fn look_for_inviter(&mut self) {
+        let Some(joining) = self.joining.as_ref() else {
+            return;
+        };
+        let (peer, until) = (ids::to_libp2p(joining.invitation.peer()), joining.until);
+        if self.joining_over.is_some() {
+            return;
+        }
+        if self.now() < until {
+            self.dial(peer, true);
+        } else if !self.addresses.is_dialled(&peer) {
+            self.not_reached(NOT_FOUND.to_owned());
+        }
+    }
+
+    /// Dials a peer wherever it may be, if it is time; whether only to pair with it.
+    fn dial(&mut self, peer: libp2p::PeerId, to_join: bool) {
+        let now = self.now();
+        let discoveries = self.discoveries.iter_mut();
+        let found = discoveries.flat_map(|discovery| discovery.known(&peer));
+        let found: Vec<_> = found.map(|address| without_peer(&address)).collect();
+        let addresses = self.addresses.due(now, &peer, &found);
+        if addresses.is_empty() {
+            return;
+        }
+        let options = DialOpts::peer_id(peer)
+            .condition(PeerCondition::Always)
+            .addresses(addresses.clone())
+            .override_dial_concurrency_factor(AT_ONCE)
+            .build();
+        let connection = options.connection_id();
+        self.addresses.dialled(now, connection, peer, addresses);
+        if to_join {
+            let gate = self.swarm.behaviour_mut();
+            gate.dials_to_join(peer, connection);
+        }
+        if let Err(error) = self.swarm.dial(options) {
+            self.dial_failed(connection, &error);
+        }
+    }
+
+    /// Nobody was reached, or somebody else. It is tried again, but not where others are.
+    pub(super) fn dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+        let Some(peer) = self.addresses.dial_ended(connection) else {
+            return;
+        };
+        let now = self.now();
+        match error {
+            DialError::WrongPeerId { address, .. } => {
+                // Whoever answered first has kept those from answering who were dialled with it.
+                self.addresses.is_not_at(now, peer, &without_peer(address));
+                let is_joined = self.joining_whom() == ids::of_libp2p(&peer);
+                if is_joined && !self.addresses.is_known(&peer) {
+                    self.not_reached(NOT_THERE.to_owned());
+                }
+            }
+            // These come of this node alone: a dial of another peer's or of itself, or one without
+            // addresses, is none that it makes; who is denied is no member any more.
+            DialError::LocalPeerId { .. }
+            | DialError::NoAddresses
+            | DialError::DialPeerConditionFalse(_)
+            | DialError::Denied { .. }
+            | DialError::Aborted
+            | DialError::Transport(_) => {}
+        }
+    }
+
+    /// An address where a device of the network may be, as it was found. Of others than members, and
+    /// whom this device joins, nothing is kept.
+    pub(super) fn add_found(&mut self, address: &Multiaddr) {
+        let Some(peer) = peer_in(address) else {
+            return;
+        };
+        let id = ids::of_libp2p(&peer);
+        let is_awaited =
+            id.is_some_and(|id| self.machine.is_member(id) || self.joining_whom() == Some(id));
+        if is_awaited {
+            self.addresses.insert(peer, without_peer(address), false);
+            self.look_after_peers();
+        }
+    }
+
+    /// A multiaddress where a peer may be, as a person or another program gave it.
+    pub(super) fn add_address(&mut self, address: &Multiaddr) {
+        match peer_in(address) {
+            Some(peer) => {
+                self.addresses.insert(peer, without_peer(address), true);
+                self.look_after_peers();
+            }
+            None => {
+                if let Err(error) = self.swarm.dial(address.clone()) {
+                    let words = format!("cannot dial {address}: {error}");
+                    self.tell_watchers(&NodeEvent::Problem(words));
+                }
+            }
+        }
+    }
+}
+
+/// Those of this node's addresses that others are told, the likeliest first: what only this device
+/// reaches itself by only where there is nothing else.
+pub(super) fn told_addresses(listening: &[Multiaddr]) -> Vec<Address> {
+    let texts = listening.iter();
+    let addresses: Vec<_> = texts
+        .filter_map(|address| Address::new(&address.to_string()).ok())
+        .collect();
+    by_reach(addresses, &routed(), Invitation::MAX_ADDRESSES)
+}
+
+/// The addresses that the system would send from to all others, and to the devices of its network.
+/// Nothing is sent to learn it.
+fn routed() -> Vec<IpAddr> {
+    let elsewhere: [IpAddr; 3] = [
+        Ipv4Addr::new(203, 0, 113, 1).into(),
+        Ipv4Addr::new(224, 0, 0, 251).into(),
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    ];
+    let from = |to: IpAddr| {
+        let any: IpAddr = match to {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
+        socket.connect(SocketAddr::new(to, 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    elsewhere.into_iter().filter_map(from).collect()
+}
+
+/// The internet address of a multiaddress.
+pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    address.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(ip.into()),
+        _ => None,
+    })
+}
+
+fn peer_in(address: &Multiaddr) -> Option<libp2p::PeerId> {
+    address.iter().find_map(|part| match part {
+        Protocol::P2p(peer) => Some(peer),
+        _ => None,
+    })
+}
+
+pub(super) fn without_peer(address: &Multiaddr) -> Multiaddr {
+    let parts = address.iter();
+    parts
+        .filter(|part| !matches!(part, Protocol::P2p(_)))
+        .collect()
+}

@@ -1,0 +1,146 @@
+//! Which of a device's addresses others are told, and in which order.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::Address;
+
+/// How likely others reach an address, the likeliest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    /// Of a private network, and the system sends from there.
+    Routed,
+    /// Of a private network.
+    Private,
+    /// Of the internet; or none that this program knows.
+    Public,
+    /// Of a private network, whose first address it is: where the system sends from another, this is a
+    /// bridge to programs of the same device as a rule.
+    Bridge,
+    /// Behind a carrier's translation (RFC 6598, RFC 7335), or chosen for want of another (RFC 3927).
+    Carrier,
+    /// This device alone reaches itself there. Link-local addresses of IPv6 are among them: they mean
+    /// nothing without the name of an interface, which is each device's own.
+    Itself,
+}
+
+/// At most `most` of the addresses, the likeliest first. `routed` are those that the system sends from.
+/// Of each kind the first of each family and subnet comes before others of that subnet, and IPv4 and
+/// IPv6 take turns. Where this device alone reaches itself is told only if there is nothing else.
+pub fn by_reach(addresses: Vec<Address>, routed: &[IpAddr], most: usize) -> Vec<Address> {
+    let of = |address: &Address| address.ip().map_or(Reach::Public, |ip| reach(ip, routed));
+    let mut ranked = addresses;
+    ranked.sort_by_key(of);
+    if let Some(others) = ranked
+        .iter()
+        .position(|address| of(address) == Reach::Itself)
+        && others > 0
+    {
+        ranked.truncate(others);
+    }
+    let mut subnets = BTreeSet::new();
+    let mut turns = [0_usize; 2];
+    // Sorting is stable: of equals the one that came first stays first.
+    ranked.sort_by_cached_key(|address| {
+        let ip = address.ip();
+        let is_again = ip.is_some_and(|ip| !subnets.insert(subnet(ip)));
+        let turn = &mut turns[usize::from(ip.is_some_and(|ip| ip.is_ipv6()))];
+        *turn += 1;
+        (of(address), is_again, *turn)
+    });
+    ranked.truncate(most);
+    ranked
+}
+
+fn reach(ip: IpAddr, routed: &[IpAddr]) -> Reach {
+    let is_routed = routed.contains(&ip);
+    match ip {
+        _ if ip.is_loopback() => Reach::Itself,
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Reach::Itself,
+        IpAddr::V4(ip) if ip.is_link_local() || is_translated(ip) => Reach::Carrier,
+        IpAddr::V4(ip) if !ip.is_private() => Reach::Public,
+        IpAddr::V6(ip) if !ip.is_unique_local() => Reach::Public,
+        _ if is_routed => Reach::Routed,
+        IpAddr::V4(ip) if ip.octets()[3] == 1 => Reach::Bridge,
+        IpAddr::V4(_) | IpAddr::V6(_) => Reach::Private,
+    }
+}
+
+fn is_translated(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    (a == 100 && b & 0xc0 == 64) || (a, b, c) == (192, 0, 0)
+}
+
+/// The subnet that an address is in as a rule.
+fn subnet(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            Ipv4Addr::new(a, b, c, 0).into()
+        }
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(texts: &[&str], routed: &[&str], most: usize) -> Vec<String> {
+        let addresses = texts.iter().map(|text| Address::new(text).expect("one"));
+        let routed: Vec<IpAddr> = routed.iter().map(|ip| ip.parse().expect("one")).collect();
+        let told = by_reach(addresses.collect(), &routed, most).into_iter();
+        told.map(|address| address.to_string()).collect()
+    }
+
+    #[test]
+    fn nine_bridges_do_not_hide_the_network_that_others_are_in() {
+        let bridges: Vec<_> = (0..9)
+            .map(|i| format!("/ip4/172.{}.0.1/tcp/7", 17 + i))
+            .collect();
+        let lan = "/ip4/192.168.1.23/tcp/7";
+        for routed in [&["192.168.1.23"][..], &[]] {
+            let all: Vec<_> = bridges.iter().map(String::as_str).chain([lan]).collect();
+            let told = told(&all, routed, 8);
+            assert_eq!((told.len(), told[0].as_str()), (8, lan));
+        }
+        // A network of its own making, as a phone that shares its way: the system sends from there.
+        let own = "/ip4/192.168.43.1/tcp/7";
+        let all: Vec<_> = bridges.iter().map(String::as_str).chain([own]).collect();
+        assert_eq!(told(&all, &["192.168.43.1"], 8)[0], own);
+    }
+
+    #[test]
+    fn cellular_ways_come_last_and_families_take_turns() {
+        let all = [
+            "/ip4/127.0.0.1/tcp/7",
+            "/ip4/100.70.1.2/tcp/7",
+            "/ip4/192.0.0.4/tcp/7",
+            "/ip4/10.1.2.3/tcp/7",
+            "/ip4/10.1.2.4/tcp/7",
+            "/ip6/fe80::1/tcp/7",
+            "/ip6/fd00::5/tcp/7",
+            "/ip6/2001:db8::5/tcp/7",
+        ];
+        let expected = [
+            "/ip4/10.1.2.3/tcp/7",
+            "/ip6/fd00::5/tcp/7",
+            "/ip4/10.1.2.4/tcp/7",
+            "/ip6/2001:db8::5/tcp/7",
+            "/ip4/100.70.1.2/tcp/7",
+            "/ip4/192.0.0.4/tcp/7",
+        ];
+        assert_eq!(told(&all, &["100.70.1.2"], 8), expected);
+    }
+
+    #[test]
+    fn where_a_device_reaches_itself_is_told_only_for_want_of_others() {
+        let alone = ["/ip4/127.0.0.1/tcp/7", "/ip6/::1/tcp/7"];
+        assert_eq!(told(&alone, &[], 8), alone);
+        assert_eq!(told(&["/dns4/kitchen.local/tcp/7"], &[], 8).len(), 1);
+        assert!(told(&[], &[], 8).is_empty());
+    }
+}
