@@ -244,8 +244,12 @@ impl Driver {
             Output::SendData(peer, bytes) => self.send(peer, Purpose::Data, bytes),
             Output::Disconnect(peer) => {
                 let now = self.now();
-                if let Some(connection) = self.connections.drop_peer(peer) {
-                    self.pairings.let_go(now, connection);
+                match self.connections.drop_peer(peer) {
+                    Some(connection) if self.is_of_pairing(connection) => {
+                        self.pairings.keep_for_pairing(connection);
+                    }
+                    Some(connection) => self.pairings.let_go(now, connection),
+                    None => {}
                 }
             }
             Output::SendPairing(peer, bytes) => self.pairings.send(peer, bytes),

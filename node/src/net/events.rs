@@ -23,6 +23,9 @@ use crate::device::random;
 
 /// How long the device that invites is looked for.
 const JOINING: Duration = Duration::from_secs(6);
+/// How long a peer is not dialled once two nodes run with its key: the other one comes meanwhile and is
+/// told, too.
+const FOR_THE_OTHER: Duration = Duration::from_secs(5);
 /// How long a peer is not dialled that said that two nodes run with this device's key.
 const IN_PEACE: Duration = Duration::from_secs(60);
 
@@ -110,6 +113,10 @@ impl Driver {
         match event {
             // Not before: one that is refused or closed at once is not tried again at once.
             Event::PeerConnected { peer, .. } => self.addresses.reached(&ids::to_libp2p(*peer)),
+            Event::Copied(peer) => {
+                let until = self.now() + FOR_THE_OTHER;
+                self.addresses.leave_in_peace(&ids::to_libp2p(*peer), until);
+            }
             Event::ThisIsCopied { told_by } => {
                 let until = self.now() + IN_PEACE;
                 self.addresses
@@ -142,13 +149,31 @@ impl Driver {
         }
     }
 
+    /// A connection that lacks one of its streams is closed, unless a pairing runs over it.
+    fn of_no_use(&mut self, peer: PeerId, connection: ConnectionId) {
+        if !self.is_of_pairing(connection) {
+            self.swarm.close_connection(connection);
+        } else if self.connections.closed(peer, connection) {
+            self.pairings.keep_for_pairing(connection);
+            self.tell(Input::Disconnected(peer));
+        }
+    }
+
     /// A newer connection counts instead of this one, which is closed unless a pairing runs over it.
     fn replaced(&mut self, before: ConnectionId) {
-        if self.joins_over(before) || self.pairings.peer_of(before).is_some() {
+        if self.is_of_pairing(before) {
             self.pairings.keep_for_pairing(before);
+        } else if self.machine.is_inviting() {
+            // A member that pairs again may have a pairing stream on its way over it.
+            self.pairings.stranger(self.now(), before);
         } else {
             self.swarm.close_connection(before);
         }
+    }
+
+    /// Whether a pairing runs over this connection, or is about to begin.
+    pub(super) fn is_of_pairing(&self, connection: ConnectionId) -> bool {
+        self.joins_over(connection) || self.pairings.peer_of(connection).is_some()
     }
 
     /// Whether the joining that is about to begin is to run over this connection.
@@ -193,14 +218,14 @@ impl Driver {
             Opened::Inbound(purpose, stream) if counts => {
                 if !self.connections.came(id, purpose, stream) {
                     // A second stream of one kind is nothing that a correct node opens.
-                    self.swarm.close_connection(connection);
+                    self.of_no_use(id, connection);
                 }
             }
             Opened::Failed(Purpose::Pairing) if self.joins_over(connection) => {
                 self.not_reached("the device does not pair".to_owned());
             }
             Opened::Failed(purpose) if counts && purpose != Purpose::Pairing => {
-                self.swarm.close_connection(connection);
+                self.of_no_use(id, connection);
             }
             Opened::Outbound(..) | Opened::Inbound(..) | Opened::Failed(_) => {}
         }
@@ -227,8 +252,7 @@ impl Driver {
             return;
         };
         if bytes.is_empty() {
-            // A connection that has lost one of its streams is of no use.
-            self.swarm.close_connection(connection);
+            self.of_no_use(peer, connection);
         } else {
             self.tell(match purpose {
                 Purpose::Control | Purpose::Pairing => Input::ControlBytes(peer, bytes),
