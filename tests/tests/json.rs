@@ -186,12 +186,22 @@ fn seeds_are_exact_in_every_language() {
 #[test]
 fn an_answer_that_was_cut_says_so() {
     let device = device();
-    let run = ["run", "-m", "tiny.gguf", "-n", "2", "--raw", "Hi"];
+    let run = [
+        "run",
+        "-m",
+        "tiny.gguf",
+        "-n",
+        "2",
+        "--seed",
+        "1",
+        "--raw",
+        "Hi",
+    ];
     let output = device.potluck(run).success();
     assert!(output.stderr.contains("--max-tokens"), "{output:?}");
     let quiet = device.potluck(run.into_iter().chain(["--quiet"])).success();
     assert_eq!(quiet.stderr, "");
-    let chat = ["chat", "-m", "tiny.gguf", "-n", "2"];
+    let chat = ["chat", "-m", "tiny.gguf", "-n", "2", "--seed", "1"];
     let output = device.potluck_reading(b"Hi\n", chat).success();
     assert!(output.stderr.contains("--max-tokens"), "{output:?}");
     let full = [
@@ -202,6 +212,8 @@ fn an_answer_that_was_cut_says_so() {
         "24",
         "-n",
         "500",
+        "--seed",
+        "1",
         "--raw",
         "Hi",
     ];
