@@ -27,7 +27,7 @@ const JOINING: Duration = Duration::from_secs(6);
 /// told, too.
 const FOR_THE_OTHER: Duration = Duration::from_secs(5);
 /// How long a peer is not dialled that said that two nodes run with this device's key.
-const IN_PEACE: Duration = Duration::from_secs(60);
+const IN_PEACE: Duration = Duration::from_secs(20);
 
 impl Driver {
     pub(super) fn on_swarm(&mut self, event: SwarmEvent<StreamOf>) {
