@@ -172,10 +172,9 @@ impl Addresses {
         peer: PeerId,
         addresses: Vec<Multiaddr>,
     ) {
-        let since = now;
         let dial = Dial {
             peer,
-            since,
+            since: now,
             addresses,
         };
         self.dials.insert(connection, dial);
@@ -292,6 +291,7 @@ mod tests {
         addresses.insert(peer, address(2), false);
         assert_eq!(tries(&mut addresses, 60_000)[0], 60_000);
     }
+
     #[test]
     fn a_dial_that_hangs_keeps_nothing_that_is_learnt_since_from_being_tried() {
         let ms = Duration::from_millis;

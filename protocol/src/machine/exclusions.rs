@@ -137,14 +137,9 @@ impl Exclusions {
         let mut later = self.clone();
         later.expire(now);
         // What it said of another model, and of what had memory then, says nothing of this one.
-        later.excluded.retain(|_, excluded| match excluded.until {
-            Until::Heard(_)
-            | Until::Silent(_)
-            | Until::Back
-            | Until::Recovered(_)
-            | Until::Fault(_) => true,
-            Until::Changed | Until::Room(_) | Until::Left => false,
-        });
+        later
+            .excluded
+            .retain(|_, excluded| !excluded.awaits_profile());
         later
     }
 
@@ -210,15 +205,8 @@ impl Exclusions {
 
     /// This device tells of another profile.
     pub(super) fn changed(&mut self, peer: PeerId) {
-        let awaited = |excluded: &Excluded| match excluded.until {
-            Until::Heard(_)
-            | Until::Silent(_)
-            | Until::Back
-            | Until::Recovered(_)
-            | Until::Fault(_) => false,
-            Until::Changed | Until::Room(_) | Until::Left => true,
-        };
-        if self.excluded.get(&peer).is_some_and(awaited) {
+        let excluded = self.excluded.get(&peer);
+        if excluded.is_some_and(Excluded::awaits_profile) {
             self.excluded.remove(&peer);
         }
     }
@@ -254,6 +242,19 @@ impl Exclusions {
 }
 
 impl Excluded {
+    /// Whether another profile ends it: it was for what the device has or lacks, not for its work or
+    /// its way.
+    fn awaits_profile(&self) -> bool {
+        match self.until {
+            Until::Heard(_)
+            | Until::Silent(_)
+            | Until::Back
+            | Until::Recovered(_)
+            | Until::Fault(_) => false,
+            Until::Changed | Until::Room(_) | Until::Left => true,
+        }
+    }
+
     fn ends_at(&self) -> Option<Duration> {
         match self.until {
             Until::Heard(false) | Until::Silent(_) | Until::Back => None,

@@ -50,8 +50,7 @@ struct Exchange {
 
 impl Joiner {
     /// Begins to pair on a stream whose link proved that `remote` is at its other end, at a time
-    /// `now`. `ephemeral` are 32 random bytes that are
-    /// used for nothing else.
+    /// `now`. `ephemeral` are 32 random bytes that are used for nothing else.
     ///
     /// # Errors
     /// [`BeginError`] if the invitation is this device's own or another's than
