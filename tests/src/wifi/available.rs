@@ -12,6 +12,10 @@ use super::{Profile, Wifi};
 /// Set for a test that has been started again in a user namespace.
 const STARTED_AGAIN: &str = "POTLUCK_TEST_IN_USER_NAMESPACE";
 
+/// With the value `required`, a test that finds no emulated Wi-Fi fails instead of being skipped:
+/// where tests must not be left out unseen, as in CI.
+const WIFI: &str = "POTLUCK_TEST_WIFI";
+
 /// Why there is no emulated Wi-Fi here.
 #[derive(Debug)]
 pub struct Unavailable {
@@ -71,10 +75,11 @@ fn succeeds(command: &mut Command) -> bool {
 /// Runs the test of this name on an emulated Wi-Fi; call it with everything that the test does.
 /// Without the right to make network namespaces, the test is started again as a process of its own
 /// in a user namespace, where it has it. (A test cannot enter one by itself: that is for processes
-/// of one thread.) Where that is refused, too, the test is skipped, and stderr says why.
+/// of one thread.) Where that is refused, too, the test is skipped, and stderr says why; with
+/// `POTLUCK_TEST_WIFI=required`, it fails.
 ///
 /// # Panics
-/// When the test fails, here or there, or this name is not its own.
+/// When the test fails, here or there, this name is not its own, or a Wi-Fi is required and missing.
 #[track_caller]
 pub fn on_wifi(test: &str, seed: u64, stations: usize, profile: Profile, body: impl FnOnce(&Wifi)) {
     let unavailable = match Wifi::new(seed, stations, profile) {
@@ -85,6 +90,8 @@ pub fn on_wifi(test: &str, seed: u64, stations: usize, profile: Profile, body: i
     if again && succeeds(unshare().arg("true")) {
         return start_again(test);
     }
+    let required = env::var_os(WIFI).is_some_and(|value| value == "required");
+    assert!(!required, "{test} needs an emulated Wi-Fi: {unavailable}");
     // Not by a macro, whose words the test harness would keep.
     let _ = writeln!(io::stderr(), "skipped {test}: {unavailable}");
 }
