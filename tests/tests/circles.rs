@@ -61,7 +61,11 @@ impl Modules {
                 (Some((_, items)), own) => self.add(&name, items, own.as_deref()),
                 (None, Some(own)) => {
                     let beside = own.with_extension("rs");
-                    let file = if beside.is_file() { beside } else { own.join("mod.rs") };
+                    let file = if beside.is_file() {
+                        beside
+                    } else {
+                        own.join("mod.rs")
+                    };
                     self.read_file(&name, &file, &own);
                 }
                 (None, None) => {}

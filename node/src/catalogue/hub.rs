@@ -12,8 +12,8 @@ use ureq::http::{HeaderMap, StatusCode};
 use ureq::tls::{TlsConfig, TlsProvider};
 use ureq::{Agent, Body, http::Response};
 
-use super::fetch::{SourceError, Stop};
 use super::partial::Partial;
+use super::source_error::{SourceError, Stop};
 use super::{HubFile, Sha256};
 use crate::Cancel;
 

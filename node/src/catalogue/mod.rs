@@ -12,12 +12,14 @@ mod lock;
 mod partial;
 mod patience;
 mod pip;
+mod source_error;
 mod store;
 mod verify;
 mod wheel;
 
 pub use entries::entries;
-pub use fetch::{FetchError, FetchEvent, FetchOptions, SourceError, SourceFailure, fetch};
+pub use fetch::{FetchError, FetchEvent, FetchOptions, SourceFailure, fetch};
+pub use source_error::SourceError;
 pub use store::{CacheState, Store, StoreError};
 pub use verify::Sha256;
 

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::SourceError;
+use super::source_error::SourceError;
 use crate::Cancel;
 
 /// Tries in a row that brought nothing, at most.

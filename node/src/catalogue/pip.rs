@@ -11,8 +11,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::fetch::{SourceError, Stop};
 use super::partial::Partial;
+use super::source_error::{SourceError, Stop};
 use super::{WheelPart, wheel};
 use crate::Cancel;
 

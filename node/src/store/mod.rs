@@ -27,6 +27,7 @@
 //! - A model is removed whole: its folder is renamed first.
 
 mod keeper;
+mod offers;
 mod own;
 mod pieces;
 mod shards;

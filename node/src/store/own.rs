@@ -5,9 +5,10 @@ use std::sync::Arc;
 use potluck_model::gguf::Gguf;
 use potluck_protocol::LayerRange;
 use potluck_protocol::transfer::{Kept, StoreAnswer, StoreOrder};
-use potluck_protocol::wire::limits::{MAX_LAYERS, MAX_RANGES};
+use potluck_protocol::wire::limits::MAX_LAYERS;
 use potluck_protocol::wire::{ByteRange, ContentHash, ModelOffer, ShardRefusedCode};
 
+use super::offers::{cut, ranges};
 use super::stored::read_places;
 use super::{ShardStore, StoreError};
 use crate::manifest::KnownFiles;
@@ -116,29 +117,6 @@ impl OwnModels {
         let bytes = file.and_then(|mut file| read_places(&mut file, object, range));
         bytes.map_err(|_| ShardRefusedCode::NotHere)
     }
-}
-
-/// Ascending numbers as ranges, as many as an offer may have.
-pub(super) fn ranges(layers: impl Iterator<Item = u32>) -> Vec<LayerRange> {
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for layer in layers.filter(|layer| *layer < MAX_LAYERS) {
-        match ranges.last_mut() {
-            Some((_, end)) if *end == layer => *end += 1,
-            _ => ranges.push((layer, layer + 1)),
-        }
-    }
-    ranges.truncate(MAX_RANGES);
-    let ranges = ranges.into_iter();
-    ranges
-        .filter_map(|(first, end)| LayerRange::new(first, end))
-        .collect()
-}
-
-/// These of the bytes, if there are as many.
-pub(super) fn cut(bytes: &[u8], range: ByteRange) -> Option<Vec<u8>> {
-    let first = usize::try_from(range.first()).ok()?;
-    let end = usize::try_from(range.end()).ok()?;
-    bytes.get(first..end).map(<[u8]>::to_vec)
 }
 
 fn kept(result: Result<Kept, StoreError>) -> Kept {

@@ -11,6 +11,7 @@ use potluck_protocol::transfer::{Kept, Lacking, Missing};
 use potluck_protocol::wire::{ByteRange, ContentHash, ModelOffer};
 
 use super::StoreError;
+use super::offers::{cut, ranges};
 use super::stored::Stored;
 use crate::home::Home;
 use crate::manifest::content_of;
@@ -183,7 +184,7 @@ impl ShardStore {
         stored.check().ok()?;
         Some(ModelOffer {
             manifest,
-            layers: super::own::ranges(stored.layers()),
+            layers: ranges(stored.layers()),
             ends: false,
             manifest_bytes: stored.manifest_bytes(),
         })
@@ -201,7 +202,7 @@ impl ShardStore {
             }
         }
         let stored = inner.models.get(&content)?;
-        super::own::cut(&stored.manifest().to_bytes(), range)
+        cut(&stored.manifest().to_bytes(), range)
     }
 }
 

@@ -4,20 +4,10 @@ use std::collections::BTreeMap;
 
 use super::entry::{Act, Entry, EntryHash};
 use super::membership::Membership;
-use super::past::EntrySet;
+use super::past::{EntrySet, Placed};
 use super::room::Room;
 use super::{EntryError, MAX_MEMBERS, MAX_PARENTS};
 use crate::PeerId;
-
-/// An entry in the log.
-#[derive(Debug, Clone)]
-pub(super) struct Placed {
-    pub(super) entry: Entry,
-    /// What it builds on; itself not.
-    pub(super) past: EntrySet,
-    /// The longest way down to the founding.
-    pub(super) height: u32,
-}
 
 /// Entries that all were right to write, by what each builds on.
 ///

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::entry::{Act, EntryHash};
-use super::log::Placed;
-use super::past::EntrySet;
+use super::past::{EntrySet, Placed};
 use super::{DeviceName, Member};
 use crate::PeerId;
 

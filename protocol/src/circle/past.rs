@@ -1,6 +1,7 @@
 //! Sets of entries of a log, by their places in it.
 
 use super::MAX_ENTRIES;
+use super::entry::Entry;
 
 const WORDS: usize = MAX_ENTRIES / 64;
 
@@ -99,4 +100,14 @@ mod tests {
         assert!(EntrySet::first(70).iter().eq(0..70));
         assert_eq!(EntrySet::first(0).iter().count(), 0);
     }
+}
+
+/// An entry in the log.
+#[derive(Debug, Clone)]
+pub(super) struct Placed {
+    pub(super) entry: Entry,
+    /// What it builds on; itself not.
+    pub(super) past: EntrySet,
+    /// The longest way down to the founding.
+    pub(super) height: u32,
 }

@@ -7,9 +7,10 @@ use super::error::{AloneError, PlacementError};
 use super::filter::{self, Rank};
 use super::instance::Costs;
 use super::options::{Objective, PlacementOptions};
-use super::prediction::{Prediction, Stage, predict};
+use super::prediction::{Prediction, predict};
 use super::search::{MOST_DEVICES, NEVER, Placed, Problem, Table, members};
 use super::shape::{MOST_LAYERS, ModelShape};
+use super::stage::Stage;
 use crate::LayerRange;
 
 /// The subset of the requester alone.

@@ -5,19 +5,11 @@ use std::time::Duration;
 
 use super::cost::{self, Step};
 use super::devices::Devices;
-use super::holdings::{self, Fetch};
+use super::fetch::{Fetch, fetch};
 use super::options::{Objective, PlacementOptions};
 use super::shape::ModelShape;
-use crate::{LayerRange, PeerId};
-
-/// A layer range on a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stage {
-    /// The device.
-    pub peer: PeerId,
-    /// Its layers.
-    pub layers: LayerRange,
-}
+use super::stage::{Stage, layer_indices};
+use crate::PeerId;
 
 /// A stage with what it costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,7 +175,7 @@ fn predict_stage(
         memory_bytes,
         time: Duration::from_nanos(time),
         picojoules,
-        fetch: holdings::fetch(model, devices, stage),
+        fetch: fetch(model, devices, stage),
     })
 }
 
@@ -215,12 +207,6 @@ fn predict_hop(
         occupied: Duration::from_nanos(time.occupied),
         picojoules: both.map(|(from, to)| cost::hop_energy(&from, &to, bytes)),
     }))
-}
-
-/// A range as indices of [`ModelShape::layers`].
-pub(super) fn layer_indices(layers: LayerRange) -> std::ops::Range<usize> {
-    let index = |layer: u32| usize::try_from(layer).expect("usize has 32 bits at least");
-    index(layers.first())..index(layers.end())
 }
 
 fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::cost::{self, MOST_TERM, Step};
 use super::devices::Devices;
-use super::prediction::{Prediction, Stage, layer_indices};
+use super::prediction::Prediction;
 use super::shape::ModelShape;
+use super::stage::{Stage, layer_indices};
 
 /// More rows in a step are never proposed: memory for their activations grows, and by then each
 /// weight is read rarely enough.

@@ -12,9 +12,10 @@ use super::error::PlacementError;
 use super::forced::Forced;
 use super::options::{Objective, PlacementOptions};
 use super::planner::plan;
-use super::prediction::{Prediction, Stage};
+use super::prediction::Prediction;
 use super::prefill::prefill_rows_again;
 use super::shape::ModelShape;
+use super::stage::Stage;
 use crate::{LayerRange, PeerId};
 
 /// For so many more rows a placement is expected to be used: what it takes until they are through

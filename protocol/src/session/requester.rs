@@ -12,8 +12,8 @@ use super::ring::check;
 use super::{Cause, PlaceError, PlacedStage, SessionOutput, SessionSetup, SubmitError};
 use crate::stage::SHARED_EVERY;
 use crate::wire::{
-    Answer, CloseStage, Control, Frame, FrameError, FrameHeader, HiddenShape, Kind, OpenStage,
-    SessionQuery, StageOpened, StageRefused, StageRefusedCode,
+    Answer, CloseStage, Control, Frame, FrameHeader, HiddenShape, Kind, OpenStage, SessionQuery,
+    StageOpened, StageRefused, StageRefusedCode,
 };
 use crate::{Branch, PeerId, PlanEpoch};
 
@@ -200,7 +200,7 @@ impl Session {
         let frame = Frame::new(header, hidden)?;
         // A stage would take it for the fault of a peer.
         if shape.payload_bytes(rows) != Some(frame.header().payload_bytes) {
-            return Err(FrameError::NotAgreed(Box::new(*frame.header())).into());
+            return Err(frame.header().not_agreed().into());
         }
         let first = self.ring.first().expect("a running session has stages");
         let send = SessionOutput::SendFrame(first.stage.peer, frame);

@@ -1,7 +1,6 @@
 //! Why a control stream is over.
 
 use super::check::Malformed;
-use super::control::{Refuse, RefuseCode};
 use super::limits::{MAX_CONTROL_BYTES, MAX_FIELDS};
 use super::version::OtherMajor;
 
@@ -28,19 +27,4 @@ pub enum ControlError {
     /// A peer of another major version.
     #[error(transparent)]
     OtherMajor(#[from] OtherMajor),
-}
-
-impl ControlError {
-    /// What to tell the peer before closing the stream.
-    pub fn refusal(&self) -> Refuse {
-        let (code, words) = match self {
-            Self::OtherMajor(other) => (RefuseCode::Version, other.words_for_peer()),
-            Self::Oversize
-            | Self::TooManyFields
-            | Self::NotAMessage
-            | Self::Malformed(_)
-            | Self::NoGreeting => (RefuseCode::Malformed, self.to_string()),
-        };
-        Refuse { code, words }
-    }
 }

@@ -5,7 +5,6 @@
 
 mod gain;
 mod source;
-mod spread;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -13,6 +12,5 @@ mod verdict;
 
 pub use gain::gains;
 pub use source::{Key, Results, SourceError, read};
-pub use spread::Spread;
 pub use table::{details, overview};
 pub use verdict::{CompareError, Comparison, Difference, Verdict, compare};

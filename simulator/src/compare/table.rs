@@ -1,7 +1,7 @@
 //! Comparisons as tables.
 
 use super::{Comparison, Difference, Verdict};
-use crate::report::{Align, Table, words};
+use crate::report::{Align, Spread, Table, words};
 
 /// Two kinds of runs: a row for each figure.
 pub fn details(comparison: &Comparison) -> Table {
@@ -17,8 +17,7 @@ pub fn details(comparison: &Comparison) -> Table {
     ];
     let mut table = Table::new(headings.map(|(text, align)| (text.to_owned(), align)));
     for row in &comparison.differences {
-        let mean =
-            |spread: Option<super::Spread>| words::or_none(spread, |s| words::figure(s.mean));
+        let mean = |spread: Option<Spread>| words::or_none(spread, |s| words::figure(s.mean));
         let within = row.difference.and_then(|difference| difference.within());
         table.row([
             row.figure.name.to_owned(),

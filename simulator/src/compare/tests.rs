@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::*;
-use crate::report::Summary;
 use crate::report::tests::record;
+use crate::report::{Spread, Summary};
 
 /// Runs of these energies a token, seed by seed from 1.
 fn results(name: &str, joules: &[f64]) -> Results {

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Results, Spread};
-use crate::report::{Better, FIGURES, Figure};
+use super::Results;
+use crate::report::{Better, FIGURES, Figure, Spread};
 
 /// Two kinds of runs, figure by figure.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use potluck_protocol::stage::{Load, StepPart};
 use potluck_protocol::wire::StageRefusedCode;
 use potluck_protocol::{LayerRange, PlanEpoch, SessionId};
 
-use super::arithmetic::{Arithmetic, Caches};
+use super::arithmetic::{Arithmetic, Caches, Fault};
 use crate::device::Rows;
 
 /// A session's stage.
@@ -50,30 +50,6 @@ pub(crate) struct Computed {
     pub(crate) fault: Option<Fault>,
     /// What was really computed.
     pub(crate) rows: [Option<Rows>; 2],
-}
-
-/// What is wrong with rows that were computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Rows before them are missing.
-    Gap {
-        /// Rows that are held.
-        held: u32,
-    },
-    /// They were made for an older placement than the one that the stage was loaded for.
-    Stale {
-        /// Theirs.
-        made_for: u32,
-        /// The stage's.
-        in_force: u32,
-    },
-    /// One is not at its position.
-    Misplaced {
-        /// The position that it was made for.
-        made_for: u32,
-        /// Where it came.
-        came_as: u32,
-    },
 }
 
 impl Holdings {

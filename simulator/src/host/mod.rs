@@ -17,7 +17,8 @@ use potluck_protocol::profile::{Energy, Measured, OwnerLimits, Profile, Rate};
 use potluck_protocol::stage::StageLimits;
 use potluck_protocol::{PeerId, PlanEpoch, SessionId};
 
-pub(crate) use holdings::{Fault, Holdings};
+pub(crate) use arithmetic::Fault;
+pub(crate) use holdings::Holdings;
 pub(crate) use keeper::Keeper;
 pub(crate) use store::{MANIFEST, Objects, Store};
 pub(crate) use talk::{Heard, Talk};

@@ -1,9 +1,7 @@
 //! The air that the devices of a network share.
 
-use std::collections::VecDeque;
-
 use super::SEGMENT;
-use super::connection::ConnectionId;
+use super::connection::Turns;
 use super::way::{Piece, Stream, bytes_of, bytes_on_air};
 use crate::random::{Purpose, Random};
 use crate::record::NetworkRecord;
@@ -26,17 +24,6 @@ pub(crate) struct Air {
     /// Airtime since the last sample, and of each before.
     since_sample: u64,
     series: Vec<u64>,
-}
-
-/// Who sends when.
-#[derive(Debug, Default)]
-pub(crate) struct Turns {
-    /// Until when the air is taken.
-    pub(crate) busy_until: u64,
-    /// Who waits for it, in turn: a connection and the side that sends.
-    pub(crate) waiting: VecDeque<(ConnectionId, u8)>,
-    /// Whether it is to be given to the next when it is free.
-    pub(crate) wakes: bool,
 }
 
 /// What became of a burst.

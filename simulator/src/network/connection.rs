@@ -1,6 +1,7 @@
 //! Connections between two nodes.
 
-use super::air::Turns;
+use std::collections::VecDeque;
+
 use super::way::Way;
 
 /// Names a connection; never used again when it has ended.
@@ -8,6 +9,17 @@ use super::way::Way;
 pub(crate) struct ConnectionId {
     slot: u32,
     generation: u32,
+}
+
+/// Who sends when.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// Until when the air is taken.
+    pub(crate) busy_until: u64,
+    /// Who waits for it, in turn: a connection and the side that sends.
+    pub(crate) waiting: VecDeque<(ConnectionId, u8)>,
+    /// Whether it is to be given to the next when it is free.
+    pub(crate) wakes: bool,
 }
 
 /// A connection between two nodes. A side is 0 or 1.

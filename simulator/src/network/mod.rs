@@ -17,8 +17,8 @@ mod air;
 mod connection;
 mod way;
 
-pub(crate) use air::{Air, Turns};
-pub(crate) use connection::{Connection, ConnectionId, Connections};
+pub(crate) use air::Air;
+pub(crate) use connection::{Connection, ConnectionId, Connections, Turns};
 pub(crate) use way::{Piece, Stream, Way};
 
 /// Bytes that TCP carries in a packet: an Ethernet frame less IPv6, TCP and its timestamps.

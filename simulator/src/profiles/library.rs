@@ -5,6 +5,7 @@ use std::fs;
 
 use serde::Deserialize;
 
+use super::defaults::{LOAD, MESSAGE_OVERHEAD, OPENING, REQUESTER_OVERHEAD, STAGE_OVERHEAD};
 use super::{Hardware, HeatSpec, PowerSpec, ProfileError, measured};
 use crate::quantisation::Format;
 use crate::units::{ByteCount, Span, Speed};
@@ -85,18 +86,6 @@ struct File {
 struct Battery {
     watt_hours: f64,
 }
-
-/// Of a stage on a phone, where nothing was measured.
-pub(super) const STAGE_OVERHEAD: Span = Span(150);
-/// Half of what a round trip over a stream of libp2p costs beside the way, as measured on the
-/// loopback device: 50 µs for four messages' handling.
-pub(super) const MESSAGE_OVERHEAD: Span = Span(15);
-/// Four threads are woken on the way from the program that asks to its node and back.
-pub(super) const REQUESTER_OVERHEAD: Span = Span(100);
-/// Of a file with a vocabulary of fifty thousand.
-pub(super) const OPENING: Span = Span(3_000);
-/// UFS 3.1, as it is used.
-pub(super) const LOAD: Speed = Speed::new(1_000_000_000);
 
 fn parse(name: &str, text: &str) -> Result<Hardware, ProfileError> {
     let unreadable = |words: String| ProfileError::Unreadable {

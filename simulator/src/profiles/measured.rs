@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::library::{LOAD, MESSAGE_OVERHEAD, OPENING, REQUESTER_OVERHEAD};
+use super::defaults::{LOAD, MESSAGE_OVERHEAD, OPENING, REQUESTER_OVERHEAD};
 use super::{Hardware, PowerSpec, ProfileError};
 use crate::quantisation::Format;
 use crate::units::{ByteCount, Span, Speed};

@@ -4,6 +4,7 @@
 //! their ending; or the JSON that `potluck bench --profile --json` writes of the device that it runs
 //! on. Each says in words where its numbers are from.
 
+mod defaults;
 mod library;
 mod measured;
 #[cfg(test)]

@@ -5,9 +5,11 @@
 //! the same on every machine.
 
 mod figures;
+mod markup;
 pub mod page;
 pub(crate) mod plot;
 pub mod scale;
+mod spread;
 mod summary;
 mod table;
 #[cfg(test)]
@@ -19,6 +21,7 @@ pub mod words;
 pub use figures::{Better, FIGURES, Figure};
 pub use page::{Page, page};
 pub use plot::PlotError;
+pub use spread::Spread;
 pub use summary::Summary;
 pub use table::{Align, Table};
 pub use text::{Detail, text};

@@ -6,11 +6,8 @@ use std::ops::Range;
 use toml::Table;
 
 use super::axis::value;
-use super::{Axis, Seeds, SweepError};
+use super::{Axis, MOST_RUNS, Seeds, SweepError};
 use crate::{Scenario, ScenarioError};
-
-/// The most runs of a sweep.
-pub const MOST_RUNS: usize = 10_000_000;
 
 /// A scenario, fields of it that vary, and seeds.
 #[derive(Debug, Clone)]

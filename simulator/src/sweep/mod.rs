@@ -21,10 +21,13 @@ mod tests;
 pub use axis::Axis;
 pub use error::SweepError;
 pub use field::Field;
-pub use grid::{MOST_RUNS, Run, Sweep};
+pub use grid::{Run, Sweep};
 pub use line::{Line, Lines, read_lines};
 pub use merging::{Merged, Missing, merge};
 pub use parallel::{Finished, start};
 pub use report::{Group, csv, groups, page, table};
 pub use seeds::Seeds;
 pub use shard::Shard;
+
+/// The most runs of a sweep.
+pub const MOST_RUNS: usize = 10_000_000;

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Line;
 use super::grid::in_words;
-use crate::compare::Spread;
 use crate::report::page::{document, figures, heading, opening, paragraphs};
 use crate::report::plot::{Bar, bars};
-use crate::report::{Align, FIGURES, Figure, PlotError, Summary, Table, words};
+use crate::report::{Align, FIGURES, Figure, PlotError, Spread, Summary, Table, words};
 
 /// Runs that differ in nothing but their seed.
 #[derive(Debug, Clone, PartialEq)]

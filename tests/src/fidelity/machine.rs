@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::{Costs, Model};
+use super::Model;
 use crate::circle::wait_for;
 use crate::{Device, potluck_binary, run};
 
@@ -161,35 +161,6 @@ pub fn profile_of_model(profile: &Value, predicted: Alone, took: Alone) -> Value
     let name = "prefill_multiply_adds_per_s";
     profile[name] = scaled(&profile[name], predicted.prefill_ms / took.prefill_ms);
     profile
-}
-
-/// A profile for the simulator, with costs that no profile has.
-///
-/// # Panics
-/// When nothing was measured.
-pub fn hardware(profile: &Value, costs: &Costs) -> String {
-    let rate = |name: &str| profile[name].as_u64().expect("it was measured");
-    let formats = profile["decode_bytes_per_s"].as_object();
-    let decode: Vec<_> = formats
-        .into_iter()
-        .flatten()
-        .map(|(name, rate)| format!("{name} = \"{rate} B/s\""))
-        .collect();
-    let micros = |ms: f64| format!("\"{} us\"", (ms.max(0.0) * 1e3).round());
-    format!(
-        "words = \"this machine\"\nsource = \"measured by the fidelity test\"\n\
-         memory = \"2 GB\"\nkv_read = \"{} B/s\"\nkv_queries = 4.0\nprefill = \"{} B/s\"\n\
-         stage_overhead = {}\nmessage_overhead = {}\nrequester_overhead = {}\nopening = {}\n\
-         load = \"100 GB/s\"\ndecode = {{ {} }}\n",
-        rate("kv_read_bytes_per_s"),
-        rate("prefill_multiply_adds_per_s"),
-        micros(costs.stage_ms),
-        // Half of it each for who sends and who receives.
-        micros(costs.hop_ms / 2.0),
-        micros(costs.request_ms),
-        micros(costs.opening_ms),
-        decode.join(", ")
-    )
 }
 
 /// The median of each rate.

@@ -22,10 +22,8 @@ mod report;
 mod setup;
 mod simulated;
 
-pub use costs::Costs;
-pub use machine::{
-    Alone, Machine, hardware, hurry_access_point, median, median_profile, profile_of_model,
-};
+pub use costs::{Costs, hardware};
+pub use machine::{Alone, Machine, hurry_access_point, median, median_profile, profile_of_model};
 pub use real::{Answers, Bench};
 pub use report::{Comparison, plans, table};
 pub use setup::{Kill, Model, NAMES, Network, Setup};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::proto;
 use crate::wire::check::{Checked, Malformed, Problem, length, text, words};
+use crate::wire::error::ControlError;
 use crate::wire::limits::{MAX_FEATURE_BYTES, MAX_FEATURES, MAX_SOFTWARE_BYTES};
 use crate::wire::version::MAJOR;
 
@@ -103,5 +104,20 @@ impl TryFrom<proto::Refuse> for Refuse {
             code: RefuseCode::from_number(refuse.code)?,
             words: words("Refuse.words", refuse.words)?,
         })
+    }
+}
+
+impl ControlError {
+    /// What to tell the peer before closing the stream.
+    pub fn refusal(&self) -> Refuse {
+        let (code, words) = match self {
+            Self::OtherMajor(other) => (RefuseCode::Version, other.words_for_peer()),
+            Self::Oversize
+            | Self::TooManyFields
+            | Self::NotAMessage
+            | Self::Malformed(_)
+            | Self::NoGreeting => (RefuseCode::Malformed, self.to_string()),
+        };
+        Refuse { code, words }
     }
 }

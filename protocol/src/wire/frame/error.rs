@@ -1,6 +1,5 @@
 //! Why a data stream is over.
 
-use super::header::FrameHeader;
 use crate::wire::limits::{MAX_PAYLOAD_BYTES, MAX_POSITIONS, MAX_ROWS};
 use crate::wire::version::{MAJOR, OtherMajor};
 
@@ -38,8 +37,13 @@ pub enum FrameError {
     Length(u32),
     /// A frame that is not of the shape that its session agreed to.
     #[error(
-        "a frame of {} rows in {} bytes, which its session did not agree to: the peer is faulty, drop it",
-        .0.rows, .0.payload_bytes
+        "a frame of {rows} rows in {payload_bytes} bytes, which its session did not agree to: the peer is \
+         faulty, drop it"
     )]
-    NotAgreed(Box<FrameHeader>),
+    NotAgreed {
+        /// Rows of the frame.
+        rows: u32,
+        /// The length of its payload.
+        payload_bytes: u32,
+    },
 }

@@ -108,6 +108,14 @@ impl FrameHeader {
         self.start_position + self.rows
     }
 
+    /// The error of a frame that is not of the shape that its session agreed to.
+    pub(crate) fn not_agreed(&self) -> FrameError {
+        FrameError::NotAgreed {
+            rows: self.rows,
+            payload_bytes: self.payload_bytes,
+        }
+    }
+
     /// The bytes that travel.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let (kind, dtype, flags) = match self.kind {

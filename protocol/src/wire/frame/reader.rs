@@ -191,7 +191,7 @@ fn begin(
     };
     let expected = shape.payload_bytes(header.rows);
     if shape.dtype() != dtype || expected != Some(header.payload_bytes) {
-        return Err(FrameError::NotAgreed(Box::new(header)));
+        return Err(header.not_agreed());
     }
     let payload = Vec::with_capacity(whole);
     Ok(Begun::Goes(State::Payload { header, payload }))

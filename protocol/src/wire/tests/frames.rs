@@ -193,7 +193,7 @@ fn a_payload_beyond_what_was_agreed_is_refused_before_anything_is_allocated() {
     let good = header(hidden(Answer::AllRows), 0, 4);
     assert_eq!(agreed_to(good), Ok(vec![]));
     let more_rows = header(hidden(Answer::AllRows), 0, 5);
-    let not_agreed = |header| Err(FrameError::NotAgreed(Box::new(header)));
+    let not_agreed = |header: FrameHeader| Err(header.not_agreed());
     assert_eq!(agreed_to(more_rows), not_agreed(more_rows));
     let wider = FrameHeader {
         payload_bytes: 8 * ROW_BYTES,
@@ -205,7 +205,7 @@ fn a_payload_beyond_what_was_agreed_is_refused_before_anything_is_allocated() {
         ..good
     };
     assert_eq!(agreed_to(longest), not_agreed(longest));
-    let words = FrameError::NotAgreed(Box::new(longest)).to_string();
+    let words = longest.not_agreed().to_string();
     assert!(
         words.starts_with("a frame of 4 rows in 16777216 bytes"),
         "{words}"

@@ -9,8 +9,7 @@
 
 use potluck_protocol::LayerRange;
 
-use super::{Arithmetic, Caches, Passed};
-use crate::host::Fault;
+use super::{Arithmetic, Caches, Fault, Passed};
 
 /// Bytes of a row that mean something.
 const MEANT: usize = 16;

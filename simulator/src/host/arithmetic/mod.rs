@@ -8,8 +8,6 @@ use potluck_protocol::LayerRange;
 
 pub(crate) use made_up::{MadeUp, mix};
 
-use super::Fault;
-
 /// A model's arithmetic: the requester's part, and the layers of stages.
 pub(crate) trait Arithmetic: Debug {
     /// A prompt of so many tokens, of what a session is named by.
@@ -54,4 +52,28 @@ pub(crate) struct Passed {
     pub(crate) fault: Option<Fault>,
     /// The layers that were really computed: not those whose result was known.
     pub(crate) computed: [Option<LayerRange>; 2],
+}
+
+/// What is wrong with rows that were computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Rows before them are missing.
+    Gap {
+        /// Rows that are held.
+        held: u32,
+    },
+    /// They were made for an older placement than the one that the stage was loaded for.
+    Stale {
+        /// Theirs.
+        made_for: u32,
+        /// The stage's.
+        in_force: u32,
+    },
+    /// One is not at its position.
+    Misplaced {
+        /// The position that it was made for.
+        made_for: u32,
+        /// Where it came.
+        came_as: u32,
+    },
 }

@@ -1,6 +1,5 @@
 //! A run as a page: one file with all that it needs, for a browser with or without a network.
 
-mod markup;
 mod sections;
 
 use super::plot::{self, Plot, PlotError};
@@ -9,7 +8,6 @@ use super::table::Table;
 use super::text::{self, headline};
 use crate::record::Record;
 
-pub(crate) use markup::escaped;
 pub(crate) use sections::{document, figures, heading, opening, paragraphs, standalone};
 
 /// Rows of the page's tables.

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
+use super::super::markup::escaped;
 use super::super::plot::Plot;
 use super::super::summary::Summary;
 use super::super::table::Table;
 use super::super::text::Told;
 use super::super::words;
-use super::markup::escaped;
 use crate::record::Record;
 
 const STYLE: &str = include_str!("style.css");

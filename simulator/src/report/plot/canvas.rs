@@ -186,7 +186,7 @@ fn themed(svg: &str, title: &str) -> String {
     let height: String = height.chars().take_while(char::is_ascii_digit).collect();
     let mut themed = format!(
         "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">{inside}",
-        super::super::page::escaped(title)
+        super::super::markup::escaped(title)
     );
     for (blue, name) in (0..).zip(NAMES) {
         themed = themed.replace(&format!("\"#0200{blue:02X}\""), &format!("\"{name}\""));
