@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::config::{RopeConfig, RopeDivisors, Yarn};
+use crate::config::{RopeConfig, RopeDivisors, UnusedSetting, Yarn};
 use crate::gguf::{Metadata, Value};
 use crate::{ModelConfig, ModelError};
 
@@ -71,25 +71,6 @@ const CHANGING: [&str; 21] = [
     "token_shift",
     "hyper_connection",
 ];
-
-/// A setting of a file that this build passes over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnusedSetting {
-    /// The metadata key.
-    pub key: String,
-    /// Its value, as messages show it.
-    pub value: String,
-}
-
-impl fmt::Display for UnusedSetting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, value } = self;
-        write!(
-            f,
-            "the model file's {key} is {value}, which this build does not use"
-        )
-    }
-}
 
 /// Metadata under an architecture's prefix. What is read counts as used.
 pub(crate) struct Settings<'a> {

@@ -3,6 +3,7 @@
 mod gemma;
 mod llama;
 mod qwen;
+mod read;
 
 use crate::ModelError;
 use crate::config::{Activation, Architecture, LayerAttention, RopeConfig, RopePairs};

@@ -14,7 +14,6 @@
 //! **A file is never trusted.** Every count and length is checked against the bytes left before
 //! anything of that size is allocated, and a file that parses is consistent: see [`TensorInfo`].
 
-mod array;
 mod cursor;
 mod error;
 mod foreign;
@@ -23,6 +22,7 @@ mod layout;
 mod metadata;
 mod other_type;
 mod split;
+mod split_error;
 pub mod synth;
 mod tensor;
 #[cfg(test)]
@@ -35,7 +35,6 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-pub use array::{Array, Number, NumberArray, StringArray};
 pub use error::{GgufError, TensorProblem};
 pub use foreign::Foreign;
 use header::{Header, OpenFile};
@@ -44,10 +43,11 @@ use layout::{Places, Run};
 pub use metadata::Metadata;
 pub use other_type::OtherType;
 use split::Position;
-pub use split::{SplitError, files_at, part_path};
+pub use split::{files_at, part_path};
+pub use split_error::SplitError;
 use tensor::{Entry, Place, Tensors};
 pub use tensor::{OtherTensor, TensorInfo};
-pub use value::{Value, ValueType};
+pub use value::{Array, Number, NumberArray, StringArray, Value, ValueType};
 pub use watch::Watch;
 pub use writer::{ClaimedCounts, GgufWriter, PlacedTensor, RawTensor};
 

@@ -7,11 +7,13 @@ mod linear;
 mod norm;
 mod rope;
 mod source;
+mod step;
 
 pub(crate) use attention::Attention;
-pub(crate) use block::{Block, LayerStep, SequenceRows, Stream};
+pub(crate) use block::Block;
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use linear::StoredMatrix;
 pub(crate) use norm::RmsNorm;
 pub(crate) use rope::RopeTables;
 pub(crate) use source::{Claims, Source};
+pub(crate) use step::{LayerStep, SequenceRows, Stream};

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use super::habits::Habits;
 use super::marks::{Marking, Rendered};
-use super::message::{self, Content, Json, Message, Role, ToolCall};
+use super::message::{self, Content, Json, Message, ToolCall};
+use super::role::Role;
 use super::{ChatTemplate, RenderOptions, TemplateError};
 use crate::tokenizer::{TokenId, Tokenizer};
 

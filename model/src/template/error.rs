@@ -1,11 +1,9 @@
 //! What can go wrong with a chat template.
 
 use std::error::Error as _;
-use std::io;
+use std::{fmt, io};
 
 use minijinja::ErrorKind;
-
-use super::functions::Raised;
 
 /// Why a chat template cannot be used, or not for this conversation.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -102,3 +100,15 @@ impl TemplateError {
         }
     }
 }
+
+/// What a template said when it called `raise_exception`.
+#[derive(Debug)]
+pub(super) struct Raised(pub(super) String);
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Raised {}

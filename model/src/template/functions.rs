@@ -1,11 +1,10 @@
 //! What templates expect to find beside Jinja itself.
 
-use std::fmt;
-
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State};
 
+use super::error::Raised;
 use super::python::{self, ExponentFloat};
 use super::{Date, json};
 
@@ -13,18 +12,6 @@ use super::{Date, json};
 const WRITTEN_VALUES: usize = 100_000;
 /// Lists and maps inside each other when they are written out.
 const WRITTEN_DEPTH: usize = 64;
-
-/// What a template said when it called `raise_exception`.
-#[derive(Debug)]
-pub(super) struct Raised(pub(super) String);
-
-impl fmt::Display for Raised {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Raised {}
 
 /// An environment like that of the Transformers library, which templates are written for: blocks
 /// take their line with them, Python's methods, `raise_exception`, and `tojson` as `json.dumps`.

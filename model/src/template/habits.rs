@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::message::{Content, Message, Role};
+use super::message::{Content, Message};
+use super::role::Role;
 use super::{ChatTemplate, RenderOptions};
 
 /// Words that no template has, and that none changes.

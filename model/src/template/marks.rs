@@ -23,7 +23,7 @@
 
 use std::collections::HashSet;
 
-use super::message::Role;
+use super::role::Role;
 
 /// Private-use characters, plane 16: nobody has assigned a meaning to them.
 const MARKS: std::ops::RangeInclusive<char> = '\u{100000}'..='\u{10fffd}';

@@ -29,6 +29,7 @@ mod json;
 mod marks;
 mod message;
 mod python;
+mod role;
 #[cfg(test)]
 mod said_tests;
 mod source;
@@ -44,7 +45,8 @@ use minijinja::value::Value;
 
 pub use date::Date;
 pub use error::TemplateError;
-pub use message::{Content, Json, Message, Role, ToolCall};
+pub use message::{Content, Json, Message, ToolCall};
+pub use role::Role;
 
 use crate::gguf::Metadata;
 use crate::tokenizer::{TokenId, Tokenizer};

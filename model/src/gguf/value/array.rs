@@ -5,9 +5,9 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 
-use super::cursor::Cursor;
-use super::value::encode_string;
-use super::{GgufError, Value, ValueType};
+use super::{Value, ValueType, encode_string};
+use crate::gguf::GgufError;
+use crate::gguf::cursor::Cursor;
 
 /// Arrays inside arrays that are accepted; no known file nests them at all.
 const DEPTH_LIMIT: u32 = 4;
@@ -89,7 +89,7 @@ impl Array {
     }
 
     /// The array as texts, if it is one.
-    pub(super) fn to_strings(&self, key: &str) -> Option<StringArray> {
+    pub(in crate::gguf) fn to_strings(&self, key: &str) -> Option<StringArray> {
         (self.element == ValueType::String).then(|| StringArray {
             key: key.to_owned(),
             len: self.len,
@@ -98,7 +98,7 @@ impl Array {
     }
 
     /// The array as numbers of type `T`: the first element that does not fit, if one does not.
-    pub(super) fn to_numbers<T: Number>(&self) -> Option<Result<NumberArray<T>, Value>> {
+    pub(in crate::gguf) fn to_numbers<T: Number>(&self) -> Option<Result<NumberArray<T>, Value>> {
         if !T::converts(self.element) {
             return None;
         }

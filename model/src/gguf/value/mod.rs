@@ -1,12 +1,16 @@
 //! Metadata values: thirteen types.
 
+mod array;
+
 use std::fmt;
 use std::fmt::Display;
 
 use bytes::Bytes;
 
+use super::GgufError;
 use super::cursor::Cursor;
-use super::{Array, GgufError};
+
+pub use array::{Array, Number, NumberArray, StringArray};
 
 /// The type of a metadata value, with its GGUF number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
