@@ -1,20 +1,38 @@
 //! One sequence's attention in a step, on all threads: rotate, append to the cache, attend.
 
+use std::ops::Range;
+
 use half::f16;
 use smallvec::SmallVec;
 
 use super::attention::Attend;
-use super::cache::append;
-use super::rope::Rotate;
+use super::cache::{CacheShape, append};
+use super::rope::{RopePairs, Rotate};
 use super::team::Team;
 use super::{Isa, SharedSlice};
-use crate::ops::AttentionPlan;
 
 /// Positions of a tile in prefill: its queries share one widened copy of each cache block.
 const TILE: usize = 16;
 
 /// Coordinates of a head up to which a decode step allocates nothing.
 const SMALL_HEAD: usize = 256;
+
+/// What one sequence attends to in a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttentionPlan {
+    /// The rows of this sequence in the step.
+    pub(crate) rows: Range<usize>,
+    /// The absolute position of the first of them.
+    pub(crate) start: usize,
+    pub(crate) heads: usize,
+    /// Coordinates of a head; the cache's heads may be wider.
+    pub(crate) head_dim: usize,
+    pub(crate) cache: CacheShape,
+    pub(crate) rope_pairs: RopePairs,
+    /// A position sees this many up to itself.
+    pub(crate) window: Option<usize>,
+    pub(crate) scale: f32,
+}
 
 /// The matrices of a step, `[positions, …]`, and one layer's cache.
 pub(crate) struct AttentionStep<'a> {

@@ -12,7 +12,6 @@ mod flex;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -21,8 +20,8 @@ use burn::tensor::{Int, Tensor};
 
 use crate::TensorType;
 use crate::compute::Compute;
-use crate::config::{Activation, RopePairs};
-use crate::kernels::cache::CacheShape;
+use crate::config::Activation;
+pub use crate::kernels::attention_step::AttentionPlan;
 use crate::kv_cache::LayerCache;
 
 /// How a weight matrix is stored, and what is done to its products: `y = (x · wᵀ) · scale + bias`.
@@ -48,23 +47,6 @@ impl Storage {
             bias: None,
         }
     }
-}
-
-/// What one sequence attends to in a step.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AttentionPlan {
-    /// The rows of this sequence in the step.
-    pub(crate) rows: Range<usize>,
-    /// The absolute position of the first of them.
-    pub(crate) start: usize,
-    pub(crate) heads: usize,
-    /// Coordinates of a head; the cache's heads may be wider.
-    pub(crate) head_dim: usize,
-    pub(crate) cache: CacheShape,
-    pub(crate) rope_pairs: RopePairs,
-    /// A position sees this many up to itself.
-    pub(crate) window: Option<usize>,
-    pub(crate) scale: f32,
 }
 
 #[backend_extension(Flex)]
