@@ -10,9 +10,8 @@ use crate::{GREEDY, Model, asked};
 
 /// Plan and answers are about as deep in the text: of a plan's positions half count.
 const CONTEXT: [&str; 2] = ["--context", "192"];
-/// A prediction is right within this factor of what answers took meanwhile, however busy this machine is.
-/// One that does not follow is
-/// off by four.
+/// A prediction is right within this factor of what answers took meanwhile, on a machine that may be
+/// busy. One that does not follow is off by four.
 const WITHIN: f64 = 2.0;
 /// Three answers are enough on a machine that computes alike all the time. This one may not: so often
 /// they may be three.
