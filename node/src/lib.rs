@@ -46,6 +46,7 @@ pub mod prompt;
 pub mod score;
 pub mod shape;
 pub mod stages;
+pub mod step_times;
 pub mod store;
 #[cfg(unix)]
 pub mod together;

@@ -21,6 +21,7 @@ use crate::Cancel;
 use crate::engine::{ModelError, Sequence, TokenId};
 use crate::local::{ClientError, Pipeline, PlacementView, Reply};
 use crate::stages::Ends;
+use crate::step_times::StepTimes;
 
 /// How often a wait looks for the user's wish to stop.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -47,6 +48,8 @@ pub struct Together<'a> {
     /// Guesses tokens, if they are to be sent ahead.
     drafter: Option<Drafter>,
     drafts: Drafts,
+    /// Of the ends.
+    times: StepTimes,
     /// Others need the stages until then.
     no_drafts_until: Option<Instant>,
     placement: Option<PlacementView>,
@@ -149,6 +152,7 @@ impl<'a> Together<'a> {
             feed: Feed::new(capacity),
             drafter: None,
             drafts: Drafts::default(),
+            times: StepTimes::default(),
             no_drafts_until: None,
             placement: None,
             recoveries: Vec::new(),
@@ -168,6 +172,11 @@ impl<'a> Together<'a> {
     /// What came of guesses so far.
     pub fn drafts(&self) -> Drafts {
         self.drafts
+    }
+
+    /// How long the head took, the part that this process computes.
+    pub fn times(&self) -> &StepTimes {
+        &self.times
     }
 
     /// Who computes which layers now.
@@ -449,6 +458,12 @@ impl Sequence for Together<'_> {
             self.roll_back(back)?;
             return Ok(None);
         };
-        Ok(Some(self.ends.logits(&hidden, read)?))
+        let position = self.feed.tokens().len().saturating_sub(1);
+        let (times, begin) = (&self.times, Instant::now());
+        let value = self.ends.logits(&hidden, |logits| {
+            times.head(position, begin.elapsed());
+            read(logits)
+        })?;
+        Ok(Some(value))
     }
 }

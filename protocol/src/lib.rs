@@ -4,12 +4,14 @@
 //! `poll_output`, `poll_timeout`), driven alike by the node's sockets and by the simulator's virtual
 //! time. It has no clock, randomness, threads, sockets or unordered iteration, and never will. Its
 //! parts have pages of their own, which together specify the protocol: how devices pair ([`pairing`],
-//! [`circle`]), what they tell of themselves ([`profile`]), who runs which layers ([`placement`]), what
-//! travels ([`wire`]), what a helper does with it ([`stage`]), how it gets the weights ([`transfer`]),
-//! what a requester does ([`session`]), and how all this comes together ([`machine`]).
+//! [`circle`]), what they tell of themselves ([`profile`]) and how real steps correct it
+//! ([`correction`]), who runs which layers ([`placement`]), what travels ([`wire`]), what a helper does
+//! with it ([`stage`]), how it gets the weights ([`transfer`]), what a requester does ([`session`]), and
+//! how all this comes together ([`machine`]).
 #![forbid(unsafe_code)]
 
 pub mod circle;
+pub mod correction;
 mod id;
 mod layers;
 mod link;

@@ -16,6 +16,7 @@ use potluck::conversation::{Conversation, ConversationError, Reply};
 use potluck::engine::{Engine, GenerateOptions, LocalSequence, OpenOptions, Sequence};
 use potluck::home::Home;
 use potluck::prompt;
+use potluck::step_times::{StepTimes, TimedSequence};
 use potluck::words;
 use serde::Serialize;
 
@@ -99,8 +100,12 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     }
     together::check_room(&path, engine.context(), args.together.memory())?;
     together::tell_alone(&home, args.quiet);
-    let mut sequence = LocalSequence::new(&engine, engine.new_session()?);
-    hold(&args, &engine, &mut sequence, &cancel, Some(&home))
+    let times = StepTimes::default();
+    let sequence = LocalSequence::new(&engine, engine.new_session()?);
+    let mut sequence = TimedSequence::new(sequence, engine.config().layers, &times);
+    let outcome = hold(&args, &engine, &mut sequence, &cancel, Some(&home))?;
+    times.keep(&home, &path, engine.threads(), engine.isa());
+    Ok(outcome)
 }
 
 /// Holds a conversation in this sequence; `computes_in` is the home if this process computes it.

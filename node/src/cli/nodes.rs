@@ -206,12 +206,11 @@ pub(super) fn start(
         }
     } else {
         let sensors = this_system();
-        let known = Measurements::remembered(home);
+        let known = Measurements::remembered(home, &*sensors);
         known.map(|known| DeviceProfile::new(known, sensors, &settings))
     };
     let budget = profile.as_ref().map(DeviceProfile::memory_budget_bytes);
     let memory = MemoryBudget::new(budget);
-    let caveats = profile.as_ref().map(DeviceProfile::caveats);
     let files = KnownFiles::new();
     let options = NodeOptions {
         listen: args.listen(),
@@ -238,7 +237,6 @@ pub(super) fn start(
         node,
         files,
         manifests: Manifests::of(home),
-        caveats: caveats.unwrap_or_default(),
         settings: args.settings(),
     };
     if purpose.serves() {
@@ -272,7 +270,7 @@ fn measured(
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    let profile = |measurements| DeviceProfile::new(measurements, sensors, settings);
+    let profile = |measured| DeviceProfile::new(measured, sensors, settings).kept_in(home);
     Ok(measurements?.map(profile))
 }
 

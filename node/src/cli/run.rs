@@ -10,6 +10,7 @@ use potluck::answer::{Answer, AnswerError, Question, answer};
 use potluck::engine::{Engine, Event, GenerateOptions, LocalSequence, OpenOptions, Sequence};
 use potluck::home::Home;
 use potluck::prompt;
+use potluck::step_times::{StepTimes, TimedSequence};
 use serde::Serialize;
 
 use super::options::{EngineArgs, ModelOptions, PromptArgs, SamplingArgs, at_least_one};
@@ -123,9 +124,12 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
         together::check_room(&path, engine.context(), args.together.memory())?;
         together::tell_alone(&home, args.quiet || args.json);
         let _goes_first = nodes::compute_here(&home);
-        let mut sequence = LocalSequence::new(&engine, engine.new_session()?);
+        let (layers, times) = (engine.config().layers, StepTimes::default());
+        let sequence = LocalSequence::new(&engine, engine.new_session()?);
+        let mut sequence = TimedSequence::new(sequence, layers, &times);
         let answer = answer_to(&engine, &mut sequence, &question, &cancel, show)?;
-        (answer, Devices::only_this(&home, engine.config().layers))
+        times.keep(&home, &path, engine.threads(), engine.isa());
+        (answer, Devices::only_this(&home, layers))
     };
     tell(&answer, &devices, show, args.stats)
 }

@@ -320,6 +320,7 @@ impl Requester {
             capacity,
             drafts,
         } = self;
+        let (home, model) = (node.home.clone(), node.request.model.clone());
         let mut notices = Notices {
             quiet,
             placed: None,
@@ -334,6 +335,8 @@ impl Requester {
             sequence = sequence.with_drafts();
         }
         let outcome = with(&mut sequence)?;
+        let (threads, isa) = (ends.compute().threads(), ends.compute().isa());
+        sequence.times().keep(&home, &model, threads, isa);
         let (bytes_sent, bytes_received) = sequence.traffic()?;
         let placement = sequence.placement().cloned();
         let devices = Devices {

@@ -78,15 +78,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     add_models(&home, &args.model, &own, &cancel)?;
     let addresses = listening(&mut client, &own, &cancel)?;
     let peer_id = own.local.node.peer_id().to_string();
+    let caveats = own.local.node.look_at_device()?;
     if args.json {
-        let caveats = &own.local.caveats;
         output::json(&json!({"listening": addresses, "peer_id": peer_id, "caveats": caveats}))?;
     } else {
         output::line(&format!("{peer_id} is up"))?;
         for address in &addresses {
             output::line(&format!("listening on {address}"))?;
         }
-        for line in own.local.caveats.in_words(&format::bytes) {
+        for line in caveats.in_words(&format::bytes) {
             output::note(&line);
         }
         output::note("Ctrl-C ends it");

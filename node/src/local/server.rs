@@ -15,7 +15,6 @@ use super::socket::Right;
 use super::views::{MemberView, Names, PlanView};
 use crate::manifest::{KnownFiles, Manifests};
 use crate::net::{Node, NodeError, NodeSession, OwnerWork, PairingId};
-use crate::profile::Caveats;
 use crate::words::Words;
 
 /// A node and the model files of its home.
@@ -27,8 +26,6 @@ pub struct LocalNode {
     pub files: KnownFiles,
     /// What is known of files.
     pub manifests: Manifests,
-    /// What its owner should know of this device's figures.
-    pub caveats: Caveats,
     /// What it was told when it started.
     pub settings: NodeSettings,
 }
@@ -244,8 +241,9 @@ impl Service {
             }
             Request::Plan { request } => {
                 let asked = Asked::new(&self.local, request)?;
+                let caveats = node.look_at_device()?;
                 let plan = PlanView {
-                    caveats: self.local.caveats.clone(),
+                    caveats,
                     ..asked.plan(&self.local)?
                 };
                 Reply::Plan {

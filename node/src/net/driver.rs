@@ -71,7 +71,7 @@ pub(super) struct Driver {
     executor: StageExecutor,
     keeper: Keeper,
     giving: Giving,
-    profile: Option<DeviceProfile>,
+    pub(super) profile: Option<DeviceProfile>,
     sessions: BTreeMap<SessionId, Sender<PipelineEvent>>,
     watchers: Vec<mpsc::UnboundedSender<NodeEvent>>,
     /// What the first watcher is told, as it happened before there was one.
@@ -86,7 +86,7 @@ pub(super) struct Driver {
     /// Whether the circle that is held is to be stored again, since that failed.
     pub(super) is_to_store: bool,
     /// Whether it has begun to hand its layers over.
-    leaving: bool,
+    pub(super) leaving: bool,
     /// Whether to end after what is to be sent.
     stopping: bool,
 }
@@ -174,8 +174,9 @@ impl Driver {
                 _ = tick.tick() => {
                     self.look_after_circle();
                     self.look_after_peers();
+                    self.correct_profile();
                 }
-                _ = sense.tick(), if !self.leaving => self.look_at_device(),
+                _ = sense.tick() => self.look_at_device(),
                 () = tokio::time::sleep(timeout) => {
                     let now = self.now();
                     self.machine.handle_timeout(now);
@@ -227,7 +228,16 @@ impl Driver {
                     available_bytes: error.available_bytes,
                 }),
             },
-            Done::Computed { number, hidden } => Input::Computed { number, hidden },
+            Done::Computed {
+                number,
+                hidden,
+                times,
+            } => {
+                if let Some(profile) = &mut self.profile {
+                    times.into_iter().for_each(|step| profile.computed(step));
+                }
+                Input::Computed { number, hidden }
+            }
             Done::Failed => {
                 // Peers notice at once that this node is gone, where they would wait for a stage.
                 self.tell_watchers(&NodeEvent::Problem(Stopped.to_string()));
@@ -320,15 +330,6 @@ impl Driver {
             .retain(|watcher| watcher.send(event.clone()).is_ok());
     }
 
-    /// Tells the machine what this device is like now.
-    pub(super) fn look_at_device(&mut self) {
-        let now_us = u64::try_from(self.now().as_micros()).unwrap_or(u64::MAX);
-        let profile = self.profile.as_ref().map(|profile| profile.profile(now_us));
-        if let Some(profile) = profile {
-            self.tell(Input::Profile(profile));
-        }
-    }
-
     /// Finds devices, and is found, by these means as well.
     pub(super) fn discover(&mut self, by: Vec<Box<dyn Discovery>>) -> io::Result<()> {
         for mut discovery in by {
@@ -413,6 +414,7 @@ impl Driver {
         let _ = tokio::time::timeout(LEAVING, told).await;
         let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
         self.store_addresses();
+        self.keep_profile();
         for peer in peers {
             if let Some(connection) = ids::of_libp2p(&peer).and_then(|id| self.connections.of(id)) {
                 self.swarm.close_connection(connection);

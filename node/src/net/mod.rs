@@ -27,6 +27,7 @@ mod listen;
 mod node;
 mod pairings;
 mod ports;
+mod profile;
 mod pump;
 mod reach;
 mod session;

@@ -26,7 +26,7 @@ use super::underway::PairingId;
 use super::{ids, listen, swarm};
 use crate::device::{Device, DeviceError, random};
 use crate::home::Home;
-use crate::profile::DeviceProfile;
+use crate::profile::{Caveats, DeviceProfile};
 use crate::stages::{MemoryBudget, StageExecutor};
 use crate::store::{Keeper, OwnModels};
 
@@ -322,6 +322,18 @@ impl Node {
         options: PlacementOptions,
     ) -> Result<Result<Plan, PlacementError>, NodeError> {
         self.ask(move |driver| driver.machine.plan(manifest, &model, &options))
+    }
+
+    /// Takes up what this device is like now, for the plans to come, and says what its owner should
+    /// know of its figures.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn look_at_device(&self) -> Result<Caveats, NodeError> {
+        self.ask(|driver| {
+            driver.look_at_device();
+            driver.caveats()
+        })
     }
 
     /// Asks those for whom stages are computed here to place them elsewhere.

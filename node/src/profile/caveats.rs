@@ -14,18 +14,27 @@ pub struct Caveats {
     pub heat_not_known: bool,
     /// Whether other programs slowed the measurements; `None` if that is not known.
     pub measured_while_busy: Option<bool>,
+    /// How many steps that were really computed have corrected the measured rates; 0 if none has.
+    #[serde(default)]
+    pub corrected_by_steps: u64,
 }
 
 impl Caveats {
     /// What there is to say, a line each. `bytes` writes a size.
     pub fn in_words(&self, bytes: &dyn Fn(u64) -> String) -> Vec<String> {
         let mut lines = Vec::new();
-        if self.measured_while_busy == Some(true) {
-            lines.push(
+        let busy = self.measured_while_busy == Some(true);
+        match (busy, self.corrected_by_steps) {
+            (true, 0) => lines.push(
                 "measured while this device was busy: rates may be too low; \
                  `potluck bench --profile` measures again"
                     .to_owned(),
-            );
+            ),
+            (true, steps) => lines.push(format!(
+                "measured while it was busy, then corrected over {steps} steps of answers"
+            )),
+            (false, 0) => {}
+            (false, steps) => lines.push(format!("rates measured over {steps} steps of answers")),
         }
         if let Some(offered) = self.memory_not_known {
             lines.push(format!(
@@ -61,6 +70,7 @@ mod tests {
             battery_not_known: true,
             heat_not_known: true,
             measured_while_busy: Some(true),
+            corrected_by_steps: 0,
         });
         for words in [
             "too low",
@@ -71,5 +81,21 @@ mod tests {
         ] {
             assert!(all.contains(words), "{words}: {all}");
         }
+    }
+
+    #[test]
+    fn rates_that_steps_have_corrected_say_of_how_many() {
+        let words = |measured_while_busy, corrected_by_steps| {
+            let caveats = Caveats {
+                measured_while_busy,
+                corrected_by_steps,
+                ..Caveats::default()
+            };
+            caveats.in_words(&|bytes| bytes.to_string()).join("\n")
+        };
+        assert!(words(Some(false), 21).contains("measured over 21 steps"));
+        let busy = words(Some(true), 21);
+        assert!(busy.contains("corrected over 21 steps"), "{busy}");
+        assert!(!busy.contains("too low"), "{busy}");
     }
 }

@@ -1,13 +1,12 @@
 //! The profile that peers see.
 
-use std::time::Duration;
-
-use potluck_model::TensorType;
-use potluck_protocol::profile::{Measured, OwnerLimits, Power, Profile, Rate, Thermal};
+use potluck_protocol::correction::{Correction, TimedRows};
+use potluck_protocol::profile::{OwnerLimits, Power, Profile, Thermal};
 use potluck_protocol::wire::limits::MAX_BYTES;
 
-use super::{Caveats, Measurements, SystemSensors};
-use crate::shape::quantisation;
+use super::measurements::{at, drains_battery};
+use super::{Caveats, Corrections, Measurements, SystemSensors};
+use crate::home::Home;
 
 /// The budget where neither owner nor system says anything: so little that no device that computes at
 /// all lacks it. [`Caveats`] say that it is one.
@@ -22,9 +21,22 @@ pub struct OwnerSettings {
     pub limits: OwnerLimits,
 }
 
+/// Between two times that a node adds what its steps said to what the home remembers.
+const KEPT_EVERY_US: u64 = 60_000_000;
+/// Steps that wait for that; later ones say the same.
+const MOST_STEPS: usize = 4_096;
+
 /// This device's profile, at any time.
 pub struct DeviceProfile {
     measurements: Measurements,
+    /// What steps say of the measurements: those that are kept, and those of `steps`.
+    correction: Correction,
+    /// Steps of this process that the home does not know of yet.
+    steps: Vec<TimedRows>,
+    /// Of them, so many are in the correction.
+    looked_at: usize,
+    home: Option<Home>,
+    kept_at_us: u64,
     sensors: Box<dyn SystemSensors>,
     limits: OwnerLimits,
     memory_budget_bytes: u64,
@@ -44,10 +56,21 @@ impl DeviceProfile {
         Self {
             memory_budget_bytes: memory.unwrap_or(UNKNOWN_MEMORY).min(MAX_BYTES),
             memory_is_known: memory.is_some(),
+            correction: measurements.corrections.to_correction(),
+            steps: Vec::new(),
+            looked_at: 0,
+            home: None,
+            kept_at_us: 0,
             measurements,
             sensors,
             limits: settings.limits,
         }
+    }
+
+    /// Has corrections kept in this home, and those of other processes that compute there taken up.
+    pub fn kept_in(mut self, home: &Home) -> Self {
+        self.home = Some(home.clone());
+        self
     }
 
     /// What was measured.
@@ -67,6 +90,7 @@ impl DeviceProfile {
             battery_not_known: self.sensors.power() == Power::Unknown,
             heat_not_known: self.sensors.thermal().is_none(),
             measured_while_busy: self.measurements.measured_while_busy,
+            corrected_by_steps: self.correction.steps(),
         }
     }
 
@@ -75,44 +99,86 @@ impl DeviceProfile {
         self.sensors.thermal()
     }
 
+    /// This device computed something. [`correct`](Self::correct) looks at it.
+    pub fn computed(&mut self, step: TimedRows) {
+        if self.steps.len() < MOST_STEPS {
+            self.steps.push(step);
+        }
+    }
+
+    /// Corrects the profile by what was computed since the last time; whether that changed it.
+    pub fn correct(&mut self) -> bool {
+        let measured = self.measurements.as_profile(0);
+        let mut corrected = false;
+        for step in self.steps.iter().skip(self.looked_at) {
+            corrected |= self.correction.add(&measured, step);
+        }
+        self.looked_at = self.steps.len();
+        corrected
+    }
+
+    /// Takes up what has changed: which power supply it has, and what other processes of its home
+    /// computed. Now and then also keeps what was computed here.
+    pub fn look_after(&mut self, now_us: u64) {
+        let Some(home) = self.home.clone() else {
+            return;
+        };
+        let on_battery = drains_battery(self.sensors.power());
+        if on_battery != self.measurements.with.on_battery {
+            self.keep(now_us);
+            self.supplied_anew(&home, on_battery);
+        } else if now_us.saturating_sub(self.kept_at_us) >= KEPT_EVERY_US {
+            self.keep(now_us);
+        } else if let Some(kept) = Measurements::remembered_of(&home, &self.measurements.with)
+            && kept != self.measurements
+        {
+            self.take(kept);
+        }
+    }
+
+    /// Keeps what was computed, after what others have kept meanwhile.
+    pub fn keep(&mut self, now_us: u64) {
+        self.correct();
+        let steps = std::mem::take(&mut self.steps);
+        self.looked_at = 0;
+        self.kept_at_us = now_us;
+        let with = &self.measurements.with;
+        let home = self.home.as_ref();
+        if let Some(kept) = home.and_then(|home| Measurements::learn(home, with, steps)) {
+            self.take(kept);
+        }
+    }
+
+    /// Goes on from what is kept in the home.
+    fn take(&mut self, kept: Measurements) {
+        self.correction = kept.corrections.to_correction();
+        self.measurements = kept;
+        self.looked_at = 0;
+        self.correct();
+    }
+
+    /// The rates may be others with this supply of power: those that were measured with it, or until
+    /// then those there are, which steps correct from now on.
+    fn supplied_anew(&mut self, home: &Home, on_battery: bool) {
+        let mut others = self.measurements.clone();
+        others.with.on_battery = on_battery;
+        others.corrections = Corrections::default();
+        let known = Measurements::remembered_of(home, &others.with);
+        self.take(known.unwrap_or(others));
+    }
+
     /// The profile now, when the clock by which its times are to be shows `now_us`. Measurements
     /// older than that clock are of its time 0, so it should count from long ago.
     pub fn profile(&self, now_us: u64) -> Profile {
         let age = u64::try_from(self.measurements.age().as_micros()).unwrap_or(u64::MAX);
-        let measured_us = now_us.saturating_sub(age);
-        let Measurements {
-            decode_bytes_per_s,
-            kv_read_bytes_per_s,
-            prefill_multiply_adds_per_s,
-            stage_overhead_ns,
-            ..
-        } = &self.measurements;
-        let decode = decode_bytes_per_s.iter().filter_map(|(name, &bytes)| {
-            let tensor_type = TensorType::from_name(name)?;
-            Some((quantisation(tensor_type), at(measured_us, rate(bytes))))
-        });
+        let measured = self.measurements.as_profile(now_us.saturating_sub(age));
         Profile {
             memory_budget_bytes: at(now_us, self.memory_budget_bytes),
-            decode: decode.collect(),
-            kv_read: at(measured_us, rate(*kv_read_bytes_per_s)),
-            prefill: Some(at(measured_us, rate(*prefill_multiply_adds_per_s))),
-            stage_overhead: at(measured_us, Duration::from_nanos(*stage_overhead_ns)),
-            // No system here tells what computing takes.
-            energy: None,
             power: at(now_us, self.sensors.power()),
             // Peers cannot be told that it is not known.
             thermal: at(now_us, self.sensors.thermal().unwrap_or(Thermal::Nominal)),
             limits: self.limits,
-            leaving: false,
-            outdated: false,
+            ..self.correction.corrected(&measured)
         }
     }
-}
-
-fn at<T>(at_us: u64, value: T) -> Measured<T> {
-    Measured { value, at_us }
-}
-
-fn rate(units: u64) -> Rate {
-    Rate::per_second(units.max(1)).expect("at least 1")
 }

@@ -1,18 +1,14 @@
-//! What was measured, remembered in the home.
+//! What was measured, and with what.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use potluck_model::{Compute, TensorType};
+use potluck_model::{Compute, Isa, TensorType};
+use potluck_protocol::profile::{Measured, OwnerLimits, Power, Profile, Rate, Thermal};
 use serde::{Deserialize, Serialize};
 
-use super::SystemSensors;
-use super::busy::Watch;
-use super::measure::{MeasureError, measure};
-use crate::home::Home;
-use crate::{Cancel, private_file};
+use super::{Corrections, SystemSensors};
+use crate::shape::quantisation;
 
 /// How fast this device computes. No rate is 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +29,9 @@ pub struct Measurements {
     /// the system does not tell, or an earlier version of this program measured.
     #[serde(default)]
     pub measured_while_busy: Option<bool>,
+    /// What steps have said of these rates since.
+    #[serde(default, skip_serializing_if = "Corrections::is_empty")]
+    pub corrections: Corrections,
 }
 
 /// What measurements depend on.
@@ -46,82 +45,49 @@ pub struct MeasuredWith {
     pub isa: String,
     /// The version of this program.
     pub version: String,
+    /// Whether a battery was drained, with which many devices are slower.
+    #[serde(default)]
+    pub on_battery: bool,
 }
 
 impl MeasuredWith {
     /// This program on this device.
     pub fn now(compute: &Compute, sensors: &dyn SystemSensors) -> Self {
+        Self::of(compute.threads(), compute.isa(), sensors)
+    }
+
+    /// As [`now`](Self::now), with so many threads and this instruction set.
+    pub fn of(threads: usize, isa: Isa, sensors: &dyn SystemSensors) -> Self {
         Self {
             processor: sensors.processor(),
-            threads: compute.threads(),
-            isa: compute.isa().to_string(),
+            threads,
+            isa: isa.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            on_battery: drains_battery(sensors.power()),
         }
     }
 }
 
+/// Whether a device with this power drains its battery; not if it does not tell.
+pub(super) fn drains_battery(power: Power) -> bool {
+    matches!(
+        power,
+        Power::Battery {
+            charging: false,
+            ..
+        }
+    )
+}
+
 impl Measurements {
-    /// What this home remembers, if it was measured with the same; else, measures. `None` when
-    /// cancelled. `on_progress` is told what is done of what.
-    ///
-    /// # Errors
-    /// As [`measure`](Self::measure).
-    pub fn get(
-        home: &Home,
-        compute: &Compute,
-        sensors: &dyn SystemSensors,
-        cancel: &Cancel,
-        on_progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Option<Self>, MeasureError> {
-        let with = MeasuredWith::now(compute, sensors);
-        let remembered = Self::remembered(home);
-        if let Some(same) = remembered.filter(|remembered| remembered.with == with) {
-            return Ok(Some(same));
-        }
-        Self::measure(home, compute, sensors, cancel, on_progress)
-    }
-
-    /// Measures, some seconds with all of `compute`'s threads and up to 100 MB of memory, and
-    /// remembers it. Other programs that run at the same time make it slower, as they do what is
-    /// measured. `None` when cancelled.
-    ///
-    /// # Errors
-    /// There is no memory or no thread to measure with. That the home cannot be written is none;
-    /// measuring is then due again the next time.
-    pub fn measure(
-        home: &Home,
-        compute: &Compute,
-        sensors: &dyn SystemSensors,
-        cancel: &Cancel,
-        on_progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Option<Self>, MeasureError> {
-        let with = MeasuredWith::now(compute, sensors);
-        let watch = Watch::begin(sensors);
-        let Some(mut measurements) = measure(compute, with, cancel, on_progress)? else {
-            return Ok(None);
-        };
-        measurements.measured_while_busy = watch.was_busy(sensors);
-        if let Ok(text) = serde_json::to_string_pretty(&measurements) {
-            let _ = private_file::replace(&path(home), text.as_bytes());
-        }
-        Ok(Some(measurements))
-    }
-
-    /// What this home remembers, whatever it was measured with; `None` if nothing that can be
-    /// understood.
-    pub fn remembered(home: &Home) -> Option<Self> {
-        let text = fs::read(path(home)).ok()?;
-        let measurements: Self = serde_json::from_slice(&text).ok()?;
-        let decode = &measurements.decode_bytes_per_s;
+    /// Whether every rate is there, and none is 0.
+    pub(super) fn is_whole(&self) -> bool {
+        let decode = &self.decode_bytes_per_s;
         let all = TensorType::ALL
             .iter()
             .all(|t| decode.contains_key(t.name()));
-        let others = [
-            measurements.kv_read_bytes_per_s,
-            measurements.prefill_multiply_adds_per_s,
-        ];
-        let some = decode.values().chain(&others).all(|&rate| rate > 0);
-        (all && some).then_some(measurements)
+        let others = [self.kv_read_bytes_per_s, self.prefill_multiply_adds_per_s];
+        all && decode.values().chain(&others).all(|&rate| rate > 0)
     }
 
     /// How long ago they were made, by the system's clock; nothing if that went back.
@@ -129,8 +95,35 @@ impl Measurements {
         let at = UNIX_EPOCH + Duration::from_millis(self.measured_at_unix_ms);
         SystemTime::now().duration_since(at).unwrap_or_default()
     }
+
+    /// The rates as they were measured, at `at_us`, as the profile of a device of which nothing else is
+    /// known.
+    pub(super) fn as_profile(&self, at_us: u64) -> Profile {
+        let decode = self.decode_bytes_per_s.iter().filter_map(|(name, &bytes)| {
+            let tensor_type = TensorType::from_name(name)?;
+            Some((quantisation(tensor_type), at(at_us, rate(bytes))))
+        });
+        Profile {
+            memory_budget_bytes: at(at_us, 0),
+            decode: decode.collect(),
+            kv_read: at(at_us, rate(self.kv_read_bytes_per_s)),
+            prefill: Some(at(at_us, rate(self.prefill_multiply_adds_per_s))),
+            stage_overhead: at(at_us, Duration::from_nanos(self.stage_overhead_ns)),
+            // No system here tells what computing takes.
+            energy: None,
+            power: at(at_us, Power::Unknown),
+            thermal: at(at_us, Thermal::Nominal),
+            limits: OwnerLimits::default(),
+            leaving: false,
+            outdated: false,
+        }
+    }
 }
 
-fn path(home: &Home) -> PathBuf {
-    home.root().join("measurements.json")
+pub(super) fn at<T>(at_us: u64, value: T) -> Measured<T> {
+    Measured { value, at_us }
+}
+
+fn rate(units: u64) -> Rate {
+    Rate::per_second(units.max(1)).expect("at least 1")
 }

@@ -13,7 +13,7 @@ use potluck_protocol::wire::{ContentHash, Dtype, HiddenShape};
 use potluck_protocol::{LayerRange, PlanEpoch, SessionId};
 
 use super::MeasureError;
-use super::measure::{Layers, hidden_states, median_of, spec};
+use super::layers::{Layers, hidden_states, median_of, spec};
 use crate::stages::{Done, MemoryBudget, ModelFiles, StageExecutor};
 
 /// Between steps, as long as rows are with others: threads fall asleep.

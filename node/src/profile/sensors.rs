@@ -4,11 +4,6 @@ use std::time::Duration;
 
 use potluck_protocol::profile::{Power, Thermal};
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use super::LinuxSensors;
-#[cfg(target_os = "macos")]
-use super::MacSensors;
-
 /// What a system tells of its device, now.
 ///
 /// Implementations answer soon and never fail: what the system does not tell has a value that says so,
@@ -37,16 +32,6 @@ pub struct ProcessorTime {
     pub ran: Duration,
     /// They could have run, and others did.
     pub waited: Duration,
-}
-
-/// The sensors of the system that this program runs on.
-pub fn this_system() -> Box<dyn SystemSensors> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    return Box::new(LinuxSensors::new());
-    #[cfg(target_os = "macos")]
-    return Box::new(MacSensors::new());
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos")))]
-    return Box::new(UnknownSystem);
 }
 
 /// A system that tells nothing.

@@ -66,6 +66,11 @@ impl Ends {
         &self.config
     }
 
+    /// What they are computed with.
+    pub fn compute(&self) -> &Compute {
+        self.shard.compute()
+    }
+
     /// Bytes of weights reserved.
     pub fn memory_bytes(&self) -> u64 {
         self.memory.bytes()

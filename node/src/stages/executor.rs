@@ -148,10 +148,15 @@ fn follow(holdings: &mut Holdings, unwanted: &Unwanted, order: Order) -> Option<
             epoch: load.epoch,
             result: holdings.load(&load),
         }),
-        Order::Compute(step) => Some(Done::Computed {
-            number: step.number,
-            hidden: holdings.compute(&step, &|session| unwanted.lock().contains(&session)),
-        }),
+        Order::Compute(step) => {
+            let unwanted = |session| unwanted.lock().contains(&session);
+            let (hidden, times) = holdings.compute(&step, &unwanted);
+            Some(Done::Computed {
+                number: step.number,
+                hidden,
+                times,
+            })
+        }
         Order::Free(session) => {
             holdings.free(session);
             // What it is loaded for behind this is wanted.

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use potluck_model::{Compute, ModelConfig, ModelError, Shard, ShardRange};
+use potluck_protocol::correction::TimedRows;
 use potluck_protocol::stage::{Load, Step};
 use potluck_protocol::wire::limits::MAX_WORDS_BYTES;
 use potluck_protocol::wire::{ContentHash, StageRefusedCode};
@@ -86,12 +89,13 @@ impl Holdings {
     }
 
     /// The hidden states of each part behind its layers, empty for a part that cannot be computed, or
-    /// was left off because its session is `unwanted` meanwhile.
+    /// was left off because its session is `unwanted` meanwhile; and the times of parts that were
+    /// computed by themselves.
     pub(super) fn compute(
         &mut self,
         step: &Step,
         unwanted: &dyn Fn(SessionId) -> bool,
-    ) -> Vec<Vec<u8>> {
+    ) -> (Vec<Vec<u8>>, Vec<TimedRows>) {
         let mut results = vec![Vec::new(); step.parts.len()];
         let sessions = self.sessions.iter_mut();
         let mut sessions: BTreeMap<_, _> = sessions.map(|(&id, held)| (id, held)).collect();
@@ -126,13 +130,19 @@ impl Holdings {
                 }),
             }
         }
+        let mut times = Vec::new();
         for mut group in groups {
+            let begin = Instant::now();
             let hidden = group.forward(unwanted).unwrap_or_default();
+            let took = begin.elapsed();
+            if !hidden.is_empty() {
+                times.extend(group.timed(took));
+            }
             for (rows, hidden) in group.parts.iter().zip(hidden) {
                 results[rows.index] = hidden;
             }
         }
-        results
+        (results, times)
     }
 
     fn open(&mut self, load: &Load, mut kept: Option<Kept>) -> Result<Sequence, Refusal> {
@@ -163,7 +173,7 @@ impl Holdings {
         let gguf = gguf.ok_or(Refusal::NoWeights)?;
         let config = ModelConfig::from_gguf(&gguf)?;
         let kv = check(load, &config)?;
-        let shape = model_shape(&gguf, &config)?;
+        let shape = Arc::new(model_shape(&gguf, &config)?);
         let layers = load.layers.first()..load.layers.end();
         let held = layers.map(|layer| (layer, self.held_weights(manifest, layer)));
         let held: Vec<_> = held.collect();
@@ -195,6 +205,8 @@ impl Holdings {
             manifest,
             layers: load.layers,
             config,
+            shape,
+            is_warm: AtomicBool::new(false),
             shard,
             file: gguf,
             weights,

@@ -28,6 +28,7 @@ mod tests;
 use std::sync::Arc;
 
 use potluck_model::gguf::Gguf;
+use potluck_protocol::correction::TimedRows;
 use potluck_protocol::wire::{ContentHash, StageRefusedCode};
 use potluck_protocol::{LayerRange, PlanEpoch, SessionId};
 
@@ -67,6 +68,8 @@ pub enum Done {
         /// beyond what was reserved, or its bytes are not its rows: nothing that a correct caller
         /// sends, and no reason not to compute the other parts.
         hidden: Vec<Vec<u8>>,
+        /// How long it took, for each part that went through its layers by itself.
+        times: Vec<TimedRows>,
     },
     /// The thread ended by a fault of this program. What it was told since its last answer is not
     /// done, and nothing it is told any more will be. What it held is gone.

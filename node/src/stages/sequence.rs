@@ -3,9 +3,13 @@
 use std::iter::once;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use potluck_model::gguf::Gguf;
 use potluck_model::{KvCache, ModelConfig, ModelError, SequenceStep, Shard};
+use potluck_protocol::correction::TimedRows;
+use potluck_protocol::placement::{ComputedRows, ModelShape};
 use potluck_protocol::stage::{Load, StepPart};
 use potluck_protocol::wire::ContentHash;
 use potluck_protocol::{LayerRange, SessionId};
@@ -42,6 +46,9 @@ pub(super) struct HeldShard {
     pub(super) manifest: ContentHash,
     pub(super) layers: LayerRange,
     pub(super) config: ModelConfig,
+    pub(super) shape: Arc<ModelShape>,
+    /// Whether rows went through it: before, its weights may have to be read from storage.
+    pub(super) is_warm: AtomicBool,
     pub(super) shard: Shard,
     /// Kept, so that the file is mapped once for all who use it.
     pub(super) file: Arc<Gguf>,
@@ -228,6 +235,25 @@ pub(super) struct GroupPart<'a> {
 }
 
 impl Group<'_> {
+    /// How long its step took, if it is of one session: what several take together no prediction says.
+    pub(super) fn timed(&self, took: Duration) -> Option<TimedRows> {
+        let first = !self.shard.is_warm.swap(true, Ordering::Relaxed);
+        let [GroupPart { part, .. }] = self.parts[..] else {
+            return None;
+        };
+        Some(TimedRows {
+            model: Arc::clone(&self.shard.shape),
+            computed: ComputedRows {
+                layers: self.shard.layers,
+                head: false,
+                start: part.start_position,
+                rows: part.rows,
+            },
+            took,
+            first,
+        })
+    }
+
     /// The hidden states of each part, in the order of the parts; none if it was left off between two
     /// layers, as the sessions of all parts are `unwanted`.
     pub(super) fn forward(

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::Devices;
+use super::claim::RateKind;
 use super::options::PlacementOptions;
 use super::shape::{LayerShape, ModelShape, Weights, bytes_of};
 use crate::PeerId;
@@ -64,51 +65,110 @@ impl HopTime {
 }
 
 /// Nanoseconds that a device computes a layer in a step; `None` if it has no measured speed for
-/// the layer's formats.
+/// the layer's formats. The sum of [`layer_terms`].
+pub(super) fn layer_time(profile: &Profile, layer: &LayerShape, step: Step) -> Option<u64> {
+    let mut time = 0_u64;
+    layer_terms(profile, layer, step, &mut |_, term| {
+        time = time.saturating_add(term);
+    })?;
+    Some(time.min(MOST_TERM))
+}
+
+/// Tells the nanoseconds that a device computes a layer in a step by the rates that bound them; `None`
+/// if it has no measured speed for the layer's formats.
 ///
 /// `weights / bandwidth + rows · KV / bandwidth`, where the weights of several rows take no less
 /// than their multiply-adds and [`UNPACKING_ROWS`] do at the prefill rate, but never more than reading
 /// them for each row, and [`ROWS_PER_CACHE_READ`] rows read the cache once.
-pub(super) fn layer_time(profile: &Profile, layer: &LayerShape, step: Step) -> Option<u64> {
-    let matrices = matrices_time(profile, &layer.weights, layer.multiply_adds, step.rows)?;
+pub(super) fn layer_terms(
+    profile: &Profile,
+    layer: &LayerShape,
+    step: Step,
+    tell: &mut impl FnMut(RateKind, u64),
+) -> Option<()> {
+    matrices_terms(
+        profile,
+        &layer.weights,
+        layer.multiply_adds,
+        step.rows,
+        tell,
+    )?;
     let reads = step.rows.div_ceil(ROWS_PER_CACHE_READ);
     let read = u128::from(layer.kv_bytes_read(step.positions)) * u128::from(reads);
-    let attention = profile.kv_read.value.nanoseconds_for(read);
-    Some(matrices.saturating_add(attention).min(MOST_TERM))
+    tell(
+        RateKind::KvRead,
+        profile.kv_read.value.nanoseconds_for(read),
+    );
+    Some(())
 }
 
-/// Nanoseconds that the requester spends on embedding and head; `None` as above.
+/// Nanoseconds that the requester spends on embedding and head; `None` as above. The sum of
+/// [`ends_terms`].
 pub(super) fn ends_time(profile: &Profile, model: &ModelShape, step: Step) -> Option<u64> {
-    let head = matrices_time(profile, &model.head, model.head_multiply_adds, step.rows)?;
-    let read = u128::from(model.embedding_row_bytes) * u128::from(step.rows);
-    let embedding = profile.kv_read.value.nanoseconds_for(read);
-    Some(head.saturating_add(embedding).min(MOST_TERM))
+    let mut time = 0_u64;
+    ends_terms(profile, model, step, &mut |_, term| {
+        time = time.saturating_add(term);
+    })?;
+    Some(time.min(MOST_TERM))
 }
 
-fn matrices_time(
+/// Tells the nanoseconds of embedding and head by the rates that bound them; `None` as above.
+pub(super) fn ends_terms(
+    profile: &Profile,
+    model: &ModelShape,
+    step: Step,
+    tell: &mut impl FnMut(RateKind, u64),
+) -> Option<()> {
+    matrices_terms(
+        profile,
+        &model.head,
+        model.head_multiply_adds,
+        step.rows,
+        tell,
+    )?;
+    let read = u128::from(model.embedding_row_bytes) * u128::from(step.rows);
+    tell(
+        RateKind::KvRead,
+        profile.kv_read.value.nanoseconds_for(read),
+    );
+    Some(())
+}
+
+fn matrices_terms(
     profile: &Profile,
     weights: &[Weights],
     multiply_adds: u64,
     rows: u32,
-) -> Option<u64> {
+    tell: &mut impl FnMut(RateKind, u64),
+) -> Option<()> {
+    let reading_of = |part: &Weights| {
+        let bandwidth = profile.decode.get(&part.quantisation)?.value;
+        Some(bandwidth.nanoseconds_for(u128::from(part.bytes)))
+    };
     let mut reading = 0_u64;
     for part in weights {
-        let bandwidth = profile.decode.get(&part.quantisation)?.value;
-        let time = bandwidth.nanoseconds_for(u128::from(part.bytes));
-        reading = reading.saturating_add(time);
+        reading = reading.saturating_add(reading_of(part)?);
     }
-    if rows == 1 {
-        return Some(reading);
-    }
-    let anew = reading.saturating_mul(u64::from(rows));
-    Some(match &profile.prefill {
+    let times = match &profile.prefill {
+        _ if rows == 1 => 1,
         Some(rate) => {
-            let rows = u128::from(rows) + u128::from(UNPACKING_ROWS);
-            let arithmetic = rate.value.nanoseconds_for(u128::from(multiply_adds) * rows);
-            reading.max(arithmetic).min(anew)
+            let with_unpacking = u128::from(rows) + u128::from(UNPACKING_ROWS);
+            let multiply_adds = u128::from(multiply_adds) * with_unpacking;
+            let arithmetic = rate.value.nanoseconds_for(multiply_adds);
+            let anew = reading.saturating_mul(u64::from(rows));
+            if reading < arithmetic && arithmetic < anew {
+                tell(RateKind::Prefill, arithmetic);
+                return Some(());
+            }
+            if arithmetic <= reading { 1 } else { rows }
         }
-        None => anew,
-    })
+        None => rows,
+    };
+    for part in weights {
+        let time = reading_of(part)?.saturating_mul(u64::from(times));
+        tell(RateKind::Decode(part.quantisation), time);
+    }
+    Some(())
 }
 
 /// Nanoseconds that any stage of a device costs beyond its layers.

@@ -32,6 +32,7 @@
 //! nothing; where nobody has said anything, nothing is different.
 
 mod candidate;
+mod claim;
 mod cost;
 mod devices;
 mod error;
@@ -52,6 +53,7 @@ mod stage;
 mod tests;
 mod text;
 
+pub use claim::{ComputedRows, RateKind, claim};
 pub use cost::{ROWS_PER_CACHE_READ, UNPACKING_ROWS};
 pub use devices::{Devices, Unused, UnusedReason};
 pub use error::{AloneError, PlacementError};

@@ -9,6 +9,7 @@
 mod again;
 mod caveats;
 mod failures;
+mod follows;
 #[cfg(target_os = "linux")]
 mod hops;
 #[cfg(target_os = "linux")]

@@ -40,7 +40,7 @@ fn a_long_step_ends_between_two_layers_when_nobody_wants_it() {
     }
     let asked = Cell::new(0);
     let long = step(&world, &[1], CONTEXT / 2);
-    let whole = holdings.compute(&long, &|_| {
+    let (whole, _) = holdings.compute(&long, &|_| {
         asked.set(asked.get() + 1);
         false
     });
@@ -50,7 +50,7 @@ fn a_long_step_ends_between_two_layers_when_nobody_wants_it() {
     // Other rows than those that it remembers, or nothing is computed at all.
     holdings.free(SessionId(1));
     assert!(holdings.load(&world.order(1, 0..layers as u32)).is_ok());
-    let left_off = holdings.compute(&long, &|_| {
+    let (left_off, _) = holdings.compute(&long, &|_| {
         asked.set(asked.get() + 1);
         asked.get() == 2
     });
@@ -59,7 +59,7 @@ fn a_long_step_ends_between_two_layers_when_nobody_wants_it() {
 
     // One of two is wanted: both are computed, as their rows share the layers.
     let shared = step(&world, &[1, 2], CONTEXT / 2);
-    let computed = holdings.compute(&shared, &|session| session == SessionId(1));
+    let (computed, _) = holdings.compute(&shared, &|session| session == SessionId(1));
     assert!(computed.iter().all(|hidden| *hidden == whole[0]));
 }
 
@@ -73,6 +73,6 @@ fn a_short_step_is_computed_to_its_end() {
             .load(&world.order(1, 0..world.config.layers as u32))
             .is_ok()
     );
-    let computed = holdings.compute(&step(&world, &[1], 1), &|_| true);
+    let (computed, _) = holdings.compute(&step(&world, &[1], 1), &|_| true);
     assert!(!computed[0].is_empty());
 }

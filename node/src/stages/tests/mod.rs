@@ -2,6 +2,7 @@
 
 mod again;
 mod left_off;
+mod times;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -128,7 +129,7 @@ impl World {
         let (executor, done) = &self.executors[at];
         executor.compute(step).expect("it runs");
         match done.recv().expect("an answer") {
-            Done::Computed { number, hidden } if number == self.steps => hidden,
+            Done::Computed { number, hidden, .. } if number == self.steps => hidden,
             other => panic!("{other:?}"),
         }
     }

@@ -1,5 +1,7 @@
 //! What a folder like `/sys` and `/proc` says, and a device's profile from made-up measurements.
 
+mod following;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
@@ -11,8 +13,8 @@ use potluck_model::{Compute, Isa, TensorType};
 use potluck_protocol::profile::{OwnerLimits, Power, Quantisation, Thermal};
 
 use super::{
-    Caveats, DeviceProfile, LinuxSensors, MeasuredWith, Measurements, OwnerSettings, ProcessorTime,
-    ProfileReport, SystemSensors, UnknownSystem,
+    Caveats, Corrections, DeviceProfile, LinuxSensors, MeasuredWith, Measurements, OwnerSettings,
+    ProcessorTime, ProfileReport, SystemSensors, UnknownSystem,
 };
 use crate::Cancel;
 use crate::home::Home;
@@ -232,6 +234,7 @@ fn measurements() -> Measurements {
         prefill_multiply_adds_per_s: 3_000,
         stage_overhead_ns: 4_000,
         measured_while_busy: None,
+        corrections: Corrections::default(),
     }
 }
 
@@ -245,7 +248,7 @@ fn remember(home: &Home, measurements: &Measurements) {
 fn what_is_remembered_is_taken_if_it_was_measured_with_the_same() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let home = Home::at(folder.path().join("home"));
-    assert_eq!(Measurements::remembered(&home), None);
+    assert_eq!(Measurements::remembered(&home, &UnknownSystem), None);
     let remembered = measurements();
     remember(&home, &remembered);
     let cancel = Cancel::new();
@@ -367,6 +370,7 @@ fn what_a_system_does_not_tell_is_named_and_not_passed_off_as_read() {
         battery_not_known: true,
         heat_not_known: true,
         measured_while_busy: None,
+        corrected_by_steps: 0,
     };
     assert_eq!(unknown.caveats(), expected);
     let report = serde_json::to_value(ProfileReport::of(&unknown)).expect("it can be written");
@@ -445,7 +449,10 @@ fn measuring_gives_every_rate_and_is_remembered() {
         steps,
         (0..=total).map(|done| (done, total)).collect::<Vec<_>>()
     );
-    assert_eq!(Measurements::remembered(&home), Some(measured.clone()));
+    assert_eq!(
+        Measurements::remembered(&home, &sensors),
+        Some(measured.clone())
+    );
     assert_eq!(measured.with.processor, "small");
     assert_eq!(measured.measured_while_busy, Some(true));
     let device = DeviceProfile::new(measured, Box::new(Small), &OwnerSettings::default());
@@ -460,6 +467,12 @@ fn what_an_earlier_version_remembered_is_still_understood() {
     let mut value = serde_json::to_value(&written).expect("it can be written");
     let fields = value.as_object_mut().expect("an object");
     assert!(fields.remove("measured_while_busy").is_some());
+    let with = fields.get_mut("with").and_then(|with| with.as_object_mut());
+    assert!(with.is_some_and(|with| with.remove("on_battery").is_some()));
+    assert!(fields.get("corrections").is_none());
     fs::write(home.root().join("measurements.json"), value.to_string()).expect("written");
-    assert_eq!(Measurements::remembered(&home), Some(written));
+    assert_eq!(
+        Measurements::remembered(&home, &UnknownSystem),
+        Some(written)
+    );
 }

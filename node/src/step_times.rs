@@ -1,0 +1,168 @@
+//! How long the steps of this process take that no node computes, for the profile to follow.
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use potluck_model::Isa;
+use potluck_protocol::LayerRange;
+use potluck_protocol::correction::TimedRows;
+use potluck_protocol::placement::{ComputedRows, ModelShape};
+
+use crate::engine::{Gguf, ModelConfig, Sequence, TokenId};
+use crate::home::Home;
+use crate::profile::{MeasuredWith, Measurements, this_system};
+use crate::shape::model_shape;
+
+/// Steps that are kept; later ones say the same.
+const MOST_STEPS: usize = 4_096;
+
+/// Times of steps through one model.
+#[derive(Debug, Default)]
+pub struct StepTimes {
+    steps: RefCell<Vec<Step>>,
+    /// Whether rows went through the layers, and through the head.
+    layers_are_warm: Cell<bool>,
+    head_is_warm: Cell<bool>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    computed: ComputedRows,
+    took: Duration,
+    first: bool,
+}
+
+impl StepTimes {
+    /// Rows went through all layers, so many of them.
+    fn layers(&self, layers: u32, start: usize, rows: usize, took: Duration) {
+        let Some(layers) = LayerRange::new(0, layers) else {
+            return;
+        };
+        let first = !self.layers_are_warm.replace(true);
+        self.add(layers, false, (start, rows), (took, first));
+    }
+
+    /// The row at this position went through the head.
+    pub(crate) fn head(&self, position: usize, took: Duration) {
+        let none = LayerRange::new(0, 0).expect("forwards");
+        let first = !self.head_is_warm.replace(true);
+        self.add(none, true, (position, 1), (took, first));
+    }
+
+    fn add(
+        &self,
+        layers: LayerRange,
+        head: bool,
+        (start, rows): (usize, usize),
+        (took, first): (Duration, bool),
+    ) {
+        let mut steps = self.steps.borrow_mut();
+        let (Ok(start), Ok(rows)) = (start.try_into(), rows.try_into()) else {
+            return;
+        };
+        if steps.len() < MOST_STEPS {
+            let computed = ComputedRows {
+                layers,
+                head,
+                start,
+                rows,
+            };
+            steps.push(Step {
+                computed,
+                took,
+                first,
+            });
+        }
+    }
+
+    /// Has the home's profile follow them, if this device was measured with so many threads and this
+    /// instruction set. That it cannot is no error: the next steps say the same.
+    pub fn keep(&self, home: &Home, model: &Path, threads: usize, isa: Isa) {
+        let steps = self.steps.take();
+        if steps.is_empty() {
+            return;
+        }
+        let with = MeasuredWith::of(threads, isa, &*this_system());
+        let shape = || shape_of(model).map(Arc::new);
+        if Measurements::remembered_of(home, &with).is_some()
+            && let Some(model) = shape()
+        {
+            let timed = steps.into_iter().map(|step| TimedRows {
+                model: Arc::clone(&model),
+                computed: step.computed,
+                took: step.took,
+                first: step.first,
+            });
+            Measurements::learn(home, &with, timed);
+        }
+    }
+}
+
+fn shape_of(model: &Path) -> Option<ModelShape> {
+    let gguf = Gguf::open(model).ok()?;
+    let config = ModelConfig::from_gguf(&gguf).ok()?;
+    model_shape(&gguf, &config).ok()
+}
+
+/// A sequence that this process computes with all layers, and the times of its steps.
+#[derive(Debug)]
+pub struct TimedSequence<'a, S> {
+    sequence: S,
+    layers: u32,
+    times: &'a StepTimes,
+}
+
+impl<'a, S: Sequence> TimedSequence<'a, S> {
+    /// A sequence of a model of so many layers, whose steps' times go to `times`.
+    pub fn new(sequence: S, layers: usize, times: &'a StepTimes) -> Self {
+        Self {
+            sequence,
+            layers: u32::try_from(layers).unwrap_or(u32::MAX),
+            times,
+        }
+    }
+}
+
+impl<S: Sequence> Sequence for TimedSequence<'_, S> {
+    type Error = S::Error;
+
+    fn tokens(&self) -> &[TokenId] {
+        self.sequence.tokens()
+    }
+
+    fn capacity(&self) -> usize {
+        self.sequence.capacity()
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.sequence.truncate(len);
+    }
+
+    /// Layers are timed from one report of progress to the next, the head from the last one on.
+    fn read<T>(
+        &mut self,
+        tokens: &[TokenId],
+        progress: &mut dyn FnMut(usize) -> bool,
+        read: impl FnOnce(&[f32]) -> T,
+    ) -> Result<Option<T>, S::Error> {
+        let (times, layers) = (self.times, self.layers);
+        let start = self.sequence.tokens().len();
+        let (since, before) = (Cell::new(Instant::now()), Cell::new(0));
+        let mut on_progress = |done: usize| {
+            let (first, took) = (before.replace(done), since.get().elapsed());
+            times.layers(layers, start + first, done.saturating_sub(first), took);
+            let goes_on = progress(done);
+            since.set(Instant::now());
+            goes_on
+        };
+        self.sequence.read(tokens, &mut on_progress, |logits| {
+            times.head(
+                start + before.get().saturating_sub(1),
+                since.get().elapsed(),
+            );
+            read(logits)
+        })
+    }
+}
