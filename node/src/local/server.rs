@@ -13,6 +13,7 @@ use super::message::{NodeSettings, Reply, Request};
 use super::sessions::{self, Asked};
 use super::socket::Right;
 use super::views::{MemberView, Names, PlanView};
+use crate::log;
 use crate::manifest::{KnownFiles, Manifests};
 use crate::net::{Node, NodeError, NodeSession, OwnerWork, PairingId};
 use crate::profile::Caveats;
@@ -242,6 +243,9 @@ impl Service {
                 node.new_circle()?;
                 Reply::Done
             }
+            Request::Log { after, least } => Reply::Log {
+                page: log::recent().after(*after, *least),
+            },
             Request::Plan { request } => {
                 let asked = Asked::new(&self.local, request)?;
                 let plan = PlanView {
