@@ -5,7 +5,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use super::record::Level;
 
 /// Where this workspace's crates log: all targets that begin so.
-const OURS: &str = "potluck";
+pub(super) const OURS: &str = "potluck";
 
 /// Which events are shown: a level for each target.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,6 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::filter::OURS;
+
 /// Bytes of words in a record, all together: what devices say of themselves is cut.
 pub(super) const MOST_BYTES: usize = 2 << 10;
 /// Bytes of one word or sentence.
@@ -136,6 +138,10 @@ impl fmt::Display for Record {
         }
         if !self.spans.is_empty() {
             f.write_str(":")?;
+        }
+        // What this program tells is known by its words, what libraries do is not.
+        if !self.target.starts_with(OURS) {
+            write!(f, " {}:", self.target)?;
         }
         write!(f, " {}", self.message)?;
         if !self.fields.is_empty() {

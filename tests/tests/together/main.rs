@@ -13,6 +13,7 @@ mod failures;
 mod hops;
 #[cfg(target_os = "linux")]
 mod hostile;
+mod log;
 #[cfg(target_os = "linux")]
 mod measured;
 mod membership;

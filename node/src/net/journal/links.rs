@@ -136,7 +136,8 @@ impl Links {
     ) -> Option<NodeEvent> {
         let why = root(error);
         if let ListenError::Denied { .. } = error {
-            tracing::debug!(%address, why, "a connection is refused");
+            // Not kept: strangers come as often as they like.
+            tracing::trace!(%address, why, "a connection is refused");
             return self.refused(now, machine, peer, AskedFor::Connection, why);
         }
         if let Some(untold) = self.broken.due(now, (), "") {
