@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::Cancel;
 use crate::engine::{
     Engine, Event, GenerateOptions, Generation, ModelError, Sequence, StopReason, TokenId, generate,
 };
 use crate::prompt::{self, PromptError, PromptOptions};
 use crate::together::TogetherError;
+use crate::{Cancel, Private};
 
 /// What `run` is asked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Question {
     /// The text.
-    pub prompt: String,
+    pub prompt: Private<String>,
     /// A system message before it.
-    pub system: Option<String>,
+    pub system: Option<Private<String>>,
     /// Give the model the text as it stands, without the chat template.
     pub raw: bool,
     /// How it is written for the model.
@@ -28,14 +28,14 @@ pub struct Question {
 }
 
 /// What a model answered; `run --json` prints it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Serialize)]
 pub struct Answer {
     /// The generated text, without the end-of-turn token.
-    pub text: String,
+    pub text: Private<String>,
     /// The generated tokens.
-    pub token_ids: Vec<TokenId>,
+    pub token_ids: Private<Vec<TokenId>>,
     /// All tokens the model was given, reused ones included.
-    pub prompt_token_ids: Vec<TokenId>,
+    pub prompt_token_ids: Private<Vec<TokenId>>,
     /// Prompt tokens computed for this answer a second; `null` if that took no measurable time.
     pub prefill_tokens_per_s: Option<f64>,
     /// Tokens after the first a second; `null` if there are none.
@@ -113,7 +113,13 @@ where
         written,
         generate: options,
     } = question;
-    let ids = prompt::encode_question(engine, prompt, system.as_deref(), *raw, *written)?;
+    let ids = prompt::encode_question(
+        engine,
+        prompt,
+        system.as_deref().map(String::as_str),
+        *raw,
+        *written,
+    )?;
     generate_from(engine, sequence, &ids, options, cancel, on_event)
 }
 
@@ -159,8 +165,8 @@ where
         ..
     } = generation;
     Ok(Answer {
-        text,
-        prompt_token_ids: ids.to_vec(),
+        text: text.into(),
+        prompt_token_ids: ids.to_vec().into(),
         prefill_tokens_per_s: rate(ids.len() - reused, prefill),
         // The first token comes out of the prefill.
         decode_tokens_per_s: rate(token_ids.len().saturating_sub(1), decode),
@@ -168,7 +174,7 @@ where
         reused_tokens: reused,
         stop_reason: stop_reason_name(stop_reason),
         seed: options.sampling.seed,
-        token_ids,
+        token_ids: token_ids.into(),
     })
 }
 
@@ -213,9 +219,9 @@ mod tests {
     #[test]
     fn an_answer_of_white_space_says_nothing_if_the_model_ended_it() {
         let answer = |text: &str, reason| Answer {
-            text: text.to_owned(),
-            token_ids: Vec::new(),
-            prompt_token_ids: Vec::new(),
+            text: text.to_owned().into(),
+            token_ids: Private::default(),
+            prompt_token_ids: Private::default(),
             prefill_tokens_per_s: None,
             decode_tokens_per_s: None,
             time_to_first_token_s: 0.0,

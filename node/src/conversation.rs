@@ -7,19 +7,19 @@ mod window;
 
 use serde::Serialize;
 
-use crate::Cancel;
 use crate::answer::{Answer, AnswerError, generate_from, shared_prefix};
 use crate::engine::{Engine, Event, GenerateOptions, Message, ModelError, Role, Sequence, TokenId};
 use crate::prompt::{self, PromptError, PromptOptions};
+use crate::{Cancel, Private};
 use window::Window;
 
 /// One exchange.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Turn {
     /// What the user said.
-    pub user: String,
+    pub user: Private<String>,
     /// What the model answered.
-    pub assistant: String,
+    pub assistant: Private<String>,
 }
 
 /// A conversation with one model.
@@ -33,7 +33,7 @@ pub struct Turn {
 /// with the last one are reused. After turns were left out these are few; [`Conversation::catch_up`]
 /// reads the others again before the next message is there.
 pub struct Conversation<S> {
-    system: Option<String>,
+    system: Option<Private<String>>,
     written: PromptOptions,
     turns: Vec<Turn>,
     // INVARIANT: at most turns.len(); turns before it are no longer shown to the model.
@@ -42,7 +42,7 @@ pub struct Conversation<S> {
 }
 
 /// An answer within a conversation.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Reply {
     /// The answer.
     pub answer: Answer,
@@ -86,7 +86,7 @@ where
     ) -> Result<Self, PromptError> {
         prompt::check_conversation(engine, written)?;
         Ok(Self {
-            system,
+            system: system.map(Private::from),
             written,
             turns: Vec::new(),
             first_shown: 0,
@@ -101,12 +101,12 @@ where
 
     /// The system message.
     pub fn system(&self) -> Option<&str> {
-        self.system.as_deref()
+        self.system.as_deref().map(String::as_str)
     }
 
     /// Changes the system message; earlier turns stay.
     pub fn set_system(&mut self, system: Option<String>) {
-        self.system = system;
+        self.system = system.map(Private::from);
     }
 
     /// Forgets all turns.
@@ -147,7 +147,7 @@ where
         self.first_shown = window.first_shown;
         if !(answer.is_cancelled() && answer.token_ids.is_empty()) {
             self.turns.push(Turn {
-                user: text.to_owned(),
+                user: text.to_owned().into(),
                 assistant: answer.text.clone(),
             });
         }
@@ -209,7 +209,7 @@ where
     /// The prompt that `text` makes with as many turns as fit.
     fn window(&self, engine: &Engine, text: &str) -> Result<Window, PromptError> {
         let capacity = self.sequence.capacity();
-        let bytes = text.len() + self.system.as_ref().map_or(0, String::len);
+        let bytes = text.len() + self.system().map_or(0, str::len);
         prompt::check_bytes(engine, bytes, capacity)?;
         let first_shown = self.before_message(engine)?;
         let window = window::fit(first_shown, self.turns.len(), capacity, &mut |first| {

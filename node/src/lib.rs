@@ -12,6 +12,7 @@
 //! | `id` | [`device::Device`] |
 //! | `pair`, `peers`, `forget`, `plan` | [`local::Client`], which asks a [`net::Node`] |
 //! | `up` | [`net::Node`], [`local::Socket`] |
+//! | `log` | [`log::Recent`], by [`local::Client::log`] |
 //!
 //! What a node that works with others is made of: who has which weights ([`manifest`]), what a model
 //! and this device are in numbers ([`shape`], [`profile`]), the layers it computes ([`stages`]) and
@@ -20,7 +21,8 @@
 //!
 //! Models are named by [`ModelRef`] and kept in the [`catalogue::Store`] of a [`home::Home`]. Long
 //! operations report through callbacks and stop when their [`Cancel`] is set. Nothing here prints,
-//! and nothing reads the environment but [`home::Home::from_environment`].
+//! and nothing reads the environment but [`home::Home::from_environment`]. What happens is told as events of the
+//! `tracing` crate; [`log`] says what they are, and what is never among them.
 #![forbid(unsafe_code)]
 
 pub mod answer;
@@ -36,10 +38,12 @@ pub mod inspect;
 pub mod library;
 #[cfg(unix)]
 pub mod local;
+pub mod log;
 pub mod manifest;
 mod model_ref;
 pub mod net;
 mod parts;
+mod private;
 mod private_file;
 pub mod profile;
 pub mod prompt;
@@ -56,3 +60,4 @@ pub use cancel::Cancel;
 pub use model_ref::{ModelRef, UnknownModel};
 pub use parts::Part;
 pub use potluck_protocol::profile::OwnerLimits;
+pub use private::Private;

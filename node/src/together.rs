@@ -257,6 +257,7 @@ impl<'a> Together<'a> {
         if !error.is_lost() || self.lost > MOST_LOST {
             return Err(error.into());
         }
+        tracing::warn!(why = %error, "the node of this device has ended: another is looked for");
         (self.on_notice)(Notice::NodeLost);
         Ok(())
     }
@@ -387,6 +388,8 @@ impl<'a> Together<'a> {
     fn recovered(&mut self) {
         if let Some((since, mut recovery)) = self.broken.take() {
             recovery.stall_ms = since.elapsed().as_secs_f64() * 1e3;
+            let (of, stall_ms) = (recovery.name.as_str(), recovery.stall_ms);
+            tracing::info!(of, stall_ms, "the answer goes on after a failure");
             self.recoveries.push(recovery);
         }
     }

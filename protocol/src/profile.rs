@@ -77,6 +77,17 @@ pub struct Profile {
     pub outdated: bool,
 }
 
+/// A rate of a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RateKind {
+    /// Weights of a format, as [`Profile::decode`] has it.
+    Decode(Quantisation),
+    /// [`Profile::kv_read`].
+    KvRead,
+    /// [`Profile::prefill`].
+    Prefill,
+}
+
 /// Energy by what is done, in picojoules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Energy {

@@ -178,6 +178,8 @@ impl Device {
             .env("HF_ENDPOINT", NO_HUB)
             .env_remove("POTLUCK_OFFLINE")
             .env_remove("POTLUCK_WITH_PEERS")
+            .env_remove("POTLUCK_LOG")
+            .env_remove("POTLUCK_LOG_FORMAT")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -191,6 +191,35 @@ fn files_and_functions_are_small_enough_to_read() {
     assert!(long.is_empty(), "split these:\n{long}");
 }
 
+/// The calls of `tracing`'s macros in a source.
+fn log_calls(text: &str) -> impl Iterator<Item = &str> {
+    let calls = text.split("tracing::").skip(1).filter(|rest| {
+        let name = rest.split('(').next().unwrap_or_default();
+        name.ends_with('!')
+    });
+    calls.map(|rest| rest.split(';').next().unwrap_or_default())
+}
+
+#[test]
+fn nothing_is_logged_by_its_debug_format() {
+    // Whoever adds a field to a struct does not know who logs it.
+    let mut calls = 0;
+    for source in Source::all() {
+        for call in log_calls(&source.text) {
+            calls += 1;
+            let debug = ["= ?", ", ?", "(?", "\n?", ":?}", ":#?}"];
+            let words: String = call
+                .lines()
+                .map(|line| line.trim_start().to_owned() + "\n")
+                .collect();
+            let found = debug.iter().find(|sign| words.contains(*sign));
+            let path = source.path.display();
+            assert!(found.is_none(), "{path} logs by Debug: {call}");
+        }
+    }
+    assert!(calls > 30, "{calls}");
+}
+
 #[test]
 fn modules_are_named_for_what_is_in_them() {
     for source in Source::all() {

@@ -10,7 +10,7 @@ use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
 use rustyline::{Behavior, Config, Editor};
 
-use super::{input, interrupt, terminal};
+use super::{input, interrupt, output, terminal};
 
 /// Longer lines are refused instead of filling the memory.
 const MAX_LINE: u64 = 16 << 20;
@@ -88,6 +88,8 @@ impl Lines {
 
     /// Begins to read a line. It must be taken before the next is asked for.
     pub(super) fn ask(&mut self, prompt: &str) {
+        // Lines of the log would get between what is being typed.
+        output::hold_log(self.is_terminal);
         if !interrupt::is_terminated() {
             // If the thread has ended, its last words are among the lines.
             let _ = self.asks.send(prompt.to_owned());
@@ -104,6 +106,12 @@ impl Lines {
 
     /// Waits for the line that was asked for.
     pub(super) fn take(&mut self) -> anyhow::Result<Line> {
+        let line = self.wait();
+        output::hold_log(false);
+        line
+    }
+
+    fn wait(&mut self) -> anyhow::Result<Line> {
         if let Some(line) = self.come.take() {
             return line;
         }

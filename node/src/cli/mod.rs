@@ -11,6 +11,7 @@ mod input;
 mod inspect;
 mod interrupt;
 mod lines;
+mod log;
 mod models;
 mod nodes;
 mod obtain;
@@ -27,6 +28,7 @@ mod synth;
 mod terminal;
 mod together;
 mod up;
+mod verbosity;
 
 use std::env;
 use std::process::ExitCode;
@@ -40,6 +42,8 @@ use failure::Code;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    log: verbosity::LogArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -49,6 +53,9 @@ Examples:
   potluck models
 
 Models and settings are kept in $POTLUCK_HOME, or else in the platform's data folder.
+
+-v tells on stderr what happens; so does POTLUCK_LOG, a level (error, warn, info, debug, trace, off) or
+levels of parts, such as info,potluck::net=trace,libp2p=debug. No log has words of prompts or answers.
 
 With --json every command prints objects, one a line, with the number \"schema\": it is raised when a
 field goes or means something else. A failure is {\"schema\": 1, \"error\": {\"code\": …, \"message\": …}},
@@ -65,6 +72,7 @@ enum Command {
     Circle(circle::Args),
     Id(id::Args),
     Up(up::Args),
+    Log(log::Args),
     Plan(plan::Args),
     Pull(pull::Args),
     Models(models::Args),
@@ -91,7 +99,10 @@ const EXIT_BROKEN_PIPE: u8 = 141;
 pub(crate) fn main() -> ExitCode {
     let json = failure::is_json(env::args_os().skip(1));
     let command = match Cli::try_parse() {
-        Ok(Cli { command }) => command,
+        Ok(Cli { command, log }) => match log.start() {
+            Ok(()) => command,
+            Err(error) => return failure::tell_error(&error, json).into(),
+        },
         Err(error) => return failure::tell_usage(&error, json).into(),
     };
     let outcome = match run_command(command) {
@@ -122,6 +133,7 @@ fn run_command(command: Command) -> anyhow::Result<Outcome> {
         Command::Circle(args) => circle::run(args),
         Command::Id(args) => id::run(args),
         Command::Up(args) => up::run(args),
+        Command::Log(args) => log::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Pull(args) => pull::run(args),
         Command::Models(args) => models::run(args),

@@ -1,14 +1,80 @@
 //! Writing to the terminal: answers and reports to stdout, everything else to stderr.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle, WeakProgressBar};
 use serde::Serialize;
 
 /// Writes one line to stderr. A closed stderr is no reason to stop.
 pub(super) fn note(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    above_bar(|| {
+        let _ = writeln!(io::stderr(), "{line}");
+    });
+}
+
+/// The bar that was begun last.
+static BAR: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
+
+/// Writes to stderr. A bar that is there is drawn again below what was written.
+fn above_bar(write: impl FnOnce()) {
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner);
+    let shown = bar.as_ref().and_then(WeakProgressBar::upgrade);
+    match shown.filter(|bar| !bar.is_finished()) {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// Lines of the log that wait for a person to end the line that is being typed.
+static HELD: Mutex<Held> = Mutex::new(Held {
+    holds: false,
+    lines: VecDeque::new(),
+    lost: 0,
+});
+
+struct Held {
+    holds: bool,
+    lines: VecDeque<String>,
+    /// How many were too many.
+    lost: usize,
+}
+
+/// Lines that wait at most.
+const MOST_HELD: usize = 1000;
+
+fn held() -> MutexGuard<'static, Held> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes a line of the log to stderr, once no line is being typed there.
+pub(super) fn log_line(line: String) {
+    let mut held = held();
+    if !held.holds || !stderr_is_terminal() {
+        return note(&line);
+    }
+    if held.lines.len() >= MOST_HELD {
+        held.lines.pop_front();
+        held.lost += 1;
+    }
+    held.lines.push_back(line);
+}
+
+/// A person begins to type a line, or has ended it.
+pub(super) fn hold_log(holds: bool) {
+    let mut held = held();
+    held.holds = holds;
+    if !holds {
+        if held.lost > 0 {
+            note(&format!("… {} lines of the log before", held.lost));
+            held.lost = 0;
+        }
+        for line in std::mem::take(&mut held.lines) {
+            note(&line);
+        }
+    }
 }
 
 /// Writes text to stdout at once, without adding a line end.
@@ -32,6 +98,13 @@ static JSON_PRINTED: AtomicBool = AtomicBool::new(false);
 /// Writes `value`, which is an object, to stdout as JSON on one line, with `schema` before its
 /// fields.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    line(&object(value)?)?;
+    JSON_PRINTED.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// `value`, which is an object, as JSON on one line, with `schema` before its fields.
+pub(super) fn object(value: &impl Serialize) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct Numbered<'a, T> {
         schema: u32,
@@ -39,9 +112,7 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
         value: &'a T,
     }
     let schema = SCHEMA;
-    line(&serde_json::to_string(&Numbered { schema, value })?)?;
-    JSON_PRINTED.store(true, Ordering::Relaxed);
-    Ok(())
+    serde_json::to_string(&Numbered { schema, value })
 }
 
 /// Whether this process has printed an object.
@@ -82,5 +153,7 @@ fn bar(length: u64, show: bool, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template)
         .expect("the templates above are well-formed")
         .progress_chars("=> ");
-    ProgressBar::new(length).with_style(style)
+    let bar = ProgressBar::new(length).with_style(style);
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
+    bar
 }

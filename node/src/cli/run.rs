@@ -96,8 +96,8 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     };
     remark.into_iter().for_each(output::note);
     let question = Question {
-        prompt,
-        system: args.system.as_deref().map(input::plain),
+        prompt: prompt.into(),
+        system: args.system.as_deref().map(|text| input::plain(text).into()),
         raw: args.raw,
         written: args.written.options(),
         generate: GenerateOptions {

@@ -1,20 +1,21 @@
 //! `potluck up`.
 
+mod told;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use potluck::home::Home;
 use potluck::local::{Client, Reply, Request, ServeError};
-use potluck::net::{Multiaddr, NodeEvent};
+use potluck::net::Multiaddr;
 use potluck::{Cancel, OwnerLimits, library};
-use potluck_protocol::PeerId;
-use potluck_protocol::machine::Event;
 use serde_json::json;
 
 use super::nodes::{self, NodeArgs, OwnNode, OwnerWishes, Purpose};
 use super::options::threads;
 use super::{Outcome, format, interrupt, output};
+use told::Teller;
 
 /// Let this device help: compute layers for the paired devices until Ctrl-C
 #[derive(Debug, clap::Args)]
@@ -39,7 +40,8 @@ pub(super) struct Args {
     /// Do not help with less battery than this, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     min_battery: u8,
-    /// Print one JSON line when ready: {"listening": […], "peer_id": …, "caveats": {…}}
+    /// Print one JSON line when ready, {"listening": […], "peer_id": …, "caveats": {…}}, and one for each
+    /// thing that happens, {"event": "connected", "name": …}
     #[arg(long)]
     json: bool,
 }
@@ -52,7 +54,8 @@ Examples:
 
 Only paired devices are let in. Layers that a model here lacks come from those that have them, and
 are kept for the next time; layers of the models here are given to those that lack them. Of this
-device's other files they see nothing. Other commands of this home speak with this one while it runs.";
+device's other files they see nothing. Other commands of this home speak with this one while it runs.
+It says who connects, for whom it computes, and whom it refuses; `potluck log` has more.";
 
 /// How often waiting looks for Ctrl-C.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -91,79 +94,17 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         }
         output::note("Ctrl-C ends it");
     }
-    let mut fetching = false;
+    let mut teller = Teller::new(&own, args.json)?;
     while !cancel.is_cancelled() {
         std::thread::sleep(PATIENCE);
         while let Ok(event) = events.try_recv() {
-            tell(&own, event, &mut fetching);
+            teller.tell(event);
         }
         // It ends by itself only if a thread of it has failed.
         own.local.node.is_idle()?;
     }
     leave(&own)?;
     Ok(Outcome::Interrupted)
-}
-
-/// Tells the owner what comes to this device. `fetching` is whether that was told.
-fn tell(own: &OwnNode, event: NodeEvent, fetching: &mut bool) {
-    match event {
-        NodeEvent::Machine(Event::MemberJoined(member)) => {
-            let by = name_of(own, member.admitted_by);
-            let (name, peer) = (&member.name, member.peer);
-            output::note(&format!(
-                "{name} ({peer}) is in the circle now: admitted by {by}"
-            ));
-        }
-        NodeEvent::Machine(Event::MemberLeft(peer)) => {
-            output::note(&format!("{peer} is not in the circle any more"));
-        }
-        NodeEvent::Machine(Event::Copied(peer)) => output::note(&format!(
-            "two devices run as {} ({peer}), as when a home was copied: `potluck circle new \
-             --identity` on the copy gives it an id of its own",
-            name_of(own, peer)
-        )),
-        NodeEvent::Machine(Event::ThisIsCopied { told_by }) => output::note(&format!(
-            "another device runs with this one's id, as when a home was copied ({} sees both): \
-             `potluck circle new --identity` on the copy gives it an id of its own",
-            name_of(own, told_by)
-        )),
-        NodeEvent::Machine(Event::Revoked) => output::note(
-            "this device was removed from its circle: pair it again, or begin a new circle with \
-             `potluck circle new`",
-        ),
-        NodeEvent::Machine(Event::Outdated { told_by }) => output::note(&format!(
-            "this Potluck is too old: {} has a newer circle log, which may say that a device was \
-             removed. Until it is updated and started again it computes alone: update Potluck here",
-            name_of(own, told_by)
-        )),
-        NodeEvent::Machine(Event::Fetching(progress)) if !*fetching => {
-            *fetching = true;
-            let bytes = format::bytes(progress.of_bytes);
-            output::note(&format!("fetching {bytes} of weights from paired devices…"));
-        }
-        NodeEvent::Machine(Event::Fetched(_)) => {
-            *fetching = false;
-            output::note("the weights are here");
-        }
-        NodeEvent::Machine(Event::NotFetched(_, words)) => {
-            *fetching = false;
-            output::note(&format!("could not fetch weights: {words}"));
-        }
-        NodeEvent::Problem(words) => output::note(&words),
-        _ => {}
-    }
-}
-
-/// What a member is called, or its id.
-fn name_of(own: &OwnNode, peer: PeerId) -> String {
-    // A node that has stopped knows nobody.
-    let members = own.local.node.members().unwrap_or_default();
-    let mut named = members.into_iter().map(|(member, _)| member);
-    let found = named.find(|member| member.peer == peer);
-    found.map_or_else(
-        || peer.to_string(),
-        |member| member.name.as_str().to_owned(),
-    )
 }
 
 /// Starts the node of this home, once no other command runs one there; `None` after Ctrl-C.

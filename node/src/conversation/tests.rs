@@ -65,7 +65,7 @@ fn say(talk: &mut Talk<'_>, engine: &Engine, text: &str) -> Reply {
 fn turn(talk: &mut Talk<'_>, engine: &Engine, number: usize) -> (Vec<TokenId>, usize, usize) {
     let Reply { answer, left_out } = say(talk, engine, &format!("Tell me fact number {number}."));
     let read = answer.prompt_token_ids.len() - answer.reused_tokens;
-    (answer.prompt_token_ids, read, left_out)
+    (answer.prompt_token_ids.into_inner(), read, left_out)
 }
 
 #[test]
@@ -108,7 +108,12 @@ fn no_answer_depends_on_what_was_read_before_its_message() {
         let replies = talks.each_mut().map(|talk| {
             let reply = say(talk, &engine, &format!("And number {number}?"));
             cuts += reply.left_out;
-            (reply.answer.prompt_token_ids, reply.answer.token_ids)
+            let Answer {
+                prompt_token_ids,
+                token_ids,
+                ..
+            } = reply.answer;
+            (prompt_token_ids.into_inner(), token_ids.into_inner())
         });
         assert_eq!(replies[0], replies[1], "turn {number}");
         assert_eq!(replies[0], replies[2], "turn {number}");
@@ -126,6 +131,7 @@ fn an_answer_is_tried_again_after_the_same_turns() {
         let _ = talk.catch_up(&engine, &mut || true).expect("it reads");
         let again = talk.retry(&engine, &options(1), &Cancel::new(), &mut |_| ());
         let again = again.expect("it answers").answer;
-        assert_eq!(Some(&again.prompt_token_ids), prompts.last(), "{number}");
+        let prompt = again.prompt_token_ids.into_inner();
+        assert_eq!(Some(&prompt), prompts.last(), "{number}");
     }
 }

@@ -10,6 +10,7 @@ use super::framing;
 use super::message::{PairingWish, Reply, Request, SessionRequest};
 use super::server::{LocalNode, Service};
 use super::views::{MemberView, PlanView};
+use crate::log::{Level, Page};
 
 /// Replies that were read and wait for the command.
 const REPLIES: usize = 64;
@@ -128,6 +129,18 @@ impl Client {
     pub fn members(&mut self) -> Result<Vec<MemberView>, ClientError> {
         match self.ask(&Request::Members)? {
             Reply::Members { members } => Ok(members),
+            _ => Err(ClientError::OtherAnswer),
+        }
+    }
+
+    /// What the node did after the event of this number, as far as it is kept and matters as much as
+    /// `least`; some of it, if the page says that there is more.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn log(&mut self, after: u64, least: Level) -> Result<Page, ClientError> {
+        match self.ask(&Request::Log { after, least })? {
+            Reply::Log { page } => Ok(page),
             _ => Err(ClientError::OtherAnswer),
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::views::{MemberView, PlacementView, PlanView, ProposalView};
+use crate::log::{Level, Page};
 
 /// What a command asks. On one connection one thing at a time, but for what belongs to a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +67,13 @@ pub enum Request {
         peer_id: String,
         /// Whether to pair.
         agrees: bool,
+    },
+    /// What the node did last: [`Reply::Log`].
+    Log {
+        /// After the event of this number; 0 for all that are kept.
+        after: u64,
+        /// Those that matter as much as this.
+        least: Level,
     },
     /// Where a model's layers should run: [`Reply::Plan`].
     Plan {
@@ -245,6 +253,11 @@ pub enum Reply {
     PairingOver {
         /// Why.
         words: String,
+    },
+    /// What the node did.
+    Log {
+        /// Some of it.
+        page: Page,
     },
     /// Where the layers should run.
     Plan {

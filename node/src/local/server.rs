@@ -13,6 +13,7 @@ use super::message::{NodeSettings, Reply, Request};
 use super::sessions::{self, Asked};
 use super::socket::Right;
 use super::views::{MemberView, Names, PlanView};
+use crate::log;
 use crate::manifest::{KnownFiles, Manifests};
 use crate::net::{Node, NodeError, NodeSession, OwnerWork, PairingId};
 use crate::words::Words;
@@ -239,6 +240,9 @@ impl Service {
                 node.new_circle()?;
                 Reply::Done
             }
+            Request::Log { after, least } => Reply::Log {
+                page: log::recent().after(*after, *least),
+            },
             Request::Plan { request } => {
                 let asked = Asked::new(&self.local, request)?;
                 let caveats = node.look_at_device()?;

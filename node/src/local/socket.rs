@@ -155,11 +155,16 @@ fn accept(listener: &UnixListener, local: &LocalNode, right: Option<&Right>, goe
             thread::sleep(std::time::Duration::from_millis(10));
             continue;
         };
-        if place::check_other_end(&stream).is_err() {
+        if let Err(error) = place::check_other_end(&stream) {
+            tracing::warn!(why = %error, "a command is refused");
             continue;
         }
         if served.fetch_add(1, Ordering::Relaxed) >= MOST_COMMANDS {
             served.fetch_sub(1, Ordering::Relaxed);
+            tracing::warn!(
+                at_most = MOST_COMMANDS,
+                "a command is refused: too many are served"
+            );
             continue;
         }
         let (local, counted) = (local.clone(), Arc::clone(&served));

@@ -238,6 +238,7 @@ impl Driver {
         self.follow_up();
         let id = self.underway.another();
         self.underway.inviting = Some(id);
+        self.journal.pairings.invites(id, seconds);
         Ok((id, invitation))
     }
 

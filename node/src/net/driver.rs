@@ -23,6 +23,7 @@ use super::discovery::{self, Discovery};
 use super::gate::Gate;
 use super::giving::Giving;
 use super::ids;
+use super::journal::Journal;
 use super::node::NodeEvent;
 use super::pairings::Pairings;
 use super::ports::Ports;
@@ -68,6 +69,7 @@ pub(super) struct Driver {
     /// The connection on which it is to be used, once there is one.
     pub(super) joining_over: Option<ConnectionId>,
     pub(super) underway: Underway,
+    pub(super) journal: Journal,
     executor: StageExecutor,
     keeper: Keeper,
     giving: Giving,
@@ -118,6 +120,7 @@ impl Driver {
             joining: None,
             joining_over: None,
             underway: Underway::default(),
+            journal: Journal::default(),
             executor,
             keeper,
             giving: Giving::default(),
@@ -219,15 +222,21 @@ impl Driver {
                 session,
                 epoch,
                 result,
-            } => Input::Loaded {
-                session,
-                epoch,
-                result: result.map_err(|error| LoadRefused {
+            } => {
+                let result = result.map_err(|error| LoadRefused {
                     code: error.code,
                     words: error.words,
                     available_bytes: error.available_bytes,
-                }),
-            },
+                });
+                let (now, helping) = (self.now(), &mut self.journal.helping);
+                let told = helping.loaded(now, session, epoch, &result);
+                told.iter().for_each(|event| self.tell_watchers(event));
+                Input::Loaded {
+                    session,
+                    epoch,
+                    result,
+                }
+            }
             Done::Computed {
                 number,
                 hidden,
@@ -280,22 +289,40 @@ impl Driver {
                     self.keeper.order(order);
                 }
             }
-            Output::Load(load) => self.order(|executor| executor.load(load)),
-            Output::Compute(step) => self.order(|executor| executor.compute(step)),
-            Output::Free(session) => self.order(|executor| executor.free(session)),
+            Output::Load(load) => {
+                let me = self.device.peer_id();
+                self.journal.helping.load(me, &self.machine, &load);
+                self.order(|executor| executor.load(load));
+            }
+            Output::Compute(step) => {
+                self.journal.helping.compute(&step);
+                self.order(|executor| executor.compute(step));
+            }
+            Output::Free(session) => {
+                let told = self.journal.helping.free(self.now(), session);
+                told.iter().for_each(|event| self.tell_watchers(event));
+                self.order(|executor| executor.free(session));
+            }
             Output::PeerAddresses(peer, addresses) => self.learn_addresses(peer, &addresses),
             Output::CircleChanged => self.circle_changed(),
             Output::Event(Event::Session(session, event)) => {
+                let (now, sessions) = (self.now(), &mut self.journal.sessions);
+                sessions.event(now, &self.machine, session, &event);
                 self.tell_session(session, PipelineEvent::Session(event));
             }
             Output::Event(Event::Pairing(event)) => {
+                let joins = self.underway.joining.map(|(_, of)| of);
                 if let Some(of) = self.underway.take_event(&event) {
+                    let pairings = &mut self.journal.pairings;
+                    pairings.event(&self.machine, of, joins == Some(of), &event);
                     self.tell_watchers(&NodeEvent::Pairing { of, event });
                 }
             }
             Output::Event(event) => {
                 self.note(&event);
-                self.tell_watchers(&NodeEvent::Machine(event));
+                let now = self.now();
+                let told = self.journal.event(now, &self.machine, event);
+                told.iter().for_each(|event| self.tell_watchers(event));
             }
         }
     }
@@ -308,6 +335,8 @@ impl Driver {
 
     fn send(&mut self, peer: PeerId, purpose: Purpose, bytes: Vec<u8>) {
         self.traffic.bytes_sent += bytes.len() as u64;
+        let (stream, length) = (purpose.name(), bytes.len());
+        tracing::trace!(%peer, stream, bytes = length, "sent");
         if !self.connections.send(peer, purpose, bytes)
             && let Some(connection) = self.connections.drop_peer(peer)
         {
@@ -326,6 +355,9 @@ impl Driver {
     }
 
     pub(super) fn tell_watchers(&mut self, event: &NodeEvent) {
+        if let NodeEvent::Problem(words) = event {
+            tracing::warn!("{words}");
+        }
         self.watchers
             .retain(|watcher| watcher.send(event.clone()).is_ok());
     }
@@ -360,6 +392,7 @@ impl Driver {
     /// Whom a session's events are for.
     pub(super) fn add_session(&mut self, session: SessionId, events: Sender<PipelineEvent>) {
         self.sessions.insert(session, events);
+        self.journal.sessions.started(self.now(), session);
     }
 
     /// Marks in a session's events where its positions were rolled back.
@@ -370,6 +403,7 @@ impl Driver {
     pub(super) fn finish(&mut self, session: SessionId) {
         let now = self.now();
         self.sessions.remove(&session);
+        self.journal.sessions.finished(now, session);
         self.machine.finish(now, session);
     }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use libp2p::Multiaddr;
 use libp2p::core::ConnectedPoint;
-use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::swarm::{ConnectionError, ConnectionId, ListenError, SwarmEvent};
 use potluck_protocol::PeerId;
 use potluck_protocol::machine::{Event, Input};
 use potluck_protocol::pairing::{Invitation, Wish};
@@ -14,12 +15,13 @@ use super::driver::{Driver, unix_seconds};
 use super::gate::StreamOf;
 use super::handler::Opened;
 use super::ids;
-use super::node::NodeEvent;
+use super::node::{AskedFor, NodeEvent};
 use super::pump::Arrival;
 use super::reach::without_peer;
 use super::stream::Purpose;
 use super::underway::PairingId;
 use crate::device::random;
+use crate::words;
 
 /// How long the device that invites is looked for.
 const JOINING: Duration = Duration::from_secs(6);
@@ -42,8 +44,15 @@ impl Driver {
             SwarmEvent::ConnectionClosed {
                 peer_id,
                 connection_id,
+                cause,
                 ..
-            } => self.on_disconnected(peer_id, connection_id),
+            } => self.on_disconnected(peer_id, connection_id, cause.as_ref()),
+            SwarmEvent::IncomingConnectionError {
+                send_back_addr,
+                error,
+                peer_id,
+                ..
+            } => self.incoming_failed(peer_id, &send_back_addr, &error),
             SwarmEvent::OutgoingConnectionError {
                 connection_id,
                 error,
@@ -54,7 +63,15 @@ impl Driver {
                 address,
             } => self.listens_at(listener_id, &address),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.lost_address(&address),
-            SwarmEvent::ListenerClosed { .. } => self.tell_listening(),
+            SwarmEvent::ListenerClosed { reason, .. } => {
+                if let Err(error) = reason {
+                    tracing::warn!(why = %error, "this device listens at one address less");
+                }
+                self.tell_listening();
+            }
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::warn!(why = %error, "a connection that came could not be taken");
+            }
             _ => {}
         }
     }
@@ -101,6 +118,9 @@ impl Driver {
                 }
                 // A peer dials from the port that it listens on, where its system allows that.
                 let address = endpoint.get_remote_address();
+                self.journal
+                    .links
+                    .opened(now, &self.machine, id, address, dialled);
                 self.addresses.insert(peer, without_peer(address), dialled);
                 self.store_addresses();
                 self.tell(Input::Connected(id));
@@ -126,7 +146,25 @@ impl Driver {
         }
     }
 
-    fn on_disconnected(&mut self, peer: libp2p::PeerId, connection: ConnectionId) {
+    /// A connection that came has ended before it was one.
+    fn incoming_failed(
+        &mut self,
+        peer: Option<libp2p::PeerId>,
+        address: &Multiaddr,
+        error: &ListenError,
+    ) {
+        let (now, peer) = (self.now(), peer.and_then(|peer| ids::of_libp2p(&peer)));
+        let links = &mut self.journal.links;
+        let told = links.incoming_failed(now, &self.machine, peer, address, error);
+        told.iter().for_each(|event| self.tell_watchers(event));
+    }
+
+    fn on_disconnected(
+        &mut self,
+        peer: libp2p::PeerId,
+        connection: ConnectionId,
+        cause: Option<&ConnectionError>,
+    ) {
         if let Some((peer, open)) = self.pairings.closed(connection) {
             self.pairing_ended(peer, open);
         }
@@ -134,6 +172,9 @@ impl Driver {
             return;
         };
         if self.connections.closed(id, connection) {
+            if let Some(cause) = cause {
+                self.journal.links.ended(id, words::of(cause));
+            }
             self.tell(Input::Disconnected(id));
         }
         if !self.joins_over(connection) {
@@ -198,7 +239,8 @@ impl Driver {
             Opened::Inbound(Purpose::Pairing, stream) => {
                 // An owner that invites nobody lets nobody pair: the stream is dropped.
                 if !self.machine.is_inviting() {
-                    return;
+                    let why = "no invitation is open".to_owned();
+                    return self.refuse(id, AskedFor::Pairing, why);
                 }
                 self.leave_to_pairing(id, connection);
                 if self.pairings.opened(id, connection, stream) {
@@ -236,8 +278,15 @@ impl Driver {
             connection,
             purpose,
             bytes,
+            why,
         } = arrival;
         self.traffic.bytes_received += bytes.len() as u64;
+        tracing::trace!(
+            %connection,
+            stream = purpose.name(),
+            bytes = bytes.len(),
+            "received"
+        );
         if purpose == Purpose::Pairing {
             if bytes.is_empty() {
                 if let Some((peer, open)) = self.pairings.ended(connection) {
@@ -252,6 +301,11 @@ impl Driver {
             return;
         };
         if bytes.is_empty() {
+            let stream = purpose.name();
+            tracing::debug!(%connection, stream, why = why.as_ref().map(ToString::to_string), "a stream ended");
+            if let Some(why) = why {
+                self.journal.links.ended(peer, words::of(&why));
+            }
             self.of_no_use(peer, connection);
         } else {
             self.tell(match purpose {
@@ -286,8 +340,16 @@ impl Driver {
                 Some(clocks) => format!("{why}; {clocks}"),
                 None => why,
             };
+            self.journal.pairings.not_reached(id, &why);
             self.tell_watchers(&NodeEvent::NotReached { of: id, why });
         }
+    }
+
+    /// What somebody asks for, this node does not do.
+    fn refuse(&mut self, peer: PeerId, request: AskedFor, why: String) {
+        let (now, links) = (self.now(), &mut self.journal.links);
+        let told = links.refused(now, &self.machine, Some(peer), request, why);
+        told.iter().for_each(|event| self.tell_watchers(event));
     }
 
     /// Goes to another device to pair by its invitation; watchers are told how it went.
@@ -297,6 +359,7 @@ impl Driver {
         for address in addresses.filter_map(|address| address.as_str().parse().ok()) {
             self.addresses.insert(peer, address, true);
         }
+        self.journal.pairings.joins(id, invitation.peer());
         let until = self.now() + JOINING;
         let connected = self.connections.of(invitation.peer());
         self.joining = Some(Joining {
@@ -330,6 +393,7 @@ impl Driver {
         } = joining;
         if !self.pairings.opened(peer, connection, stream) {
             let why = "an earlier pairing with it is ending, try again in a moment".to_owned();
+            self.journal.pairings.not_reached(id, &why);
             self.tell_watchers(&NodeEvent::NotReached { of: id, why });
             return;
         }
@@ -346,6 +410,7 @@ impl Driver {
             Ok(()) => self.underway.joining = Some((invitation.peer(), id)),
             Err(why) => {
                 self.pairings.close(now, peer);
+                self.journal.pairings.not_reached(id, &why);
                 self.tell_watchers(&NodeEvent::NotReached { of: id, why });
             }
         }

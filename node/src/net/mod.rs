@@ -23,6 +23,7 @@ mod gate;
 mod giving;
 mod handler;
 mod ids;
+mod journal;
 mod listen;
 mod node;
 mod pairings;
@@ -42,7 +43,7 @@ pub use potluck_protocol::wire::HandOverReason;
 
 pub use discovery::{Discovery, Mdns};
 pub use listen::ListenError;
-pub use node::{Node, NodeError, NodeEvent, NodeOptions};
+pub use node::{AskedFor, Node, NodeError, NodeEvent, NodeOptions};
 pub use session::{NodeSession, OwnerWork, PipelineEvent};
 pub use traffic::Traffic;
 pub use underway::PairingId;

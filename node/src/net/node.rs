@@ -7,13 +7,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
-use potluck_protocol::PeerId;
 use potluck_protocol::circle::{EntryError, Member};
 use potluck_protocol::machine::{Event, Machine, MachineSetup, PeerStatus, Request, StartError};
 use potluck_protocol::pairing::{self, BeginError};
 use potluck_protocol::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan};
 use potluck_protocol::stage::StageLimits;
 use potluck_protocol::wire::{ContentHash, HandOverReason};
+use potluck_protocol::{LayerRange, PeerId, SessionId};
 use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
@@ -73,8 +73,70 @@ pub enum NodeEvent {
         /// In words.
         why: String,
     },
+    /// A member is not reached: the first time, with another reason, and then once in a while.
+    Unreached {
+        /// Who.
+        peer: PeerId,
+        /// Why, in words.
+        why: String,
+    },
+    /// Somebody was refused: the first time, for another reason, and then once in a while.
+    Refused {
+        /// Who, if that is known.
+        peer: Option<PeerId>,
+        /// What for.
+        request: AskedFor,
+        /// Why, in words.
+        why: String,
+        /// How often it was since it was told last.
+        others: u32,
+    },
+    /// Layers are computed here for another device from now on.
+    Helping {
+        /// For whom.
+        peer: PeerId,
+        /// For which conversation of it.
+        session: SessionId,
+        /// Which.
+        layers: LayerRange,
+    },
+    /// No more are, for this conversation.
+    Helped {
+        /// For whom they were.
+        peer: PeerId,
+        /// For which conversation.
+        session: SessionId,
+        /// Which.
+        layers: LayerRange,
+        /// Rows that went through them: tokens, and guesses of some.
+        rows: u64,
+        /// For how long.
+        time: Duration,
+    },
     /// Something that the owner should know.
     Problem(String),
+}
+
+/// What a device can be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AskedFor {
+    /// To connect.
+    Connection,
+    /// To pair.
+    Pairing,
+    /// To have layers computed here.
+    Stage,
+}
+
+impl AskedFor {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Connection => "to connect",
+            Self::Pairing => "to pair",
+            Self::Stage => "to have layers computed here",
+        }
+    }
 }
 
 /// A node cannot start, or has ended.

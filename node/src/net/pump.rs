@@ -20,6 +20,8 @@ pub(super) struct Arrival {
     pub(super) purpose: Purpose,
     /// Empty at the stream's end, whatever ended it.
     pub(super) bytes: Vec<u8>,
+    /// Why it ended, if that was an error.
+    pub(super) why: Option<io::Error>,
 }
 
 /// Where arrivals go: bounded, so that a peer is read no faster than the driver follows.
@@ -54,14 +56,13 @@ impl Writer {
             };
             // Weights come as fast as they go, and their giver waits for each.
             let often = purpose == Purpose::Transfer;
-            if write_all(&mut stream, &mut pieces, &left, &drained, often)
-                .await
-                .is_err()
-            {
+            let written = write_all(&mut stream, &mut pieces, &left, &drained, often).await;
+            if let Err(error) = written {
                 let ended = Arrival {
                     connection,
                     purpose,
                     bytes: Vec::new(),
+                    why: Some(error),
                 };
                 // A driver that has ended needs no word of it.
                 let _ = arrivals.send(ended).await;
@@ -135,13 +136,18 @@ pub(super) fn read(
                 return;
             }
             let read = tokio::select! {
-                read = stream.read(&mut buffer) => read.unwrap_or(0),
+                read = stream.read(&mut buffer) => read,
                 () = gone(&mut wanted) => return,
+            };
+            let (read, why) = match read {
+                Ok(read) => (read, None),
+                Err(error) => (0, Some(error)),
             };
             let arrival = Arrival {
                 connection,
                 purpose,
                 bytes: buffer[..read].to_vec(),
+                why,
             };
             if arrivals.send(arrival).await.is_err() || read == 0 {
                 return;

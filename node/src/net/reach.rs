@@ -152,10 +152,16 @@ impl Driver {
 
     /// Nobody was reached, or somebody else. It is tried again, but not where others are.
     pub(super) fn dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
-        let Some(peer) = self.addresses.dial_ended(connection) else {
+        let dialled = self.addresses.dial_ended(connection);
+        let now = self.now();
+        let id = dialled.and_then(|peer| ids::of_libp2p(&peer));
+        let connected = id.is_some_and(|id| self.connections.contains(id));
+        let links = &mut self.journal.links;
+        let told = links.dial_failed(now, &self.machine, id, connected, error);
+        told.iter().for_each(|event| self.tell_watchers(event));
+        let Some(peer) = dialled else {
             return;
         };
-        let now = self.now();
         match error {
             DialError::WrongPeerId { address, .. } => {
                 // Whoever answered first has kept those from answering who were dialled with it.

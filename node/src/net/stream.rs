@@ -22,6 +22,16 @@ pub(super) enum Purpose {
 impl Purpose {
     const ALL: [Self; 4] = [Self::Control, Self::Data, Self::Transfer, Self::Pairing];
 
+    /// As a log has it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Data => "data",
+            Self::Transfer => "transfer",
+            Self::Pairing => "pairing",
+        }
+    }
+
     fn protocol(self) -> StreamProtocol {
         StreamProtocol::new(match self {
             Self::Control => "/potluck/control/1",

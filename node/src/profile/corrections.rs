@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use potluck_model::TensorType;
 use potluck_protocol::correction::{Correction, Found};
-use potluck_protocol::placement::RateKind;
+use potluck_protocol::profile::RateKind;
 use serde::{Deserialize, Serialize};
 
 use crate::shape::quantisation;

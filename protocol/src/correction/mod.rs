@@ -30,8 +30,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::placement::{ComputedRows, ModelShape, RateKind, claim};
-use crate::profile::{Profile, Rate};
+use crate::placement::{ComputedRows, ModelShape, claim};
+use crate::profile::{Profile, Rate, RateKind};
 
 /// Steps of fewer rows, but for those of one, do not count.
 pub const LEAST_ROWS: u32 = 16;

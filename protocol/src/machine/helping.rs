@@ -3,11 +3,20 @@
 use std::time::Duration;
 
 use super::machine::Machine;
-use super::{LoadRefused, Output, words_for_peer};
+use super::{Event, LoadRefused, Output, words_for_peer};
 use crate::stage::StageOutput;
 use crate::wire::limits::MAX_BYTES;
 use crate::wire::{Control, Frame, OpenStage, StageRefused, StageRefusedCode};
 use crate::{PeerId, PlanEpoch, SessionId};
+
+/// What a device can be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// A stage of its session, whether or not it had one until then.
+    Stage(SessionId),
+    /// To pair. Once its handshake has begun, [`Event::Pairing`] says how it ends.
+    Pairing,
+}
 
 impl Machine {
     /// Whether nothing is computed here for others.
@@ -18,6 +27,11 @@ impl Machine {
     /// Whether what is here of a session only stands by.
     pub fn stands_by(&self, session: SessionId) -> bool {
         self.stages.stands_by(session)
+    }
+
+    /// The stage of a session that is being made ready: who asked for it, and for what.
+    pub fn opening(&self, session: SessionId) -> Option<(PeerId, &OpenStage)> {
+        self.stages.opening(session)
     }
 
     /// Whether more bytes of a peer's data stream should be read now.
@@ -37,9 +51,19 @@ impl Machine {
                     words,
                     available_bytes: 0,
                 };
+                self.note_refusal(from, &refused);
                 self.send(from, refused);
             }
         }
+    }
+
+    /// Tells this node's person whom it refuses a stage.
+    fn note_refusal(&mut self, peer: PeerId, refused: &StageRefused) {
+        self.event(Event::Refused {
+            peer,
+            asked: Asked::Stage(refused.session),
+            why: refused.words.clone(),
+        });
     }
 
     fn why_not_open(&self, open: &OpenStage) -> Option<(StageRefusedCode, String)> {
@@ -123,7 +147,12 @@ impl Machine {
                 StageOutput::Send(to, message) if to == self.me => {
                     self.message_of_own_stage(now, message);
                 }
-                StageOutput::Send(to, message) => self.send(to, message),
+                StageOutput::Send(to, message) => {
+                    if let Control::StageRefused(refused) = &message {
+                        self.note_refusal(to, refused);
+                    }
+                    self.send(to, message);
+                }
                 StageOutput::SendFrame(to, frame) if to == self.me => {
                     // Nobody's if the session has ended or moved on.
                     self.session_frame(now, to, frame);

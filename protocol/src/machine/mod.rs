@@ -151,7 +151,9 @@ mod words;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+pub use helping::Asked;
 pub use machine::Machine;
+pub use peer::PeerStatus;
 pub use weights::{AHEAD, TELL_EVERY};
 use words::{software_for_peer, words_for_peer};
 
@@ -164,7 +166,7 @@ use crate::session::Cause;
 use crate::stage::{Load, StageLimits, Step};
 use crate::transfer::{Progress, StoreAnswer, StoreOrder};
 use crate::wire::{ContentHash, HandOverReason, HiddenShape, StageRefusedCode};
-use crate::{Link, PeerId, PlanEpoch, SessionId};
+use crate::{PeerId, PlanEpoch, SessionId};
 
 /// What a node is before anything happens.
 #[derive(Debug)]
@@ -347,6 +349,15 @@ pub enum Event {
     Fetched(ContentHash),
     /// They are not to be had: why, in words.
     NotFetched(ContentHash, String),
+    /// A device asked for something here and was refused. As often as it asks.
+    Refused {
+        /// Who.
+        peer: PeerId,
+        /// What for.
+        asked: Asked,
+        /// Why, in words.
+        why: String,
+    },
     /// Of a session that this node asked for.
     Session(SessionId, SessionEvent),
 }
@@ -468,21 +479,6 @@ pub const MAX_REQUESTS: usize = 64;
 /// profile and the way to it, if it was connected when the session began: so whoever asks right after
 /// connecting does not stay alone. As long as measuring takes, and some.
 pub const PLAN_GRACE: Duration = Duration::from_secs(1);
-
-/// A member of the circle as this node knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerStatus {
-    /// Who.
-    pub peer: PeerId,
-    /// Since when it is connected and has greeted; `None` if it is not.
-    pub connected_since: Option<Duration>,
-    /// Its program, while it is connected.
-    pub software: Option<String>,
-    /// The way to it as measured here, while it is connected.
-    pub link: Option<Link>,
-    /// What it told of itself, while it is connected.
-    pub profile: Option<Profile>,
-}
 
 /// A time as the wire has it.
 fn microseconds(now: Duration) -> u64 {

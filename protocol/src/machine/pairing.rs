@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::gossip::version;
 use super::machine::Machine;
-use super::{Event, Output};
+use super::{Asked, Event, Output};
 use crate::PeerId;
 use crate::circle::Circle;
 use crate::pairing::{
@@ -171,6 +171,11 @@ impl Machine {
     }
 
     fn refuse_pairing(&mut self, peer: PeerId, why: Refusal) {
+        self.event(Event::Refused {
+            peer,
+            asked: Asked::Pairing,
+            why: why.to_string(),
+        });
         let refusal = why.to_bytes();
         self.outputs.push_back(Output::SendPairing(peer, refusal));
         self.outputs.push_back(Output::ClosePairing(peer));

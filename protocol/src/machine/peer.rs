@@ -16,6 +16,21 @@ pub(super) const GREETING_WITHIN: Duration = Duration::from_secs(10);
 /// Questions a second that are answered: pings and digests.
 const QUESTIONS_PER_S: u32 = 100;
 
+/// A member of the circle as this node knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Who.
+    pub peer: PeerId,
+    /// Since when it is connected and has greeted; `None` if it is not.
+    pub connected_since: Option<Duration>,
+    /// Its program, while it is connected.
+    pub software: Option<String>,
+    /// The way to it as measured here, while it is connected.
+    pub link: Option<Link>,
+    /// What it told of itself, while it is connected.
+    pub profile: Option<Profile>,
+}
+
 /// A member that is connected.
 #[derive(Debug)]
 pub(super) struct Peer {

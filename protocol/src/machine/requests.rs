@@ -8,7 +8,7 @@ use super::requested::Requested;
 use super::{Event, MAX_REQUESTS, PLAN_GRACE, Request, SessionEvent, StartError};
 use crate::session::{SessionOutput, SubmitError};
 use crate::wire::{Answer, Control, Frame};
-use crate::{PeerId, SessionId};
+use crate::{PeerId, PlanEpoch, SessionId};
 
 impl Machine {
     /// Begins a session: its events say the rest.
@@ -29,6 +29,12 @@ impl Machine {
         self.requests.insert(id, requested);
         self.settle(now);
         Ok(())
+    }
+
+    /// The placement of a session that is in force.
+    pub fn epoch_of(&self, session: SessionId) -> Option<PlanEpoch> {
+        let requested = self.requests.get(&session);
+        requested.map(|requested| requested.session.epoch())
     }
 
     /// Sends rows of a session, from the position after the last one on, through all layers.

@@ -3,21 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::cost::{self, Step};
-use super::prediction::layer_indices;
 use super::shape::ModelShape;
+use super::stage::layer_indices;
 use crate::LayerRange;
-use crate::profile::{Profile, Quantisation};
-
-/// A rate of a profile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RateKind {
-    /// Weights of a format, as [`Profile::decode`] has it.
-    Decode(Quantisation),
-    /// [`Profile::kv_read`].
-    KvRead,
-    /// [`Profile::prefill`].
-    Prefill,
-}
+use crate::profile::{Profile, RateKind};
 
 /// Rows of one sequence that a device computed in one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

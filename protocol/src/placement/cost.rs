@@ -6,11 +6,10 @@
 use std::time::Duration;
 
 use super::Devices;
-use super::claim::RateKind;
 use super::options::PlacementOptions;
 use super::shape::{LayerShape, ModelShape, Weights, bytes_of};
 use crate::PeerId;
-use crate::profile::{Energy, Profile};
+use crate::profile::{Energy, Profile, RateKind};
 
 /// The most that any single term counts, 13 days or 1,126 joules: with it, no sum over
 /// [`MOST_LAYERS`](super::MOST_LAYERS) layers and all hops overflows, whatever peers claim.

@@ -53,7 +53,7 @@ mod stage;
 mod tests;
 mod text;
 
-pub use claim::{ComputedRows, RateKind, claim};
+pub use claim::{ComputedRows, claim};
 pub use cost::{ROWS_PER_CACHE_READ, UNPACKING_ROWS};
 pub use devices::{Devices, Unused, UnusedReason};
 pub use error::{AloneError, PlacementError};

@@ -93,6 +93,11 @@ impl Session {
         matches!(self.state, State::Running)
     }
 
+    /// The placement in force; each one has a higher epoch.
+    pub fn epoch(&self) -> PlanEpoch {
+        self.epoch
+    }
+
     /// The position whose row is the next to be submitted.
     pub fn next_position(&self) -> u32 {
         self.submitted_end

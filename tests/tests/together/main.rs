@@ -14,6 +14,7 @@ mod follows;
 mod hops;
 #[cfg(target_os = "linux")]
 mod hostile;
+mod log;
 #[cfg(target_os = "linux")]
 mod measured;
 mod membership;

@@ -1,0 +1,122 @@
+//! Which events are shown.
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use super::record::Level;
+
+/// Where this workspace's crates log: all targets that begin so.
+pub(super) const OURS: &str = "potluck";
+
+/// Which events are shown: a level for each target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filter(pub(super) Targets);
+
+/// What a person wrote is no filter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} is no filter of the log: write a level (error, warn, info, debug, trace or off), or \
+     targets with levels, such as info,libp2p=debug"
+)]
+pub struct FilterError {
+    text: String,
+}
+
+impl Filter {
+    /// Nothing but what `level` says of this program, and of libraries warnings at most.
+    pub fn level(level: Option<Level>) -> Self {
+        Self(targets(level.map_or(LevelFilter::OFF, LevelFilter::from)))
+    }
+
+    /// What a person asks for: `text` is a level of this program, or targets with levels, or both,
+    /// separated by commas (`info,libp2p=debug`). A target stands for all that begin with it. `level`, if
+    /// there is one, takes the place of the level in the text.
+    ///
+    /// # Errors
+    /// The text is none of that.
+    pub fn parse(level: Option<Level>, text: &str) -> Result<Self, FilterError> {
+        let wrong = || FilterError {
+            text: text.to_owned(),
+        };
+        let mut parts = text.split(',').map(str::trim);
+        let mut ours = LevelFilter::OFF;
+        let mut named = Vec::new();
+        for part in parts.by_ref().filter(|part| !part.is_empty()) {
+            match part.split_once('=') {
+                None => ours = part.parse().map_err(|_| wrong())?,
+                Some((target, level)) => {
+                    let level: LevelFilter = level.trim().parse().map_err(|_| wrong())?;
+                    let target = target.trim();
+                    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+                    if target.is_empty() || !target.chars().all(is_name) {
+                        return Err(wrong());
+                    }
+                    named.push((target.to_owned(), level));
+                }
+            }
+        }
+        let ours = level.map_or(ours, LevelFilter::from);
+        Ok(Self(targets(ours).with_targets(named)))
+    }
+
+    /// What is kept.
+    pub(super) fn kept() -> Self {
+        Self(targets(LevelFilter::DEBUG))
+    }
+}
+
+/// Ours at this level; what libraries say at warnings at most.
+fn targets(ours: LevelFilter) -> Targets {
+    Targets::new()
+        .with_default(ours.min(LevelFilter::WARN))
+        .with_target(OURS, ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shows(filter: &Filter, target: &str, level: tracing::Level) -> bool {
+        filter.0.would_enable(target, &level)
+    }
+
+    #[test]
+    fn libraries_are_shown_below_warnings_only_by_name() {
+        use tracing::Level as At;
+
+        let by_level = Filter::level(Some(Level::Trace));
+        let by_text = Filter::parse(None, "trace").expect("a level");
+        for filter in [&by_level, &by_text] {
+            assert!(shows(filter, "potluck::net::journal", At::TRACE));
+            assert!(shows(filter, "libp2p_swarm", At::WARN));
+            assert!(!shows(filter, "libp2p_swarm", At::INFO));
+        }
+        let named =
+            Filter::parse(None, " info, libp2p=debug ,potluck::net=trace").expect("a filter");
+        assert!(shows(&named, "libp2p_swarm", At::DEBUG));
+        assert!(!shows(&named, "libp2p_swarm", At::TRACE));
+        assert!(!shows(&named, "hickory_proto", At::INFO));
+        assert!(shows(&named, "potluck::net::journal", At::TRACE));
+        assert!(!shows(&named, "potluck::store", At::DEBUG));
+        // What is typed for this command goes before what was set for all.
+        let both = Filter::parse(Some(Level::Debug), "warn,libp2p=info").expect("a filter");
+        assert!(shows(&both, "potluck::store", At::DEBUG));
+        assert!(shows(&both, "libp2p_tcp", At::INFO));
+        let off = Filter::level(None);
+        assert!(!shows(&off, "potluck", At::ERROR) && !shows(&off, "libp2p_tcp", At::ERROR));
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused_with_what_is_one() {
+        for text in [
+            "loud",
+            "potluck=loud",
+            "=info",
+            "info,pot luck=info",
+            "potluck[a]=info",
+        ] {
+            let error = Filter::parse(None, text).expect_err(text);
+            assert!(error.to_string().contains("info,libp2p=debug"), "{error}");
+        }
+        assert_eq!(Filter::parse(None, ""), Ok(Filter::level(None)));
+    }
+}

@@ -1,0 +1,284 @@
+//! One event, as plain data.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::filter::LevelFilter;
+
+use super::filter::OURS;
+
+/// Bytes of words in a record, all together: what devices say of themselves is cut.
+pub(super) const MOST_BYTES: usize = 2 << 10;
+/// Bytes of one word or sentence.
+const MOST_AT_ONCE: usize = 400;
+
+/// How much an event matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// The node cannot go on.
+    Error,
+    /// Something failed that a person may want to mend.
+    Warn,
+    /// What a person may want to know.
+    Info,
+    /// What led to it.
+    Debug,
+    /// Each frame and message.
+    Trace,
+}
+
+impl Level {
+    /// From the one that matters most.
+    pub const ALL: [Self; 5] = [
+        Self::Error,
+        Self::Warn,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// A text that is no level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("give error, warn, info, debug or trace")]
+pub struct NotALevel;
+
+impl FromStr for Level {
+    type Err = NotALevel;
+
+    fn from_str(text: &str) -> Result<Self, NotALevel> {
+        let named = Self::ALL.into_iter().find(|level| level.name() == text);
+        named.ok_or(NotALevel)
+    }
+}
+
+impl From<Level> for LevelFilter {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => Self::ERROR,
+            Level::Warn => Self::WARN,
+            Level::Info => Self::INFO,
+            Level::Debug => Self::DEBUG,
+            Level::Trace => Self::TRACE,
+        }
+    }
+}
+
+impl From<&tracing::Level> for Level {
+    fn from(level: &tracing::Level) -> Self {
+        match *level {
+            tracing::Level::ERROR => Self::Error,
+            tracing::Level::WARN => Self::Warn,
+            tracing::Level::INFO => Self::Info,
+            tracing::Level::DEBUG => Self::Debug,
+            tracing::Level::TRACE => Self::Trace,
+        }
+    }
+}
+
+/// Named values.
+pub(super) type Fields = BTreeMap<String, String>;
+
+/// A span that an event stands in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpanRecord {
+    /// Which kind: `peer`, `session`, …
+    pub name: String,
+    /// Which one.
+    pub fields: Fields,
+}
+
+/// One event. Its words have no control characters and no line ends: what a device calls itself
+/// cannot move the cursor of whoever reads the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Counts the events that are kept, from 1; 0 for one that is not.
+    pub number: u64,
+    /// When, by the system's clock: `2026-11-30T08:40:10.123Z`.
+    pub time: String,
+    /// How much it matters.
+    pub level: Level,
+    /// The module that tells.
+    pub target: String,
+    /// What it stands in, the outer one first.
+    pub spans: Vec<SpanRecord>,
+    /// In words.
+    pub message: String,
+    /// With these values.
+    pub fields: Fields,
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {:5}",
+            self.time,
+            self.level.name().to_ascii_uppercase()
+        )?;
+        for span in &self.spans {
+            write!(f, " {}{{", span.name)?;
+            write_fields(f, &span.fields)?;
+            f.write_str("}")?;
+        }
+        if !self.spans.is_empty() {
+            f.write_str(":")?;
+        }
+        // What this program tells is known by its words, what libraries do is not.
+        if !self.target.starts_with(OURS) {
+            write!(f, " {}:", self.target)?;
+        }
+        write!(f, " {}", self.message)?;
+        if !self.fields.is_empty() {
+            f.write_str("  ")?;
+            write_fields(f, &self.fields)?;
+        }
+        Ok(())
+    }
+}
+
+/// `a=1 b="two words"`.
+fn write_fields(f: &mut fmt::Formatter<'_>, fields: &Fields) -> fmt::Result {
+    for (at, (name, value)) in fields.iter().enumerate() {
+        let space = if at == 0 { "" } else { " " };
+        if value.is_empty() || value.contains([' ', '"', '=']) {
+            write!(f, "{space}{name}={value:?}")?;
+        } else {
+            write!(f, "{space}{name}={value}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Words for a record: what could move a cursor or turn the direction of writing is replaced, and what
+/// is beyond `left` bytes, or [`MOST_AT_ONCE`], cut off. Takes what it uses from `left`.
+pub(super) fn words(text: &str, left: &mut usize) -> String {
+    let most = (*left).min(MOST_AT_ONCE);
+    let mut words = String::new();
+    for char in text.chars() {
+        let char = match char {
+            '\n' | '\t' => ' ',
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                '\u{fffd}'
+            }
+            control if control.is_control() => '\u{fffd}',
+            other => other,
+        };
+        if words.len() + char.len_utf8() > most {
+            words.push('…');
+            break;
+        }
+        words.push(char);
+    }
+    *left = left.saturating_sub(words.len());
+    words
+}
+
+/// This moment by the system's clock.
+pub(super) fn now() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let ms = since.unwrap_or_default().as_millis();
+    time(u64::try_from(ms).unwrap_or(u64::MAX))
+}
+
+/// RFC 3339, in UTC.
+fn time(unix_ms: u64) -> String {
+    let (seconds, ms) = (unix_ms / 1000, unix_ms % 1000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let (year, month, day) = date(days);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
+/// Year, month and day of so many days after 1 January 1970, in the Gregorian calendar. Eras of 400
+/// years have 146,097 days; years are counted from March, so that a leap day is a year's last.
+fn date(days: u64) -> (u64, u64, u64) {
+    // From 1 March of year 0.
+    let days = days.saturating_add(719_468);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // Months from March have 31, 30, 31, 30, 31 days, again and again.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    (era * 400 + year + next, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (unix_ms, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_796_028_010_123, "2026-11-30T08:40:10.123Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(time(unix_ms), expected);
+        }
+    }
+
+    #[test]
+    fn words_of_others_are_one_line_and_end() {
+        let mut left = 1000;
+        assert_eq!(
+            words("a\nb\u{1b}[2J\u{202e}c", &mut left),
+            "a b\u{fffd}[2J\u{fffd}c"
+        );
+        let long = words(&"é".repeat(10_000), &mut left);
+        assert!(long.len() <= MOST_AT_ONCE + '…'.len_utf8() && long.ends_with('…'));
+        let mut left = 3;
+        assert_eq!(words("abcdef", &mut left), "abc…");
+        assert_eq!((words("x", &mut left), left), ("…".to_owned(), 0));
+    }
+
+    #[test]
+    fn a_record_is_a_line() {
+        let fields = |pairs: &[(&str, &str)]| {
+            let owned = pairs
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()));
+            owned.collect::<Fields>()
+        };
+        let record = Record {
+            number: 7,
+            time: time(0),
+            level: Level::Warn,
+            target: "potluck::net::journal".to_owned(),
+            spans: vec![SpanRecord {
+                name: "peer".to_owned(),
+                fields: fields(&[("name", "my tablet"), ("at", "3")]),
+            }],
+            message: "its connection broke".to_owned(),
+            fields: fields(&[("reason", "")]),
+        };
+        assert_eq!(
+            record.to_string(),
+            "1970-01-01T00:00:00.000Z WARN  peer{at=3 name=\"my tablet\"}: its connection broke  \
+             reason=\"\""
+        );
+    }
+}

@@ -1,0 +1,136 @@
+//! Stages that are computed here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use potluck_protocol::machine::{LoadRefused, Machine};
+use potluck_protocol::stage::{Load, Step};
+use potluck_protocol::{LayerRange, PeerId, PlanEpoch, SessionId};
+use tracing::Span;
+
+use super::name;
+use super::sessions::id;
+use crate::net::node::NodeEvent;
+
+/// The stages that are here.
+#[derive(Default)]
+pub(in crate::net) struct Helping(BTreeMap<SessionId, Stage>);
+
+struct Stage {
+    span: Span,
+    peer: PeerId,
+    /// Whether it is for a conversation of this node.
+    own: bool,
+    epoch: PlanEpoch,
+    layers: LayerRange,
+    standby: bool,
+    /// Since when layers are computed for another, and which the owner was told.
+    told: Option<(Duration, LayerRange)>,
+    /// How many rows were computed.
+    rows: u64,
+}
+
+impl Helping {
+    /// A stage is to be made ready.
+    pub(in crate::net) fn load(&mut self, me: PeerId, machine: &Machine, load: &Load) {
+        let Some((peer, open)) = machine.opening(load.session) else {
+            return;
+        };
+        let (epoch, layers, standby) = (load.epoch, load.layers, open.standby);
+        let stage = self.0.entry(load.session).or_insert_with(|| Stage {
+            span: tracing::info_span!(
+                "stage",
+                session = id(load.session),
+                of = name(machine, peer)
+            ),
+            peer,
+            own: peer == me,
+            epoch,
+            layers,
+            standby,
+            told: None,
+            rows: 0,
+        });
+        (stage.epoch, stage.layers, stage.standby) = (epoch, layers, standby);
+        let (epoch, context) = (epoch.0, load.context);
+        let span = &stage.span;
+        tracing::debug!(parent: span, epoch, %layers, context, standby, "layers are loaded");
+    }
+
+    /// It is ready, with so many bytes, or is not. For the owner, once for each range of layers.
+    pub(in crate::net) fn loaded(
+        &mut self,
+        now: Duration,
+        session: SessionId,
+        epoch: PlanEpoch,
+        result: &Result<u64, LoadRefused>,
+    ) -> Option<NodeEvent> {
+        let stage = self
+            .0
+            .get_mut(&session)
+            .filter(|stage| stage.epoch == epoch)?;
+        let bytes = match result {
+            Ok(bytes) => *bytes,
+            Err(LoadRefused {
+                words,
+                available_bytes,
+                ..
+            }) => {
+                let why = words;
+                tracing::debug!(parent: &stage.span, why, available_bytes, "layers are not loaded");
+                return None;
+            }
+        };
+        let layers = stage.layers;
+        tracing::debug!(parent: &stage.span, %layers, bytes, "layers are ready");
+        let is_told = stage.told.is_some_and(|(_, told)| told == layers);
+        if stage.own || stage.standby || is_told {
+            return None;
+        }
+        tracing::info!(parent: &stage.span, %layers, "layers are computed here for it");
+        stage.told = Some((now, layers));
+        let peer = stage.peer;
+        Some(NodeEvent::Helping {
+            peer,
+            session,
+            layers,
+        })
+    }
+
+    /// Rows are computed.
+    pub(in crate::net) fn compute(&mut self, step: &Step) {
+        for part in &step.parts {
+            if let Some(stage) = self.0.get_mut(&part.session) {
+                stage.rows += u64::from(part.rows);
+            }
+        }
+        tracing::trace!(
+            number = step.number,
+            parts = step.parts.len(),
+            "a step is computed"
+        );
+    }
+
+    /// A stage is freed.
+    pub(in crate::net) fn free(&mut self, now: Duration, session: SessionId) -> Option<NodeEvent> {
+        let Stage {
+            span,
+            peer,
+            told,
+            rows,
+            ..
+        } = self.0.remove(&session)?;
+        tracing::debug!(parent: &span, rows, "layers are freed");
+        let (since, layers) = told?;
+        let time = now.saturating_sub(since);
+        let after_s = time.as_secs();
+        tracing::info!(parent: &span, %layers, rows, after_s, "no layers are computed here for it any more");
+        Some(NodeEvent::Helped {
+            peer,
+            session,
+            layers,
+            rows,
+            time,
+        })
+    }
+}
