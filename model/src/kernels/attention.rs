@@ -6,11 +6,17 @@
 //! maximum is joined first, the running sum and output are scaled once, the block's weights fold
 //! into sixteen lanes and one tree, and the output is one fused chain over ascending positions.
 
+#[cfg(test)]
+#[path = "attention_tests.rs"]
+mod tests;
+
+use std::array;
 use std::ops::Range;
 
 use half::f16;
 use smallvec::SmallVec;
 
+use super::attention_tile::{self, Join, QUERIES};
 use super::cache::{BLOCK, CacheShape};
 use super::float::fold;
 use super::isa::{Isa, Kernel, dispatch};
@@ -53,30 +59,121 @@ impl Attend<'_> {
         self.window.map_or(0, |w| (position + 1).saturating_sub(w))
     }
 
-    /// Joins the positions `first..first + 64`, keys `[head_dim, 64]` and values `[64, head_dim]`,
-    /// into every query's softmax and output.
+    /// Which of the positions `first..first + 64` a query at `position` sees, counted from `first`.
+    fn seen(&self, position: usize, first: usize) -> Range<usize> {
+        let from = self.first(position).saturating_sub(first);
+        let to = (position + 1).saturating_sub(first).min(BLOCK);
+        from..to
+    }
+
+    /// Joins a block into every query's softmax and output.
     #[inline(always)]
-    fn block<S: Simd, T: Element>(
+    fn join<S: Simd>(
         &self,
         s: S,
-        first: usize,
-        keys: &[T],
-        values: &[T],
+        block: &Block<'_, f32>,
         softmax: &mut [Softmax],
         out: &mut [f32],
     ) {
-        let outputs = out.chunks_exact_mut(self.shape.head_dim);
-        for ((&(position, query), softmax), out) in self.queries.iter().zip(softmax).zip(outputs) {
-            let from = self.first(position).max(first);
-            let to = (position + 1).min(first + BLOCK);
-            if from < to {
-                let seen = from - first..to - first;
-                let scores = scores(s, query, keys);
-                let (weights, rescale) = softmax.join(s, scores, self.scale, seen.clone());
-                accumulate(s, &weights, seen, rescale, values, out);
+        let head_dim = self.shape.head_dim;
+        let seen = |at: usize| self.seen(self.queries[at].0, block.first);
+        let mut at = 0;
+        while at < self.queries.len() {
+            let end = at + QUERIES;
+            let four = (end <= self.queries.len()).then(|| array::from_fn(|q| seen(at + q)));
+            if let Some(seen) = four.filter(|seen| !common(seen).is_empty()) {
+                let queries = array::from_fn(|q| self.queries[at + q].1);
+                let out = &mut out[at * head_dim..end * head_dim];
+                block.four(s, queries, &seen, &mut softmax[at..end], out);
+                at = end;
+            } else {
+                let out = &mut out[at * head_dim..][..head_dim];
+                block.one(s, self.queries[at].1, seen(at), &mut softmax[at], out);
+                at += 1;
             }
         }
     }
+}
+
+/// The positions `first..first + 64` of one head: keys `[head_dim, 64]`, values `[64, head_dim]`.
+struct Block<'a, T> {
+    first: usize,
+    keys: &'a [T],
+    values: &'a [T],
+    /// Multiplies scores.
+    scale: f32,
+}
+
+impl<T: Element> Block<'_, T> {
+    /// Joins the positions `seen` of the block into one query's softmax and output.
+    #[inline(always)]
+    fn one<S: Simd>(
+        &self,
+        s: S,
+        query: &[f32],
+        seen: Range<usize>,
+        softmax: &mut Softmax,
+        out: &mut [f32],
+    ) {
+        if !seen.is_empty() {
+            let mut weights = scores(s, query, self.keys, self.scale);
+            let rescale = softmax.join(s, &mut weights, seen.clone());
+            accumulate(s, &weights, seen, rescale, self.values, out);
+        }
+    }
+}
+
+impl Block<'_, f32> {
+    /// As [`Self::one`] for four queries, some positions of which all see; `out` is
+    /// `[4, head_dim]`.
+    #[inline(always)]
+    fn four<S: Simd>(
+        &self,
+        s: S,
+        queries: [&[f32]; QUERIES],
+        seen: &[Range<usize>; QUERIES],
+        softmax: &mut [Softmax],
+        out: &mut [f32],
+    ) {
+        let head_dim = out.len() / QUERIES;
+        let mut weights = attention_tile::scores(s, queries, self.keys, self.scale);
+        let mut rescale = [1.0; QUERIES];
+        for q in 0..QUERIES {
+            rescale[q] = softmax[q].join(s, &mut weights[q], seen[q].clone());
+        }
+        let all = common(seen);
+        // A query's positions are joined in ascending order: those before the common ones,
+        for q in 0..QUERIES {
+            let own = seen[q].start..all.start;
+            if !own.is_empty() {
+                let out = &mut out[q * head_dim..][..head_dim];
+                accumulate(s, &weights[q], own, rescale[q], self.values, out);
+                rescale[q] = 1.0;
+            }
+        }
+        Join {
+            weights: &weights,
+            seen: all.clone(),
+            rescale,
+            values: self.values,
+        }
+        .run(s, out);
+        // then those behind them.
+        for q in 0..QUERIES {
+            let own = all.end..seen[q].end;
+            if !own.is_empty() {
+                let out = &mut out[q * head_dim..][..head_dim];
+                accumulate(s, &weights[q], own, 1.0, self.values, out);
+            }
+        }
+    }
+}
+
+/// What all of them see.
+fn common(seen: &[Range<usize>; QUERIES]) -> Range<usize> {
+    seen.iter().fold(0..BLOCK, |all, one| {
+        all.start.max(one.start)..all.end.min(one.end)
+    })
 }
 
 struct AttendKernel<'a, 'b> {
@@ -97,7 +194,7 @@ impl Kernel for AttendKernel<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { attend, out } = self;
-        let head_dim = attend.shape.head_dim;
+        let (head_dim, scale) = (attend.shape.head_dim, attend.scale);
         out.fill(0.0);
         let Some(&(last, _)) = attend.queries.last() else {
             return;
@@ -136,9 +233,25 @@ impl Kernel for AttendKernel<'_, '_> {
                 let (wide_keys, wide_values) = wide.split_at_mut(BLOCK * head_dim);
                 widen(s, keys, wide_keys);
                 widen(s, values, wide_values);
-                attend.block(s, first, wide_keys, wide_values, &mut softmax, out);
+                let (keys, values) = (&*wide_keys, &*wide_values);
+                let block = Block {
+                    first,
+                    keys,
+                    values,
+                    scale,
+                };
+                attend.join(s, &block, &mut softmax, out);
             } else {
-                attend.block(s, first, keys, values, &mut softmax, out);
+                let block = Block {
+                    first,
+                    keys,
+                    values,
+                    scale,
+                };
+                for (&(position, query), softmax) in attend.queries.iter().zip(&mut softmax) {
+                    let seen = attend.seen(position, first);
+                    block.one(s, query, seen, softmax, out);
+                }
             }
         }
         for (softmax, out) in softmax.iter().zip(out.chunks_exact_mut(head_dim)) {
@@ -196,9 +309,9 @@ fn widen<S: Simd>(s: S, from: &[f16], to: &mut [f32]) {
     }
 }
 
-/// The query's products with 64 keys: `[dimension, 64]`.
+/// The query's products with 64 keys, `[dimension, 64]`, times `scale`.
 #[inline(always)]
-fn scores<S: Simd, T: Element>(s: S, query: &[f32], keys: &[T]) -> [S::F32; VECTORS] {
+fn scores<S: Simd, T: Element>(s: S, query: &[f32], keys: &[T], scale: f32) -> [f32; BLOCK] {
     assert_eq!(keys.len(), query.len() * BLOCK);
     let mut sums = [s.splat(0.0); VECTORS];
     for (d, &q) in query.iter().enumerate() {
@@ -209,30 +322,20 @@ fn scores<S: Simd, T: Element>(s: S, query: &[f32], keys: &[T]) -> [S::F32; VECT
             *sum = s.fma(q, keys, *sum);
         }
     }
-    sums
+    let mut scores = [0.0_f32; BLOCK];
+    for (v, sum) in sums.into_iter().enumerate() {
+        let to = scores.as_mut_ptr().wrapping_add(v * LANES);
+        // SAFETY: eight of 64 values.
+        unsafe { s.store(s.mul(sum, s.splat(scale)), to) };
+    }
+    scores
 }
 
 impl Softmax {
-    /// Joins a block's scores: the weights of the positions `seen` (others 0), and what the output
-    /// so far must be multiplied with.
+    /// Joins a block's scores, in whose place come the weights of the positions `seen` (others 0).
+    /// Returns what the output so far must be multiplied with.
     #[inline(always)]
-    fn join<S: Simd>(
-        &mut self,
-        s: S,
-        scores: [S::F32; VECTORS],
-        scale: f32,
-        seen: Range<usize>,
-    ) -> ([f32; BLOCK], f32) {
-        let mut values = [0.0_f32; BLOCK];
-        for (v, score) in scores.into_iter().enumerate() {
-            // SAFETY: eight of 64 values.
-            unsafe {
-                s.store(
-                    s.mul(score, s.splat(scale)),
-                    values.as_mut_ptr().add(v * LANES),
-                )
-            };
-        }
+    fn join<S: Simd>(&mut self, s: S, values: &mut [f32; BLOCK], seen: Range<usize>) -> f32 {
         values[..seen.start].fill(f32::MIN);
         values[seen.end..].fill(f32::MIN);
         let mut largest = s.splat(self.max);
@@ -241,7 +344,7 @@ impl Softmax {
             unsafe { s.load(values.as_ptr().add(v * LANES)) }
         };
         for v in 0..VECTORS {
-            largest = s.max(largest, at(&values, v));
+            largest = s.max(largest, at(values, v));
         }
         let mut lanes = [0.0_f32; LANES];
         // SAFETY: eight lanes.
@@ -251,7 +354,7 @@ impl Softmax {
             max = if lane > max { lane } else { max };
         }
         for v in 0..VECTORS {
-            let weight = exp(s, s.sub(at(&values, v), s.splat(max)));
+            let weight = exp(s, s.sub(at(values, v), s.splat(max)));
             // SAFETY: eight of 64 values.
             unsafe { s.store(weight, values.as_mut_ptr().add(v * LANES)) };
         }
@@ -259,14 +362,14 @@ impl Softmax {
         values[seen.end..].fill(0.0);
         let mut sums = [s.splat(0.0); 2];
         for v in 0..VECTORS {
-            sums[v % 2] = s.add(sums[v % 2], at(&values, v));
+            sums[v % 2] = s.add(sums[v % 2], at(values, v));
         }
         // SAFETY: eight lanes.
         unsafe { s.store(exp(s, s.splat(self.max - max)), lanes.as_mut_ptr()) };
         let rescale = lanes[0];
         self.sum = self.sum * rescale + fold(s, sums);
         self.max = max;
-        (values, rescale)
+        rescale
     }
 }
 
@@ -318,109 +421,5 @@ fn accumulate<S: Simd, T: Element>(
             unsafe { s.store(sum, out.as_mut_ptr().add(first + v * LANES)) };
         }
         first += vectors * LANES;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernels::SharedSlice;
-    use crate::kernels::cache::append;
-
-    fn value(i: usize) -> f32 {
-        ((i.wrapping_mul(2_654_435_761) >> 7) % 1000) as f32 / 500.0 - 1.0
-    }
-
-    /// Attention by its formula in `f64`.
-    fn expected(
-        shape: CacheShape,
-        kv: &[(Vec<f32>, Vec<f32>)],
-        head: usize,
-        position: usize,
-        query: &[f32],
-        window: Option<usize>,
-    ) -> Vec<f64> {
-        let d = shape.head_dim;
-        let narrow = |x: f32| f16::from_f32(x).to_f64();
-        let first = window.map_or(0, |w| (position + 1).saturating_sub(w));
-        let weights: Vec<f64> = (first..=position)
-            .map(|p| {
-                let key = &kv[p].0[head * d..][..d];
-                let dot: f64 = (0..d).map(|i| f64::from(query[i]) * narrow(key[i])).sum();
-                (dot / (d as f64).sqrt()).exp()
-            })
-            .collect();
-        let sum: f64 = weights.iter().sum();
-        (0..d)
-            .map(|i| {
-                let all = weights.iter().enumerate();
-                all.map(|(p, w)| w * narrow(kv[first + p].1[head * d + i]))
-                    .sum::<f64>()
-                    / sum
-            })
-            .collect()
-    }
-
-    #[test]
-    fn matches_the_formula_and_one_query_equals_many_on_every_isa() {
-        for (head_dim, window) in [(64, None), (40, Some(70)), (8, Some(3)), (128, Some(64))] {
-            let shape = CacheShape {
-                kv_heads: 2,
-                head_dim,
-                capacity: 192,
-            };
-            let width = 2 * head_dim;
-            let mut keys = vec![f16::ZERO; shape.elements()];
-            let mut values = vec![f16::ZERO; shape.elements()];
-            let kv: Vec<(Vec<f32>, Vec<f32>)> = (0..150)
-                .map(|p| {
-                    let row = |salt| (0..width).map(|i| value(salt + p * width + i)).collect();
-                    (row(1), row(90_001))
-                })
-                .collect();
-            for (p, (k, v)) in kv.iter().enumerate() {
-                // SAFETY: one thread.
-                unsafe {
-                    let (keys, values) =
-                        (SharedSlice::new(&mut keys), SharedSlice::new(&mut values));
-                    append(shape, p, shape.head_dim, k, v, keys, values);
-                }
-            }
-            let query: Vec<Vec<f32>> = (0..150)
-                .map(|p| (0..head_dim).map(|i| 3.0 * value(7 + 31 * p + i)).collect())
-                .collect();
-            let run = |isa, positions: Range<usize>| {
-                let queries: Vec<_> = positions.map(|p| (p, query[p].as_slice())).collect();
-                let mut out = vec![0.0; queries.len() * head_dim];
-                Attend {
-                    shape,
-                    kv_head: 1,
-                    keys: &keys,
-                    values: &values,
-                    window,
-                    scale: 1.0 / (head_dim as f32).sqrt(),
-                    queries: &queries,
-                }
-                .run(isa, &mut out);
-                out
-            };
-            let all = run(Isa::SCALAR, 0..150);
-            for isa in Isa::available() {
-                assert_eq!(run(isa, 0..150), all, "{isa}");
-                for p in [0, 1, 63, 64, 65, 127, 128, 149] {
-                    assert_eq!(
-                        run(isa, p..p + 1),
-                        all[p * head_dim..][..head_dim],
-                        "{isa} {p}"
-                    );
-                }
-            }
-            for p in [0, 5, 64, 149] {
-                let want = expected(shape, &kv, 1, p, &query[p], window);
-                for (i, want) in want.into_iter().enumerate() {
-                    assert!((f64::from(all[p * head_dim + i]) - want).abs() < 1e-5);
-                }
-            }
-        }
     }
 }
