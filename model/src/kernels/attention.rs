@@ -10,7 +10,6 @@
 #[path = "attention_tests.rs"]
 mod tests;
 
-use std::array;
 use std::ops::Range;
 
 use half::f16;
@@ -59,6 +58,16 @@ impl Attend<'_> {
         self.window.map_or(0, |w| (position + 1).saturating_sub(w))
     }
 
+    /// Block `block` of the cache.
+    fn block(&self, block: usize) -> Block<'_> {
+        let first = block * BLOCK;
+        Block {
+            first,
+            keys: &self.keys[self.shape.key_block(self.kv_head, block)],
+            values: &self.values[self.shape.value_rows(self.kv_head, first, BLOCK)],
+        }
+    }
+
     /// Which of the positions `first..first + 64` a query at `position` sees, counted from `first`.
     fn seen(&self, position: usize, first: usize) -> Range<usize> {
         let from = self.first(position).saturating_sub(first);
@@ -66,114 +75,172 @@ impl Attend<'_> {
         from..to
     }
 
-    /// Joins a block into every query's softmax and output.
+    /// Joins the positions `first..first + 64` into the softmax and output of the only query.
     #[inline(always)]
-    fn join<S: Simd>(
+    fn join_one<S: Simd>(&self, s: S, block: &Block<'_>, softmax: &mut [Softmax], out: &mut [f32]) {
+        for (&(position, query), softmax) in self.queries.iter().zip(softmax) {
+            let seen = self.seen(position, block.first);
+            if !seen.is_empty() {
+                let mut weights = scores(s, query, block.keys, self.scale);
+                let rescale = softmax.join(s, &mut weights, &seen);
+                accumulate(s, &weights, seen, rescale, block.values, out);
+            }
+        }
+    }
+
+    /// Joins the positions `first..first + 64` into every query's softmax and output, where four
+    /// queries see them at once.
+    #[inline(always)]
+    fn join_shared<S: Simd>(
         &self,
         s: S,
-        block: &Block<'_, f32>,
+        block: &Block<'_>,
+        shared: &mut Shared,
         softmax: &mut [Softmax],
         out: &mut [f32],
     ) {
-        let head_dim = self.shape.head_dim;
-        let seen = |at: usize| self.seen(self.queries[at].0, block.first);
-        let mut at = 0;
-        while at < self.queries.len() {
-            let end = at + QUERIES;
-            let four = (end <= self.queries.len()).then(|| array::from_fn(|q| seen(at + q)));
-            if let Some(seen) = four.filter(|seen| !common(seen).is_empty()) {
-                let queries = array::from_fn(|q| self.queries[at + q].1);
-                let out = &mut out[at * head_dim..end * head_dim];
-                block.four(s, queries, &seen, &mut softmax[at..end], out);
-                at = end;
-            } else {
-                let out = &mut out[at * head_dim..][..head_dim];
-                block.one(s, self.queries[at].1, seen(at), &mut softmax[at], out);
-                at += 1;
+        let Shared { wide, own } = shared;
+        for (own, &(position, _)) in own.iter_mut().zip(self.queries) {
+            own.seen = self.seen(position, block.first);
+        }
+        widen(s, block.keys, wide);
+        let queries = self.queries.chunks(QUERIES);
+        for ((queries, own), softmax) in queries
+            .zip(own.chunks_mut(QUERIES))
+            .zip(softmax.chunks_mut(QUERIES))
+        {
+            self.weigh(s, queries, wide, own, softmax);
+        }
+        widen(s, block.values, wide);
+        let outputs = out.chunks_mut(QUERIES * self.shape.head_dim);
+        for (own, out) in own.chunks(QUERIES).zip(outputs) {
+            accumulate_all(s, own, wide, out);
+        }
+    }
+
+    /// The weights of a block's positions for some queries, at most four.
+    #[inline(always)]
+    fn weigh<S: Simd>(
+        &self,
+        s: S,
+        queries: &[(usize, &[f32])],
+        keys: &[f32],
+        own: &mut [Own],
+        softmax: &mut [Softmax],
+    ) {
+        let scale = self.scale;
+        if let (&[a, b, c, d], [x, y, z, w]) = (queries, &mut *own)
+            && [&x, &y, &z, &w].iter().all(|own| !own.seen.is_empty())
+        {
+            let weights = [
+                &mut x.weights,
+                &mut y.weights,
+                &mut z.weights,
+                &mut w.weights,
+            ];
+            attention_tile::scores(s, [a.1, b.1, c.1, d.1], keys, scale, weights);
+            // Step by step for all, so that none waits for another's chain.
+            let mut max = [0.0; QUERIES];
+            for q in 0..QUERIES {
+                let Own { weights, seen, .. } = &mut own[q];
+                max[q] = softmax[q].largest(s, weights, seen);
+            }
+            for q in 0..QUERIES {
+                weigh(s, &mut own[q].weights, max[q], &own[q].seen);
+            }
+            for q in 0..QUERIES {
+                own[q].rescale = softmax[q].add(s, &own[q].weights, max[q]);
+            }
+            return;
+        }
+        for ((&(_, query), own), softmax) in queries.iter().zip(own).zip(softmax) {
+            if !own.seen.is_empty() {
+                own.weights = scores(s, query, keys, scale);
+                own.rescale = softmax.join(s, &mut own.weights, &own.seen);
             }
         }
     }
 }
 
 /// The positions `first..first + 64` of one head: keys `[head_dim, 64]`, values `[64, head_dim]`.
-struct Block<'a, T> {
+struct Block<'a> {
     first: usize,
-    keys: &'a [T],
-    values: &'a [T],
-    /// Multiplies scores.
-    scale: f32,
+    keys: &'a [f16],
+    values: &'a [f16],
 }
 
-impl<T: Element> Block<'_, T> {
-    /// Joins the positions `seen` of the block into one query's softmax and output.
-    #[inline(always)]
-    fn one<S: Simd>(
-        &self,
-        s: S,
-        query: &[f32],
-        seen: Range<usize>,
-        softmax: &mut Softmax,
-        out: &mut [f32],
-    ) {
-        if !seen.is_empty() {
-            let mut weights = scores(s, query, self.keys, self.scale);
-            let rescale = softmax.join(s, &mut weights, seen.clone());
-            accumulate(s, &weights, seen, rescale, self.values, out);
+/// What queries need that go through the blocks together.
+struct Shared {
+    /// A block's keys, then its values, widened: as little as stays in a first-level cache.
+    wide: Vec<f32>,
+    /// By query.
+    own: Vec<Own>,
+}
+
+/// What a query makes of a block.
+#[derive(Clone)]
+struct Own {
+    /// Its positions that the query sees.
+    seen: Range<usize>,
+    weights: [f32; BLOCK],
+    /// Multiplies the output so far.
+    rescale: f32,
+}
+
+impl Shared {
+    fn new(queries: usize, head_dim: usize) -> Self {
+        let none = Own {
+            seen: 0..0,
+            weights: [0.0; BLOCK],
+            rescale: 1.0,
+        };
+        Self {
+            wide: vec![0.0; BLOCK * head_dim],
+            own: vec![none; queries],
         }
     }
 }
 
-impl Block<'_, f32> {
-    /// As [`Self::one`] for four queries, some positions of which all see; `out` is
-    /// `[4, head_dim]`.
-    #[inline(always)]
-    fn four<S: Simd>(
-        &self,
-        s: S,
-        queries: [&[f32]; QUERIES],
-        seen: &[Range<usize>; QUERIES],
-        softmax: &mut [Softmax],
-        out: &mut [f32],
-    ) {
-        let head_dim = out.len() / QUERIES;
-        let mut weights = attention_tile::scores(s, queries, self.keys, self.scale);
-        let mut rescale = [1.0; QUERIES];
-        for q in 0..QUERIES {
-            rescale[q] = softmax[q].join(s, &mut weights[q], seen[q].clone());
-        }
-        let all = common(seen);
-        // A query's positions are joined in ascending order: those before the common ones,
-        for q in 0..QUERIES {
-            let own = seen[q].start..all.start;
-            if !own.is_empty() {
-                let out = &mut out[q * head_dim..][..head_dim];
-                accumulate(s, &weights[q], own, rescale[q], self.values, out);
-                rescale[q] = 1.0;
+/// Joins a block's values, `[64, head_dim]`, to the outputs of at most four queries.
+#[inline(always)]
+fn accumulate_all<S: Simd>(s: S, own: &[Own], values: &[f32], out: &mut [f32]) {
+    let head_dim = out.len() / own.len();
+    // Positions are joined in ascending order: those before the ones that all see, these, the others.
+    let all = own.iter().fold(0..BLOCK, |all, own| {
+        all.start.max(own.seen.start)..all.end.min(own.seen.end)
+    });
+    let four = <&[Own; QUERIES]>::try_from(own).ok();
+    let Some(four) = four.filter(|_| !all.is_empty()) else {
+        for (own, out) in own.iter().zip(out.chunks_exact_mut(head_dim)) {
+            if !own.seen.is_empty() {
+                accumulate(s, &own.weights, own.seen.clone(), own.rescale, values, out);
             }
         }
-        Join {
-            weights: &weights,
-            seen: all.clone(),
-            rescale,
-            values: self.values,
-        }
-        .run(s, out);
-        // then those behind them.
-        for q in 0..QUERIES {
-            let own = all.end..seen[q].end;
-            if !own.is_empty() {
-                let out = &mut out[q * head_dim..][..head_dim];
-                accumulate(s, &weights[q], own, 1.0, self.values, out);
-            }
+        return;
+    };
+    let mut rescale = four.each_ref().map(|own| own.rescale);
+    for (q, own) in own.iter().enumerate() {
+        let before = own.seen.start..all.start;
+        if !before.is_empty() {
+            let out = &mut out[q * head_dim..][..head_dim];
+            accumulate(s, &own.weights, before, rescale[q], values, out);
+            rescale[q] = 1.0;
         }
     }
-}
-
-/// What all of them see.
-fn common(seen: &[Range<usize>; QUERIES]) -> Range<usize> {
-    seen.iter().fold(0..BLOCK, |all, one| {
-        all.start.max(one.start)..all.end.min(one.end)
-    })
+    Join {
+        weights: four.each_ref().map(|own| &own.weights),
+        seen: all.clone(),
+        rescale,
+        values,
+    }
+    .run(s, out);
+    for (q, own) in own.iter().enumerate() {
+        let behind = all.end..own.seen.end;
+        if !behind.is_empty() {
+            let out = &mut out[q * head_dim..][..head_dim];
+            accumulate(s, &own.weights, behind, 1.0, values, out);
+        }
+    }
 }
 
 struct AttendKernel<'a, 'b> {
@@ -194,7 +261,7 @@ impl Kernel for AttendKernel<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { attend, out } = self;
-        let (head_dim, scale) = (attend.shape.head_dim, attend.scale);
+        let head_dim = attend.shape.head_dim;
         out.fill(0.0);
         let Some(&(last, _)) = attend.queries.last() else {
             return;
@@ -211,47 +278,22 @@ impl Kernel for AttendKernel<'_, '_> {
         };
         let mut softmax = SmallVec::<[_; 1]>::from_elem(none, attend.queries.len());
         // One query reads the cache as it is; several share one widened copy of each block.
-        let share = attend.queries.len() > 1;
-        let mut wide = vec![0.0_f32; if share { 2 * BLOCK * head_dim } else { 0 }];
+        let count = attend.queries.len();
+        let mut shared = (count > 1).then(|| Shared::new(count, head_dim));
         for block in start / BLOCK..=last / BLOCK {
-            let first = block * BLOCK;
-            let keys = &attend.keys[attend.shape.key_block(attend.kv_head, block)];
-            let values = &attend.values[attend.shape.value_rows(attend.kv_head, first, BLOCK)];
+            let here = attend.block(block);
             // Both lie in memory as long stretches, of which the processor learns too late.
             if block == start / BLOCK {
-                prefetch(s, keys);
+                prefetch(s, here.keys);
             }
-            let seen = (last + 1 - first).min(BLOCK);
-            prefetch(s, &values[..seen * head_dim]);
+            let seen = (last + 1 - here.first).min(BLOCK);
+            prefetch(s, &here.values[..seen * head_dim]);
             if block < last / BLOCK {
-                prefetch(
-                    s,
-                    &attend.keys[attend.shape.key_block(attend.kv_head, block + 1)],
-                );
+                prefetch(s, attend.block(block + 1).keys);
             }
-            if share {
-                let (wide_keys, wide_values) = wide.split_at_mut(BLOCK * head_dim);
-                widen(s, keys, wide_keys);
-                widen(s, values, wide_values);
-                let (keys, values) = (&*wide_keys, &*wide_values);
-                let block = Block {
-                    first,
-                    keys,
-                    values,
-                    scale,
-                };
-                attend.join(s, &block, &mut softmax, out);
-            } else {
-                let block = Block {
-                    first,
-                    keys,
-                    values,
-                    scale,
-                };
-                for (&(position, query), softmax) in attend.queries.iter().zip(&mut softmax) {
-                    let seen = attend.seen(position, first);
-                    block.one(s, query, seen, softmax, out);
-                }
+            match &mut shared {
+                Some(shared) => attend.join_shared(s, &here, shared, &mut softmax, out),
+                None => attend.join_one(s, &here, &mut softmax, out),
             }
         }
         for (softmax, out) in softmax.iter().zip(out.chunks_exact_mut(head_dim)) {
@@ -335,16 +377,20 @@ impl Softmax {
     /// Joins a block's scores, in whose place come the weights of the positions `seen` (others 0).
     /// Returns what the output so far must be multiplied with.
     #[inline(always)]
-    fn join<S: Simd>(&mut self, s: S, values: &mut [f32; BLOCK], seen: Range<usize>) -> f32 {
-        values[..seen.start].fill(f32::MIN);
-        values[seen.end..].fill(f32::MIN);
+    fn join<S: Simd>(&mut self, s: S, values: &mut [f32; BLOCK], seen: &Range<usize>) -> f32 {
+        let max = self.largest(s, values, seen);
+        weigh(s, values, max, seen);
+        self.add(s, values, max)
+    }
+
+    /// The largest score so far, those of the positions `seen` included; others become tiny.
+    #[inline(always)]
+    fn largest<S: Simd>(&self, s: S, scores: &mut [f32; BLOCK], seen: &Range<usize>) -> f32 {
+        scores[..seen.start].fill(f32::MIN);
+        scores[seen.end..].fill(f32::MIN);
         let mut largest = s.splat(self.max);
-        let at = |values: &[f32; BLOCK], v: usize| {
-            // SAFETY: eight of 64 values.
-            unsafe { s.load(values.as_ptr().add(v * LANES)) }
-        };
         for v in 0..VECTORS {
-            largest = s.max(largest, at(values, v));
+            largest = s.max(largest, vector(s, scores, v));
         }
         let mut lanes = [0.0_f32; LANES];
         // SAFETY: eight lanes.
@@ -353,17 +399,18 @@ impl Softmax {
         for lane in lanes {
             max = if lane > max { lane } else { max };
         }
-        for v in 0..VECTORS {
-            let weight = exp(s, s.sub(at(values, v), s.splat(max)));
-            // SAFETY: eight of 64 values.
-            unsafe { s.store(weight, values.as_mut_ptr().add(v * LANES)) };
-        }
-        values[..seen.start].fill(0.0);
-        values[seen.end..].fill(0.0);
+        max
+    }
+
+    /// Adds a block's weights, made with `max`. Returns what the output so far must be multiplied
+    /// with.
+    #[inline(always)]
+    fn add<S: Simd>(&mut self, s: S, weights: &[f32; BLOCK], max: f32) -> f32 {
         let mut sums = [s.splat(0.0); 2];
         for v in 0..VECTORS {
-            sums[v % 2] = s.add(sums[v % 2], at(values, v));
+            sums[v % 2] = s.add(sums[v % 2], vector(s, weights, v));
         }
+        let mut lanes = [0.0_f32; LANES];
         // SAFETY: eight lanes.
         unsafe { s.store(exp(s, s.splat(self.max - max)), lanes.as_mut_ptr()) };
         let rescale = lanes[0];
@@ -371,6 +418,26 @@ impl Softmax {
         self.max = max;
         rescale
     }
+}
+
+/// The weights `exp(score − max)` of the positions `seen`, others 0, in place of the scores.
+#[inline(always)]
+fn weigh<S: Simd>(s: S, values: &mut [f32; BLOCK], max: f32, seen: &Range<usize>) {
+    for v in 0..VECTORS {
+        let weight = exp(s, s.sub(vector(s, values, v), s.splat(max)));
+        // SAFETY: eight of 64 values.
+        unsafe { s.store(weight, values.as_mut_ptr().add(v * LANES)) };
+    }
+    values[..seen.start].fill(0.0);
+    values[seen.end..].fill(0.0);
+}
+
+/// Eight of the values, `v < 8`.
+#[inline(always)]
+fn vector<S: Simd>(s: S, values: &[f32; BLOCK], v: usize) -> S::F32 {
+    assert!(v < VECTORS);
+    // SAFETY: eight of 64 values.
+    unsafe { s.load(values.as_ptr().add(v * LANES)) }
 }
 
 /// `out = out · rescale`, then for ascending positions `out = fma(weight, value, out)`.

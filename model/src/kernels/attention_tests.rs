@@ -99,3 +99,91 @@ fn matches_the_formula_and_one_query_equals_many_on_every_isa() {
         }
     }
 }
+
+/// A cache of one head whose positions from `filled` on hold NaN, as rows do that nobody may read.
+fn cache(shape: CacheShape, filled: usize) -> (Vec<f16>, Vec<f16>) {
+    let mut keys = vec![f16::ZERO; shape.elements()];
+    let mut values = vec![f16::ZERO; shape.elements()];
+    for p in 0..shape.capacity {
+        let row = |salt: usize| -> Vec<f32> {
+            (0..shape.head_dim)
+                .map(|i| match p < filled {
+                    true => value(salt + p * shape.head_dim + i),
+                    false => f32::NAN,
+                })
+                .collect()
+        };
+        // SAFETY: one thread.
+        unsafe {
+            let (keys, values) = (SharedSlice::new(&mut keys), SharedSlice::new(&mut values));
+            append(
+                shape,
+                p,
+                shape.head_dim,
+                &row(3),
+                &row(70_001),
+                keys,
+                values,
+            );
+        }
+    }
+    (keys, values)
+}
+
+#[test]
+fn queries_that_go_together_have_the_bits_of_each_alone_on_every_isa() {
+    // Widths of whole strips and tiles, of eight more, and of eight only; windows that begin within
+    // a block, span a part of one, and end between two queries of four.
+    let widths = [8, 16, 24, 40, 64, 72, 80, 128, 136];
+    let windows = [None, Some(1), Some(3), Some(64), Some(70), Some(130)];
+    // The first position, positions, and heads that share it: full and partial fours, within a block,
+    // across its border, and behind some blocks.
+    let steps = [
+        (0, 1, 2),
+        (0, 9, 1),
+        (60, 7, 3),
+        (63, 2, 1),
+        (126, 5, 3),
+        (150, 16, 4),
+        (187, 3, 5),
+    ];
+    for (i, head_dim) in widths.into_iter().enumerate() {
+        let shape = CacheShape {
+            kv_heads: 1,
+            head_dim,
+            capacity: 192,
+        };
+        for (j, window) in windows.into_iter().enumerate() {
+            let (first, positions, heads) = steps[(i + j) % steps.len()];
+            let (keys, values) = cache(shape, first + positions);
+            let query: Vec<f32> = (0..positions * heads * head_dim)
+                .map(|i| 4.0 * value(11 + 17 * i))
+                .collect();
+            let queries: Vec<_> = query
+                .chunks_exact(head_dim)
+                .enumerate()
+                .map(|(i, query)| (first + i / heads, query))
+                .collect();
+            let run = |isa, queries: &[(usize, &[f32])]| {
+                let mut out = vec![0.0; queries.len() * head_dim];
+                Attend {
+                    shape,
+                    kv_head: 0,
+                    keys: &keys,
+                    values: &values,
+                    window,
+                    scale: 0.3,
+                    queries,
+                }
+                .run(isa, &mut out);
+                out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let alone = queries.iter().flat_map(|query| run(Isa::SCALAR, &[*query]));
+            let alone: Vec<_> = alone.collect();
+            for isa in Isa::available() {
+                let what = format!("{isa}, width {head_dim}, window {window:?}, from {first}");
+                assert!(run(isa, &queries) == alone, "{what}");
+            }
+        }
+    }
+}

@@ -13,15 +13,15 @@ pub(super) const QUERIES: usize = 4;
 /// Tiles of sixteen keys, or coordinates, that a wide strip takes.
 const WIDE: usize = BLOCK / TILE_ROWS;
 
-/// The queries' products with 64 keys, `[dimension, 64]`, times `scale`.
+/// The queries' products with 64 keys, `[dimension, 64]`, times `scale`, into `scores`.
 #[inline(always)]
 pub(super) fn scores<S: Simd>(
     s: S,
     queries: [&[f32]; QUERIES],
     keys: &[f32],
     scale: f32,
-) -> [[f32; BLOCK]; QUERIES] {
-    let mut scores = [[0.0; BLOCK]; QUERIES];
+    mut scores: [&mut [f32; BLOCK]; QUERIES],
+) {
     for query in queries {
         assert_eq!(keys.len(), query.len() * BLOCK);
     }
@@ -32,7 +32,6 @@ pub(super) fn scores<S: Simd>(
             strip_of_scores::<S, 1>(s, queries, keys, scale, first, &mut scores);
         }
     }
-    scores
 }
 
 /// The products with the `16 · T` keys from `first` on.
@@ -43,7 +42,7 @@ fn strip_of_scores<S: Simd, const T: usize>(
     keys: &[f32],
     scale: f32,
     first: usize,
-    scores: &mut [[f32; BLOCK]; QUERIES],
+    scores: &mut [&mut [f32; BLOCK]; QUERIES],
 ) {
     assert!(first + T * TILE_ROWS <= BLOCK);
     let dimensions = keys.len() / BLOCK;
@@ -72,7 +71,7 @@ fn strip_of_scores<S: Simd, const T: usize>(
 
 /// The positions of a block that four queries join to their outputs, `[4, head_dim]`.
 pub(super) struct Join<'a> {
-    pub(super) weights: &'a [[f32; BLOCK]; QUERIES],
+    pub(super) weights: [&'a [f32; BLOCK]; QUERIES],
     /// Positions that all four see.
     pub(super) seen: Range<usize>,
     pub(super) rescale: [f32; QUERIES],
