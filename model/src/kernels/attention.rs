@@ -6,11 +6,16 @@
 //! maximum is joined first, the running sum and output are scaled once, the block's weights fold
 //! into sixteen lanes and one tree, and the output is one fused chain over ascending positions.
 
+#[cfg(test)]
+#[path = "attention_tests.rs"]
+mod tests;
+
 use std::ops::Range;
 
 use half::f16;
 use smallvec::SmallVec;
 
+use super::attention_tile::{self, Join, QUERIES};
 use super::cache::{BLOCK, CacheShape};
 use super::float::fold;
 use super::isa::{Isa, Kernel, dispatch};
@@ -53,28 +58,187 @@ impl Attend<'_> {
         self.window.map_or(0, |w| (position + 1).saturating_sub(w))
     }
 
-    /// Joins the positions `first..first + 64`, keys `[head_dim, 64]` and values `[64, head_dim]`,
-    /// into every query's softmax and output.
+    /// Block `block` of the cache.
+    fn block(&self, block: usize) -> Block<'_> {
+        let first = block * BLOCK;
+        Block {
+            first,
+            keys: &self.keys[self.shape.key_block(self.kv_head, block)],
+            values: &self.values[self.shape.value_rows(self.kv_head, first, BLOCK)],
+        }
+    }
+
+    /// Which of the positions `first..first + 64` a query at `position` sees, counted from `first`.
+    fn seen(&self, position: usize, first: usize) -> Range<usize> {
+        let from = self.first(position).saturating_sub(first);
+        let to = (position + 1).saturating_sub(first).min(BLOCK);
+        from..to
+    }
+
+    /// Joins the positions `first..first + 64` into the softmax and output of the only query.
     #[inline(always)]
-    fn block<S: Simd, T: Element>(
+    fn join_one<S: Simd>(&self, s: S, block: &Block<'_>, softmax: &mut [Softmax], out: &mut [f32]) {
+        for (&(position, query), softmax) in self.queries.iter().zip(softmax) {
+            let seen = self.seen(position, block.first);
+            if !seen.is_empty() {
+                let mut weights = scores(s, query, block.keys, self.scale);
+                let rescale = softmax.join(s, &mut weights, &seen);
+                accumulate(s, &weights, seen, rescale, block.values, out);
+            }
+        }
+    }
+
+    /// Joins the positions `first..first + 64` into every query's softmax and output, where four
+    /// queries see them at once.
+    #[inline(always)]
+    fn join_shared<S: Simd>(
         &self,
         s: S,
-        first: usize,
-        keys: &[T],
-        values: &[T],
+        block: &Block<'_>,
+        shared: &mut Shared,
         softmax: &mut [Softmax],
         out: &mut [f32],
     ) {
-        let outputs = out.chunks_exact_mut(self.shape.head_dim);
-        for ((&(position, query), softmax), out) in self.queries.iter().zip(softmax).zip(outputs) {
-            let from = self.first(position).max(first);
-            let to = (position + 1).min(first + BLOCK);
-            if from < to {
-                let seen = from - first..to - first;
-                let scores = scores(s, query, keys);
-                let (weights, rescale) = softmax.join(s, scores, self.scale, seen.clone());
-                accumulate(s, &weights, seen, rescale, values, out);
+        let Shared { wide, own } = shared;
+        for (own, &(position, _)) in own.iter_mut().zip(self.queries) {
+            own.seen = self.seen(position, block.first);
+        }
+        widen(s, block.keys, wide);
+        let queries = self.queries.chunks(QUERIES);
+        for ((queries, own), softmax) in queries
+            .zip(own.chunks_mut(QUERIES))
+            .zip(softmax.chunks_mut(QUERIES))
+        {
+            self.weigh(s, queries, wide, own, softmax);
+        }
+        widen(s, block.values, wide);
+        let outputs = out.chunks_mut(QUERIES * self.shape.head_dim);
+        for (own, out) in own.chunks(QUERIES).zip(outputs) {
+            accumulate_all(s, own, wide, out);
+        }
+    }
+
+    /// The weights of a block's positions for some queries, at most four.
+    #[inline(always)]
+    fn weigh<S: Simd>(
+        &self,
+        s: S,
+        queries: &[(usize, &[f32])],
+        keys: &[f32],
+        own: &mut [Own],
+        softmax: &mut [Softmax],
+    ) {
+        let scale = self.scale;
+        if let (&[a, b, c, d], [x, y, z, w]) = (queries, &mut *own)
+            && [&x, &y, &z, &w].iter().all(|own| !own.seen.is_empty())
+        {
+            let weights = [
+                &mut x.weights,
+                &mut y.weights,
+                &mut z.weights,
+                &mut w.weights,
+            ];
+            attention_tile::scores(s, [a.1, b.1, c.1, d.1], keys, scale, weights);
+            // Step by step for all, so that none waits for another's chain.
+            let mut max = [0.0; QUERIES];
+            for q in 0..QUERIES {
+                let Own { weights, seen, .. } = &mut own[q];
+                max[q] = softmax[q].largest(s, weights, seen);
             }
+            for q in 0..QUERIES {
+                weigh(s, &mut own[q].weights, max[q], &own[q].seen);
+            }
+            for q in 0..QUERIES {
+                own[q].rescale = softmax[q].add(s, &own[q].weights, max[q]);
+            }
+            return;
+        }
+        for ((&(_, query), own), softmax) in queries.iter().zip(own).zip(softmax) {
+            if !own.seen.is_empty() {
+                own.weights = scores(s, query, keys, scale);
+                own.rescale = softmax.join(s, &mut own.weights, &own.seen);
+            }
+        }
+    }
+}
+
+/// The positions `first..first + 64` of one head: keys `[head_dim, 64]`, values `[64, head_dim]`.
+struct Block<'a> {
+    first: usize,
+    keys: &'a [f16],
+    values: &'a [f16],
+}
+
+/// What queries need that go through the blocks together.
+struct Shared {
+    /// A block's keys, then its values, widened: as little as stays in a first-level cache.
+    wide: Vec<f32>,
+    /// By query.
+    own: Vec<Own>,
+}
+
+/// What a query makes of a block.
+#[derive(Clone)]
+struct Own {
+    /// Its positions that the query sees.
+    seen: Range<usize>,
+    weights: [f32; BLOCK],
+    /// Multiplies the output so far.
+    rescale: f32,
+}
+
+impl Shared {
+    fn new(queries: usize, head_dim: usize) -> Self {
+        let none = Own {
+            seen: 0..0,
+            weights: [0.0; BLOCK],
+            rescale: 1.0,
+        };
+        Self {
+            wide: vec![0.0; BLOCK * head_dim],
+            own: vec![none; queries],
+        }
+    }
+}
+
+/// Joins a block's values, `[64, head_dim]`, to the outputs of at most four queries.
+#[inline(always)]
+fn accumulate_all<S: Simd>(s: S, own: &[Own], values: &[f32], out: &mut [f32]) {
+    let head_dim = out.len() / own.len();
+    // Positions are joined in ascending order: those before the ones that all see, these, the others.
+    let all = own.iter().fold(0..BLOCK, |all, own| {
+        all.start.max(own.seen.start)..all.end.min(own.seen.end)
+    });
+    let four = <&[Own; QUERIES]>::try_from(own).ok();
+    let Some(four) = four.filter(|_| !all.is_empty()) else {
+        for (own, out) in own.iter().zip(out.chunks_exact_mut(head_dim)) {
+            if !own.seen.is_empty() {
+                accumulate(s, &own.weights, own.seen.clone(), own.rescale, values, out);
+            }
+        }
+        return;
+    };
+    let mut rescale = four.each_ref().map(|own| own.rescale);
+    for (q, own) in own.iter().enumerate() {
+        let before = own.seen.start..all.start;
+        if !before.is_empty() {
+            let out = &mut out[q * head_dim..][..head_dim];
+            accumulate(s, &own.weights, before, rescale[q], values, out);
+            rescale[q] = 1.0;
+        }
+    }
+    Join {
+        weights: four.each_ref().map(|own| &own.weights),
+        seen: all.clone(),
+        rescale,
+        values,
+    }
+    .run(s, out);
+    for (q, own) in own.iter().enumerate() {
+        let behind = all.end..own.seen.end;
+        if !behind.is_empty() {
+            let out = &mut out[q * head_dim..][..head_dim];
+            accumulate(s, &own.weights, behind, 1.0, values, out);
         }
     }
 }
@@ -114,31 +278,22 @@ impl Kernel for AttendKernel<'_, '_> {
         };
         let mut softmax = SmallVec::<[_; 1]>::from_elem(none, attend.queries.len());
         // One query reads the cache as it is; several share one widened copy of each block.
-        let share = attend.queries.len() > 1;
-        let mut wide = vec![0.0_f32; if share { 2 * BLOCK * head_dim } else { 0 }];
+        let count = attend.queries.len();
+        let mut shared = (count > 1).then(|| Shared::new(count, head_dim));
         for block in start / BLOCK..=last / BLOCK {
-            let first = block * BLOCK;
-            let keys = &attend.keys[attend.shape.key_block(attend.kv_head, block)];
-            let values = &attend.values[attend.shape.value_rows(attend.kv_head, first, BLOCK)];
+            let here = attend.block(block);
             // Both lie in memory as long stretches, of which the processor learns too late.
             if block == start / BLOCK {
-                prefetch(s, keys);
+                prefetch(s, here.keys);
             }
-            let seen = (last + 1 - first).min(BLOCK);
-            prefetch(s, &values[..seen * head_dim]);
+            let seen = (last + 1 - here.first).min(BLOCK);
+            prefetch(s, &here.values[..seen * head_dim]);
             if block < last / BLOCK {
-                prefetch(
-                    s,
-                    &attend.keys[attend.shape.key_block(attend.kv_head, block + 1)],
-                );
+                prefetch(s, attend.block(block + 1).keys);
             }
-            if share {
-                let (wide_keys, wide_values) = wide.split_at_mut(BLOCK * head_dim);
-                widen(s, keys, wide_keys);
-                widen(s, values, wide_values);
-                attend.block(s, first, wide_keys, wide_values, &mut softmax, out);
-            } else {
-                attend.block(s, first, keys, values, &mut softmax, out);
+            match &mut shared {
+                Some(shared) => attend.join_shared(s, &here, shared, &mut softmax, out),
+                None => attend.join_one(s, &here, &mut softmax, out),
             }
         }
         for (softmax, out) in softmax.iter().zip(out.chunks_exact_mut(head_dim)) {
@@ -196,9 +351,9 @@ fn widen<S: Simd>(s: S, from: &[f16], to: &mut [f32]) {
     }
 }
 
-/// The query's products with 64 keys: `[dimension, 64]`.
+/// The query's products with 64 keys, `[dimension, 64]`, times `scale`.
 #[inline(always)]
-fn scores<S: Simd, T: Element>(s: S, query: &[f32], keys: &[T]) -> [S::F32; VECTORS] {
+fn scores<S: Simd, T: Element>(s: S, query: &[f32], keys: &[T], scale: f32) -> [f32; BLOCK] {
     assert_eq!(keys.len(), query.len() * BLOCK);
     let mut sums = [s.splat(0.0); VECTORS];
     for (d, &q) in query.iter().enumerate() {
@@ -209,39 +364,33 @@ fn scores<S: Simd, T: Element>(s: S, query: &[f32], keys: &[T]) -> [S::F32; VECT
             *sum = s.fma(q, keys, *sum);
         }
     }
-    sums
+    let mut scores = [0.0_f32; BLOCK];
+    for (v, sum) in sums.into_iter().enumerate() {
+        let to = scores.as_mut_ptr().wrapping_add(v * LANES);
+        // SAFETY: eight of 64 values.
+        unsafe { s.store(s.mul(sum, s.splat(scale)), to) };
+    }
+    scores
 }
 
 impl Softmax {
-    /// Joins a block's scores: the weights of the positions `seen` (others 0), and what the output
-    /// so far must be multiplied with.
+    /// Joins a block's scores, in whose place come the weights of the positions `seen` (others 0).
+    /// Returns what the output so far must be multiplied with.
     #[inline(always)]
-    fn join<S: Simd>(
-        &mut self,
-        s: S,
-        scores: [S::F32; VECTORS],
-        scale: f32,
-        seen: Range<usize>,
-    ) -> ([f32; BLOCK], f32) {
-        let mut values = [0.0_f32; BLOCK];
-        for (v, score) in scores.into_iter().enumerate() {
-            // SAFETY: eight of 64 values.
-            unsafe {
-                s.store(
-                    s.mul(score, s.splat(scale)),
-                    values.as_mut_ptr().add(v * LANES),
-                )
-            };
-        }
-        values[..seen.start].fill(f32::MIN);
-        values[seen.end..].fill(f32::MIN);
+    fn join<S: Simd>(&mut self, s: S, values: &mut [f32; BLOCK], seen: &Range<usize>) -> f32 {
+        let max = self.largest(s, values, seen);
+        weigh(s, values, max, seen);
+        self.add(s, values, max)
+    }
+
+    /// The largest score so far, those of the positions `seen` included; others become tiny.
+    #[inline(always)]
+    fn largest<S: Simd>(&self, s: S, scores: &mut [f32; BLOCK], seen: &Range<usize>) -> f32 {
+        scores[..seen.start].fill(f32::MIN);
+        scores[seen.end..].fill(f32::MIN);
         let mut largest = s.splat(self.max);
-        let at = |values: &[f32; BLOCK], v: usize| {
-            // SAFETY: eight of 64 values.
-            unsafe { s.load(values.as_ptr().add(v * LANES)) }
-        };
         for v in 0..VECTORS {
-            largest = s.max(largest, at(&values, v));
+            largest = s.max(largest, vector(s, scores, v));
         }
         let mut lanes = [0.0_f32; LANES];
         // SAFETY: eight lanes.
@@ -250,24 +399,45 @@ impl Softmax {
         for lane in lanes {
             max = if lane > max { lane } else { max };
         }
-        for v in 0..VECTORS {
-            let weight = exp(s, s.sub(at(&values, v), s.splat(max)));
-            // SAFETY: eight of 64 values.
-            unsafe { s.store(weight, values.as_mut_ptr().add(v * LANES)) };
-        }
-        values[..seen.start].fill(0.0);
-        values[seen.end..].fill(0.0);
+        max
+    }
+
+    /// Adds a block's weights, made with `max`. Returns what the output so far must be multiplied
+    /// with.
+    #[inline(always)]
+    fn add<S: Simd>(&mut self, s: S, weights: &[f32; BLOCK], max: f32) -> f32 {
         let mut sums = [s.splat(0.0); 2];
         for v in 0..VECTORS {
-            sums[v % 2] = s.add(sums[v % 2], at(&values, v));
+            sums[v % 2] = s.add(sums[v % 2], vector(s, weights, v));
         }
+        let mut lanes = [0.0_f32; LANES];
         // SAFETY: eight lanes.
         unsafe { s.store(exp(s, s.splat(self.max - max)), lanes.as_mut_ptr()) };
         let rescale = lanes[0];
         self.sum = self.sum * rescale + fold(s, sums);
         self.max = max;
-        (values, rescale)
+        rescale
     }
+}
+
+/// The weights `exp(score − max)` of the positions `seen`, others 0, in place of the scores.
+#[inline(always)]
+fn weigh<S: Simd>(s: S, values: &mut [f32; BLOCK], max: f32, seen: &Range<usize>) {
+    for v in 0..VECTORS {
+        let weight = exp(s, s.sub(vector(s, values, v), s.splat(max)));
+        // SAFETY: eight of 64 values.
+        unsafe { s.store(weight, values.as_mut_ptr().add(v * LANES)) };
+    }
+    values[..seen.start].fill(0.0);
+    values[seen.end..].fill(0.0);
+}
+
+/// Eight of the values, `v < 8`.
+#[inline(always)]
+fn vector<S: Simd>(s: S, values: &[f32; BLOCK], v: usize) -> S::F32 {
+    assert!(v < VECTORS);
+    // SAFETY: eight of 64 values.
+    unsafe { s.load(values.as_ptr().add(v * LANES)) }
 }
 
 /// `out = out · rescale`, then for ascending positions `out = fma(weight, value, out)`.
@@ -318,109 +488,5 @@ fn accumulate<S: Simd, T: Element>(
             unsafe { s.store(sum, out.as_mut_ptr().add(first + v * LANES)) };
         }
         first += vectors * LANES;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernels::SharedSlice;
-    use crate::kernels::cache::append;
-
-    fn value(i: usize) -> f32 {
-        ((i.wrapping_mul(2_654_435_761) >> 7) % 1000) as f32 / 500.0 - 1.0
-    }
-
-    /// Attention by its formula in `f64`.
-    fn expected(
-        shape: CacheShape,
-        kv: &[(Vec<f32>, Vec<f32>)],
-        head: usize,
-        position: usize,
-        query: &[f32],
-        window: Option<usize>,
-    ) -> Vec<f64> {
-        let d = shape.head_dim;
-        let narrow = |x: f32| f16::from_f32(x).to_f64();
-        let first = window.map_or(0, |w| (position + 1).saturating_sub(w));
-        let weights: Vec<f64> = (first..=position)
-            .map(|p| {
-                let key = &kv[p].0[head * d..][..d];
-                let dot: f64 = (0..d).map(|i| f64::from(query[i]) * narrow(key[i])).sum();
-                (dot / (d as f64).sqrt()).exp()
-            })
-            .collect();
-        let sum: f64 = weights.iter().sum();
-        (0..d)
-            .map(|i| {
-                let all = weights.iter().enumerate();
-                all.map(|(p, w)| w * narrow(kv[first + p].1[head * d + i]))
-                    .sum::<f64>()
-                    / sum
-            })
-            .collect()
-    }
-
-    #[test]
-    fn matches_the_formula_and_one_query_equals_many_on_every_isa() {
-        for (head_dim, window) in [(64, None), (40, Some(70)), (8, Some(3)), (128, Some(64))] {
-            let shape = CacheShape {
-                kv_heads: 2,
-                head_dim,
-                capacity: 192,
-            };
-            let width = 2 * head_dim;
-            let mut keys = vec![f16::ZERO; shape.elements()];
-            let mut values = vec![f16::ZERO; shape.elements()];
-            let kv: Vec<(Vec<f32>, Vec<f32>)> = (0..150)
-                .map(|p| {
-                    let row = |salt| (0..width).map(|i| value(salt + p * width + i)).collect();
-                    (row(1), row(90_001))
-                })
-                .collect();
-            for (p, (k, v)) in kv.iter().enumerate() {
-                // SAFETY: one thread.
-                unsafe {
-                    let (keys, values) =
-                        (SharedSlice::new(&mut keys), SharedSlice::new(&mut values));
-                    append(shape, p, shape.head_dim, k, v, keys, values);
-                }
-            }
-            let query: Vec<Vec<f32>> = (0..150)
-                .map(|p| (0..head_dim).map(|i| 3.0 * value(7 + 31 * p + i)).collect())
-                .collect();
-            let run = |isa, positions: Range<usize>| {
-                let queries: Vec<_> = positions.map(|p| (p, query[p].as_slice())).collect();
-                let mut out = vec![0.0; queries.len() * head_dim];
-                Attend {
-                    shape,
-                    kv_head: 1,
-                    keys: &keys,
-                    values: &values,
-                    window,
-                    scale: 1.0 / (head_dim as f32).sqrt(),
-                    queries: &queries,
-                }
-                .run(isa, &mut out);
-                out
-            };
-            let all = run(Isa::SCALAR, 0..150);
-            for isa in Isa::available() {
-                assert_eq!(run(isa, 0..150), all, "{isa}");
-                for p in [0, 1, 63, 64, 65, 127, 128, 149] {
-                    assert_eq!(
-                        run(isa, p..p + 1),
-                        all[p * head_dim..][..head_dim],
-                        "{isa} {p}"
-                    );
-                }
-            }
-            for p in [0, 5, 64, 149] {
-                let want = expected(shape, &kv, 1, p, &query[p], window);
-                for (i, want) in want.into_iter().enumerate() {
-                    assert!((f64::from(all[p * head_dim + i]) - want).abs() < 1e-5);
-                }
-            }
-        }
     }
 }

@@ -11,7 +11,7 @@ use super::rope::{RopePairs, Rotate};
 use super::team::Team;
 use super::{Isa, SharedSlice};
 
-/// Positions of a tile in prefill: its queries share one widened copy of each cache block.
+/// The most positions of a tile in prefill: its queries share one widened copy of each cache block.
 const TILE: usize = 16;
 
 /// Coordinates of a head up to which a decode step allocates nothing.
@@ -115,10 +115,14 @@ impl AttentionStep<'_> {
         // In decode a head is an item; in prefill a tile of positions of all heads of a group.
         let heads_at_once = if positions == 1 { 1 } else { group };
         let per_tile = plan.heads / heads_at_once;
-        let items = positions.div_ceil(TILE) * per_tile;
+        // Tiles of about the same size, so that threads finish together.
+        let tiles = positions.div_ceil(TILE);
+        let tile = positions.div_ceil(tiles.max(1));
+        let items = tiles * per_tile;
         team.run(items, 1, &|range| {
             for item in range {
-                let tile = item / per_tile * TILE..(item / per_tile * TILE + TILE).min(positions);
+                let first = item / per_tile * tile;
+                let tile = first..(first + tile).min(positions);
                 let first_head = item % per_tile * heads_at_once;
                 let places: SmallVec<[_; 1]> = tile
                     .flat_map(|p| (first_head..first_head + heads_at_once).map(move |h| (p, h)))

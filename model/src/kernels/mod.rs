@@ -21,6 +21,7 @@ pub(crate) mod activations;
 mod ahead;
 pub(crate) mod attention;
 pub(crate) mod attention_step;
+mod attention_tile;
 pub(crate) mod cache;
 pub(crate) mod codec;
 pub(crate) mod dequantise;

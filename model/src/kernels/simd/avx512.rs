@@ -98,6 +98,7 @@ unsafe impl Simd for Avx512 {
 
     const ROWS_PER_BYTES: usize = 2;
     const TILE_POSITIONS: usize = 12;
+    const HAS_WIDE_TILES: bool = true;
 
     as_avx2! {
         fn splat(value: f32) -> Self::F32;

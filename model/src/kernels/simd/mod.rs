@@ -94,6 +94,8 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     const ROWS_PER_BYTES: usize;
     /// Positions of a GEMM tile: as many as the registers hold.
     const TILE_POSITIONS: usize;
+    /// Whether registers hold sixteen [`Self::TileF32`] and what is multiplied into them.
+    const HAS_WIDE_TILES: bool;
 
     /// Every lane `value`.
     fn splat(self, value: f32) -> Self::F32;

@@ -39,6 +39,7 @@ unsafe impl Simd for Portable {
 
     const ROWS_PER_BYTES: usize = 1;
     const TILE_POSITIONS: usize = 4;
+    const HAS_WIDE_TILES: bool = false;
 
     fn splat(self, value: f32) -> Self::F32 {
         [value; LANES]

@@ -48,6 +48,7 @@ unsafe impl Simd for Avx2 {
 
     const ROWS_PER_BYTES: usize = 2;
     const TILE_POSITIONS: usize = 6;
+    const HAS_WIDE_TILES: bool = false;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {

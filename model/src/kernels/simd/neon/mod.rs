@@ -62,6 +62,7 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
 
     const ROWS_PER_BYTES: usize = 1;
     const TILE_POSITIONS: usize = if DOT { 2 } else { 4 };
+    const HAS_WIDE_TILES: bool = false;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {
