@@ -48,7 +48,11 @@ impl Driver {
                 connection_id,
                 error,
                 ..
-            } => self.dial_failed(connection_id, &error),
+            } => {
+                self.dialled_in_vain(&error);
+                self.dial_failed(connection_id, &error);
+            }
+            SwarmEvent::IncomingConnectionError { error, .. } => self.came_in_vain(&error),
             SwarmEvent::NewListenAddr {
                 listener_id,
                 address,
@@ -83,7 +87,7 @@ impl Driver {
             return;
         };
         let dialled = endpoint.is_dialer();
-        let stays = self.machine.is_copied(id);
+        let stays = self.machine.stays_connected(id);
         match self
             .connections
             .established(now, id, connection, dialled, stays)
@@ -212,8 +216,9 @@ impl Driver {
                     }
                 }
             }
-            Opened::Outbound(purpose, stream) if counts => {
-                self.connections.opened(id, purpose, stream);
+            // Where it does not count any more, there may be last words to be said.
+            Opened::Outbound(purpose, stream) => {
+                self.connections.opened(id, connection, purpose, stream);
             }
             Opened::Inbound(purpose, stream) if counts => {
                 if !self.connections.came(id, purpose, stream) {
@@ -227,7 +232,7 @@ impl Driver {
             Opened::Failed(purpose) if counts && purpose != Purpose::Pairing => {
                 self.of_no_use(id, connection);
             }
-            Opened::Outbound(..) | Opened::Inbound(..) | Opened::Failed(_) => {}
+            Opened::Inbound(..) | Opened::Failed(_) => {}
         }
     }
 

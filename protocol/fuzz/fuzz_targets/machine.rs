@@ -12,7 +12,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use potluck_protocol::circle::{Circle, DeviceName, Identity};
 use potluck_protocol::machine::{
-    Choice, Event, Input, LoadRefused, Machine, MachineSetup, Output, Request, SessionEvent,
+    Choice, Event, Input, LoadRefused, Machine, MachineSetup, Output, Reach, Request, SessionEvent,
 };
 use potluck_protocol::placement::{LayerShape, ModelShape, PlacementOptions, Weights};
 use potluck_protocol::profile::{
@@ -323,7 +323,10 @@ fn own(node: &mut Node, now: Duration, what: u8, detail: u8, peers: &[PeerId; NO
             machine.handle_input(now, Input::Profile(profile));
         }
         6 if detail < 200 => machine.finish(now, SESSION),
-        6 => drop(machine.revoke(now, peers[usize::from(detail) % NODES])),
+        6 => {
+            let reach = if detail % 2 == 0 { Reach::Alone } else { Reach::WithAdmitted };
+            drop(machine.revoke(now, peers[usize::from(detail / 2) % NODES], reach));
+        }
         _ => machine.handle_input(
             now,
             Input::HandOver {
