@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
+use libp2p::Multiaddr;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{DialError, ListenError};
-use libp2p::Multiaddr;
 
 use super::driver::Driver;
 use super::ids;
@@ -25,7 +25,8 @@ impl Driver {
     pub(super) fn dial_anyone(&mut self, address: &Multiaddr) {
         let address = without_peer(address);
         if self.listening().contains(&address) {
-            let words = format!("{address} is an address of this device itself: nobody else is there");
+            let words =
+                format!("{address} is an address of this device itself: nobody else is there");
             self.tell_watchers(&NodeEvent::Problem(words));
             return;
         }
