@@ -23,10 +23,8 @@ use crate::device::random;
 
 /// How long the device that invites is looked for.
 const JOINING: Duration = Duration::from_secs(6);
-/// How long a peer is not dialled once two nodes run with its key: the other one comes meanwhile and is
-/// told, too.
-const FOR_THE_OTHER: Duration = Duration::from_secs(5);
-/// How long a peer is not dialled that said that two nodes run with this device's key.
+/// How long a peer is not dialled once two nodes run with its key, both of which come and are told; and
+/// one that said so of this device's key, who takes whoever comes sooner for one that has not heard it.
 const IN_PEACE: Duration = Duration::from_secs(20);
 
 impl Driver {
@@ -117,14 +115,9 @@ impl Driver {
         match event {
             // Not before: one that is refused or closed at once is not tried again at once.
             Event::PeerConnected { peer, .. } => self.addresses.reached(&ids::to_libp2p(*peer)),
-            Event::Copied(peer) => {
-                let until = self.now() + FOR_THE_OTHER;
-                self.addresses.leave_in_peace(&ids::to_libp2p(*peer), until);
-            }
-            Event::ThisIsCopied { told_by } => {
+            Event::Copied(peer) | Event::ThisIsCopied { told_by: peer } => {
                 let until = self.now() + IN_PEACE;
-                self.addresses
-                    .leave_in_peace(&ids::to_libp2p(*told_by), until);
+                self.addresses.leave_in_peace(&ids::to_libp2p(*peer), until);
             }
             _ => {}
         }

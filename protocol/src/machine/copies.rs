@@ -19,6 +19,9 @@ const REMEMBERED: usize = 8;
 /// leaves this node in peace meanwhile, the other one dials it within seconds.
 const UNTOLD: Duration = Duration::from_secs(30);
 
+/// A run that comes back sooner has not heard what it was told: drivers stay away for 20 seconds.
+const HEARD: Duration = Duration::from_secs(15);
+
 const WORDS: &str = "two devices run with this device's key, as when a home was copied: `potluck \
                      circle new --identity` on the copy gives it its own";
 
@@ -37,8 +40,8 @@ pub(super) struct Runs {
 struct Copies {
     /// Until when those that were told wait for those that were not.
     until: Duration,
-    /// Whether each was told.
-    told: BTreeMap<u64, bool>,
+    /// When each was told last.
+    told: BTreeMap<u64, Option<Duration>>,
 }
 
 /// What a run that greets means.
@@ -77,7 +80,7 @@ impl Runs {
         if news {
             self.copies = Some(Copies {
                 until: now + UNTOLD,
-                told: BTreeMap::from([(before, false), (run, false)]),
+                told: BTreeMap::from([(before, None), (run, None)]),
             });
         }
         let copies = self.copies.as_mut();
@@ -93,12 +96,17 @@ impl Copies {
     /// Whether a run that greets may stay; if not, it is told why.
     fn may_stay(&mut self, now: Duration, run: u64) -> bool {
         // Bounded: a run is a remembered one, or there are no copies any more.
-        let was_told = self.told.insert(run, true) == Some(true);
-        was_told && (self.all_told() || self.until <= now)
+        let told = self.told.entry(run).or_default();
+        let (was_told, heard) = (told.is_some(), told.is_some_and(|at| at + HEARD <= now));
+        let may_stay = (heard && self.all_told()) || (was_told && self.until <= now);
+        if !may_stay {
+            self.told.insert(run, Some(now));
+        }
+        may_stay
     }
 
     fn all_told(&self) -> bool {
-        self.told.values().all(|told| *told)
+        self.told.values().all(Option::is_some)
     }
 }
 
@@ -134,6 +142,7 @@ mod tests {
     use super::*;
 
     const SOON: Duration = Duration::from_secs(1);
+    const COPIED: Greeted = Greeted::Copied { news: false };
 
     #[test]
     fn a_node_that_starts_anew_is_no_copy_and_one_that_comes_back_is() {
@@ -143,39 +152,55 @@ mod tests {
         }
         assert_eq!(runs.earlier.len(), REMEMBERED);
         assert_eq!(runs.greeted(SOON, 11), Greeted::Copied { news: true });
-        assert_eq!(runs.greeted(SOON, 12), Greeted::Copied { news: false });
+        assert_eq!(runs.greeted(SOON, 12), COPIED);
         // Each was told, and then stays.
         for run in [11, 12, 11] {
-            assert_eq!(runs.greeted(SOON, run), Greeted::Well);
+            assert_eq!(runs.greeted(SOON + HEARD, run), Greeted::Well);
         }
+    }
+
+    /// Of which the first was told.
+    fn taking_turns() -> Runs {
+        let mut runs = Runs::default();
+        assert_eq!(runs.greeted(SOON, 1), Greeted::Well);
+        assert_eq!(runs.greeted(SOON, 2), Greeted::Well);
+        assert_eq!(runs.greeted(SOON, 1), Greeted::Copied { news: true });
+        runs
+    }
+
+    fn all_told(runs: &Runs) -> bool {
+        runs.copies.as_ref().is_some_and(Copies::all_told)
     }
 
     #[test]
     fn who_was_told_waits_for_the_other_one_and_not_for_ever() {
-        let taking_turns = || {
-            let mut runs = Runs::default();
-            assert_eq!(runs.greeted(SOON, 1), Greeted::Well);
-            assert_eq!(runs.greeted(SOON, 2), Greeted::Well);
-            assert_eq!(runs.greeted(SOON, 1), Greeted::Copied { news: true });
-            assert_eq!(runs.greeted(SOON, 1), Greeted::Copied { news: false });
-            runs
-        };
-        let all_told = |runs: &Runs| runs.copies.as_ref().map(Copies::all_told);
         let mut runs = taking_turns();
-        assert_eq!(all_told(&runs), Some(false));
-        assert_eq!(runs.greeted(SOON, 2), Greeted::Copied { news: false });
-        assert_eq!(all_told(&runs), Some(true));
-        assert_eq!(runs.greeted(SOON, 1), Greeted::Well);
+        assert_eq!(runs.greeted(SOON + HEARD, 1), COPIED);
+        assert!(!all_told(&runs));
+        assert_eq!(runs.greeted(SOON + HEARD, 2), COPIED);
+        assert!(all_told(&runs));
+        assert_eq!(runs.greeted(SOON + HEARD * 2, 1), Greeted::Well);
         // The other one does not come: and is told when it does, however late.
         let mut runs = taking_turns();
         let almost = SOON + UNTOLD - Duration::from_micros(1);
-        assert_eq!(runs.greeted(almost, 1), Greeted::Copied { news: false });
+        assert_eq!(runs.greeted(almost, 1), COPIED);
         assert_eq!(runs.greeted(SOON + UNTOLD, 1), Greeted::Well);
-        assert_eq!(all_told(&runs), Some(false), "the other one may come in");
+        assert!(!all_told(&runs), "the other one may come in");
         let late = SOON + UNTOLD * 100;
-        assert_eq!(runs.greeted(late, 2), Greeted::Copied { news: false });
+        assert_eq!(runs.greeted(late, 2), COPIED);
         assert_eq!(runs.greeted(late, 1), Greeted::Well);
-        assert_eq!(all_told(&runs), Some(true));
+        assert!(all_told(&runs));
+    }
+
+    #[test]
+    fn who_comes_back_at_once_has_not_heard_it_and_is_told_again() {
+        let mut runs = taking_turns();
+        for after in [1, 2, 4, 8] {
+            let now = SOON + Duration::from_secs(after);
+            assert_eq!(runs.greeted(now, 2), COPIED, "{after} s");
+        }
+        // The other one has stayed away since, as whoever has heard it.
+        assert_eq!(runs.greeted(SOON + HEARD, 1), Greeted::Well);
     }
 
     #[test]
@@ -186,28 +211,24 @@ mod tests {
         }
         assert_eq!(runs.greeted(SOON, 2), Greeted::Copied { news: true });
         for run in [1, 3] {
-            assert_eq!(runs.greeted(SOON, run), Greeted::Copied { news: false });
+            assert_eq!(runs.greeted(SOON, run), COPIED);
         }
         for run in [1, 2, 3] {
-            assert_eq!(runs.greeted(SOON, run), Greeted::Well);
+            assert_eq!(runs.greeted(SOON + HEARD, run), Greeted::Well);
         }
     }
 
     #[test]
     fn a_node_that_starts_anew_is_no_copy_any_more_until_another_comes_back() {
-        let mut runs = Runs::default();
-        for run in [1, 2] {
-            assert_eq!(runs.greeted(SOON, run), Greeted::Well);
-        }
-        assert_eq!(runs.greeted(SOON, 1), Greeted::Copied { news: true });
+        let mut runs = taking_turns();
         // The copy was mended, and the node started again.
         assert_eq!(runs.greeted(SOON, 3), Greeted::Well);
         assert!(runs.copies.is_none());
         assert_eq!(runs.greeted(SOON, 3), Greeted::Well);
         // It was not: all are told again.
         assert_eq!(runs.greeted(SOON, 2), Greeted::Copied { news: true });
-        assert_eq!(runs.greeted(SOON, 3), Greeted::Copied { news: false });
-        assert_eq!(runs.greeted(SOON, 2), Greeted::Well);
+        assert_eq!(runs.greeted(SOON, 3), COPIED);
+        assert_eq!(runs.greeted(SOON + HEARD, 2), Greeted::Well);
         assert!(runs.copies.is_some());
     }
 }
