@@ -85,6 +85,16 @@ impl NodeArgs {
         .find_map(|(flag, holds)| (!holds).then_some(flag))
     }
 
+    /// Refuses what is only of use to a node that computes, if this one does not.
+    fn check_computes(&self, computes: bool) -> anyhow::Result<()> {
+        if computes || self.memory.is_none() {
+            return Ok(());
+        }
+        let words = "--memory has no effect here: this device was never measured, so nothing is \
+                     computed while it pairs. Leave it out, and give it to `potluck up`";
+        Err(failure::refusal(Code::Usage, words))
+    }
+
     /// Refuses what the node that runs does not do, and would not be asked to.
     fn check_running(
         &self,
@@ -218,11 +228,7 @@ pub(super) fn start(
     } else {
         let sensors = this_system();
         let known = Measurements::remembered(home);
-        if known.is_none() && args.memory.is_some() {
-            let words = "--memory has no effect here: this device was never measured, so nothing is \
-                         computed while it pairs. Leave it out, and give it to `potluck up`";
-            return Err(failure::refusal(Code::Usage, words));
-        }
+        args.check_computes(known.is_some())?;
         known.map(|known| DeviceProfile::new(known, sensors, &settings))
     };
     let budget = profile.as_ref().map(DeviceProfile::memory_budget_bytes);
