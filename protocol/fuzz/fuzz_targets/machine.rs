@@ -325,7 +325,7 @@ fn own(node: &mut Node, now: Duration, what: u8, detail: u8, peers: &[PeerId; NO
         6 if detail < 200 => machine.finish(now, SESSION),
         6 => {
             let reach = if detail % 2 == 0 { Reach::Alone } else { Reach::WithAdmitted };
-            drop(machine.revoke(now, peers[usize::from(detail / 2) % NODES], reach));
+            let _ = machine.revoke(now, peers[usize::from(detail / 2) % NODES], reach);
         }
         _ => machine.handle_input(
             now,
