@@ -20,7 +20,7 @@ pub fn add_all(
     cancel: &Cancel,
 ) -> Result<Vec<String>, Unusable> {
     for path in named {
-        identify(local, path, cancel).map_err(|words| Unusable(words.0))?;
+        identify(local, path, cancel).map_err(|words| Unusable(words.words))?;
     }
     let mut problems = Vec::new();
     for path in files_in(Store::of(home).folder()) {

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// An error and what is below it, in one line. What the message before it already ends with is not
 /// said twice; of an error that has no words of its own, those below are said.
 pub fn of(error: &dyn Error) -> String {
@@ -21,25 +23,45 @@ pub fn of(error: &dyn Error) -> String {
     words
 }
 
+/// What kind of reason there is not to do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// No device is meant by what a person wrote.
+    NotMeant,
+    /// Anything else.
+    Failed,
+}
+
 /// Why something cannot be done, in words, made of any error by `?`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Words(pub(crate) String);
+pub(crate) struct Words {
+    pub(crate) kind: Kind,
+    pub(crate) words: String,
+}
 
 impl Words {
     pub(crate) fn new(words: impl Into<String>) -> Self {
-        Self(words.into())
+        let (kind, words) = (Kind::Failed, words.into());
+        Self { kind, words }
+    }
+
+    /// Why no device is meant.
+    pub(crate) fn not_meant(words: impl Into<String>) -> Self {
+        let (kind, words) = (Kind::NotMeant, words.into());
+        Self { kind, words }
     }
 }
 
 impl fmt::Display for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.words)
     }
 }
 
 impl<E: Error> From<E> for Words {
     fn from(error: E) -> Self {
-        Self(of(&error))
+        Self::new(of(&error))
     }
 }
 

@@ -12,7 +12,7 @@ fn device() -> Device {
 fn numbers_that_no_command_takes_are_refused_before_a_model_is_looked_for() {
     let device = Device::new();
     let most = "18446744073709551616";
-    let cases: [(&[&str], &str); 20] = [
+    let cases: [(&[&str], &str); 23] = [
         (&["run", "--threads", "4000000000", "Hi"], "1 to 1024"),
         (&["run", "--threads", "0", "Hi"], "1 to 1024"),
         (&["bench", "--threads", "1025"], "1 to 1024"),
@@ -33,6 +33,9 @@ fn numbers_that_no_command_takes_are_refused_before_a_model_is_looked_for() {
         (&["up", "--min-battery", "101"], "0..=100"),
         (&["pair", "--minutes", "1441"], "1..=1440"),
         (&["plan", "--objective", "luck"], "latency"),
+        (&["bench", "--prefill", "0"], "give a number from 1"),
+        (&["bench", "--decode", "0"], "give a number from 1"),
+        (&["bench", "--repetitions", "0"], "give a number from 1"),
     ];
     for (arguments, words) in cases {
         let _ = device.potluck(arguments).failure(2, &[words]);
@@ -67,6 +70,62 @@ fn what_would_have_no_effect_is_refused_with_what_to_do() {
         (&["score", "--tokens", "a,b"], "a token id is a number"),
         (&["up", "--listen", "foo"], "write an address like"),
         (&["plan", "--peer", "foo"], "write an address like"),
+    ];
+    for (arguments, words) in cases {
+        let _ = device.potluck(arguments).failure(2, &[words]);
+    }
+}
+
+#[test]
+fn what_another_flag_or_the_command_makes_vain_is_refused_by_name() {
+    let device = Device::new();
+    let cases: [(&[&str], &str); 12] = [
+        (
+            &[
+                "run",
+                "--repetition-penalty",
+                "1",
+                "--repetition-window",
+                "9",
+                "Hi",
+            ],
+            "--repetition-window has no effect",
+        ),
+        (&["run", "--greedy", "--seed", "7", "Hi"], "--seed"),
+        (
+            &["run", "--temperature", "0", "--seed", "7", "Hi"],
+            "--seed has no effect",
+        ),
+        (
+            &["run", "--temperature", "0", "--top-k", "9", "Hi"],
+            "--top-k has no effect",
+        ),
+        (
+            &["chat", "--temperature", "0", "--top-p", "0.9"],
+            "--top-p has no effect",
+        ),
+        (
+            &["chat", "--temperature", "-0", "--min-p", "0.1"],
+            "--min-p has no effect",
+        ),
+        (&["run", "--no-drafts", "Hi"], "add --with-peers"),
+        (&["chat", "--alone", "--no-drafts"], "--no-drafts"),
+        (
+            &["forget", "tablet", "--memory", "1G"],
+            "--memory has no effect",
+        ),
+        (
+            &["forget", "self", "--yes", "--memory", "1G"],
+            "--memory has no effect",
+        ),
+        (
+            &["pair", "--admit", "--memory", "1G", "--no-mdns"],
+            "--memory has no effect",
+        ),
+        (
+            &["pair", "--admit", "--memory", "1G", "--json"],
+            "--memory has no effect",
+        ),
     ];
     for (arguments, words) in cases {
         let _ = device.potluck(arguments).failure(2, &[words]);
@@ -132,10 +191,6 @@ fn lengths_beyond_a_models_own_are_refused_by_name() {
     for flag in ["--prefill", "--decode"] {
         let bench = ["bench", "-m", "tiny.gguf", flag, &most];
         let _ = device.potluck(bench).failure(1, &["tokens long"]);
-    }
-    for flag in ["--prefill", "--decode", "--repetitions"] {
-        let bench = ["bench", "-m", "tiny.gguf", flag, "0"];
-        let _ = device.potluck(bench).failure(1, &["at least one"]);
     }
 }
 

@@ -7,7 +7,7 @@ use super::marks::{Marking, Rendered};
 use super::message::{self, Content, Json, Message, ToolCall};
 use super::role::Role;
 use super::{ChatTemplate, RenderOptions, TemplateError};
-use crate::tokenizer::{TokenId, Tokenizer};
+use crate::tokenizer::{Said, TokenId, Tokenizer};
 
 /// Stands for what the person said, to see whether the template has it in its text.
 const WORDS: &str = "8d2fwords3c";
@@ -31,16 +31,25 @@ impl ChatTemplate {
         let (messages, rendered) = self.render_accepted(&messages, options)?;
         self.check_heard(&messages, options, &rendered.text)?;
         if !self.concern(&messages, options) {
-            return Ok(tokenizer.encode_rendered(&rendered.text, &rendered.said));
+            return Ok(tokenizer.encode_rendered(&rendered.text, self.said(&rendered)));
         }
         let strict = self.render_marked(&messages, options, Marking::Strict)?;
-        let control = |rendered: &Rendered| tokenizer.structure_of(&rendered.text, &rendered.said);
+        let control =
+            |rendered: &Rendered| tokenizer.structure_of(&rendered.text, self.said(rendered));
         let right = if control(&rendered) == control(&strict) {
             rendered
         } else {
             strict
         };
-        Ok(tokenizer.encode_rendered(&right.text, &right.said))
+        Ok(tokenizer.encode_rendered(&right.text, self.said(&right)))
+    }
+
+    fn said<'r>(&'r self, rendered: &'r Rendered) -> Said<'r> {
+        Said {
+            places: &rendered.said,
+            to_model: &rendered.to_model,
+            written: &self.written,
+        }
     }
 
     /// Whether the template has a place for system messages. If not, [`Self::encode`] puts them in
@@ -83,8 +92,10 @@ impl ChatTemplate {
     ) -> Result<Rendered, TemplateError> {
         if !self.concern(messages, options) {
             let text = self.render(messages, options)?;
-            let said = Vec::new();
-            return Ok(Rendered { text, said });
+            return Ok(Rendered {
+                text,
+                ..Rendered::default()
+            });
         }
         let mut texts: Vec<String> = Vec::new();
         for_each_text(messages, options, &mut |text| {

@@ -17,11 +17,15 @@
 //! control tokens of the two renderings are the same, the lenient one is right; else the strict
 //! one is used, knowingly: the template may then not find what it looks for in what was said.
 //!
+//! Of tokens that a vocabulary declares as pieces of text and the template writes as it does control
+//! tokens, such as `<think>` in many, the same holds in what was said *to* the model. What it said
+//! itself it may have said with them, and it is shown that again.
+//!
 //! One exception, for what the *model* said in earlier turns only: a spelling that the template
 //! itself looks for (`content.split('</think>')`) is not marked, so that thoughts are found and
 //! left out where they are spelled in control tokens.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::role::Role;
 
@@ -43,8 +47,9 @@ pub(super) enum Marking {
 /// Which characters to mark, for a template and the control tokens of a vocabulary.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    /// Spellings of control tokens, from their first character to mark on.
-    spellings: HashSet<Box<str>>,
+    /// Spellings of control tokens, from their first character to mark on; and of tokens that are
+    /// control tokens but in what the model said.
+    spellings: HashMap<Box<str>, Spelled>,
     /// The lengths that spellings have, in bytes, ascending.
     lengths: Vec<usize>,
     /// First characters of spellings, ascending.
@@ -57,14 +62,26 @@ pub(super) struct Marks {
     taken: HashSet<char>,
 }
 
+/// Where a spelling is marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelled {
+    /// In all that was said.
+    ByAnyone,
+    /// In what was said to the model. In what it said itself the token is what it was.
+    ToModel,
+}
+
 impl Marks {
-    /// For the control tokens with these spellings, none of which is empty.
-    pub(super) fn new<'a>(source: &str, spellings: impl Iterator<Item = &'a str>) -> Self {
+    /// For the tokens with these spellings, none of which is empty.
+    pub(super) fn new<'a>(
+        source: &str,
+        spellings: impl Iterator<Item = (&'a str, Spelled)>,
+    ) -> Self {
         let mut marks = Self {
             taken: source.chars().filter(|&char| may_be_mark(char)).collect(),
             ..Self::default()
         };
-        for spelling in spellings {
+        for (spelling, spelled) in spellings {
             let start = spelling.find(is_sign).unwrap_or(0);
             let from_start = &spelling[start..];
             marks.starts.extend(from_start.chars().next());
@@ -72,7 +89,11 @@ impl Marks {
                 .edges
                 .extend(from_start.chars().next_back().filter(|&char| is_sign(char)));
             marks.lengths.push(from_start.len());
-            marks.spellings.insert(from_start.into());
+            // One start may be of two tokens.
+            let known = marks.spellings.entry(from_start.into()).or_insert(spelled);
+            if spelled == Spelled::ByAnyone {
+                *known = spelled;
+            }
         }
         marks.edges.extend(&marks.starts);
         for list in [&mut marks.starts, &mut marks.edges] {
@@ -101,9 +122,9 @@ impl Marks {
         }
         let free: Vec<char> = MARKS
             .filter(|char| !taken.contains(char))
-            .take(self.edges.len())
+            .take(2 * self.edges.len())
             .collect();
-        (free.len() == self.edges.len()).then_some(Chosen { marks: self, free })
+        (free.len() == 2 * self.edges.len()).then_some(Chosen { marks: self, free })
     }
 
     fn is_edge(&self, char: char) -> bool {
@@ -111,11 +132,12 @@ impl Marks {
     }
 
     /// Whether the text starts with the spelling of a control token, from its first character to
-    /// mark on.
-    fn is_spelled(&self, text: &str) -> bool {
+    /// mark on, for who said it.
+    fn is_spelled(&self, role: Role, text: &str) -> bool {
         let spelled = |&length: &usize| {
-            text.get(..length)
-                .is_some_and(|start| self.spellings.contains(start))
+            let start = text.get(..length);
+            let spelled = start.and_then(|start| self.spellings.get(start));
+            spelled.is_some_and(|&by| by == Spelled::ByAnyone || role != Role::Assistant)
         };
         self.lengths.iter().any(spelled)
     }
@@ -125,7 +147,8 @@ impl Marks {
 #[derive(Debug)]
 pub(super) struct Chosen<'a> {
     marks: &'a Marks,
-    /// The mark of each of the edges; ascending, too.
+    /// The mark of each of the edges, in what the model said, and then in what others did; ascending,
+    /// too.
     free: Vec<char>,
 }
 
@@ -133,6 +156,10 @@ impl Chosen<'_> {
     /// The text with marks.
     pub(super) fn mark(&self, role: Role, text: &str, marking: Marking) -> String {
         let marks = self.marks;
+        let first = match role {
+            Role::Assistant => 0,
+            _ => marks.edges.len(),
+        };
         let mut marked = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(char) = rest.chars().next() {
@@ -151,10 +178,10 @@ impl Chosen<'_> {
             }
             let wanted = || match marking {
                 Marking::Strict => true,
-                Marking::Lenient => marks.starts.contains(&char) && marks.is_spelled(rest),
+                Marking::Lenient => marks.starts.contains(&char) && marks.is_spelled(role, rest),
             };
             match edge {
-                Ok(index) if wanted() => marked.push(self.free[index]),
+                Ok(index) if wanted() => marked.push(self.free[first + index]),
                 _ => marked.push(char),
             }
             rest = &rest[char.len_utf8()..];
@@ -165,27 +192,37 @@ impl Chosen<'_> {
     /// The text without marks, and the places where there were some.
     pub(super) fn unmark(&self, text: &str) -> Rendered {
         let mut plain = String::with_capacity(text.len());
-        let mut said = Vec::new();
+        let (mut said, mut to_model) = (Vec::new(), Vec::new());
+        let edges = &self.marks.edges;
         for char in text.chars() {
             let mark = may_be_mark(char).then(|| self.free.binary_search(&char).ok());
             match mark.flatten() {
                 Some(index) => {
                     said.push(plain.len());
-                    plain.push(self.marks.edges[index]);
+                    if index >= edges.len() {
+                        to_model.push(plain.len());
+                    }
+                    plain.push(edges[index % edges.len()]);
                 }
                 None => plain.push(char),
             }
         }
-        Rendered { text: plain, said }
+        Rendered {
+            text: plain,
+            said,
+            to_model,
+        }
     }
 }
 
 /// A rendered conversation.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Rendered {
     pub(super) text: String,
     /// Bytes that no control token may contain, as they were said; ascending.
     pub(super) said: Vec<usize>,
+    /// Those of them that were not said by the model itself.
+    pub(super) to_model: Vec<usize>,
 }
 
 /// Characters that templates neither trim nor change to capitals.
@@ -243,7 +280,9 @@ mod tests {
     fn marks(source: &str) -> Marks {
         Marks::new(
             source,
-            ["<|im_end|>", "_<EOT>", "[/INST]", "PAD"].into_iter(),
+            ["<|im_end|>", "_<EOT>", "[/INST]", "PAD"]
+                .into_iter()
+                .map(|spelling| (spelling, Spelled::ByAnyone)),
         )
     }
 

@@ -6,8 +6,9 @@
 //!
 //! **What is said is text.** The template's own text is searched for control tokens, what was said
 //! is not, whoever said it: a letter that spells `<|im_end|>` does not end the turn that quotes it.
-//! The page of the module `marks` says how the two are told apart. (Tokens that a vocabulary declares as
-//! pieces of text, such as `<think>` in many, are found in what was said, too, as in any text.)
+//! The page of the module `marks` says how the two are told apart. Tokens that a vocabulary declares as
+//! pieces of text, such as `<think>` in many, are none in what was said to the model where the template
+//! itself writes them. (Others are found, as in any text.)
 //!
 //! **What is said is heard.** Templates that want content in parts are given parts. A system
 //! message that a template refuses or leaves out is put before the first user message. If what the
@@ -51,7 +52,7 @@ pub use role::Role;
 use crate::gguf::Metadata;
 use crate::tokenizer::{TokenId, Tokenizer};
 use habits::Habits;
-use marks::Marks;
+use marks::{Marks, Spelled};
 use message::Rewrite;
 
 /// The longest template accepted, in bytes; real ones have up to 30,000.
@@ -105,6 +106,8 @@ pub struct ChatTemplate {
     /// Those of [`THINKING`] that the template reads.
     thinking: Vec<&'static str>,
     marks: Marks,
+    /// Pieces of text that work as control tokens in what the template writes; ascending.
+    written: Box<[TokenId]>,
     habits: OnceLock<Habits>,
 }
 
@@ -144,11 +147,14 @@ impl ChatTemplate {
             String::from_utf8_lossy(&bytes).into_owned()
         };
         let mut template = Self::new(source, text(tokenizer.bos()), text(tokenizer.eos()))?;
-        let spellings = tokenizer.structure_texts();
-        template.marks = Marks::new(
-            source,
-            spellings.filter_map(|text| str::from_utf8(text).ok()),
-        );
+        template.written = tokenizer.written_by(source);
+        let structure = tokenizer.structure_texts();
+        let structure = structure.filter_map(|text| str::from_utf8(text).ok());
+        let written = template.written.iter();
+        let written: Vec<_> = written.map(|&id| text(Some(id))).collect();
+        let written = written.iter().map(|text| (&**text, Spelled::ToModel));
+        let spellings = structure.map(|text| (text, Spelled::ByAnyone));
+        template.marks = Marks::new(source, spellings.chain(written));
         Ok(template)
     }
 
@@ -189,6 +195,7 @@ impl ChatTemplate {
                 .filter(|&name| read.contains(name) || name == THINKING[0] && source.contains(name))
                 .collect(),
             marks: Marks::default(),
+            written: Box::default(),
             habits: OnceLock::new(),
         })
     }

@@ -35,8 +35,8 @@ use bpe::BytePairs;
 pub use decoder::TokenDecoder;
 pub use error::TokenizerError;
 pub use fields::VocabularyFields;
-pub use partition::SpecialTokens;
 use partition::{Fragment, SpecialIndex};
+pub use partition::{Said, SpecialTokens};
 use pre::PreTokenizer;
 use sentence_piece::SentencePieces;
 use special::GivenIds;
@@ -160,7 +160,9 @@ impl Tokenizer {
     /// (SentencePiece), else U+FFFD each.
     pub fn encode_bytes(&self, text: &[u8], special: SpecialTokens) -> Vec<TokenId> {
         let mut tokens = Vec::new();
-        let fragments = self.special.split(text, special, &[], &self.vocabulary);
+        let fragments = self
+            .special
+            .split(text, special, Said::default(), &self.vocabulary);
         self.append(text, fragments, &mut tokens);
         tokens
     }
@@ -176,9 +178,8 @@ impl Tokenizer {
     /// The tokens of a rendered chat template: special tokens parsed, and BOS in front, if
     /// [`Self::adds_bos`], unless the template has put it there.
     ///
-    /// Bytes whose places are in `said`, which ascends, are no part of any control token: what is
-    /// spelled with them is text.
-    pub fn encode_rendered(&self, prompt: &str, said: &[usize]) -> Vec<TokenId> {
+    /// What was said is text: see [`Said`].
+    pub fn encode_rendered(&self, prompt: &str, said: Said<'_>) -> Vec<TokenId> {
         let mut tokens = Vec::new();
         tokens.extend(self.bos.filter(|_| self.adds_bos));
         let text = prompt.as_bytes();
@@ -192,8 +193,9 @@ impl Tokenizer {
         tokens
     }
 
-    /// Those tokens of [`Self::encode_rendered`] for which [`Self::is_structure`] is true.
-    pub(crate) fn structure_of(&self, prompt: &str, said: &[usize]) -> Vec<TokenId> {
+    /// Those tokens of [`Self::encode_rendered`] for which [`Self::is_structure`] is true, and those
+    /// that the template [writes](Self::written_by).
+    pub(crate) fn structure_of(&self, prompt: &str, said: Said<'_>) -> Vec<TokenId> {
         let text = prompt.as_bytes();
         let fragments = self
             .special
@@ -202,7 +204,10 @@ impl Tokenizer {
             Fragment::Token(token) => Some(token),
             Fragment::Text(_) => None,
         });
-        tokens.filter(|&token| self.is_structure(token)).collect()
+        let is_written = |token: TokenId| said.written.binary_search(&token).is_ok();
+        tokens
+            .filter(|&token| self.is_structure(token) || is_written(token))
+            .collect()
     }
 
     /// The texts of the tokens for which [`Self::is_structure`] is true; none is empty.
@@ -212,6 +217,25 @@ impl Tokenizer {
         structure
             .map(|id| self.vocabulary.text(id))
             .filter(|text| !text.is_empty())
+    }
+
+    /// Tokens that a vocabulary declares as pieces of text, to be found whole and shown, and that
+    /// work as control tokens all the same, as a chat template writes them: what is marked up by a
+    /// sign at each end, such as `<think>` or `[INST]`, and occurs in the template's source; and
+    /// those around the parts of a message, however a template puts their names together.
+    /// Ascending.
+    pub(crate) fn written_by(&self, source: &str) -> Box<[TokenId]> {
+        let occurring = self.special.occurring(source.as_bytes(), &self.vocabulary);
+        let parts = special::SHOWN.iter().chain([&special::PART_END]);
+        let parts = parts.filter_map(|name| self.vocabulary.find(name.as_bytes()));
+        let mut written: Vec<_> = occurring.into_iter().chain(parts).collect();
+        written.retain(|&id| {
+            let text = str::from_utf8(self.vocabulary.text(id)).unwrap_or_default();
+            !self.is_structure(id) && special::is_markup(text)
+        });
+        written.sort_unstable();
+        written.dedup();
+        written.into()
     }
 
     /// The bytes of the longest token, and so the most that a token can stand for.

@@ -31,6 +31,18 @@ pub enum SpecialTokens {
     AsText,
 }
 
+/// What of a rendered conversation was said, and so is text, whatever it spells.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Said<'a> {
+    /// Places of bytes that no control token may contain; ascending.
+    pub places: &'a [usize],
+    /// Those of them that were not said by the model itself; ascending.
+    pub to_model: &'a [usize],
+    /// Pieces of text that are found whole, but not in what was said to the model, as
+    /// [`written_by`](super::Tokenizer::written_by) gives them; ascending.
+    pub written: &'a [TokenId],
+}
+
 /// The special tokens of a vocabulary, arranged for search.
 pub(super) struct SpecialIndex {
     // By text, ascending.
@@ -60,12 +72,12 @@ impl SpecialIndex {
 
     /// The parts of a text, in order. No part is empty.
     ///
-    /// No control token has a byte whose place is in `said`, which ascends.
+    /// No token has a byte that `said` bars for it.
     pub(super) fn split(
         &self,
         text: &[u8],
         special: SpecialTokens,
-        said: &[usize],
+        said: Said<'_>,
         vocabulary: &Vocabulary,
     ) -> Vec<Fragment> {
         if text.is_empty() {
@@ -78,10 +90,13 @@ impl SpecialIndex {
         }
         present.sort_unstable_by_key(|&id| (Reverse(vocabulary.text(id).len()), id));
         for id in present {
-            // Pieces of text that are found whole are found in what was said, too.
-            let barred = match vocabulary.kinds(id).is_structure() {
-                true => said,
-                false => &[],
+            let barred = if vocabulary.kinds(id).is_structure() {
+                said.places
+            } else if said.written.binary_search(&id).is_ok() {
+                said.to_model
+            } else {
+                // Other pieces of text that are found whole are found in what was said, too.
+                &[]
             };
             fragments = self.cut_out(id, text, barred, fragments, vocabulary);
         }
@@ -89,7 +104,7 @@ impl SpecialIndex {
     }
 
     /// The special tokens whose texts occur anywhere, in no order.
-    fn occurring(&self, text: &[u8], vocabulary: &Vocabulary) -> Vec<TokenId> {
+    pub(super) fn occurring(&self, text: &[u8], vocabulary: &Vocabulary) -> Vec<TokenId> {
         let mut met = vec![false; self.tokens.len()];
         for start in 0..text.len() {
             let byte = usize::from(text[start]);

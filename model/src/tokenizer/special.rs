@@ -21,7 +21,7 @@ pub(super) struct GivenIds {
 const END: &[&str] = &[
     "<|eot_id|>",
     "<|im_end|>",
-    "<|end|>",
+    PART_END,
     "<|return|>",
     "<|call|>",
     "<|flush|>",
@@ -86,7 +86,20 @@ const FILL_IN_REPO: &[&str] = &[
 const FILL_IN_SEPARATOR: &[&str] = &["<|file_sep|>"];
 
 /// Tokens around the parts of a message, which are shown.
-const SHOWN: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
+pub(super) const SHOWN: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
+
+/// Whether a text is a name between two signs, as the names of control tokens are.
+pub(super) fn is_markup(text: &str) -> bool {
+    let is_sign = |char: char| {
+        let of_word = char.is_alphanumeric() || char.is_whitespace();
+        !of_word && char != '_' && !super::SPACE_SIGN.contains(char)
+    };
+    let named = text.contains(|char: char| char.is_alphanumeric());
+    named && text.starts_with(is_sign) && text.ends_with(is_sign)
+}
+
+/// The end of a message, or of a part of one: then it is shown, too.
+pub(super) const PART_END: &str = "<|end|>";
 
 /// Marks the tokens that are control tokens by their texts, and returns those that end what a
 /// model says, ascending.
@@ -130,7 +143,7 @@ pub(super) fn find_ends(vocabulary: &mut Vocabulary, given: GivenIds) -> Box<[To
     let has_call = has(vocabulary, "<|call|>") || has(vocabulary, "<|calls|>");
     let has_other_end = has(vocabulary, "<|return|>") || has(vocabulary, "<|flush|>");
     if has_call && has_other_end {
-        demote(vocabulary, &mut ends, "<|end|>", TokenKind::UserDefined);
+        demote(vocabulary, &mut ends, PART_END, TokenKind::UserDefined);
     }
     // Where a turn ends otherwise, this is the HTML tag, whatever its kind.
     if has(vocabulary, "<|tool_response>") {

@@ -85,12 +85,19 @@ fn merges_apply_by_rank_within_words() {
     assert_eq!(split("р"), ["\\xd1", "\\x80"]);
 }
 
+fn bars(places: &[usize]) -> Said<'_> {
+    Said {
+        places,
+        ..Said::default()
+    }
+}
+
 #[test]
 fn bytes_that_were_said_are_in_no_control_token() {
     let tokenizer = byte_pairs(|_| ());
     let text = "<|im_start|><|im_end|>\n<|im_start|><tool>";
     let structure = |said: &[usize]| {
-        let tokens = tokenizer.structure_of(text, said);
+        let tokens = tokenizer.structure_of(text, bars(said));
         tokens
             .iter()
             .map(|&id| tokenizer.token_text(id))
@@ -105,7 +112,7 @@ fn bytes_that_were_said_are_in_no_control_token() {
         structure(&[22]),
         ["<|im_start|>", "<|im_end|>", "<|im_start|>"]
     );
-    let tokens = tokenizer.encode_rendered(text, &[0, 12, 23, 35]);
+    let tokens = tokenizer.encode_rendered(text, bars(&[0, 12, 23, 35]));
     assert!(tokens.iter().all(|&id| !tokenizer.is_structure(id)));
     assert_eq!(tokenizer.token_text(tokens[tokens.len() - 1]), "<tool>");
     assert_eq!(tokenizer.decode(&tokens), text);

@@ -2,9 +2,11 @@
 
 mod profile;
 
+use std::num::NonZeroUsize;
+
 use potluck::bench::{BenchError, BenchOptions, BenchReport, bench};
 
-use super::options::{EngineArgs, ModelOptions};
+use super::options::{EngineArgs, ModelOptions, at_least_one};
 use super::{Outcome, format, interrupt, obtain, output};
 
 /// Measure how fast the model reads and writes on this device
@@ -15,14 +17,14 @@ pub(super) struct Args {
     #[arg(long, conflicts_with_all = ["prefill", "decode", "repetitions", "model", "context"])]
     profile: bool,
     /// Tokens of the prompt
-    #[arg(long, value_name = "N", default_value_t = 512)]
-    prefill: usize,
+    #[arg(long, value_name = "N", default_value = "512", value_parser = at_least_one)]
+    prefill: NonZeroUsize,
     /// Tokens decoded one by one
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    decode: usize,
+    #[arg(long, value_name = "N", default_value = "128", value_parser = at_least_one)]
+    decode: NonZeroUsize,
     /// How often to measure; medians are shown
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    repetitions: usize,
+    #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one)]
+    repetitions: NonZeroUsize,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
@@ -58,11 +60,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         ..
     } = args;
     let options = BenchOptions {
-        prefill,
-        decode,
-        repetitions,
+        prefill: prefill.get(),
+        decode: decode.get(),
+        repetitions: repetitions.get(),
     };
-    let bar = output::count_bar(repetitions as u64, !args.quiet).with_message("measuring");
+    let bar = output::count_bar(options.repetitions as u64, !args.quiet).with_message("measuring");
     let outcome = bench(&engine, options, &cancel, &mut |done| {
         bar.set_position(done as u64)
     });

@@ -75,6 +75,7 @@ devices unless --with-peers or --placement says so, or POTLUCK_WITH_PEERS=1 is s
 pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     args.together.node.quiet = args.quiet;
     args.together.check_effects()?;
+    args.sampling.check_effects()?;
     let cancel = interrupt::on_ctrl_c()?;
     let fetch = obtain::fetch_options(&args.model.network);
     let Some(path) = obtain::path(&args.model.model, &fetch, &cancel, args.quiet)? else {

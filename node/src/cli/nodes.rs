@@ -52,9 +52,10 @@ fn address(text: &str) -> Result<Multiaddr, String> {
 }
 
 impl NodeArgs {
-    fn settings(&self) -> NodeSettings {
+    fn settings(&self, threads: Option<usize>) -> NodeSettings {
         let words = |addresses: &[Multiaddr]| addresses.iter().map(ToString::to_string).collect();
         NodeSettings {
+            threads,
             listen: words(&self.listen),
             no_mdns: self.no_mdns,
             peers: words(&self.peer),
@@ -62,9 +63,10 @@ impl NodeArgs {
         }
     }
 
-    /// The first of the options given that a node which runs was not told.
-    fn unknown_to(&self, running: &NodeSettings) -> Option<&'static str> {
-        let ours = self.settings();
+    /// The first of the options given, and of how many threads were, that a node which runs was not
+    /// told.
+    fn unknown_to(&self, threads: Option<usize>, running: &NodeSettings) -> Option<&'static str> {
+        let ours = self.settings(threads);
         let within = |ours: &[String], theirs: &[String]| ours.iter().all(|a| theirs.contains(a));
         [
             ("--listen", within(&ours.listen, &running.listen)),
@@ -74,20 +76,39 @@ impl NodeArgs {
                 "--memory",
                 ours.memory.is_none() || ours.memory == running.memory,
             ),
+            (
+                "--threads",
+                ours.threads.is_none() || ours.threads == running.threads,
+            ),
         ]
         .into_iter()
         .find_map(|(flag, holds)| (!holds).then_some(flag))
     }
 
+    /// Refuses what is only of use to a node that computes, if this one does not.
+    fn check_computes(&self, computes: bool) -> anyhow::Result<()> {
+        if computes || self.memory.is_none() {
+            return Ok(());
+        }
+        let words = "--memory has no effect here: this device was never measured, so nothing is \
+                     computed while it pairs. Leave it out, and give it to `potluck up`";
+        Err(failure::refusal(Code::Usage, words))
+    }
+
     /// Refuses what the node that runs does not do, and would not be asked to.
-    fn check_running(&self, client: &mut Client) -> anyhow::Result<()> {
-        if self.unknown_to(&NodeSettings::default()).is_none() {
+    fn check_running(
+        &self,
+        threads: Option<NonZeroUsize>,
+        client: &mut Client,
+    ) -> anyhow::Result<()> {
+        let threads = threads.map(NonZeroUsize::get);
+        if self.unknown_to(threads, &NodeSettings::default()).is_none() {
             return Ok(());
         }
         let Reply::Node { settings, .. } = client.ask(&Request::Node)? else {
             return Err(ClientError::OtherAnswer.into());
         };
-        match self.unknown_to(&settings) {
+        match self.unknown_to(threads, &settings) {
             Some(flag) => Err(failure::refusal(
                 Code::Usage,
                 format!(
@@ -207,6 +228,7 @@ pub(super) fn start(
     } else {
         let sensors = this_system();
         let known = Measurements::remembered(home, &*sensors);
+        args.check_computes(known.is_some())?;
         known.map(|known| DeviceProfile::new(known, sensors, &settings))
     };
     let budget = profile.as_ref().map(DeviceProfile::memory_budget_bytes);
@@ -237,7 +259,7 @@ pub(super) fn start(
         node,
         files,
         manifests: Manifests::of(home),
-        settings: args.settings(),
+        settings: args.settings(Some(compute.threads())),
     };
     if purpose.serves() {
         socket.serve(local.clone(), purpose == Purpose::Computing)?;
@@ -313,7 +335,7 @@ pub(super) fn connect(
 ) -> anyhow::Result<Connected> {
     let mut connected = connect_to_any(home, args, purpose, threads, cancel)?;
     if connected.own.is_none() {
-        match args.check_running(&mut connected.client) {
+        match args.check_running(threads, &mut connected.client) {
             // Who uses it finds out, and connects to another.
             Err(error) if is_lost(&error) => {}
             checked => checked?,
@@ -445,16 +467,19 @@ mod tests {
             memory: Some(5),
             quiet: false,
         };
-        let same = args.settings();
-        assert_eq!(args.unknown_to(&same), None);
+        let same = args.settings(Some(2));
+        assert_eq!(args.unknown_to(Some(2), &same), None);
+        assert_eq!(args.unknown_to(None, &same), None);
+        assert_eq!(args.unknown_to(Some(1), &same), Some("--threads"));
         let other = |change: fn(&mut NodeSettings)| {
             let mut other = same.clone();
             change(&mut other);
-            args.unknown_to(&other)
+            args.unknown_to(Some(2), &other)
         };
         assert_eq!(other(|node| node.listen.clear()), Some("--listen"));
         assert_eq!(other(|node| node.no_mdns = false), Some("--no-mdns"));
         assert_eq!(other(|node| node.peers.clear()), Some("--peer"));
         assert_eq!(other(|node| node.memory = None), Some("--memory"));
+        assert_eq!(other(|node| node.threads = None), Some("--threads"));
     }
 }

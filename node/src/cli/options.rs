@@ -9,6 +9,8 @@ use potluck::ModelRef;
 use potluck::engine::{Compute, GivenTemplate, OpenOptions, SamplerError, SamplerSettings};
 use potluck::prompt::PromptOptions;
 
+use super::failure::{self, Code};
+
 /// Which model, and whether it may be fetched.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ModelOptions {
@@ -110,7 +112,7 @@ pub(super) fn next_seed(seed: u64) -> u64 {
 #[command(next_help_heading = "Sampling")]
 pub(super) struct SamplingArgs {
     /// Always take the most likely token
-    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p"])]
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p", "seed"])]
     greedy: bool,
     /// Spread of the choice; 0 is --greedy
     #[arg(long, value_name = "X", value_parser = temperature)]
@@ -136,6 +138,33 @@ pub(super) struct SamplingArgs {
 }
 
 impl SamplingArgs {
+    /// Refuses what changes nothing because of another argument's value.
+    pub(super) fn check_effects(&self) -> anyhow::Result<()> {
+        let is_greedy = self
+            .temperature
+            .is_some_and(|temperature| temperature == 0.0);
+        let penalises = self.repetition_penalty.is_none_or(|penalty| penalty != 1.0);
+        let greedily = "--temperature 0, which always takes the most likely token";
+        let given = [
+            ("--top-k", self.top_k.is_some() && is_greedy, greedily),
+            ("--top-p", self.top_p.is_some() && is_greedy, greedily),
+            ("--min-p", self.min_p.is_some() && is_greedy, greedily),
+            ("--seed", self.seed.is_some() && is_greedy, greedily),
+            (
+                "--repetition-window",
+                self.repetition_window.is_some() && !penalises,
+                "--repetition-penalty 1, which is off",
+            ),
+        ];
+        match given.iter().find(|(_, is_vain, _)| *is_vain) {
+            Some((flag, _, because)) => Err(failure::refusal(
+                Code::Usage,
+                format!("{flag} has no effect with {because}: leave out one of the two"),
+            )),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn settings(&self) -> SamplerSettings {
         let base = if self.greedy {
             SamplerSettings::greedy()

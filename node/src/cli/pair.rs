@@ -91,22 +91,21 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     };
     let cancel = interrupt::on_ctrl_c()?;
     let connected = nodes::connect(&home, &args.node, Purpose::Pairing, None, &cancel)?;
-    let own = connected.own;
     let mut session = Session {
         home: &home,
-        own: own.as_ref(),
+        args: &args.node,
+        own: connected.own,
         client: connected.client,
         person,
         json: args.json,
         wish,
         name,
+        invitation,
+        before: Device::open(&home)?.circle,
+        agreed: None,
         cancel,
     };
-    let paired = match invitation {
-        Some(text) => session.join(&text),
-        None => session.invite(args.minutes),
-    };
-    let paired = paired.and_then(|paired| {
+    let paired = session.pair(args.minutes).and_then(|paired| {
         let Some(paired) = paired else {
             return Ok(Outcome::Interrupted);
         };
@@ -114,11 +113,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         tell(&paired, args.json)?;
         Ok(Outcome::Done)
     });
+    // A node of its own ends only when the other device has heard the last words.
     drop(session);
-    if let Some(own) = own {
-        // The other device is to hear the last words before this one is gone.
-        own.local.node.stop();
-    }
     paired.map_err(|error| failure::of_kind(Code::Node, error))
 }
 

@@ -7,6 +7,7 @@ use potluck::home::Home;
 use potluck::local::{Client, ClientError, MemberView, Reply, Request};
 use serde::Serialize;
 
+use super::failure::{self, Code};
 use super::nodes::{self, NodeArgs, Purpose};
 use super::{Outcome, format, interrupt, output, person};
 
@@ -132,6 +133,11 @@ struct Forgotten {
 }
 
 pub(super) fn forget(args: ForgetArgs) -> anyhow::Result<Outcome> {
+    if args.node.memory.is_some() {
+        let words = "--memory has no effect on forgetting a device, for which nothing is computed: leave \
+                     it out";
+        return Err(failure::refusal(Code::Usage, words));
+    }
     let home = Home::from_environment()?;
     let cancel = interrupt::on_ctrl_c()?;
     let mut agreed: Option<Going> = None;

@@ -70,6 +70,7 @@ Ctrl-C ends the answer; what was generated stays, and the exit code is 130.";
 pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     args.together.node.quiet = args.quiet;
     args.together.check_effects()?;
+    args.sampling.check_effects()?;
     let piped = args.prompt.as_deref().is_none_or(|prompt| prompt == "-");
     let mut prompt = input::text(args.prompt, "prompt")?;
     if !args.raw {

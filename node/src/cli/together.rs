@@ -40,7 +40,7 @@ pub(super) struct TogetherArgs {
     #[arg(long = "POTLUCK_WITH_PEERS", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
     peers_by_default: bool,
     /// Compute on this device only: nothing is sent to any other
-    #[arg(long, conflicts_with_all = ["with_peers", "placement", "objective", "listen", "peer"])]
+    #[arg(long, conflicts_with_all = ["with_peers", "placement", "objective", "listen", "peer", "no_drafts"])]
     alone: bool,
     /// Send no guesses of the next tokens ahead: the others compute less, and answers may take longer
     #[arg(long)]
@@ -172,6 +172,7 @@ impl TogetherArgs {
     pub(super) fn check_effects(&self) -> anyhow::Result<()> {
         let asks = [
             ("--objective", self.placement.objective.is_some()),
+            ("--no-drafts", self.no_drafts),
             ("--listen", !self.node.listen.is_empty()),
             ("--peer", !self.node.peer.is_empty()),
         ];

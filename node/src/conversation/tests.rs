@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use potluck_model::TensorType;
-use potluck_model::gguf::synth::{Architecture, RopeScaling, SynthSpec, TypeMix};
+use potluck_model::gguf::synth::{SynthSpec, TypeMix};
 
 use super::*;
 use crate::engine::{Compute, Gguf, LocalSequence, SamplerSettings, Session};
@@ -12,22 +12,15 @@ const CONTEXT: usize = 768;
 
 fn engine() -> Engine {
     let mut spec = SynthSpec {
-        name: "talk".to_owned(),
-        architecture: Architecture::Llama,
         layers: 1,
         d_model: 32,
         heads: 2,
         kv_heads: 1,
         head_dim: 16,
         d_ff: 64,
-        vocabulary: 0,
         context: 1024,
         types: TypeMix::uniform(TensorType::F32),
-        tied: true,
-        seed: 0,
-        rope_base: 10_000.0,
-        rope_scaling: RopeScaling::None,
-        sliding_window: None,
+        ..SynthSpec::preset("tiny").expect("a preset")
     };
     spec.vocabulary = spec.minimum_vocabulary();
     let gguf = Gguf::parse(spec.to_bytes().expect("a small model")).expect("a model");

@@ -11,6 +11,7 @@ use super::message::{PairingWish, Reply, Request, SessionRequest};
 use super::server::{LocalNode, Service};
 use super::views::{MemberView, PlanView};
 use crate::log::{Level, Page};
+use crate::words::Kind;
 
 /// Replies that were read and wait for the command.
 const REPLIES: usize = 64;
@@ -101,8 +102,10 @@ impl Client {
     /// [`ClientError`]; a [`Reply::Failed`] is one.
     pub fn next(&mut self, within: Duration) -> Result<Option<(Reply, Vec<u8>)>, ClientError> {
         match self.replies.recv_timeout(within) {
-            Ok((Reply::Failed { words }, _)) => Err(ClientError::Failed(words)),
-            Ok((Reply::NotMeant { words }, _)) => Err(ClientError::NotMeant(words)),
+            Ok((Reply::Failed { kind, words }, _)) => Err(match kind {
+                Kind::NotMeant => ClientError::NotMeant(words),
+                Kind::Failed => ClientError::Failed(words),
+            }),
             Ok(reply) => Ok(Some(reply)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(ClientError::Stopped),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::views::{MemberView, PlacementView, PlanView, ProposalView};
 use crate::log::{Level, Page};
+use crate::words::{Kind, Words};
 
 /// What a command asks. On one connection one thing at a time, but for what belongs to a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +110,8 @@ pub enum Request {
 /// What a node was told when it started. It holds for all commands that use the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSettings {
+    /// Threads that it computes with; of one that runs, as many as it has.
+    pub threads: Option<usize>,
     /// Where it was told to listen; nothing for any free port.
     pub listen: Vec<String>,
     /// Whether it neither looks for devices on the local network nor is found there.
@@ -173,13 +176,10 @@ pub enum PlacementChoice {
 pub enum Reply {
     /// It is done.
     Done,
-    /// No device is meant by what a person wrote: why.
-    NotMeant {
-        /// In words.
-        words: String,
-    },
     /// It cannot be done: why.
     Failed {
+        /// Of what kind the reason is.
+        kind: Kind,
         /// In words.
         words: String,
     },
@@ -324,4 +324,10 @@ pub enum Reply {
         /// From peers.
         bytes_received: u64,
     },
+}
+
+impl From<Words> for Reply {
+    fn from(Words { kind, words }: Words) -> Self {
+        Self::Failed { kind, words }
+    }
 }

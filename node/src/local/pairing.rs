@@ -116,7 +116,7 @@ impl Service {
 /// What is said of an event to the command whose pairing this is, and whether nothing comes after it.
 /// Of other commands' pairings it hears nothing.
 fn pairing_reply(event: NodeEvent, id: PairingId, side: Side) -> Option<(Reply, bool)> {
-    let failed = |words| Some((Reply::Failed { words }, true));
+    let failed = |words: String| Some((Reply::from(Words::new(words)), true));
     match event {
         NodeEvent::Pairing { of, event } if of == id => match event {
             Event::Proposed(proposal) => {

@@ -13,6 +13,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::OnceLock;
 
+use tokio::runtime::{Builder, Runtime};
+
 use crate::home::Home;
 
 /// What the socket is called in its folder.
@@ -97,16 +99,23 @@ fn own_uid() -> io::Result<u32> {
 
 /// The user of the process at the other end. Tokio asks each system in its own way.
 fn other_uid(stream: &UnixStream) -> io::Result<u32> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    let _in_runtime = runtime.enter();
+    let _in_runtime = runtime()?.enter();
     let same = stream.try_clone()?;
     same.set_nonblocking(true)?;
     let uid = tokio::net::UnixStream::from_std(same).and_then(|same| Ok(same.peer_cred()?.uid()));
     // Both have one state.
     stream.set_nonblocking(false)?;
     uid
+}
+
+/// A runtime that runs nothing: Tokio makes its streams only in one.
+fn runtime() -> io::Result<&'static Runtime> {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    Ok(RUNTIME.get_or_init(|| runtime))
 }
 
 /// Does something at a path of a folder's socket that is short enough for one.

@@ -189,8 +189,7 @@ impl Service {
                 // Whoever asked looks for another.
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
-            let Words(words) = words;
-            self.replies.send(&Reply::Failed { words }, &[])
+            self.replies.send(&words.into(), &[])
         })
     }
 
@@ -267,11 +266,7 @@ impl Service {
 
     /// Whom a person means, and what it is called, who wants to end its membership; or why that is
     /// nobody.
-    fn to_forget(
-        &self,
-        text: &str,
-        with_admitted: bool,
-    ) -> Result<Result<(PeerId, String, Reach), Reply>, Words> {
+    fn to_forget(&self, text: &str, with_admitted: bool) -> Result<(PeerId, String, Reach), Words> {
         let node = &self.local.node;
         let names = self.local.names()?;
         let me = node.peer_id();
@@ -279,38 +274,29 @@ impl Service {
         let gone = || text.parse().ok().filter(|_| with_admitted);
         let peer = match device(&names, me, text).or_else(gone) {
             Some(peer) if peer == me => match why_not_to_leave(&names, me, with_admitted) {
-                Some(words) => return Ok(Err(Reply::NotMeant { words })),
+                Some(words) => return Err(Words::not_meant(words)),
                 None => peer,
             },
             Some(peer) => peer,
-            None => {
-                let words = why_nobody(&names, text);
-                return Ok(Err(Reply::NotMeant { words }));
-            }
+            None => return Err(Words::not_meant(why_nobody(&names, text))),
         };
         let reach = if with_admitted {
             Reach::WithAdmitted
         } else {
             Reach::Alone
         };
-        Ok(Ok((peer, super::views::name_of(&names, peer), reach)))
+        Ok((peer, super::views::name_of(&names, peer), reach))
     }
 
     fn forget(&self, text: &str, with_admitted: bool) -> Result<Reply, Words> {
-        let (peer, name, reach) = match self.to_forget(text, with_admitted)? {
-            Ok(meant) => meant,
-            Err(refused) => return Ok(refused),
-        };
+        let (peer, name, reach) = self.to_forget(text, with_admitted)?;
         self.local.node.forget(peer, reach)?;
         let peer_id = peer.to_string();
         Ok(Reply::Forgotten { peer_id, name })
     }
 
     fn would_forget(&self, text: &str, with_admitted: bool) -> Result<Reply, Words> {
-        let (peer, name, reach) = match self.to_forget(text, with_admitted)? {
-            Ok(meant) => meant,
-            Err(refused) => return Ok(refused),
-        };
+        let (peer, name, reach) = self.to_forget(text, with_admitted)?;
         let members = self.local.node.would_forget(peer, reach)?;
         let me = self.local.node.peer_id();
         let views = members.iter().map(|member| MemberView::offline(member, me));

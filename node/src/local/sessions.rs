@@ -237,7 +237,7 @@ fn reply(event: PipelineEvent, me: PeerId, names: &Names) -> (Reply, Vec<u8>) {
             cause: cause.to_string(),
         },
         SessionEvent::Waiting(words) => Reply::Waiting { words },
-        SessionEvent::GivenUp(words) => Reply::Failed { words },
+        SessionEvent::GivenUp(words) => Reply::from(Words::new(words)),
     };
     (reply, payload)
 }

@@ -37,6 +37,8 @@ pub(super) struct Addresses {
     file: Option<PathBuf>,
     known: BTreeMap<PeerId, Vec<Multiaddr>>,
     attempts: BTreeMap<PeerId, Attempt>,
+    /// Who is not tried before this time, whatever is learnt of it.
+    in_peace: BTreeMap<PeerId, Duration>,
     dials: BTreeMap<ConnectionId, Dial>,
     /// Where others than these peers have answered, and until when that counts.
     not_there: Vec<(PeerId, Multiaddr, Duration)>,
@@ -74,6 +76,7 @@ impl Addresses {
             known: known.collect(),
             file,
             attempts: BTreeMap::new(),
+            in_peace: BTreeMap::new(),
             dials: BTreeMap::new(),
             not_there: Vec::new(),
         }
@@ -128,6 +131,10 @@ impl Addresses {
         found: &[Multiaddr],
     ) -> Vec<Multiaddr> {
         self.not_there.retain(|(_, _, until)| now < *until);
+        self.in_peace.retain(|_, until| now < *until);
+        if self.in_peace.contains_key(peer) {
+            return Vec::new();
+        }
         let dials = self.dials.values().filter(|dial| dial.peer == *peer);
         let dials: Vec<_> = dials.collect();
         let begins = |dial: &&Dial| {
@@ -215,25 +222,20 @@ impl Addresses {
         self.known.get(peer).is_some_and(|known| !known.is_empty())
     }
 
-    /// This device is in another network: what failed before may not fail now. Who is left in peace
-    /// stays so.
-    pub(super) fn try_again(&mut self, now: Duration) {
-        let in_peace = |attempt: &Attempt| attempt.next_at > now + RETRY[1];
-        self.attempts.retain(|_, attempt| in_peace(attempt));
+    /// This device is in another network: what failed before may not fail now.
+    pub(super) fn try_again(&mut self) {
+        self.attempts.clear();
     }
 
     /// Does not try to reach a peer before this time.
     pub(super) fn leave_in_peace(&mut self, peer: &PeerId, until: Duration) {
-        let attempt = Attempt {
-            next_at: until,
-            pause: RETRY[1],
-        };
-        self.attempts.insert(*peer, attempt);
+        self.in_peace.insert(*peer, until);
     }
 
     /// The peer is connected: the next attempts begin anew.
     pub(super) fn reached(&mut self, peer: &PeerId) {
         self.attempts.remove(peer);
+        self.in_peace.remove(peer);
     }
 }
 
@@ -313,7 +315,7 @@ mod tests {
         addresses.dialled(ms(500), second, peer, due);
         // In another network everything is tried at once, though both hang.
         addresses.forget_dials();
-        addresses.try_again(ms(600));
+        addresses.try_again();
         assert_eq!(addresses.due(ms(600), &peer, &[]), [address(1), address(2)]);
         assert_eq!(addresses.dial_ended(dial), Some(peer));
         assert!(addresses.is_dialled(&peer));
@@ -339,13 +341,18 @@ mod tests {
     }
 
     #[test]
-    fn who_is_left_in_peace_is_so_in_another_network() {
+    fn who_is_left_in_peace_is_so_whatever_is_learnt_of_it() {
         let mut addresses = Addresses::open(None);
         let (peer, until) = (PeerId::random(), Duration::from_secs(60));
+        let almost = until - Duration::from_secs(1);
         addresses.insert(peer, address(1), true);
         addresses.leave_in_peace(&peer, until);
-        addresses.try_again(Duration::from_secs(1));
-        assert!(addresses.due(Duration::from_secs(2), &peer, &[]).is_empty());
-        assert_eq!(addresses.due(until, &peer, &[]).len(), 1);
+        addresses.try_again();
+        addresses.insert(peer, address(2), true);
+        assert!(addresses.due(almost, &peer, &[]).is_empty());
+        assert_eq!(addresses.due(until, &peer, &[]).len(), 2);
+        addresses.leave_in_peace(&peer, until);
+        addresses.reached(&peer);
+        assert_eq!(addresses.due(almost, &peer, &[]).len(), 2);
     }
 }

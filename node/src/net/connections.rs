@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::Stream;
+use libp2p::futures::AsyncWrite;
 use libp2p::swarm::ConnectionId;
 use potluck_protocol::PeerId;
 use tokio::sync::{Notify, watch};
@@ -28,6 +29,8 @@ const MOST_UNREAD: usize = 4 << 20;
 pub(super) struct Connections {
     me: PeerId,
     links: BTreeMap<PeerId, Link>,
+    /// What was said last to peers that were let go, whose streams are not there yet.
+    last_words: BTreeMap<ConnectionId, Writer>,
     drained: Arc<Notify>,
     arrivals: Arrivals,
 }
@@ -68,6 +71,7 @@ impl Connections {
         Self {
             me,
             links: BTreeMap::new(),
+            last_words: BTreeMap::new(),
             drained,
             arrivals,
         }
@@ -116,6 +120,7 @@ impl Connections {
 
     /// A connection has ended; whether it counted.
     pub(super) fn closed(&mut self, peer: PeerId, connection: ConnectionId) -> bool {
+        self.last_words.remove(&connection);
         let counted = self.counts(peer, connection);
         if counted {
             self.links.remove(&peer);
@@ -125,7 +130,12 @@ impl Connections {
 
     /// Stops counting a peer's connection, which is to be closed once what waits was sent.
     pub(super) fn drop_peer(&mut self, peer: PeerId) -> Option<ConnectionId> {
-        self.links.remove(&peer).map(|link| link.connection)
+        let link = self.links.remove(&peer)?;
+        let connection = link.connection;
+        if link.control.waits_for_stream() {
+            self.last_words.insert(connection, link.control);
+        }
+        Some(connection)
     }
 
     pub(super) fn counts(&self, peer: PeerId, connection: ConnectionId) -> bool {
@@ -155,17 +165,32 @@ impl Connections {
             .map(|(peer, _)| *peer)
     }
 
-    /// The stream that this node opened. False if there is one already.
-    pub(super) fn opened(&mut self, peer: PeerId, purpose: Purpose, stream: Stream) -> bool {
-        let Some(link) = self.links.get_mut(&peer) else {
-            return false;
-        };
-        match purpose {
-            Purpose::Control => link.control.begin(stream),
-            Purpose::Data => link.data.begin(stream),
-            Purpose::Transfer => link.transfer.begin(stream),
-            Purpose::Pairing => false,
+    /// The stream that this node opened on a connection: one that counts, or on which there is
+    /// something to be said yet. Others are closed.
+    pub(super) fn opened(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        purpose: Purpose,
+        stream: impl AsyncWrite + Unpin + Send + 'static,
+    ) {
+        if purpose == Purpose::Control
+            && let Some(mut writer) = self.last_words.remove(&connection)
+        {
+            writer.begin(stream);
+            return;
         }
+        let link = self.links.get_mut(&peer);
+        let Some(link) = link.filter(|link| link.connection == connection) else {
+            return;
+        };
+        let writer = match purpose {
+            Purpose::Control => &mut link.control,
+            Purpose::Data => &mut link.data,
+            Purpose::Transfer => &mut link.transfer,
+            Purpose::Pairing => return,
+        };
+        writer.begin(stream);
     }
 
     /// The stream that the peer opened. False if there is one already.
@@ -297,6 +322,38 @@ mod tests {
                 assert_eq!(connections.of(peer), Some(by_a));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_said_last_is_sent_though_the_stream_opens_later() {
+        use libp2p::futures::io::AllowStdIo;
+        use std::io::Read as _;
+        use std::os::unix::net::UnixStream;
+
+        let [me, peer] = [1, 2].map(|byte| PeerId::from_public_key([byte; 32]));
+        let mut connections = connections_of(me);
+        let (old, new) = (
+            ConnectionId::new_unchecked(1),
+            ConnectionId::new_unchecked(2),
+        );
+        connections.established(Duration::ZERO, peer, old, false, false);
+        connections.send(peer, Purpose::Control, b"why".to_vec());
+        assert_eq!(connections.drop_peer(peer), Some(old));
+        connections.established(Duration::ZERO, peer, new, false, false);
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let writing = AllowStdIo::new(ours);
+        connections.opened(peer, old, Purpose::Control, writing);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut bytes = Vec::new();
+            (&theirs).read_to_end(&mut bytes).map(|_| bytes)
+        });
+        let read = read.await.expect("no panic").expect("until it is closed");
+        assert_eq!(read, b"why");
+        // What ends before there is a stream is forgotten.
+        connections.send(peer, Purpose::Control, b"why".to_vec());
+        connections.drop_peer(peer);
+        connections.closed(peer, new);
+        assert!(connections.last_words.is_empty());
     }
 
     #[tokio::test]

@@ -65,6 +65,8 @@ pub(super) struct Driver {
     pub(super) sockets: Sockets,
     pub(super) ports: Ports,
     pub(super) discoveries: Vec<Box<dyn Discovery>>,
+    /// When it dialled an address last without knowing whose it is.
+    pub(super) dialled_anyone: Option<Duration>,
     pub(super) joining: Option<Joining>,
     /// The connection on which it is to be used, once there is one.
     pub(super) joining_over: Option<ConnectionId>,
@@ -117,6 +119,7 @@ impl Driver {
             sockets,
             ports,
             discoveries: Vec::new(),
+            dialled_anyone: None,
             joining: None,
             joining_over: None,
             underway: Underway::default(),

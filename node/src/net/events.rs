@@ -25,10 +25,8 @@ use crate::words;
 
 /// How long the device that invites is looked for.
 const JOINING: Duration = Duration::from_secs(6);
-/// How long a peer is not dialled once two nodes run with its key: the other one comes meanwhile and is
-/// told, too.
-const FOR_THE_OTHER: Duration = Duration::from_secs(5);
-/// How long a peer is not dialled that said that two nodes run with this device's key.
+/// How long a peer is not dialled once two nodes run with its key, both of which come and are told; and
+/// one that said so of this device's key, who takes whoever comes sooner for one that has not heard it.
 const IN_PEACE: Duration = Duration::from_secs(20);
 
 impl Driver {
@@ -57,7 +55,11 @@ impl Driver {
                 connection_id,
                 error,
                 ..
-            } => self.dial_failed(connection_id, &error),
+            } => {
+                self.dialled_in_vain(&error);
+                self.dial_failed(connection_id, &error);
+            }
+            SwarmEvent::IncomingConnectionError { error, .. } => self.came_in_vain(&error),
             SwarmEvent::NewListenAddr {
                 listener_id,
                 address,
@@ -100,7 +102,7 @@ impl Driver {
             return;
         };
         let dialled = endpoint.is_dialer();
-        let stays = self.machine.is_copied(id);
+        let stays = self.machine.stays_connected(id);
         match self
             .connections
             .established(now, id, connection, dialled, stays)
@@ -133,14 +135,9 @@ impl Driver {
         match event {
             // Not before: one that is refused or closed at once is not tried again at once.
             Event::PeerConnected { peer, .. } => self.addresses.reached(&ids::to_libp2p(*peer)),
-            Event::Copied(peer) => {
-                let until = self.now() + FOR_THE_OTHER;
-                self.addresses.leave_in_peace(&ids::to_libp2p(*peer), until);
-            }
-            Event::ThisIsCopied { told_by } => {
+            Event::Copied(peer) | Event::ThisIsCopied { told_by: peer } => {
                 let until = self.now() + IN_PEACE;
-                self.addresses
-                    .leave_in_peace(&ids::to_libp2p(*told_by), until);
+                self.addresses.leave_in_peace(&ids::to_libp2p(*peer), until);
             }
             _ => {}
         }
@@ -254,8 +251,9 @@ impl Driver {
                     }
                 }
             }
-            Opened::Outbound(purpose, stream) if counts => {
-                self.connections.opened(id, purpose, stream);
+            // Where it does not count any more, there may be last words to be said.
+            Opened::Outbound(purpose, stream) => {
+                self.connections.opened(id, connection, purpose, stream);
             }
             Opened::Inbound(purpose, stream) if counts => {
                 if !self.connections.came(id, purpose, stream) {
@@ -269,7 +267,7 @@ impl Driver {
             Opened::Failed(purpose) if counts && purpose != Purpose::Pairing => {
                 self.of_no_use(id, connection);
             }
-            Opened::Outbound(..) | Opened::Inbound(..) | Opened::Failed(_) => {}
+            Opened::Inbound(..) | Opened::Failed(_) => {}
         }
     }
 

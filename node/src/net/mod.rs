@@ -16,6 +16,7 @@
 mod addresses;
 mod circle;
 mod connections;
+mod copies;
 mod discovery;
 mod driver;
 mod events;

@@ -81,6 +81,11 @@ impl Writer {
         give.is_some_and(|give| give.send(Box::new(stream)).is_ok())
     }
 
+    /// Whether it has not begun, and there is something to write.
+    pub(super) fn waits_for_stream(&self) -> bool {
+        self.stream.is_some() && self.queued() > 0
+    }
+
     pub(super) fn write(&self, bytes: Vec<u8>) {
         let length = bytes.len();
         self.queued.fetch_add(length, Ordering::Relaxed);

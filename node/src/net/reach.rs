@@ -56,8 +56,7 @@ impl Driver {
             self.tell_watchers(&NodeEvent::Problem(words));
         }
         self.tell_listening();
-        let now = self.now();
-        self.addresses.try_again(now);
+        self.addresses.try_again();
         self.look_after_peers();
     }
 
@@ -200,16 +199,11 @@ impl Driver {
     /// A multiaddress where a peer may be, as a person or another program gave it.
     pub(super) fn add_address(&mut self, address: &Multiaddr) {
         match peer_in(address) {
-            Some(peer) => {
+            Some(peer) if !self.is_of_this_device(&peer) => {
                 self.addresses.insert(peer, without_peer(address), true);
                 self.look_after_peers();
             }
-            None => {
-                if let Err(error) = self.swarm.dial(address.clone()) {
-                    let words = format!("cannot dial {address}: {error}");
-                    self.tell_watchers(&NodeEvent::Problem(words));
-                }
-            }
+            _ => self.dial_anyone(address),
         }
     }
 }

@@ -15,9 +15,12 @@ use crate::wire::{Refuse, RefuseCode};
 /// Earlier runs that are remembered.
 const REMEMBERED: usize = 8;
 
-/// How often each is told: while both are connected, what is sent to one may reach the other, as they
-/// have one name.
-const TOLD: u32 = 2;
+/// How long the place of two copies is kept free for one that was not told yet. The one that was told
+/// leaves this node in peace meanwhile, the other one dials it within seconds.
+const UNTOLD: Duration = Duration::from_secs(30);
+
+/// A run that comes back sooner has not heard what it was told: drivers stay away for 20 seconds.
+const HEARD: Duration = Duration::from_secs(15);
 
 const WORDS: &str = "two devices run with this device's key, as when a home was copied: `potluck \
                      circle new --identity` on the copy gives it its own";
@@ -28,10 +31,17 @@ pub(super) struct Runs {
     last: u64,
     /// Those before, the last one last.
     earlier: VecDeque<u64>,
-    /// Whether two take turns; until a node that was started since then greets.
-    copied: bool,
-    /// Who was told so.
-    told: BTreeMap<u64, u32>,
+    /// If some take turns; until a node that was started since then greets.
+    copies: Option<Copies>,
+}
+
+/// Runs that take turns.
+#[derive(Debug)]
+struct Copies {
+    /// Until when those that were told wait for those that were not.
+    until: Duration,
+    /// When each was told last.
+    told: BTreeMap<u64, Option<Duration>>,
 }
 
 /// What a run that greets means.
@@ -45,52 +55,73 @@ enum Greeted {
 }
 
 impl Runs {
-    fn greeted(&mut self, run: u64) -> Greeted {
+    fn greeted(&mut self, now: Duration, run: u64) -> Greeted {
         if run == 0 {
             return Greeted::Well;
         }
-        let came_back = run != self.last && self.earlier.contains(&run);
-        if self.copied && run != self.last && !came_back {
+        let before = self.last;
+        let came_back = run != before && self.earlier.contains(&run);
+        if run != before && !came_back {
             // It was started anew, as after the copy got a key of its own. If there still are two,
             // the other one comes back and shows it again.
-            self.copied = false;
-            self.told.clear();
+            self.copies = None;
         }
-        let news = !self.copied && came_back;
-        self.copied |= news;
-        if run != self.last {
+        if run != before {
             self.earlier.retain(|earlier| *earlier != run);
-            if self.last != 0 {
-                self.earlier.push_back(self.last);
+            if before != 0 {
+                self.earlier.push_back(before);
             }
             if self.earlier.len() > REMEMBERED {
                 self.earlier.pop_front();
             }
             self.last = run;
         }
-        let is_known = self.told.contains_key(&run);
-        if !self.copied || (self.told.len() >= REMEMBERED && !is_known) {
-            return Greeted::Well;
+        let news = came_back && self.copies.is_none();
+        if news {
+            self.copies = Some(Copies {
+                until: now + UNTOLD,
+                told: BTreeMap::from([(before, None), (run, None)]),
+            });
         }
+        let copies = self.copies.as_mut();
+        if copies.is_none_or(|copies| copies.may_stay(now, run)) {
+            Greeted::Well
+        } else {
+            Greeted::Copied { news }
+        }
+    }
+}
+
+impl Copies {
+    /// Whether a run that greets may stay; if not, it is told why.
+    fn may_stay(&mut self, now: Duration, run: u64) -> bool {
+        // Bounded: a run is a remembered one, or there are no copies any more.
         let told = self.told.entry(run).or_default();
-        if *told >= TOLD {
-            return Greeted::Well;
+        let (was_told, heard) = (told.is_some(), told.is_some_and(|at| at + HEARD <= now));
+        let may_stay = (heard && self.all_told()) || (was_told && self.until <= now);
+        if !may_stay {
+            self.told.insert(run, Some(now));
         }
-        *told += 1;
-        Greeted::Copied { news }
+        may_stay
+    }
+
+    fn all_told(&self) -> bool {
+        self.told.values().all(Option::is_some)
     }
 }
 
 impl Machine {
-    /// Whether two nodes run with a member's key. The one that is connected is to stay so then: a new
-    /// connection of this peer does not show that it lost the one before.
-    pub fn is_copied(&self, peer: PeerId) -> bool {
-        self.runs.get(&peer).is_some_and(|runs| runs.copied)
+    /// Whether the connection of this peer that is there stays when another one comes: nodes that run
+    /// with one key dial in turns, which does not show that the connection before was lost. One that
+    /// was not told of it yet takes the other's place, to be told.
+    pub fn stays_connected(&self, peer: PeerId) -> bool {
+        let copies = self.runs.get(&peer).and_then(|runs| runs.copies.as_ref());
+        copies.is_some_and(Copies::all_told)
     }
 
     /// A peer's node greets with the number of its run; whether it may stay.
     pub(super) fn run_greeted(&mut self, now: Duration, peer: PeerId, run: u64) -> bool {
-        let Greeted::Copied { news } = self.runs.entry(peer).or_default().greeted(run) else {
+        let Greeted::Copied { news } = self.runs.entry(peer).or_default().greeted(now, run) else {
             return true;
         };
         if news {
@@ -110,41 +141,94 @@ impl Machine {
 mod tests {
     use super::*;
 
+    const SOON: Duration = Duration::from_secs(1);
+    const COPIED: Greeted = Greeted::Copied { news: false };
+
     #[test]
     fn a_node_that_starts_anew_is_no_copy_and_one_that_comes_back_is() {
         let mut runs = Runs::default();
         for run in [0, 1, 1, 2, 3, 3, 0, 4, 5, 6, 7, 8, 9, 10, 11, 12] {
-            assert_eq!(runs.greeted(run), Greeted::Well, "{run}");
+            assert_eq!(runs.greeted(SOON, run), Greeted::Well, "{run}");
         }
         assert_eq!(runs.earlier.len(), REMEMBERED);
-        assert_eq!(runs.greeted(11), Greeted::Copied { news: true });
-        // Each is told twice, and then stays.
-        for run in [12, 11, 12] {
-            assert_eq!(runs.greeted(run), Greeted::Copied { news: false });
-        }
+        assert_eq!(runs.greeted(SOON, 11), Greeted::Copied { news: true });
+        assert_eq!(runs.greeted(SOON, 12), COPIED);
+        // Each was told, and then stays.
         for run in [11, 12, 11] {
-            assert_eq!(runs.greeted(run), Greeted::Well);
+            assert_eq!(runs.greeted(SOON + HEARD, run), Greeted::Well);
         }
-        assert!(runs.copied);
+    }
+
+    /// Of which the first was told.
+    fn taking_turns() -> Runs {
+        let mut runs = Runs::default();
+        assert_eq!(runs.greeted(SOON, 1), Greeted::Well);
+        assert_eq!(runs.greeted(SOON, 2), Greeted::Well);
+        assert_eq!(runs.greeted(SOON, 1), Greeted::Copied { news: true });
+        runs
+    }
+
+    fn all_told(runs: &Runs) -> bool {
+        runs.copies.as_ref().is_some_and(Copies::all_told)
+    }
+
+    #[test]
+    fn who_was_told_waits_for_the_other_one_and_not_for_ever() {
+        let mut runs = taking_turns();
+        assert_eq!(runs.greeted(SOON + HEARD, 1), COPIED);
+        assert!(!all_told(&runs));
+        assert_eq!(runs.greeted(SOON + HEARD, 2), COPIED);
+        assert!(all_told(&runs));
+        assert_eq!(runs.greeted(SOON + HEARD * 2, 1), Greeted::Well);
+        // The other one does not come: and is told when it does, however late.
+        let mut runs = taking_turns();
+        let almost = SOON + UNTOLD - Duration::from_micros(1);
+        assert_eq!(runs.greeted(almost, 1), COPIED);
+        assert_eq!(runs.greeted(SOON + UNTOLD, 1), Greeted::Well);
+        assert!(!all_told(&runs), "the other one may come in");
+        let late = SOON + UNTOLD * 100;
+        assert_eq!(runs.greeted(late, 2), COPIED);
+        assert_eq!(runs.greeted(late, 1), Greeted::Well);
+        assert!(all_told(&runs));
+    }
+
+    #[test]
+    fn who_comes_back_at_once_has_not_heard_it_and_is_told_again() {
+        let mut runs = taking_turns();
+        for after in [1, 2, 4, 8] {
+            let now = SOON + Duration::from_secs(after);
+            assert_eq!(runs.greeted(now, 2), COPIED, "{after} s");
+        }
+        // The other one has stayed away since, as whoever has heard it.
+        assert_eq!(runs.greeted(SOON + HEARD, 1), Greeted::Well);
+    }
+
+    #[test]
+    fn a_third_copy_is_told_too() {
+        let mut runs = Runs::default();
+        for run in [1, 2, 3] {
+            assert_eq!(runs.greeted(SOON, run), Greeted::Well);
+        }
+        assert_eq!(runs.greeted(SOON, 2), Greeted::Copied { news: true });
+        for run in [1, 3] {
+            assert_eq!(runs.greeted(SOON, run), COPIED);
+        }
+        for run in [1, 2, 3] {
+            assert_eq!(runs.greeted(SOON + HEARD, run), Greeted::Well);
+        }
     }
 
     #[test]
     fn a_node_that_starts_anew_is_no_copy_any_more_until_another_comes_back() {
-        let mut runs = Runs::default();
-        for run in [1, 2] {
-            assert_eq!(runs.greeted(run), Greeted::Well);
-        }
-        assert_eq!(runs.greeted(1), Greeted::Copied { news: true });
+        let mut runs = taking_turns();
         // The copy was mended, and the node started again.
-        assert_eq!(runs.greeted(3), Greeted::Well);
-        assert!(!runs.copied);
-        assert_eq!(runs.greeted(3), Greeted::Well);
+        assert_eq!(runs.greeted(SOON, 3), Greeted::Well);
+        assert!(runs.copies.is_none());
+        assert_eq!(runs.greeted(SOON, 3), Greeted::Well);
         // It was not: all are told again.
-        assert_eq!(runs.greeted(2), Greeted::Copied { news: true });
-        for run in [3, 2, 3] {
-            assert_eq!(runs.greeted(run), Greeted::Copied { news: false });
-        }
-        assert_eq!(runs.greeted(2), Greeted::Well);
-        assert!(runs.copied);
+        assert_eq!(runs.greeted(SOON, 2), Greeted::Copied { news: true });
+        assert_eq!(runs.greeted(SOON, 3), COPIED);
+        assert_eq!(runs.greeted(SOON + HEARD, 2), Greeted::Well);
+        assert!(runs.copies.is_some());
     }
 }

@@ -156,11 +156,22 @@ impl Incoming {
         Ok(())
     }
 
-    /// Merges a log of the circle that this device has; an empty one changes nothing.
-    pub(super) fn merge_into(&self, circle: &mut Circle) -> Result<(), Refusal> {
+    /// Merges a log of the circle that this device has into that, if these are still `members` then:
+    /// pairing is no way to remove a device. An empty log changes nothing. `lacking` is why not.
+    pub(super) fn merge_into(
+        &self,
+        circle: &mut Circle,
+        members: &[PeerId],
+        lacking: Refusal,
+    ) -> Result<(), Refusal> {
+        let mut merged = circle.clone();
         if !self.0.is_empty() {
-            circle.merge_log(&self.0).map_err(|_| Refusal::BadLog)?;
+            merged.merge_log(&self.0).map_err(|_| Refusal::BadLog)?;
         }
+        if !members.iter().all(|&peer| merged.contains(peer)) {
+            return Err(lacking);
+        }
+        *circle = merged;
         Ok(())
     }
 

@@ -387,8 +387,6 @@ impl Inviter {
             Admitter::Inviter { .. } => (exchange.mine.circle, mine),
             Admitter::Joiner => (exchange.theirs.circle, theirs),
         };
-        let me = self.invitation.peer();
-        let choice = proposal::choice(admitter, me, joiner, circle, &members);
         exchange.shown.clone_from(&members);
         let proposal = Proposal {
             peer: joiner,
@@ -396,9 +394,10 @@ impl Inviter {
             change,
             members,
         };
-        let proposed = Event::Proposed(Box::new(proposal));
-        self.outputs.push_back(Output::Event(proposed));
-        Ok(Confirming::to(choice))
+        let devices = [self.invitation.peer(), joiner];
+        let (asked, confirming) = proposal::ask(admitter, devices, circle, proposal);
+        self.outputs.push_back(asked);
+        Ok(confirming)
     }
 
     /// The next stage, or `None` if the pairing is done.
@@ -425,13 +424,8 @@ impl Inviter {
                     }
                     proposal::check_shown(local.circle, mine.circle, &shown)?;
                 }
-                // Into a copy: pairing is no way to remove this device.
-                let mut merged = local.circle.clone();
-                incoming.merge_into(&mut merged)?;
-                if !merged.contains(self.invitation.peer()) {
-                    return Err(Refusal::OtherMembers);
-                }
-                *local.circle = merged;
+                let me = self.invitation.peer();
+                incoming.merge_into(local.circle, &[me], Refusal::OtherMembers)?;
                 // Revoked since the owner was asked, or by its own log: nobody agreed to its return.
                 if change == Some(Change::Renew) && !local.circle.contains(joiner) {
                     return Err(Refusal::OtherMembers);

@@ -261,7 +261,6 @@ impl Joiner {
             Admitter::Joiner => (self.mine.circle, proposal::list(local.circle, self.me)),
         };
         let admitter = exchange.admitter;
-        let choice = proposal::choice(admitter, self.inviter, self.me, circle, &members);
         exchange.shown.clone_from(&members);
         let proposal = Proposal {
             peer: self.inviter,
@@ -269,9 +268,10 @@ impl Joiner {
             change,
             members,
         };
-        let proposed = Event::Proposed(Box::new(proposal));
-        self.outputs.push_back(Output::Event(proposed));
-        Ok(Confirming::to(choice))
+        let devices = [self.inviter, self.me];
+        let (asked, confirming) = proposal::ask(admitter, devices, circle, proposal);
+        self.outputs.push_back(asked);
+        Ok(confirming)
     }
 
     /// Once both owners have agreed: sends the log, or word that there is none.
@@ -320,13 +320,7 @@ impl Joiner {
         } = exchange;
         let members = [self.me, self.inviter];
         if matches!(admitter, Admitter::Inviter { same_circle: true }) {
-            // Into a copy: pairing is no way to remove this device.
-            let mut merged = local.circle.clone();
-            incoming.merge_into(&mut merged)?;
-            if !members.iter().all(|&peer| merged.contains(peer)) {
-                return Err(Refusal::BadLog);
-            }
-            *local.circle = merged;
+            incoming.merge_into(local.circle, &members, Refusal::BadLog)?;
         } else {
             let circle = incoming.into_circle(theirs.circle, members, &shown)?;
             self.mine.check_replaceable(local)?;

@@ -2,7 +2,7 @@
 
 use blake2::{Blake2s256, Digest as _};
 
-use super::{Introduction, Refusal};
+use super::{Event, Introduction, Output, Refusal};
 use crate::PeerId;
 use crate::circle::{Circle, CircleId, DeviceName, MAX_MEMBERS};
 use crate::reader::Reader;
@@ -271,7 +271,7 @@ pub(super) fn read_list(bytes: &[u8]) -> Option<Vec<Listed>> {
 }
 
 /// What an owner agrees to: both sides must name the same.
-pub(super) fn choice(
+fn choice(
     admitter: Admitter,
     inviter: PeerId,
     joiner: PeerId,
@@ -293,6 +293,19 @@ pub(super) fn choice(
         .chain_update(listed)
         .finalize()
         .into()
+}
+
+/// Asks the owner: the question, and what both owners are to confirm. `circle` is the one that is
+/// joined, whose members the proposal lists.
+pub(super) fn ask(
+    admitter: Admitter,
+    [inviter, joiner]: [PeerId; 2],
+    circle: CircleId,
+    proposal: Proposal,
+) -> (Output, Confirming) {
+    let choice = choice(admitter, inviter, joiner, circle, &proposal.members);
+    let proposed = Event::Proposed(Box::new(proposal));
+    (Output::Event(proposed), Confirming::to(choice))
 }
 
 #[cfg(test)]

@@ -82,7 +82,10 @@ pub enum Refusal {
     #[error("this is not the device that the invitation is from: ask for a new one")]
     WrongPeer,
     /// The invitation is this device's own. Not sent.
-    #[error("the invitation is this device's own: use it on the other device")]
+    #[error(
+        "the invitation is this device's own: use it on the other device; if another device shows it, \
+         its home is a copy of this one, and `potluck circle new --identity` on it gives it its own id"
+    )]
     OwnInvitation,
     /// A code of a newer version.
     #[error("the other device refused for a reason that is not known here: update Potluck")]

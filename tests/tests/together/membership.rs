@@ -150,19 +150,49 @@ fn a_device_that_left_or_was_forgotten_begins_a_new_circle_and_pairs() {
     }
 }
 
-#[test]
-fn a_copied_home_is_noticed_and_given_an_id_of_its_own() {
-    let [mut laptop, kitchen] = unpaired(["laptop", "kitchen"]);
-    laptop.pair_with(&kitchen);
-    let address = laptop.addresses()[0].clone();
-    let mut copy = Node::new("copy").with(&["--peer", &address]);
-    for file in ["device.key", "device.name", "circle.log"] {
-        let copied = fs::copy(kitchen.home().join(file), copy.home().join(file));
+/// Another device with a copy of a node's home.
+fn copy_of(node: &Node) -> Node<'static> {
+    let copy = Node::new("copy");
+    let is_there = |file: &&str| node.home().join(file).exists();
+    let files = ["device.key", "device.name", "circle.log"];
+    for file in files.into_iter().filter(is_there) {
+        let copied = fs::copy(node.home().join(file), copy.home().join(file));
         assert!(copied.expect("copied") > 0);
     }
+    copy
+}
+
+#[test]
+fn two_copies_of_a_home_that_meet_notice_it_without_anybody_else() {
+    let [mut kitchen] = unpaired(["kitchen"]);
+    let address = kitchen.addresses()[0].clone();
+    let mut copy = copy_of(&kitchen).with(&["--peer", &address]);
+    copy.up();
+    let told = copy.program_mut().told("a node with this device's id");
+    assert!(told.contains("circle new --identity"), "{told}");
+    let told = kitchen.program_mut().told("another device runs");
+    assert!(told.contains("circle new --identity"), "{told}");
+    // Or one is to pair with the other.
+    let invited = kitchen.invite();
+    let refused = copy.join(&invited.text);
+    let _ = refused.failure(1, &["this device's own", "circle new --identity"]);
+}
+
+#[test]
+fn a_copied_home_is_noticed_and_given_an_id_of_its_own() {
+    let [mut laptop, mut kitchen] = unpaired(["laptop", "kitchen"]);
+    laptop.pair_with(&kitchen);
+    let address = laptop.addresses()[0].clone();
+    let mut copy = copy_of(&kitchen).with(&["--peer", &address]);
     copy.up();
     assert_eq!(copy.peer_id(), kitchen.peer_id());
     let _ = laptop.program_mut().told("two devices run as kitchen");
+    for node in [&mut kitchen, &mut copy] {
+        let told = node
+            .program_mut()
+            .told("another device runs with this one's id");
+        assert!(told.contains("potluck circle new --identity"), "{told}");
+    }
     let _ = copy.end_by("INT");
     let output = copy.potluck(&["circle", "new", "--identity", "--yes", "--json"]);
     let output = output.success().json();
@@ -184,10 +214,10 @@ fn names_that_commands_use_for_something_else_are_refused() {
 }
 
 /// A command of a person's, who is asked on a terminal. It is killed when this is dropped.
-struct Asking(Child);
+pub(crate) struct Asking(pub(crate) Child);
 
 impl Asking {
-    fn on(terminal: &Terminal, mut command: Command) -> Self {
+    pub(crate) fn on(terminal: &Terminal, mut command: Command) -> Self {
         terminal.attach_all(&mut command);
         Self(command.spawn().expect("it starts"))
     }
@@ -202,7 +232,7 @@ impl Drop for Asking {
 }
 
 /// The invitation that a terminal shows.
-fn invitation_on(terminal: &Terminal) -> String {
+pub(crate) fn invitation_on(terminal: &Terminal) -> String {
     terminal.wait_for("On the other device", 1);
     let shown = terminal.shown();
     let mut words = shown.split_whitespace();

@@ -1,11 +1,14 @@
 //! Commands of one home, and the node that they share.
 
 use std::io::Write as _;
+use std::process::ChildStdin;
 use std::thread;
 use std::time::Duration;
 
-use potluck_tests::circle::{Answer, Circle, Program};
+use potluck_tests::Terminal;
+use potluck_tests::circle::{Answer, Circle, Node, Program, member};
 
+use crate::membership::{Asking, invitation_on};
 use crate::{Model, SAMPLED, STEADY_TOKENS, alone, asked, circle};
 
 /// How a command's own node meets others here.
@@ -94,12 +97,81 @@ fn answers_come_while_a_device_pairs() {
     let args = [&["pair", "--admit", "--json", "--name", "laptop"][..], &OWN].concat();
     let mut pair = laptop.start(&args);
     assert!(pair.json()["invitation"].is_string());
-    assert_eq!(laptop.answer(&asked(&question, &[])).tokens, expected);
-    for who in [&SPLIT[..], &["--with-peers"]] {
-        let answer = laptop.answer(&asked(&question, who));
+    let json = |who| [&["run", "--json"], &asked(&question, who)[..]].concat();
+    for who in [&[][..], &SPLIT, &["--with-peers"]] {
+        let answer = Answer::of(laptop.start(&json(who)).end());
         assert_eq!(answer.tokens, expected, "{who:?}");
     }
     assert!(pair.runs());
+}
+
+#[test]
+fn threads_that_the_node_does_not_compute_with_are_refused() {
+    let circle = circle(&["laptop", "kitchen"], &Model::quick().path);
+    let question = Model::quick().question(3, &SAMPLED);
+    let laptop = circle.node("laptop");
+    let ask = |threads| {
+        let who = asked(&question, &["--with-peers", "--threads", threads]);
+        laptop.potluck(&[&["run", "--json"], &who[..]].concat())
+    };
+    let _ = ask("3").failure(2, &["--threads does not change it"]);
+    let _ = ask("1").success();
+}
+
+/// Of a command that pairs over the node of `up`, which ends meanwhile.
+fn pair_of(node: &Node<'_>, how: &[&str]) -> (Program, ChildStdin) {
+    let args = [&["pair", "--json", "--name", node.name()], how, &OWN].concat();
+    Program::talking("pairs", node.command(args))
+}
+
+fn invitation(pair: &mut Program) -> String {
+    let told = pair.json();
+    told["invitation"].as_str().expect("it is shown").to_owned()
+}
+
+#[test]
+fn an_invitation_is_shown_again_when_the_node_that_it_was_of_is_gone() {
+    let [mut laptop, mut kitchen] = ["laptop", "kitchen"].map(Node::new);
+    laptop.up();
+    kitchen.up();
+    let (mut pair, _) = pair_of(&laptop, &["--admit"]);
+    let first = invitation(&mut pair);
+    laptop.kill();
+    let _ = pair.told("here is another");
+    let second = invitation(&mut pair);
+    let _ = kitchen.join(&first).failure(1, &[]);
+    let joined = kitchen.join(&second).success();
+    assert_eq!(joined.last_json()["paired"]["name"], "laptop");
+    let paired = pair.end().success();
+    assert!(paired.stdout.contains("\"paired\""), "{paired:?}");
+    laptop.up();
+    assert!(member(&laptop.members(), "kitchen").is_some());
+}
+
+#[test]
+fn an_invitation_is_used_again_when_the_node_that_used_it_is_gone() {
+    let [mut laptop, mut kitchen] = ["laptop", "kitchen"].map(Node::new);
+    laptop.up();
+    kitchen.up();
+    // Its owner is asked, so that the laptop waits.
+    let mut terminal = Terminal::new();
+    let asks = kitchen.command(["pair", "--name", "kitchen"]);
+    let mut asks = Asking::on(&terminal, asks);
+    let (mut joins, mut stdin) = pair_of(&laptop, &["-", "--join"]);
+    let text = invitation_on(&terminal);
+    stdin.write_all(text.as_bytes()).expect("it reads");
+    drop(stdin);
+    assert_eq!(joins.json()["proposed"]["name"], "kitchen");
+    terminal.wait_for("Pair?", 1);
+    laptop.kill();
+    let _ = joins.told("trying again with another");
+    assert_eq!(joins.json()["proposed"]["name"], "kitchen");
+    terminal.wait_for("Pair?", 2);
+    terminal.enter(b"y\r");
+    let joined = joins.end().success();
+    assert!(joined.stdout.contains("\"paired\""), "{joined:?}");
+    assert!(asks.0.wait().expect("it ends").success());
+    assert!(member(&kitchen.members(), "laptop").is_some());
 }
 
 /// How long a helper may take to free what it has for who is gone; less than the 30 seconds that it

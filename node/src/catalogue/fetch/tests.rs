@@ -225,7 +225,15 @@ impl Device {
     }
 
     fn fetch(&self, options: &FetchOptions) -> Result<PathBuf, FetchError> {
-        fetch(&entry(), &self.store, options, &Cancel::new(), &mut |_| ())
+        self.fetch_telling(options, &mut |_| ())
+    }
+
+    fn fetch_telling(
+        &self,
+        options: &FetchOptions,
+        on_event: &mut dyn FnMut(FetchEvent<'_>),
+    ) -> Result<PathBuf, FetchError> {
+        fetch(&entry(), &self.store, options, &Cancel::new(), on_event)
     }
 
     fn state(&self) -> CacheState {
@@ -324,18 +332,13 @@ fn other_bytes_are_refused_before_or_after_the_download() {
 fn every_failed_source_is_named() {
     let (hub, device) = (Hub::start(CONTENT, Fault::NotFound), Device::new());
     let mut failed = Vec::new();
-    let error = fetch(
-        &entry(),
-        &device.store,
-        &hub.options(),
-        &Cancel::new(),
-        &mut |event| {
+    let error = device
+        .fetch_telling(&hub.options(), &mut |event| {
             if let FetchEvent::Failed(failure) = event {
                 failed.push(failure.to_string());
             }
-        },
-    )
-    .expect_err("not found");
+        })
+        .expect_err("not found");
     assert_eq!(
         failed,
         ["the model hub (a/b): it answered with status 404 (not found)"]
@@ -376,16 +379,11 @@ fn a_changed_file_is_noticed_and_replaced() {
             Err(FetchError::Offline { .. })
         ));
         let mut damaged = 0;
-        fetch(
-            &entry(),
-            &device.store,
-            &hub.options(),
-            &Cancel::new(),
-            &mut |event| {
+        device
+            .fetch_telling(&hub.options(), &mut |event| {
                 damaged += i32::from(matches!(event, FetchEvent::Damaged));
-            },
-        )
-        .expect("fetched again");
+            })
+            .expect("fetched again");
         assert_eq!(damaged, 1);
         assert_eq!(fs::read(&path).expect("readable"), CONTENT);
     }

@@ -4,14 +4,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use potluck::Cancel;
+use potluck::device::Device;
 use potluck::home::Home;
 use potluck::local::{ChangeView, Client, ClientError, PairingWish, ProposalView, Reply, Request};
+use potluck_protocol::circle::Circle;
 use potluck_protocol::pairing::{CONFIRM_TIMEOUT, Invitation};
 use qrcode::render::unicode;
 use qrcode::{EcLevel, QrCode};
 use serde_json::json;
 
-use crate::cli::nodes::{self, OwnNode};
+use crate::cli::nodes::{self, NodeArgs, OwnNode, Purpose};
 use crate::cli::output;
 use crate::cli::person::{Person, agrees};
 
@@ -21,6 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const JOINING: Duration = Duration::from_secs(40);
 
 /// The other device.
+#[derive(Debug, Clone)]
 pub(super) struct Pairing {
     pub(super) peer_id: String,
     pub(super) name: String,
@@ -29,14 +32,22 @@ pub(super) struct Pairing {
 /// A command that pairs.
 pub(super) struct Session<'a> {
     pub(super) home: &'a Home,
-    /// The node, if it is of this process.
-    pub(super) own: Option<&'a OwnNode>,
+    /// What a node of its own is told.
+    pub(super) args: &'a NodeArgs,
     pub(super) client: Client,
+    /// The node, if it is of this process.
+    pub(super) own: Option<OwnNode>,
     /// Whom to ask; nobody, if `wish` says it all.
     pub(super) person: Option<Person>,
     pub(super) json: bool,
     pub(super) wish: PairingWish,
     pub(super) name: Option<String>,
+    /// The other device's, if it is to be used and none to be shown.
+    pub(super) invitation: Option<String>,
+    /// The circle as it was when this began.
+    pub(super) before: Circle,
+    /// With whom it was agreed to pair.
+    pub(super) agreed: Option<Pairing>,
     pub(super) cancel: Cancel,
 }
 
@@ -50,9 +61,62 @@ enum Typed {
 }
 
 impl Session<'_> {
+    /// Uses the other device's invitation, or shows one for so many minutes; again, by another node, if
+    /// the one that it used ends meanwhile.
+    pub(super) fn pair(&mut self, minutes: u64) -> anyhow::Result<Option<Pairing>> {
+        let mut is_lost = false;
+        nodes::again_if_lost(|| {
+            if std::mem::replace(&mut is_lost, true) {
+                if let Some(paired) = self.paired_before_loss()? {
+                    return Ok(Some(paired));
+                }
+                self.use_another_node()?;
+            }
+            match self.invitation.clone() {
+                Some(text) => self.join(&text),
+                None => self.invite(minutes),
+            }
+        })
+    }
+
+    /// With whom a node has paired that ended before it said so: whom the circle on the disk has, and
+    /// had not before.
+    fn paired_before_loss(&self) -> anyhow::Result<Option<Pairing>> {
+        let Some(agreed) = &self.agreed else {
+            return Ok(None);
+        };
+        let (peer, circle) = (agreed.peer_id.parse()?, Device::open(self.home)?.circle);
+        let was_in = self.before.id() == circle.id() && self.before.contains(peer);
+        if was_in || !circle.contains(peer) {
+            return Ok(None);
+        }
+        let name = &agreed.name;
+        output::note(&format!(
+            "the node that this command used has ended when {name} was in the circle: if {name} does \
+             not say so too, pair again"
+        ));
+        Ok(Some(agreed.clone()))
+    }
+
+    fn use_another_node(&mut self) -> anyhow::Result<()> {
+        output::note(match self.invitation {
+            Some(_) => "the node that this command used has ended: trying again with another",
+            None => {
+                "the node that this command used has ended, and its invitation cannot be used any \
+                 more: here is another"
+            }
+        });
+        self.own = None;
+        let (args, cancel) = (self.args, &self.cancel);
+        let connected = nodes::connect_again(self.home, args, Purpose::Pairing, None, cancel)?;
+        self.client = connected.client;
+        self.own = connected.own;
+        Ok(())
+    }
+
     /// Shows an invitation until it is used; or uses the other's, if the person types that.
-    pub(super) fn invite(&mut self, minutes: u64) -> anyhow::Result<Option<Pairing>> {
-        let name = self.name.take();
+    fn invite(&mut self, minutes: u64) -> anyhow::Result<Option<Pairing>> {
+        let name = self.name.clone();
         let text = self.client.invite(minutes * 60, name, self.wish)?;
         self.show(&text, minutes)?;
         let mut asked: Option<ProposalView> = None;
@@ -80,7 +144,8 @@ impl Session<'_> {
                     Typed::Nothing => {}
                     Typed::Declined => bail!("not paired, and the invitation is withdrawn"),
                     Typed::Invitation(text) => {
-                        self.connect_again()?;
+                        self.invitation = Some(text.clone());
+                        self.end_inviting()?;
                         return self.join(&text);
                     }
                 },
@@ -89,10 +154,10 @@ impl Session<'_> {
     }
 
     /// Uses the other device's invitation.
-    pub(super) fn join(&mut self, text: &str) -> anyhow::Result<Option<Pairing>> {
+    fn join(&mut self, text: &str) -> anyhow::Result<Option<Pairing>> {
         let request = Request::Join {
             invitation: text.to_owned(),
-            name: self.name.take(),
+            name: self.name.clone(),
             wish: self.wish,
         };
         self.client.send(&request, &[])?;
@@ -184,6 +249,12 @@ impl Session<'_> {
             peer_id: proposal.peer_id.clone(),
             agrees,
         };
+        if agrees {
+            self.agreed = Some(Pairing {
+                peer_id: proposal.peer_id.clone(),
+                name: proposal.name.clone(),
+            });
+        }
         Ok(self.client.send(&request, &[])?)
     }
 
@@ -218,14 +289,11 @@ impl Session<'_> {
         Ok(Typed::Nothing)
     }
 
-    /// Ends what this connection to the node does, and has another.
-    fn connect_again(&mut self) -> anyhow::Result<()> {
-        self.client = match self.own {
+    /// Withdraws the invitation, which ends with the connection to the node, and has another one.
+    fn end_inviting(&mut self) -> anyhow::Result<()> {
+        self.client = match &self.own {
             Some(own) => Client::within(own.local.clone())?,
-            None => match nodes::running(self.home)? {
-                Some(client) => client,
-                None => bail!("the node of this home has stopped: try again"),
-            },
+            None => nodes::running(self.home)?.ok_or(ClientError::Stopped)?,
         };
         Ok(())
     }

@@ -365,31 +365,57 @@ fn links_are_measured_and_vanish_with_the_connection() {
     assert_eq!(status.map(|status| status.connected_since), Some(None));
 }
 
+/// A run of the peer's node greets; whether it is told that there is another.
+fn greet_as(solo: &mut Solo, run: u64) -> bool {
+    let connected = Input::Connected(solo.peer);
+    solo.machine.handle_input(solo.now, connected);
+    solo.disconnected = false;
+    solo.say(Hello { run, ..hello() });
+    let refuses = |message: &Control| matches!(message, Control::Refuse(refuse) if refuse.code == RefuseCode::Copied);
+    let told = solo.heard().iter().any(refuses);
+    assert_eq!(told, solo.disconnected);
+    told
+}
+
 #[test]
-fn two_nodes_with_one_key_are_each_told_twice_and_the_one_that_is_there_stays() {
+fn two_nodes_with_one_key_are_both_told_before_either_stays() {
     let mut solo = Solo::new();
-    let greet = |solo: &mut Solo, run: u64| {
-        let connected = Input::Connected(solo.peer);
-        solo.machine.handle_input(solo.now, connected);
-        solo.disconnected = false;
-        solo.say(Hello { run, ..hello() });
-        let refuses = |message: &Control| matches!(message, Control::Refuse(refuse) if refuse.code == RefuseCode::Copied);
-        solo.heard().iter().any(refuses)
-    };
+    let stays = |solo: &Solo| solo.machine.stays_connected(solo.peer);
     // One that was started anew is no copy.
-    assert!([1, 2, 3].iter().all(|run| !greet(&mut solo, *run)));
-    assert!(!solo.machine.is_copied(solo.peer));
-    assert!(greet(&mut solo, 2) && solo.disconnected);
-    assert!(solo.machine.is_copied(solo.peer));
-    assert!(greet(&mut solo, 3));
-    // What was sent to one may have reached the other.
-    assert!(greet(&mut solo, 2) && greet(&mut solo, 3));
-    assert!(!greet(&mut solo, 2) && !greet(&mut solo, 3) && !solo.disconnected);
+    assert!([1, 2, 3].iter().all(|run| !greet_as(&mut solo, *run)));
+    assert!(!stays(&solo));
+    assert!(greet_as(&mut solo, 2));
+    // It is told again and again, so that the other one finds the place free.
+    for _ in 0..3 {
+        solo.now += Duration::from_secs(8);
+        assert!(greet_as(&mut solo, 2) && !stays(&solo));
+    }
+    // What it was told before its connection broke off, it may not have heard.
+    assert!(greet_as(&mut solo, 3) && stays(&solo));
+    solo.now += Duration::from_secs(1);
+    assert!(greet_as(&mut solo, 3));
+    solo.now += Duration::from_secs(20);
+    assert!(!greet_as(&mut solo, 2) && !greet_as(&mut solo, 3));
+    assert!(stays(&solo));
     let copied = Event::Copied(solo.peer);
     assert_eq!(
         solo.events.iter().filter(|event| **event == copied).count(),
         1
     );
+}
+
+#[test]
+fn one_of_two_with_one_key_stays_at_last_where_the_other_never_comes() {
+    let mut solo = Solo::new();
+    assert!([1, 2].iter().all(|run| !greet_as(&mut solo, *run)));
+    assert!(greet_as(&mut solo, 1));
+    solo.now += Duration::from_secs(31);
+    assert!(!greet_as(&mut solo, 1));
+    // If it does come, it takes the place, to be told.
+    assert!(!solo.machine.stays_connected(solo.peer));
+    assert!(greet_as(&mut solo, 2));
+    assert!(!greet_as(&mut solo, 1));
+    assert!(solo.machine.stays_connected(solo.peer));
 }
 
 #[test]

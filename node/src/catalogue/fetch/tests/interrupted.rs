@@ -24,18 +24,13 @@ fn goes_on_where_an_earlier_fetch_broke_off() {
 fn a_cut_connection_is_tried_again_from_where_it_was_cut() {
     let (hub, device) = (Hub::start(CONTENT, Fault::BreakOnce(10)), Device::new());
     let mut again = Vec::new();
-    let path = fetch(
-        &entry(),
-        &device.store,
-        &hub.options(),
-        &Cancel::new(),
-        &mut |event| {
+    let path = device
+        .fetch_telling(&hub.options(), &mut |event| {
             if let FetchEvent::TryingAgain { error, .. } = event {
                 again.push(error.to_string());
             }
-        },
-    )
-    .expect("fetched");
+        })
+        .expect("fetched");
     assert_eq!(fs::read(path).expect("readable"), CONTENT);
     assert_eq!(hub.requests(), ["HEAD", "GET", "HEAD", "GET 10-"]);
     assert_eq!(again.len(), 1);
@@ -105,18 +100,13 @@ fn a_hub_without_ranges_sends_all_and_what_is_here_stays() {
         let hub = Hub::start(CONTENT, fault);
         let device = Device::with(".partial-test.gguf", &CONTENT[..20]);
         let mut least = u64::MAX;
-        let path = fetch(
-            &entry(),
-            &device.store,
-            &hub.options(),
-            &Cancel::new(),
-            &mut |event| {
+        let path = device
+            .fetch_telling(&hub.options(), &mut |event| {
                 if let FetchEvent::Fetched(bytes) = event {
                     least = least.min(bytes);
                 }
-            },
-        )
-        .expect("fetched");
+            })
+            .expect("fetched");
         assert_eq!(fs::read(path).expect("readable"), CONTENT);
         assert_eq!(least, 20);
     }
