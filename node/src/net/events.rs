@@ -59,7 +59,6 @@ impl Driver {
                 self.dialled_in_vain(&error);
                 self.dial_failed(connection_id, &error);
             }
-            SwarmEvent::IncomingConnectionError { error, .. } => self.came_in_vain(&error),
             SwarmEvent::NewListenAddr {
                 listener_id,
                 address,
@@ -150,6 +149,7 @@ impl Driver {
         address: &Multiaddr,
         error: &ListenError,
     ) {
+        self.came_in_vain(error);
         let (now, peer) = (self.now(), peer.and_then(|peer| ids::of_libp2p(&peer)));
         let links = &mut self.journal.links;
         let told = links.incoming_failed(now, &self.machine, peer, address, error);
