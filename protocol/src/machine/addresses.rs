@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::Machine;
 use super::Output;
-use super::machine::Machine;
 use crate::PeerId;
 use crate::pairing::Address;
 use crate::wire::PeerAddresses;

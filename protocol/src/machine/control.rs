@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::Machine;
 use super::links::{Pings, way_number};
-use super::machine::Machine;
 use super::peer::Greeted;
 use super::{Event, microseconds};
 use crate::wire::{

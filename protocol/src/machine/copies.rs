@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::Event;
-use super::machine::Machine;
+use super::Machine;
 use crate::PeerId;
 use crate::wire::{Refuse, RefuseCode};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::machine::Machine;
+use super::Machine;
 use super::{Event, Output, Reach};
 use crate::PeerId;
 use crate::circle::{Circle, CircleId, DeviceName, Digest, EntryError, LogError};

@@ -2,21 +2,12 @@
 
 use std::time::Duration;
 
-use super::machine::Machine;
-use super::{Event, LoadRefused, Output, words_for_peer};
+use super::Machine;
+use super::{Asked, Event, LoadRefused, Output, words_for_peer};
 use crate::stage::StageOutput;
 use crate::wire::limits::MAX_BYTES;
 use crate::wire::{Control, Frame, OpenStage, StageRefused, StageRefusedCode};
 use crate::{PeerId, PlanEpoch, SessionId};
-
-/// What a device can be refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// A stage of its session, whether or not it had one until then.
-    Stage(SessionId),
-    /// To pair. Once its handshake has begun, [`Event::Pairing`] says how it ends.
-    Pairing,
-}
 
 impl Machine {
     /// Whether nothing is computed here for others.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::Machine;
 use super::Output;
-use super::machine::Machine;
 use crate::PeerId;
 use crate::placement::{Devices, Holdings};
 use crate::transfer::StoreOrder;

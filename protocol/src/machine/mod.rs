@@ -132,12 +132,8 @@ mod exclusions;
 mod gossip;
 mod helping;
 mod holders;
+mod interface;
 mod links;
-#[expect(
-    clippy::module_inception,
-    reason = "the file of the type that the module is about"
-)]
-mod machine;
 mod pairing;
 mod peer;
 mod profiles;
@@ -148,337 +144,342 @@ mod tests;
 mod weights;
 mod words;
 
-use std::num::NonZeroU32;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-pub use helping::Asked;
-pub use machine::Machine;
+pub use interface::{
+    Asked, Choice, Event, Input, LoadRefused, MAX_REQUESTS, MachineSetup, Output, PLAN_GRACE,
+    Reach, Request, SessionEvent, StartError,
+};
 pub use peer::PeerStatus;
 pub use weights::{AHEAD, TELL_EVERY};
+
+use addresses::Addresses;
+use copies::Runs;
+use exclusions::Exclusions;
+use gossip::{Unstored, version};
+use holders::Holders;
+use links::Due;
+use pairing::Pairing;
+use peer::Peer;
+use profiles::Announced;
+use requested::Requested;
+use weights::Awaiting;
 use words::{software_for_peer, words_for_peer};
 
-use crate::circle::{Circle, DeviceName, Identity, Member};
-use crate::pairing as pair;
-use crate::pairing::Address;
-use crate::placement::{Forced, ModelShape, PlacementOptions, Prediction};
-use crate::profile::Profile;
-use crate::session::Cause;
-use crate::stage::{Load, StageLimits, Step};
-use crate::transfer::{Progress, StoreAnswer, StoreOrder};
-use crate::wire::{ContentHash, HandOverReason, HiddenShape, StageRefusedCode};
-use crate::{PeerId, PlanEpoch, SessionId};
+use crate::circle::{Circle, CircleId, DeviceName, Identity, MAX_MEMBERS};
+use crate::stage::Stages;
+use crate::transfer::{StoreAnswer, Transfers};
+use crate::wire::{Control, Frame, Hello, MINOR, Refuse, RefuseCode};
+use crate::{PeerId, SessionId};
 
-/// What a node is before anything happens.
+/// A node; see the module's page. Times are since any fixed moment, and never go back.
 #[derive(Debug)]
-pub struct MachineSetup {
-    /// Its key.
-    pub identity: Identity,
-    /// Its circle, as it was stored.
-    pub circle: Circle,
-    /// What this device calls itself when it pairs.
-    pub name: DeviceName,
-    /// Its program and version, for people; what does not fit into a greeting is cut off.
-    pub software: String,
-    /// What it computes for others at most.
-    pub stages: StageLimits,
-    /// Random, for this run of the node: how others notice that two run with one key. 0 says nothing.
-    pub run: u64,
+pub struct Machine {
+    me: PeerId,
+    identity: Identity,
+    name: DeviceName,
+    /// What it greets with.
+    hello: Hello,
+    circle: Circle,
+    /// The circle's version and members, of which all consequences were drawn.
+    version: (CircleId, usize),
+    members: BTreeSet<PeerId>,
+    /// The circle whose comings and goings the owner is told of.
+    told_of: CircleId,
+    /// Which runs of members' nodes have greeted.
+    runs: BTreeMap<PeerId, Runs>,
+    /// A change of the circle that is to be stored before anything follows from it.
+    unstored: Option<Unstored>,
+    pairing: Pairing,
+    /// Members that are connected.
+    peers: BTreeMap<PeerId, Peer>,
+    addresses: Addresses,
+    announced: Announced,
+    /// Whether what placements depend on has changed.
+    view_changed: bool,
+    requests: BTreeMap<SessionId, Requested>,
+    /// Devices that failed its sessions, for those to come.
+    failed: Exclusions,
+    stages: Stages,
+    transfers: Transfers,
+    /// Who has the weights of models that are to be placed.
+    holders: Holders,
+    /// Stages that wait for weights, and those that had to.
+    awaiting: BTreeMap<SessionId, Awaiting>,
+    /// Whether a member's log of the circle is of a version that this program cannot read.
+    outdated: bool,
+    /// Whether it is about to stop helping.
+    hands_over: bool,
+    outputs: VecDeque<Output>,
 }
 
-/// What happened to a node.
-#[derive(Debug)]
-pub enum Input {
-    /// A connection to a member is up; it has proved who the peer is and hides what it carries. At
-    /// most one to a peer counts: a second one stands for `Disconnected` and `Connected`. A device
-    /// that is only here to pair is not reported.
-    Connected(PeerId),
-    /// The connection in force has ended.
-    Disconnected(PeerId),
-    /// Bytes of the control stream of the connection in force.
-    ControlBytes(PeerId, Vec<u8>),
-    /// Bytes of its data stream. While [`Machine::wants_data`] says no, they should wait.
-    DataBytes(PeerId, Vec<u8>),
-    /// Bytes of its stream for weights.
-    TransferBytes(PeerId, Vec<u8>),
-    /// A peer, maybe of no circle of ours, opened a pairing stream. There is at most one with a peer.
-    PairingOpened {
-        /// Who, as the link proved.
-        peer: PeerId,
-        /// 32 random bytes that are used for nothing else.
-        ephemeral: [u8; 32],
-    },
-    /// Bytes of the pairing stream with a peer.
-    PairingBytes(PeerId, Vec<u8>),
-    /// The pairing stream with a peer was closed by the other side.
-    PairingClosed(PeerId),
-    /// The system's clock, which goes on while a device sleeps and the time of inputs may stand still:
-    /// told now and then while [`Machine::is_inviting`], and before [`PairingOpened`](Self::PairingOpened).
-    Clock {
-        /// Seconds since 1970 (UTC).
-        unix_s: u64,
-    },
-    /// An [`Output::Load`] is done: so many bytes are reserved, or it cannot be.
-    Loaded {
-        /// Of the load.
-        session: SessionId,
-        /// Of the load.
-        epoch: PlanEpoch,
-        /// Reserved bytes, or why not.
-        result: Result<u64, LoadRefused>,
-    },
-    /// An [`Output::Compute`] is done.
-    Computed {
-        /// Of the step.
-        number: u64,
-        /// For each of its parts the hidden states behind the layers, `[rows, d_model]`.
-        hidden: Vec<Vec<u8>>,
-    },
-    /// So much waits to be sent to a peer that nothing more should be computed for it; or it does not
-    /// any more, as at the beginning of a connection.
-    Congested {
-        /// Who.
-        peer: PeerId,
-        /// Whether too much waits.
-        congested: bool,
-    },
-    /// An [`Output::Store`] is done.
-    Stored(StoreAnswer),
-    /// This node listens there now; those behind the eighth are not told to others.
-    Listening(Vec<Address>),
-    /// This device measured itself. Nothing of it was measured later than now.
-    Profile(Profile),
-    /// This device's owner computes something beside the stages, or has stopped: others wait more.
-    OwnerBusy(bool),
-    /// The node is about to stop helping. It refuses stages from now on, until a
-    /// [`Profile`](Self::Profile) comes by which it is willing.
-    HandOver {
-        /// Why.
-        reason: HandOverReason,
-        /// How long it computes on.
-        within: Duration,
-    },
-}
+impl Machine {
+    /// A node without connections.
+    pub fn new(setup: MachineSetup) -> Self {
+        let MachineSetup {
+            identity,
+            circle,
+            name,
+            software,
+            stages,
+            run,
+        } = setup;
+        let me = identity.peer_id();
+        let hello = Hello {
+            minor: MINOR,
+            software: software_for_peer(&software),
+            features: BTreeSet::new(),
+            run,
+        };
+        Self {
+            me,
+            identity,
+            name,
+            transfers: Transfers::new(hello.clone()),
+            holders: Holders::default(),
+            awaiting: BTreeMap::new(),
+            hello,
+            version: version(&circle),
+            members: circle.members().map(|member| member.peer).collect(),
+            told_of: circle.id(),
+            runs: BTreeMap::new(),
+            unstored: None,
+            circle,
+            pairing: Pairing::default(),
+            peers: BTreeMap::new(),
+            addresses: Addresses::default(),
+            announced: Announced::default(),
+            view_changed: false,
+            requests: BTreeMap::new(),
+            failed: Exclusions::default(),
+            stages: Stages::new(me, stages),
+            outdated: false,
+            hands_over: false,
+            outputs: VecDeque::new(),
+        }
+    }
 
-/// Why a stage cannot be loaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadRefused {
-    /// Why, for programs.
-    pub code: StageRefusedCode,
-    /// Why, for people.
-    pub words: String,
-    /// What a stage could have here now, in bytes.
-    pub available_bytes: u64,
-}
+    /// Something happened.
+    pub fn handle_input(&mut self, now: Duration, input: Input) {
+        self.circle_stored();
+        match input {
+            Input::Connected(peer) => self.connected(now, peer),
+            Input::Disconnected(peer) => self.gone(now, peer, None),
+            Input::ControlBytes(from, bytes) => self.control_bytes(now, from, &bytes),
+            Input::DataBytes(from, bytes) => self.data_bytes(now, from, &bytes),
+            Input::TransferBytes(from, bytes) => self.transfer_bytes(now, from, &bytes),
+            Input::PairingOpened { peer, ephemeral } => self.pairing_opened(now, peer, ephemeral),
+            Input::PairingBytes(peer, bytes) => self.pairing_bytes(now, peer, &bytes),
+            Input::PairingClosed(peer) => self.pairing_closed(peer),
+            Input::Clock { unix_s } => self.clock_told(unix_s),
+            Input::Loaded {
+                session,
+                epoch,
+                result,
+            } => self.loaded(now, session, epoch, result),
+            Input::Congested { peer, congested } => {
+                self.stages.set_congested(now, peer, congested);
+            }
+            Input::Computed { number, hidden } => self.stages.computed(now, number, hidden),
+            Input::Stored(StoreAnswer::Has { to, offer }) if to == self.me => {
+                self.holders.told(to, &offer);
+            }
+            Input::Stored(answer) => self.transfers.answered(now, answer),
+            Input::Listening(addresses) => self.listens(addresses),
+            Input::Profile(profile) => self.own_profile(now, profile),
+            Input::OwnerBusy(busy) => self.stages.set_owner_busy(now, busy),
+            Input::HandOver { reason, within } => self.hand_over(reason, within),
+        }
+        self.settle(now);
+    }
 
-/// What is to be done, in this order.
-#[derive(Debug)]
-pub enum Output {
-    /// Send bytes on the control stream.
-    SendControl(PeerId, Vec<u8>),
-    /// Send bytes on the data stream.
-    SendData(PeerId, Vec<u8>),
-    /// Send bytes on the stream for weights, which is to be opened if it is not.
-    SendTransfer(PeerId, Vec<u8>),
-    /// End the connection after what was to be sent. The machine already treats the peer as gone.
-    Disconnect(PeerId),
-    /// Send bytes on the pairing stream.
-    SendPairing(PeerId, Vec<u8>),
-    /// Close the pairing stream after what was to be sent.
-    ClosePairing(PeerId),
-    /// Make a stage ready, then answer with [`Input::Loaded`]. A session that had the same layers of
-    /// the same model keeps its caches. Waits for the step that is being computed.
-    Load(Load),
-    /// Compute, then answer with [`Input::Computed`].
-    Compute(Step),
-    /// Free a session's caches, and its weights if no other has them. Waits for the step that is
-    /// being computed.
-    Free(SessionId),
-    /// Do something with the weights that are kept on this device.
-    Store(StoreOrder),
-    /// Store the circle's log; who is a member may have changed. All that follows from it comes after;
-    /// if it cannot be stored, [`Machine::circle_not_stored`] is to be called before anything else.
-    CircleChanged,
-    /// A member listens there: to be dialled if it is not connected, and to be remembered.
-    PeerAddresses(PeerId, Vec<Address>),
-    /// Tell whom it concerns.
-    Event(Event),
-}
+    /// The time that [`poll_timeout`](Self::poll_timeout) named has come. Earlier, nothing happens.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        self.circle_stored();
+        self.excuse_silent(now);
+        let peers: Vec<_> = self.peers.keys().copied().collect();
+        for peer in peers {
+            let mute = self
+                .peers
+                .get_mut(&peer)
+                .is_some_and(|peer| peer.is_mute(now));
+            if mute {
+                self.drop_faulty(now, peer, "it did not greet in time");
+            } else {
+                self.ping(now, peer);
+            }
+        }
+        self.pairing_timeout(now);
+        self.stages.handle_timeout(now);
+        self.transfers.handle_timeout(now);
+        for requested in self.requests.values_mut() {
+            requested.session.handle_timeout(now);
+        }
+        self.settle(now);
+    }
 
-/// What a person or the node's own program should know.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// Of a pairing.
-    Pairing(pair::Event),
-    /// A peer has greeted.
-    PeerConnected {
-        /// Who.
-        peer: PeerId,
-        /// Its program.
-        software: String,
-    },
-    /// A peer is gone that was connected, whether or not it had greeted.
-    PeerGone {
-        /// Who.
-        peer: PeerId,
-        /// Why, in words, if it was dropped or it refused; `None` if the connection ended.
-        why: Option<String>,
-    },
-    /// This device was revoked by another member: it has no peers any more.
-    Revoked,
-    /// Another device became a member of this device's circle.
-    MemberJoined(Member),
-    /// Another device is no member of it any more.
-    MemberLeft(PeerId),
-    /// Two nodes run with a member's key, as when a home was copied. Told once.
-    Copied(PeerId),
-    /// A peer says that of this device. It is to be left in peace for a while.
-    ThisIsCopied {
-        /// Who says so.
-        told_by: PeerId,
-    },
-    /// A member's log of the circle has entries that this program is too old to read. They may say that
-    /// a device was removed, so no layers go to others, and none of theirs are computed here, until it is
-    /// updated. Told once.
-    Outdated {
-        /// Whose log it is.
-        told_by: PeerId,
-    },
-    /// Weights of a model are fetched, for a stage: how far that is.
-    Fetching(Progress),
-    /// They are here.
-    Fetched(ContentHash),
-    /// They are not to be had: why, in words.
-    NotFetched(ContentHash, String),
-    /// A device asked for something here and was refused. As often as it asks.
-    Refused {
-        /// Who.
-        peer: PeerId,
-        /// What for.
-        asked: Asked,
-        /// Why, in words.
-        why: String,
-    },
-    /// Of a session that this node asked for.
-    Session(SessionId, SessionEvent),
-}
+    /// What is to be done next. Whoever asks has done what was said before, so that after
+    /// [`Output::CircleChanged`] the circle is stored; or calls
+    /// [`circle_not_stored`](Self::circle_not_stored) first.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if self
+            .unstored
+            .as_ref()
+            .is_some_and(|change| change.handed_out)
+        {
+            self.circle_stored();
+        }
+        let output = self.outputs.pop_front();
+        if let (Some(Output::CircleChanged), Some(change)) = (&output, &mut self.unstored) {
+            change.handed_out = true;
+        }
+        output
+    }
 
-/// What came of a session.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SessionEvent {
-    /// The layers are being placed so, as `Ready` will tell. Until then nothing can be submitted, and
-    /// no answer comes to what was.
-    Placed(Box<Prediction>),
-    /// All stages are open: rows from `from` on are to be submitted.
-    Ready {
-        /// Those before are held. Whatever was submitted from here on is to be submitted again.
-        from: u32,
-        /// How many rows prefill steps should have.
-        prefill_rows: NonZeroU32,
-    },
-    /// Between `Placed` and `Ready`: a stage waits for weights that come to it from other devices, and
-    /// this is how far it says that it is. Each thousandth is told at most once.
-    Fetching {
-        /// Whose.
-        peer: PeerId,
-        /// Bytes that have come, at most `total_bytes`.
-        received_bytes: u64,
-        /// Those, and the bytes that are still missing: at least 1.
-        total_bytes: u64,
-    },
-    /// Rows went through all layers.
-    Answered {
-        /// Position of the first row.
-        start_position: u32,
-        /// Hidden states `[rows, d_model]`; none if they were not asked for.
-        hidden: Vec<u8>,
-    },
-    /// Rows of others wait at this stage, too: drafts should not be sent for
-    /// [`DRAFTS_PAUSE`](crate::session::DRAFTS_PAUSE).
-    Shared {
-        /// Whose.
-        peer: PeerId,
-    },
-    /// A stage will leave. The machine places anew by itself: `Placed` and `Ready` follow if there is
-    /// another placement, else the session goes on as it is until the stage is gone.
-    Leaving {
-        /// Whose.
-        peer: PeerId,
-        /// Why.
-        reason: HandOverReason,
-        /// How long it stays.
-        within: Duration,
-    },
-    /// A stage failed. The machine places anew by itself (`Placed` and `Ready` follow) or waits.
-    Broken {
-        /// Whose.
-        peer: PeerId,
-        /// What is wrong.
-        cause: Cause,
-    },
-    /// No placement is possible now: why, in words. The session is kept, and goes on when one is.
-    Waiting(String),
-    /// None was possible for as long as the session may wait: why, in words. Nothing comes of it any
-    /// more; it is to be finished.
-    GivenUp(String),
-}
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let peers = self.peers.values().map(Peer::poll_timeout).min();
+        let pairing = self.pairing.poll_timeout();
+        let stages = self.stages.poll_timeout();
+        let dues = [
+            peers,
+            pairing,
+            stages,
+            self.transfers.poll_timeout(),
+            self.requests_due(),
+            self.announcement_due(),
+        ];
+        dues.into_iter().flatten().min()
+    }
 
-/// A conversation that this node asks for.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// Chosen at random.
-    pub id: SessionId,
-    /// The model.
-    pub manifest: ContentHash,
-    /// What frames carry.
-    pub hidden: HiddenShape,
-    /// The model in numbers.
-    pub model: ModelShape,
-    /// What the placement is wanted for; `context` is the session's context.
-    pub options: PlacementOptions,
-    /// Who may compute.
-    pub choice: Choice,
-    /// How long it may be without a placement before it is given up; as long as it takes if `None`.
-    pub patience: Option<Duration>,
-}
+    /// Does all that is to be done before the next input.
+    fn settle(&mut self, now: Duration) {
+        self.settle_pairing();
+        if std::mem::take(&mut self.view_changed) {
+            self.requests.values_mut().for_each(Requested::view_changed);
+        }
+        // Ends: stages and sessions of one node say little to each other in a moment, every placement
+        // that fails excludes a device, and so many pieces are asked for and no more.
+        while self.settle_stages(now) || self.settle_sessions(now) || self.settle_transfers(now) {}
+        if self.announcement_due().is_some_and(|due| due <= now) {
+            self.announce(now, None);
+        }
+    }
 
-/// Who may compute for a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Choice {
-    /// The best by the objective, staying alone among the candidates.
-    Best,
-    /// Only this device.
-    Alone,
-    /// As a person wrote it; when a device of it fails or leaves, the best over this device and those
-    /// it names that are left, or over all if it [allows others](Forced::allows_others).
-    Forced(Forced),
-}
+    fn connected(&mut self, now: Duration, peer: PeerId) {
+        self.gone(now, peer, None);
+        let refuse = if !self.is_member(peer) {
+            let words = "you are no member of this device's circle: pair with it";
+            Some((RefuseCode::NotAMember, words))
+        } else if self.peers.len() >= MAX_MEMBERS {
+            Some((RefuseCode::TooMany, "this device has too many connections"))
+        } else {
+            None
+        };
+        if let Some((code, words)) = refuse {
+            let words = words.to_owned();
+            self.push(peer, &Refuse { code, words }.into());
+            self.outputs.push_back(Output::Disconnect(peer));
+            return;
+        }
+        self.peers.insert(peer, Peer::new(now));
+        self.stages.connected(now, peer);
+        self.transfers.connected(peer);
+        self.send(peer, self.hello.clone());
+    }
 
-/// Whom a revocation ends the membership of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// The device. Whom it admitted stays.
-    Alone,
-    /// The device and all whom it made members, and whom those did.
-    WithAdmitted,
-}
+    /// Lets a peer go: what it is told, and what the person is.
+    fn drop_peer(&mut self, now: Duration, peer: PeerId, refuse: Option<Refuse>, why: String) {
+        if let Some(refuse) = refuse {
+            self.send(peer, refuse);
+        }
+        if self.peers.contains_key(&peer) {
+            self.outputs.push_back(Output::Disconnect(peer));
+            self.gone(now, peer, Some(why));
+        }
+    }
 
-/// Why a session cannot begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// As many as there may be.
-    #[error("this device has {MAX_REQUESTS} conversations open: finish one first")]
-    TooMany,
-    /// One with this id is open.
-    #[error("a conversation with this id is open: choose another at random")]
-    InUse,
-}
+    /// A peer is not connected any more.
+    fn gone(&mut self, now: Duration, peer: PeerId, why: Option<String>) {
+        if self.peers.remove(&peer).is_some() {
+            self.addresses.forget(peer);
+            self.link_lost();
+            // Without a reason of ours it is the other side that has ended it.
+            self.stages.orphan(now, peer, why.is_none());
+            self.transfers.gone(peer);
+            self.holders.gone(peer);
+            self.failed.gone(peer);
+            for requested in self.requests.values_mut() {
+                requested.gone(peer);
+            }
+            self.event(Event::PeerGone { peer, why });
+        }
+    }
 
-/// The most sessions that a node asks for at once.
-pub const MAX_REQUESTS: usize = 64;
-/// How long after a peer's greeting a session that takes the best placement waits for the peer's
-/// profile and the way to it, if it was connected when the session began: so whoever asks right after
-/// connecting does not stay alone. As long as measuring takes, and some.
-pub const PLAN_GRACE: Duration = Duration::from_secs(1);
+    /// Sends the pings that are due to a peer, or lets it go if it is silent.
+    fn ping(&mut self, now: Duration, to: PeerId) {
+        let runs = |requested: &Requested| requested.goes_over(to);
+        let may_pad = !self.requests.values().any(runs);
+        loop {
+            let peer = self.peers.get_mut(&to);
+            let Some(greeted) = peer.and_then(|peer| peer.greeted.as_mut()) else {
+                return;
+            };
+            if greeted.pings.poll_timeout() > now {
+                return;
+            }
+            match greeted.pings.handle_timeout(now, may_pad) {
+                Due::Send(ping) => self.send(to, ping),
+                Due::Silent => {
+                    let why = "nothing was heard of it for 15 seconds".to_owned();
+                    return self.drop_peer(now, to, None, why);
+                }
+                Due::Nothing => {}
+            }
+        }
+    }
+
+    /// Sends a message to a peer, if it is connected.
+    fn send(&mut self, to: PeerId, message: impl Into<Control>) {
+        if self.peers.contains_key(&to) {
+            self.push(to, &message.into());
+        }
+    }
+
+    /// Sends a message to all who have greeted, but one.
+    fn send_to_all(&mut self, but: Option<PeerId>, message: &Control) {
+        let greeted = self.peers.iter().filter(|(_, peer)| peer.greeted.is_some());
+        let others: Vec<_> = greeted
+            .map(|(&to, _)| to)
+            .filter(|to| Some(*to) != but)
+            .collect();
+        for to in others {
+            self.push(to, message);
+        }
+    }
+
+    fn push(&mut self, to: PeerId, message: &Control) {
+        let mut bytes = Vec::new();
+        // What a peer would refuse to read, as a profile out of all bounds, is not sent.
+        if message.encode(&mut bytes).is_ok() {
+            self.outputs.push_back(Output::SendControl(to, bytes));
+        }
+    }
+
+    /// Sends a frame to a peer, if it is connected.
+    fn send_frame(&mut self, to: PeerId, frame: &Frame) {
+        if self.peers.contains_key(&to) {
+            let mut bytes = Vec::new();
+            frame.encode(&mut bytes);
+            self.outputs.push_back(Output::SendData(to, bytes));
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}
 
 /// A time as the wire has it.
 fn microseconds(now: Duration) -> u64 {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::Machine;
 use super::gossip::version;
-use super::machine::Machine;
 use super::{Asked, Event, Output};
 use crate::PeerId;
 use crate::circle::Circle;

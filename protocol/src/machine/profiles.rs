@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Machine;
 use super::links::links_differ;
-use super::machine::Machine;
 use super::peer::Told;
 use super::{PeerStatus, differ, microseconds};
 use crate::placement::{

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::machine::Machine;
+use super::Machine;
 use super::requested::Requested;
 use super::{Event, MAX_REQUESTS, PLAN_GRACE, Request, SessionEvent, StartError};
 use crate::session::{SessionOutput, SubmitError};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::machine::Machine;
+use super::Machine;
 use super::{Event, LoadRefused, Output};
 use crate::transfer::{ChannelError, Progress, TransferOutput};
 use crate::wire::limits::MAX_PIECE_BYTES;
