@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::InvitationError;
+use super::invitation_error::InvitationError;
 use crate::reader::Reader;
 
 const TEXT: u8 = 0;

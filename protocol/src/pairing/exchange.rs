@@ -2,7 +2,7 @@
 
 use super::Refusal;
 use super::noise::MAX_PLAINTEXT;
-use super::proposal::{Listed, Standing, Wish, read_list, write_list};
+use super::standing::{Listed, Standing, Wish, read_list, write_list};
 use crate::PeerId;
 use crate::circle::{Circle, CircleId, DeviceName, EntryError, Identity, MAX_LOG_BYTES};
 use crate::reader::Reader;

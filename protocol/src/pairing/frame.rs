@@ -1,6 +1,6 @@
 //! Frames on the stream: a length, a kind, and the body.
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::reader::take_up_to;
 
 /// Bytes of the length that precedes a frame.
@@ -69,6 +69,13 @@ pub(super) fn noise_frame(message: &[u8]) -> Vec<u8> {
 /// The frame that says why one refuses.
 pub(super) fn refusal_frame(why: Refusal) -> Vec<u8> {
     frame(REFUSAL, &[why.code()])
+}
+
+impl Refusal {
+    /// The bytes that refuse a stream, to be sent before it is closed.
+    pub fn to_bytes(self) -> Vec<u8> {
+        refusal_frame(self)
+    }
 }
 
 fn frame(kind: u8, body: &[u8]) -> Vec<u8> {

@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use blake2::{Blake2s256, Digest};
 
+use super::invitation_error::{InvitationError, PREFIX};
 use super::{Address, base32};
 use crate::PeerId;
 use crate::reader::Reader;
 
 /// What every invitation begins with, in upper or lower case.
-const PREFIX: &str = "POTLUCK:";
 /// That of the exchange that it begins: whoever reads another version cannot pair by it.
 const VERSION: u8 = 2;
 const CHECKSUM: usize = 4;
@@ -183,35 +183,6 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM] {
         .finalize()
         .into();
     std::array::from_fn(|i| hash[i])
-}
-
-/// Why a text is not an invitation that can be used, or none can be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvitationError {
-    /// Another text.
-    #[error("not an invitation: those begin with {PREFIX}, and `potluck pair` shows one")]
-    NotAnInvitation,
-    /// More than any invitation.
-    #[error("too long for an invitation: copy only the text that begins with {PREFIX}")]
-    TooLong,
-    /// Letters are wrong or missing.
-    #[error("the invitation is damaged: copy the whole text again, or scan its QR code")]
-    Damaged,
-    /// Of a version that this program does not know.
-    #[error("the invitation is of version {0}: update Potluck on this device")]
-    Newer(u8),
-    /// Of a version that this program does not use any more.
-    #[error("the invitation is of version {0}: update Potluck on the device that shows it")]
-    Older(u8),
-    /// Its time is over.
-    #[error("the invitation has expired: ask for a new one, and check this device's clock")]
-    Expired,
-    /// An address that is none.
-    #[error("not an address: those look like /ip4/192.168.1.23/tcp/4001")]
-    BadAddress,
-    /// More addresses than an invitation has room for.
-    #[error("an invitation holds at most 8 addresses: leave some out")]
-    TooManyAddresses,
 }
 
 #[cfg(test)]

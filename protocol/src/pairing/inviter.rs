@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::exchange::{Incoming, Introduction, Local, Message, admit, log_messages};
 use super::frame::{Frame, FrameReader, MAX_FRAME, MAX_HANDSHAKE_FRAME, refusal_frame};
 use super::noise::{Handshake, Side, Transport};
-use super::proposal::{self, Admitter, Change, Confirming, Listed, Proposal, Wish};
+use super::proposal::{self, Admitter, Change, Confirming, Proposal};
+use super::standing::{self, Listed, Wish};
 use super::{
     ATTEMPT_TIMEOUT, BeginError, CONFIRM_TIMEOUT, Event, Invitation, Output, Refusal, TRIES,
 };
@@ -380,7 +381,7 @@ impl Inviter {
         let change = admitter.change(true, &exchange.mine, &exchange.theirs, knows);
         change.check_wish(self.wish)?;
         exchange.change = Some(change);
-        let mine = proposal::list(local.circle, self.invitation.peer());
+        let mine = standing::list(local.circle, self.invitation.peer());
         let message = Message::Members(mine.clone());
         self.send(exchange.transport.write(&message.to_plaintext()));
         let (circle, members) = match admitter {

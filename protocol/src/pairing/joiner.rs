@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::exchange::{Incoming, Introduction, Local, Message, admit, log_messages};
 use super::frame::{Frame, FrameReader, MAX_FRAME, MAX_HANDSHAKE_FRAME, refusal_frame};
 use super::noise::{Handshake, Side, Transport};
-use super::proposal::{self, Admitter, Confirming, Listed, Proposal, Wish};
+use super::proposal::{self, Admitter, Confirming, Proposal};
+use super::standing::{self, Listed, Wish};
 use super::{ATTEMPT_TIMEOUT, BeginError, CONFIRM_TIMEOUT, Event, Invitation, Output, Refusal};
 use crate::PeerId;
 use crate::circle::DeviceName;
@@ -231,7 +232,7 @@ impl Joiner {
         let theirs = Introduction::from_bytes(&handshake.read(message)?)?;
         let admitter = Admitter::choose(&theirs, &self.mine)?;
         let mut transport = handshake.finish();
-        let members = Message::Members(proposal::list(local.circle, self.me));
+        let members = Message::Members(standing::list(local.circle, self.me));
         self.send(transport.write(&members.to_plaintext()));
         Ok(Stage::Members(Box::new(Exchange {
             transport,
@@ -258,7 +259,7 @@ impl Joiner {
         exchange.knows_them = knows;
         let (circle, members) = match exchange.admitter {
             Admitter::Inviter { .. } => (exchange.theirs.circle, theirs),
-            Admitter::Joiner => (self.mine.circle, proposal::list(local.circle, self.me)),
+            Admitter::Joiner => (self.mine.circle, standing::list(local.circle, self.me)),
         };
         let admitter = exchange.admitter;
         exchange.shown.clone_from(&members);

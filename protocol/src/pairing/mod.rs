@@ -94,12 +94,14 @@ mod base32;
 mod exchange;
 mod frame;
 mod invitation;
+mod invitation_error;
 mod inviter;
 mod joiner;
 mod noise;
 mod proposal;
 mod reach;
 mod refusal;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -108,12 +110,14 @@ use std::time::Duration;
 
 pub use address::Address;
 pub use exchange::{Introduction, Local};
-pub use invitation::{Invitation, InvitationError, Secret};
+pub use invitation::{Invitation, Secret};
+pub use invitation_error::InvitationError;
 pub use inviter::Inviter;
 pub use joiner::Joiner;
-pub use proposal::{Change, Listed, Proposal, Standing, Wish};
+pub use proposal::{Change, Proposal};
 pub use reach::by_reach;
 pub use refusal::{BeginError, Refusal};
+pub use standing::{Listed, Standing, Wish};
 pub use waiting::{FIRST_WITHIN, MOST_WAITING};
 pub(crate) use waiting::{First, Waiting};
 

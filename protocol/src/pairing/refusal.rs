@@ -1,7 +1,6 @@
 //! Why a pairing comes to nothing.
 
-use super::InvitationError;
-use super::frame::refusal_frame;
+use super::invitation_error::InvitationError;
 use crate::circle::MAX_MEMBERS;
 
 /// Why a pairing was refused, by either side. Those with a code travel to the other side.
@@ -114,11 +113,6 @@ impl Refusal {
         Self::NotStored,
         Self::HasCompany,
     ];
-
-    /// The bytes that refuse a stream, to be sent before it is closed.
-    pub fn to_bytes(self) -> Vec<u8> {
-        refusal_frame(self)
-    }
 
     /// Its code; 0 for those that do not travel.
     pub(super) fn code(self) -> u8 {
