@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::framing;
 use super::message::{PairingWish, Reply, Request, SessionRequest};
-use super::server::{LocalNode, Service};
+use super::node::LocalNode;
+use super::server::Service;
 use super::views::{MemberView, PlanView};
 use crate::log::{Level, Page};
 use crate::words::Kind;

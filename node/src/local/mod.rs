@@ -28,9 +28,13 @@
 
 mod client;
 mod framing;
+mod meant;
 mod message;
+mod node;
 mod pairing;
 mod place;
+mod replies;
+mod right;
 mod server;
 mod sessions;
 mod socket;
@@ -38,7 +42,8 @@ mod views;
 
 pub use client::{Client, ClientError, Pipeline};
 pub use message::{NodeSettings, PairingWish, PlacementChoice, Reply, Request, SessionRequest};
-pub use server::{LocalNode, Service};
+pub use node::LocalNode;
+pub use server::Service;
 pub(crate) use sessions::identify;
 pub use socket::{ServeError, Socket};
 pub use views::{

@@ -13,8 +13,10 @@ use potluck_protocol::session::SubmitError;
 use potluck_protocol::wire::{Answer, ContentHash, Dtype, HiddenShape};
 use potluck_protocol::{PeerId, SessionId};
 
+use super::meant::device;
 use super::message::{PlacementChoice, Reply, SessionRequest};
-use super::server::{LocalNode, Replies, device};
+use super::node::LocalNode;
+use super::replies::Replies;
 use super::views::{Names, PlacementView, PlanView, name_of};
 use crate::Cancel;
 use crate::net::{Node, NodeSession, PipelineEvent};

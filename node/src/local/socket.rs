@@ -4,12 +4,14 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use super::node::LocalNode;
 use super::place;
-use super::server::{LocalNode, Service};
+use super::right::{Claim, Right};
+use super::server::Service;
 use crate::home::Home;
 use crate::private_file;
 
@@ -20,18 +22,6 @@ const MOST_COMMANDS: usize = 64;
 /// with the process.
 #[derive(Debug)]
 pub struct Socket(Right);
-
-/// The right to be a home's node, shared with those who may have to give it up.
-#[derive(Debug, Clone)]
-pub(super) struct Right(Arc<Mutex<Option<Claim>>>);
-
-#[derive(Debug)]
-struct Claim {
-    home: Home,
-    /// Whether the socket is served.
-    served: Option<Arc<AtomicBool>>,
-    _lock: File,
-}
 
 /// A home's node cannot be this one.
 #[derive(Debug, thiserror::Error)]
@@ -76,12 +66,8 @@ impl Socket {
             Err(TryLockError::WouldBlock) => return Err(ServeError::Running),
             Err(TryLockError::Error(source)) => return Err(failed(&path)(source)),
         }
-        let claim = Claim {
-            home: home.clone(),
-            served: None,
-            _lock: lock,
-        };
-        Ok(Self(Right(Arc::new(Mutex::new(Some(claim))))))
+        let claim = Claim::new(home.clone(), lock);
+        Ok(Self(Right::new(claim)))
     }
 
     /// Serves commands of this user on threads of their own, until this is dropped. If `gives_way`, a
@@ -119,29 +105,6 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.0.give_up();
-    }
-}
-
-impl Right {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Claim>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Another process may be the home's node from now on.
-    pub(super) fn give_up(&self) {
-        let claim = self.lock().take();
-        drop(claim);
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if let Some(goes_on) = &self.served {
-            goes_on.store(false, Ordering::SeqCst);
-            // Wakes the thread that waits for commands.
-            let _ = place::connect(&self.home);
-            place::remove(&self.home);
-        }
     }
 }
 

@@ -2,10 +2,7 @@
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::record::Level;
-
-/// Where this workspace's crates log: all targets that begin so.
-pub(super) const OURS: &str = "potluck";
+use super::record::{Level, OURS};
 
 /// Which events are shown: a level for each target.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,7 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::filter::OURS;
+/// Where this workspace's crates log: all targets that begin so.
+pub(super) const OURS: &str = "potluck";
 
 /// Bytes of words in a record, all together: what devices say of themselves is cut.
 pub(super) const MOST_BYTES: usize = 2 << 10;

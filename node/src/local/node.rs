@@ -1,0 +1,29 @@
+//! The node that a home's commands speak to.
+
+use super::message::NodeSettings;
+use super::views::Names;
+use crate::manifest::{KnownFiles, Manifests};
+use crate::net::{Node, NodeError};
+
+/// A node and the model files of its home.
+#[derive(Clone)]
+pub struct LocalNode {
+    /// The node.
+    pub node: Node,
+    /// The files that its stages may use.
+    pub files: KnownFiles,
+    /// What is known of files.
+    pub manifests: Manifests,
+    /// What it was told when it started.
+    pub settings: NodeSettings,
+}
+
+impl LocalNode {
+    /// What the circle's devices are called.
+    pub(super) fn names(&self) -> Result<Names, NodeError> {
+        let members = self.node.members()?.into_iter();
+        Ok(members
+            .map(|(member, _)| (member.peer, member.name.as_str().to_owned()))
+            .collect())
+    }
+}
