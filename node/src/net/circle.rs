@@ -2,8 +2,6 @@
 //!
 //! Stored, then said: each of these returns only when what it did is on the disk, or says why not.
 
-use std::time::Duration;
-
 use potluck_protocol::PeerId;
 use potluck_protocol::circle::{DeviceName, Member};
 use potluck_protocol::machine::{Input, Reach};
@@ -11,20 +9,11 @@ use potluck_protocol::pairing::{Invitation, Secret, Wish};
 
 use super::driver::{Driver, unix_seconds};
 use super::ids;
-use super::node::{Node, NodeError, NodeEvent};
+use super::node::Node;
 use super::reach::told_addresses;
+use super::report::{NodeError, NodeEvent};
 use super::underway::PairingId;
 use crate::device::random;
-
-/// An invitation that this device is to use.
-pub(super) struct Joining {
-    pub(super) id: PairingId,
-    pub(super) invitation: Invitation,
-    /// What its owner said beforehand.
-    pub(super) wish: Wish,
-    /// Until when the device that invites is looked for.
-    pub(super) until: Duration,
-}
 
 impl Node {
     /// Opens pairing for so many seconds; the invitation is to be shown to the other device's owner.

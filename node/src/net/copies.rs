@@ -12,8 +12,8 @@ use libp2p::swarm::{DialError, ListenError};
 
 use super::driver::Driver;
 use super::ids;
-use super::node::NodeEvent;
-use super::reach::without_peer;
+use super::parts::without_peer;
+use super::report::NodeEvent;
 
 /// So long after an address was dialled alone, whoever comes with this device's key may be this node.
 const MAY_BE_US: Duration = Duration::from_secs(15);

@@ -9,17 +9,16 @@ use potluck_protocol::PeerId;
 use potluck_protocol::machine::{Event, Input};
 use potluck_protocol::pairing::{Invitation, Wish};
 
-use super::circle::Joining;
 use super::connections::Established;
 use super::driver::{Driver, unix_seconds};
 use super::gate::StreamOf;
 use super::handler::Opened;
 use super::ids;
-use super::node::{AskedFor, NodeEvent};
+use super::parts::without_peer;
 use super::pump::Arrival;
-use super::reach::without_peer;
+use super::report::{AskedFor, NodeEvent};
 use super::stream::Purpose;
-use super::underway::PairingId;
+use super::underway::{Joining, PairingId};
 use crate::device::random;
 use crate::words;
 

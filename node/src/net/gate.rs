@@ -14,7 +14,7 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 
 use super::handler::{Handler, Opened};
-use super::reach::ip_of;
+use super::parts::ip_of;
 use super::stream::Purpose;
 
 /// Connections from one address at a time, those that have not proved who they are among them.

@@ -1,30 +1,26 @@
 //! The handle of a running node.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
-use potluck_protocol::circle::{EntryError, Member};
-use potluck_protocol::machine::{Event, Machine, MachineSetup, PeerStatus, Request, StartError};
-use potluck_protocol::pairing::{self, BeginError};
+use potluck_protocol::PeerId;
+use potluck_protocol::circle::Member;
+use potluck_protocol::machine::{Machine, MachineSetup, PeerStatus};
 use potluck_protocol::placement::{Devices, ModelShape, PlacementError, PlacementOptions, Plan};
 use potluck_protocol::stage::StageLimits;
 use potluck_protocol::wire::{ContentHash, HandOverReason};
-use potluck_protocol::{LayerRange, PeerId, SessionId};
 use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
 use super::discovery::Discovery;
 use super::driver::{Command, Driver};
 use super::ports::Ports;
-use super::session::{NodeSession, OwnerWork, PipelineEvent};
+use super::report::{NodeError, NodeEvent};
 use super::traffic::Traffic;
-use super::underway::PairingId;
-use super::{ids, listen, swarm};
-use crate::device::{Device, DeviceError, random};
+use super::{ids, swarm};
+use crate::device::{Device, random};
 use crate::home::Home;
 use crate::profile::{Caveats, DeviceProfile};
 use crate::stages::{MemoryBudget, StageExecutor};
@@ -52,134 +48,6 @@ pub struct NodeOptions {
     /// This device as it was measured, and its sensors. Without it layers can be placed neither here
     /// nor from here; pairing needs none.
     pub profile: Option<DeviceProfile>,
-}
-
-/// What happens at a node.
-#[derive(Debug, Clone, PartialEq)]
-pub enum NodeEvent {
-    /// What the protocol tells, except for pairing.
-    Machine(Event),
-    /// What the protocol tells of pairing.
-    Pairing {
-        /// Which invitation or joining it is of.
-        of: PairingId,
-        /// What happened.
-        event: pairing::Event,
-    },
-    /// A joining has ended before the protocol began it: why.
-    NotReached {
-        /// Which.
-        of: PairingId,
-        /// In words.
-        why: String,
-    },
-    /// A member is not reached: the first time, with another reason, and then once in a while.
-    Unreached {
-        /// Who.
-        peer: PeerId,
-        /// Why, in words.
-        why: String,
-    },
-    /// Somebody was refused: the first time, for another reason, and then once in a while.
-    Refused {
-        /// Who, if that is known.
-        peer: Option<PeerId>,
-        /// What for.
-        request: AskedFor,
-        /// Why, in words.
-        why: String,
-        /// How often it was since it was told last.
-        others: u32,
-    },
-    /// Layers are computed here for another device from now on.
-    Helping {
-        /// For whom.
-        peer: PeerId,
-        /// For which conversation of it.
-        session: SessionId,
-        /// Which.
-        layers: LayerRange,
-    },
-    /// No more are, for this conversation.
-    Helped {
-        /// For whom they were.
-        peer: PeerId,
-        /// For which conversation.
-        session: SessionId,
-        /// Which.
-        layers: LayerRange,
-        /// Rows that went through them: tokens, and guesses of some.
-        rows: u64,
-        /// For how long.
-        time: Duration,
-    },
-    /// Something that the owner should know.
-    Problem(String),
-}
-
-/// What a device can be refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AskedFor {
-    /// To connect.
-    Connection,
-    /// To pair.
-    Pairing,
-    /// To have layers computed here.
-    Stage,
-}
-
-impl AskedFor {
-    /// In words.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Connection => "to connect",
-            Self::Pairing => "to pair",
-            Self::Stage => "to have layers computed here",
-        }
-    }
-}
-
-/// A node cannot start, or has ended.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// Its key or circle.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// No encryption.
-    #[error("cannot set up encryption")]
-    Noise(#[from] libp2p::noise::Error),
-    /// No way to find devices.
-    #[error("cannot look for devices on the network: use --no-mdns")]
-    Discovery(#[source] io::Error),
-    /// It cannot listen.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// Where.
-        address: Multiaddr,
-        /// Why.
-        #[source]
-        source: listen::ListenError,
-    },
-    /// The system has no threads or no event queue for it.
-    #[error("cannot start the node's threads")]
-    Threads(#[source] io::Error),
-    /// It has ended.
-    #[error("the node has stopped")]
-    Stopped,
-    /// The circle cannot be changed so.
-    #[error(transparent)]
-    Circle(#[from] EntryError),
-    /// An invitation cannot be made or used.
-    #[error(transparent)]
-    Pairing(#[from] BeginError),
-    /// Another command uses an invitation at this node.
-    #[error(
-        "another command of this device uses an invitation now: end that one, or try again in a minute"
-    )]
-    Joins,
-    /// An address of this device cannot be part of an invitation.
-    #[error(transparent)]
-    Invitation(#[from] pairing::InvitationError),
 }
 
 /// A node that runs on threads of its own, until it is told to stop or the last handle goes.
@@ -420,39 +288,6 @@ impl Node {
     /// It has stopped.
     pub fn traffic(&self) -> Result<Traffic, NodeError> {
         self.ask(|driver| driver.traffic())
-    }
-
-    /// This device's owner computes something beside the node until this is dropped: others for whom
-    /// stages are computed here wait more.
-    ///
-    /// # Errors
-    /// It has stopped.
-    pub fn owner_work(&self) -> Result<OwnerWork, NodeError> {
-        self.ask(|driver| driver.owner_computes(true))?;
-        Ok(OwnerWork(self.clone()))
-    }
-
-    /// Begins a conversation; the receiver is told what comes of it.
-    ///
-    /// # Errors
-    /// It has stopped; in the inner result, why it cannot begin.
-    pub fn start_session(
-        &self,
-        request: Request,
-    ) -> Result<Result<(NodeSession, Receiver<PipelineEvent>), StartError>, NodeError> {
-        let id = request.id;
-        let (tell, events) = std::sync::mpsc::channel();
-        let started = self.ask(move |driver| {
-            let now = driver.now();
-            driver.machine.start(now, request)?;
-            driver.add_session(id, tell);
-            Ok(())
-        })?;
-        let session = NodeSession {
-            node: self.clone(),
-            id,
-        };
-        Ok(started.map(|()| (session, events)))
     }
 
     /// Ends the node, and waits for that, but not for long: its conversations are finished, so that

@@ -9,7 +9,6 @@ use std::num::NonZeroU8;
 
 use libp2p::Multiaddr;
 use libp2p::core::transport::ListenerId;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError};
 use potluck_protocol::PeerId;
@@ -19,7 +18,8 @@ use potluck_protocol::pairing::{Address, Invitation, by_reach};
 use super::driver::Driver;
 use super::ids;
 use super::listen::{self, ListenError};
-use super::node::NodeEvent;
+use super::parts::{ip_of, peer_in, without_peer};
+use super::report::NodeEvent;
 
 /// Addresses of a peer that are dialled at once: all that there are, as nobody says of those that are
 /// dead that they are.
@@ -236,27 +236,4 @@ fn routed() -> Vec<IpAddr> {
         Some(socket.local_addr().ok()?.ip())
     };
     elsewhere.into_iter().filter_map(from).collect()
-}
-
-/// The internet address of a multiaddress.
-pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
-    address.iter().find_map(|part| match part {
-        Protocol::Ip4(ip) => Some(ip.into()),
-        Protocol::Ip6(ip) => Some(ip.into()),
-        _ => None,
-    })
-}
-
-fn peer_in(address: &Multiaddr) -> Option<libp2p::PeerId> {
-    address.iter().find_map(|part| match part {
-        Protocol::P2p(peer) => Some(peer),
-        _ => None,
-    })
-}
-
-pub(super) fn without_peer(address: &Multiaddr) -> Multiaddr {
-    let parts = address.iter();
-    parts
-        .filter(|part| !matches!(part, Protocol::P2p(_)))
-        .collect()
 }

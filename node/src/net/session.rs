@@ -1,11 +1,49 @@
 //! What a program holds of a running node: a conversation, and its own work beside the node.
 
+use std::sync::mpsc::Receiver;
+
 use potluck_protocol::SessionId;
-use potluck_protocol::machine::SessionEvent;
+use potluck_protocol::machine::{Request, StartError};
 use potluck_protocol::session::SubmitError;
 use potluck_protocol::wire::Answer;
 
-use super::node::{Node, NodeError};
+use super::node::Node;
+use super::report::{NodeError, PipelineEvent};
+
+impl Node {
+    /// This device's owner computes something beside the node until this is dropped: others for whom
+    /// stages are computed here wait more.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn owner_work(&self) -> Result<OwnerWork, NodeError> {
+        self.ask(|driver| driver.owner_computes(true))?;
+        Ok(OwnerWork(self.clone()))
+    }
+
+    /// Begins a conversation; the receiver is told what comes of it.
+    ///
+    /// # Errors
+    /// It has stopped; in the inner result, why it cannot begin.
+    pub fn start_session(
+        &self,
+        request: Request,
+    ) -> Result<Result<(NodeSession, Receiver<PipelineEvent>), StartError>, NodeError> {
+        let id = request.id;
+        let (tell, events) = std::sync::mpsc::channel();
+        let started = self.ask(move |driver| {
+            let now = driver.now();
+            driver.machine.start(now, request)?;
+            driver.add_session(id, tell);
+            Ok(())
+        })?;
+        let session = NodeSession {
+            node: self.clone(),
+            id,
+        };
+        Ok(started.map(|()| (session, events)))
+    }
+}
 
 /// Something that is computed for this device's owner beside the node.
 pub struct OwnerWork(pub(super) Node);
@@ -21,16 +59,6 @@ impl Drop for OwnerWork {
 pub struct NodeSession {
     pub(super) node: Node,
     pub(super) id: SessionId,
-}
-
-/// What comes of a conversation, in order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum PipelineEvent {
-    /// As the protocol tells it.
-    Session(SessionEvent),
-    /// Positions were [rolled back](NodeSession::roll_back): answers before this one may be of them,
-    /// those after it are not.
-    RolledBack,
 }
 
 impl NodeSession {

@@ -2,12 +2,24 @@
 //!
 //! Several commands may use one node, and each is to hear, answer and end only what it began.
 
+use std::time::Duration;
+
 use potluck_protocol::PeerId;
-use potluck_protocol::pairing::Event;
+use potluck_protocol::pairing::{Event, Invitation, Wish};
 
 /// One invitation or one joining of a node; no other of that node has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PairingId(u64);
+
+/// An invitation that this device is to use.
+pub(super) struct Joining {
+    pub(super) id: PairingId,
+    pub(super) invitation: Invitation,
+    /// What its owner said beforehand.
+    pub(super) wish: Wish,
+    /// Until when the device that invites is looked for.
+    pub(super) until: Duration,
+}
 
 /// The pairings of the machine: at most one invitation and one joining, never both with one peer.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use tracing::Span;
 
 use super::name;
 use super::sessions::id;
-use crate::net::node::NodeEvent;
+use crate::net::report::NodeEvent;
 
 /// The stages that are here.
 #[derive(Default)]

@@ -12,7 +12,7 @@ use tracing::Span;
 
 use super::name;
 use super::seldom::Seldom;
-use crate::net::node::{AskedFor, NodeEvent};
+use crate::net::report::{AskedFor, NodeEvent};
 
 /// Of the addresses where a device was not reached so many are told.
 const MOST_ADDRESSES: usize = 3;

@@ -23,7 +23,7 @@ use potluck_protocol::transfer::Progress;
 use potluck_protocol::wire::ContentHash;
 use tracing::Span;
 
-use super::node::{AskedFor, NodeEvent};
+use super::report::{AskedFor, NodeEvent};
 use helping::Helping;
 use links::Links;
 use pairing::Pairings;
