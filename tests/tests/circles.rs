@@ -74,7 +74,7 @@ impl Modules {
     }
 
     /// The path from the root for one that is written in a module, unless it leads out of the crate.
-    fn from_root(&self, module: &[String], path: &[String]) -> Option<Name> {
+    fn path_at_root(&self, module: &[String], path: &[String]) -> Option<Name> {
         let (first, rest) = path.split_first()?;
         match first.as_str() {
             "crate" => Some(rest.to_vec()),
@@ -98,7 +98,7 @@ impl Modules {
         let (module, rest) = path.split_at(depth.count());
         let elsewhere = rest.split_first().and_then(|(name, rest)| {
             let target = self.0.get(module)?.uses.get(name)?;
-            let target = self.from_root(module, target)?;
+            let target = self.path_at_root(module, target)?;
             (hops > 0).then(|| self.place(&[target, rest.to_vec()].concat(), hops - 1))
         });
         elsewhere.unwrap_or_else(|| module.to_vec())
@@ -109,7 +109,7 @@ impl Modules {
         let mut needs = BTreeMap::<_, BTreeMap<_, _>>::new();
         for (name, module) in &self.0 {
             for path in module.paths.iter().chain(module.uses.values()) {
-                let Some(path) = self.from_root(name, path) else {
+                let Some(path) = self.path_at_root(name, path) else {
                     continue;
                 };
                 let target = self.place(&path, 8);
