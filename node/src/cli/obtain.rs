@@ -185,7 +185,7 @@ impl FetchDisplay {
 
     fn line(&self, line: &str) {
         if !self.quiet {
-            self.bar.suspend(|| output::note(line));
+            output::note(line);
         }
     }
 }
