@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use potluck_protocol::PeerId;
 use potluck_protocol::circle::{Circle, DeviceName, Identity};
 use potluck_protocol::pairing::{
     Event, Invitation, Inviter, Joiner, Local, Output, Refusal, Secret, Wish,
@@ -84,81 +85,126 @@ impl Wire {
     }
 }
 
+/// Two devices that pair, and what is on its way between them.
+struct Pair {
+    now: Duration,
+    inviter: Device,
+    joiner: Device,
+    /// The inviter's and the joiner's.
+    peers: [PeerId; 2],
+    invitation: Invitation,
+    invites: Inviter,
+    joins: Option<Joiner>,
+    /// What the joiner's owner says beforehand.
+    wish: Wish,
+    /// Of the last try.
+    key: u8,
+    to_inviter: Wire,
+    to_joiner: Wire,
+}
+
+impl Pair {
+    fn new(set_up: u8) -> Self {
+        let mut inviter = Device::new(1, set_up & 1 == 1);
+        let joiner = Device::new(2, set_up & 2 == 2);
+        let peers = [&inviter, &joiner].map(|device| device.identity.peer_id());
+        let secret = Secret::from_random([set_up; 16]);
+        let invitation = Invitation::new(peers[0], secret, 60, vec![]).expect("few");
+        let now = Duration::ZERO;
+        let wishes = [Wish::Asks, Wish::Admits, Wish::Joins];
+        let [first, wish] = [set_up >> 2, set_up >> 4].map(|n| wishes[usize::from(n) % 3]);
+        let shown = (name(), first);
+        let invites = Inviter::open(now, 0, invitation.clone(), shown, &inviter.local())
+            .expect("its own and in time");
+        Self {
+            now,
+            inviter,
+            joiner,
+            peers,
+            invitation,
+            invites,
+            joins: None,
+            wish,
+            key: 0,
+            to_inviter: Wire::default(),
+            to_joiner: Wire::default(),
+        }
+    }
+
+    /// Does what the step says; whether the inviter has paired with it.
+    fn step(&mut self, what: u8, detail: u8, rest: &mut &[u8]) -> bool {
+        match what >> 5 {
+            0 => self.begin(),
+            1 => {
+                self.now += Duration::from_millis(u64::from(detail) * 50);
+                self.invites.handle_timeout(self.now);
+                if let Some(joins) = &mut self.joins {
+                    joins.handle_timeout(self.now);
+                }
+            }
+            2 => {
+                // Owners answer, each for itself.
+                let agrees = detail < 200;
+                if what & 1 == 0 {
+                    self.invites.answer(self.now, agrees);
+                } else if let Some(joins) = &mut self.joins {
+                    joins.answer(self.now, agrees, &mut self.joiner.local());
+                }
+            }
+            3..5 => {
+                let bytes = self.to_inviter.next(what, detail, rest);
+                let local = &mut self.inviter.local();
+                self.invites.handle_bytes(self.now, &bytes, local);
+            }
+            _ => {
+                let bytes = self.to_joiner.next(what, detail, rest);
+                if let Some(joins) = &mut self.joins {
+                    joins.handle_bytes(self.now, &bytes, &mut self.joiner.local());
+                }
+            }
+        }
+        let paired = self.to_joiner.collect(|| self.invites.poll_output());
+        if let Some(joins) = &mut self.joins {
+            self.to_inviter.collect(|| joins.poll_output());
+        }
+        paired
+    }
+
+    /// The joiner tries, anew if it did before.
+    fn begin(&mut self) {
+        self.key = self.key.wrapping_add(1);
+        let (key, [inviter, joiner]) = ([self.key; 32], self.peers);
+        let by = (&name(), self.wish);
+        let local = self.joiner.local();
+        self.joins = Joiner::begin(self.now, &self.invitation, inviter, by, key, &local).ok();
+        self.to_inviter.bytes.clear();
+        self.to_joiner.bytes.clear();
+        self.invites.handle_closed();
+        if let Err(why) = self.invites.begin(self.now, joiner, key) {
+            self.to_joiner.bytes = why.to_bytes();
+        }
+    }
+}
+
 /// Panics on an input that violates the property.
 pub(super) fn check(input: &[u8]) {
     let Some((&set_up, mut rest)) = input.split_first() else {
         return;
     };
-    let mut inviter = Device::new(1, set_up & 1 == 1);
-    let mut joiner = Device::new(2, set_up & 2 == 2);
-    let [at_inviter, at_joiner] = [&inviter, &joiner].map(|device| device.identity.peer_id());
-    let secret = Secret::from_random([set_up; 16]);
-    let invitation = Invitation::new(at_inviter, secret, 60, vec![]).expect("few");
-    let mut now = Duration::ZERO;
-    let wishes = [Wish::Asks, Wish::Admits, Wish::Joins];
-    let [at_first, at_second] = [set_up >> 2, set_up >> 4].map(|n| wishes[usize::from(n) % 3]);
-    let shown = (name(), at_first);
-    let mut invites = Inviter::open(now, 0, invitation.clone(), shown, &inviter.local())
-        .expect("its own and in time");
-    let mut joins = None;
-    let (mut to_inviter, mut to_joiner) = (Wire::default(), Wire::default());
+    let mut pair = Pair::new(set_up);
     let mut paired = false;
-    let mut key = 0;
-
     while let [what, detail, tail @ ..] = rest {
         rest = tail;
-        match what >> 5 {
-            0 => {
-                key += 1;
-                let key = [key; 32];
-                let local = joiner.local();
-                let by = (&name(), at_second);
-                joins = Joiner::begin(now, &invitation, at_inviter, by, key, &local).ok();
-                to_inviter.bytes.clear();
-                to_joiner.bytes.clear();
-                invites.handle_closed();
-                if let Err(why) = invites.begin(now, at_joiner, key) {
-                    to_joiner.bytes = why.to_bytes();
-                }
-            }
-            1 => {
-                now += Duration::from_millis(u64::from(*detail) * 50);
-                invites.handle_timeout(now);
-                if let Some(joins) = &mut joins {
-                    joins.handle_timeout(now);
-                }
-            }
-            2 => {
-                // Owners answer, each for itself.
-                let agrees = *detail < 200;
-                if what & 1 == 0 {
-                    invites.answer(now, agrees);
-                } else if let Some(joins) = &mut joins {
-                    joins.answer(now, agrees, &mut joiner.local());
-                }
-            }
-            3..5 => {
-                let bytes = to_inviter.next(*what, *detail, &mut rest);
-                invites.handle_bytes(now, &bytes, &mut inviter.local());
-            }
-            _ => {
-                let bytes = to_joiner.next(*what, *detail, &mut rest);
-                if let Some(joins) = &mut joins {
-                    joins.handle_bytes(now, &bytes, &mut joiner.local());
-                }
-            }
-        }
-        paired |= to_joiner.collect(|| invites.poll_output());
-        if let Some(joins) = &mut joins {
-            to_inviter.collect(|| joins.poll_output());
-        }
+        paired |= pair.step(*what, *detail, &mut rest);
     }
 
-    assert_eq!(paired, invites.over() == Some(Refusal::Used));
+    let (inviter, joiner) = (&pair.inviter.circle, &pair.joiner.circle);
+    let [at_inviter, at_joiner] = pair.peers;
+    assert_eq!(paired, pair.invites.over() == Some(Refusal::Used));
     if paired {
-        assert_eq!(inviter.circle.id(), joiner.circle.id());
-        assert!(inviter.circle.contains(at_joiner) && joiner.circle.contains(at_inviter));
+        assert_eq!(inviter.id(), joiner.id());
+        assert!(inviter.contains(at_joiner) && joiner.contains(at_inviter));
     }
-    assert!(inviter.circle.member_count() <= 3 && joiner.circle.member_count() <= 3);
-    assert!(invites.poll_timeout().is_some() || invites.over().is_some());
+    assert!(inviter.member_count() <= 3 && joiner.member_count() <= 3);
+    assert!(pair.invites.poll_timeout().is_some() || pair.invites.over().is_some());
 }
