@@ -101,7 +101,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         wish,
         name,
         invitation,
-        before: Device::open(&home)?.circle,
+        before: Device::open(&home).ok().map(|device| device.circle),
         agreed: None,
         cancel,
     };

@@ -44,8 +44,9 @@ pub(super) struct Session<'a> {
     pub(super) name: Option<String>,
     /// The other device's, if it is to be used and none to be shown.
     pub(super) invitation: Option<String>,
-    /// The circle as it was when this began.
-    pub(super) before: Circle,
+    /// The circle as it was on the disk when this began, if that could be read. A node that runs does
+    /// without.
+    pub(super) before: Option<Circle>,
     /// With whom it was agreed to pair.
     pub(super) agreed: Option<Pairing>,
     pub(super) cancel: Cancel,
@@ -82,11 +83,11 @@ impl Session<'_> {
     /// With whom a node has paired that ended before it said so: whom the circle on the disk has, and
     /// had not before.
     fn paired_before_loss(&self) -> anyhow::Result<Option<Pairing>> {
-        let Some(agreed) = &self.agreed else {
+        let (Some(agreed), Some(before)) = (&self.agreed, &self.before) else {
             return Ok(None);
         };
         let (peer, circle) = (agreed.peer_id.parse()?, Device::open(self.home)?.circle);
-        let was_in = self.before.id() == circle.id() && self.before.contains(peer);
+        let was_in = before.id() == circle.id() && before.contains(peer);
         if was_in || !circle.contains(peer) {
             return Ok(None);
         }
