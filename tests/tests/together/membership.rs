@@ -163,16 +163,15 @@ fn copy_of(node: &Node) -> Node<'static> {
 }
 
 #[test]
-fn two_copies_of_a_home_that_meet_notice_it_without_anybody_else() {
-    let [mut kitchen] = unpaired(["kitchen"]);
+fn a_copy_of_a_home_that_dials_the_other_notices_it_without_anybody_else() {
+    let [kitchen] = unpaired(["kitchen"]);
     let address = kitchen.addresses()[0].clone();
     let mut copy = copy_of(&kitchen).with(&["--peer", &address]);
     copy.up();
     let told = copy.program_mut().told("a node with this device's id");
     assert!(told.contains("circle new --identity"), "{told}");
-    let told = kitchen.program_mut().told("another device runs");
-    assert!(told.contains("circle new --identity"), "{told}");
-    // Or one is to pair with the other.
+    // Whether the kitchen hears of it depends on how much of the handshake the copy still did before it
+    // saw who is there. Or one is to pair with the other.
     let invited = kitchen.invite();
     let refused = copy.join(&invited.text);
     let _ = refused.failure(1, &["this device's own", "circle new --identity"]);
