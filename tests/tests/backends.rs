@@ -5,9 +5,7 @@ use std::num::NonZeroUsize;
 
 use potluck_model::gguf::synth::SynthSpec;
 use potluck_model::gguf::{Gguf, Value};
-use potluck_model::{
-    Compute, Device, Isa, KvCache, ModelConfig, SequenceStep, Shard, ShardRange,
-};
+use potluck_model::{Compute, Device, Isa, KvCache, ModelConfig, SequenceStep, Shard, ShardRange};
 use potluck_tests::ModelFile;
 
 /// Positions of the steps: two prefills, of which the second begins within a block of the cache, and
@@ -42,7 +40,9 @@ fn logits(gguf: &Gguf, compute: &Compute) -> Vec<f32> {
             start,
             count,
         };
-        let hidden = shard.forward(hidden, &mut [step]).expect("within the cache");
+        let hidden = shard
+            .forward(hidden, &mut [step])
+            .expect("within the cache");
         let read = shard.logits(hidden, |row| logits.extend_from_slice(row));
         read.expect("it has the head");
         start += count;

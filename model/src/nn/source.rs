@@ -235,7 +235,10 @@ mod tests {
         let claims = Claims::default();
         let device = Compute::kernel_device();
         let source = Source::root(&gguf, &claims, &device);
-        let place = |name| gguf.tensor_bytes(source.tensor(name).expect("there")).as_ptr();
+        let place = |name| {
+            gguf.tensor_bytes(source.tensor(name).expect("there"))
+                .as_ptr()
+        };
 
         let name = "blk.1.ffn_up.weight";
         let matrix = source.matrix(name, 8..24, 512, 256).expect("of this shape");

@@ -167,9 +167,8 @@ fn feed_forward_parts_equal_their_definition() {
         for positions in [1, 7] {
             let of = sum(positions);
             let weights = [256, 256, 256].map(|rows| stored(TensorType::Q8_0, rows));
-            let run = |compute: &Compute| {
-                normed(&of, compute).feed_forward(weights.clone(), activation)
-            };
+            let run =
+                |compute: &Compute| normed(&of, compute).feed_forward(weights.clone(), activation);
             let ((sum, got), (want_sum, want)) = (run(&compute()), run(&composed()));
             assert_close(sum, want_sum, 1e-7);
             assert_close(got, want, 1e-4);
@@ -251,7 +250,12 @@ fn rotary_attention_equals_the_composed_one_for_both_pairings_and_windows() {
             window,
         };
         let mut caches = [empty_cache(head_dim), empty_cache(head_dim)];
-        for (start, rows, all) in [(0, 0..90, 90), (90, 0..1, 1), (91, 3..60, 70), (100, 0..5, 5)] {
+        for (start, rows, all) in [
+            (0, 0..90, 90),
+            (90, 0..1, 1),
+            (91, 3..60, 70),
+            (100, 0..5, 5),
+        ] {
             let [cache, plain] = &mut caches;
             let step = || (start, rows.clone(), all);
             let got = attend(&looks, cache, step(), &compute());
