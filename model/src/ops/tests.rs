@@ -127,7 +127,8 @@ fn values_go_into_a_tensor_and_out_of_it_without_a_copy() {
         assert_eq!((values.len(), values.as_ptr()), (600, place));
     });
     // The memory is kept for the next.
-    assert_eq!(compute.buffers().take(600).as_ptr(), place);
+    let again = compute.buffers().take(600);
+    assert_eq!(again.as_ptr(), place);
 }
 
 /// Hidden states and what is added, `[positions, 256]`, and a norm.
@@ -223,18 +224,14 @@ fn shape(head_dim: usize) -> CacheShape {
     }
 }
 
-fn empty_cache(head_dim: usize) -> LayerCache {
-    let zeros = || {
-        let values = vec![f16::ZERO; shape(head_dim).elements()];
-        let count = values.len();
-        let data = TensorData::new(values, [count]);
-        Tensor::from_data(data, (&Device::flex(), DType::F16))
-    };
+fn empty_cache(head_dim: usize, dtype: DType) -> LayerCache {
+    let zeros = || Tensor::zeros([shape(head_dim).elements()], (&Device::flex(), dtype));
     LayerCache::new([zeros(), zeros()])
 }
 
 /// A prompt, a decode step, rows of a step that is not only this sequence's, and a part again: each
-/// ends or begins within a block of the cache. Outputs and caches are those of the definition.
+/// ends or begins within a block of the cache. Outputs and caches are those of the definition, which
+/// rounds keys and values only if the cache does.
 #[test]
 fn rotary_attention_equals_the_composed_one_for_both_pairings_and_windows() {
     for (head_dim, angles, rope_pairs, window) in [
@@ -249,23 +246,28 @@ fn rotary_attention_equals_the_composed_one_for_both_pairings_and_windows() {
             rope_pairs,
             window,
         };
-        let mut caches = [empty_cache(head_dim), empty_cache(head_dim)];
+        let types = [DType::F16, DType::F16, DType::F32];
+        let mut caches = types.map(|dtype| empty_cache(head_dim, dtype));
+        let computes = [compute(), composed(), composed()];
         for (start, rows, all) in [
             (0, 0..90, 90),
             (90, 0..1, 1),
             (91, 3..60, 70),
             (100, 0..5, 5),
         ] {
-            let [cache, plain] = &mut caches;
-            let step = || (start, rows.clone(), all);
-            let got = attend(&looks, cache, step(), &compute());
-            let want = attend(&looks, plain, step(), &composed());
+            let run = |(cache, compute): (&mut LayerCache, &Compute)| {
+                attend(&looks, cache, (start, rows.clone(), all), compute)
+            };
+            let outputs: Vec<_> = caches.iter_mut().zip(&computes).map(run).collect();
             // A key or value that differs in its last bit of 32 may differ in that of 16.
-            assert_close(got, want, 1e-3);
+            assert_close(outputs[0].clone(), outputs[1].clone(), 1e-3);
+            assert_close(outputs[0].clone(), outputs[2].clone(), 1e-3);
         }
-        let [mut cache, mut plain] = caches;
-        for (got, want) in cache.take().into_iter().zip(plain.take()) {
-            assert_close(got.cast(DType::F32), want.cast(DType::F32), 1e-3);
+        let caches = caches.map(|mut cache| cache.take().map(|x| x.cast(DType::F32)));
+        for other in &caches[1..] {
+            for (got, want) in caches[0].iter().zip(other) {
+                assert_close(got.clone(), want.clone(), 1e-3);
+            }
         }
     }
 }
@@ -273,7 +275,7 @@ fn rotary_attention_equals_the_composed_one_for_both_pairings_and_windows() {
 #[test]
 fn keys_beyond_the_cache_make_their_value_no_number() {
     for compute in [compute(), composed()] {
-        let mut cache = empty_cache(32);
+        let mut cache = empty_cache(32, DType::F16);
         let plan = AttentionPlan {
             rows: 0..1,
             start: 0,
