@@ -1,18 +1,44 @@
-//! What the kernels run on: an instruction set and a team of threads.
+//! What operations run on: a device of Burn's, and for the kernels an instruction set and a team of
+//! threads.
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use burn::tensor::Device;
+
 use crate::buffers::Buffers;
 use crate::kernels::team::Team;
 use crate::kernels::{Isa, IsaError};
 
-/// The instruction set and the threads that operations use. Clones share the threads.
+/// How numbers are rounded and in which order they are added. Parts of one answer must be computed
+/// by the same, or it is not the answer that one device gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// The kernels': the same bits on every device that has it.
+    Canonical1,
+    /// A backend's own, which promises to agree with nobody to the bit.
+    Composed,
+}
+
+impl Arithmetic {
+    /// The name by which devices agree on it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Canonical1 => "canonical-1",
+            Self::Composed => "composed",
+        }
+    }
+}
+
+/// The device of Burn's that operations run on, the arithmetic, and the instruction set and threads
+/// of kernels. Clones share the threads.
 #[derive(Clone)]
 pub struct Compute(Arc<Inner>);
 
 struct Inner {
+    device: Device,
+    arithmetic: Arithmetic,
     isa: Isa,
     team: Team,
     buffers: Buffers,
@@ -40,20 +66,54 @@ impl Compute {
             .or_else(|| std::thread::available_parallelism().ok())
             .unwrap_or(NonZeroUsize::MIN)
             .min(NonZeroUsize::new(Self::MAX_THREADS).unwrap_or(NonZeroUsize::MIN));
-        let team = Team::new(threads);
         Self(Arc::new(Inner {
+            device: Self::kernel_device(),
+            arithmetic: Arithmetic::Canonical1,
             isa,
-            team,
+            team: Team::new(threads),
             buffers: Buffers::default(),
         }))
     }
 
-    /// The instruction set.
+    /// Without kernels, on any device of Burn's: every operation is composed of Burn's own. Results
+    /// agree with the kernels' to rounding. It is slow, as weights are decoded again for each step.
+    pub fn composed(device: Device) -> Self {
+        Self(Arc::new(Inner {
+            device,
+            arithmetic: Arithmetic::Composed,
+            isa: Isa::SCALAR,
+            team: Team::new(NonZeroUsize::MIN),
+            buffers: Buffers::default(),
+        }))
+    }
+
+    /// The device that the kernels are for: tensors are this process's memory, and a mapped file's
+    /// bytes become one without being read.
+    pub(crate) fn kernel_device() -> Device {
+        Device::flex()
+    }
+
+    /// Where tensors are.
+    pub fn device(&self) -> &Device {
+        &self.0.device
+    }
+
+    /// How it computes.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.0.arithmetic
+    }
+
+    /// Whether operations run with the crate's kernels, which are on [`Self::kernel_device`].
+    pub(crate) fn has_kernels(&self) -> bool {
+        self.0.arithmetic == Arithmetic::Canonical1
+    }
+
+    /// The instruction set of the kernels.
     pub fn isa(&self) -> Isa {
         self.0.isa
     }
 
-    /// Threads, the caller's included.
+    /// Threads of the kernels, the caller's included.
     pub fn threads(&self) -> usize {
         self.0.team.threads()
     }
@@ -70,6 +130,8 @@ impl Compute {
 impl fmt::Debug for Compute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Compute")
+            .field("device", self.device())
+            .field("arithmetic", &self.arithmetic())
             .field("isa", &self.isa())
             .field("threads", &self.threads())
             .finish()

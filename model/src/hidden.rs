@@ -73,7 +73,7 @@ impl Shard {
             }
             rest = after;
         }
-        Ok(ops::tensor_of(values, bytes / row_bytes))
+        Ok(ops::tensor_of(values, bytes / row_bytes, self.compute()))
     }
 
     /// Hidden states as bytes, cut into parts of so many rows each; rows beyond them are left out.

@@ -1,12 +1,12 @@
-//! The keys and values of one sequence, for a range of layers, in f16.
+//! The keys and values of one sequence, for a range of layers, in f16; in f32 on a device that has
+//! no f16.
 
 use std::ops::Range;
 
-use burn::backend::flex::{FlexTensor, Layout};
-use burn::backend::{Bytes, DType, Flex, Shape};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Device, Element, Tensor, TensorData};
 use half::f16;
 
+use crate::compute::Compute;
 use crate::kernels::cache::CacheShape;
 use crate::{ModelConfig, ModelError};
 
@@ -17,6 +17,7 @@ pub struct KvCache {
     layers: Range<usize>,
     shape: CacheShape,
     capacity: usize,
+    device: Device,
     of_layers: Vec<LayerCache>,
 }
 
@@ -42,7 +43,7 @@ impl LayerCache {
 }
 
 impl KvCache {
-    /// Reserves room for `capacity` positions of `layers`.
+    /// Reserves room for `capacity` positions of `layers`, where `compute` has its tensors.
     ///
     /// # Errors
     /// The system has no such memory.
@@ -50,11 +51,13 @@ impl KvCache {
         config: &ModelConfig,
         layers: Range<usize>,
         capacity: usize,
+        compute: &Compute,
     ) -> Result<Self, ModelError> {
         let without_layers = Self {
             layers: layers.start..layers.start,
             shape: config.cache_shape(capacity),
             capacity,
+            device: compute.device().clone(),
             of_layers: Vec::new(),
         };
         without_layers.for_layers(layers)
@@ -70,6 +73,7 @@ impl KvCache {
             layers: before,
             shape,
             capacity,
+            device,
             of_layers,
         } = self;
         let elements = shape.elements();
@@ -80,7 +84,10 @@ impl KvCache {
                 .and_then(|at| kept.get_mut(at));
             match kept.and_then(Option::take) {
                 Some(cache) => Ok(cache),
-                None => Ok(LayerCache::new([reserve(elements)?, reserve(elements)?])),
+                None => {
+                    let reserve = || reserve(elements, &device);
+                    Ok(LayerCache::new([reserve()?, reserve()?]))
+                }
             }
         });
         Ok(Self {
@@ -88,6 +95,7 @@ impl KvCache {
             layers,
             shape,
             capacity,
+            device,
         })
     }
 
@@ -103,15 +111,14 @@ impl KvCache {
 
     /// Bytes reserved.
     pub fn bytes(&self) -> usize {
-        2 * size_of::<f16>() * self.shape.elements() * self.layers.len()
+        2 * dtype(&self.device).size() * self.shape.elements() * self.layers.len()
     }
 
     /// The first layer that holds a number which is not finite.
     pub(crate) fn overflowed(&self) -> Option<usize> {
         let finite = |tensor: &Tensor<1>| {
-            let tensor = tensor.clone().try_into_primitive::<Flex>().ok();
-            let values = tensor.as_ref().and_then(FlexTensor::as_slice::<f16>);
-            values.is_none_or(|values| values.iter().all(|value| value.is_finite()))
+            let data = tensor.to_data();
+            data.iter::<f32>().all(f32::is_finite)
         };
         let overflowed = |cache: &LayerCache| !cache.0.iter().flatten().all(finite);
         let at = self.of_layers.iter().position(overflowed)?;
@@ -127,16 +134,32 @@ impl KvCache {
     }
 }
 
+/// The type of a cache's numbers.
+fn dtype(device: &Device) -> DType {
+    if device.supports_dtype(DType::F16) {
+        DType::F16
+    } else {
+        DType::F32
+    }
+}
+
 /// Zeros, written and not only promised by the system, so that memory is found missing here and
 /// not in the middle of a conversation.
-fn reserve(elements: usize) -> Result<Tensor<1>, ModelError> {
-    let mut values: Vec<f16> = Vec::new();
+fn reserve(elements: usize, device: &Device) -> Result<Tensor<1>, ModelError> {
+    let dtype = dtype(device);
+    let data = match dtype {
+        DType::F16 => zeros::<f16>(elements)?,
+        _ => zeros::<f32>(elements)?,
+    };
+    Ok(Tensor::from_data(data, (device, dtype)))
+}
+
+fn zeros<E: Element + Default>(elements: usize) -> Result<TensorData, ModelError> {
+    let mut values: Vec<E> = Vec::new();
     let missing = |_| ModelError::OutOfMemory {
-        bytes: elements.saturating_mul(size_of::<f16>()),
+        bytes: elements.saturating_mul(size_of::<E>()),
     };
     values.try_reserve_exact(elements).map_err(missing)?;
-    values.resize(elements, f16::ZERO);
-    let layout = Layout::contiguous(Shape::from(vec![elements]));
-    let tensor = FlexTensor::new(Bytes::from_elems(values), layout, DType::F16);
-    Ok(Tensor::from_primitive::<Flex>(tensor))
+    values.resize(elements, E::default());
+    Ok(TensorData::new(values, [elements]))
 }

@@ -24,7 +24,8 @@ mod tensor_type;
 pub mod tokenizer;
 
 pub use architecture::Architecture;
-pub use compute::Compute;
+pub use burn::tensor::Device;
+pub use compute::{Arithmetic, Compute};
 pub use config::ModelConfig;
 pub use drafter::Drafter;
 pub use engine::{

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use crate::compute::Compute;
 use crate::gguf::{Gguf, Watch};
@@ -68,9 +68,14 @@ struct Parts {
 }
 
 impl Parts {
-    fn load(gguf: &Gguf, config: &ModelConfig, range: &ShardRange) -> Result<Self, ModelError> {
+    fn load(
+        gguf: &Gguf,
+        config: &ModelConfig,
+        range: &ShardRange,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         let claims = Claims::default();
-        let root = Source::root(gguf, &claims);
+        let root = Source::root(gguf, &claims, device);
         let table = |name: &str| {
             // Rows beyond the vocabulary are no token: they are never read.
             let rows = root.rows(name)?.max(config.vocabulary);
@@ -132,7 +137,8 @@ pub struct SequenceStep<'a> {
 }
 
 impl Shard {
-    /// Maps the tensors of `range`; nothing is read until it is used.
+    /// Puts the tensors of `range` on the device of `compute`. On the one that has kernels they are
+    /// mapped: nothing is read until it is used.
     ///
     /// # Errors
     /// Tensors that are missing or have another shape than the configuration says; one of these
@@ -151,7 +157,7 @@ impl Shard {
                 layers: config.layers,
             });
         }
-        let parts = Parts::load(gguf, config, &range)?;
+        let parts = Parts::load(gguf, config, &range, compute.device())?;
         for layer in range.layers.clone() {
             will_need(gguf, layer);
         }
@@ -172,7 +178,9 @@ impl Shard {
     /// # Errors
     /// Those of [`Shard::load`].
     pub fn check(gguf: &Gguf, config: &ModelConfig) -> Result<(), ModelError> {
-        Parts::load(gguf, config, &ShardRange::whole(config)).map(|_parts| ())
+        // Where nothing is read.
+        let device = Compute::kernel_device();
+        Parts::load(gguf, config, &ShardRange::whole(config), &device).map(|_parts| ())
     }
 
     /// Whether the model's file is what it was when it was mapped.
@@ -206,7 +214,7 @@ impl Shard {
         if let Some(&id) = ids.iter().find(|id| **id as usize >= vocabulary) {
             return Err(ModelError::UnknownToken { id, vocabulary });
         }
-        let rows = embedding.rows(ids, self.config.embedding_scale);
+        let rows = embedding.rows(ids, self.config.embedding_scale, &self.compute);
         self.watch.check()?;
         Ok(rows)
     }
@@ -273,7 +281,7 @@ impl Shard {
         }
         let [rows, d_model] = hidden.dims();
         assert!(rows == positions.len() && d_model == self.config.d_model);
-        let angles = self.ropes.angles(&positions);
+        let angles = self.ropes.angles(&positions, self.compute.device());
         let mut stream = Stream::new(hidden);
         for (layer, block) in layers.zip(blocks) {
             if left_off() {

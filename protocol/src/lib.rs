@@ -10,6 +10,7 @@
 //! how all this comes together ([`machine`]).
 #![forbid(unsafe_code)]
 
+mod arithmetic;
 pub mod circle;
 pub mod correction;
 mod id;
@@ -27,6 +28,7 @@ pub mod wire;
 #[cfg(test)]
 mod world;
 
+pub use arithmetic::Arithmetic;
 pub use id::{Branch, PeerId, PlanEpoch, SessionId};
 pub use layers::LayerRange;
 pub use link::Link;

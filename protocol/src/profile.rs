@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use crate::Arithmetic;
+
 /// A value and when it was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measured<T> {
@@ -72,6 +74,8 @@ pub struct Profile {
     /// It opens no stages for others for now: it is about to stop, or its owner needs it. Of a device's
     /// own profile false: its machine knows, and tells others.
     pub leaving: bool,
+    /// How it computes.
+    pub arithmetic: Arithmetic,
     /// Its program would compute some models wrongly, as whoever hears of it tells by the version that
     /// it greeted with. Not sent.
     pub outdated: bool,
@@ -165,10 +169,16 @@ pub enum Unwilling {
     /// Its program passes over parts of newer models, and would compute them wrongly.
     #[error("its Potluck is too old to compute layers for this device: update it there")]
     Outdated,
+    /// It computes by another arithmetic than the requester. Which, its profile says.
+    #[error(
+        "its Potluck computes in another way than this device's, with other answers: update both"
+    )]
+    OtherArithmetic,
 }
 
 impl Profile {
-    /// Why its owner or its heat keep it from helping now; `None` if it may.
+    /// Why its owner or its heat keep it from helping anybody now; `None` if it may. Whether it can help
+    /// a device, [`Devices::unwilling`](crate::placement::Devices::unwilling) says.
     pub fn unwilling(&self) -> Option<Unwilling> {
         let OwnerLimits {
             only_when_charging,
@@ -224,6 +234,7 @@ pub(crate) mod tests {
             thermal: measured(Thermal::Nominal),
             limits: OwnerLimits::default(),
             leaving: false,
+            arithmetic: Arithmetic::CANONICAL_1,
             outdated: false,
         }
     }

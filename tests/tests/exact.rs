@@ -33,8 +33,8 @@ impl Model {
         Shard::load(&self.gguf, &self.config, range, compute).expect("a loadable shard")
     }
 
-    fn cache(&self, layers: Range<usize>) -> KvCache {
-        KvCache::new(&self.config, layers, 160).expect("memory for a small cache")
+    fn cache(&self, layers: Range<usize>, compute: &Compute) -> KvCache {
+        KvCache::new(&self.config, layers, 160, compute).expect("memory for a small cache")
     }
 
     /// All logits of `tokens` as bits, read in steps that end at `cuts`, through shards that end
@@ -49,7 +49,7 @@ impl Model {
         let shards = self.split(splits, compute);
         let mut caches: Vec<_> = shards
             .iter()
-            .map(|s| self.cache(s.range().layers.clone()))
+            .map(|s| self.cache(s.range().layers.clone(), compute))
             .collect();
         let mut bits = Vec::new();
         let mut start = 0;
@@ -103,7 +103,7 @@ impl Model {
         let shard = self.shard(ShardRange::whole(&self.config), compute.clone());
         let mut caches: Vec<_> = sequences
             .iter()
-            .map(|_| self.cache(0..self.config.layers))
+            .map(|_| self.cache(0..self.config.layers, compute))
             .collect();
         let mut bits = vec![Vec::new(); sequences.len()];
         let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);

@@ -157,7 +157,8 @@ impl Engine {
     /// # Errors
     /// There is no memory for its KV cache.
     pub fn new_session(&self) -> Result<Session, ModelError> {
-        let cache = KvCache::new(&self.config, 0..self.config.layers, self.context)?;
+        let layers = 0..self.config.layers;
+        let cache = KvCache::new(&self.config, layers, self.context, self.shard.compute())?;
         Ok(Session {
             tokens: Vec::new(),
             cache,

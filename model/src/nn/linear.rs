@@ -24,9 +24,9 @@ impl StoredMatrix {
     }
 
     /// The rows `ids` as `f32`, times `scale`: `[ids, columns]`.
-    pub(crate) fn rows(&self, ids: &[u32], scale: f32) -> Tensor<2> {
+    pub(crate) fn rows(&self, ids: &[u32], scale: f32, compute: &Compute) -> Tensor<2> {
         let (bytes, storage) = self.parts();
-        ops::embedding_rows(bytes, storage, ids, scale)
+        ops::embedding_rows(bytes, storage, ids, scale, compute)
     }
 
     pub(crate) fn parts(&self) -> (Tensor<2, Int>, Storage) {

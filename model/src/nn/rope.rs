@@ -51,8 +51,7 @@ impl RopeTables {
     }
 
     /// Cosines and sines at `positions`: `[positions, rope_dim / 2]` each, for each embedding.
-    pub(crate) fn angles(&self, positions: &[usize]) -> Vec<[Tensor<2>; 2]> {
-        let device = Device::flex();
+    pub(crate) fn angles(&self, positions: &[usize], device: &Device) -> Vec<[Tensor<2>; 2]> {
         let table = |table: &Table, f: fn(f64) -> f64| {
             let Table {
                 frequencies,
@@ -66,7 +65,7 @@ impl RopeTables {
                 })
                 .collect();
             let data = TensorData::new(values, [positions.len(), frequencies.len()]);
-            Tensor::from_data(data, &device)
+            Tensor::from_data(data, device)
         };
         self.0
             .iter()

@@ -5,10 +5,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
-use burn::backend::flex::{FlexTensor, Layout};
-use burn::backend::{AllocationProperty, Bytes, DType, Flex, Shape};
 use burn::module::{Param, ParamId};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{AllocationProperty, Bytes, DType, Device, Int, Tensor, TensorData};
 
 use super::StoredMatrix;
 use crate::gguf::{Gguf, TensorInfo};
@@ -56,14 +54,17 @@ fn layer_of(name: &str) -> Option<usize> {
 pub(crate) struct Source<'a, 'c> {
     gguf: &'a Gguf,
     claims: &'c Claims<'a>,
+    /// Where tensors are put.
+    device: &'c Device,
     prefix: String,
 }
 
 impl<'a, 'c> Source<'a, 'c> {
-    pub(crate) fn root(gguf: &'a Gguf, claims: &'c Claims<'a>) -> Self {
+    pub(crate) fn root(gguf: &'a Gguf, claims: &'c Claims<'a>, device: &'c Device) -> Self {
         Self {
             gguf,
             claims,
+            device,
             prefix: String::new(),
         }
     }
@@ -148,8 +149,8 @@ impl<'a, 'c> Source<'a, 'c> {
         }
         let bytes = self.gguf.tensor_bytes(info);
         let bytes = bytes.slice(rows.start * info.row_bytes()..rows.end * info.row_bytes());
-        let shape = vec![rows.len(), info.row_bytes()];
-        let bytes: Tensor<2, Int> = Tensor::from_primitive::<Flex>(view(bytes, shape, DType::U8));
+        let data = TensorData::from_bytes(view(bytes), [rows.len(), info.row_bytes()], DType::U8);
+        let bytes = Tensor::<2, Int>::from_data(data, (self.device, DType::U8));
         Ok(StoredMatrix {
             bytes: Param::initialized(ParamId::new(), bytes),
             storage: Storage::new(info.tensor_type, columns),
@@ -168,7 +169,7 @@ impl<'a, 'c> Source<'a, 'c> {
 
     /// A vector's numbers, all finite.
     pub(crate) fn floats(&self, name: &str, width: usize) -> Result<Vec<f32>, ModelError> {
-        let values: Vec<f32> = self.vector(name, width)?.into_data().iter().collect();
+        let values: Vec<f32> = self.data(name, width)?.iter().collect();
         match values.iter().find(|value| !value.is_finite()) {
             Some(bad) => Err(ModelError::Setting {
                 key: format!("{}{name}", self.prefix),
@@ -179,30 +180,32 @@ impl<'a, 'c> Source<'a, 'c> {
         }
     }
 
-    /// A vector as `f32`: where it lies if it is stored so.
+    /// A vector as `f32`.
     pub(crate) fn vector(&self, name: &str, width: usize) -> Result<Tensor<1>, ModelError> {
+        let data = self.data(name, width)?;
+        Ok(Tensor::from_data(data, (self.device, DType::F32)))
+    }
+
+    /// A vector's numbers as `f32`: where they lie if they are stored so.
+    fn data(&self, name: &str, width: usize) -> Result<TensorData, ModelError> {
         let info = self.tensor(name)?;
         if info.elements() != width || !is_float(info.tensor_type) {
             return Err(mismatch(info, format_args!("a float vector of {width}")));
         }
         let bytes = self.gguf.tensor_bytes(info);
         let aligned = bytes.as_ptr().addr().is_multiple_of(align_of::<f32>());
-        let tensor = if info.tensor_type == TensorType::F32 && aligned {
-            view(bytes, vec![width], DType::F32)
-        } else {
-            let mut values = vec![0.0_f32; width];
-            dequantise_row(info.tensor_type, &bytes, &mut values);
-            let shape = Layout::contiguous(Shape::from(vec![width]));
-            FlexTensor::new(Bytes::from_elems(values), shape, DType::F32)
-        };
-        Ok(Tensor::from_primitive::<Flex>(tensor))
+        if info.tensor_type == TensorType::F32 && aligned {
+            return Ok(TensorData::from_bytes(view(bytes), [width], DType::F32));
+        }
+        let mut values = vec![0.0_f32; width];
+        dequantise_row(info.tensor_type, &bytes, &mut values);
+        Ok(TensorData::new(values, [width]))
     }
 }
 
 /// Bytes as they are mapped; nothing is read or copied.
-fn view(bytes: bytes::Bytes, shape: Vec<usize>, dtype: DType) -> FlexTensor {
-    let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
-    FlexTensor::new(bytes, Layout::contiguous(Shape::from(shape)), dtype)
+fn view(bytes: bytes::Bytes) -> Bytes {
+    Bytes::from_shared(bytes, AllocationProperty::File)
 }
 
 fn is_float(tensor_type: TensorType) -> bool {
@@ -214,5 +217,40 @@ fn mismatch(info: &TensorInfo, expected: fmt::Arguments<'_>) -> ModelError {
         name: info.name.clone(),
         found: format!("{} {:?}", info.tensor_type, info.dimensions),
         expected: expected.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+
+    use super::*;
+    use crate::Compute;
+    use crate::gguf::synth::SynthSpec;
+
+    #[test]
+    fn weights_for_kernels_are_the_files_bytes_where_they_lie() {
+        let spec = SynthSpec::preset("tiny").expect("a preset");
+        let gguf = Gguf::parse(spec.to_bytes().expect("valid")).expect("valid");
+        let claims = Claims::default();
+        let device = Compute::kernel_device();
+        let source = Source::root(&gguf, &claims, &device);
+        let place = |name| {
+            gguf.tensor_bytes(source.tensor(name).expect("there"))
+                .as_ptr()
+        };
+
+        let name = "blk.1.ffn_up.weight";
+        let matrix = source.matrix(name, 8..24, 512, 256).expect("of this shape");
+        let bytes = matrix.bytes.val().try_into_primitive::<Flex>();
+        let row_bytes = TensorType::Q4_1.row_bytes(256).expect("whole blocks");
+        let found = bytes.expect("on this device").bytes().as_ptr();
+        assert_eq!(found, place(name).wrapping_add(8 * row_bytes));
+
+        let name = "blk.1.ffn_norm.weight";
+        let vector = source.vector(name, 256).expect("of this length");
+        let vector = vector.try_into_primitive::<Flex>();
+        let found = vector.expect("on this device").bytes().as_ptr();
+        assert_eq!(found, place(name));
     }
 }

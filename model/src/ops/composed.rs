@@ -1,154 +1,377 @@
-//! The operations composed of Burn's own: their readable definitions, the oracle of the fused
-//! ones, and what runs on a backend without kernels. Floating-point sums fold in Burn's order, so
-//! results agree with the fused operations to rounding, not to the bit.
+//! The operations composed of Burn's own, for any backend: their readable definitions, the default
+//! bodies of [`ModelOps`](super::ModelOps), and the oracle of the kernels. Floating-point sums fold
+//! in the backend's order and activations are not quantised, so results agree with the kernels' to
+//! rounding, not to the bit.
+//!
+//! Stored weights are decoded by the CPU each time they are used: this is a reference and a way to
+//! run at all, not a fast one.
 
-use burn::tensor::activation::{gelu_approximate, sigmoid, softmax};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+#![allow(clippy::too_many_arguments)]
 
-use super::Storage;
+use std::ops::Range;
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{
+    Backend, FloatDType, Shape, Slice, TensorData, TensorMetadata, get_or_init_device_settings,
+};
+use burn::tensor::read_sync;
+
+use super::{AttentionPlan, Storage};
 use crate::config::{Activation, RopePairs};
+use crate::kernels::cache::BLOCK;
 use crate::kernels::dequantise::dequantise_row;
 
-/// Stored rows as `f32`: table `[rows, row_bytes]` to `[rows, columns]`.
-pub fn dequantise(table: Tensor<2, Int>, storage: &Storage) -> Tensor<2> {
+/// What is added to the score of a position that is not seen.
+const UNSEEN: f32 = -1e30;
+
+/// As [`ModelOps::embedding_rows`](super::ModelOps::embedding_rows).
+pub fn embedding_rows<B: Backend>(
+    table: IntTensor<B>,
+    storage: Storage,
+    ids: Vec<u32>,
+    scale: f32,
+) -> FloatTensor<B> {
     let device = table.device();
-    let [rows, row_bytes] = table.dims();
-    let data = table.into_data();
+    let count = ids.len();
+    let dtype = get_or_init_device_settings::<B>(&device).int_dtype;
+    let ids = TensorData::new(ids, [count]).convert_dtype(dtype.into());
+    let rows = B::int_select(table, 0, B::int_from_data(ids, &device));
+    B::float_mul_scalar(dequantise::<B>(rows, &storage), scale.into())
+}
+
+/// As [`ModelOps::rms_norm`](super::ModelOps::rms_norm).
+pub fn rms_norm<B: Backend>(x: FloatTensor<B>, gamma: FloatTensor<B>, eps: f32) -> FloatTensor<B> {
+    let [_rows, width] = dims(&x);
+    let mean = B::float_mean_dim(B::float_mul(x.clone(), x.clone()), 1);
+    let rms = B::float_sqrt(B::float_add_scalar(mean, eps.into()));
+    let gamma = B::float_reshape(gamma, Shape::from([1, width]));
+    B::float_mul(B::float_div(x, rms), gamma)
+}
+
+/// As [`ModelOps::linear`](super::ModelOps::linear).
+pub fn linear<B: Backend>(
+    x: FloatTensor<B>,
+    weight: IntTensor<B>,
+    storage: Storage,
+) -> FloatTensor<B> {
+    let weight = dequantise::<B>(weight, &storage);
+    let device = weight.device();
+    let mut y = B::float_matmul(x, B::float_transpose(weight));
+    if let Some(scale) = storage.scale {
+        y = B::float_mul_scalar(y, scale.into());
+    }
+    if let Some(bias) = &storage.bias {
+        let bias = TensorData::new(bias.to_vec(), [1, bias.len()]);
+        y = B::float_add(y, B::float_from_data(bias, &device));
+    }
+    y
+}
+
+/// As [`ModelOps::linear_triple`](super::ModelOps::linear_triple).
+pub fn linear_triple<B: Backend>(
+    x: FloatTensor<B>,
+    first: IntTensor<B>,
+    second: IntTensor<B>,
+    third: IntTensor<B>,
+    storage: [Storage; 3],
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let [a, b, c] = storage;
+    (
+        linear::<B>(x.clone(), first, a),
+        linear::<B>(x.clone(), second, b),
+        linear::<B>(x, third, c),
+    )
+}
+
+/// As [`ModelOps::softcap`](super::ModelOps::softcap).
+pub fn softcap<B: Backend>(x: FloatTensor<B>, cap: f32) -> FloatTensor<B> {
+    let capped = B::float_tanh(B::float_div_scalar(x, cap.into()));
+    B::float_mul_scalar(capped, cap.into())
+}
+
+/// As [`ModelOps::add_norm_linear_triple`](super::ModelOps::add_norm_linear_triple).
+pub fn add_norm_linear_triple<B: Backend>(
+    x: FloatTensor<B>,
+    residual: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    first: IntTensor<B>,
+    second: IntTensor<B>,
+    third: IntTensor<B>,
+    storage: [Storage; 3],
+    eps: f32,
+) -> (
+    FloatTensor<B>,
+    FloatTensor<B>,
+    FloatTensor<B>,
+    FloatTensor<B>,
+) {
+    let sum = B::float_add(x, residual);
+    let normed = rms_norm::<B>(sum.clone(), gamma, eps);
+    let (first, second, third) = linear_triple::<B>(normed, first, second, third, storage);
+    (sum, first, second, third)
+}
+
+/// As [`ModelOps::add_norm_feed_forward`](super::ModelOps::add_norm_feed_forward).
+pub fn add_norm_feed_forward<B: Backend>(
+    x: FloatTensor<B>,
+    residual: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    gate: IntTensor<B>,
+    up: IntTensor<B>,
+    down: IntTensor<B>,
+    storage: [Storage; 3],
+    activation: Activation,
+    eps: f32,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let [a, b, c] = storage;
+    let sum = B::float_add(x, residual);
+    let normed = rms_norm::<B>(sum.clone(), gamma, eps);
+    let gate = linear::<B>(normed.clone(), gate, a);
+    let up = linear::<B>(normed, up, b);
+    let inner = B::float_mul(activated::<B>(gate, activation), up);
+    (sum, linear::<B>(inner, down, c))
+}
+
+/// As [`ModelOps::rotary_attention`](super::ModelOps::rotary_attention).
+pub fn rotary_attention<B: Backend>(
+    q: FloatTensor<B>,
+    k: FloatTensor<B>,
+    v: FloatTensor<B>,
+    keys: FloatTensor<B>,
+    values: FloatTensor<B>,
+    cos: FloatTensor<B>,
+    sin: FloatTensor<B>,
+    plan: AttentionPlan,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let (rows, kv_heads) = (plan.rows.clone(), plan.cache.kv_heads);
+    let heads_of = |x: FloatTensor<B>, heads: usize| {
+        let shape = Shape::from([rows.len(), heads, plan.head_dim]);
+        B::float_reshape(part::<B, 2>(x, 0, rows.clone()), shape)
+    };
+    let [cos, sin] = [cos, sin].map(|angles| part::<B, 2>(angles, 0, rows.clone()));
+    let turn = |x| rotate::<B>(x, cos.clone(), sin.clone(), plan.rope_pairs);
+    let own = turn(heads_of(q.clone(), plan.heads));
+    let k = turn(heads_of(k, kv_heads));
+    let v = heads_of(v, kv_heads);
+    let (keys, values) = append::<B>(keys, values, k, v, &plan);
+    let (seen, first) = seen::<B>(keys.clone(), values.clone(), &plan);
+    let output = attend::<B>(own, seen, first, &plan);
+    let all = [Slice::from(rows), Slice::full()];
+    (B::float_slice_assign(q, &all, output), keys, values)
+}
+
+/// Stored rows as `f32`: table `[rows, row_bytes]` to `[rows, columns]`.
+fn dequantise<B: Backend>(table: IntTensor<B>, storage: &Storage) -> FloatTensor<B> {
+    let device = table.device();
+    let shape = table.shape();
+    let (rows, row_bytes) = (shape[0], shape[1]);
+    let data = read_sync(B::int_into_data(table)).expect("a device that can be read");
     let mut values = vec![0.0; rows * storage.columns];
     let bytes = data.as_bytes().chunks_exact(row_bytes);
     for (out, bytes) in values.chunks_exact_mut(storage.columns).zip(bytes) {
         dequantise_row(storage.tensor_type, bytes, out);
     }
-    Tensor::from_data(TensorData::new(values, [rows, storage.columns]), &device)
+    B::float_from_data(TensorData::new(values, [rows, storage.columns]), &device)
 }
 
-/// The rows `ids` of a stored table, times `scale`: `[ids, columns]`.
-pub fn embedding_rows(
-    table: Tensor<2, Int>,
-    storage: Storage,
-    ids: Tensor<1, Int>,
-    scale: f32,
-) -> Tensor<2> {
-    dequantise(table, &storage).select(0, ids) * scale
-}
-
-/// `y = x / sqrt(mean(x²) + eps) · gamma` over the last axis.
-pub fn rms_norm(x: Tensor<2>, gamma: Tensor<1>, eps: f32) -> Tensor<2> {
-    let rms = (x.clone().square().mean_dim(1) + eps).sqrt();
-    x / rms * gamma.unsqueeze()
-}
-
-/// `s = x + residual` and its [`rms_norm`]: `(s, norm)`.
-pub fn add_norm(
-    x: Tensor<2>,
-    residual: Tensor<2>,
-    gamma: Tensor<1>,
-    eps: f32,
-) -> (Tensor<2>, Tensor<2>) {
-    let sum = x + residual;
-    (sum.clone(), rms_norm(sum, gamma, eps))
-}
-
-/// `y = (x · wᵀ) · scale + bias`: x `[positions, columns]`, w `[rows, row_bytes]`, y
-/// `[positions, rows]`.
-pub fn linear(x: Tensor<2>, weight: Tensor<2, Int>, storage: Storage) -> Tensor<2> {
-    let device = weight.device();
-    let mut y = x.matmul(dequantise(weight, &storage).transpose());
-    if let Some(scale) = storage.scale {
-        y = y * scale;
+/// The activation of every element, by its definition at [`Activation`].
+fn activated<B: Backend>(x: FloatTensor<B>, activation: Activation) -> FloatTensor<B> {
+    match activation {
+        Activation::Silu => B::float_mul(x.clone(), B::sigmoid(x)),
+        Activation::GeluTanh => {
+            let cube = B::float_mul(B::float_mul(x.clone(), x.clone()), x.clone());
+            let inner = B::float_add(x.clone(), B::float_mul_scalar(cube, 0.044715_f32.into()));
+            let factor = (2.0 / std::f32::consts::PI).sqrt();
+            let tanh = B::float_tanh(B::float_mul_scalar(inner, factor.into()));
+            let half = B::float_mul_scalar(x, 0.5_f32.into());
+            B::float_mul(half, B::float_add_scalar(tanh, 1.0_f32.into()))
+        }
     }
-    if let Some(bias) = &storage.bias {
-        let bias = TensorData::new(bias.to_vec(), [1, bias.len()]);
-        y = y + Tensor::from_data(bias, &device);
-    }
-    y
-}
-
-/// `y = cap · tanh(x / cap)` of every element.
-pub fn softcap(x: Tensor<2>, cap: f32) -> Tensor<2> {
-    (x / cap).tanh() * cap
-}
-
-/// `y = (activation(x · gateᵀ) ⊙ (x · upᵀ)) · downᵀ`, each product with its scale and bias.
-pub fn feed_forward(
-    x: Tensor<2>,
-    [gate, up, down]: [(Tensor<2, Int>, Storage); 3],
-    activation: Activation,
-) -> Tensor<2> {
-    let gate = linear(x.clone(), gate.0, gate.1);
-    let up = linear(x, up.0, up.1);
-    let activated = match activation {
-        Activation::Silu => gate.clone() * sigmoid(gate),
-        Activation::GeluTanh => gelu_approximate(gate),
-    };
-    linear(activated * up, down.0, down.1)
 }
 
 /// Rotates heads `[positions, heads, head_dim]`, of which the first `2 · angles` coordinates turn
-/// by `cos` and `sin`, `[positions, angles]`.
-pub fn rotate(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>, pairs: RopePairs) -> Tensor<3> {
-    let [positions, heads, head_dim] = x.dims();
-    let [_, angles] = cos.dims();
-    let turned = x.clone().narrow(2, 0, 2 * angles);
-    let (cos, sin) = (cos.unsqueeze_dim::<3>(1), sin.unsqueeze_dim::<3>(1));
-    let shape = [positions, heads, angles];
-    let (a, b) = match pairs {
-        RopePairs::Halves => {
-            let second = turned.clone().narrow(2, angles, angles);
-            (turned.narrow(2, 0, angles), second)
-        }
-        RopePairs::Adjacent => {
-            let split = turned.reshape([positions, heads, angles, 2]);
-            let second = split.clone().narrow(3, 1, 1).reshape(shape);
-            (split.narrow(3, 0, 1).reshape(shape), second)
-        }
+/// by `cos` and `sin`, `[positions, angles]`: a pair `(a, b)` becomes
+/// `(a cos − b sin, a sin + b cos)`.
+fn rotate<B: Backend>(
+    x: FloatTensor<B>,
+    cos: FloatTensor<B>,
+    sin: FloatTensor<B>,
+    pairs: RopePairs,
+) -> FloatTensor<B> {
+    let [positions, heads, head_dim] = dims(&x);
+    let [_, angles] = dims(&cos);
+    // The axis along which the two of a pair lie.
+    let (split, axis) = match pairs {
+        RopePairs::Halves => ([2, angles], 2),
+        RopePairs::Adjacent => ([angles, 2], 3),
     };
-    let first = a.clone() * cos.clone() - b.clone() * sin.clone();
-    let second = a * sin + b * cos;
-    let turned: Tensor<3> = match pairs {
-        RopePairs::Halves => Tensor::cat(vec![first, second], 2),
-        RopePairs::Adjacent => {
-            let both = Tensor::stack::<4>(vec![first, second], 3);
-            both.reshape([positions, heads, 2 * angles])
-        }
-    };
+    let turned = part::<B, 3>(x.clone(), 2, 0..2 * angles);
+    let turned = B::float_reshape(turned, Shape::from([positions, heads, split[0], split[1]]));
+    let mut angle_shape = [positions, 1, angles, angles];
+    angle_shape[axis] = 1;
+    let spread = |angles| B::float_reshape(angles, Shape::from(angle_shape));
+    let (cos, sin) = (spread(cos), spread(sin));
+    let a = part::<B, 4>(turned.clone(), axis, 0..1);
+    let b = part::<B, 4>(turned, axis, 1..2);
+    let product = |x: &FloatTensor<B>, y: &FloatTensor<B>| B::float_mul(x.clone(), y.clone());
+    let first = B::float_sub(product(&a, &cos), product(&b, &sin));
+    let second = B::float_add(product(&a, &sin), product(&b, &cos));
+    let turned = B::float_cat(vec![first, second], axis);
+    let turned = B::float_reshape(turned, Shape::from([positions, heads, 2 * angles]));
     if head_dim == 2 * angles {
         return turned;
     }
-    let rest = x.narrow(2, 2 * angles, head_dim - 2 * angles);
-    Tensor::cat(vec![turned, rest], 2)
+    B::float_cat(vec![turned, part::<B, 3>(x, 2, 2 * angles..head_dim)], 2)
 }
 
-/// Causal grouped-query attention of a whole sequence from position 0: q
-/// `[positions, heads, head_dim]`, k and v `[positions, kv_heads, head_dim]`, output
-/// `[positions, heads · head_dim]`.
-pub fn attention(
-    q: Tensor<3>,
-    k: Tensor<3>,
-    v: Tensor<3>,
-    window: Option<usize>,
-    scale: f32,
-) -> Tensor<2> {
-    let [positions, heads, head_dim] = q.dims();
-    let [_, kv_heads, _] = k.dims();
+/// Stores the rotated keys and the values of a plan's positions, `[positions, kv_heads, head_dim]`,
+/// in the caches, which are laid out as [`cache`](crate::kernels::cache) says.
+fn append<B: Backend>(
+    keys: FloatTensor<B>,
+    values: FloatTensor<B>,
+    k: FloatTensor<B>,
+    v: FloatTensor<B>,
+    plan: &AttentionPlan,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let (cache, head_dim) = (plan.cache, plan.head_dim);
+    let (start, end) = (plan.start, plan.start + plan.rows.len());
+    assert!(
+        end <= cache.capacity,
+        "the KV cache was reserved for fewer positions"
+    );
+    let dtype = FloatDType::from(keys.dtype());
+    let k = B::float_cast(k, dtype);
+    // A key that the cache's type cannot hold makes the value NaN, as the kernels do: an infinite
+    // number times 0 is NaN, every other one is 0.
+    let zeros = B::float_mul_scalar(B::float_cast(k.clone(), FloatDType::F32), 0.0_f32.into());
+    let v = B::float_cast(B::float_add(v, B::float_sum_dim(zeros, 2)), dtype);
+
+    let by_head = [cache.kv_heads, cache.capacity, cache.head_dim];
+    let values = B::float_slice_assign(
+        B::float_reshape(values, Shape::from(by_head)),
+        &[Slice::full(), (start..end).into(), (0..head_dim).into()],
+        B::float_permute(v, &[1, 0, 2]),
+    );
+    let blocks = [
+        cache.kv_heads,
+        cache.capacity / BLOCK,
+        cache.head_dim,
+        BLOCK,
+    ];
+    let mut keys = B::float_reshape(keys, Shape::from(blocks));
+    let k = B::float_permute(k, &[1, 2, 0]);
+    let mut from = start;
+    while from < end {
+        let block = from / BLOCK;
+        let to = end.min((block + 1) * BLOCK);
+        let of_block = part::<B, 3>(k.clone(), 2, from - start..to - start);
+        let shape = Shape::from([cache.kv_heads, 1, head_dim, to - from]);
+        let within = from - block * BLOCK..to - block * BLOCK;
+        let place = [
+            Slice::full(),
+            (block..block + 1).into(),
+            (0..head_dim).into(),
+            within.into(),
+        ];
+        keys = B::float_slice_assign(keys, &place, B::float_reshape(of_block, shape));
+        from = to;
+    }
+    let flat = |x| B::float_reshape(x, Shape::from([cache.elements()]));
+    (flat(keys), flat(values))
+}
+
+/// The cached keys and values that a plan's positions may see, `[kv_heads, seen, head_dim]` each in
+/// `f32`, and the position of the first of them.
+fn seen<B: Backend>(
+    keys: FloatTensor<B>,
+    values: FloatTensor<B>,
+    plan: &AttentionPlan,
+) -> ([FloatTensor<B>; 2], usize) {
+    let (cache, head_dim) = (plan.cache, plan.head_dim);
+    let end = plan.start + plan.rows.len();
+    let oldest = plan
+        .window
+        .map_or(0, |window| (plan.start + 1).saturating_sub(window));
+    let blocks = oldest / BLOCK..end.div_ceil(BLOCK);
+    let first = blocks.start * BLOCK;
+
+    let all = [
+        cache.kv_heads,
+        cache.capacity / BLOCK,
+        cache.head_dim,
+        BLOCK,
+    ];
+    let keys = B::float_reshape(keys, Shape::from(all));
+    let keys = part::<B, 4>(keys, 1, blocks.clone());
+    let keys = B::float_permute(part::<B, 4>(keys, 2, 0..head_dim), &[0, 1, 3, 2]);
+    let rows = Shape::from([cache.kv_heads, blocks.len() * BLOCK, head_dim]);
+    // What a cache holds beyond the step is of no use, and may be no number.
+    let keys = part::<B, 3>(B::float_reshape(keys, rows), 1, 0..end - first);
+
+    let all = [cache.kv_heads, cache.capacity, cache.head_dim];
+    let values = B::float_reshape(values, Shape::from(all));
+    let values = part::<B, 3>(part::<B, 3>(values, 1, first..end), 2, 0..head_dim);
+    (
+        [keys, values].map(|x| B::float_cast(x, FloatDType::F32)),
+        first,
+    )
+}
+
+/// Causal grouped-query attention: q `[positions, heads, head_dim]`, keys and values
+/// `[kv_heads, seen, head_dim]` from position `first` on, output `[positions, heads · head_dim]`.
+fn attend<B: Backend>(
+    q: FloatTensor<B>,
+    [keys, values]: [FloatTensor<B>; 2],
+    first: usize,
+    plan: &AttentionPlan,
+) -> FloatTensor<B> {
+    let (positions, heads, head_dim) = (plan.rows.len(), plan.heads, plan.head_dim);
+    let kv_heads = plan.cache.kv_heads;
     let group = heads / kv_heads;
-    let spread = |x: Tensor<3>| {
-        let x = x.unsqueeze_dim::<4>(2).repeat_dim(2, group);
-        x.reshape([positions, heads, head_dim]).swap_dims(0, 1)
-    };
-    let (k, v) = (spread(k), spread(v));
-    let scores = q.swap_dims(0, 1).matmul(k.swap_dims(1, 2)) * scale;
-    let scores = scores + mask(positions, window, &v.device()).unsqueeze::<3>();
-    let out = softmax(scores, 2).matmul(v);
-    out.swap_dims(0, 1).reshape([positions, heads * head_dim])
+    let seen = plan.start + positions - first;
+    let mask = B::float_from_data(mask(plan, first, seen), &q.device());
+
+    // The heads of a group lie below each other, as they share keys and values.
+    let q = B::float_permute(q, &[1, 0, 2]);
+    let together = Shape::from([kv_heads, group * positions, head_dim]);
+    let q = B::float_reshape(q, together);
+    let scores = B::float_matmul(q, B::float_transpose(keys));
+    let scores = B::float_mul_scalar(scores, plan.scale.into());
+    let scores = B::float_reshape(scores, Shape::from([heads, positions, seen]));
+    let weights = B::softmax(B::float_add(scores, mask), 2);
+    let weights = B::float_reshape(weights, Shape::from([kv_heads, group * positions, seen]));
+    let output = B::float_matmul(weights, values);
+    let output = B::float_reshape(output, Shape::from([heads, positions, head_dim]));
+    let output = B::float_permute(output, &[1, 0, 2]);
+    B::float_reshape(output, Shape::from([positions, heads * head_dim]))
 }
 
-/// 0 where a position may look, −10³⁰ where not: `[positions, positions]`.
-fn mask(positions: usize, window: Option<usize>, device: &Device) -> Tensor<2> {
-    let window = window.unwrap_or(positions);
-    let allowed = |i: usize, j: usize| j <= i && i - j < window;
-    let values: Vec<f32> = (0..positions)
-        .flat_map(|i| (0..positions).map(move |j| if allowed(i, j) { 0.0 } else { -1e30 }))
+/// 0 where a position of the plan sees one of the `seen` from `first` on, [`UNSEEN`] where not:
+/// `[1, positions, seen]`.
+fn mask(plan: &AttentionPlan, first: usize, seen: usize) -> TensorData {
+    let positions = plan.start..plan.start + plan.rows.len();
+    let sees = |at: usize, other: usize| {
+        other <= at && plan.window.is_none_or(|window| at - other < window)
+    };
+    let values: Vec<f32> = positions
+        .flat_map(|at| (first..first + seen).map(move |other| (at, other)))
+        .map(|(at, other)| if sees(at, other) { 0.0 } else { UNSEEN })
         .collect();
-    Tensor::from_data(TensorData::new(values, [positions, positions]), device)
+    TensorData::new(values, [1, plan.rows.len(), seen])
+}
+
+fn dims<const D: usize>(x: &impl TensorMetadata) -> [usize; D] {
+    let shape = x.shape();
+    std::array::from_fn(|axis| shape[axis])
+}
+
+/// The elements `range` along one of `D` axes.
+fn part<B: Backend, const D: usize>(
+    x: FloatTensor<B>,
+    axis: usize,
+    range: Range<usize>,
+) -> FloatTensor<B> {
+    let mut slices = [Slice::full(); D];
+    slices[axis] = range.into();
+    B::float_slice(x, &slices)
 }

@@ -19,7 +19,7 @@ const ROWS_GRAIN: usize = 8;
 const SOFTCAP_GRAIN: usize = 4096;
 
 /// Values as a matrix of so many rows.
-pub(crate) fn floats(values: Vec<f32>, rows: usize) -> FlexTensor {
+fn floats(values: Vec<f32>, rows: usize) -> FlexTensor {
     let shape = Shape::from(vec![rows, values.len() / rows.max(1)]);
     FlexTensor::new(
         Bytes::from_elems(values),
@@ -29,7 +29,7 @@ pub(crate) fn floats(values: Vec<f32>, rows: usize) -> FlexTensor {
 }
 
 /// A tensor whose elements can be read as one slice.
-pub(crate) fn contiguous(x: FlexTensor) -> FlexTensor {
+fn contiguous(x: FlexTensor) -> FlexTensor {
     if x.as_slice::<f32>().is_some() {
         x
     } else {
@@ -45,7 +45,7 @@ fn whole(x: FlexTensor) -> FlexTensor {
     }
 }
 
-pub(crate) fn slice(x: &FlexTensor) -> &[f32] {
+fn slice(x: &FlexTensor) -> &[f32] {
     x.as_slice().expect("f32 and made contiguous")
 }
 
@@ -63,7 +63,7 @@ fn matrix<'a>(weight: &'a FlexTensor, storage: &Storage) -> WeightRows<'a> {
 }
 
 /// Keeps the memory of a tensor that nobody else holds.
-pub(crate) fn recycle(x: FlexTensor, compute: &Compute) {
+fn recycle(x: FlexTensor, compute: &Compute) {
     let data = x.data_arc();
     drop(x);
     if let Some(Ok(buffer)) = Arc::into_inner(data).map(Bytes::try_into_vec) {
@@ -162,6 +162,7 @@ impl ModelOps for Flex {
         storage: Storage,
         ids: Vec<u32>,
         scale: f32,
+        _compute: Compute,
     ) -> FlexTensor {
         let table = matrix(&table, &storage);
         let mut out = vec![0.0; ids.len() * storage.columns];

@@ -1,8 +1,8 @@
 //! The coarse operations a transformer is made of, as an extension of Burn's backends.
 //!
-//! Each has two forms: the fused one here, which runs on the crate's kernels, and a
-//! plain-Burn twin in [`composed`], which is the readable definition, the test oracle and the path
-//! for backends without kernels.
+//! The default body of each is [`composed`] of Burn's own operations: the readable definition, the
+//! test oracle, and what runs on every backend without kernels. Flex, Burn's CPU backend, has the
+//! crate's kernels in their place. Which of the two runs, the [`Compute`] says.
 
 // The extension macro spells paths in full.
 #![allow(unused_qualifications, missing_docs)]
@@ -15,8 +15,8 @@ mod tests;
 use std::sync::Arc;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{Int, Tensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::TensorType;
 use crate::compute::Compute;
@@ -49,6 +49,19 @@ impl Storage {
     }
 }
 
+/// Runs an operation with the kernels, where `compute` has some, else composed of Burn's own.
+macro_rules! run {
+    ($compute:expr, $operation:ident($($input:expr),* $(,)?)) => {
+        if $compute.has_kernels() {
+            Dispatch::$operation($($input,)* $compute.clone())
+        } else {
+            composed::$operation::<Dispatch>($($input),*)
+        }
+    };
+}
+
+/// A backend's operations. Those that it does not have of its own are composed. What they compute
+/// is said at the functions that call them, below.
 #[backend_extension(Flex)]
 pub trait ModelOps: Backend {
     fn embedding_rows(
@@ -56,21 +69,28 @@ pub trait ModelOps: Backend {
         storage: Storage,
         ids: Vec<u32>,
         scale: f32,
-    ) -> FloatTensor<Self>;
+        _compute: Compute,
+    ) -> FloatTensor<Self> {
+        composed::embedding_rows::<Self>(table, storage, ids, scale)
+    }
 
     fn rms_norm(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         eps: f32,
-        compute: Compute,
-    ) -> FloatTensor<Self>;
+        _compute: Compute,
+    ) -> FloatTensor<Self> {
+        composed::rms_norm::<Self>(x, gamma, eps)
+    }
 
     fn linear(
         x: FloatTensor<Self>,
         weight: IntTensor<Self>,
         storage: Storage,
-        compute: Compute,
-    ) -> FloatTensor<Self>;
+        _compute: Compute,
+    ) -> FloatTensor<Self> {
+        composed::linear::<Self>(x, weight, storage)
+    }
 
     fn linear_triple(
         x: FloatTensor<Self>,
@@ -78,10 +98,14 @@ pub trait ModelOps: Backend {
         second: IntTensor<Self>,
         third: IntTensor<Self>,
         storage: [Storage; 3],
-        compute: Compute,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+        _compute: Compute,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        composed::linear_triple::<Self>(x, first, second, third, storage)
+    }
 
-    fn softcap(x: FloatTensor<Self>, cap: f32, compute: Compute) -> FloatTensor<Self>;
+    fn softcap(x: FloatTensor<Self>, cap: f32, _compute: Compute) -> FloatTensor<Self> {
+        composed::softcap::<Self>(x, cap)
+    }
 
     #[allow(clippy::too_many_arguments)]
     fn add_norm_linear_triple(
@@ -93,13 +117,17 @@ pub trait ModelOps: Backend {
         third: IntTensor<Self>,
         storage: [Storage; 3],
         eps: f32,
-        compute: Compute,
+        _compute: Compute,
     ) -> (
         FloatTensor<Self>,
         FloatTensor<Self>,
         FloatTensor<Self>,
         FloatTensor<Self>,
-    );
+    ) {
+        composed::add_norm_linear_triple::<Self>(
+            x, residual, gamma, first, second, third, storage, eps,
+        )
+    }
 
     #[allow(clippy::too_many_arguments)]
     fn add_norm_feed_forward(
@@ -112,8 +140,12 @@ pub trait ModelOps: Backend {
         storage: [Storage; 3],
         activation: Activation,
         eps: f32,
-        compute: Compute,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+        _compute: Compute,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        composed::add_norm_feed_forward::<Self>(
+            x, residual, gamma, gate, up, down, storage, activation, eps,
+        )
+    }
 
     #[allow(clippy::too_many_arguments)]
     fn rotary_attention(
@@ -125,8 +157,10 @@ pub trait ModelOps: Backend {
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
         plan: AttentionPlan,
-        compute: Compute,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+        _compute: Compute,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        composed::rotary_attention::<Self>(q, k, v, keys, values, cos, sin, plan)
+    }
 }
 
 /// Stored rows as `f32`, times `scale`: table `[rows, row_bytes]` to `[ids, columns]`.
@@ -138,20 +172,16 @@ pub(crate) fn embedding_rows(
     storage: Storage,
     ids: &[u32],
     scale: f32,
+    compute: &Compute,
 ) -> Tensor<2> {
-    let table = table.into_dispatch();
-    Tensor::from_dispatch(Dispatch::embedding_rows(
-        table,
-        storage,
-        ids.to_vec(),
-        scale,
-    ))
+    let (table, ids) = (table.into_dispatch(), ids.to_vec());
+    Tensor::from_dispatch(run!(compute, embedding_rows(table, storage, ids, scale)))
 }
 
 /// `y = x / sqrt(mean(x²) + eps) · gamma` over the last axis: `[rows, width]`.
 pub(crate) fn rms_norm(x: Tensor<2>, gamma: Tensor<1>, eps: f32, compute: &Compute) -> Tensor<2> {
     let (x, gamma) = (x.into_dispatch(), gamma.into_dispatch());
-    Tensor::from_dispatch(Dispatch::rms_norm(x, gamma, eps, compute.clone()))
+    Tensor::from_dispatch(run!(compute, rms_norm(x, gamma, eps)))
 }
 
 /// A sum of hidden states, `x + residual`, whose [`rms_norm`] goes into what follows.
@@ -164,7 +194,8 @@ pub(crate) struct Normed<'a> {
 
 /// `y = cap · tanh(x / cap)` of every element.
 pub(crate) fn softcap(x: Tensor<2>, cap: f32, compute: &Compute) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::softcap(x.into_dispatch(), cap, compute.clone()))
+    let x = x.into_dispatch();
+    Tensor::from_dispatch(run!(compute, softcap(x, cap)))
 }
 
 /// `y = x · wᵀ`, and the storage's scale and bias: x `[positions, columns]`, w `[rows, row_bytes]`,
@@ -175,7 +206,7 @@ pub(crate) fn linear(
     compute: &Compute,
 ) -> Tensor<2> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(Dispatch::linear(x, weight, storage, compute.clone()))
+    Tensor::from_dispatch(run!(compute, linear(x, weight, storage)))
 }
 
 /// Three [`linear`] maps of one input, which is quantised once.
@@ -185,14 +216,10 @@ pub(crate) fn linear_triple(
     compute: &Compute,
 ) -> [Tensor<2>; 3] {
     let [(first, a), (second, b), (third, c)] = weights;
-    let (first, second, third) = Dispatch::linear_triple(
-        x.into_dispatch(),
-        first.into_dispatch(),
-        second.into_dispatch(),
-        third.into_dispatch(),
-        [a, b, c],
-        compute.clone(),
-    );
+    let x = x.into_dispatch();
+    let [first, second, third] = [first, second, third].map(Tensor::into_dispatch);
+    let storage = [a, b, c];
+    let (first, second, third) = run!(compute, linear_triple(x, first, second, third, storage));
     [first, second, third].map(Tensor::from_dispatch)
 }
 
@@ -204,16 +231,13 @@ impl Normed<'_> {
     ) -> (Tensor<2>, [Tensor<2>; 3]) {
         let [(first, a), (second, b), (third, c)] = weights;
         let (gamma, eps) = self.norm;
-        let (sum, first, second, third) = Dispatch::add_norm_linear_triple(
-            self.x.into_dispatch(),
-            self.residual.into_dispatch(),
-            gamma.into_dispatch(),
-            first.into_dispatch(),
-            second.into_dispatch(),
-            third.into_dispatch(),
-            [a, b, c],
-            eps,
-            self.compute.clone(),
+        let (x, residual) = (self.x.into_dispatch(), self.residual.into_dispatch());
+        let gamma = gamma.into_dispatch();
+        let [first, second, third] = [first, second, third].map(Tensor::into_dispatch);
+        let storage = [a, b, c];
+        let (sum, first, second, third) = run!(
+            self.compute,
+            add_norm_linear_triple(x, residual, gamma, first, second, third, storage, eps)
         );
         let maps = [first, second, third].map(Tensor::from_dispatch);
         (Tensor::from_dispatch(sum), maps)
@@ -228,39 +252,35 @@ impl Normed<'_> {
     ) -> (Tensor<2>, Tensor<2>) {
         let [(gate, a), (up, b), (down, c)] = weights;
         let (gamma, eps) = self.norm;
-        let (sum, y) = Dispatch::add_norm_feed_forward(
-            self.x.into_dispatch(),
-            self.residual.into_dispatch(),
-            gamma.into_dispatch(),
-            gate.into_dispatch(),
-            up.into_dispatch(),
-            down.into_dispatch(),
-            [a, b, c],
-            activation,
-            eps,
-            self.compute.clone(),
+        let (x, residual) = (self.x.into_dispatch(), self.residual.into_dispatch());
+        let gamma = gamma.into_dispatch();
+        let [gate, up, down] = [gate, up, down].map(Tensor::into_dispatch);
+        let storage = [a, b, c];
+        let (sum, y) = run!(
+            self.compute,
+            add_norm_feed_forward(x, residual, gamma, gate, up, down, storage, activation, eps)
         );
         (Tensor::from_dispatch(sum), Tensor::from_dispatch(y))
     }
 }
 
-/// A matrix of so many rows, without a copy.
-pub(crate) fn tensor_of(values: Vec<f32>, rows: usize) -> Tensor<2> {
-    Tensor::from_primitive::<Flex>(flex::floats(values, rows))
+/// A matrix of so many rows: in this process's memory without a copy.
+pub(crate) fn tensor_of(values: Vec<f32>, rows: usize, compute: &Compute) -> Tensor<2> {
+    let shape = [rows, values.len() / rows.max(1)];
+    Tensor::from_data(TensorData::new(values, shape), compute.device())
 }
 
-/// Calls `read` with a tensor's values, without copying them, and keeps its memory.
+/// Calls `read` with a tensor's values, which are not copied if they are in this process's memory
+/// and no other tensor shares them, and keeps that memory.
 pub(crate) fn with_values<T>(
     tensor: Tensor<2>,
     compute: &Compute,
     read: impl FnOnce(&[f32]) -> T,
 ) -> T {
-    let primitive = tensor
-        .try_into_primitive::<Flex>()
-        .expect("this crate makes its tensors on flex");
-    let primitive = flex::contiguous(primitive);
-    let result = read(flex::slice(&primitive));
-    flex::recycle(primitive, compute);
+    let values = tensor.into_data().try_into_vec();
+    let values: Vec<f32> = values.expect("this crate's matrices are f32");
+    let result = read(&values);
+    compute.buffers().give(values);
     result
 }
 
@@ -292,17 +312,13 @@ pub(crate) fn rotary_attention<'c>(
             shared.clone()
         };
         let [k, v] = kv.expect("taken by the last sequence");
-        let [keys, values] = cache.take();
-        let (output, keys, values) = Dispatch::rotary_attention(
-            q.into_dispatch(),
-            k.into_dispatch(),
-            v.into_dispatch(),
-            keys.into_dispatch(),
-            values.into_dispatch(),
-            cos.clone().into_dispatch(),
-            sin.clone().into_dispatch(),
-            plan,
-            compute.clone(),
+        let own = q.into_dispatch();
+        let [k, v] = [k, v].map(Tensor::into_dispatch);
+        let [keys, values] = cache.take().map(Tensor::into_dispatch);
+        let [cos, sin] = [cos, sin].map(|angles| angles.clone().into_dispatch());
+        let (output, keys, values) = run!(
+            compute,
+            rotary_attention(own, k, v, keys, values, cos, sin, plan)
         );
         q = Tensor::from_dispatch(output);
         cache.put([Tensor::from_dispatch(keys), Tensor::from_dispatch(values)]);

@@ -1,13 +1,12 @@
-//! Every fused operation against its composed twin.
+//! Every operation with kernels against the one composed of Burn's own, on the same device.
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
-use burn::backend::flex::{FlexTensor, Layout};
-use burn::backend::{Bytes, DType, Flex, Shape};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use half::f16;
 
-use super::{AttentionPlan, Normed, Projected, Storage, composed};
+use super::{AttentionPlan, Normed, Projected, Storage};
 use crate::config::{Activation, RopePairs};
 use crate::kernels::cache::CacheShape;
 use crate::kv_cache::LayerCache;
@@ -26,6 +25,10 @@ fn random<const D: usize>(shape: [usize; D], salt: usize) -> Tensor<D> {
 
 fn compute() -> Compute {
     Compute::new(NonZeroUsize::new(2)).expect("a usable instruction set")
+}
+
+fn composed() -> Compute {
+    Compute::composed(Device::flex())
 }
 
 fn assert_close<const D: usize>(a: Tensor<D>, b: Tensor<D>, tolerance: f32) {
@@ -63,10 +66,12 @@ fn stored(tensor_type: TensorType, rows: usize) -> (Tensor<2, Int>, Storage) {
             }
         }
     }
-    let layout = Layout::contiguous(Shape::from(vec![rows, row_bytes]));
-    let tensor = FlexTensor::new(Bytes::from_elems(bytes), layout, DType::U8);
-    let storage = Storage::new(tensor_type, 256);
-    (Tensor::from_primitive::<Flex>(tensor), storage)
+    let data = TensorData::new(bytes, [rows, row_bytes]);
+    let tensor = Tensor::from_data(data, (&Device::flex(), DType::U8));
+    let mut storage = Storage::new(tensor_type, 256);
+    storage.scale = Some(0.7);
+    storage.bias = Some((0..rows).map(value).collect());
+    (tensor, storage)
 }
 
 #[test]
@@ -75,13 +80,12 @@ fn linear_maps_equal_a_product_with_decoded_weights() {
         for positions in [1, 3, 9] {
             let x = random([positions, 256], 5);
             let weights = [24, 8, 31].map(|rows| stored(tensor_type, rows));
-            let want = weights
-                .clone()
-                .map(|(w, s)| composed::linear(x.clone(), w, s));
-            let one = super::linear(x.clone(), weights[0].clone(), &compute());
-            assert_close(one, want[0].clone(), 1e-4);
-            let three = super::linear_triple(x, weights, &compute());
-            for (got, want) in three.into_iter().zip(want) {
+            let run = |compute: &Compute| {
+                let one = super::linear(x.clone(), weights[0].clone(), compute);
+                let [a, b, c] = super::linear_triple(x.clone(), weights.clone(), compute);
+                [one, a, b, c]
+            };
+            for (got, want) in run(&compute()).into_iter().zip(run(&composed())) {
                 assert_close(got, want, 1e-4);
             }
         }
@@ -92,21 +96,39 @@ fn linear_maps_equal_a_product_with_decoded_weights() {
 fn embedding_rows_are_the_decoded_rows_scaled() {
     for tensor_type in TensorType::ALL {
         let (table, storage) = stored(tensor_type, 10);
-        let ids = Tensor::from_data(TensorData::new(vec![7_i64, 0, 7], [3]), &Device::flex());
-        let want = composed::embedding_rows(table.clone(), storage.clone(), ids, 3.0);
-        assert_close(
-            super::embedding_rows(table, storage, &[7, 0, 7], 3.0),
-            want,
-            1e-6,
-        );
+        let run = |compute: &Compute| {
+            super::embedding_rows(table.clone(), storage.clone(), &[7, 0, 7], 3.0, compute)
+        };
+        assert_close(run(&compute()), run(&composed()), 1e-6);
     }
 }
 
 #[test]
 fn norms_equal_their_definition() {
     let (x, gamma) = (random([5, 100], 1), random([100], 9));
-    let want = composed::rms_norm(x.clone(), gamma.clone(), 1e-5);
-    assert_close(super::rms_norm(x, gamma, 1e-5, &compute()), want, 1e-5);
+    let run = |compute: &Compute| super::rms_norm(x.clone(), gamma.clone(), 1e-5, compute);
+    assert_close(run(&compute()), run(&composed()), 1e-5);
+}
+
+#[test]
+fn capped_numbers_equal_their_definition() {
+    let x = random([3, 1500], 1) * 40.0;
+    let run = |compute: &Compute| super::softcap(x.clone(), 30.0, compute);
+    assert_close(run(&compute()), run(&composed()), 1e-6);
+}
+
+#[test]
+fn values_go_into_a_tensor_and_out_of_it_without_a_copy() {
+    let compute = compute();
+    let values = vec![1.0_f32; 600];
+    let place = values.as_ptr();
+    let tensor = super::tensor_of(values, 3, &compute);
+    super::with_values(tensor, &compute, |values| {
+        assert_eq!((values.len(), values.as_ptr()), (600, place));
+    });
+    // The memory is kept for the next.
+    let again = compute.buffers().take(600);
+    assert_eq!(again.as_ptr(), place);
 }
 
 /// Hidden states and what is added, `[positions, 256]`, and a norm.
@@ -127,87 +149,153 @@ fn normed<'a>(of: &(Tensor<2>, Tensor<2>, Tensor<1>), compute: &'a Compute) -> N
 
 #[test]
 fn maps_of_a_normed_sum_equal_their_definition() {
-    let compute = compute();
     for positions in [1, 7] {
         let of = sum(positions);
         let weights = [24, 8, 31].map(|rows| stored(TensorType::Q8_0, rows));
-        let (x, residual, gamma) = of.clone();
-        let (want_sum, norm) = composed::add_norm(x, residual, gamma, 1e-5);
-        let (sum, maps) = normed(&of, &compute).linear_triple(weights.clone());
-        assert_close(sum, want_sum, 1e-7);
-        for (got, (weight, storage)) in maps.into_iter().zip(weights) {
-            assert_close(got, composed::linear(norm.clone(), weight, storage), 1e-4);
-        }
-    }
-}
-
-#[test]
-fn feed_forward_parts_equal_their_definition() {
-    let compute = compute();
-    for activation in [Activation::Silu, Activation::GeluTanh] {
-        for positions in [1, 7] {
-            let of = sum(positions);
-            let weights = [256, 256, 256].map(|rows| stored(TensorType::Q8_0, rows));
-            let (x, residual, gamma) = of.clone();
-            let (want_sum, norm) = composed::add_norm(x, residual, gamma, 1e-5);
-            let want = composed::feed_forward(norm, weights.clone(), activation);
-            let (sum, got) = normed(&of, &compute).feed_forward(weights, activation);
-            assert_close(sum, want_sum, 1e-7);
+        let run = |compute: &Compute| {
+            let (sum, [a, b, c]) = normed(&of, compute).linear_triple(weights.clone());
+            [sum, a, b, c]
+        };
+        for (got, want) in run(&compute()).into_iter().zip(run(&composed())) {
             assert_close(got, want, 1e-4);
         }
     }
 }
 
 #[test]
+fn feed_forward_parts_equal_their_definition() {
+    for activation in [Activation::Silu, Activation::GeluTanh] {
+        for positions in [1, 7] {
+            let of = sum(positions);
+            let weights = [256, 256, 256].map(|rows| stored(TensorType::Q8_0, rows));
+            let run =
+                |compute: &Compute| normed(&of, compute).feed_forward(weights.clone(), activation);
+            let ((sum, got), (want_sum, want)) = (run(&compute()), run(&composed()));
+            assert_close(sum, want_sum, 1e-7);
+            assert_close(got, want, 1e-4);
+        }
+    }
+}
+
+/// Sizes of an attention, and how it looks.
+struct Looks {
+    head_dim: usize,
+    angles: usize,
+    rope_pairs: RopePairs,
+    window: Option<usize>,
+}
+
+const HEADS: usize = 6;
+const KV_HEADS: usize = 2;
+
+/// One step of a sequence, rows `rows` of `all` from position `start` on, and its cache after it.
+fn attend(
+    looks: &Looks,
+    cache: &mut LayerCache,
+    (start, rows, all): (usize, Range<usize>, usize),
+    compute: &Compute,
+) -> Tensor<2> {
+    let head_dim = looks.head_dim;
+    let projected = Projected {
+        q: random([all, HEADS * head_dim], 11 + start),
+        k: random([all, KV_HEADS * head_dim], 5000 + start),
+        v: random([all, KV_HEADS * head_dim], 9000 + start),
+    };
+    let angle = random([all, looks.angles], 3);
+    let plan = AttentionPlan {
+        rows,
+        start,
+        heads: HEADS,
+        head_dim,
+        cache: shape(head_dim),
+        rope_pairs: looks.rope_pairs,
+        window: looks.window,
+        scale: 0.2,
+    };
+    let angles = [angle.clone().cos(), angle.sin()];
+    super::rotary_attention(projected, [(plan, cache)].into_iter(), &angles, compute)
+}
+
+fn shape(head_dim: usize) -> CacheShape {
+    CacheShape {
+        kv_heads: KV_HEADS,
+        head_dim: CacheShape::padded(head_dim),
+        capacity: 192,
+    }
+}
+
+fn empty_cache(head_dim: usize, dtype: DType) -> LayerCache {
+    let zeros = || Tensor::zeros([shape(head_dim).elements()], (&Device::flex(), dtype));
+    LayerCache::new([zeros(), zeros()])
+}
+
+/// A prompt, a decode step, rows of a step that is not only this sequence's, and a part again: each
+/// ends or begins within a block of the cache. Outputs and caches are those of the definition, which
+/// rounds keys and values only if the cache does.
+#[test]
 fn rotary_attention_equals_the_composed_one_for_both_pairings_and_windows() {
-    let (positions, heads, kv_heads, head_dim, angles) = (90, 6, 2, 32, 12);
-    for (rope_pairs, window) in [
-        (RopePairs::Adjacent, None),
-        (RopePairs::Halves, None),
-        (RopePairs::Halves, Some(20)),
+    for (head_dim, angles, rope_pairs, window) in [
+        (32, 12, RopePairs::Adjacent, None),
+        (32, 16, RopePairs::Halves, None),
+        (20, 8, RopePairs::Halves, Some(20)),
+        (32, 16, RopePairs::Adjacent, Some(70)),
     ] {
-        let q = random([positions, heads * head_dim], 11);
-        let k = random([positions, kv_heads * head_dim], 5000);
-        let v = random([positions, kv_heads * head_dim], 9000);
-        let angle = random([positions, angles], 3);
-        let (cos, sin) = (angle.clone().cos(), angle.sin());
-        let turn = |x: Tensor<2>, heads| {
-            let x = x.reshape([positions, heads, head_dim]);
-            composed::rotate(x, cos.clone(), sin.clone(), rope_pairs)
-        };
-        let want = composed::attention(
-            turn(q.clone(), heads),
-            turn(k.clone(), kv_heads),
-            v.clone().reshape([positions, kv_heads, head_dim]),
-            window,
-            0.2,
-        );
-        let cache = CacheShape {
-            kv_heads,
+        let looks = Looks {
             head_dim,
-            capacity: 128,
-        };
-        let zeros = || {
-            let layout = Layout::contiguous(Shape::from(vec![cache.elements()]));
-            let values = vec![f16::ZERO; cache.elements()];
-            let tensor = FlexTensor::new(Bytes::from_elems(values), layout, DType::F16);
-            Tensor::<1>::from_primitive::<Flex>(tensor)
-        };
-        let projected = Projected { q, k, v };
-        let mut cache_tensors = LayerCache::new([zeros(), zeros()]);
-        let plan = AttentionPlan {
-            rows: 0..positions,
-            start: 0,
-            heads,
-            head_dim,
-            cache,
+            angles,
             rope_pairs,
             window,
+        };
+        let types = [DType::F16, DType::F16, DType::F32];
+        let mut caches = types.map(|dtype| empty_cache(head_dim, dtype));
+        let computes = [compute(), composed(), composed()];
+        for (start, rows, all) in [
+            (0, 0..90, 90),
+            (90, 0..1, 1),
+            (91, 3..60, 70),
+            (100, 0..5, 5),
+        ] {
+            let run = |(cache, compute): (&mut LayerCache, &Compute)| {
+                attend(&looks, cache, (start, rows.clone(), all), compute)
+            };
+            let outputs: Vec<_> = caches.iter_mut().zip(&computes).map(run).collect();
+            // A key or value that differs in its last bit of 32 may differ in that of 16.
+            assert_close(outputs[0].clone(), outputs[1].clone(), 1e-3);
+            assert_close(outputs[0].clone(), outputs[2].clone(), 1e-3);
+        }
+        let caches = caches.map(|mut cache| cache.take().map(|x| x.cast(DType::F32)));
+        for other in &caches[1..] {
+            for (got, want) in caches[0].iter().zip(other) {
+                assert_close(got.clone(), want.clone(), 1e-3);
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_beyond_the_cache_make_their_value_no_number() {
+    for compute in [compute(), composed()] {
+        let mut cache = empty_cache(32, DType::F16);
+        let plan = AttentionPlan {
+            rows: 0..1,
+            start: 0,
+            heads: HEADS,
+            head_dim: 32,
+            cache: shape(32),
+            rope_pairs: RopePairs::Halves,
+            window: None,
             scale: 0.2,
         };
-        let sequences = [(plan, &mut cache_tensors)].into_iter();
-        let got = super::rotary_attention(projected, sequences, &[cos, sin], &compute());
-        // The cache is f16.
-        assert_close(got, want, 2e-3);
+        let projected = Projected {
+            q: random([1, HEADS * 32], 1),
+            k: random([1, KV_HEADS * 32], 2) * -1e6,
+            v: random([1, KV_HEADS * 32], 3),
+        };
+        let angle = random([1, 16], 3);
+        let sequences = [(plan, &mut cache)].into_iter();
+        let angles = [angle.clone().cos(), angle.sin()];
+        let output = super::rotary_attention(projected, sequences, &angles, &compute);
+        let values: Vec<f32> = output.into_data().iter().collect();
+        assert!(values.iter().all(|value| value.is_nan()), "{compute:?}");
     }
 }

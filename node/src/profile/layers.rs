@@ -92,7 +92,7 @@ impl Layers {
         let shard = Shard::load(&gguf, &config, range, compute.clone())?;
         Ok(Self {
             multiply_adds: multiply_adds(spec) * u64::from(spec.layers),
-            cache: KvCache::new(&config, 0..config.layers, context)?,
+            cache: KvCache::new(&config, 0..config.layers, context, compute)?,
             config,
             shard,
         })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use potluck_model::{Compute, Isa, TensorType};
+use potluck_protocol::Arithmetic;
 use potluck_protocol::profile::{Measured, OwnerLimits, Power, Profile, Rate, Thermal};
 use serde::{Deserialize, Serialize};
 
@@ -115,9 +116,16 @@ impl Measurements {
             thermal: at(at_us, Thermal::Nominal),
             limits: OwnerLimits::default(),
             leaving: false,
+            arithmetic: arithmetic(),
             outdated: false,
         }
     }
+}
+
+/// How this program computes: with its kernels, for itself and for others.
+fn arithmetic() -> Arithmetic {
+    let kernels = potluck_model::Arithmetic::Canonical1;
+    Arithmetic::new(kernels.name()).expect("the name of an arithmetic")
 }
 
 pub(super) fn at<T>(at_us: u64, value: T) -> Measured<T> {

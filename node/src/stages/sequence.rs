@@ -79,7 +79,8 @@ impl Sequence {
         let (cache, recalls) = match kept {
             Some(kept) => (kept.cache.for_layers(range)?, kept.recalls),
             None => {
-                let cache = KvCache::new(&shard.config, range, context as usize)?;
+                let compute = shard.shard.compute();
+                let cache = KvCache::new(&shard.config, range, context as usize, compute)?;
                 (cache, [None, None])
             }
         };

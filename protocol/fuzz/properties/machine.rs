@@ -21,7 +21,7 @@ use potluck_protocol::wire::{
     Answer, ContentHash, Dtype, HandOverReason, HiddenShape, ModelOffer, ShardRefusedCode,
     StageRefusedCode,
 };
-use potluck_protocol::{LayerRange, PeerId, SessionId};
+use potluck_protocol::{Arithmetic, LayerRange, PeerId, SessionId};
 
 const NODES: usize = 3;
 const D_MODEL: u32 = 2;
@@ -51,6 +51,7 @@ fn profile(budget: u64, bytes_per_s: u64) -> Profile {
         thermal: measured(Thermal::Nominal),
         limits: OwnerLimits::default(),
         leaving: false,
+        arithmetic: Arithmetic::CANONICAL_1,
         outdated: false,
     }
 }

@@ -71,6 +71,14 @@ impl Machine {
             let words = "this device must be updated before it helps: it cannot read all of the circle's log";
             return Some((StageRefusedCode::Unwilling, words.to_owned()));
         }
+        let own = self.arithmetic();
+        if open.arithmetic != own {
+            let words = format!(
+                "this device computes by the arithmetic {own}, not {}: update Potluck on both devices",
+                open.arithmetic
+            );
+            return Some((StageRefusedCode::Unsupported, words));
+        }
         // A node has one stage of a session: whoever names this one as its own neighbour wants its
         // frames among those of this node's sessions.
         let stranger = |peer: &PeerId| *peer == self.me || !self.circle.contains(*peer);

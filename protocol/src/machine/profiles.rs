@@ -12,7 +12,7 @@ use crate::placement::{
 };
 use crate::profile::{Measured, Profile, Rate, Unwilling};
 use crate::wire::{COMPUTES_SINCE, ContentHash, HandOverReason, ProfileUpdate};
-use crate::{Link, PeerId};
+use crate::{Arithmetic, Link, PeerId};
 
 /// Others hear of changes at most so often.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
@@ -24,7 +24,9 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(30);
 fn reason_of(why: Unwilling) -> HandOverReason {
     match why {
         Unwilling::TooHot => HandOverReason::Heat,
-        Unwilling::Leaving | Unwilling::Outdated => HandOverReason::Owner,
+        Unwilling::Leaving | Unwilling::Outdated | Unwilling::OtherArithmetic => {
+            HandOverReason::Owner
+        }
         Unwilling::NotCharging | Unwilling::BatteryLow { .. } | Unwilling::PowerUnknown => {
             HandOverReason::Battery
         }
@@ -101,6 +103,12 @@ impl Machine {
         options: &PlacementOptions,
     ) -> Result<Plan, PlacementError> {
         plan(model, &self.devices_for(manifest), options)
+    }
+
+    /// How this device computes.
+    pub(super) fn arithmetic(&self) -> Arithmetic {
+        let own = self.announced.own.as_ref();
+        own.map_or_else(Arithmetic::default, |own| own.arithmetic.clone())
     }
 
     /// This device measured itself.
@@ -251,7 +259,8 @@ fn profiles_differ(before: &Profile, after: &Profile) -> bool {
     let state = |profile: &Profile| {
         let budget = profile.memory_budget_bytes.value;
         let (power, thermal) = (profile.power.value, profile.thermal.value);
-        (budget, power, thermal, profile.limits, profile.leaving)
+        let choices = (profile.limits, profile.leaving, profile.arithmetic.clone());
+        (budget, power, thermal, choices)
     };
     let overhead = |profile: &Profile| {
         u64::try_from(profile.stage_overhead.value.as_nanos()).unwrap_or(u64::MAX)

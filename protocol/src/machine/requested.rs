@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::exclusions::Exclusions;
 use super::{Choice, Request, SessionEvent};
-use crate::PeerId;
 use crate::placement::{
     Computed, Devices, PredictedStage, Prediction, Stage, plan, plan_again, prefill_rows_again,
 };
 use crate::session::{Cause, PlacedStage, STEPS_ON_THE_WAY, Session, SessionSetup};
 use crate::wire::HandOverReason;
 use crate::wire::limits::{MAX_BYTES, MAX_POSITIONS};
+use crate::{Arithmetic, PeerId};
 
 /// Rows of a prefill step on this device alone: enough that weights are read rarely, few enough that
 /// a person who stops it does not wait.
@@ -68,7 +68,7 @@ enum Wanted {
 impl Requested {
     /// `failed` are those that failed sessions before it.
     pub(super) fn new(
-        me: PeerId,
+        (me, arithmetic): (PeerId, Arithmetic),
         mut request: Request,
         expected: BTreeSet<PeerId>,
         failed: Exclusions,
@@ -81,6 +81,7 @@ impl Requested {
             manifest: request.manifest,
             shape: request.hidden,
             context: request.options.context,
+            arithmetic,
         });
         let excluded = match request.choice {
             Choice::Best | Choice::Alone => failed,
@@ -384,8 +385,8 @@ impl Requested {
             return why;
         };
         let missing = named.iter().filter(|(peer, _)| {
-            let profile = devices.profiles.get(peer);
-            let unwilling = profile.is_none_or(|profile| profile.unwilling().is_some());
+            let in_reach = devices.profiles.contains_key(peer);
+            let unwilling = !in_reach || devices.unwilling(**peer).is_some();
             **peer != devices.requester && unwilling
         });
         let missing: Vec<_> = missing.map(|(_, name)| format!("{name:?}")).collect();

@@ -25,7 +25,8 @@ impl Machine {
         }
         let expected: BTreeSet<_> = self.peers.keys().copied().collect();
         let failed = self.failed.for_later(now);
-        let requested = Requested::new(self.me, request, expected, failed);
+        let me = (self.me, self.arithmetic());
+        let requested = Requested::new(me, request, expected, failed);
         self.requests.insert(id, requested);
         self.settle(now);
         Ok(())

@@ -113,6 +113,11 @@ impl Selection {
             if peer == devices.requester {
                 continue;
             }
+            if let Some(unwilling) = devices.unwilling(peer) {
+                let reason = unwilling.into();
+                selection.unused.push(Unused { peer, reason });
+                continue;
+            }
             match helper(peer, profile, model, options) {
                 Ok(candidate) => selection.candidates.push(candidate),
                 Err(reason) => selection.unused.push(Unused { peer, reason }),
@@ -161,16 +166,13 @@ fn requester(
     Ok((candidate, ends_time))
 }
 
-/// A helper that may hold layers.
+/// A willing helper that may hold layers.
 fn helper(
     peer: PeerId,
     profile: &Profile,
     model: &ModelShape,
     options: &PlacementOptions,
 ) -> Result<Candidate, UnusedReason> {
-    if let Some(unwilling) = profile.unwilling() {
-        return Err(unwilling.into());
-    }
     if options.objective == Objective::Energy && profile.energy.is_none() {
         return Err(UnusedReason::EnergyUnknown);
     }

@@ -28,6 +28,17 @@ impl Devices {
         let back = || self.links.get(&(to, from));
         self.links.get(&(from, to)).or_else(back)
     }
+
+    /// Why a device does not help the requester now; `None` if it may, or is not in reach. Who computes
+    /// by another arithmetic never does: the parts of an answer would not fit each other.
+    pub fn unwilling(&self, peer: PeerId) -> Option<Unwilling> {
+        let profile = self.profiles.get(&peer)?;
+        let own = self.profiles.get(&self.requester);
+        if own.is_some_and(|own| own.arithmetic != profile.arithmetic) {
+            return Some(Unwilling::OtherArithmetic);
+        }
+        profile.unwilling()
+    }
 }
 
 /// A device that holds no layers.

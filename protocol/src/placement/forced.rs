@@ -323,7 +323,7 @@ fn check_stage(
     let profile = devices.profiles.get(&peer);
     let profile = profile.ok_or_else(|| ForcedError::NotInReach { name: name() })?;
     let own = peer == devices.requester;
-    if let Some(reason) = profile.unwilling().filter(|_| !own) {
+    if let Some(reason) = devices.unwilling(peer).filter(|_| !own) {
         return Err(ForcedError::Unwilling {
             name: name(),
             reason,

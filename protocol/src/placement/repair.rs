@@ -72,8 +72,8 @@ pub fn plan_again(
 /// The stages with their lost ones replaced, in all ways that are looked at.
 fn repaired(stages: &[Stage], devices: &Devices) -> Vec<Vec<Stage>> {
     let is_left = |peer: PeerId| {
-        let profile = devices.profiles.get(&peer);
-        peer == devices.requester || profile.is_some_and(|profile| profile.unwilling().is_none())
+        let in_reach = devices.profiles.contains_key(&peer);
+        peer == devices.requester || (in_reach && devices.unwilling(peer).is_none())
     };
     let lost = stages.iter().filter(|stage| !is_left(stage.peer)).count();
     if lost > MOST_LOST {

@@ -76,7 +76,7 @@ use crate::placement::Stage;
 use crate::wire::{
     ContentHash, Control, Frame, FrameError, HandOverReason, HiddenShape, StageRefusedCode,
 };
-use crate::{PeerId, SessionId};
+use crate::{Arithmetic, PeerId, SessionId};
 
 /// A stage that has been silent for so long is asked whether it is there.
 pub const PROBE_AFTER: Duration = Duration::from_millis(300);
@@ -111,6 +111,8 @@ pub struct SessionSetup {
     pub shape: HiddenShape,
     /// Positions to reserve, at least 1.
     pub context: u32,
+    /// How all stages compute.
+    pub arithmetic: Arithmetic,
 }
 
 /// A stage, and what it takes.

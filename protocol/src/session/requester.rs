@@ -165,6 +165,7 @@ impl Session {
             memory_bytes: placed.memory_bytes,
             standby: false,
             last: false,
+            arithmetic: self.setup.arithmetic.clone(),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::wire::{
     Answer, CloseStage, ContentHash, Dtype, Frame, FrameHeader, HiddenShape, Kind, OpenStage,
     StageRefusedCode,
 };
-use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
+use crate::{Arithmetic, Branch, LayerRange, PeerId, PlanEpoch, SessionId};
 
 const LIMITS: StageLimits = StageLimits {
     sessions: 2,
@@ -48,6 +48,7 @@ fn open(session: u64, epoch: u32, from: u8, layers: u32, standby: bool) -> OpenS
         memory_bytes: 1,
         standby,
         last: layers == 2,
+        arithmetic: Arithmetic::CANONICAL_1,
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::limits::{MAX_BYTES, MAX_DURATION, MAX_LAYERS, MAX_POSITIONS, MAX_WORDS_BYTES};
-use crate::{LayerRange, PeerId};
+use crate::{Arithmetic, LayerRange, PeerId};
 
 /// A field of a control message that breaks its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +102,15 @@ pub(super) fn length(
         most: *range.end(),
     };
     Err(problem.of(field))
+}
+
+/// Whoever names none is of a version that had only this one.
+pub(super) fn arithmetic(field: &'static str, name: String) -> Checked<Arithmetic> {
+    if name.is_empty() {
+        return Ok(Arithmetic::CANONICAL_1);
+    }
+    length(field, name.len(), 1..=Arithmetic::MAX_BYTES)?;
+    Arithmetic::new(name).ok_or(Problem::Characters.of(field))
 }
 
 pub(super) fn memory_bytes(field: &'static str, value: u64) -> Checked<u64> {

@@ -100,6 +100,15 @@
 //! is below 3 stays in the circle and shares weights, but no layers are placed on it: its program
 //! would leave out the biases and scales of newer models.
 //!
+//! # Arithmetic
+//! All stages of a session compute by one [`Arithmetic`](crate::Arithmetic), or the answer would not be
+//! the one that a device alone gives. A profile names the device's, `OpenStage` that of the requester.
+//! Layers are placed only on devices whose arithmetic is the requester's, and a device that is asked
+//! for another refuses with `UNSUPPORTED` and words that name both. Who names none computes by
+//! `canonical-1`, as all programs do whose minor version is below 5: they do not read the name that an
+//! `OpenStage` has, and are asked for that one only. A new kind of arithmetic, or a change of one that
+//! may change a bit, takes a new name; no version is needed for it.
+//!
 //! # Failures
 //! An error of a reader ends its stream, as nothing that follows can be understood; the reader gives
 //! the same error ever after. For control, [`ControlError::refusal`] is what to send before closing.

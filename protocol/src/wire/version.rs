@@ -14,8 +14,9 @@ pub const MAJOR: u8 = 1;
 /// version is understood, whichever is newer.
 ///
 /// 1: `StageFetching`. 2: `KeepAlive.shared`, `Profile.leaving`. 3: `Hello.run`, code `Copied`; layers
-/// are computed with their biases and scales. 4: code `NotNumbers`.
-pub const MINOR: u32 = 4;
+/// are computed with their biases and scales. 4: code `NotNumbers`. 5: `Profile.arithmetic`,
+/// `OpenStage.arithmetic`.
+pub const MINOR: u32 = 5;
 
 /// The first minor version whose programs compute every layer that is placed. Those before it read
 /// over biases and scales, which they do not know, and answer wrongly: no layers are placed on them.

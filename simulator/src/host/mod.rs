@@ -15,7 +15,7 @@ use potluck_protocol::circle::{Circle, Identity};
 use potluck_protocol::machine::{Machine, MachineSetup};
 use potluck_protocol::profile::{Energy, Measured, OwnerLimits, Profile, Rate};
 use potluck_protocol::stage::StageLimits;
-use potluck_protocol::{PeerId, PlanEpoch, SessionId};
+use potluck_protocol::{Arithmetic, PeerId, PlanEpoch, SessionId};
 
 pub(crate) use arithmetic::Fault;
 pub(crate) use holdings::Holdings;
@@ -189,6 +189,7 @@ impl Host {
             },
             limits: self.origin.limits,
             leaving: false,
+            arithmetic: Arithmetic::CANONICAL_1,
             outdated: false,
         }
     }

@@ -73,7 +73,7 @@ impl Real {
         let indices = layers.first() as usize..layers.end() as usize;
         Ok(Stage {
             shard: self.shard(layers)?,
-            cache: KvCache::new(&self.0.config, indices, context as usize)?,
+            cache: KvCache::new(&self.0.config, indices, context as usize, &self.0.compute)?,
         })
     }
 

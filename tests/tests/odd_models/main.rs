@@ -26,7 +26,7 @@ fn logits(file: &ModelFile) -> Result<Vec<f32>, ModelError> {
     let gguf = file.gguf();
     let config = ModelConfig::from_gguf(&gguf)?;
     let shard = Shard::load(&gguf, &config, ShardRange::whole(&config), compute())?;
-    let mut cache = KvCache::new(&config, 0..config.layers, 64)?;
+    let mut cache = KvCache::new(&config, 0..config.layers, 64, shard.compute())?;
     let hidden = shard.embed(&TOKENS)?;
     let step = SequenceStep {
         cache: &mut cache,

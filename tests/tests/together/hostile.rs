@@ -15,7 +15,7 @@ use potluck_protocol::wire::{
     Answer as Wanted, ContentHash, Control, Dtype, Frame, FrameHeader, Hello, HiddenShape, Kind,
     OpenStage, SessionQuery,
 };
-use potluck_protocol::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
+use potluck_protocol::{Arithmetic, Branch, LayerRange, PeerId, PlanEpoch, SessionId};
 use potluck_tests::attacker::{Attacker, Purpose};
 use potluck_tests::circle::{Answer, Node, Program, member, undisturbed};
 
@@ -147,6 +147,7 @@ fn stage(session: u64, me: PeerId) -> OpenStage {
         memory_bytes: MAX_BYTES,
         standby: false,
         last: true,
+        arithmetic: Arithmetic::CANONICAL_1,
     }
 }
 

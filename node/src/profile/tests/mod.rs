@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use potluck_model::{Compute, Isa, TensorType};
+use potluck_protocol::Arithmetic;
 use potluck_protocol::profile::{OwnerLimits, Power, Quantisation, Thermal};
 
 use super::{
@@ -337,6 +338,7 @@ fn a_profile_has_all_formats_and_the_times_of_the_drivers_clock() {
     let hour_ago = now_us - 3_600_000_000;
     assert!(q4_k.at_us <= hour_ago && q4_k.at_us > hour_ago - 600_000_000);
     assert_eq!(profile.stage_overhead.value, Duration::from_nanos(4_000));
+    assert_eq!(profile.arithmetic, Arithmetic::CANONICAL_1);
     // A clock that began later.
     assert_eq!(device.profile(5).kv_read.at_us, 0);
 }

@@ -15,7 +15,7 @@ use crate::wire::{
     OpenStage, Ping, Pong, ProfileUpdate, SessionQuery, SessionState, ShardHeader, ShardRefused,
     ShardRefusedCode, ShardRequest, StageFetching, StageOpened, StageRefused, StageRefusedCode,
 };
-use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
+use crate::{Arithmetic, Branch, LayerRange, PeerId, PlanEpoch, SessionId};
 
 pub(super) fn peer(node: usize) -> PeerId {
     identity(node).peer_id()
@@ -128,6 +128,7 @@ fn open(session: SessionId, epoch: PlanEpoch, to: u32, standby: bool) -> OpenSta
         memory_bytes: 1,
         standby,
         last,
+        arithmetic: Arithmetic::CANONICAL_1,
     }
 }
 

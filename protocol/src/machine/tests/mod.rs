@@ -1,6 +1,7 @@
 //! Machines that exchange bytes in memory and in virtual time.
 
 mod any;
+mod arithmetic;
 mod device;
 mod faults;
 mod fetching;

@@ -15,7 +15,7 @@ use crate::wire::{
     OtherMajor, Ping, ProfileUpdate, Refuse, RefuseCode, StageRefusedCode,
 };
 use crate::world::{Fault, Life, Stream, mix};
-use crate::{LayerRange, PlanEpoch, SessionId};
+use crate::{Arithmetic, LayerRange, PlanEpoch, SessionId};
 
 #[test]
 fn a_peer_of_a_newer_minor_version_is_greeted() {
@@ -247,6 +247,7 @@ fn open(solo: &Solo, session: u64) -> OpenStage {
         memory_bytes: 1_000,
         standby: false,
         last: true,
+        arithmetic: Arithmetic::CANONICAL_1,
     }
 }
 

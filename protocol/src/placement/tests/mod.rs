@@ -1,5 +1,6 @@
 //! Tests of whole plans.
 
+mod arithmetic;
 mod brute;
 mod forced;
 mod holdings;

@@ -7,7 +7,7 @@ use crate::placement::Stage;
 use crate::session::{Cause, PlacedStage, Session, SessionOutput, SessionSetup};
 use crate::wire::{Answer, ContentHash, Control, Dtype, Frame, HiddenShape, StageOpened};
 use crate::world::{embed, mix, prompt, sample};
-use crate::{LayerRange, PeerId, PlanEpoch, SessionId};
+use crate::{Arithmetic, LayerRange, PeerId, PlanEpoch, SessionId};
 
 /// Rows of a prefill step.
 const PREFILL: usize = 16;
@@ -60,6 +60,7 @@ pub(super) fn session(id: SessionId, node: usize) -> Session {
         manifest: ContentHash([7; 32]),
         shape: HiddenShape::new(2, Dtype::F32, 64).expect("small"),
         context: 4_096,
+        arithmetic: Arithmetic::CANONICAL_1,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::wire::{
     Answer, CloseStage, ContentHash, Control, Dtype, Frame, FrameHeader, HandOverReason,
     HiddenShape, Kind, OpenStage, StageRefusedCode,
 };
-use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
+use crate::{Arithmetic, Branch, LayerRange, PeerId, PlanEpoch, SessionId};
 
 const REQUESTER: u8 = 1;
 const BEFORE: u8 = 2;
@@ -39,6 +39,7 @@ fn open(session: u64, epoch: u32) -> OpenStage {
         memory_bytes: 1_000,
         standby: false,
         last: false,
+        arithmetic: Arithmetic::CANONICAL_1,
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::proto;
 use crate::profile::{Energy, Measured, OwnerLimits, Power, Profile, Quantisation, Rate, Thermal};
 use crate::wire::check::{
-    Checked, Malformed, Problem, duration, length, memory_bytes, nanoseconds_of, peer, required,
-    within,
+    Checked, Malformed, Problem, arithmetic, duration, length, memory_bytes, nanoseconds_of, peer,
+    required, within,
 };
 use crate::wire::limits::{MAX_LINKS, MAX_QUANTISATIONS};
 use crate::{Link, PeerId};
@@ -117,6 +117,7 @@ fn profile_to_proto(profile: &Profile) -> proto::Profile {
         only_when_charging: profile.limits.only_when_charging,
         min_battery_percent: profile.limits.min_battery_percent.into(),
         leaving: profile.leaving,
+        arithmetic: profile.arithmetic.name().to_owned(),
     }
 }
 
@@ -244,6 +245,7 @@ impl Reading {
                 min_battery_percent: percent("Profile.min_battery_percent", limit)?,
             },
             leaving: profile.leaving,
+            arithmetic: arithmetic("Profile.arithmetic", profile.arithmetic)?,
             outdated: false,
         })
     }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::{ContentHash, proto};
 use crate::wire::check::{
-    Checked, Malformed, Problem, duration, layers, memory_bytes, nanoseconds_of, peer, positions,
-    within, words,
+    Checked, Malformed, Problem, arithmetic, duration, layers, memory_bytes, nanoseconds_of, peer,
+    positions, within, words,
 };
 use crate::wire::frame::{Dtype, HiddenShape};
 use crate::wire::limits::{MAX_BYTES, MAX_POSITIONS};
-use crate::{LayerRange, PeerId, PlanEpoch, SessionId};
+use crate::{Arithmetic, LayerRange, PeerId, PlanEpoch, SessionId};
 
 /// From the requester: compute these layers for this session.
 ///
@@ -41,6 +41,8 @@ pub struct OpenStage {
     /// what the frames' [`Answer`](crate::wire::Answer)s ask for. Without it all rows go on: the
     /// successor may be the requester's own stage.
     pub last: bool,
+    /// How all of the answer is computed: who computes by another refuses.
+    pub arithmetic: Arithmetic,
 }
 
 impl From<&OpenStage> for proto::OpenStage {
@@ -62,6 +64,7 @@ impl From<&OpenStage> for proto::OpenStage {
             memory_bytes: open.memory_bytes,
             standby: open.standby,
             last: open.last,
+            arithmetic: open.arithmetic.name().to_owned(),
         }
     }
 }
@@ -89,6 +92,7 @@ impl TryFrom<proto::OpenStage> for OpenStage {
             memory_bytes: memory_bytes("OpenStage.memory_bytes", open.memory_bytes)?,
             standby: open.standby,
             last: open.last,
+            arithmetic: arithmetic("OpenStage.arithmetic", open.arithmetic)?,
         })
     }
 }
@@ -169,7 +173,7 @@ pub enum StageRefusedCode {
     Unwilling,
     /// Too many sessions.
     TooManySessions,
-    /// Not computable here: a format, family or dtype.
+    /// Not computable here: a format, family, dtype or arithmetic.
     Unsupported,
     /// An epoch below the one in force.
     OldEpoch,

@@ -8,7 +8,7 @@ use crate::pairing::Address;
 use crate::profile::tests::profile;
 use crate::wire::proto;
 use crate::wire::*;
-use crate::{LayerRange, Link, PeerId, PlanEpoch, SessionId};
+use crate::{Arithmetic, LayerRange, Link, PeerId, PlanEpoch, SessionId};
 
 const SESSION: SessionId = SessionId(1);
 const EPOCH: PlanEpoch = PlanEpoch(1);
@@ -143,6 +143,7 @@ fn a_stage_has_layers_context_and_frames_within_limits() {
         memory_bytes: 1,
         standby: false,
         last: false,
+        arithmetic: Arithmetic::CANONICAL_1,
     };
     let with = |change: fn(&mut OpenStage)| {
         let mut open = open.clone();
@@ -159,6 +160,47 @@ fn a_stage_has_layers_context_and_frames_within_limits() {
     assert!(HiddenShape::new(65_536, Dtype::F32, 64).is_ok());
     assert!(HiddenShape::new(0, Dtype::F32, 1).is_err());
     assert!(HiddenShape::new(u32::MAX, Dtype::F32, u32::MAX).is_err());
+}
+
+#[test]
+fn an_arithmetic_has_a_short_name_and_who_gives_none_computes_by_the_first() {
+    let open = |name: &str| {
+        let open = proto::OpenStage {
+            manifest: vec![1; 32],
+            end_layer: 12,
+            predecessor: vec![1; 32],
+            successor: vec![1; 32],
+            context: 1,
+            d_model: 1,
+            max_rows: 1,
+            dtype: proto::Dtype::F32.into(),
+            arithmetic: name.to_owned(),
+            ..proto::OpenStage::default()
+        };
+        let open = OpenStage::try_from(open).map_err(|malformed| malformed.to_string());
+        open.map(|open| open.arithmetic)
+    };
+    let told = |name: &str| {
+        let mut told = proto::ProfileUpdate::from(&update());
+        told.profile.as_mut().expect("there").arithmetic = name.to_owned();
+        let told = ProfileUpdate::try_from(told).map_err(|malformed| malformed.to_string());
+        told.map(|told| told.profile.arithmetic)
+    };
+    let named = |name: &str| Arithmetic::new(name).expect("a name");
+    for name in ["", "canonical-1"] {
+        assert_eq!(open(name), Ok(Arithmetic::CANONICAL_1));
+        assert_eq!(told(name), Ok(Arithmetic::CANONICAL_1));
+    }
+    assert_eq!(open("int8-3"), Ok(named("int8-3")));
+    assert_eq!(told("int8-3"), Ok(named("int8-3")));
+    let words = "has characters that do not belong there";
+    assert_eq!(open("INT8"), Err(format!("OpenStage.arithmetic {words}")));
+    assert_eq!(told("\x1b[2J"), Err(format!("Profile.arithmetic {words}")));
+    let long = open(&"a".repeat(65)).expect_err("too long");
+    assert_eq!(
+        long,
+        "OpenStage.arithmetic has a length of 65, outside 1 to 64"
+    );
 }
 
 #[test]

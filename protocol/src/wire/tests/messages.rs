@@ -11,7 +11,7 @@ use crate::pairing::Address;
 use crate::profile::{Energy, Measured, OwnerLimits, Power, Profile, Quantisation, Rate, Thermal};
 use crate::wire::limits::*;
 use crate::wire::*;
-use crate::{Branch, LayerRange, Link, PeerId, PlanEpoch, SessionId};
+use crate::{Arithmetic, Branch, LayerRange, Link, PeerId, PlanEpoch, SessionId};
 
 /// Any control message within its limits.
 pub(super) fn any_control() -> impl Strategy<Value = Control> {
@@ -127,7 +127,7 @@ fn any_profile() -> impl Strategy<Value = Profile> {
         Just(Thermal::Serious),
         Just(Thermal::Critical),
     ];
-    let limits = (any::<bool>(), 0..=100_u8, any::<bool>());
+    let limits = (any::<bool>(), 0..=100_u8, any::<bool>(), arithmetic());
     let amounts = (
         measured(0..=MAX_BYTES),
         rate(),
@@ -150,9 +150,14 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                 min_battery_percent: limits.1,
             },
             leaving: limits.2,
+            arithmetic: limits.3,
             outdated: false,
         },
     )
+}
+
+fn arithmetic() -> impl Strategy<Value = Arithmetic> {
+    "[a-z0-9-]{1,64}".prop_map(|name| Arithmetic::new(name).expect("a name"))
 }
 
 fn any_addresses() -> impl Strategy<Value = Control> {
@@ -179,7 +184,14 @@ fn any_open_stage() -> impl Strategy<Value = OpenStage> {
     });
     let peers = (peer(), peer());
     let (standby, last) = (any::<bool>(), any::<bool>());
-    let sizes = (1..=MAX_POSITIONS, shape, 0..=MAX_BYTES, standby, last);
+    let sizes = (
+        1..=MAX_POSITIONS,
+        shape,
+        0..=MAX_BYTES,
+        standby,
+        last,
+        arithmetic(),
+    );
     let layers = layers().prop_filter("has layers", |layers| !layers.is_empty());
     (stage(), content(), layers, peers, sizes).prop_map(
         |((session, epoch), manifest, layers, (predecessor, successor), sizes)| OpenStage {
@@ -194,6 +206,7 @@ fn any_open_stage() -> impl Strategy<Value = OpenStage> {
             memory_bytes: sizes.2,
             standby: sizes.3,
             last: sizes.4,
+            arithmetic: sizes.5,
         },
     )
 }
