@@ -27,6 +27,6 @@ pub mod wire;
 #[cfg(test)]
 mod world;
 
-pub use id::{Branch, PeerId, PlanEpoch, SessionId};
+pub use id::{Branch, PeerId, PlanEpoch, SessionId, StageId};
 pub use layers::LayerRange;
 pub use link::Link;

@@ -13,14 +13,14 @@ impl Stages {
         self.set_congested(now, peer, false);
         let until = now + if closed { CLOSED_FOR } else { ORPHANED_FOR };
         let of_peer = |held: &&mut Held| held.requester == peer;
-        let sessions = self.sessions.values_mut().filter(of_peer);
-        sessions.for_each(|held| held.orphan(until));
+        let stages = self.stages.values_mut().filter(of_peer);
+        stages.for_each(|held| held.orphan(until));
     }
 
     /// A peer is connected: it may open again what it had here.
     pub fn connected(&mut self, now: Duration, peer: PeerId) {
         let of_peer = |held: &&mut Held| held.requester == peer;
-        for held in self.sessions.values_mut().filter(of_peer) {
+        for held in self.stages.values_mut().filter(of_peer) {
             if let Some(until) = &mut held.orphaned_until {
                 *until = (*until).max(now + BACK_FOR);
             }
@@ -29,11 +29,10 @@ impl Stages {
 
     /// A peer has left the circle: nothing of it stays.
     pub fn forget(&mut self, peer: PeerId) {
-        let of_peer = |held: &Held| held.requester == peer;
-        let sessions = self.sessions.iter().filter(|(_, held)| of_peer(held));
-        let sessions: Vec<_> = sessions.map(|(&id, _)| id).collect();
-        for session in sessions {
-            self.free(session);
+        let ids = self.stages.keys().copied();
+        let ids: Vec<_> = ids.filter(|id| id.requester == peer).collect();
+        for id in ids {
+            self.free(id);
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{AFTER, REQUESTER, drain, frame, limits, messages, open, peer, ready, take};
-use crate::stage::{BACK_FOR, CLOSED_FOR, ORPHANED_FOR, StageOutput};
+use super::{AFTER, REQUESTER, drain, frame, free, limits, messages, open, peer, ready, stage, take};
+use crate::stage::{BACK_FOR, CLOSED_FOR, ORPHANED_FOR};
 use crate::wire::Control;
-use crate::{PlanEpoch, SessionId};
+use crate::PlanEpoch;
 
 #[test]
 fn who_lost_its_connection_opens_its_stage_again_or_loses_it() {
@@ -20,7 +20,7 @@ fn who_lost_its_connection_opens_its_stage_again_or_loses_it() {
     drain(&mut stages);
     stages.orphan(2 * lost, peer(REQUESTER), false);
     stages.handle_timeout(2 * lost + ORPHANED_FOR);
-    assert_eq!(drain(&mut stages), [StageOutput::Free(SessionId(7))]);
+    assert_eq!(drain(&mut stages), [free(7)]);
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn a_requester_that_closed_its_connection_does_not_keep_the_memory() {
     let mut stages = ready();
     stages.orphan(lost, peer(REQUESTER), true);
     stages.handle_timeout(lost + CLOSED_FOR);
-    assert_eq!(drain(&mut stages), [StageOutput::Free(SessionId(7))]);
+    assert_eq!(drain(&mut stages), [free(7)]);
 
     // It is back, and takes a while to open it again.
     let mut stages = ready();
@@ -58,7 +58,7 @@ fn nothing_is_computed_for_who_is_gone() {
         assert_eq!(drain(&mut stages), [], "nor sent on");
         // What was computed is held if it comes again.
         stages.open(Duration::ZERO, peer(REQUESTER), open(7, 2));
-        stages.loaded(Duration::ZERO, SessionId(7), PlanEpoch(2), Ok(1));
+        stages.loaded(Duration::ZERO, stage(7), PlanEpoch(2), Ok(1));
         let told = messages(drain(&mut stages));
         assert!(
             matches!(&told[..], [(_, Control::StageOpened(opened))] if opened.held_positions == 1),
@@ -75,7 +75,7 @@ fn nothing_stays_of_who_left_the_circle() {
     stages.forget(peer(AFTER));
     assert!(!stages.is_empty());
     stages.forget(peer(REQUESTER));
-    assert_eq!(drain(&mut stages), [StageOutput::Free(SessionId(7))]);
+    assert_eq!(drain(&mut stages), [free(7)]);
     stages.computed(Duration::ZERO, 1, vec![vec![0; 20]]);
     assert_eq!(drain(&mut stages), []);
 }
