@@ -208,7 +208,9 @@ mod tests {
                 .status();
             assert!(status.expect("it runs").success());
             let entries = fs::read_dir(folder.path()).expect("readable");
-            let names: Vec<_> = entries.map(|entry| entry.expect("readable").file_name()).collect();
+            let names: Vec<_> = entries
+                .map(|entry| entry.expect("readable").file_name())
+                .collect();
             let is_whole = |name: &OsString| name.as_encoded_bytes().starts_with(b"file-");
             assert!(!names.is_empty() && names.iter().all(is_whole), "{names:?}");
         }

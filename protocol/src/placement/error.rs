@@ -138,7 +138,10 @@ const NAMED: usize = 3;
 
 fn too_large(devices: usize, offers_bytes: u64, needs_bytes: u64) -> String {
     let (offer, needed) = (devices_offer(devices), Needed(needs_bytes));
-    format!("{offer} {}, the model needs {needed}", Offered(offers_bytes))
+    format!(
+        "{offer} {}, the model needs {needed}",
+        Offered(offers_bytes)
+    )
 }
 
 fn not_divided(devices: usize, offers_bytes: u64, needs_bytes: u64) -> String {

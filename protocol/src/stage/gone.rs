@@ -21,10 +21,27 @@ impl Stages {
     pub fn connected(&mut self, now: Duration, peer: PeerId) {
         let of_peer = |held: &&mut Held| held.requester == peer;
         for held in self.stages.values_mut().filter(of_peer) {
-            if let Some(until) = &mut held.orphaned_until {
+            // Once: one that comes and goes and does not open it does not want it.
+            if let Some(until) = &mut held.orphaned_until
+                && !std::mem::replace(&mut held.is_back, true)
+            {
                 *until = (*until).max(now + BACK_FOR);
             }
         }
+    }
+
+    /// Frees what a requester lost first and has not opened again, as it needs the room for something
+    /// else; whether there was any. A session that it goes on with begins anew here.
+    pub(super) fn free_lost(&mut self, requester: PeerId) -> bool {
+        let lost = self.stages.iter().filter_map(|(&id, held)| {
+            let until = held.orphaned_until?;
+            (id.requester == requester).then_some((until, id))
+        });
+        let Some((_, id)) = lost.min() else {
+            return false;
+        };
+        self.free(id);
+        true
     }
 
     /// A peer has left the circle: nothing of it stays.

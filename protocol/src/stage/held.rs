@@ -29,6 +29,8 @@ pub(super) struct Held {
     pub(super) heard_at: Duration,
     /// When it is freed, if the requester's connection ended and the stage was not opened since.
     pub(super) orphaned_until: Option<Duration>,
+    /// Whether its connection was there again since.
+    pub(super) is_back: bool,
     /// When the requester is due to hear of the stage, while it waits for it.
     pub(super) keep_alive_at: Option<Duration>,
     /// When rows of it were computed last.
@@ -64,11 +66,19 @@ impl Held {
             rejected: false,
             heard_at: now,
             orphaned_until: None,
+            is_back: false,
             keep_alive_at: Some(now + KEEP_ALIVE),
             worked_at: now,
             served_in: 0,
             shared_at: now,
         }
+    }
+
+    /// Its requester opens it, again maybe.
+    pub(super) fn opened(&mut self, now: Duration) {
+        self.heard_at = now;
+        self.orphaned_until = None;
+        self.is_back = false;
     }
 
     /// Takes a later epoch's place. Caches of the same layers stay.

@@ -50,15 +50,17 @@
 //!   |---|---|
 //!   | was given up, as its requester was silent: it may be out of reach for a while | [`ORPHANED_FOR`] |
 //!   | was closed by the other side, as that of a process that ends is | [`CLOSED_FOR`] |
-//!   | is there again by then: its session may go on | [`BACK_FOR`], from then on |
+//!   | is there again by then, the first time: its session may go on | [`BACK_FOR`], from then on |
+//!
+//!   What a requester lost so is freed at once if something else that it opens lacks place or memory.
 
 mod gone;
 mod held;
 mod owner;
 mod room;
-mod shares;
 #[cfg(test)]
 mod sequences;
+mod shares;
 mod stages;
 mod steps;
 #[cfg(test)]

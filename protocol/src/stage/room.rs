@@ -15,6 +15,7 @@ impl Stages {
         requester: PeerId,
         open: &OpenStage,
     ) -> bool {
+        while !self.has_place(requester) && self.free_lost(requester) {}
         if !open.standby && !self.has_place(requester) {
             self.free_standbys();
         }
@@ -36,8 +37,13 @@ impl Stages {
         open.predecessor == me && open.successor == me
     }
 
+    /// A stage that is to work lacks memory: whether some was freed for it.
+    pub(super) fn makes_room(&mut self, now: Duration, id: StageId) -> bool {
+        self.free_lost(id.requester) || self.free_standbys() || self.owner_takes(now, id)
+    }
+
     /// The owner's own stage lacks memory that others have: whether some was freed for it.
-    pub(super) fn owner_takes(&mut self, now: Duration, id: StageId) -> bool {
+    fn owner_takes(&mut self, now: Duration, id: StageId) -> bool {
         let own = self.stages.get(&id).filter(|held| {
             let own = held.requester == self.owner.peer;
             own && !held.open.standby

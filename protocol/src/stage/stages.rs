@@ -79,12 +79,12 @@ impl Stages {
                 "another stage of this epoch is open",
             )),
             Some(held) if epoch == held.open.epoch => {
-                (held.heard_at, held.orphaned_until) = (now, None);
+                held.opened(now);
                 self.tell_opened(id);
                 None
             }
             Some(held) => {
-                (held.heard_at, held.orphaned_until) = (now, None);
+                held.opened(now);
                 held.reopen(now, open);
                 self.outputs.push_back(StageOutput::Load(held.to_load()));
                 None
@@ -120,7 +120,7 @@ impl Stages {
             }
             Err((code, words, available_bytes)) => {
                 let lacks_room = code == StageRefusedCode::Memory && !held.open.standby;
-                if lacks_room && (self.free_standbys() || self.owner_takes(now, id)) {
+                if lacks_room && self.makes_room(now, id) {
                     return self.load_again(id, epoch);
                 }
                 self.free(id);
@@ -185,9 +185,8 @@ impl Stages {
     /// The stage that a peer's frames of this number go to. A requester that sends its own rows is
     /// meant itself, whoever else has named it as the one before.
     fn fed_by(&self, from: PeerId, session: SessionId) -> Option<StageId> {
-        let fed = |(id, held): &(&StageId, &Held)| {
-            id.session == session && held.open.predecessor == from
-        };
+        let fed =
+            |(id, held): &(&StageId, &Held)| id.session == session && held.open.predecessor == from;
         let own = stage_of(from, session);
         let mut fed = self.stages.iter().filter(fed).map(|(&id, _)| id);
         let first = fed.next()?;

@@ -64,10 +64,7 @@ impl Helping {
         epoch: PlanEpoch,
         result: &Result<u64, LoadRefused>,
     ) -> Option<NodeEvent> {
-        let stage = self
-            .0
-            .get_mut(&of)
-            .filter(|stage| stage.epoch == epoch)?;
+        let stage = self.0.get_mut(&of).filter(|stage| stage.epoch == epoch)?;
         let bytes = match result {
             Ok(bytes) => *bytes,
             Err(LoadRefused {
@@ -112,10 +109,7 @@ impl Helping {
     /// A stage is freed.
     pub(in crate::net) fn free(&mut self, now: Duration, of: StageId) -> Option<NodeEvent> {
         let Stage {
-            span,
-            told,
-            rows,
-            ..
+            span, told, rows, ..
         } = self.0.remove(&of)?;
         tracing::debug!(parent: &span, rows, "layers are freed");
         let (since, layers) = told?;

@@ -365,10 +365,7 @@ fn memory_is_counted_once_for_what_is_shared_and_comes_back() {
     assert_eq!(all.available_bytes, weights[2] + kv(2));
     world.load(0, world.order(4, 2..3)).expect("in its place");
     for session in 1..=4 {
-        world.executors[0]
-            .0
-            .free(stage(session))
-            .expect("it runs");
+        world.executors[0].0.free(stage(session)).expect("it runs");
     }
     world
         .load(0, world.order(5, 0..3))

@@ -258,7 +258,10 @@ fn who_is_away_is_named_instead_of_asking_for_another_device() {
          in this network, or choose a smaller model or a shorter context"
     );
     let two = named(&["kitchen", "study"]);
-    assert!(two.contains("; kitchen and study are away: run `potluck up` on one in"), "{two}");
+    assert!(
+        two.contains("; kitchen and study are away: run `potluck up` on one in"),
+        "{two}"
+    );
     let four = named(&["a", "b", "c", "d"]);
     assert!(four.contains("; 4 paired devices are away: "), "{four}");
     // What more devices do not mend is said as ever.

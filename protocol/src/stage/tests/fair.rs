@@ -62,10 +62,7 @@ fn two_requesters_may_choose_the_same_number() {
         epoch: PlanEpoch(1),
     };
     stages.close(peer(REQUESTER), close);
-    assert_eq!(
-        drain(&mut stages),
-        [StageOutput::Free(of(REQUESTER, 7))]
-    );
+    assert_eq!(drain(&mut stages), [StageOutput::Free(of(REQUESTER, 7))]);
     assert!(!stages.is_empty());
 }
 
@@ -123,7 +120,9 @@ fn a_requester_with_many_sessions_has_no_more_of_the_time_than_one_with_one() {
             }
         }
         running = running.or_else(|| step(&mut stages));
-        let Some(step_now) = running.take() else { break };
+        let Some(step_now) = running.take() else {
+            break;
+        };
         let requester = step_now.parts[0].stage.requester;
         rows_of[usize::from(requester == peer(ANOTHER))] += step_now.parts[0].rows;
         now += Duration::from_millis(10);

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{AFTER, REQUESTER, drain, frame, free, limits, messages, open, peer, ready, stage, take};
-use crate::stage::{BACK_FOR, CLOSED_FOR, ORPHANED_FOR};
-use crate::wire::Control;
+use super::{
+    AFTER, ANOTHER, REQUESTER, drain, frame, free, limits, messages, open, peer, ready, stage, take,
+};
 use crate::PlanEpoch;
+use crate::stage::{BACK_FOR, CLOSED_FOR, ORPHANED_FOR, StageOutput, Stages};
+use crate::wire::{Control, StageRefusedCode};
 
 #[test]
 fn who_lost_its_connection_opens_its_stage_again_or_loses_it() {
@@ -43,6 +45,64 @@ fn a_requester_that_closed_its_connection_does_not_keep_the_memory() {
     drain(&mut stages);
     stages.handle_timeout(back + 2 * BACK_FOR);
     assert_eq!(drain(&mut stages), []);
+}
+
+#[test]
+fn a_requester_that_comes_and_goes_does_not_keep_what_it_left() {
+    let mut stages = ready();
+    let mut now = Duration::ZERO;
+    let freed = |stages: &mut Stages| drain(stages).contains(&free(7));
+    // As a phone that changes its network every second, and asks something else each time.
+    let hop = Duration::from_secs(1);
+    while !freed(&mut stages) {
+        stages.orphan(now, peer(REQUESTER), false);
+        stages.connected(now, peer(REQUESTER));
+        now += hop;
+        stages.handle_timeout(now);
+        assert!(now <= ORPHANED_FOR, "it is kept for ever");
+    }
+    // One that opens it keeps it however often.
+    let mut stages = ready();
+    for _ in 0..60 {
+        stages.orphan(now, peer(REQUESTER), false);
+        stages.connected(now, peer(REQUESTER));
+        stages.open(now, peer(REQUESTER), open(7, 1));
+        now += hop;
+        stages.handle_timeout(now);
+        assert!(!freed(&mut stages));
+    }
+}
+
+#[test]
+fn what_a_requester_lost_gives_way_to_what_it_opens() {
+    // Of two places one is another's.
+    let two = || {
+        let mut stages = ready();
+        stages.open(Duration::ZERO, peer(ANOTHER), open(9, 1));
+        drain(&mut stages);
+        stages
+    };
+    let mut stages = two();
+    stages.open(Duration::ZERO, peer(REQUESTER), open(8, 1));
+    assert!(!drain(&mut stages).contains(&free(7)), "it is not lost");
+    let mut stages = two();
+    stages.orphan(Duration::ZERO, peer(REQUESTER), false);
+    stages.orphan(Duration::ZERO, peer(ANOTHER), false);
+    stages.connected(Duration::ZERO, peer(REQUESTER));
+    stages.open(Duration::ZERO, peer(REQUESTER), open(8, 1));
+    let outputs = drain(&mut stages);
+    assert_eq!(outputs[0], free(7));
+    assert!(matches!(&outputs[1..], [StageOutput::Load(load)] if load.stage == stage(8)));
+    // And memory.
+    let mut stages = ready();
+    stages.orphan(Duration::ZERO, peer(REQUESTER), false);
+    stages.open(Duration::ZERO, peer(REQUESTER), open(8, 1));
+    drain(&mut stages);
+    let full = Err((StageRefusedCode::Memory, "full", 5));
+    stages.loaded(Duration::ZERO, stage(8), PlanEpoch(1), full);
+    let outputs = drain(&mut stages);
+    assert_eq!(outputs[0], free(7));
+    assert!(matches!(&outputs[1..], [StageOutput::Load(load)] if load.stage == stage(8)));
 }
 
 #[test]

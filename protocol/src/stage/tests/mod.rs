@@ -1,8 +1,8 @@
 //! What a stage does with frames and messages, one by one.
 
+mod fair;
 mod gone;
 mod owner;
-mod fair;
 mod ready;
 mod room;
 mod shared;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AFTER, ANOTHER, OWNER, REQUESTER, drain, frame, free, limits, of, open, open_ready, peer, ready,
-    take,
+    AFTER, ANOTHER, OWNER, REQUESTER, drain, frame, free, limits, of, open, open_ready, peer,
+    ready, take,
 };
 use crate::stage::{RESTS_AFTER, StageLimits, StageOutput, Stages};
 use crate::wire::{Control, OpenStage, StageRefusedCode};
@@ -73,10 +73,7 @@ fn what_the_owner_computes_alone_takes_places_and_memory_of_others() {
     stages.open(Duration::from_secs(2), peer(OWNER), alone(9));
     let outputs = drain(&mut stages);
     let code = StageRefusedCode::Memory;
-    assert!(
-        outputs.contains(&free(7)),
-        "{outputs:?}"
-    );
+    assert!(outputs.contains(&free(7)), "{outputs:?}");
     assert!(
         outputs
             .iter()
@@ -88,9 +85,7 @@ fn what_the_owner_computes_alone_takes_places_and_memory_of_others() {
     stages.loaded(now, of(OWNER, 9), epoch, full());
     let outputs = drain(&mut stages);
     assert!(outputs.contains(&StageOutput::Free(of(ANOTHER, 8))));
-    assert!(
-        matches!(outputs.last(), Some(StageOutput::Load(load)) if load.stage == of(OWNER, 9))
-    );
+    assert!(matches!(outputs.last(), Some(StageOutput::Load(load)) if load.stage == of(OWNER, 9)));
     // When nobody has any more of it, it is refused as ever.
     stages.loaded(now, of(OWNER, 9), epoch, full());
     assert!(
@@ -110,7 +105,8 @@ fn ring_of_owner_takes(stages: &mut Stages, now: Duration) -> bool {
     let outputs = drain(stages);
     let memory = StageRefusedCode::Memory;
     let told = |o: &StageOutput| is_refused(o, REQUESTER, 7, memory);
-    let again = |o: &StageOutput| matches!(o, StageOutput::Load(load) if load.stage == of(OWNER, 8));
+    let again =
+        |o: &StageOutput| matches!(o, StageOutput::Load(load) if load.stage == of(OWNER, 8));
     let takes = outputs.contains(&free(7));
     assert_eq!(outputs.iter().any(told), takes, "its requester is told");
     assert_eq!(outputs.iter().any(again), takes);
@@ -136,7 +132,10 @@ fn what_the_owner_computes_with_others_takes_nothing_that_is_at_work() {
     assert!(!ring_of_owner_takes(&mut ready(), just_before));
     let mut stages = ready();
     take(&mut stages, frame(7, 1, 0, 0, 1));
-    assert!(!ring_of_owner_takes(&mut stages, 2 * RESTS_AFTER), "its rows wait");
+    assert!(
+        !ring_of_owner_takes(&mut stages, 2 * RESTS_AFTER),
+        "its rows wait"
+    );
 }
 
 #[test]

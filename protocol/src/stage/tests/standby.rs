@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    OWNER, REQUESTER, drain, frame, free, limits, messages, open, open_ready, peer, stage, steps, take,
+    OWNER, REQUESTER, drain, frame, free, limits, messages, open, open_ready, peer, stage, steps,
+    take,
 };
 use crate::stage::{StageOutput, Stages};
 use crate::wire::{Control, OpenStage, StageRefusedCode};
