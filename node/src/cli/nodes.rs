@@ -63,17 +63,9 @@ impl NodeArgs {
             threads,
             listen: words(&self.listen),
             no_mdns: self.no_mdns,
-            announces: self.announces(),
+            announces: Announces::only_where_expected(self.mdns_where_expected),
             peers: words(&self.peer),
             memory: self.memory,
-        }
-    }
-
-    fn announces(&self) -> Announces {
-        if self.mdns_where_expected {
-            Announces::WhereExpected
-        } else {
-            Announces::Always
         }
     }
 
@@ -261,7 +253,7 @@ pub(super) fn start(
         } else {
             Mdns::both()
         },
-        announces: args.announces(),
+        announces: Announces::only_where_expected(args.mdns_where_expected),
         peers: args.peer.clone(),
         compute: compute.clone(),
         models: OwnModels {

@@ -31,6 +31,17 @@ pub enum Announces {
     WhereExpected,
 }
 
+impl Announces {
+    /// Where it is expected only, or always.
+    pub fn only_where_expected(only: bool) -> Self {
+        if only {
+            Self::WhereExpected
+        } else {
+            Self::Always
+        }
+    }
+}
+
 /// A way to find devices of the same network, and to be found by them: [`Mdns`], or what a phone's
 /// system offers instead.
 ///
