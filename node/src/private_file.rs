@@ -12,13 +12,15 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{RwLock, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Held while a file is written; for good, by whoever ends the program.
+/// Held while a file is written.
 static WRITES: RwLock<()> = RwLock::new(());
+/// Nothing more is to be written.
+static ENDING: AtomicBool = AtomicBool::new(false);
 /// A program that ends waits at most so long: a disk may hang.
 const FINISH: Duration = Duration::from_secs(1);
 /// A temporary file of this age is nobody's: writing one takes a moment.
@@ -27,15 +29,26 @@ const OLD: Duration = Duration::from_secs(60);
 /// To be called before the program ends, by whichever thread ends it: waits until what other threads
 /// write is whole, and lets them begin nothing more.
 pub fn finish_writing() {
+    ENDING.store(true, Ordering::SeqCst);
     let begin = Instant::now();
     while begin.elapsed() < FINISH {
         match WRITES.try_write() {
-            // Nothing is written behind this any more: whoever wants to waits for the end.
-            Ok(held) => return std::mem::forget(held),
+            Ok(_) | Err(TryLockError::Poisoned(_)) => return,
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
-            Err(TryLockError::Poisoned(_)) => return,
         }
     }
+}
+
+/// Whoever holds what comes back may write. Once the program ends, nothing comes back.
+fn begin_writing() -> RwLockReadGuard<'static, ()> {
+    let writes = WRITES.read().unwrap_or_else(PoisonError::into_inner);
+    if ENDING.load(Ordering::SeqCst) {
+        drop(writes);
+        loop {
+            thread::park();
+        }
+    }
+    writes
 }
 
 /// Writes `bytes` to `path` in place of what was there, readable by the owner only.
@@ -44,7 +57,7 @@ pub fn finish_writing() {
 /// What the system says. The file is then as it was, or has `bytes` if only its folder could not be
 /// written: whoever must know writes again what the file is to have.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let _writes = WRITES.read();
+    let _writes = begin_writing();
     let written = write_beside(path, bytes)?;
     fs::rename(&written, path).inspect_err(|_| forget(&written))?;
     sync_folder(path)
@@ -56,7 +69,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// What the system says. There is no file then, or it has `bytes` if only its folder could not be
 /// written.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
-    let _writes = WRITES.read();
+    let _writes = begin_writing();
     let written = write_beside(path, bytes)?;
     // A link, unlike a rename, does not take an existing file's place.
     let linked = fs::hard_link(&written, path);
