@@ -61,3 +61,4 @@ pub use model_ref::{ModelRef, UnknownModel};
 pub use parts::Part;
 pub use potluck_protocol::profile::OwnerLimits;
 pub use private::Private;
+pub use private_file::finish_writing;

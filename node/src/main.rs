@@ -6,5 +6,8 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main()
+    let code = cli::main();
+    // Other threads may be at it.
+    potluck::finish_writing();
+    code
 }

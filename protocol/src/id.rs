@@ -14,7 +14,7 @@ const MULTIHASH_OF_ED25519: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
 
 impl PeerId {
     /// The node that holds the secret key of this public key.
-    pub fn from_public_key(key: [u8; 32]) -> Self {
+    pub const fn from_public_key(key: [u8; 32]) -> Self {
         Self(key)
     }
 
@@ -71,6 +71,15 @@ pub struct NotAPeerId;
 /// One conversation's KV caches over a pipeline, named at random by its requester.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
+
+/// The stage of a session on a node that helps, where two requesters may have chosen the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StageId {
+    /// Whose session it is.
+    pub requester: PeerId,
+    /// As the requester calls it.
+    pub session: SessionId,
+}
 
 /// Which placement of a session a frame belongs to: each new one counts up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

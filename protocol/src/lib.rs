@@ -29,6 +29,6 @@ pub mod wire;
 mod world;
 
 pub use arithmetic::Arithmetic;
-pub use id::{Branch, PeerId, PlanEpoch, SessionId};
+pub use id::{Branch, PeerId, PlanEpoch, SessionId, StageId};
 pub use layers::LayerRange;
 pub use link::Link;

@@ -51,6 +51,7 @@ pub(super) fn on_ctrl_c() -> anyhow::Result<Cancel> {
                 let unheeded = again && (ends || flag.is_cancelled());
                 if unheeded || LEAVE_AT_ONCE.load(Ordering::SeqCst) {
                     terminal::restore();
+                    potluck::finish_writing();
                     process::exit(code_of(signal).into());
                 }
                 flag.cancel();

@@ -13,7 +13,7 @@ use potluck::local::{
     Client, ClientError, LocalNode, NodeSettings, Reply, Request, ServeError, Socket,
 };
 use potluck::manifest::{KnownFiles, Manifests};
-use potluck::net::{HandOverReason, Mdns, Multiaddr, Node, NodeOptions};
+use potluck::net::{Announces, HandOverReason, Mdns, Multiaddr, Node, NodeOptions};
 use potluck::profile::{DeviceProfile, Measurements, OwnerSettings, this_system};
 use potluck::stages::MemoryBudget;
 use potluck::store::{OwnModels, ShardStore};
@@ -33,6 +33,11 @@ pub(super) struct NodeArgs {
     /// Neither look for devices on the local network nor be found there
     #[arg(long)]
     pub(super) no_mdns: bool,
+    /// Be found on the local network only while an invitation is open or a paired device is connected.
+    /// Others there do not see this device's id otherwise; paired devices that meet in a new network may
+    /// not find each other
+    #[arg(long, conflicts_with = "no_mdns")]
+    pub(super) mdns_where_expected: bool,
     /// Where a paired device may be, such as /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…; may be given
     /// several times
     #[arg(long, value_name = "MULTIADDR", value_parser = address)]
@@ -58,6 +63,7 @@ impl NodeArgs {
             threads,
             listen: words(&self.listen),
             no_mdns: self.no_mdns,
+            announces: Announces::only_where_expected(self.mdns_where_expected),
             peers: words(&self.peer),
             memory: self.memory,
         }
@@ -71,6 +77,12 @@ impl NodeArgs {
         [
             ("--listen", within(&ours.listen, &running.listen)),
             ("--no-mdns", !ours.no_mdns || running.no_mdns),
+            (
+                "--mdns-where-expected",
+                ours.announces == Announces::Always
+                    || running.announces == ours.announces
+                    || running.no_mdns,
+            ),
             ("--peer", within(&ours.peers, &running.peers)),
             (
                 "--memory",
@@ -241,6 +253,7 @@ pub(super) fn start(
         } else {
             Mdns::both()
         },
+        announces: Announces::only_where_expected(args.mdns_where_expected),
         peers: args.peer.clone(),
         compute: compute.clone(),
         models: OwnModels {
@@ -463,6 +476,7 @@ mod tests {
         let args = NodeArgs {
             listen: vec![address(1)],
             no_mdns: true,
+            mdns_where_expected: false,
             peer: vec![address(2)],
             memory: Some(5),
             quiet: false,

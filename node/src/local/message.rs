@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::views::{MemberView, PlacementView, PlanView, ProposalView};
 use crate::log::{Level, Page};
+use crate::net::Announces;
 use crate::words::{Kind, Words};
 
 /// What a command asks. On one connection one thing at a time, but for what belongs to a session.
@@ -116,6 +117,9 @@ pub struct NodeSettings {
     pub listen: Vec<String>,
     /// Whether it neither looks for devices on the local network nor is found there.
     pub no_mdns: bool,
+    /// When it is found there.
+    #[serde(default)]
+    pub announces: Announces,
     /// Where it was told that paired devices may be.
     pub peers: Vec<String>,
     /// The memory that its owner allows, in bytes, if that was said.

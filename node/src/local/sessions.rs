@@ -97,7 +97,10 @@ impl Asked {
         }
         let planned = local.node.plan(self.manifest, self.model, self.options);
         let planned = planned?;
-        let plan = planned?;
+        let plan = match planned {
+            Ok(plan) => plan,
+            Err(why) => return Err(Words::new(why.where_away(&local.node.away()?))),
+        };
         Ok(PlanView::new(&plan, me, &names))
     }
 

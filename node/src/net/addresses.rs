@@ -20,16 +20,22 @@ const MOST_BYTES: usize = 1 << 20;
 /// Of where a peer was found besides, so much is tried, what was found last first. A device that changes
 /// its network has many addresses for a while.
 const MOST_FOUND: usize = 32;
-/// Dials of one peer that are under way.
-const MOST_DIALS: usize = 4;
+/// Dials of one peer that are under way: more than begin before the first of them is given up.
+const MOST_DIALS: usize = 8;
 /// A dial has so long before what was learnt since is dialled beside it.
 const HEAD_START: Duration = Duration::from_millis(500);
+/// After so long an address is dialled again beside a dial that hangs there. The peer may have come to
+/// it only now, and the system repeats what was lost ever more seldom: after 1, 3 and 7 seconds.
+const HANGS: Duration = Duration::from_millis(900);
 /// How long a peer is not dialled where another has answered, and how many such places are known.
 const NOT_THERE: Duration = Duration::from_secs(60);
 const MOST_NOT_THERE: usize = 256;
 
-/// How long to wait after one failed attempt, and at most after many.
+/// How long to wait after a failed attempt, and at most after many.
 const RETRY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(15)];
+/// So many attempts come at the first pace, as whoever has changed its network is back in a moment.
+/// After them each pause is twice the one before.
+const SOON: u32 = 5;
 
 /// Where peers were reached, kept in a file.
 #[derive(Debug)]
@@ -53,10 +59,18 @@ struct Dial {
     addresses: Vec<Multiaddr>,
 }
 
+impl Dial {
+    /// Whether it may still reach the peer there by itself.
+    fn is_at(&self, address: &Multiaddr, now: Duration) -> bool {
+        now.saturating_sub(self.since) < HANGS && self.addresses.contains(address)
+    }
+}
+
 #[derive(Debug)]
 struct Attempt {
     next_at: Duration,
     pause: Duration,
+    count: u32,
 }
 
 impl Addresses {
@@ -146,7 +160,7 @@ impl Addresses {
         let mut addresses: Vec<Multiaddr> = Vec::new();
         let known = self.known.get(peer).into_iter().flatten();
         for address in known.chain(found.iter().rev().take(MOST_FOUND)) {
-            let is_dialled = dials.iter().any(|dial| dial.addresses.contains(address));
+            let is_dialled = dials.iter().any(|dial| dial.is_at(address, now));
             let is_not_there =
                 |(of, at, _): &(PeerId, Multiaddr, Duration)| of == peer && at == address;
             if !is_dialled
@@ -162,12 +176,16 @@ impl Addresses {
         let attempt = self.attempts.entry(*peer).or_insert(Attempt {
             next_at: now,
             pause: RETRY[0],
+            count: 0,
         });
         if now < attempt.next_at {
             return Vec::new();
         }
         attempt.next_at = now + attempt.pause;
-        attempt.pause = (attempt.pause * 2).min(RETRY[1]);
+        attempt.count = attempt.count.saturating_add(1);
+        if attempt.count >= SOON {
+            attempt.pause = (attempt.pause * 2).min(RETRY[1]);
+        }
         addresses
     }
 
@@ -243,6 +261,9 @@ impl Addresses {
 mod tests {
     use super::*;
 
+    /// How long a dial may hang.
+    const CONNECT_MS: u64 = 10_000;
+
     fn address(port: u16) -> Multiaddr {
         format!("/ip4/10.0.0.1/tcp/{port}")
             .parse()
@@ -288,8 +309,9 @@ mod tests {
             due.collect::<Vec<_>>()
         };
         let first = tries(&mut addresses, 0);
-        assert_eq!(&first[..4], [0, 500, 1_500, 3_500]);
-        assert!(first.len() < 12);
+        let soon = [0, 500, 1_000, 1_500, 2_000, 2_500];
+        assert_eq!(&first[..8], [&soon[..], &[3_500, 5_500]].concat());
+        assert!(first.len() < 14);
         addresses.insert(peer, address(2), false);
         assert_eq!(tries(&mut addresses, 60_000)[0], 60_000);
     }
@@ -322,6 +344,29 @@ mod tests {
         assert_eq!(addresses.dial_ended(second), Some(peer));
         assert!(!addresses.is_dialled(&peer));
         assert_eq!(addresses.dial_ended(second), None);
+    }
+
+    #[test]
+    fn where_a_dial_hangs_it_is_dialled_again_before_the_system_does() {
+        let ms = Duration::from_millis;
+        let mut addresses = Addresses::open(None);
+        let peer = PeerId::random();
+        addresses.insert(peer, address(1), true);
+        // It comes to this address when nothing is sent there any more.
+        let dialled: Vec<_> = (0..CONNECT_MS)
+            .filter(|&at| {
+                let due = addresses.due(ms(at), &peer, &[]);
+                let id = ConnectionId::new_unchecked(at as usize);
+                if !due.is_empty() {
+                    addresses.dialled(ms(at), id, peer, due.clone());
+                }
+                !due.is_empty()
+            })
+            .collect();
+        let pauses = dialled.windows(2).map(|pair| pair[1] - pair[0]);
+        let first: Vec<_> = pauses.take(4).collect();
+        assert!(first.iter().all(|pause| *pause <= 1_000), "{dialled:?}");
+        assert!(dialled.len() <= MOST_DIALS, "{dialled:?}");
     }
 
     #[test]

@@ -15,7 +15,9 @@ use super::stream::Purpose;
 
 /// Two connections that come so close together are two nodes dialling each other at once. Later, or
 /// when the same node dials again, the one before is lost: nodes dial whom they are not connected to.
-const AT_ONCE: Duration = Duration::from_secs(2);
+/// Whoever moves within this time of connecting is refused for the rest of it, so it is no longer than
+/// a handshake takes that had to be sent twice.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Bytes of hidden states that may wait for one peer before nothing more is computed for it.
 const MOST_QUEUED: usize = 8 << 20;
@@ -150,6 +152,11 @@ impl Connections {
 
     pub(super) fn contains(&self, peer: PeerId) -> bool {
         self.links.contains_key(&peer)
+    }
+
+    /// Whether any member is connected.
+    pub(super) fn has_any(&self) -> bool {
+        !self.links.is_empty()
     }
 
     /// The connection to a peer.

@@ -13,8 +13,34 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId as Libp2pPeerId};
 use potluck_protocol::PeerId;
+use serde::{Deserialize, Serialize};
 
 use super::ids;
+
+/// When a node lets others of its network find it. Whoever listens there sees its id, which does not
+/// change; it looks for others itself without naming itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Announces {
+    /// In every network, so that paired devices find each other wherever they meet.
+    #[default]
+    Always,
+    /// While an invitation is open or a member is connected: in a network where nobody expects it, it
+    /// says nothing. Paired devices that both do so and meet in a new network, or all of whose addresses
+    /// have changed, do not find each other.
+    WhereExpected,
+}
+
+impl Announces {
+    /// Where it is expected only, or always.
+    pub fn only_where_expected(only: bool) -> Self {
+        if only {
+            Self::WhereExpected
+        } else {
+            Self::Always
+        }
+    }
+}
 
 /// A way to find devices of the same network, and to be found by them: [`Mdns`], or what a phone's
 /// system offers instead.
@@ -28,7 +54,8 @@ pub trait Discovery: Send {
     /// What keeps it from working at all.
     fn start(&mut self, me: PeerId) -> io::Result<()>;
 
-    /// This node listens there now, and nowhere else.
+    /// This node listens there now, and nowhere else; none if it is not to be found. Called only with
+    /// others than before.
     fn announce(&mut self, addresses: &[Multiaddr]);
 
     /// Where a device may be reached: an address that ends in `/p2p/` and its id. While there is none,
@@ -44,6 +71,17 @@ pub trait Discovery: Send {
 
 /// Multicast DNS with service discovery (RFC 6762 and 6763) as libp2p specifies it, over one of the
 /// two internet protocols.
+///
+/// # Limits over IPv6
+/// These come of the libraries, `libp2p-mdns` 0.49 and `libp2p-tcp` 0.45:
+/// - The group is joined, and queries are sent, on the interface that the system takes for multicast
+///   by default, and on no other: the addresses of interfaces come without the interface's number.
+/// - A link-local address (`fe80::`) is announced and dialled without its zone, and systems refuse such
+///   a dial. An `/ip6zone` that a given address has is passed over.
+///
+/// So two devices whose only addresses are link-local ones of IPv6, or that meet over IPv6 on an
+/// interface that is not the default one, do not find each other. Over IPv4 each interface has a socket
+/// of its own, and its link-local addresses (169.254.0.0/16) need no zone.
 pub struct Mdns {
     config: mdns::Config,
     behaviour: Option<mdns::tokio::Behaviour>,

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::addresses::Addresses;
 use super::connections::Connections;
-use super::discovery::{self, Discovery};
+use super::discovery::{self, Announces, Discovery};
 use super::gate::Gate;
 use super::giving::Giving;
 use super::ids;
@@ -63,6 +63,9 @@ pub(super) struct Driver {
     pub(super) sockets: Sockets,
     pub(super) ports: Ports,
     pub(super) discoveries: Vec<Box<dyn Discovery>>,
+    pub(super) announces: Announces,
+    /// Where others were told last that it listens.
+    pub(super) announced: Vec<Multiaddr>,
     /// When it dialled an address last without knowing whose it is.
     pub(super) dialled_anyone: Option<Duration>,
     pub(super) joining: Option<Joining>,
@@ -117,6 +120,8 @@ impl Driver {
             sockets,
             ports,
             discoveries: Vec::new(),
+            announces: Announces::default(),
+            announced: Vec::new(),
             dialled_anyone: None,
             joining: None,
             joining_over: None,
@@ -178,6 +183,7 @@ impl Driver {
                 _ = tick.tick() => {
                     self.look_after_circle();
                     self.look_after_peers();
+                    self.announce();
                     self.correct_profile();
                 }
                 _ = sense.tick() => self.look_at_device(),
@@ -220,7 +226,7 @@ impl Driver {
     fn on_done(&mut self, done: Done) {
         let input = match done {
             Done::Loaded {
-                session,
+                stage,
                 epoch,
                 result,
             } => {
@@ -230,10 +236,10 @@ impl Driver {
                     available_bytes: error.available_bytes,
                 });
                 let (now, helping) = (self.now(), &mut self.journal.helping);
-                let told = helping.loaded(now, session, epoch, &result);
+                let told = helping.loaded(now, stage, epoch, &result);
                 told.iter().for_each(|event| self.tell_watchers(event));
                 Input::Loaded {
-                    session,
+                    stage,
                     epoch,
                     result,
                 }
@@ -299,10 +305,10 @@ impl Driver {
                 self.journal.helping.compute(&step);
                 self.order(|executor| executor.compute(step));
             }
-            Output::Free(session) => {
-                let told = self.journal.helping.free(self.now(), session);
+            Output::Free(stage) => {
+                let told = self.journal.helping.free(self.now(), stage);
                 told.iter().for_each(|event| self.tell_watchers(event));
-                self.order(|executor| executor.free(session));
+                self.order(|executor| executor.free(stage));
             }
             Output::PeerAddresses(peer, addresses) => self.learn_addresses(peer, &addresses),
             Output::CircleChanged => self.circle_changed(),
@@ -364,7 +370,12 @@ impl Driver {
     }
 
     /// Finds devices, and is found, by these means as well.
-    pub(super) fn discover(&mut self, by: Vec<Box<dyn Discovery>>) -> io::Result<()> {
+    pub(super) fn discover(
+        &mut self,
+        by: Vec<Box<dyn Discovery>>,
+        announces: Announces,
+    ) -> io::Result<()> {
+        self.announces = announces;
         for mut discovery in by {
             discovery.start(self.device.peer_id())?;
             self.discoveries.push(discovery);

@@ -44,7 +44,7 @@ mod underway;
 pub use libp2p::Multiaddr;
 pub use potluck_protocol::wire::HandOverReason;
 
-pub use discovery::{Discovery, Mdns};
+pub use discovery::{Announces, Discovery, Mdns};
 pub use listen::ListenError;
 pub use node::{Node, NodeOptions};
 pub use report::{AskedFor, NodeError, NodeEvent, PipelineEvent};

@@ -14,7 +14,7 @@ use potluck_protocol::wire::{ContentHash, HandOverReason};
 use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
-use super::discovery::Discovery;
+use super::discovery::{Announces, Discovery};
 use super::driver::{Command, Driver};
 use super::ports::Ports;
 use super::report::{NodeError, NodeEvent};
@@ -37,6 +37,8 @@ pub struct NodeOptions {
     pub listen: Vec<Multiaddr>,
     /// How to find devices, and to be found: [`Mdns::both`](super::Mdns::both) as a rule.
     pub discovery: Vec<Box<dyn Discovery>>,
+    /// When it is to be found by them.
+    pub announces: Announces,
     /// Addresses where peers may be.
     pub peers: Vec<Multiaddr>,
     /// What stages are computed with.
@@ -115,7 +117,7 @@ impl Node {
         };
         {
             let _in_runtime = runtime.enter();
-            let discovering = driver.discover(options.discovery);
+            let discovering = driver.discover(options.discovery, options.announces);
             discovering.map_err(NodeError::Discovery)?;
             for address in options.listen {
                 let listening = driver.listen(&address);
@@ -239,6 +241,14 @@ impl Node {
     /// It has stopped.
     pub fn add_address(&self, address: Multiaddr) -> Result<(), NodeError> {
         self.ask(move |driver| driver.add_address(&address))
+    }
+
+    /// What the other members are called that are not in reach.
+    ///
+    /// # Errors
+    /// It has stopped.
+    pub fn away(&self) -> Result<Vec<String>, NodeError> {
+        self.ask(|driver| driver.machine.away())
     }
 
     /// Where a model's layers should run.

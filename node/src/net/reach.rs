@@ -15,6 +15,7 @@ use potluck_protocol::PeerId;
 use potluck_protocol::machine::Input;
 use potluck_protocol::pairing::{Address, Invitation, by_reach};
 
+use super::discovery::Announces;
 use super::driver::Driver;
 use super::ids;
 use super::listen::{self, ListenError};
@@ -71,12 +72,27 @@ impl Driver {
 
     /// Tells the machine and the network where this node listens.
     pub(super) fn tell_listening(&mut self) {
+        self.announce();
         let listening = self.listening();
-        for discovery in &mut self.discoveries {
-            discovery.announce(&listening);
-        }
         let addresses = told_addresses(&listening);
         self.tell(Input::Listening(addresses));
+    }
+
+    /// Has others of the network find this node, or not find it any more.
+    pub(super) fn announce(&mut self) {
+        let expected = || self.machine.is_inviting() || self.connections.has_any();
+        let addresses = if self.announces == Announces::Always || expected() {
+            self.listening()
+        } else {
+            Vec::new()
+        };
+        if addresses == self.announced {
+            return;
+        }
+        for discovery in &mut self.discoveries {
+            discovery.announce(&addresses);
+        }
+        self.announced = addresses;
     }
 
     /// A member tells where it is, or another where it is.

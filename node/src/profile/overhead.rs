@@ -10,7 +10,7 @@ use potluck_model::gguf::synth::SynthSpec;
 use potluck_model::{Compute, TensorType};
 use potluck_protocol::stage::{Load, Step, StepPart};
 use potluck_protocol::wire::{ContentHash, Dtype, HiddenShape};
-use potluck_protocol::{LayerRange, PlanEpoch, SessionId};
+use potluck_protocol::{LayerRange, PeerId, PlanEpoch, SessionId, StageId};
 
 use super::MeasureError;
 use super::layers::{Layers, hidden_states, median_of, spec};
@@ -51,7 +51,11 @@ impl ModelFiles for OneFile {
     }
 }
 
-const SESSION: SessionId = SessionId(0);
+/// Nobody's.
+const STAGE: StageId = StageId {
+    requester: PeerId::from_public_key([0; 32]),
+    session: SessionId(0),
+};
 
 impl Stage {
     fn start(compute: &Compute, spec: &SynthSpec) -> Result<Self, MeasureError> {
@@ -73,7 +77,7 @@ impl Stage {
             steps: 0,
         };
         let load = Load {
-            session: SESSION,
+            stage: STAGE,
             epoch: PlanEpoch(0),
             manifest: ContentHash([0; 32]),
             layers: LayerRange::new(0, 1).ok_or(MeasureError::Stage)?,
@@ -94,7 +98,7 @@ impl Stage {
         self.steps += 1;
         hidden[..size_of::<f32>()].copy_from_slice(&(self.steps as f32).to_le_bytes());
         let part = StepPart {
-            session: SESSION,
+            stage: STAGE,
             start_position: 0,
             rows: 1,
             shape: self.shape,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use potluck_model::Compute;
-use potluck_protocol::SessionId;
+use potluck_protocol::StageId;
 use potluck_protocol::stage::{Load, Step};
 
 use super::holdings::Holdings;
@@ -30,10 +30,10 @@ pub struct StageExecutor {
 
 /// Sessions that are to be freed: a step that is being computed for nobody else is left off.
 #[derive(Debug, Clone, Default)]
-struct Unwanted(Arc<Mutex<BTreeSet<SessionId>>>);
+struct Unwanted(Arc<Mutex<BTreeSet<StageId>>>);
 
 impl Unwanted {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<SessionId>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<StageId>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -47,7 +47,7 @@ pub struct Stopped;
 enum Order {
     Load(Load),
     Compute(Step),
-    Free(SessionId),
+    Free(StageId),
 }
 
 impl StageExecutor {
@@ -99,9 +99,9 @@ impl StageExecutor {
     ///
     /// # Errors
     /// The thread has failed.
-    pub fn free(&self, session: SessionId) -> Result<(), Stopped> {
-        self.unwanted.lock().insert(session);
-        self.order(Order::Free(session))
+    pub fn free(&self, stage: StageId) -> Result<(), Stopped> {
+        self.unwanted.lock().insert(stage);
+        self.order(Order::Free(stage))
     }
 
     fn order(&self, order: Order) -> Result<(), Stopped> {
@@ -144,12 +144,12 @@ fn follow_all(
 fn follow(holdings: &mut Holdings, unwanted: &Unwanted, order: Order) -> Option<Done> {
     match order {
         Order::Load(load) => Some(Done::Loaded {
-            session: load.session,
+            stage: load.stage,
             epoch: load.epoch,
             result: holdings.load(&load),
         }),
         Order::Compute(step) => {
-            let unwanted = |session| unwanted.lock().contains(&session);
+            let unwanted = |stage| unwanted.lock().contains(&stage);
             let (hidden, times) = holdings.compute(&step, &unwanted);
             Some(Done::Computed {
                 number: step.number,
@@ -157,10 +157,10 @@ fn follow(holdings: &mut Holdings, unwanted: &Unwanted, order: Order) -> Option<
                 times,
             })
         }
-        Order::Free(session) => {
-            holdings.free(session);
+        Order::Free(stage) => {
+            holdings.free(stage);
             // What it is loaded for behind this is wanted.
-            unwanted.lock().remove(&session);
+            unwanted.lock().remove(&stage);
             None
         }
     }

@@ -11,7 +11,7 @@ use potluck_protocol::correction::TimedRows;
 use potluck_protocol::stage::{Load, Step};
 use potluck_protocol::wire::limits::MAX_WORDS_BYTES;
 use potluck_protocol::wire::{ContentHash, StageRefusedCode};
-use potluck_protocol::{LayerRange, SessionId};
+use potluck_protocol::{LayerRange, StageId};
 
 use super::recall::Recall;
 use super::sequence::{Group, GroupPart, HeldShard, Kept, LayerWeights, Sequence, indices};
@@ -23,7 +23,7 @@ pub(super) struct Holdings {
     compute: Compute,
     files: Box<dyn ModelFiles>,
     memory: MemoryBudget,
-    sessions: BTreeMap<SessionId, Sequence>,
+    sessions: BTreeMap<StageId, Sequence>,
 }
 
 /// Why a stage cannot be.
@@ -64,28 +64,28 @@ impl Holdings {
     /// the rows come again. If this fails, the session has nothing any more.
     pub(super) fn load(&mut self, load: &Load) -> Result<u64, LoadError> {
         // Nothing goes on with a file that has changed, or shares it.
-        if let Some(held) = self.sessions.get(&load.session)
+        if let Some(held) = self.sessions.get(&load.stage)
             && held.is_of(load)
             && held.shard.is_as_it_was()
         {
             return Ok(held.memory_bytes());
         }
         // First, as its memory may be what the other stage needs.
-        let before = self.sessions.remove(&load.session);
+        let before = self.sessions.remove(&load.stage);
         let before = before.filter(|before| before.shard.is_as_it_was());
         let kept = before.and_then(|before| before.keep(load));
         match self.open(load, kept) {
             Ok(sequence) => {
                 let bytes = sequence.memory_bytes();
-                self.sessions.insert(load.session, sequence);
+                self.sessions.insert(load.stage, sequence);
                 Ok(bytes)
             }
             Err(refusal) => Err(refusal.to_load_error(self.memory.available())),
         }
     }
 
-    pub(super) fn free(&mut self, session: SessionId) {
-        self.sessions.remove(&session);
+    pub(super) fn free(&mut self, stage: StageId) {
+        self.sessions.remove(&stage);
     }
 
     /// The hidden states of each part behind its layers, empty for a part that cannot be computed, or
@@ -94,7 +94,7 @@ impl Holdings {
     pub(super) fn compute(
         &mut self,
         step: &Step,
-        unwanted: &dyn Fn(SessionId) -> bool,
+        unwanted: &dyn Fn(StageId) -> bool,
     ) -> (Vec<Vec<u8>>, Vec<TimedRows>) {
         let mut results = vec![Vec::new(); step.parts.len()];
         let sessions = self.sessions.iter_mut();
@@ -103,7 +103,7 @@ impl Holdings {
         let mut groups: Vec<Group<'_>> = Vec::new();
         for (index, part) in step.parts.iter().enumerate() {
             // Taken, so that a session has one part at most.
-            let sequence = sessions.remove(&part.session);
+            let sequence = sessions.remove(&part.stage);
             let Some(sequence) = sequence.filter(|sequence| sequence.takes(part)) else {
                 continue;
             };

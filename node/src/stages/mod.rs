@@ -30,7 +30,7 @@ use std::sync::Arc;
 use potluck_model::gguf::Gguf;
 use potluck_protocol::correction::TimedRows;
 use potluck_protocol::wire::{ContentHash, StageRefusedCode};
-use potluck_protocol::{LayerRange, PlanEpoch, SessionId};
+use potluck_protocol::{LayerRange, PlanEpoch, StageId};
 
 pub use ends::{Ends, EndsError};
 pub use executor::{StageExecutor, Stopped};
@@ -51,8 +51,8 @@ pub trait ModelFiles: Send {
 pub enum Done {
     /// A stage is ready, or cannot be: for [`Stages::loaded`](potluck_protocol::stage::Stages::loaded).
     Loaded {
-        /// The session of the order.
-        session: SessionId,
+        /// The stage of the order.
+        stage: StageId,
         /// Its epoch.
         epoch: PlanEpoch,
         /// Bytes of weights and KV cache that the stage has, shared ones too.

@@ -12,7 +12,7 @@ use potluck_protocol::correction::TimedRows;
 use potluck_protocol::placement::{ComputedRows, ModelShape};
 use potluck_protocol::stage::{Load, StepPart};
 use potluck_protocol::wire::ContentHash;
-use potluck_protocol::{LayerRange, SessionId};
+use potluck_protocol::{LayerRange, StageId};
 
 use super::Reservation;
 use super::recall::Recall;
@@ -259,7 +259,7 @@ impl Group<'_> {
     /// layers, as the sessions of all parts are `unwanted`.
     pub(super) fn forward(
         &mut self,
-        unwanted: &dyn Fn(SessionId) -> bool,
+        unwanted: &dyn Fn(StageId) -> bool,
     ) -> Result<Vec<Vec<u8>>, ModelError> {
         let shard = &self.shard.shard;
         let parts: Vec<_> = self.parts.iter().map(|rows| rows.part).collect();
@@ -276,7 +276,7 @@ impl Group<'_> {
         let counts: Vec<_> = steps.iter().map(|step| step.count).collect();
         // A short step is over before anybody could want to leave it off.
         let long = counts.iter().sum::<usize>() >= LONG_STEP;
-        let left_off = || long && parts.iter().all(|part| unwanted(part.session));
+        let left_off = || long && parts.iter().all(|part| unwanted(part.stage));
         let hidden = shard.hidden_from_bytes(rows)?;
         let layers = indices(self.shard.layers);
         let Some(hidden) = shard.forward_unless(layers, hidden, &mut steps, &left_off)? else {

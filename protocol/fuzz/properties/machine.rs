@@ -155,7 +155,7 @@ impl Node {
                 }
                 Output::Store(order) => self.orders.push_back(order),
                 Output::Load(load) => self.loads.push_back(Input::Loaded {
-                    session: load.session,
+                    stage: load.stage,
                     epoch: load.epoch,
                     result: Ok(1_000),
                 }),
@@ -180,8 +180,8 @@ impl Node {
     /// What its device does next: a load ends, or a step.
     fn compute(&mut self, now: Duration, fails: bool, detail: u8) {
         let input = match (self.loads.pop_front(), self.steps.pop_front()) {
-            (Some(Input::Loaded { session, epoch, .. }), None) if fails => Input::Loaded {
-                session,
+            (Some(Input::Loaded { stage, epoch, .. }), None) if fails => Input::Loaded {
+                stage,
                 epoch,
                 result: Err(LoadRefused {
                     code: if detail & 1 == 0 {

@@ -7,7 +7,7 @@ use super::{Asked, Event, LoadRefused, Output, words_for_peer};
 use crate::stage::StageOutput;
 use crate::wire::limits::MAX_BYTES;
 use crate::wire::{Control, Frame, OpenStage, StageRefused, StageRefusedCode};
-use crate::{PeerId, PlanEpoch, SessionId};
+use crate::{PeerId, PlanEpoch, StageId};
 
 impl Machine {
     /// Whether nothing is computed here for others.
@@ -15,14 +15,14 @@ impl Machine {
         !self.stages.helps()
     }
 
-    /// Whether what is here of a session only stands by.
-    pub fn stands_by(&self, session: SessionId) -> bool {
-        self.stages.stands_by(session)
+    /// Whether a stage that is here only stands by.
+    pub fn stands_by(&self, stage: StageId) -> bool {
+        self.stages.stands_by(stage)
     }
 
-    /// The stage of a session that is being made ready: who asked for it, and for what.
-    pub fn opening(&self, session: SessionId) -> Option<(PeerId, &OpenStage)> {
-        self.stages.opening(session)
+    /// A stage that is being made ready: what was asked for.
+    pub fn opening(&self, stage: StageId) -> Option<&OpenStage> {
+        self.stages.opening(stage)
     }
 
     /// Whether more bytes of a peer's data stream should be read now.
@@ -111,17 +111,17 @@ impl Machine {
     pub(super) fn loaded(
         &mut self,
         now: Duration,
-        session: SessionId,
+        stage: StageId,
         epoch: PlanEpoch,
         result: Result<u64, LoadRefused>,
     ) {
         match result {
             Ok(bytes) => {
                 let bytes = bytes.min(MAX_BYTES);
-                self.stages.loaded(now, session, epoch, Ok(bytes));
+                self.stages.loaded(now, stage, epoch, Ok(bytes));
             }
             Err(refused) => {
-                let Some(refused) = self.fetch_instead(now, session, epoch, refused) else {
+                let Some(refused) = self.fetch_instead(now, stage, epoch, refused) else {
                     return;
                 };
                 let code = match refused.code {
@@ -132,7 +132,7 @@ impl Machine {
                 let words = words_for_peer(&refused.words);
                 let bytes = refused.available_bytes.min(MAX_BYTES);
                 let result = Err((code, words.as_str(), bytes));
-                self.stages.loaded(now, session, epoch, result);
+                self.stages.loaded(now, stage, epoch, result);
             }
         }
     }
@@ -159,7 +159,7 @@ impl Machine {
                 StageOutput::SendFrame(to, frame) => self.send_frame(to, &frame),
                 StageOutput::Load(load) => self.outputs.push_back(Output::Load(load)),
                 StageOutput::Compute(step) => self.outputs.push_back(Output::Compute(step)),
-                StageOutput::Free(session) => self.outputs.push_back(Output::Free(session)),
+                StageOutput::Free(stage) => self.outputs.push_back(Output::Free(stage)),
             }
         }
         any

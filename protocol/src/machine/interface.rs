@@ -12,7 +12,7 @@ use crate::session::Cause;
 use crate::stage::{Load, StageLimits, Step};
 use crate::transfer::{Progress, StoreAnswer, StoreOrder};
 use crate::wire::{ContentHash, HandOverReason, HiddenShape, StageRefusedCode};
-use crate::{PeerId, PlanEpoch, SessionId};
+use crate::{PeerId, PlanEpoch, SessionId, StageId};
 
 /// What a node is before anything happens.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub enum Input {
     /// An [`Output::Load`] is done: so many bytes are reserved, or it cannot be.
     Loaded {
         /// Of the load.
-        session: SessionId,
+        stage: StageId,
         /// Of the load.
         epoch: PlanEpoch,
         /// Reserved bytes, or why not.
@@ -136,9 +136,9 @@ pub enum Output {
     Load(Load),
     /// Compute, then answer with [`Input::Computed`].
     Compute(Step),
-    /// Free a session's caches, and its weights if no other has them. Waits for the step that is
-    /// being computed.
-    Free(SessionId),
+    /// Free a stage's caches, and its weights if no other has them. Waits for the step that is being
+    /// computed.
+    Free(StageId),
     /// Do something with the weights that are kept on this device.
     Store(StoreOrder),
     /// Store the circle's log; who is a member may have changed. All that follows from it comes after;

@@ -171,7 +171,7 @@ use crate::circle::{Circle, CircleId, DeviceName, Identity, MAX_MEMBERS};
 use crate::stage::Stages;
 use crate::transfer::{StoreAnswer, Transfers};
 use crate::wire::{Control, Frame, Hello, MINOR, Refuse, RefuseCode};
-use crate::{PeerId, SessionId};
+use crate::{PeerId, SessionId, StageId};
 
 /// A node; see the module's page. Times are since any fixed moment, and never go back.
 #[derive(Debug)]
@@ -206,7 +206,7 @@ pub struct Machine {
     /// Who has the weights of models that are to be placed.
     holders: Holders,
     /// Stages that wait for weights, and those that had to.
-    awaiting: BTreeMap<SessionId, Awaiting>,
+    awaiting: BTreeMap<StageId, Awaiting>,
     /// Whether a member's log of the circle is of a version that this program cannot read.
     outdated: bool,
     /// Whether it is about to stop helping.
@@ -274,10 +274,10 @@ impl Machine {
             Input::PairingClosed(peer) => self.pairing_closed(peer),
             Input::Clock { unix_s } => self.clock_told(unix_s),
             Input::Loaded {
-                session,
+                stage,
                 epoch,
                 result,
-            } => self.loaded(now, session, epoch, result),
+            } => self.loaded(now, stage, epoch, result),
             Input::Congested { peer, congested } => {
                 self.stages.set_congested(now, peer, congested);
             }

@@ -92,6 +92,16 @@ impl Machine {
         })
     }
 
+    /// What the other members are called that are not in reach.
+    pub fn away(&self) -> Vec<String> {
+        let members = self.circle.members();
+        let away = members.filter(|member| {
+            let connected = self.peers.get(&member.peer);
+            member.peer != self.me && connected.is_none_or(|peer| peer.greeted.is_none())
+        });
+        away.map(|member| member.name.as_str().to_owned()).collect()
+    }
+
     /// Where the layers of a model should run now.
     ///
     /// # Errors

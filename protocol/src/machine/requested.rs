@@ -54,6 +54,8 @@ pub(super) struct Requested {
     high: u32,
     /// Whether this device is too old to know who is a member.
     pub(super) outdated: bool,
+    /// What the members are called that are not in reach.
+    pub(super) away: Vec<String>,
     events: VecDeque<SessionEvent>,
 }
 
@@ -105,6 +107,7 @@ impl Requested {
             computes: false,
             high: 0,
             outdated: false,
+            away: Vec::new(),
             events: VecDeque::new(),
         }
     }
@@ -376,7 +379,12 @@ impl Requested {
             }
             None => plan(model, &devices, options).map(|plan| plan.best),
         };
-        best.map_err(|why| self.within_named(&devices, why.to_string()))
+        best.map_err(|why| match self.request.choice {
+            Choice::Best if self.named.is_none() => why.where_away(&self.away),
+            Choice::Best | Choice::Alone | Choice::Forced(_) => {
+                self.within_named(&devices, why.to_string())
+            }
+        })
     }
 
     /// Why there is no placement, where a person named whom it may go over.

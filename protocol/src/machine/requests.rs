@@ -195,9 +195,9 @@ impl Machine {
         };
         let hold = self.hold(now, requested);
         let devices = self.devices_for(requested.session.setup().manifest);
-        let outdated = self.outdated;
+        let (outdated, away) = (self.outdated, self.away());
         if let Some(requested) = self.requests.get_mut(&id) {
-            requested.outdated = outdated;
+            (requested.outdated, requested.away) = (outdated, away);
             requested.look(now, devices, hold);
             for placed in requested.session.ring().to_vec() {
                 if let Some(peer) = self.peers.get(&placed.stage.peer) {

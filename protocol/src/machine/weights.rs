@@ -8,7 +8,7 @@ use super::{Event, LoadRefused, Output};
 use crate::transfer::{ChannelError, Progress, TransferOutput};
 use crate::wire::limits::MAX_PIECE_BYTES;
 use crate::wire::{ContentHash, StageFetching, StageRefusedCode};
-use crate::{PeerId, PlanEpoch, SessionId};
+use crate::{PeerId, PlanEpoch, StageId};
 
 /// So long a peer's link is kept busy by what was asked of it, beyond its round trips: a row of hidden
 /// states that is sent meanwhile waits behind no more than that.
@@ -52,22 +52,22 @@ impl Machine {
     pub(super) fn fetch_instead(
         &mut self,
         now: Duration,
-        session: SessionId,
+        stage: StageId,
         epoch: PlanEpoch,
         refused: LoadRefused,
     ) -> Option<LoadRefused> {
-        let opening = self.stages.opening(session).filter(|(requester, open)| {
-            let of_another = *requester != self.me;
+        let opening = self.stages.opening(stage).filter(|open| {
+            let of_another = stage.requester != self.me;
             of_another && open.epoch == epoch
         });
-        let (StageRefusedCode::NoWeights, Some((_, open))) = (refused.code, opening) else {
+        let (StageRefusedCode::NoWeights, Some(open)) = (refused.code, opening) else {
             return Some(refused);
         };
         // On their way, weights would hold up the rows of the conversation that it stands by for.
         if open.standby {
             return Some(refused);
         }
-        let before = self.awaiting.get(&session);
+        let before = self.awaiting.get(&stage);
         if before.is_some_and(|before| before.epoch == epoch && before.came) {
             return Some(refused);
         }
@@ -96,7 +96,7 @@ impl Machine {
             came: false,
             told_at: before.and_then(|before| before.told_at),
         };
-        self.awaiting.insert(session, awaiting);
+        self.awaiting.insert(stage, awaiting);
         None
     }
 
@@ -120,10 +120,10 @@ impl Machine {
     /// Fetches nothing that no stage waits for any more.
     fn cancel_unwanted(&mut self) {
         let stages = &self.stages;
-        self.awaiting.retain(|&session, awaiting| {
+        self.awaiting.retain(|&stage, awaiting| {
             // If it is opened in another epoch, it lacks the same weights still.
-            let opening = stages.opening(session);
-            opening.is_some_and(|(_, open)| open.manifest == awaiting.manifest)
+            let opening = stages.opening(stage);
+            opening.is_some_and(|open| open.manifest == awaiting.manifest)
         });
         let fetched: Vec<_> = self.transfers.fetched().collect();
         for manifest in fetched {
@@ -147,10 +147,10 @@ impl Machine {
             }
             TransferOutput::Fetched(manifest) => {
                 self.event(Event::Fetched(manifest));
-                for (&session, awaiting) in &mut self.awaiting {
+                for (&stage, awaiting) in &mut self.awaiting {
                     if awaiting.manifest == manifest && !awaiting.came {
                         awaiting.came = true;
-                        self.stages.load_again(session, awaiting.epoch);
+                        self.stages.load_again(stage, awaiting.epoch);
                     }
                 }
             }
@@ -161,9 +161,9 @@ impl Machine {
                     .iter()
                     .filter(|(_, awaiting)| awaiting.manifest == manifest && !awaiting.came);
                 let of_model: Vec<_> = of_model.map(|(&id, a)| (id, a.epoch)).collect();
-                for (session, epoch) in of_model {
+                for (stage, epoch) in of_model {
                     let refused = (StageRefusedCode::NoWeights, words.as_str(), 0);
-                    self.stages.loaded(now, session, epoch, Err(refused));
+                    self.stages.loaded(now, stage, epoch, Err(refused));
                 }
                 self.event(Event::NotFetched(manifest, words));
             }
@@ -177,19 +177,19 @@ impl Machine {
             return;
         }
         let mut due = Vec::new();
-        for (&session, awaiting) in &mut self.awaiting {
+        for (&stage, awaiting) in &mut self.awaiting {
             let waits = awaiting.manifest == progress.manifest && !awaiting.came;
             let told = awaiting.told_at.is_some_and(|at| now < at + TELL_EVERY);
-            let opening = self.stages.opening(session);
-            if let Some((requester, open)) = opening.filter(|_| waits && !told) {
+            let opening = self.stages.opening(stage);
+            if let Some(open) = opening.filter(|_| waits && !told) {
                 awaiting.told_at = Some(now);
                 let fetching = StageFetching {
-                    session,
+                    session: stage.session,
                     epoch: open.epoch,
                     received_bytes: progress.kept_bytes,
                     total_bytes: progress.of_bytes,
                 };
-                due.push((requester, fetching));
+                due.push((stage.requester, fetching));
             }
         }
         for (requester, fetching) in due {

@@ -46,9 +46,8 @@ pub enum PlacementError {
     },
     /// All budgets together are too small.
     #[error(
-        "{} {}, the model needs {}: pair another device or choose a smaller model or a shorter \
-         context{}",
-        devices_offer(*devices), Offered(*offers_bytes), Needed(*needs_bytes), left_out(*unavailable)
+        "{}: pair another device or choose a smaller model or a shorter context{}",
+        too_large(*devices, *offers_bytes, *needs_bytes), left_out(*unavailable)
     )]
     TooLarge {
         /// Devices that may hold layers or are the requester.
@@ -80,9 +79,8 @@ pub enum PlacementError {
     },
     /// The budgets would do together, but whole layers do not fit into each.
     #[error(
-        "{} {} and the model needs {}, but whole layers do not divide into what each has: \
-         allow one more memory, pair another device or choose a shorter context{}",
-        devices_offer(*devices), Offered(*offers_bytes), Needed(*needs_bytes), left_out(*unavailable)
+        "{}: allow one more memory, pair another device or choose a shorter context{}",
+        not_divided(*devices, *offers_bytes, *needs_bytes), left_out(*unavailable)
     )]
     WholeLayersDoNotFit {
         /// Devices that may hold layers or are the requester.
@@ -94,6 +92,64 @@ pub enum PlacementError {
         /// Other devices, which can hold no layer.
         unavailable: usize,
     },
+}
+
+impl PlacementError {
+    /// In words, where paired devices of these names are away: to bring one back is what helps.
+    pub fn where_away(&self, away: &[String]) -> String {
+        let lack = match *self {
+            Self::TooLarge {
+                devices,
+                offers_bytes,
+                needs_bytes,
+                ..
+            } => too_large(devices, offers_bytes, needs_bytes),
+            Self::WholeLayersDoNotFit {
+                devices,
+                offers_bytes,
+                needs_bytes,
+                ..
+            } => not_divided(devices, offers_bytes, needs_bytes),
+            Self::LayerCount { .. }
+            | Self::NoProfile
+            | Self::HeadUnmeasured
+            | Self::EnergyUnknown
+            | Self::EndsDoNotFit { .. }
+            | Self::LayerUnmeasured { .. }
+            | Self::LinksUnknown { .. } => return self.to_string(),
+        };
+        let (names, one) = match away {
+            [] => return self.to_string(),
+            [one] => (format!("{one} is away"), "it"),
+            [names @ .., last] if names.len() < NAMED => {
+                (format!("{} and {last} are away", names.join(", ")), "one")
+            }
+            [..] => (format!("{} paired devices are away", away.len()), "one"),
+        };
+        format!(
+            "{lack}; {names}: run `potluck up` on {one} in this network, or choose a smaller model or a \
+             shorter context"
+        )
+    }
+}
+
+/// Fewer devices than this and one are called by their names.
+const NAMED: usize = 3;
+
+fn too_large(devices: usize, offers_bytes: u64, needs_bytes: u64) -> String {
+    let (offer, needed) = (devices_offer(devices), Needed(needs_bytes));
+    format!(
+        "{offer} {}, the model needs {needed}",
+        Offered(offers_bytes)
+    )
+}
+
+fn not_divided(devices: usize, offers_bytes: u64, needs_bytes: u64) -> String {
+    let (offer, needed) = (devices_offer(devices), Needed(needs_bytes));
+    format!(
+        "{offer} {} and the model needs {needed}, but whole layers do not divide into what each has",
+        Offered(offers_bytes)
+    )
 }
 
 /// The model does not fit on the requester alone.

@@ -13,27 +13,43 @@ impl Stages {
         self.set_congested(now, peer, false);
         let until = now + if closed { CLOSED_FOR } else { ORPHANED_FOR };
         let of_peer = |held: &&mut Held| held.requester == peer;
-        let sessions = self.sessions.values_mut().filter(of_peer);
-        sessions.for_each(|held| held.orphan(until));
+        let stages = self.stages.values_mut().filter(of_peer);
+        stages.for_each(|held| held.orphan(until));
     }
 
     /// A peer is connected: it may open again what it had here.
     pub fn connected(&mut self, now: Duration, peer: PeerId) {
         let of_peer = |held: &&mut Held| held.requester == peer;
-        for held in self.sessions.values_mut().filter(of_peer) {
-            if let Some(until) = &mut held.orphaned_until {
+        for held in self.stages.values_mut().filter(of_peer) {
+            // Once: one that comes and goes and does not open it does not want it.
+            if let Some(until) = &mut held.orphaned_until
+                && !std::mem::replace(&mut held.is_back, true)
+            {
                 *until = (*until).max(now + BACK_FOR);
             }
         }
     }
 
+    /// Frees what a requester lost first and has not opened again, as it needs the room for something
+    /// else; whether there was any. A session that it goes on with begins anew here.
+    pub(super) fn free_lost(&mut self, requester: PeerId) -> bool {
+        let lost = self.stages.iter().filter_map(|(&id, held)| {
+            let until = held.orphaned_until?;
+            (id.requester == requester).then_some((until, id))
+        });
+        let Some((_, id)) = lost.min() else {
+            return false;
+        };
+        self.free(id);
+        true
+    }
+
     /// A peer has left the circle: nothing of it stays.
     pub fn forget(&mut self, peer: PeerId) {
-        let of_peer = |held: &Held| held.requester == peer;
-        let sessions = self.sessions.iter().filter(|(_, held)| of_peer(held));
-        let sessions: Vec<_> = sessions.map(|(&id, _)| id).collect();
-        for session in sessions {
-            self.free(session);
+        let ids = self.stages.keys().copied();
+        let ids: Vec<_> = ids.filter(|id| id.requester == peer).collect();
+        for id in ids {
+            self.free(id);
         }
     }
 }

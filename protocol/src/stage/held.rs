@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{KEEP_ALIVE, Load, StageLimits, StepPart};
 use crate::wire::limits::MAX_DURATION;
 use crate::wire::{Answer, Control, Frame, FrameHeader, KeepAlive, Kind, OpenStage, SessionState};
-use crate::{Branch, PeerId};
+use crate::{Branch, PeerId, StageId};
 
 /// A stage that a requester opened, with the frames that wait for it.
 #[derive(Debug)]
@@ -29,8 +29,14 @@ pub(super) struct Held {
     pub(super) heard_at: Duration,
     /// When it is freed, if the requester's connection ended and the stage was not opened since.
     pub(super) orphaned_until: Option<Duration>,
+    /// Whether its connection was there again since.
+    pub(super) is_back: bool,
     /// When the requester is due to hear of the stage, while it waits for it.
     pub(super) keep_alive_at: Option<Duration>,
+    /// When rows of it were computed last.
+    pub(super) worked_at: Duration,
+    /// The last step that it had rows in.
+    pub(super) served_in: u64,
     /// Since when its requester may hear again that others have rows here.
     pub(super) shared_at: Duration,
 }
@@ -60,9 +66,19 @@ impl Held {
             rejected: false,
             heard_at: now,
             orphaned_until: None,
+            is_back: false,
             keep_alive_at: Some(now + KEEP_ALIVE),
+            worked_at: now,
+            served_in: 0,
             shared_at: now,
         }
+    }
+
+    /// Its requester opens it, again maybe.
+    pub(super) fn opened(&mut self, now: Duration) {
+        self.heard_at = now;
+        self.orphaned_until = None;
+        self.is_back = false;
     }
 
     /// Takes a later epoch's place. Caches of the same layers stay.
@@ -82,9 +98,16 @@ impl Held {
         self.keep_alive_at = Some(now + KEEP_ALIVE);
     }
 
+    pub(super) fn id(&self) -> StageId {
+        StageId {
+            requester: self.requester,
+            session: self.open.session,
+        }
+    }
+
     pub(super) fn to_load(&self) -> Load {
         Load {
-            session: self.open.session,
+            stage: self.id(),
             epoch: self.open.epoch,
             manifest: self.open.manifest,
             layers: self.open.layers,
@@ -171,7 +194,7 @@ impl Held {
         self.computing = Some(header);
         self.rejected = false;
         Some(StepPart {
-            session: self.open.session,
+            stage: self.id(),
             start_position: header.start_position,
             rows: header.rows,
             shape: self.open.shape,
@@ -228,6 +251,11 @@ impl Held {
     /// Whether it is being made ready, or rows wait or are computed.
     pub(super) fn busy(&self) -> bool {
         self.memory_bytes.is_none() || self.has_rows()
+    }
+
+    /// Whether nobody waits for it, since so long.
+    pub(super) fn rests(&self, now: Duration, since: Duration) -> bool {
+        !self.busy() && self.heard_at.max(self.worked_at).saturating_add(since) <= now
     }
 
     /// Whether rows wait or are computed.

@@ -5,8 +5,8 @@
 //! what a stage does with a frame; what this adds:
 //!
 //! - **One step at a time.** While a step is computed, frames queue. The next step takes the front
-//!   frame of each session that has one, in turn, as long as their rows fit, so sessions share the
-//!   reading of weights; by the exactness of the arithmetic that changes nobody's bits.
+//!   frame of each session that has one, as long as their rows fit, so sessions share the reading of
+//!   weights; by the exactness of the arithmetic that changes nobody's bits.
 //! - **The owner first.** While conversations of this node's own are computed, or its owner computes
 //!   something else here, rows of others wait until they have had no more than a fifth of the time;
 //!   two seconds at most.
@@ -17,16 +17,28 @@
 //!   again.
 //! - **Shared.** When rows of several sessions wait for each other, or for the owner, requesters other
 //!   than the owner hear of it, at most every [`SHARED_EVERY`], and send no drafts for a while.
-//! - **Bounded.** Sessions, together and of each requester, and for each the bytes that wait. Before a session is full its
-//!   predecessor is not [read from](Stages::has_room_for) any more, and feels it.
+//! - **A stage is known by requester and session**, as two requesters may choose the same number. Frames
+//!   say only the number and from whom they come: a second stage that they could be of is refused.
+//! - **Fair.** The next step takes first the rows of the requester for whom least was computed, however
+//!   many sessions it has; of its sessions, that which waits for longest. Who was idle has saved nothing
+//!   up.
+//! - **Bounded.** Sessions, together and of each requester, and for each the bytes that wait. Before a
+//!   session is full its predecessor is not [read from](Stages::has_room_for) any more, and feels it.
 //! - **A slow successor** slows the sessions that go to it and no other: while too much waits to be sent
 //!   to it, their rows are not computed, and their queues fill.
 //! - **Standbys give way.** A stage that only stands by takes no rows, and fetches no weights. It is
 //!   freed, and its requester told, when a stage that is to work lacks its memory or its place.
-//! - **The owner takes memory and places.** A stage that is all of a model for this node's own session
-//!   takes those of others that it lacks, the one first that was not heard of for longest; its requester
-//!   is told, and goes elsewhere. One that needs other devices, too, takes only what stands by: else two
-//!   owners could take from each other for ever.
+//! - **The owner takes memory and places.** A stage for this node's own session takes those of others
+//!   that it lacks, the one first that was not heard of for longest; its requester is told, and goes
+//!   elsewhere.
+//!
+//!   | the owner's stage | takes from |
+//!   |---|---|
+//!   | is all of its model | any other |
+//!   | needs other devices, too | stages that stand by, and those that [rest](RESTS_AFTER) |
+//!
+//!   Two owners that took from each other what is at work would do so for ever: of two rings that each
+//!   need both devices, the one that is at work goes on.
 //! - **Signs of life.** While rows come in, wait or are computed, or the stage is being made ready, which
 //!   takes as long as fetching its weights, the requester hears something at least every [`KEEP_ALIVE`],
 //!   with how late this node itself was woken.
@@ -38,7 +50,9 @@
 //!   |---|---|
 //!   | was given up, as its requester was silent: it may be out of reach for a while | [`ORPHANED_FOR`] |
 //!   | was closed by the other side, as that of a process that ends is | [`CLOSED_FOR`] |
-//!   | is there again by then: its session may go on | [`BACK_FOR`], from then on |
+//!   | is there again by then, the first time: its session may go on | [`BACK_FOR`], from then on |
+//!
+//!   What a requester lost so is freed at once if something else that it opens lacks place or memory.
 
 mod gone;
 mod held;
@@ -46,7 +60,9 @@ mod owner;
 mod room;
 #[cfg(test)]
 mod sequences;
+mod shares;
 mod stages;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -55,7 +71,7 @@ use std::time::Duration;
 pub use stages::Stages;
 
 use crate::wire::{ContentHash, Control, Frame, HiddenShape};
-use crate::{LayerRange, PeerId, PlanEpoch, SessionId};
+use crate::{LayerRange, PeerId, PlanEpoch, StageId};
 
 /// How often a requester that waits for a stage, or for rows of it, hears of it.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(100);
@@ -73,6 +89,10 @@ pub const CLOSED_FOR: Duration = Duration::from_secs(2);
 
 /// Its requester is connected again: longer than a session does without a device that failed it.
 pub const BACK_FOR: Duration = Duration::from_secs(8);
+
+/// A stage rests when its requester was not heard of for so long and none of its rows waits: a person
+/// reads or writes meanwhile. Its memory may go to the owner of the device.
+pub const RESTS_AFTER: Duration = Duration::from_secs(10);
 
 /// What requesters may have here, together and each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,14 +136,14 @@ pub enum StageOutput {
     /// Compute, then call [`Stages::computed`].
     Compute(Step),
     /// Free the session's caches, and its weights if no other has them.
-    Free(SessionId),
+    Free(StageId),
 }
 
 /// A stage to be made ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {
     /// Whose caches.
-    pub session: SessionId,
+    pub stage: StageId,
     /// The placement that the stage is of.
     pub epoch: PlanEpoch,
     /// The model.
@@ -149,7 +169,7 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepPart {
     /// Whose caches.
-    pub session: SessionId,
+    pub stage: StageId,
     /// Position of the first row: what the caches hold from there on is dropped.
     pub start_position: u32,
     /// How many.

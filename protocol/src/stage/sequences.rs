@@ -11,7 +11,7 @@ use crate::wire::{
     Answer, CloseStage, ContentHash, Dtype, Frame, FrameHeader, HiddenShape, Kind, OpenStage,
     StageRefusedCode,
 };
-use crate::{Arithmetic, Branch, LayerRange, PeerId, PlanEpoch, SessionId};
+use crate::{Arithmetic, Branch, LayerRange, PeerId, PlanEpoch, SessionId, StageId};
 
 const LIMITS: StageLimits = StageLimits {
     sessions: 2,
@@ -106,7 +106,7 @@ struct Driver {
     stages: Stages,
     now: Duration,
     /// What each session's caches hold.
-    caches: BTreeMap<SessionId, (LayerRange, u32)>,
+    caches: BTreeMap<StageId, (LayerRange, u32)>,
     step: Option<Step>,
     /// Waits for the step.
     later: VecDeque<StageOutput>,
@@ -122,7 +122,7 @@ impl Driver {
                 if let Some(load) = self.loads.pop_front() {
                     let failure = (StageRefusedCode::Memory, "no memory", 0);
                     let result = if fails { Err(failure) } else { Ok(1) };
-                    self.stages.loaded(now, load.session, load.epoch, result);
+                    self.stages.loaded(now, load.stage, load.epoch, result);
                 }
             }
             Input::Close {
@@ -161,7 +161,7 @@ impl Driver {
         for part in &step.parts {
             let (_, held) = self
                 .caches
-                .get_mut(&part.session)
+                .get_mut(&part.stage)
                 .expect("freed after the step");
             *held = part.start_position + part.rows;
         }
@@ -189,21 +189,21 @@ impl Driver {
     fn act(&mut self, output: StageOutput) {
         match output {
             StageOutput::Load(load) => {
-                let held = self.caches.get(&load.session);
+                let held = self.caches.get(&load.stage);
                 if held.is_none_or(|(layers, _)| *layers != load.layers) {
-                    self.caches.insert(load.session, (load.layers, 0));
+                    self.caches.insert(load.stage, (load.layers, 0));
                 }
                 self.loads.push_back(load);
             }
-            StageOutput::Free(session) => {
-                self.caches.remove(&session);
+            StageOutput::Free(stage) => {
+                self.caches.remove(&stage);
             }
             StageOutput::Compute(step) => {
                 assert!(self.step.is_none(), "one step at a time");
                 let rows: u32 = step.parts.iter().map(|part| part.rows).sum();
                 assert!(step.parts.len() == 1 || rows <= LIMITS.step_rows);
                 for part in &step.parts {
-                    let (_, held) = self.caches[&part.session];
+                    let (_, held) = self.caches[&part.stage];
                     assert!(part.start_position <= held, "rows before are missing");
                     assert!(part.start_position + part.rows <= CONTEXT);
                     assert_eq!(part.hidden.len(), 4 * part.rows as usize);

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use super::held::{Held, Taken};
 use super::owner::Owner;
-use super::{KEEP_ALIVE, SHARED_EVERY, StageLimits, StageOutput, Step};
+use super::shares::Shares;
+use super::steps::Computing;
+use super::{KEEP_ALIVE, SHARED_EVERY, StageLimits, StageOutput};
 use crate::wire::limits::MAX_DURATION;
 use crate::wire::{
     CloseStage, Control, Frame, FrameHeader, HandOver, HandOverReason, HiddenShape, OpenStage,
     SessionState, StageOpened, StageRefused, StageRefusedCode,
 };
-use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId};
+use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId, StageId};
 
 /// The stages of a node, and in which order their rows are computed; see the module's page.
 ///
@@ -21,22 +23,15 @@ pub struct Stages {
     pub(super) limits: StageLimits,
     pub(super) owner: Owner,
     /// Neighbours to whom rows go more slowly than they are computed.
-    congested: BTreeSet<PeerId>,
-    pub(super) sessions: BTreeMap<SessionId, Held>,
-    /// The step that is being computed.
-    step: Option<Computing>,
-    steps: u64,
-    /// Of whom the next step takes first: the session after this one.
-    served: Option<SessionId>,
+    pub(super) congested: BTreeSet<PeerId>,
+    pub(super) stages: BTreeMap<StageId, Held>,
+    pub(super) step: Option<Computing>,
+    /// Steps that have begun.
+    pub(super) steps: u64,
+    pub(super) shares: Shares,
     /// The longest that this node was woken late since its last keep-alive.
     stalled: Duration,
-    outputs: VecDeque<StageOutput>,
-}
-
-#[derive(Debug)]
-struct Computing {
-    number: u64,
-    parts: Vec<(SessionId, PlanEpoch)>,
+    pub(super) outputs: VecDeque<StageOutput>,
 }
 
 impl Stages {
@@ -46,10 +41,10 @@ impl Stages {
             limits,
             owner: Owner::new(me),
             congested: BTreeSet::new(),
-            sessions: BTreeMap::new(),
+            stages: BTreeMap::new(),
             step: None,
             steps: 0,
-            served: None,
+            shares: Shares::default(),
             stalled: Duration::ZERO,
             outputs: VecDeque::new(),
         }
@@ -62,19 +57,19 @@ impl Stages {
 
     /// A requester wants a stage, or has moved it to a later epoch.
     pub fn open(&mut self, now: Duration, from: PeerId, open: OpenStage) {
-        let (session, epoch) = (open.session, open.epoch);
-        let full = !self.sessions.contains_key(&session) && !self.makes_place(from, &open);
-        let refusal = match self.sessions.get_mut(&session) {
+        let (id, epoch) = (stage_of(from, open.session), open.epoch);
+        let is_new = !self.stages.contains_key(&id);
+        let ambiguous = self.is_fed_twice(&id, &open);
+        let full = is_new && !ambiguous && !self.makes_place(now, from, &open);
+        let refusal = match self.stages.get_mut(&id) {
+            // Random numbers do not meet; whoever guesses one learns nothing of its owner.
+            _ if ambiguous => Some((StageRefusedCode::TooManySessions, "choose another session")),
             None if full => Some((StageRefusedCode::TooManySessions, "too many sessions here")),
             None => {
                 let held = Held::new(now, from, open);
                 self.outputs.push_back(StageOutput::Load(held.to_load()));
-                self.sessions.insert(session, held);
+                self.stages.insert(id, held);
                 None
-            }
-            Some(held) if held.requester != from => {
-                // Random ids do not meet; whoever guesses one learns nothing of its owner.
-                Some((StageRefusedCode::TooManySessions, "choose another session"))
             }
             Some(held) if epoch < held.open.epoch => {
                 Some((StageRefusedCode::OldEpoch, "a later placement is in force"))
@@ -84,19 +79,19 @@ impl Stages {
                 "another stage of this epoch is open",
             )),
             Some(held) if epoch == held.open.epoch => {
-                (held.heard_at, held.orphaned_until) = (now, None);
-                self.tell_opened(session);
+                held.opened(now);
+                self.tell_opened(id);
                 None
             }
             Some(held) => {
-                (held.heard_at, held.orphaned_until) = (now, None);
+                held.opened(now);
                 held.reopen(now, open);
                 self.outputs.push_back(StageOutput::Load(held.to_load()));
                 None
             }
         };
         if let Some((code, words)) = refusal {
-            self.refuse(from, session, epoch, code, words, 0);
+            self.refuse(id, epoch, code, words, 0);
         }
     }
 
@@ -105,12 +100,12 @@ impl Stages {
     pub fn loaded(
         &mut self,
         now: Duration,
-        session: SessionId,
+        id: StageId,
         epoch: PlanEpoch,
         result: Result<u64, (StageRefusedCode, &str, u64)>,
     ) {
         // What a later epoch asks for may be another stage, and has a result of its own.
-        let held = self.sessions.get_mut(&session);
+        let held = self.stages.get_mut(&id);
         let Some(held) = held.filter(|held| held.open.epoch == epoch) else {
             return;
         };
@@ -121,30 +116,29 @@ impl Stages {
                 if !held.busy() {
                     held.keep_alive_at = None;
                 }
-                self.tell_opened(session);
+                self.tell_opened(id);
             }
             Err((code, words, available_bytes)) => {
-                let (to, standby) = (held.requester, held.open.standby);
-                let lacks_room = code == StageRefusedCode::Memory && !standby;
-                if lacks_room && (self.free_standbys() || self.owner_takes(session)) {
-                    return self.load_again(session, epoch);
+                let lacks_room = code == StageRefusedCode::Memory && !held.open.standby;
+                if lacks_room && self.makes_room(now, id) {
+                    return self.load_again(id, epoch);
                 }
-                self.free(session);
-                self.refuse(to, session, epoch, code, words, available_bytes);
+                self.free(id);
+                self.refuse(id, epoch, code, words, available_bytes);
             }
         }
     }
 
-    /// The stage of a session that is being made ready: who asked for it, and for what.
-    pub fn opening(&self, session: SessionId) -> Option<(PeerId, &OpenStage)> {
-        let held = self.sessions.get(&session)?;
+    /// A stage that is being made ready: what was asked for.
+    pub fn opening(&self, id: StageId) -> Option<&OpenStage> {
+        let held = self.stages.get(&id)?;
         let opening = held.memory_bytes.is_none();
-        opening.then_some((held.requester, &held.open))
+        opening.then_some(&held.open)
     }
 
     /// Weights that a [`Load`](super::Load) of this epoch lacked have come: it is to be done again.
-    pub fn load_again(&mut self, session: SessionId, epoch: PlanEpoch) {
-        if let Some(held) = self.sessions.get(&session)
+    pub fn load_again(&mut self, id: StageId, epoch: PlanEpoch) {
+        if let Some(held) = self.stages.get(&id)
             && held.open.epoch == epoch
             && held.memory_bytes.is_none()
         {
@@ -154,16 +148,16 @@ impl Stages {
 
     /// A requester needs a stage no more.
     pub fn close(&mut self, from: PeerId, close: CloseStage) {
-        let held = self.sessions.get(&close.session);
-        if held.is_some_and(|held| held.requester == from && held.open.epoch <= close.epoch) {
-            self.free(close.session);
+        let id = stage_of(from, close.session);
+        let held = self.stages.get(&id);
+        if held.is_some_and(|held| held.open.epoch <= close.epoch) {
+            self.free(id);
         }
     }
 
     /// What is here of a session, for its requester.
     pub fn query(&mut self, now: Duration, from: PeerId, session: SessionId) {
-        let held = self.sessions.get_mut(&session);
-        let state = match held.filter(|held| held.requester == from) {
+        let state = match self.stages.get_mut(&stage_of(from, session)) {
             Some(held) => {
                 held.heard_at = now;
                 held.state()
@@ -184,14 +178,35 @@ impl Stages {
     /// What a frame from a peer may carry; `None` if nobody wants it. For
     /// [`FrameReader::read`](crate::wire::FrameReader::read).
     pub fn agreed(&self, from: PeerId, header: &FrameHeader) -> Option<HiddenShape> {
-        let held = self.sessions.get(&header.session)?;
+        let held = self.stages.get(&self.fed_by(from, header.session)?)?;
         held.expects(from, header).then_some(held.open.shape)
+    }
+
+    /// The stage that a peer's frames of this number go to. A requester that sends its own rows is
+    /// meant itself, whoever else has named it as the one before.
+    fn fed_by(&self, from: PeerId, session: SessionId) -> Option<StageId> {
+        let fed =
+            |(id, held): &(&StageId, &Held)| id.session == session && held.open.predecessor == from;
+        let own = stage_of(from, session);
+        let mut fed = self.stages.iter().filter(fed).map(|(&id, _)| id);
+        let first = fed.next()?;
+        Some(fed.find(|id| *id == own).unwrap_or(first))
+    }
+
+    /// Whether frames of another requester's session of the same number come from the same peer: they
+    /// could not be told apart.
+    fn is_fed_twice(&self, id: &StageId, open: &OpenStage) -> bool {
+        let by_itself = open.predecessor == id.requester;
+        let mut others = self.stages.iter().filter(|(other, _)| *other != id);
+        others.any(|(other, held)| {
+            other.session == id.session && held.open.predecessor == open.predecessor && !by_itself
+        })
     }
 
     /// Whether more frames of a peer should be read from its stream.
     pub fn has_room_for(&self, from: PeerId) -> bool {
         let fed = |held: &&Held| held.open.predecessor == from;
-        self.sessions
+        self.stages
             .values()
             .filter(fed)
             .all(|held| held.has_room(&self.limits))
@@ -199,8 +214,10 @@ impl Stages {
 
     /// Hidden states came from a predecessor.
     pub fn handle_frame(&mut self, now: Duration, from: PeerId, frame: Frame) {
-        let session = frame.header().session;
-        let held = self.sessions.get_mut(&session);
+        let Some(id) = self.fed_by(from, frame.header().session) else {
+            return;
+        };
+        let held = self.stages.get_mut(&id);
         let Some(held) = held.filter(|held| held.expects(from, frame.header())) else {
             return;
         };
@@ -214,9 +231,9 @@ impl Stages {
             }
             Taken::Dropped => {}
             Taken::NotNumbers => {
-                let (to, epoch) = (held.requester, held.open.epoch);
+                let epoch = held.open.epoch;
                 let words = "the stage before it sent values that are not numbers";
-                self.refuse(to, session, epoch, StageRefusedCode::NotNumbers, words, 0);
+                self.refuse(id, epoch, StageRefusedCode::NotNumbers, words, 0);
             }
             Taken::Gap => {
                 let state = held.state();
@@ -231,7 +248,7 @@ impl Stages {
     /// far behind.
     pub fn handle_part(&mut self, now: Duration, from: PeerId) {
         let fed = |held: &&mut Held| held.is_ready() && held.open.predecessor == from;
-        for held in self.sessions.values_mut().filter(fed) {
+        for held in self.stages.values_mut().filter(fed) {
             held.keep_alive_at.get_or_insert(now + KEEP_ALIVE);
         }
     }
@@ -255,12 +272,12 @@ impl Stages {
 
     /// Tells other requesters whose rows wait for somebody else's: they can do without some.
     fn tell_shared(&mut self, now: Duration) {
-        let with_rows = self.sessions.values().filter(|held| held.has_rows());
+        let with_rows = self.stages.values().filter(|held| held.has_rows());
         if with_rows.count() < 2 && self.owner.others_may_at() <= now {
             return;
         }
         let others = |held: &&mut Held| held.has_rows() && held.requester != self.owner.peer;
-        let told = self.sessions.values_mut().filter(others);
+        let told = self.stages.values_mut().filter(others);
         for held in told.filter(|held| held.shared_at <= now) {
             held.shared_at = now + SHARED_EVERY;
             let alive = held.keep_alive(Duration::ZERO, true);
@@ -269,83 +286,11 @@ impl Stages {
         }
     }
 
-    /// Begins a step if none is being computed and rows wait whose turn it is.
-    fn begin_step(&mut self, now: Duration) {
-        if self.step.is_some() {
-            return;
-        }
-        let others_may = self.owner.others_may_at() <= now;
-        // In turn, from the one after who was served first the last time.
-        let split = |id: &SessionId| self.served.is_none_or(|served| *id > served);
-        let (after, before): (Vec<_>, Vec<_>) = self.sessions.keys().copied().partition(split);
-        let (mut rows, mut parts, mut of, mut with_others) = (0, Vec::new(), Vec::new(), false);
-        for id in after.into_iter().chain(before) {
-            let held = self.sessions.get_mut(&id).expect("one of the keys");
-            let own = held.requester == self.owner.peer;
-            if (!own && !others_may) || self.congested.contains(&held.open.successor) {
-                continue;
-            }
-            let fits = |more: &u32| parts.is_empty() || rows + more <= self.limits.step_rows;
-            if let Some(more) = held.next_rows().filter(fits) {
-                rows += more;
-                parts.extend(held.begin());
-                of.push((id, held.open.epoch));
-                with_others |= !own;
-            }
-        }
-        let Some(&(first, _)) = of.first() else {
-            return;
-        };
-        self.served = Some(first);
-        self.owner.begins(now, with_others);
-        self.steps += 1;
-        let number = self.steps;
-        self.step = Some(Computing { number, parts: of });
-        self.outputs
-            .push_back(StageOutput::Compute(Step { number, parts }));
-    }
-
-    /// A step was computed: the hidden states behind the layers, part by part. A part that has not as
-    /// many bytes as went in could not be computed: its session ends here, and its requester is told.
-    pub fn computed(&mut self, now: Duration, number: u64, hidden: Vec<Vec<u8>>) {
-        let Some(step) = self.step.take_if(|step| step.number == number) else {
-            return;
-        };
-        self.owner.ends(now);
-        let mut failed = Vec::new();
-        for ((session, epoch), hidden) in step.parts.into_iter().zip(hidden) {
-            // Closed meanwhile, or moved to a later epoch, which asks for the rows again.
-            let held = self.sessions.get_mut(&session);
-            let Some(held) = held.filter(|held| held.open.epoch == epoch) else {
-                continue;
-            };
-            if !held.is_computed(&hidden) {
-                failed.push((session, epoch, held.requester));
-                continue;
-            }
-            self.owner.rows_of(now, held.requester);
-            if let Some(frame) = held.finish(hidden) {
-                let to = held.open.successor;
-                self.outputs.push_back(StageOutput::SendFrame(to, frame));
-            }
-            // A step that ends is heard by the successor, not by the requester.
-            let due = held.keep_alive_at.unwrap_or(now + KEEP_ALIVE);
-            held.keep_alive_at = held.busy().then_some(due);
-        }
-        for (session, epoch, requester) in failed {
-            let words = "its rows could not be computed here";
-            let code = StageRefusedCode::Unsupported;
-            self.refuse(requester, session, epoch, code, words, 0);
-            self.free(session);
-        }
-        self.begin_step(now);
-    }
-
     /// The node is about to stop helping: its requesters should place their layers elsewhere.
     pub fn hand_over(&mut self, reason: HandOverReason, within: Duration) {
-        for (&session, held) in &self.sessions {
+        for (id, held) in &self.stages {
             let hand_over = HandOver {
-                session,
+                session: id.session,
                 epoch: held.open.epoch,
                 reason,
                 within: within.min(MAX_DURATION),
@@ -357,48 +302,39 @@ impl Stages {
 
     /// Whether rows come of this peer, or go to it.
     pub fn runs_over(&self, peer: PeerId) -> bool {
-        let mut ready = self.sessions.values().filter(|held| held.is_ready());
+        let mut ready = self.stages.values().filter(|held| held.is_ready());
         ready.any(|held| held.open.predecessor == peer || held.open.successor == peer)
     }
 
-    /// Whether what is here of a session only stands by.
-    pub fn stands_by(&self, session: SessionId) -> bool {
-        let held = self.sessions.get(&session);
+    /// Whether a stage only stands by.
+    pub fn stands_by(&self, id: StageId) -> bool {
+        let held = self.stages.get(&id);
         held.is_some_and(|held| held.open.standby)
     }
 
     /// Whether any session is here.
     pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
+        self.stages.is_empty()
     }
 
     /// Whose sessions are here, once for each session.
     pub fn requesters(&self) -> impl Iterator<Item = PeerId> {
-        self.sessions.values().map(|held| held.requester)
+        self.stages.values().map(|held| held.requester)
     }
 
     /// Whether stages of others are here that do not only stand by.
     pub fn helps(&self) -> bool {
-        let mut held = self.sessions.values();
+        let mut held = self.stages.values();
         held.any(|held| held.requester != self.owner.peer && !held.open.standby)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let dues = self.sessions.values().map(|held| {
+        let dues = self.stages.values().map(|held| {
             let freed = held.idle_at(&self.limits);
             held.keep_alive_at.map_or(freed, |alive| alive.min(freed))
         });
         dues.chain(self.turn_of_others()).min()
-    }
-
-    /// When others have their turn, if rows of them wait only for that.
-    fn turn_of_others(&self) -> Option<Duration> {
-        let mut ready = self.sessions.values();
-        let may = |held: &Held| !self.congested.contains(&held.open.successor);
-        let waits =
-            self.step.is_none() && ready.any(|held| held.next_rows().is_some() && may(held));
-        waits.then(|| self.owner.others_may_at())
     }
 
     /// Says that stages live, and frees what nobody uses.
@@ -408,9 +344,9 @@ impl Stages {
         }
         let mut idle = Vec::new();
         let mut told = false;
-        for (&session, held) in &mut self.sessions {
+        for (&id, held) in &mut self.stages {
             if held.idle_at(&self.limits) <= now {
-                idle.push(session);
+                idle.push(id);
             } else if held.keep_alive_at.is_some_and(|due| due <= now) {
                 held.keep_alive_at = held.busy().then_some(now + KEEP_ALIVE);
                 let alive = held.keep_alive(self.stalled, false);
@@ -422,25 +358,25 @@ impl Stages {
         if told {
             self.stalled = Duration::ZERO;
         }
-        for session in idle {
-            self.free(session);
+        for id in idle {
+            self.free(id);
         }
         self.begin_step(now);
     }
 
-    pub(super) fn free(&mut self, session: SessionId) {
-        if self.sessions.remove(&session).is_some() {
-            self.outputs.push_back(StageOutput::Free(session));
+    pub(super) fn free(&mut self, id: StageId) {
+        if self.stages.remove(&id).is_some() {
+            self.outputs.push_back(StageOutput::Free(id));
         }
     }
 
-    fn tell_opened(&mut self, session: SessionId) {
-        let held = &self.sessions[&session];
+    fn tell_opened(&mut self, id: StageId) {
+        let held = &self.stages[&id];
         let Some(memory_bytes) = held.memory_bytes else {
             return;
         };
         let opened = StageOpened {
-            session,
+            session: id.session,
             epoch: held.open.epoch,
             held_positions: held.computed_end(),
             memory_bytes,
@@ -451,21 +387,24 @@ impl Stages {
 
     pub(super) fn refuse(
         &mut self,
-        to: PeerId,
-        session: SessionId,
+        id: StageId,
         epoch: PlanEpoch,
         code: StageRefusedCode,
         words: &str,
         available_bytes: u64,
     ) {
         let refused = StageRefused {
-            session,
+            session: id.session,
             epoch,
             code,
             words: words.to_owned(),
             available_bytes,
         };
         self.outputs
-            .push_back(StageOutput::Send(to, Control::from(refused)));
+            .push_back(StageOutput::Send(id.requester, Control::from(refused)));
     }
+}
+
+pub(super) fn stage_of(requester: PeerId, session: SessionId) -> StageId {
+    StageId { requester, session }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::model::Layers;
 use super::{Arrival, Life};
 use crate::stage::{Load, Step};
-use crate::{LayerRange, SessionId};
+use crate::{LayerRange, SessionId, StageId};
 
 /// How long a step takes, and each of its rows for each layer.
 const STEP: Duration = Duration::from_micros(500);
@@ -27,7 +27,7 @@ pub(crate) struct Host {
     pub(super) slowness: u32,
     /// Whether what it computes is no numbers.
     pub(crate) spoils: bool,
-    loaded: BTreeMap<SessionId, (LayerRange, Layers)>,
+    loaded: BTreeMap<StageId, (LayerRange, Layers)>,
 }
 
 impl Host {
@@ -44,20 +44,20 @@ impl Host {
 
     /// A session that had the same layers keeps its caches.
     pub(super) fn load(&mut self, load: &Load) {
-        let held = self.loaded.get(&load.session);
+        let held = self.loaded.get(&load.stage);
         if held.is_none_or(|(layers, _)| *layers != load.layers) {
             let empty = (load.layers, Layers::default());
-            self.loaded.insert(load.session, empty);
+            self.loaded.insert(load.stage, empty);
         }
     }
 
-    pub(super) fn free(&mut self, session: SessionId) {
-        self.loaded.remove(&session);
+    pub(super) fn free(&mut self, stage: StageId) {
+        self.loaded.remove(&stage);
     }
 
     /// The sessions that it has caches for.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionId> {
-        self.loaded.keys().copied()
+        self.loaded.keys().map(|stage| stage.session)
     }
 
     /// How long a step takes, and what comes of it.
@@ -66,7 +66,7 @@ impl Host {
         let (mut time, mut hidden) = (STEP, Vec::new());
         for part in step.parts {
             // Freed while it waited: nobody wants the result.
-            let Some((layers, cache)) = self.loaded.get_mut(&part.session) else {
+            let Some((layers, cache)) = self.loaded.get_mut(&part.stage) else {
                 hidden.push(part.hidden);
                 continue;
             };

@@ -14,7 +14,7 @@ pub(crate) use model::{LAYERS, alone, embed, mix, prompt, sample};
 
 use crate::stage::{Load, Step};
 use crate::transfer::StoreAnswer;
-use crate::{PeerId, PlanEpoch, SessionId};
+use crate::{PeerId, PlanEpoch, StageId};
 
 /// How long a message is on its way, and how much longer for each of its bytes.
 pub(crate) const DELAY: Duration = Duration::from_millis(2);
@@ -51,7 +51,7 @@ pub(crate) enum Arrival {
     Disconnected(PeerId),
     PairingOpened(PeerId),
     PairingClosed(PeerId),
-    Loaded(SessionId, PlanEpoch),
+    Loaded(StageId, PlanEpoch),
     Computed(u64, Vec<Vec<u8>>),
     Stored(StoreAnswer),
 }
@@ -64,7 +64,7 @@ pub(crate) enum Act {
     ClosePairing(PeerId),
     Load(Load),
     Compute(Step),
-    Free(SessionId),
+    Free(StageId),
     /// What comes of an order to its store.
     Store(StoreAnswer),
 }
@@ -380,7 +380,7 @@ impl<N: Node> World<N> {
             }
             Act::Load(load) => {
                 self.hosts[node].load(&load);
-                let loaded = Arrival::Loaded(load.session, load.epoch);
+                let loaded = Arrival::Loaded(load.stage, load.epoch);
                 self.at(self.now + LOAD, Event::Arrives(node, None, loaded));
             }
             Act::Compute(step) => {
@@ -389,7 +389,7 @@ impl<N: Node> World<N> {
                 let computed = Arrival::Computed(number, hidden);
                 self.at(self.now + time, Event::Arrives(node, None, computed));
             }
-            Act::Free(session) => self.hosts[node].free(session),
+            Act::Free(stage) => self.hosts[node].free(stage),
         }
     }
 }

@@ -6,7 +6,7 @@ use potluck_protocol::machine::LoadRefused;
 use potluck_protocol::placement::ModelShape;
 use potluck_protocol::stage::{Load, StepPart};
 use potluck_protocol::wire::StageRefusedCode;
-use potluck_protocol::{LayerRange, PlanEpoch, SessionId};
+use potluck_protocol::{LayerRange, PlanEpoch, StageId};
 
 use super::arithmetic::{Arithmetic, Caches, Fault};
 use crate::device::Rows;
@@ -24,7 +24,7 @@ struct Held {
 /// Weights and caches of a device.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
-    sessions: BTreeMap<SessionId, Held>,
+    sessions: BTreeMap<StageId, Held>,
     /// Of each layer, how many sessions use its weights.
     users: Vec<u16>,
     weight_bytes: u64,
@@ -63,14 +63,14 @@ impl Holdings {
         self.users.iter().filter(|users| **users > 0).count() as u32
     }
 
-    /// The sessions that something is held of.
-    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionId> {
+    /// The stages that something is held of.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = StageId> {
         self.sessions.keys().copied()
     }
 
     /// The layers of a session's stage.
-    pub(crate) fn layers_of(&self, session: SessionId) -> Option<LayerRange> {
-        self.sessions.get(&session).map(|held| held.layers)
+    pub(crate) fn layers_of(&self, stage: StageId) -> Option<LayerRange> {
+        self.sessions.get(&stage).map(|held| held.layers)
     }
 
     /// Nothing is held any more.
@@ -90,18 +90,18 @@ impl Holdings {
         here: bool,
         budget: u64,
     ) -> Loaded {
-        if let Some(held) = self.sessions.get_mut(&load.session)
+        if let Some(held) = self.sessions.get_mut(&load.stage)
             && held.layers == load.layers
             && held.context == load.context
         {
             held.epoch = load.epoch;
-            let result = Ok(self.bytes_of(model, load.session));
+            let result = Ok(self.bytes_of(model, load.stage));
             return Loaded {
                 result,
                 new_bytes: 0,
             };
         }
-        let before = self.take(model, load.session);
+        let before = self.take(model, load.stage);
         let range = indices(load.layers, model);
         if range.len() != load.layers.len() as usize {
             let words = "the model does not have these layers".to_owned();
@@ -145,19 +145,19 @@ impl Holdings {
             cache_bytes,
             caches,
         };
-        self.sessions.insert(load.session, held);
+        self.sessions.insert(load.stage, held);
         Loaded {
-            result: Ok(self.bytes_of(model, load.session)),
+            result: Ok(self.bytes_of(model, load.stage)),
             new_bytes,
         }
     }
 
-    pub(crate) fn free(&mut self, model: &ModelShape, session: SessionId) {
-        self.take(model, session);
+    pub(crate) fn free(&mut self, model: &ModelShape, stage: StageId) {
+        self.take(model, stage);
     }
 
-    fn take(&mut self, model: &ModelShape, session: SessionId) -> Option<Held> {
-        let held = self.sessions.remove(&session)?;
+    fn take(&mut self, model: &ModelShape, stage: StageId) -> Option<Held> {
+        let held = self.sessions.remove(&stage)?;
         self.cache_bytes -= held.cache_bytes;
         for layer in indices(held.layers, model) {
             self.users[layer] -= 1;
@@ -168,8 +168,8 @@ impl Holdings {
         Some(held)
     }
 
-    fn bytes_of(&self, model: &ModelShape, session: SessionId) -> u64 {
-        self.sessions.get(&session).map_or(0, |held| {
+    fn bytes_of(&self, model: &ModelShape, stage: StageId) -> u64 {
+        self.sessions.get(&stage).map_or(0, |held| {
             let layers = indices(held.layers, model);
             let weights: u64 = layers.map(|l| model.layers[l].memory_bytes(0)).sum();
             weights + held.cache_bytes
@@ -178,7 +178,7 @@ impl Holdings {
 
     /// Sends a part's rows through its layers.
     pub(crate) fn compute(&mut self, part: StepPart) -> Computed {
-        let Some(held) = self.sessions.get_mut(&part.session) else {
+        let Some(held) = self.sessions.get_mut(&part.stage) else {
             // Freed while it waited: nobody wants the result.
             return Computed {
                 hidden: part.hidden,

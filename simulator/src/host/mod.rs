@@ -15,7 +15,7 @@ use potluck_protocol::circle::{Circle, Identity};
 use potluck_protocol::machine::{Machine, MachineSetup};
 use potluck_protocol::profile::{Energy, Measured, OwnerLimits, Profile, Rate};
 use potluck_protocol::stage::StageLimits;
-use potluck_protocol::{Arithmetic, PeerId, PlanEpoch, SessionId};
+use potluck_protocol::{Arithmetic, PeerId, PlanEpoch, SessionId, StageId};
 
 pub(crate) use arithmetic::Fault;
 pub(crate) use holdings::Holdings;
@@ -101,7 +101,7 @@ pub(crate) struct Host {
     /// When it last kept a piece of weights.
     pub(crate) fetched_at: u64,
     /// The stages that its machine has taken, and of which epochs.
-    pub(crate) taken: BTreeMap<SessionId, PlanEpoch>,
+    pub(crate) taken: BTreeMap<StageId, PlanEpoch>,
     pub(crate) talks: BTreeMap<SessionId, Talk>,
     /// How long after it went to the background it is suspended.
     pub(crate) suspended_after: u64,

@@ -7,19 +7,19 @@ use std::collections::VecDeque;
 
 use potluck_protocol::machine::LoadRefused;
 use potluck_protocol::stage::{Load, Step};
-use potluck_protocol::{PlanEpoch, SessionId};
+use potluck_protocol::{PlanEpoch, SessionId, StageId};
 
 /// Something for the processor.
 #[derive(Debug)]
 pub(crate) enum Work {
     Load(Load),
     /// A load that it is at, and what will come of it.
-    Loading(SessionId, PlanEpoch, Result<u64, LoadRefused>),
+    Loading(StageId, PlanEpoch, Result<u64, LoadRefused>),
     /// With whether it was ordered while the device's owner needed it.
     Step(Step, bool),
     /// A step that it is at: its number, and what will come of it.
     Computing(u64, Vec<Vec<u8>>),
-    Free(SessionId),
+    Free(StageId),
     /// Makes a token of the hidden state that came back.
     Ends(SessionId, Vec<u8>),
 }

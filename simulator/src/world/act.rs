@@ -22,9 +22,9 @@ impl World {
                 let needed = self.host(host).body.setting.in_call;
                 self.work(host, Work::Step(step, needed));
             }
-            Output::Free(session) => {
-                self.host(host).taken.remove(&session);
-                self.work(host, Work::Free(session));
+            Output::Free(stage) => {
+                self.host(host).taken.remove(&stage);
+                self.work(host, Work::Free(stage));
             }
             Output::Store(order) => self.store(host, order),
             Output::Event(Told::Session(id, event)) => self.told(host, id, event),
@@ -38,11 +38,11 @@ impl World {
     }
 
     fn load(&mut self, host: u32, load: Load) {
-        let index = self.indices.get(&load.session);
+        let index = self.indices.get(&load.stage.session);
         let of_other = index.is_some_and(|of| self.sessions[*of].requester != host as usize);
         let of = self.host(host);
         // If it was taken before, its weights have come.
-        let before = of.taken.insert(load.session, load.epoch);
+        let before = of.taken.insert(load.stage, load.epoch);
         if of_other && of.in_background && before != Some(load.epoch) {
             self.see(Seen::StageWhileLeaving { host });
         }

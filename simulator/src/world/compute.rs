@@ -24,9 +24,9 @@ impl World {
             let Some(work) = of.bench.waiting.pop_front() else {
                 return;
             };
-            if let Work::Free(session) = work {
+            if let Work::Free(stage) = work {
                 let model = self.model.clone();
-                self.host(host).holdings.free(&model, session);
+                self.host(host).holdings.free(&model, stage);
                 continue;
             }
             let (work, micros) = self.begin_one(host, work);
@@ -48,7 +48,7 @@ impl World {
         of.bench.speed = of.body.speed();
         match work {
             Work::Load(load) => {
-                let Load { session, epoch, .. } = load;
+                let Load { stage, epoch, .. } = load;
                 let budget = of.origin.memory;
                 let model = (&*self.model, &*self.arithmetic);
                 of.store.ask(load.layers);
@@ -63,7 +63,7 @@ impl World {
                     bytes,
                     budget,
                 });
-                (Work::Loading(session, epoch, loaded.result), micros)
+                (Work::Loading(stage, epoch, loaded.result), micros)
             }
             Work::Step(step, needed) => self.begin_step(host, step, needed),
             Work::Ends(session, hidden) => {
@@ -79,11 +79,11 @@ impl World {
         let mut hidden = Vec::with_capacity(step.parts.len());
         let mut rows = Vec::with_capacity(step.parts.len());
         let own = |index: &usize| self.sessions[*index].requester == host as usize;
-        let of = |part: &StepPart| !self.live.get(&part.session).is_some_and(own);
+        let of = |part: &StepPart| !self.live.get(&part.stage.session).is_some_and(own);
         let others = step.parts.iter().any(of);
         self.look_after_owner(host, others, needed);
         for part in step.parts {
-            let session = part.session;
+            let session = part.stage.session;
             let of = self.host(host);
             of.bench.rows += u64::from(part.rows);
             let computed = of.holdings.compute(part);
@@ -138,16 +138,16 @@ impl World {
         }
         self.trace.event(now, 5, u64::from(host));
         match work {
-            Work::Loading(session, epoch, result) => {
+            Work::Loading(stage, epoch, result) => {
                 let of = self.host(host);
-                let layers = of.holdings.layers_of(session);
+                let layers = of.holdings.layers_of(stage);
                 if result.is_ok() && layers.is_some_and(|layers| !of.store.has(layers)) {
                     self.see(Seen::StageLacksWeights { host });
                 }
                 self.tell(
                     host,
                     Input::Loaded {
-                        session,
+                        stage,
                         epoch,
                         result,
                     },

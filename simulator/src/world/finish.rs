@@ -41,8 +41,8 @@ impl World {
     /// Has the checkers look at what hosts hold of sessions that do not go over them any more.
     pub(super) fn look_for_leftovers(&mut self) {
         for host in self.hosts.iter().filter(|host| host.runs()) {
-            for id in host.holdings.sessions() {
-                let Some(&session) = self.indices.get(&id) else {
+            for id in host.holdings.stages() {
+                let Some(&session) = self.indices.get(&id.session) else {
                     continue;
                 };
                 let record = &self.sessions[session];

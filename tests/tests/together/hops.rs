@@ -17,6 +17,8 @@ use crate::{Model, SAMPLED, alone, asked, question_of};
 const HOPS: usize = 9;
 /// Who hops, by the stations' numbers.
 const WHO: [&[usize]; 3] = [&[0], &[1], &[0, 1]];
+/// Of a gap that is longer, both devices' logs are shown.
+const LONG: Duration = Duration::from_secs(2);
 /// Far longer than a hop takes on a busy machine, and far less than TCP tries in vain.
 const MOST: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,17 @@ fn hop(wifi: &Wifi, hop: usize, who: &[usize]) {
              ip route add 224.0.0.0/4 dev wlan0"
         );
         shell(wifi.station(number), &lines);
+    }
+}
+
+/// Shows what devices logged last, to explain a long gap.
+fn show_logs(circle: &Circle<'_>) {
+    for name in ["laptop", "kitchen"] {
+        let log = circle.node(name).potluck(&["log", "--level", "debug"]);
+        let lines: Vec<_> = log.stdout.lines().collect();
+        for line in &lines[lines.len().saturating_sub(60)..] {
+            println!("  {name}: {line}");
+        }
     }
 }
 
@@ -114,6 +127,9 @@ fn measure(wifi: &Wifi, circle: &Circle<'_>) {
         let gap = took.saturating_sub(usual);
         println!("hop {number} of {who_hops:?}, asked after {asked_after:.2?}: +{gap:.2?} {told}");
         gaps.push(gap.as_secs_f64());
+        if gap > LONG {
+            show_logs(circle);
+        }
     }
     print("reached again after an answer or at once, after", &mut gaps);
     print("stalls of answers", &mut stalls);

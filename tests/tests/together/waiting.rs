@@ -46,7 +46,7 @@ fn an_answer_waits_for_the_only_helper_to_come_back() {
         .ask(&asked(&question, &["--with-peers"]));
     let _ = run.told("predicted");
     circle.node_mut("kitchen").kill();
-    let _ = run.told("waiting: ");
+    let _ = run.told("kitchen is away");
     circle.node_mut("kitchen").up();
     let answer = Answer::of(run.end());
     assert_eq!(answer.tokens, alone(&question).tokens);

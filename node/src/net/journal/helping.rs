@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use potluck_protocol::machine::{LoadRefused, Machine};
 use potluck_protocol::stage::{Load, Step};
-use potluck_protocol::{LayerRange, PeerId, PlanEpoch, SessionId};
+use potluck_protocol::{LayerRange, PeerId, PlanEpoch, StageId};
 use tracing::Span;
 
 use super::name;
@@ -14,11 +14,10 @@ use crate::net::report::NodeEvent;
 
 /// The stages that are here.
 #[derive(Default)]
-pub(in crate::net) struct Helping(BTreeMap<SessionId, Stage>);
+pub(in crate::net) struct Helping(BTreeMap<StageId, Stage>);
 
 struct Stage {
     span: Span,
-    peer: PeerId,
     /// Whether it is for a conversation of this node.
     own: bool,
     epoch: PlanEpoch,
@@ -33,18 +32,18 @@ struct Stage {
 impl Helping {
     /// A stage is to be made ready.
     pub(in crate::net) fn load(&mut self, me: PeerId, machine: &Machine, load: &Load) {
-        let Some((peer, open)) = machine.opening(load.session) else {
+        let Some(open) = machine.opening(load.stage) else {
             return;
         };
+        let StageId { requester, session } = load.stage;
         let (epoch, layers, standby) = (load.epoch, load.layers, open.standby);
-        let stage = self.0.entry(load.session).or_insert_with(|| Stage {
+        let stage = self.0.entry(load.stage).or_insert_with(|| Stage {
             span: tracing::info_span!(
                 "stage",
-                session = id(load.session),
-                of = name(machine, peer)
+                session = id(session),
+                of = name(machine, requester)
             ),
-            peer,
-            own: peer == me,
+            own: requester == me,
             epoch,
             layers,
             standby,
@@ -61,14 +60,11 @@ impl Helping {
     pub(in crate::net) fn loaded(
         &mut self,
         now: Duration,
-        session: SessionId,
+        of: StageId,
         epoch: PlanEpoch,
         result: &Result<u64, LoadRefused>,
     ) -> Option<NodeEvent> {
-        let stage = self
-            .0
-            .get_mut(&session)
-            .filter(|stage| stage.epoch == epoch)?;
+        let stage = self.0.get_mut(&of).filter(|stage| stage.epoch == epoch)?;
         let bytes = match result {
             Ok(bytes) => *bytes,
             Err(LoadRefused {
@@ -89,10 +85,9 @@ impl Helping {
         }
         tracing::info!(parent: &stage.span, %layers, "layers are computed here for it");
         stage.told = Some((now, layers));
-        let peer = stage.peer;
         Some(NodeEvent::Helping {
-            peer,
-            session,
+            peer: of.requester,
+            session: of.session,
             layers,
         })
     }
@@ -100,7 +95,7 @@ impl Helping {
     /// Rows are computed.
     pub(in crate::net) fn compute(&mut self, step: &Step) {
         for part in &step.parts {
-            if let Some(stage) = self.0.get_mut(&part.session) {
+            if let Some(stage) = self.0.get_mut(&part.stage) {
                 stage.rows += u64::from(part.rows);
             }
         }
@@ -112,22 +107,18 @@ impl Helping {
     }
 
     /// A stage is freed.
-    pub(in crate::net) fn free(&mut self, now: Duration, session: SessionId) -> Option<NodeEvent> {
+    pub(in crate::net) fn free(&mut self, now: Duration, of: StageId) -> Option<NodeEvent> {
         let Stage {
-            span,
-            peer,
-            told,
-            rows,
-            ..
-        } = self.0.remove(&session)?;
+            span, told, rows, ..
+        } = self.0.remove(&of)?;
         tracing::debug!(parent: &span, rows, "layers are freed");
         let (since, layers) = told?;
         let time = now.saturating_sub(since);
         let after_s = time.as_secs();
         tracing::info!(parent: &span, %layers, rows, after_s, "no layers are computed here for it any more");
         Some(NodeEvent::Helped {
-            peer,
-            session,
+            peer: of.requester,
+            session: of.session,
             layers,
             rows,
             time,

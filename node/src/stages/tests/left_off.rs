@@ -2,11 +2,10 @@
 
 use std::cell::Cell;
 
-use potluck_protocol::SessionId;
 use potluck_protocol::stage::{Step, StepPart};
 use potluck_protocol::wire::{Dtype, HiddenShape};
 
-use super::{CONTEXT, Files, MANIFEST, World, compute, model};
+use super::{CONTEXT, Files, MANIFEST, World, compute, model, stage};
 use crate::stages::MemoryBudget;
 use crate::stages::holdings::Holdings;
 
@@ -16,7 +15,7 @@ fn step(world: &World, sessions: &[u64], rows: u32) -> Step {
     let tokens: Vec<u32> = (0..rows).collect();
     let hidden = world.ends.embed(&tokens).expect("known tokens");
     let part = |&session: &u64| StepPart {
-        session: SessionId(session),
+        stage: stage(session),
         start_position: 0,
         rows,
         shape: HiddenShape::new(d_model, Dtype::F32, 64).expect("small"),
@@ -48,7 +47,7 @@ fn a_long_step_ends_between_two_layers_when_nobody_wants_it() {
     assert!(!whole[0].is_empty());
 
     // Other rows than those that it remembers, or nothing is computed at all.
-    holdings.free(SessionId(1));
+    holdings.free(stage(1));
     assert!(holdings.load(&world.order(1, 0..layers as u32)).is_ok());
     let (left_off, _) = holdings.compute(&long, &|_| {
         asked.set(asked.get() + 1);
@@ -59,7 +58,7 @@ fn a_long_step_ends_between_two_layers_when_nobody_wants_it() {
 
     // One of two is wanted: both are computed, as their rows share the layers.
     let shared = step(&world, &[1, 2], CONTEXT / 2);
-    let (computed, _) = holdings.compute(&shared, &|session| session == SessionId(1));
+    let (computed, _) = holdings.compute(&shared, &|of| of == stage(1));
     assert!(computed.iter().all(|hidden| *hidden == whole[0]));
 }
 

@@ -16,7 +16,7 @@ use potluck_model::{Compute, Engine, Isa, ModelConfig};
 use potluck_protocol::stage::{Load, Step, StepPart};
 use potluck_protocol::wire::limits::{MAX_BYTES, MAX_WORDS_BYTES};
 use potluck_protocol::wire::{ContentHash, Dtype, HiddenShape, StageRefusedCode};
-use potluck_protocol::{LayerRange, PlanEpoch, SessionId};
+use potluck_protocol::{LayerRange, PeerId, PlanEpoch, SessionId, StageId};
 
 use super::{Done, Ends, EndsError, LoadError, MemoryBudget, ModelFiles, StageExecutor, Stopped};
 use crate::shape::model_shape;
@@ -55,6 +55,14 @@ fn model(preset: &str, seed: u64) -> Arc<Gguf> {
     Arc::new(Gguf::parse(bytes).expect("a valid file"))
 }
 
+/// The stage of somebody's session.
+fn stage(session: u64) -> StageId {
+    StageId {
+        requester: PeerId::from_public_key([1; 32]),
+        session: SessionId(session),
+    }
+}
+
 impl World {
     fn new(preset: &str, executors: usize, memory: Option<u64>) -> Self {
         let gguf = model(preset, 0);
@@ -86,7 +94,7 @@ impl World {
 
     fn order(&self, session: u64, layers: Range<u32>) -> Load {
         Load {
-            session: SessionId(session),
+            stage: stage(session),
             epoch: PlanEpoch(1),
             manifest: MANIFEST,
             layers: LayerRange::new(layers.start, layers.end).expect("forwards"),
@@ -97,14 +105,14 @@ impl World {
 
     fn load(&self, at: usize, order: Load) -> Result<u64, LoadError> {
         let (executor, done) = &self.executors[at];
-        let (session, epoch) = (order.session, order.epoch);
+        let (stage, epoch) = (order.stage, order.epoch);
         executor.load(order).expect("it runs");
         match done.recv().expect("an answer") {
             Done::Loaded {
-                session: of,
+                stage: of,
                 epoch: in_epoch,
                 result,
-            } if (of, in_epoch) == (session, epoch) => result,
+            } if (of, in_epoch) == (stage, epoch) => result,
             other => panic!("{other:?}"),
         }
     }
@@ -116,7 +124,7 @@ impl World {
         let parts = parts
             .into_iter()
             .map(|(session, start_position, hidden)| StepPart {
-                session: SessionId(session),
+                stage: stage(session),
                 start_position,
                 rows: hidden.len() as u32 / (4 * d_model),
                 shape: HiddenShape::new(d_model, Dtype::F32, 64).expect("small"),
@@ -253,7 +261,7 @@ fn a_freed_session_is_gone_and_a_loaded_one_begins_anew() {
     let expected = world.expected(&text);
     assert!(world.through(&[(1, 0, &text)]).concat() == expected);
 
-    world.executors[0].0.free(SessionId(1)).expect("it runs");
+    world.executors[0].0.free(stage(1)).expect("it runs");
     let hidden = world.ends.embed(&text).expect("known tokens");
     assert_eq!(world.compute(0, vec![(1, 0, hidden)]), [Vec::<u8>::new()]);
 
@@ -357,10 +365,7 @@ fn memory_is_counted_once_for_what_is_shared_and_comes_back() {
     assert_eq!(all.available_bytes, weights[2] + kv(2));
     world.load(0, world.order(4, 2..3)).expect("in its place");
     for session in 1..=4 {
-        world.executors[0]
-            .0
-            .free(SessionId(session))
-            .expect("it runs");
+        world.executors[0].0.free(stage(session)).expect("it runs");
     }
     world
         .load(0, world.order(5, 0..3))

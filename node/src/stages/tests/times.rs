@@ -1,11 +1,11 @@
 //! How long steps took is told, for the profile to follow.
 
+use potluck_protocol::LayerRange;
 use potluck_protocol::placement::ComputedRows;
 use potluck_protocol::stage::{Step, StepPart};
 use potluck_protocol::wire::{Dtype, HiddenShape};
-use potluck_protocol::{LayerRange, SessionId};
 
-use super::{Files, MANIFEST, World, compute, model};
+use super::{Files, MANIFEST, World, compute, model, stage};
 use crate::shape::model_shape;
 use crate::stages::MemoryBudget;
 use crate::stages::holdings::Holdings;
@@ -14,7 +14,7 @@ use crate::stages::holdings::Holdings;
 fn rows(world: &World, sessions: &[u64], start_position: u32) -> Step {
     let d_model = world.config.d_model as u32;
     let part = |&session: &u64| StepPart {
-        session: SessionId(session),
+        stage: stage(session),
         start_position,
         rows: 2,
         shape: HiddenShape::new(d_model, Dtype::F32, 64).expect("small"),

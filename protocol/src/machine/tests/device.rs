@@ -14,7 +14,7 @@ use crate::profile::tests::profile;
 use crate::stage::StageLimits;
 use crate::wire::{Dtype, HiddenShape, StageRefusedCode};
 use crate::world::{Act, Arrival, LAYERS, Node, Stream, World};
-use crate::{LayerRange, PeerId, PlanEpoch, SessionId};
+use crate::{LayerRange, PeerId, PlanEpoch, SessionId, StageId};
 
 pub(super) const MIB: u64 = 1 << 20;
 pub(super) const CONTEXT: u32 = 512;
@@ -34,7 +34,7 @@ pub(super) struct Device {
     pub(super) refuses: Option<LoadRefused>,
     /// The weights that it has; all, if nothing else is said.
     pub(super) shelf: Shelf,
-    loads: BTreeMap<(SessionId, PlanEpoch), LayerRange>,
+    loads: BTreeMap<(StageId, PlanEpoch), LayerRange>,
     ephemeral: u8,
 }
 
@@ -184,8 +184,8 @@ impl Device {
         gone.collect()
     }
 
-    fn loaded(&mut self, session: SessionId, epoch: PlanEpoch) -> Result<u64, LoadRefused> {
-        let layers = self.loads.remove(&(session, epoch));
+    fn loaded(&mut self, stage: StageId, epoch: PlanEpoch) -> Result<u64, LoadRefused> {
+        let layers = self.loads.remove(&(stage, epoch));
         let bytes = layers.map_or(0, |layers| u64::from(layers.len()) * 4 * MIB);
         if let Some(refused) = &self.refuses
             && (refused.code != StageRefusedCode::Memory || bytes > refused.available_bytes)
@@ -236,10 +236,10 @@ impl Node for Device {
                 ephemeral: self.ephemeral(),
             },
             Arrival::PairingClosed(peer) => Input::PairingClosed(peer),
-            Arrival::Loaded(session, epoch) => Input::Loaded {
-                session,
+            Arrival::Loaded(stage, epoch) => Input::Loaded {
+                stage,
                 epoch,
-                result: self.loaded(session, epoch),
+                result: self.loaded(stage, epoch),
             },
             Arrival::Computed(number, hidden) => Input::Computed { number, hidden },
             Arrival::Stored(answer) => Input::Stored(answer),
@@ -257,7 +257,7 @@ impl Node for Device {
                 Output::Disconnect(peer) => Act::Disconnect(peer),
                 Output::ClosePairing(peer) => Act::ClosePairing(peer),
                 Output::Load(load) => {
-                    self.loads.insert((load.session, load.epoch), load.layers);
+                    self.loads.insert((load.stage, load.epoch), load.layers);
                     Act::Load(load)
                 }
                 Output::Store(order) => match self.shelf.follow(order) {
@@ -265,7 +265,7 @@ impl Node for Device {
                     None => continue,
                 },
                 Output::Compute(step) => Act::Compute(step),
-                Output::Free(session) => Act::Free(session),
+                Output::Free(stage) => Act::Free(stage),
                 Output::CircleChanged => {
                     self.stored += 1;
                     continue;

@@ -81,6 +81,22 @@ fn a_written_placement_waits_for_its_devices() {
 const LITTLE: [(u64, u64); 4] = [(14, 300), (80, 200), (80, 150), (80, 4_000)];
 
 #[test]
+fn who_lacks_a_paired_device_that_is_away_hears_its_name() {
+    let mut world = measured(&LITTLE[..2]);
+    world.strike(Fault::Set(1, Life::Dead));
+    world.pass(Duration::from_secs(10));
+    ask(&mut world, 0, 1, Choice::Best, WANTED);
+    world.pass(Duration::from_secs(3));
+    let waited = talk(&world, 0, 1).waited();
+    assert!(
+        waited.len() == 1 && waited[0].contains(" is away: run `potluck up` on it"),
+        "{waited:?}"
+    );
+    restart(&mut world, 1, LITTLE[1]);
+    finish(&mut world, 0, 1);
+}
+
+#[test]
 fn who_is_not_named_has_no_layer_and_stands_by_for_none() {
     let mut world = measured(&LITTLE);
     ask(&mut world, 0, 1, forced("1:0..6,2:6..12"), 300);

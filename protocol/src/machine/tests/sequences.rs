@@ -19,7 +19,7 @@ use crate::wire::{
     Answer, Control, ControlReader, Frame, HandOverReason, Ping, Pong, Received, ShardRefusedCode,
     StageRefusedCode,
 };
-use crate::{PeerId, SessionId};
+use crate::{PeerId, SessionId, StageId};
 
 #[derive(Debug, Clone)]
 enum Act {
@@ -141,7 +141,7 @@ struct Driver {
     loads: Vec<Load>,
     steps: Vec<Step>,
     orders: Vec<StoreOrder>,
-    loaded: BTreeSet<SessionId>,
+    loaded: BTreeSet<StageId>,
     next: BTreeMap<SessionId, u32>,
     pongs: Vec<(PeerId, Pong)>,
 }
@@ -239,7 +239,7 @@ impl Driver {
                     available_bytes: u64::MAX,
                 };
                 self.input(Input::Loaded {
-                    session: load.session,
+                    stage: load.stage,
                     epoch: load.epoch,
                     result: if fails { Err(refused) } else { Ok(u64::MAX) },
                 });
@@ -358,15 +358,15 @@ impl Driver {
                     self.connected.remove(&peer).expect("it is connected");
                 }
                 Output::Load(load) => {
-                    self.loaded.insert(load.session);
+                    self.loaded.insert(load.stage);
                     self.loads.push(load);
                 }
                 Output::Compute(step) => {
                     assert!(self.steps.is_empty(), "one step at a time");
                     self.steps.push(step);
                 }
-                Output::Free(session) => {
-                    self.loaded.remove(&session);
+                Output::Free(stage) => {
+                    self.loaded.remove(&stage);
                 }
                 Output::Event(Event::Session(id, event)) => {
                     if let crate::machine::SessionEvent::Ready { from, .. } = event {

@@ -244,6 +244,33 @@ fn more_than_eight_are_filtered_and_the_requester_stays() {
 }
 
 #[test]
+fn who_is_away_is_named_instead_of_asking_for_another_device() {
+    let one = devices(&[(40, 1_000)], wifi());
+    let error = plan(&model(12), &one, &latency()).expect_err("too large");
+    let named = |names: &[&str]| {
+        let away: Vec<_> = names.iter().map(ToString::to_string).collect();
+        error.where_away(&away)
+    };
+    assert_eq!(named(&[]), error.to_string());
+    assert_eq!(
+        named(&["kitchen"]),
+        "this device offers 40 MiB, the model needs 75 MiB; kitchen is away: run `potluck up` on it \
+         in this network, or choose a smaller model or a shorter context"
+    );
+    let two = named(&["kitchen", "study"]);
+    assert!(
+        two.contains("; kitchen and study are away: run `potluck up` on one in"),
+        "{two}"
+    );
+    let four = named(&["a", "b", "c", "d"]);
+    assert!(four.contains("; 4 paired devices are away: "), "{four}");
+    // What more devices do not mend is said as ever.
+    let none = devices(&[(2, 1_000)], wifi());
+    let error = plan(&model(12), &none, &latency()).expect_err("its ends do not fit");
+    assert_eq!(error.where_away(&["kitchen".to_owned()]), error.to_string());
+}
+
+#[test]
 fn what_cannot_be_is_refused_in_words() {
     let refused = |model: &ModelShape, devices: &Devices| {
         plan(model, devices, &latency())

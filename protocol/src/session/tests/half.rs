@@ -73,8 +73,8 @@ impl Node for Half {
         match arrival {
             Arrival::Bytes(from, Stream::Control, bytes) => self.control(now, from, &bytes),
             Arrival::Bytes(from, Stream::Data, bytes) => self.data(now, from, &bytes),
-            Arrival::Loaded(session, epoch) => {
-                self.stages.loaded(now, session, epoch, Ok(1 << 20));
+            Arrival::Loaded(stage, epoch) => {
+                self.stages.loaded(now, stage, epoch, Ok(1 << 20));
             }
             Arrival::Computed(number, hidden) => self.stages.computed(now, number, hidden),
             Arrival::Disconnected(peer) => {
@@ -107,7 +107,7 @@ impl Node for Half {
                     StageOutput::Send(to, message) => return Some(send(to, &message)),
                     StageOutput::Load(load) => return Some(Act::Load(load)),
                     StageOutput::Compute(step) => return Some(Act::Compute(step)),
-                    StageOutput::Free(session) => return Some(Act::Free(session)),
+                    StageOutput::Free(stage) => return Some(Act::Free(stage)),
                 }
                 continue;
             }

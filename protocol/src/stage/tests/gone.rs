@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{AFTER, REQUESTER, drain, frame, limits, messages, open, peer, ready, take};
-use crate::stage::{BACK_FOR, CLOSED_FOR, ORPHANED_FOR, StageOutput};
-use crate::wire::Control;
-use crate::{PlanEpoch, SessionId};
+use super::{
+    AFTER, ANOTHER, REQUESTER, drain, frame, free, limits, messages, open, peer, ready, stage, take,
+};
+use crate::PlanEpoch;
+use crate::stage::{BACK_FOR, CLOSED_FOR, ORPHANED_FOR, StageOutput, Stages};
+use crate::wire::{Control, StageRefusedCode};
 
 #[test]
 fn who_lost_its_connection_opens_its_stage_again_or_loses_it() {
@@ -20,7 +22,7 @@ fn who_lost_its_connection_opens_its_stage_again_or_loses_it() {
     drain(&mut stages);
     stages.orphan(2 * lost, peer(REQUESTER), false);
     stages.handle_timeout(2 * lost + ORPHANED_FOR);
-    assert_eq!(drain(&mut stages), [StageOutput::Free(SessionId(7))]);
+    assert_eq!(drain(&mut stages), [free(7)]);
 }
 
 #[test]
@@ -29,7 +31,7 @@ fn a_requester_that_closed_its_connection_does_not_keep_the_memory() {
     let mut stages = ready();
     stages.orphan(lost, peer(REQUESTER), true);
     stages.handle_timeout(lost + CLOSED_FOR);
-    assert_eq!(drain(&mut stages), [StageOutput::Free(SessionId(7))]);
+    assert_eq!(drain(&mut stages), [free(7)]);
 
     // It is back, and takes a while to open it again.
     let mut stages = ready();
@@ -46,6 +48,64 @@ fn a_requester_that_closed_its_connection_does_not_keep_the_memory() {
 }
 
 #[test]
+fn a_requester_that_comes_and_goes_does_not_keep_what_it_left() {
+    let mut stages = ready();
+    let mut now = Duration::ZERO;
+    let freed = |stages: &mut Stages| drain(stages).contains(&free(7));
+    // As a phone that changes its network every second, and asks something else each time.
+    let hop = Duration::from_secs(1);
+    while !freed(&mut stages) {
+        stages.orphan(now, peer(REQUESTER), false);
+        stages.connected(now, peer(REQUESTER));
+        now += hop;
+        stages.handle_timeout(now);
+        assert!(now <= ORPHANED_FOR, "it is kept for ever");
+    }
+    // One that opens it keeps it however often.
+    let mut stages = ready();
+    for _ in 0..60 {
+        stages.orphan(now, peer(REQUESTER), false);
+        stages.connected(now, peer(REQUESTER));
+        stages.open(now, peer(REQUESTER), open(7, 1));
+        now += hop;
+        stages.handle_timeout(now);
+        assert!(!freed(&mut stages));
+    }
+}
+
+#[test]
+fn what_a_requester_lost_gives_way_to_what_it_opens() {
+    // Of two places one is another's.
+    let two = || {
+        let mut stages = ready();
+        stages.open(Duration::ZERO, peer(ANOTHER), open(9, 1));
+        drain(&mut stages);
+        stages
+    };
+    let mut stages = two();
+    stages.open(Duration::ZERO, peer(REQUESTER), open(8, 1));
+    assert!(!drain(&mut stages).contains(&free(7)), "it is not lost");
+    let mut stages = two();
+    stages.orphan(Duration::ZERO, peer(REQUESTER), false);
+    stages.orphan(Duration::ZERO, peer(ANOTHER), false);
+    stages.connected(Duration::ZERO, peer(REQUESTER));
+    stages.open(Duration::ZERO, peer(REQUESTER), open(8, 1));
+    let outputs = drain(&mut stages);
+    assert_eq!(outputs[0], free(7));
+    assert!(matches!(&outputs[1..], [StageOutput::Load(load)] if load.stage == stage(8)));
+    // And memory.
+    let mut stages = ready();
+    stages.orphan(Duration::ZERO, peer(REQUESTER), false);
+    stages.open(Duration::ZERO, peer(REQUESTER), open(8, 1));
+    drain(&mut stages);
+    let full = Err((StageRefusedCode::Memory, "full", 5));
+    stages.loaded(Duration::ZERO, stage(8), PlanEpoch(1), full);
+    let outputs = drain(&mut stages);
+    assert_eq!(outputs[0], free(7));
+    assert!(matches!(&outputs[1..], [StageOutput::Load(load)] if load.stage == stage(8)));
+}
+
+#[test]
 fn nothing_is_computed_for_who_is_gone() {
     for closed in [true, false] {
         let mut stages = ready();
@@ -58,7 +118,7 @@ fn nothing_is_computed_for_who_is_gone() {
         assert_eq!(drain(&mut stages), [], "nor sent on");
         // What was computed is held if it comes again.
         stages.open(Duration::ZERO, peer(REQUESTER), open(7, 2));
-        stages.loaded(Duration::ZERO, SessionId(7), PlanEpoch(2), Ok(1));
+        stages.loaded(Duration::ZERO, stage(7), PlanEpoch(2), Ok(1));
         let told = messages(drain(&mut stages));
         assert!(
             matches!(&told[..], [(_, Control::StageOpened(opened))] if opened.held_positions == 1),
@@ -75,7 +135,7 @@ fn nothing_stays_of_who_left_the_circle() {
     stages.forget(peer(AFTER));
     assert!(!stages.is_empty());
     stages.forget(peer(REQUESTER));
-    assert_eq!(drain(&mut stages), [StageOutput::Free(SessionId(7))]);
+    assert_eq!(drain(&mut stages), [free(7)]);
     stages.computed(Duration::ZERO, 1, vec![vec![0; 20]]);
     assert_eq!(drain(&mut stages), []);
 }

@@ -1,5 +1,6 @@
 //! What a stage does with frames and messages, one by one.
 
+mod fair;
 mod gone;
 mod owner;
 mod ready;
@@ -14,11 +15,12 @@ use crate::wire::{
     Answer, CloseStage, ContentHash, Control, Dtype, Frame, FrameHeader, HandOverReason,
     HiddenShape, Kind, OpenStage, StageRefusedCode,
 };
-use crate::{Arithmetic, Branch, LayerRange, PeerId, PlanEpoch, SessionId};
+use crate::{Arithmetic, Branch, LayerRange, PeerId, PlanEpoch, SessionId, StageId};
 
 const REQUESTER: u8 = 1;
 const BEFORE: u8 = 2;
 const AFTER: u8 = 3;
+const ANOTHER: u8 = 9;
 /// Whose the device is.
 const OWNER: u8 = 8;
 
@@ -80,9 +82,25 @@ fn ready() -> Stages {
 }
 
 fn open_ready(stages: &mut Stages, open: OpenStage) {
-    let (session, epoch) = (open.session, open.epoch);
+    let (stage, epoch) = (stage(open.session.0), open.epoch);
     stages.open(Duration::ZERO, peer(REQUESTER), open);
-    stages.loaded(Duration::ZERO, session, epoch, Ok(2_000));
+    stages.loaded(Duration::ZERO, stage, epoch, Ok(2_000));
+}
+
+fn of(requester: u8, session: u64) -> StageId {
+    StageId {
+        requester: peer(requester),
+        session: SessionId(session),
+    }
+}
+
+/// The stage of a session of the requester's.
+fn stage(session: u64) -> StageId {
+    of(REQUESTER, session)
+}
+
+fn free(session: u64) -> StageOutput {
+    StageOutput::Free(stage(session))
 }
 
 fn drain(stages: &mut Stages) -> Vec<StageOutput> {
@@ -101,7 +119,7 @@ fn steps(outputs: &[StageOutput]) -> Vec<(u64, Vec<Part>)> {
     let step = |output: &StageOutput| match output {
         StageOutput::Compute(step) => {
             let parts = step.parts.iter();
-            let parts = parts.map(|p| (p.session.0, p.start_position, p.rows));
+            let parts = parts.map(|p| (p.stage.session.0, p.start_position, p.rows));
             Some((step.number, parts.collect()))
         }
         _ => None,
@@ -126,7 +144,7 @@ fn a_stage_is_loaded_before_it_is_open_and_opening_again_changes_nothing() {
     // Not ready yet: nobody wants its frames.
     let header = *frame(7, 1, 0, 0, 2).header();
     assert_eq!(stages.agreed(peer(BEFORE), &header), None);
-    stages.loaded(Duration::ZERO, SessionId(7), PlanEpoch(1), Ok(2_000));
+    stages.loaded(Duration::ZERO, stage(7), PlanEpoch(1), Ok(2_000));
     for _ in 0..2 {
         let sent = messages(drain(&mut stages));
         assert!(matches!(&sent[..], [(to, Control::StageOpened(opened))]
@@ -300,7 +318,7 @@ fn what_cannot_be_opened_is_refused() {
     assert!(matches!(&sent[..], [(_, Control::SessionState(state))]
         if state.layers.is_empty() && state.held_positions == 0));
     stages.close(peer(REQUESTER), close);
-    assert_eq!(drain(&mut stages), [StageOutput::Free(SessionId(7))]);
+    assert_eq!(drain(&mut stages), [free(7)]);
 }
 
 #[test]
@@ -349,7 +367,7 @@ fn a_requester_that_waits_hears_of_its_stage_and_of_its_stalls() {
     stages.computed(2 * KEEP_ALIVE, 1, vec![vec![0; 20]]);
     assert_eq!(stages.poll_timeout(), Some(limits().idle), "nothing waits");
     stages.handle_timeout(limits().idle);
-    assert!(drain(&mut stages).contains(&StageOutput::Free(SessionId(7))));
+    assert!(drain(&mut stages).contains(&free(7)));
     assert!(stages.is_empty() && stages.poll_timeout().is_none());
 }
 
@@ -385,7 +403,7 @@ fn what_was_loaded_for_an_earlier_epoch_does_not_open_a_later_one() {
     wider.context = 200;
     stages.open(Duration::ZERO, peer(REQUESTER), wider);
     drain(&mut stages);
-    let session = SessionId(7);
+    let session = stage(7);
     stages.loaded(Duration::ZERO, session, PlanEpoch(1), Ok(2_000));
     assert_eq!(drain(&mut stages), []);
     let full = Err((StageRefusedCode::Memory, "it has 3 kB", 3_000));
@@ -428,7 +446,7 @@ fn a_stage_may_stay_for_ever_and_leaves_within_what_the_wire_can_say() {
     let mut stages = Stages::new(peer(OWNER), forever);
     let now = Duration::from_secs(5);
     stages.open(now, peer(REQUESTER), open(7, 1));
-    stages.loaded(now, SessionId(7), PlanEpoch(1), Ok(2_000));
+    stages.loaded(now, stage(7), PlanEpoch(1), Ok(2_000));
     assert_eq!(stages.poll_timeout(), Some(Duration::MAX));
     stages.handle_timeout(Duration::from_secs(1 << 40));
     drain(&mut stages);
@@ -457,7 +475,7 @@ fn rows_that_could_not_be_computed_end_their_session_and_no_other() {
                 if *to == peer(REQUESTER) && refused.session == SessionId(1)
         )
     });
-    assert!(refused && outputs.contains(&StageOutput::Free(SessionId(1))));
+    assert!(refused && outputs.contains(&free(1)));
     assert!(
         stages
             .agreed(peer(BEFORE), frame(1, 1, 0, 3, 1).header())

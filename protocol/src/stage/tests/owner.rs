@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{OWNER, REQUESTER, drain, frame, limits, open, peer};
 use crate::stage::{StageOutput, Stages, Step};
-use crate::{PeerId, PlanEpoch, SessionId};
+use crate::{PeerId, PlanEpoch};
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -15,7 +15,7 @@ fn stages() -> Stages {
     let mut stages = Stages::new(peer(OWNER), limits());
     for (session, from) in [(7, REQUESTER), (8, OWNER)] {
         stages.open(ms(0), peer(from), open(session, 1));
-        stages.loaded(ms(0), SessionId(session), PlanEpoch(1), Ok(1));
+        stages.loaded(ms(0), super::of(from, session), PlanEpoch(1), Ok(1));
     }
     drain(&mut stages);
     stages
@@ -38,7 +38,7 @@ fn step(stages: &mut Stages) -> Option<Step> {
 
 fn of(step: Option<&Step>) -> Vec<u64> {
     let parts = step.into_iter().flat_map(|step| &step.parts);
-    parts.map(|part| part.session.0).collect()
+    parts.map(|part| part.stage.session.0).collect()
 }
 
 fn done(stages: &mut Stages, now: Duration, step: Step) {

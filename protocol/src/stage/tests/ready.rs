@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{REQUESTER, drain, limits, messages, open, peer};
+use super::{REQUESTER, drain, limits, messages, open, peer, stage};
 use crate::stage::{StageOutput, Stages};
 use crate::wire::Control;
-use crate::{PeerId, PlanEpoch, SessionId};
+use crate::{PeerId, PlanEpoch};
 
 #[test]
 fn a_stage_that_is_made_ready_is_heard_and_stays_however_long_that_takes() {
@@ -24,18 +24,13 @@ fn a_stage_that_is_made_ready_is_heard_and_stays_however_long_that_takes() {
     }
     assert_eq!(heard, 1_000);
     // What it lacked has come.
-    let open = stages.opening(SessionId(7)).map(|(_, open)| open.epoch);
+    let open = stages.opening(stage(7)).map(|open| open.epoch);
     assert_eq!(open, Some(PlanEpoch(1)));
-    stages.load_again(SessionId(7), PlanEpoch(2));
+    stages.load_again(stage(7), PlanEpoch(2));
     assert_eq!(drain(&mut stages), []);
-    stages.load_again(SessionId(7), PlanEpoch(1));
+    stages.load_again(stage(7), PlanEpoch(1));
     assert!(matches!(&drain(&mut stages)[..], [StageOutput::Load(_)]));
-    stages.loaded(
-        Duration::from_secs(100),
-        SessionId(7),
-        PlanEpoch(1),
-        Ok(2_000),
-    );
+    stages.loaded(Duration::from_secs(100), stage(7), PlanEpoch(1), Ok(2_000));
     assert_eq!(stages.poll_timeout(), Some(Duration::from_secs(160)));
-    assert_eq!(stages.opening(SessionId(7)), None);
+    assert_eq!(stages.opening(stage(7)), None);
 }

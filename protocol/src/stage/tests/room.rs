@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::{AFTER, OWNER, REQUESTER, drain, frame, limits, open, open_ready, peer, ready, take};
-use crate::stage::{StageLimits, StageOutput, Stages};
+use super::{
+    AFTER, ANOTHER, OWNER, REQUESTER, drain, frame, free, limits, of, open, open_ready, peer,
+    ready, take,
+};
+use crate::stage::{RESTS_AFTER, StageLimits, StageOutput, Stages};
 use crate::wire::{Control, OpenStage, StageRefusedCode};
 use crate::{PeerId, PlanEpoch, SessionId};
-
-const ANOTHER: u8 = 9;
 
 fn is_refused(output: &StageOutput, requester: u8, session: u64, code: StageRefusedCode) -> bool {
     matches!(output, StageOutput::Send(to, Control::StageRefused(refused))
@@ -72,10 +73,7 @@ fn what_the_owner_computes_alone_takes_places_and_memory_of_others() {
     stages.open(Duration::from_secs(2), peer(OWNER), alone(9));
     let outputs = drain(&mut stages);
     let code = StageRefusedCode::Memory;
-    assert!(
-        outputs.contains(&StageOutput::Free(SessionId(7))),
-        "{outputs:?}"
-    );
+    assert!(outputs.contains(&free(7)), "{outputs:?}");
     assert!(
         outputs
             .iter()
@@ -84,14 +82,12 @@ fn what_the_owner_computes_alone_takes_places_and_memory_of_others() {
     // And there is no memory while session 8 has it.
     let full = || Err((StageRefusedCode::Memory, "full", 5));
     let (now, epoch) = (Duration::from_secs(2), PlanEpoch(1));
-    stages.loaded(now, SessionId(9), epoch, full());
+    stages.loaded(now, of(OWNER, 9), epoch, full());
     let outputs = drain(&mut stages);
-    assert!(outputs.contains(&StageOutput::Free(SessionId(8))));
-    assert!(
-        matches!(outputs.last(), Some(StageOutput::Load(load)) if load.session == SessionId(9))
-    );
+    assert!(outputs.contains(&StageOutput::Free(of(ANOTHER, 8))));
+    assert!(matches!(outputs.last(), Some(StageOutput::Load(load)) if load.stage == of(OWNER, 9)));
     // When nobody has any more of it, it is refused as ever.
-    stages.loaded(now, SessionId(9), epoch, full());
+    stages.loaded(now, of(OWNER, 9), epoch, full());
     assert!(
         drain(&mut stages)
             .iter()
@@ -99,15 +95,47 @@ fn what_the_owner_computes_alone_takes_places_and_memory_of_others() {
     );
 }
 
-#[test]
-fn what_the_owner_computes_with_others_takes_nothing_of_theirs() {
-    let mut stages = ready();
-    stages.open(Duration::ZERO, peer(OWNER), open(8, 1));
-    drain(&mut stages);
+/// Session 7 of another, and one of the owner's, part of a ring, that lacks memory at this time: whether
+/// it takes that of session 7.
+fn ring_of_owner_takes(stages: &mut Stages, now: Duration) -> bool {
+    stages.open(now, peer(OWNER), open(8, 1));
+    drain(stages);
     let full = Err((StageRefusedCode::Memory, "full", 5));
-    stages.loaded(Duration::ZERO, SessionId(8), PlanEpoch(1), full);
-    let outputs = drain(&mut stages);
-    assert!(!outputs.contains(&StageOutput::Free(SessionId(7))));
+    stages.loaded(now, of(OWNER, 8), PlanEpoch(1), full);
+    let outputs = drain(stages);
+    let memory = StageRefusedCode::Memory;
+    let told = |o: &StageOutput| is_refused(o, REQUESTER, 7, memory);
+    let again =
+        |o: &StageOutput| matches!(o, StageOutput::Load(load) if load.stage == of(OWNER, 8));
+    let takes = outputs.contains(&free(7));
+    assert_eq!(outputs.iter().any(told), takes, "its requester is told");
+    assert_eq!(outputs.iter().any(again), takes);
+    let refused = |o: &StageOutput| is_refused(o, OWNER, 8, memory);
+    assert_eq!(outputs.iter().any(refused), !takes);
+    takes
+}
+
+#[test]
+fn what_the_owner_computes_with_others_takes_the_room_of_what_rests() {
+    assert!(ring_of_owner_takes(&mut ready(), RESTS_AFTER));
+    // Its place, too.
+    let mut stages = ready();
+    stages.open(Duration::ZERO, peer(ANOTHER), open(9, 1));
+    drain(&mut stages);
+    stages.open(RESTS_AFTER, peer(OWNER), open(8, 1));
+    assert!(drain(&mut stages).contains(&free(7)));
+}
+
+#[test]
+fn what_the_owner_computes_with_others_takes_nothing_that_is_at_work() {
+    let just_before = RESTS_AFTER - Duration::from_millis(1);
+    assert!(!ring_of_owner_takes(&mut ready(), just_before));
+    let mut stages = ready();
+    take(&mut stages, frame(7, 1, 0, 0, 1));
+    assert!(
+        !ring_of_owner_takes(&mut stages, 2 * RESTS_AFTER),
+        "its rows wait"
+    );
 }
 
 #[test]
@@ -128,7 +156,7 @@ fn a_slow_successor_holds_up_only_the_sessions_that_go_to_it() {
         });
         steps
             .flat_map(|step| step.parts)
-            .map(|part| part.session.0)
+            .map(|part| part.stage.session.0)
             .collect()
     };
     take(&mut stages, frame(7, 1, 0, 0, 1));

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    OWNER, REQUESTER, drain, frame, limits, messages, open, open_ready, peer, steps, take,
+    OWNER, REQUESTER, drain, frame, free, limits, messages, open, open_ready, peer, stage, steps,
+    take,
 };
 use crate::stage::{StageOutput, Stages};
 use crate::wire::{Control, OpenStage, StageRefusedCode};
@@ -26,7 +27,7 @@ fn ready() -> Stages {
 
 /// Session 7 was freed, and its requester told.
 fn gave_way(outputs: Vec<StageOutput>) {
-    assert_eq!(outputs[0], StageOutput::Free(SessionId(7)));
+    assert_eq!(outputs[0], free(7));
     let sent = messages(outputs);
     assert!(
         matches!(&sent[0], (to, Control::StageRefused(refused))
@@ -51,7 +52,7 @@ fn a_standby_takes_rows_once_it_is_in_the_ring() {
 #[test]
 fn a_standby_gives_its_memory_to_a_stage_that_works() {
     let mut stages = ready();
-    let (session, epoch) = (SessionId(8), PlanEpoch(1));
+    let (session, epoch) = (stage(8), PlanEpoch(1));
     let full = Err((StageRefusedCode::Memory, "it is full", 0));
     // Not to another standby.
     stages.open(Duration::ZERO, peer(REQUESTER), standby(8));
@@ -61,7 +62,7 @@ fn a_standby_gives_its_memory_to_a_stage_that_works() {
     drain(&mut stages);
     stages.loaded(Duration::ZERO, session, epoch, full);
     let outputs = drain(&mut stages);
-    assert!(matches!(outputs.last(), Some(StageOutput::Load(load)) if load.session == session));
+    assert!(matches!(outputs.last(), Some(StageOutput::Load(load)) if load.stage == session));
     gave_way(outputs);
     // There is nothing more to give.
     stages.loaded(Duration::ZERO, session, epoch, full);

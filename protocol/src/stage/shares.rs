@@ -1,0 +1,38 @@
+//! A fair share of the computing for each requester, however many sessions it has.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::PeerId;
+
+/// How long was computed for each requester.
+///
+/// Whoever has had least is served first. Who had nothing to compute for a while has saved nothing up:
+/// it counts as having had as much as who is served.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    /// Those that have had more than the floor.
+    had: BTreeMap<PeerId, Duration>,
+    /// What the requester had that was served last.
+    floor: Duration,
+}
+
+impl Shares {
+    /// What a requester has had, to be compared with others.
+    pub(super) fn of(&self, requester: PeerId) -> Duration {
+        let had = self.had.get(&requester).copied().unwrap_or_default();
+        had.max(self.floor)
+    }
+
+    /// A step begins, with rows of this requester first.
+    pub(super) fn begins(&mut self, first: PeerId) {
+        self.floor = self.of(first);
+        self.had.retain(|_, had| *had > self.floor);
+    }
+
+    /// So long was computed for a requester.
+    pub(super) fn computed(&mut self, requester: PeerId, time: Duration) {
+        let had = self.of(requester).saturating_add(time);
+        self.had.insert(requester, had);
+    }
+}
