@@ -54,6 +54,7 @@
 //!
 //!   What a requester lost so is freed at once if something else that it opens lacks place or memory.
 
+mod computing;
 mod gone;
 mod held;
 mod owner;

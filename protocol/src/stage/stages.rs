@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::computing::Computing;
 use super::held::{Held, Taken};
 use super::owner::Owner;
 use super::shares::Shares;
-use super::steps::Computing;
 use super::{KEEP_ALIVE, SHARED_EVERY, StageLimits, StageOutput};
 use crate::wire::limits::MAX_DURATION;
 use crate::wire::{

@@ -2,25 +2,11 @@
 
 use std::time::Duration;
 
+use super::computing::{Computing, Part};
 use super::held::Held;
 use super::{KEEP_ALIVE, StageOutput, Stages, Step};
+use crate::StageId;
 use crate::wire::StageRefusedCode;
-use crate::{PlanEpoch, StageId};
-
-/// A step that is being computed.
-#[derive(Debug)]
-pub(super) struct Computing {
-    number: u64,
-    begun_at: Duration,
-    parts: Vec<Part>,
-}
-
-#[derive(Debug)]
-struct Part {
-    id: StageId,
-    epoch: PlanEpoch,
-    rows: u32,
-}
 
 impl Stages {
     /// Those whose rows may be computed now, in the order of their turns: the requester first for whom
