@@ -1,4 +1,4 @@
-//! What a model is: sizes, attention pattern and activations, as the [families](crate::families) read it
+//! What a model is: sizes, attention pattern and activations, as the families read it
 //! from a GGUF file's metadata.
 //!
 //! A [`ModelConfig`] is consistent once made; nothing downstream checks it again.

@@ -39,7 +39,7 @@ pub struct Said<'a> {
     /// Those of them that were not said by the model itself; ascending.
     pub to_model: &'a [usize],
     /// Pieces of text that are found whole, but not in what was said to the model, as
-    /// [`written_by`](super::Tokenizer::written_by) gives them; ascending.
+    /// `written_by` gives them; ascending.
     pub written: &'a [TokenId],
 }
 

@@ -146,7 +146,7 @@ pub enum NodeError {
 pub enum PipelineEvent {
     /// As the protocol tells it.
     Session(SessionEvent),
-    /// Positions were [rolled back](NodeSession::roll_back): answers before this one may be of them,
+    /// Positions were [rolled back](super::NodeSession::roll_back): answers before this one may be of them,
     /// those after it are not.
     RolledBack,
 }

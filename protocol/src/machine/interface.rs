@@ -42,7 +42,7 @@ pub enum Input {
     Disconnected(PeerId),
     /// Bytes of the control stream of the connection in force.
     ControlBytes(PeerId, Vec<u8>),
-    /// Bytes of its data stream. While [`Machine::wants_data`] says no, they should wait.
+    /// Bytes of its data stream. While [`Machine::wants_data`](super::Machine::wants_data) says no, they should wait.
     DataBytes(PeerId, Vec<u8>),
     /// Bytes of its stream for weights.
     TransferBytes(PeerId, Vec<u8>),
@@ -58,7 +58,7 @@ pub enum Input {
     /// The pairing stream with a peer was closed by the other side.
     PairingClosed(PeerId),
     /// The system's clock, which goes on while a device sleeps and the time of inputs may stand still:
-    /// told now and then while [`Machine::is_inviting`], and before [`PairingOpened`](Self::PairingOpened).
+    /// told now and then while [`Machine::is_inviting`](super::Machine::is_inviting), and before [`PairingOpened`](Self::PairingOpened).
     Clock {
         /// Seconds since 1970 (UTC).
         unix_s: u64,
@@ -142,7 +142,7 @@ pub enum Output {
     /// Do something with the weights that are kept on this device.
     Store(StoreOrder),
     /// Store the circle's log; who is a member may have changed. All that follows from it comes after;
-    /// if it cannot be stored, [`Machine::circle_not_stored`] is to be called before anything else.
+    /// if it cannot be stored, [`Machine::circle_not_stored`](super::Machine::circle_not_stored) is to be called before anything else.
     CircleChanged,
     /// A member listens there: to be dialled if it is not connected, and to be remembered.
     PeerAddresses(PeerId, Vec<Address>),

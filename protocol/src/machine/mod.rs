@@ -8,7 +8,7 @@
 //! What a node has for itself, as its own stage of its own session, is handed on inside, unencoded.
 //!
 //! # A connection
-//! Only to members, one to each, at most [`MAX_MEMBERS`](crate::circle::MAX_MEMBERS).
+//! Only to members, one to each, at most [`MAX_MEMBERS`].
 //! - **Greeting.** Each side says `Hello` at once. Whoever has not greeted after ten seconds is let go.
 //! - **Greeted.** On the other's `Hello` a node sends its `CircleDigest`, its `ProfileUpdate` if it
 //!   has measured itself, and pings. All messages are taken in any order from then on.
@@ -105,7 +105,7 @@
 //! node goes over it.
 //!
 //! # Limits
-//! [`MAX_REQUESTS`] sessions that it asks for; what [`StageLimits`] says that others may have here;
+//! [`MAX_REQUESTS`] sessions that it asks for; what [`StageLimits`](crate::stage::StageLimits) says that others may have here;
 //! one message and one frame that are under way on each connection; 100 pings, digests and questions
 //! for models a second of a peer, after which it is refused as too many. What a peer says makes this
 //! node say a few short messages at most; but a digest is answered with all that its sender lacks of
