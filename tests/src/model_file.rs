@@ -49,6 +49,39 @@ impl ModelFile {
         Self::synthetic(&Self::small_spec(preset))
     }
 
+    /// [`Self::small`] with biases and a scale, heads that are not a multiple of 8 wide, YaRN and, in gemma3, capped logits.
+    ///
+    /// # Panics
+    /// If there is no such preset.
+    pub fn odd(preset: &str) -> Self {
+        let mut spec = Self::small_spec(preset);
+        spec.head_dim = 20;
+        let prefix = spec.architecture.name();
+        let mut file = Self::synthetic(&spec)
+            .with(
+                &format!("{prefix}.rope.scaling.type"),
+                Value::string("yarn"),
+            )
+            .with(&format!("{prefix}.rope.scaling.factor"), Value::F32(4.0))
+            .with_random("output.bias", 300, 0.5);
+        if prefix == "gemma3" {
+            file = file.with("gemma3.final_logit_softcapping", Value::F32(3.0));
+        }
+        for layer in 0..2 {
+            for (name, width) in [
+                ("attn_q", 80),
+                ("attn_v", 40),
+                ("attn_output", 64),
+                ("ffn_up", 96),
+                ("ffn_down", 64),
+            ] {
+                file = file.with_random(&format!("blk.{layer}.{name}.bias"), width, 0.4);
+            }
+            file = file.with_tensor(&format!("blk.{layer}.attn_k.scale"), &[1], &[0.7]);
+        }
+        file
+    }
+
     /// What [`Self::small`] is made of.
     ///
     /// # Panics

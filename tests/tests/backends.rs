@@ -3,8 +3,8 @@
 
 use std::num::NonZeroUsize;
 
+use potluck_model::gguf::Gguf;
 use potluck_model::gguf::synth::SynthSpec;
-use potluck_model::gguf::{Gguf, Value};
 use potluck_model::{Compute, Device, Isa, KvCache, ModelConfig, SequenceStep, Shard, ShardRange};
 use potluck_tests::ModelFile;
 
@@ -85,22 +85,7 @@ fn every_architecture_runs_without_kernels_and_agrees_to_rounding() {
 #[test]
 fn odd_models_agree_without_kernels_too() {
     let found = PRESETS.map(|preset| {
-        let mut spec = ModelFile::small_spec(preset);
-        spec.head_dim = 20;
-        let prefix = spec.architecture.name();
-        let mut file = ModelFile::synthetic(&spec)
-            .with(
-                &format!("{prefix}.rope.scaling.type"),
-                Value::string("yarn"),
-            )
-            .with(&format!("{prefix}.rope.scaling.factor"), Value::F32(4.0))
-            .with_random("output.bias", 300, 0.5)
-            .with_random("blk.0.attn_output.bias", 64, 0.4)
-            .with_tensor("blk.1.attn_k.scale", &[1], &[0.7]);
-        if prefix == "gemma3" {
-            file = file.with("gemma3.final_logit_softcapping", Value::F32(3.0));
-        }
-        let gguf = file.gguf();
+        let gguf = ModelFile::odd(preset).gguf();
         difference(&gguf, &gguf)
     });
     println!("differences {found:?}");

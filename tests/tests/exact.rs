@@ -5,8 +5,8 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use potluck_model::gguf::Gguf;
 use potluck_model::gguf::synth::{Matrix, RopeScaling, SynthSpec, TypeMix};
-use potluck_model::gguf::{Gguf, Value};
 use potluck_model::{
     Architecture, Compute, Isa, KvCache, ModelConfig, SequenceStep, Shard, ShardRange, TensorType,
 };
@@ -234,40 +234,10 @@ proptest! {
     }
 }
 
-/// Biases and a scale, heads that are not a multiple of 8 wide, YaRN and, in gemma3, capped logits.
-fn odd(preset: &str) -> ModelFile {
-    let mut spec = ModelFile::small_spec(preset);
-    spec.head_dim = 20;
-    let prefix = spec.architecture.name();
-    let mut file = ModelFile::synthetic(&spec)
-        .with(
-            &format!("{prefix}.rope.scaling.type"),
-            Value::string("yarn"),
-        )
-        .with(&format!("{prefix}.rope.scaling.factor"), Value::F32(4.0))
-        .with_random("output.bias", 300, 0.5);
-    if prefix == "gemma3" {
-        file = file.with("gemma3.final_logit_softcapping", Value::F32(3.0));
-    }
-    for layer in 0..2 {
-        for (name, width) in [
-            ("attn_q", 80),
-            ("attn_v", 40),
-            ("attn_output", 64),
-            ("ffn_up", 96),
-            ("ffn_down", 64),
-        ] {
-            file = file.with_random(&format!("blk.{layer}.{name}.bias"), width, 0.4);
-        }
-        file = file.with_tensor(&format!("blk.{layer}.attn_k.scale"), &[1], &[0.7]);
-    }
-    file
-}
-
 #[test]
 fn odd_models_are_the_same_however_they_are_computed() {
     for preset in ["tiny", "tiny-qwen2", "tiny-qwen3", "tiny-gemma3"] {
-        let model = Model::new(odd(preset).gguf());
+        let model = Model::new(ModelFile::odd(preset).gguf());
         let tokens: Vec<_> = (0..90).map(|i| i * 7919 % 300).collect();
         let expected = model.logits(&tokens, &compute(Isa::SCALAR, 1), &[], &[]);
         let one_by_one: Vec<_> = (1..tokens.len()).collect();

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::device::{Devices, MIB, ask, devices, identity, talk};
-use super::finish;
 use super::solo::Solo;
+use super::{finish, peers};
+use crate::Arithmetic;
 use crate::machine::{Choice, Event, Input};
 use crate::profile::tests::profile;
-use crate::wire::{
-    ContentHash, Control, Dtype, HiddenShape, OpenStage, ProfileUpdate, StageRefusedCode,
-};
-use crate::{Arithmetic, LayerRange, PlanEpoch, SessionId};
+use crate::wire::{Control, OpenStage, ProfileUpdate, StageRefusedCode};
 
 fn another() -> Arithmetic {
     Arithmetic::new("int8-3").expect("a name")
@@ -19,18 +17,8 @@ fn another() -> Arithmetic {
 
 fn open(solo: &Solo, session: u64, arithmetic: Arithmetic) -> OpenStage {
     OpenStage {
-        session: SessionId(session),
-        epoch: PlanEpoch(1),
-        manifest: ContentHash([9; 32]),
-        layers: LayerRange::new(2, 5).expect("forwards"),
-        predecessor: solo.peer,
-        successor: solo.peer,
-        context: 100,
-        shape: HiddenShape::new(1, Dtype::F32, 32).expect("small"),
-        memory_bytes: 1_000,
-        standby: false,
-        last: true,
         arithmetic,
+        ..peers::open(solo, session)
     }
 }
 

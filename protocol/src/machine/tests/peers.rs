@@ -234,7 +234,8 @@ fn no_layers_are_placed_on_a_program_that_would_read_over_parts_of_a_model() {
     }
 }
 
-fn open(solo: &Solo, session: u64) -> OpenStage {
+/// Asks this device for a stage of three layers by the only arithmetic there is now.
+pub(super) fn open(solo: &Solo, session: u64) -> OpenStage {
     OpenStage {
         session: SessionId(session),
         epoch: PlanEpoch(1),
