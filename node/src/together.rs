@@ -13,13 +13,13 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use potluck_model::Drafter;
-use potluck_protocol::session::{DRAFTS_PAUSE, Feed, RollBack};
+use potluck_protocol::session::{DRAFTS_PAUSE, Feed, RollBack, SessionEvent};
 use potluck_protocol::wire::Answer;
 use serde::Serialize;
 
 use crate::Cancel;
 use crate::engine::{ModelError, Sequence, TokenId};
-use crate::local::{ClientError, Pipeline, PlacementView, Reply};
+use crate::local::{ClientError, Names, Pipeline, PlacementView, Reply};
 use crate::stages::Ends;
 use crate::step_times::StepTimes;
 
@@ -67,30 +67,11 @@ pub struct Drafts {
     pub right: u64,
 }
 
-/// What a person should know while an answer is computed.
+/// What happens while an answer is computed, for who shows it.
 #[derive(Debug, Clone, Copy)]
 pub enum Notice<'a> {
-    /// The layers are placed so.
-    Placed(&'a PlacementView),
-    /// A device fetches the weights of its layers before it can begin.
-    Fetching {
-        /// Its PeerId.
-        peer_id: &'a str,
-        /// Its name.
-        name: &'a str,
-        /// What has come of them.
-        received_bytes: u64,
-        /// Those, and what is still missing.
-        total_bytes: u64,
-    },
-    /// All devices are ready: nothing is fetched any more.
-    Ready,
-    /// A device's stage failed, and why; another placement is looked for.
-    Broken(&'a str, &'a str),
-    /// A device wants to leave; its layers are moved.
-    Leaving(&'a str),
-    /// The answer waits for devices: why.
-    Waiting(&'a str),
+    /// Something came of the conversation, whose devices have these names.
+    Session(&'a SessionEvent, &'a Names),
     /// The node of this device has ended; another one is looked for.
     NodeLost,
 }
@@ -198,14 +179,11 @@ impl<'a> Together<'a> {
         self.say(Pipeline::ask_traffic)?;
         while self.pipeline.is_some() {
             match self.next()? {
-                Some((
-                    Reply::Traffic {
-                        bytes_sent,
-                        bytes_received,
-                    },
-                    _,
-                )) => return Ok((bytes_sent, bytes_received)),
-                Some((reply, payload)) => self.follow(reply, payload)?,
+                Some(Reply::Traffic {
+                    bytes_sent,
+                    bytes_received,
+                }) => return Ok((bytes_sent, bytes_received)),
+                Some(reply) => self.follow(reply)?,
                 None => {}
             }
         }
@@ -241,7 +219,7 @@ impl<'a> Together<'a> {
     }
 
     /// What the node says next, if anything comes soon.
-    fn next(&mut self) -> Result<Option<(Reply, Vec<u8>)>, TogetherError> {
+    fn next(&mut self) -> Result<Option<Reply>, TogetherError> {
         let next = self.pipeline.as_mut().map(|node| node.next(PATIENCE));
         match next.transpose() {
             Ok(next) => Ok(next.flatten()),
@@ -282,14 +260,14 @@ impl<'a> Together<'a> {
             if self.cancel.is_cancelled() {
                 return Ok(None);
             }
-            let Some((reply, payload)) = self.next()? else {
+            let Some(reply) = self.next()? else {
                 // Nothing may come for long, as while a device is waited for.
                 if !progress(read.saturating_sub(before)) {
                     return Ok(None);
                 }
                 continue;
             };
-            self.follow(reply, payload)?;
+            self.follow(reply)?;
             let all = self.feed.tokens().len();
             let more = self.feed.read() > read && self.feed.read() < all;
             read = self.feed.read();
@@ -328,59 +306,53 @@ impl<'a> Together<'a> {
         Ok(())
     }
 
-    /// Takes in what happened.
-    fn follow(&mut self, reply: Reply, payload: Vec<u8>) -> Result<(), TogetherError> {
-        match reply {
-            Reply::Placed { placement } => {
+    /// Takes in what came of the conversation.
+    fn follow(&mut self, reply: Reply) -> Result<(), TogetherError> {
+        let (Reply::Session { event }, Some(pipeline)) = (reply, &self.pipeline) else {
+            return Ok(());
+        };
+        let names = pipeline.names();
+        (self.on_notice)(Notice::Session(&event, names));
+        match event {
+            SessionEvent::Placed(prediction) => {
                 self.feed.interrupted();
-                (self.on_notice)(Notice::Placed(&placement));
-                self.placement = Some(placement);
+                self.placement = Some(PlacementView::new(&prediction, names));
             }
-            Reply::Ready { from, prefill_rows } => {
-                (self.on_notice)(Notice::Ready);
-                let back = self.feed.ready(from, prefill_rows);
+            SessionEvent::Ready { from, prefill_rows } => {
+                let back = self.feed.ready(from, prefill_rows.get());
                 self.roll_back(back)?;
             }
-            Reply::Answered { start_position } => {
-                let hidden = !payload.is_empty();
-                if self.feed.answered(start_position, payload) && hidden {
+            SessionEvent::Answered {
+                start_position,
+                hidden,
+            } => {
+                let wanted = !hidden.is_empty();
+                if self.feed.answered(start_position, hidden) && wanted {
                     self.lost = 0;
                     self.recovered();
                 }
             }
-            Reply::Shared => self.no_drafts_until = Some(Instant::now() + DRAFTS_PAUSE),
-            Reply::Fetching {
-                peer_id,
-                name,
-                received_bytes,
-                total_bytes,
-            } => (self.on_notice)(Notice::Fetching {
-                peer_id: &peer_id,
-                name: &name,
-                received_bytes,
-                total_bytes,
-            }),
-            Reply::RolledBack => self.feed.rolled_back(),
-            Reply::Leaving { name } => (self.on_notice)(Notice::Leaving(&name)),
-            Reply::Broken {
-                peer_id,
-                name,
-                cause,
-            } => {
+            SessionEvent::RolledBack => self.feed.rolled_back(),
+            SessionEvent::Shared { .. } => {
+                self.no_drafts_until = Some(Instant::now() + DRAFTS_PAUSE);
+            }
+            SessionEvent::Broken { peer, cause } => {
                 self.feed.interrupted();
-                (self.on_notice)(Notice::Broken(&name, &cause));
+                let name = names.of(peer);
                 let recovery = Recovery {
                     time_s: self.started.elapsed().as_secs_f64(),
-                    peer_id,
+                    peer_id: peer.to_string(),
                     name: name.clone(),
                     stage: name,
-                    cause,
+                    cause: cause.to_string(),
                     stall_ms: 0.0,
                 };
                 self.broken.get_or_insert((Instant::now(), recovery));
             }
-            Reply::Waiting { words } => (self.on_notice)(Notice::Waiting(&words)),
-            _ => {}
+            SessionEvent::GivenUp(words) => self.failed(ClientError::Failed(words))?,
+            SessionEvent::Fetching { .. }
+            | SessionEvent::Leaving { .. }
+            | SessionEvent::Waiting(_) => {}
         }
         Ok(())
     }

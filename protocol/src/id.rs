@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// A node, by the Ed25519 public key that its links prove.
 ///
 /// Shown as other libp2p programs show it: the base58 of the identity multihash of the key's
@@ -60,6 +63,20 @@ impl std::str::FromStr for PeerId {
         }
         let bytes = bs58::decode(text).into_vec().map_err(|_| NotAPeerId)?;
         Self::from_multihash(&bytes).ok_or(NotAPeerId)
+    }
+}
+
+// As text, as people and programs are shown it.
+impl Serialize for PeerId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PeerId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(Error::custom)
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Transformer blocks `first..end`, half-open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "(u32, u32)", try_from = "(u32, u32)")]
 pub struct LayerRange {
     first: u32,
     end: u32,
@@ -40,6 +43,25 @@ impl LayerRange {
         self.first == self.end
     }
 }
+
+impl From<LayerRange> for (u32, u32) {
+    fn from(layers: LayerRange) -> Self {
+        (layers.first, layers.end)
+    }
+}
+
+impl TryFrom<(u32, u32)> for LayerRange {
+    type Error = Backwards;
+
+    fn try_from((first, end): (u32, u32)) -> Result<Self, Backwards> {
+        Self::new(first, end).ok_or(Backwards)
+    }
+}
+
+/// A range of layers ends before it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a range of layers ends before it begins")]
+pub struct Backwards;
 
 impl fmt::Display for LayerRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use potluck_protocol::PeerId;
 
 use super::{format, output};
 
@@ -22,7 +23,7 @@ pub(super) struct Fetches {
 /// What one device fetches.
 #[derive(Debug)]
 pub(super) struct Fetch {
-    pub(super) peer_id: String,
+    pub(super) peer: PeerId,
     pub(super) name: String,
     pub(super) received_bytes: u64,
     pub(super) total_bytes: u64,
@@ -67,7 +68,7 @@ impl Fetches {
 /// Notes how far a device is, behind those that were heard of before it.
 fn note(of: &mut Vec<Fetch>, fetch: Fetch) {
     let mut known = of.iter_mut();
-    match known.find(|known| known.peer_id == fetch.peer_id) {
+    match known.find(|known| known.peer == fetch.peer) {
         Some(known) => *known = fetch,
         None => of.push(fetch),
     }
@@ -93,9 +94,9 @@ mod tests {
     #[test]
     fn a_line_says_how_far_each_device_is() {
         let mut of = Vec::new();
-        let mut told = |peer_id: &str, name: &str, received_bytes, total_bytes| {
+        let mut told = |peer: u8, name: &str, received_bytes, total_bytes| {
             let fetch = Fetch {
-                peer_id: peer_id.to_owned(),
+                peer: PeerId::from_public_key([peer; 32]),
                 name: name.to_owned(),
                 received_bytes,
                 total_bytes,
@@ -104,22 +105,20 @@ mod tests {
             line(&of)
         };
         assert_eq!(
-            told("a", "kitchen", 0, 80_000_000),
+            told(1, "kitchen", 0, 80_000_000),
             "kitchen fetches its layers: 0 of 80 MB"
         );
         assert_eq!(
-            told("b", "tablet", 1_250_000, 4_000_000),
+            told(2, "tablet", 1_250_000, 4_000_000),
             "kitchen fetches its layers: 0 of 80 MB · tablet fetches its layers: 1.2 of 4.0 MB"
         );
         assert_eq!(
-            told("a", "kitchen", 12_345_678, 80_000_000),
+            told(1, "kitchen", 12_345_678, 80_000_000),
             "kitchen fetches its layers: 12 of 80 MB · tablet fetches its layers: 1.2 of 4.0 MB"
         );
         // Another of the same name.
         assert_eq!(
-            told("c", "tablet", 0, 900)
-                .matches("tablet fetches")
-                .count(),
+            told(3, "tablet", 0, 900).matches("tablet fetches").count(),
             2
         );
     }

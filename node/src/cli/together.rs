@@ -20,6 +20,7 @@ use potluck::local::{
 use potluck::shape::model_shape;
 use potluck::stages::{Ends, MemoryBudget};
 use potluck::together::{Drafts, Notice, Recovery, Together};
+use potluck_protocol::session::SessionEvent;
 use serde::Serialize;
 
 use super::failure::{self, Code};
@@ -361,46 +362,57 @@ struct Notices {
 
 impl Notices {
     fn show(&mut self, notice: Notice<'_>) {
-        if let Notice::Fetching {
-            peer_id,
-            name,
-            received_bytes,
-            total_bytes,
-        } = notice
-        {
-            let fetch = Fetch {
-                peer_id: peer_id.to_owned(),
-                name: name.to_owned(),
-                received_bytes,
-                total_bytes,
-            };
-            return self.fetches.show(fetch);
-        }
-        self.fetches.end();
-        let line = match notice {
-            Notice::Fetching { .. } | Notice::Ready => return,
-            Notice::Placed(placement) => {
+        let (event, names) = match notice {
+            Notice::Session(event, names) => (event, names),
+            Notice::NodeLost => {
+                self.placed = None;
+                let line = "the node of this device has ended; going on with another…";
+                return self.line(line.to_owned());
+            }
+        };
+        match event {
+            SessionEvent::Placed(prediction) => {
+                let placement = PlacementView::new(prediction, names);
                 let words = placement.in_words();
                 let rate = format::rate(placement.tokens_per_s);
                 let line = format!("{words} · {rate} predicted");
                 // Said once, however often a placement comes back.
                 if self.placed.as_ref() == Some(&words) {
-                    return;
+                    return self.fetches.end();
                 }
                 self.placed = Some(words);
-                line
+                self.line(line);
             }
-            Notice::Broken(name, cause) => {
+            SessionEvent::Fetching {
+                peer,
+                received_bytes,
+                total_bytes,
+            } => self.fetches.show(Fetch {
+                peer: *peer,
+                name: names.of(*peer),
+                received_bytes: *received_bytes,
+                total_bytes: *total_bytes,
+            }),
+            SessionEvent::Broken { peer, cause } => {
                 self.placed = None;
-                format!("{name}: {cause}; going on without it…")
+                let name = names.of(*peer);
+                self.line(format!("{name}: {cause}; going on without it…"));
             }
-            Notice::Leaving(name) => format!("{name} leaves; its layers are moved…"),
-            Notice::Waiting(words) => format!("waiting: {words}"),
-            Notice::NodeLost => {
-                self.placed = None;
-                "the node of this device has ended; going on with another…".to_owned()
+            SessionEvent::Leaving { peer, .. } => {
+                let name = names.of(*peer);
+                self.line(format!("{name} leaves; its layers are moved…"));
             }
-        };
+            SessionEvent::Waiting(words) => self.line(format!("waiting: {words}")),
+            // Its words are those of the error that ends the answer.
+            SessionEvent::Ready { .. } | SessionEvent::GivenUp(_) => self.fetches.end(),
+            SessionEvent::Answered { .. }
+            | SessionEvent::RolledBack
+            | SessionEvent::Shared { .. } => {}
+        }
+    }
+
+    fn line(&mut self, line: String) {
+        self.fetches.end();
         if !self.quiet {
             output::note(&line);
         }

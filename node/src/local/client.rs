@@ -10,7 +10,7 @@ use super::framing;
 use super::message::{PairingWish, Reply, Request, SessionRequest};
 use super::node::LocalNode;
 use super::server::Service;
-use super::views::{MemberView, PlanView};
+use super::views::{MemberView, Names, PlanView};
 use crate::log::{Level, Page};
 use crate::words::Kind;
 
@@ -196,7 +196,10 @@ impl Client {
     /// [`ClientError`].
     pub fn begin(mut self, request: SessionRequest) -> Result<Pipeline, ClientError> {
         match self.ask(&Request::Session { request })? {
-            Reply::Started => Ok(Pipeline(self)),
+            Reply::Started { names } => Ok(Pipeline {
+                client: self,
+                names,
+            }),
             _ => Err(ClientError::OtherAnswer),
         }
     }
@@ -211,15 +214,30 @@ impl Drop for Client {
 
 /// A conversation that has begun, over a node.
 #[derive(Debug)]
-pub struct Pipeline(Client);
+pub struct Pipeline {
+    client: Client,
+    names: Names,
+}
 
 impl Pipeline {
-    /// What came of it; `None` if nothing came within this time.
+    /// What the circle's devices were called when it began.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// What came of it, a [`Reply::Session`] or what was asked for; `None` if nothing came within this
+    /// time.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn next(&mut self, within: Duration) -> Result<Option<(Reply, Vec<u8>)>, ClientError> {
-        self.0.next(within)
+    pub fn next(&mut self, within: Duration) -> Result<Option<Reply>, ClientError> {
+        let next = self.client.next(within)?;
+        Ok(next.map(|(reply, payload)| match reply {
+            Reply::Session { event } => Reply::Session {
+                event: event.with_hidden(payload),
+            },
+            other => other,
+        }))
     }
 
     /// Sends rows through all layers, if they are those that follow.
@@ -238,7 +256,7 @@ impl Pipeline {
             rows,
             last,
         };
-        self.0.send(&request, hidden)
+        self.client.send(&request, hidden)
     }
 
     /// Drops the positions from this one on.
@@ -246,7 +264,7 @@ impl Pipeline {
     /// # Errors
     /// [`ClientError`].
     pub fn roll_back(&mut self, position: u32) -> Result<(), ClientError> {
-        self.0.send(&Request::RollBack { position }, &[])
+        self.client.send(&Request::RollBack { position }, &[])
     }
 
     /// Asks for what was sent and received; [`Reply::Traffic`] comes.
@@ -254,6 +272,6 @@ impl Pipeline {
     /// # Errors
     /// [`ClientError`].
     pub fn ask_traffic(&mut self) -> Result<(), ClientError> {
-        self.0.send(&Request::Traffic, &[])
+        self.client.send(&Request::Traffic, &[])
     }
 }

@@ -5,14 +5,14 @@ use potluck_protocol::PeerId;
 use super::views::Names;
 
 /// The device that a person means: by its name, its PeerId, or `self`.
-pub(super) fn device(names: &Names, me: PeerId, text: &str) -> Option<PeerId> {
+pub(super) fn device(names: &Names, text: &str) -> Option<PeerId> {
     if text == "self" {
-        return Some(me);
+        return Some(names.this_device);
     }
     if let Ok(peer) = text.parse() {
-        return names.contains_key(&peer).then_some(peer);
+        return names.members.contains_key(&peer).then_some(peer);
     }
-    let mut named = names.iter().filter(|(_, name)| *name == text);
+    let mut named = names.members.iter().filter(|(_, name)| *name == text);
     match (named.next(), named.next()) {
         (Some((peer, _)), None) => Some(*peer),
         // Two devices of one name are told apart by their ids.
@@ -22,7 +22,7 @@ pub(super) fn device(names: &Names, me: PeerId, text: &str) -> Option<PeerId> {
 
 /// Why no device is meant by what a person wrote.
 pub(super) fn why_nobody(names: &Names, text: &str) -> String {
-    match names.values().filter(|name| *name == text).count() {
+    match names.members.values().filter(|name| *name == text).count() {
         0 => format!("no device is called {text:?}: `potluck peers` lists names and ids"),
         _ => {
             format!("several devices are called {text:?}: give the id, as `potluck peers` lists it")
@@ -31,15 +31,15 @@ pub(super) fn why_nobody(names: &Names, text: &str) -> String {
 }
 
 /// Why this device cannot leave its circle, if it cannot. Those that it let in may still be removed.
-pub(super) fn why_not_to_leave(names: &Names, me: PeerId, with_admitted: bool) -> Option<String> {
-    if !names.contains_key(&me) && !with_admitted {
+pub(super) fn why_not_to_leave(names: &Names, with_admitted: bool) -> Option<String> {
+    if !names.has_this_device() && !with_admitted {
         return Some(
             "this device is in no circle: `potluck circle new` begins one, and `potluck pair` joins \
              another's"
                 .to_owned(),
         );
     }
-    (names.len() == 1 && names.contains_key(&me)).then(|| {
+    (names.members.len() == 1 && names.has_this_device()).then(|| {
         "this device is alone in its circle, so there is none to leave: `potluck circle new` begins \
          another"
             .to_owned()
@@ -48,20 +48,33 @@ pub(super) fn why_not_to_leave(names: &Names, me: PeerId, with_admitted: bool) -
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
+
+    fn peer(byte: u8) -> PeerId {
+        PeerId::from_public_key([byte; 32])
+    }
+
+    /// As device 1 sees them.
+    fn names(members: &[(u8, &str)]) -> Names {
+        let members = members.iter();
+        Names {
+            this_device: peer(1),
+            members: members
+                .map(|&(b, name)| (peer(b), name.to_owned()))
+                .collect(),
+        }
+    }
 
     #[test]
     fn a_device_is_meant_by_its_name_or_id_if_that_is_clear() {
-        let peer = |byte| PeerId::from_public_key([byte; 32]);
-        let mut names: Names = BTreeMap::new();
-        names.insert(peer(1), "kitchen".to_owned());
-        names.insert(peer(2), "tablet".to_owned());
-        names.insert(peer(3), "tablet".to_owned());
-        // As only a device of another program calls itself.
-        names.insert(peer(5), "self".to_owned());
-        let meant = |text: &str| device(&names, peer(1), text);
+        let names = names(&[
+            (1, "kitchen"),
+            (2, "tablet"),
+            (3, "tablet"),
+            // As only a device of another program calls itself.
+            (5, "self"),
+        ]);
+        let meant = |text: &str| device(&names, text);
         assert_eq!(meant("self"), Some(peer(1)));
         assert_eq!(meant("kitchen"), Some(peer(1)));
         assert_eq!(meant("tablet"), None);
@@ -75,12 +88,12 @@ mod tests {
 
     #[test]
     fn this_device_leaves_only_a_circle_that_it_is_in_with_others() {
-        let peer = |byte| PeerId::from_public_key([byte; 32]);
-        let names = |bytes: &[u8]| bytes.iter().map(|&b| (peer(b), b.to_string())).collect();
-        let why = |bytes: &[u8], admitted| why_not_to_leave(&names(bytes), peer(1), admitted);
-        assert_eq!(why(&[1, 2], false), None);
-        assert!(why(&[1], false).is_some_and(|why| why.contains("alone in its circle")));
-        assert!(why(&[2, 3], false).is_some_and(|why| why.contains("in no circle")));
-        assert_eq!(why(&[2, 3], true), None);
+        let why = |members: &[(u8, &str)], admitted| why_not_to_leave(&names(members), admitted);
+        assert_eq!(why(&[(1, "a"), (2, "b")], false), None);
+        let alone = why(&[(1, "a")], false);
+        assert!(alone.is_some_and(|why| why.contains("alone in its circle")));
+        let removed = [(2, "b"), (3, "c")];
+        assert!(why(&removed, false).is_some_and(|why| why.contains("in no circle")));
+        assert_eq!(why(&removed, true), None);
     }
 }

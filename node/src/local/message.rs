@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use potluck_protocol::session::SessionEvent;
 use serde::{Deserialize, Serialize};
 
-use super::views::{MemberView, PlacementView, PlanView, ProposalView};
+use super::views::{MemberView, Names, PlanView, ProposalView};
 use crate::log::{Level, Page};
 use crate::net::Announces;
 use crate::words::{Kind, Words};
@@ -83,14 +84,15 @@ pub enum Request {
         #[serde(flatten)]
         request: SessionRequest,
     },
-    /// Begin a conversation: [`Reply::Started`], then its events, until the connection ends.
+    /// Begin a conversation: [`Reply::Started`], then [`Reply::Session`] for each of its events, until
+    /// the connection ends.
     Session {
         /// What for.
         #[serde(flatten)]
         request: SessionRequest,
     },
     /// Rows of the conversation; the payload are their hidden states. Nothing answers rows that are
-    /// not those that follow: [`Reply::Ready`] says which are.
+    /// not those that follow: [`SessionEvent::Ready`] says which are.
     Submit {
         /// Position of the first.
         start_position: u32,
@@ -99,7 +101,7 @@ pub enum Request {
         /// Whether these are the last for now, whose hidden states are wanted.
         last: bool,
     },
-    /// Drop the conversation's positions from this one on: [`Reply::RolledBack`].
+    /// Drop the conversation's positions from this one on: [`SessionEvent::RolledBack`].
     RollBack {
         /// The first that is dropped.
         position: u32,
@@ -269,57 +271,14 @@ pub enum Reply {
         plan: Box<PlanView>,
     },
     /// The conversation has begun.
-    Started,
-    /// The layers are placed so.
-    Placed {
-        /// Where.
-        placement: PlacementView,
+    Started {
+        /// What its devices are called.
+        names: Names,
     },
-    /// Rows from `from` on are to be submitted.
-    Ready {
-        /// Those before are held.
-        from: u32,
-        /// How many rows a prefill step should have.
-        prefill_rows: u32,
-    },
-    /// A device fetches the weights of its layers, before it can begin.
-    Fetching {
-        /// Its PeerId.
-        peer_id: String,
-        /// Its name.
-        name: String,
-        /// What has come of them.
-        received_bytes: u64,
-        /// Those, and what is still missing.
-        total_bytes: u64,
-    },
-    /// Rows went through all layers; the payload are the hidden states that were wanted.
-    Answered {
-        /// Position of the first row.
-        start_position: u32,
-    },
-    /// Positions were dropped: answers before this may be of them, those after it are not.
-    RolledBack,
-    /// Rows of others wait at a device of the ring, too: no drafts for a while.
-    Shared,
-    /// A device wants to leave.
-    Leaving {
-        /// Its name.
-        name: String,
-    },
-    /// A stage failed.
-    Broken {
-        /// The device's PeerId.
-        peer_id: String,
-        /// Its name.
-        name: String,
-        /// Why.
-        cause: String,
-    },
-    /// No placement is possible now.
-    Waiting {
-        /// Why.
-        words: String,
+    /// What comes of the conversation. The payload are the hidden states of an answer.
+    Session {
+        /// As the protocol tells it.
+        event: SessionEvent,
     },
     /// Bytes to and from peers.
     Traffic {
@@ -333,5 +292,127 @@ pub enum Reply {
 impl From<Words> for Reply {
     fn from(Words { kind, words }: Words) -> Self {
         Self::Failed { kind, words }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use potluck_protocol::placement::{Fetch, PredictedHop, PredictedStage, Prediction, Stage};
+    use potluck_protocol::session::Cause;
+    use potluck_protocol::wire::{HandOverReason, StageRefusedCode};
+    use potluck_protocol::{LayerRange, PeerId};
+
+    use super::*;
+    use crate::local::framing;
+
+    fn prediction(peer: PeerId) -> Prediction {
+        let time = Duration::from_nanos(1_234_567);
+        Prediction {
+            stages: vec![PredictedStage {
+                stage: Stage {
+                    peer,
+                    layers: LayerRange::new(0, 30).expect("forwards"),
+                },
+                memory_bytes: u64::MAX,
+                time,
+                picojoules: None,
+                fetch: Some(Fetch {
+                    bytes: 3,
+                    time: None,
+                }),
+            }],
+            hops: vec![PredictedHop {
+                from: peer,
+                to: peer,
+                time,
+                occupied: time,
+                picojoules: Some(7),
+            }],
+            ends_memory_bytes: 1,
+            ends_time: time,
+            step_time: time,
+            pace: time,
+            picojoules: None,
+            rows: NonZeroU32::MIN,
+        }
+    }
+
+    fn every_kind_of_event() -> Vec<SessionEvent> {
+        let peer = PeerId::from_public_key([9; 32]);
+        let within = Duration::from_millis(1_500);
+        let refused = Cause::Refused {
+            code: StageRefusedCode::Other(77),
+            words: "\"full\"\n".to_owned(),
+            available_bytes: 5,
+        };
+        let causes = [
+            Cause::Silent(within),
+            Cause::Disconnected,
+            refused,
+            Cause::Forgotten,
+            Cause::Faulty,
+            Cause::NotFinite,
+            Cause::Stuck(within),
+            Cause::RowsLost,
+        ];
+        let broken = causes.map(|cause| SessionEvent::Broken { peer, cause });
+        let mut events = vec![
+            SessionEvent::Placed(Box::new(prediction(peer))),
+            SessionEvent::Ready {
+                from: 3,
+                prefill_rows: NonZeroU32::MAX,
+            },
+            SessionEvent::Fetching {
+                peer,
+                received_bytes: 0,
+                total_bytes: u64::MAX,
+            },
+            SessionEvent::Answered {
+                start_position: 9,
+                hidden: vec![0, 255, 34],
+            },
+            SessionEvent::RolledBack,
+            SessionEvent::Shared { peer },
+            SessionEvent::Leaving {
+                peer,
+                reason: HandOverReason::Battery,
+                within,
+            },
+            SessionEvent::Waiting("nobody is in reach".to_owned()),
+            SessionEvent::GivenUp("nobody came".to_owned()),
+        ];
+        events.extend(broken);
+        events
+    }
+
+    #[test]
+    fn every_event_of_a_conversation_reaches_a_command_as_the_protocol_told_it() {
+        for told in every_kind_of_event() {
+            let mut event = told.clone();
+            let hidden = event.take_hidden();
+            let mut bytes = Vec::new();
+            let sent = framing::write(&mut bytes, &Reply::Session { event }, &hidden);
+            sent.expect("a vector grows");
+            let came = framing::read::<Reply>(&mut bytes.as_slice()).expect("a message");
+            let Some((Reply::Session { event }, payload)) = came else {
+                panic!("{told:?} came as {came:?}");
+            };
+            assert_eq!(event.with_hidden(payload), told);
+        }
+    }
+
+    #[test]
+    fn an_event_with_impossible_layers_or_no_peer_is_refused() {
+        let event = SessionEvent::Placed(Box::new(prediction(PeerId::from_public_key([9; 32]))));
+        let text = serde_json::to_string(&event).expect("text");
+        assert!(serde_json::from_str::<SessionEvent>(&text).is_ok());
+        for (right, wrong) in [("[0,30]", "[30,0]"), ("12D3KooW", "13D3KooW")] {
+            let text = text.replace(right, wrong);
+            assert!(text.contains(wrong), "{text}");
+            assert!(serde_json::from_str::<SessionEvent>(&text).is_err());
+        }
     }
 }

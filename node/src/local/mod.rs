@@ -47,6 +47,6 @@ pub use server::Service;
 pub(crate) use sessions::identify;
 pub use socket::{ServeError, Socket};
 pub use views::{
-    ALONE, ChangeView, HopView, LinkView, ListedView, MemberView, PlacementView, PlanView,
+    ALONE, ChangeView, HopView, LinkView, ListedView, MemberView, Names, PlacementView, PlanView,
     ProfileView, ProposalView, StageView, UnusedView,
 };

@@ -22,8 +22,10 @@ impl LocalNode {
     /// What the circle's devices are called.
     pub(super) fn names(&self) -> Result<Names, NodeError> {
         let members = self.node.members()?.into_iter();
-        Ok(members
-            .map(|(member, _)| (member.peer, member.name.as_str().to_owned()))
-            .collect())
+        let members = members.map(|(member, _)| (member.peer, member.name.as_str().to_owned()));
+        Ok(Names {
+            this_device: self.node.peer_id(),
+            members: members.collect(),
+        })
     }
 }

@@ -121,7 +121,7 @@ impl Service {
                 let listening = node.listening()?;
                 Reply::Node {
                     peer_id: node.peer_id().to_string(),
-                    name: super::views::name_of(&names, node.peer_id()),
+                    name: names.of(node.peer_id()),
                     listening: listening.iter().map(ToString::to_string).collect(),
                     computes: node.computes(),
                     settings: self.local.settings.clone(),
@@ -186,16 +186,16 @@ impl Service {
     /// Whom a person means, and what it is called, who wants to end its membership; or why that is
     /// nobody.
     fn to_forget(&self, text: &str, with_admitted: bool) -> Result<(PeerId, String, Reach), Words> {
-        let node = &self.local.node;
         let names = self.local.names()?;
-        let me = node.peer_id();
         // One that has left may have let in others before.
         let gone = || text.parse().ok().filter(|_| with_admitted);
-        let peer = match device(&names, me, text).or_else(gone) {
-            Some(peer) if peer == me => match why_not_to_leave(&names, me, with_admitted) {
-                Some(words) => return Err(Words::not_meant(words)),
-                None => peer,
-            },
+        let peer = match device(&names, text).or_else(gone) {
+            Some(peer) if peer == names.this_device => {
+                match why_not_to_leave(&names, with_admitted) {
+                    Some(words) => return Err(Words::not_meant(words)),
+                    None => peer,
+                }
+            }
             Some(peer) => peer,
             None => return Err(Words::not_meant(why_nobody(&names, text))),
         };
@@ -204,7 +204,7 @@ impl Service {
         } else {
             Reach::Alone
         };
-        Ok((peer, super::views::name_of(&names, peer), reach))
+        Ok((peer, names.of(peer), reach))
     }
 
     fn forget(&self, text: &str, with_admitted: bool) -> Result<Reply, Words> {
@@ -234,10 +234,10 @@ impl Service {
         let (session, events) = asked.begin(&self.local)?;
         self.session = Some(session);
         let replies = self.replies.clone();
-        replies.send(&Reply::Started, &[])?;
+        replies.send(&Reply::Started { names }, &[])?;
         let forwarded = std::thread::Builder::new()
             .name("potluck-session".to_owned())
-            .spawn(move || sessions::forward(&events, &replies, &node, &names));
+            .spawn(move || sessions::forward(&events, &replies, &node));
         Ok(forwarded.map(drop)?)
     }
 }

@@ -1,25 +1,24 @@
 //! Conversations that commands begin.
 
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use potluck_model::ModelConfig;
 use potluck_model::gguf::Gguf;
-use potluck_protocol::machine::{Choice, Request, SessionEvent};
+use potluck_protocol::SessionId;
+use potluck_protocol::machine::{Choice, Request};
 use potluck_protocol::placement::{Forced, ModelShape, Objective, PlacementOptions};
-use potluck_protocol::session::SubmitError;
+use potluck_protocol::session::{SessionEvent, SubmitError};
 use potluck_protocol::wire::{Answer, ContentHash, Dtype, HiddenShape};
-use potluck_protocol::{PeerId, SessionId};
 
 use super::meant::device;
 use super::message::{PlacementChoice, Reply, SessionRequest};
 use super::node::LocalNode;
 use super::replies::Replies;
-use super::views::{Names, PlacementView, PlanView, name_of};
+use super::views::PlanView;
 use crate::Cancel;
-use crate::net::{Node, NodeSession, PipelineEvent};
+use crate::net::{Node, NodeSession};
 use crate::shape::model_shape;
 use crate::words::Words;
 
@@ -67,12 +66,11 @@ impl Asked {
             PlacementChoice::Alone => Choice::Alone,
             PlacementChoice::Forced(text) => {
                 let names = local.names()?;
-                let me = local.node.peer_id();
-                if !names.contains_key(&me) {
+                if !names.has_this_device() {
                     return Err(Words::new(REMOVED));
                 }
                 let layers = u32::try_from(model.layers.len())?;
-                let forced = Forced::parse(text, layers, |name| device(&names, me, name));
+                let forced = Forced::parse(text, layers, |name| device(&names, name));
                 Choice::Forced(forced?)
             }
         };
@@ -87,13 +85,12 @@ impl Asked {
     /// Where the layers would run now.
     pub(super) fn plan(self, local: &LocalNode) -> Result<PlanView, Words> {
         let names = local.names()?;
-        let me = local.node.peer_id();
         local.node.find_weights(self.manifest, WEIGHTS_FOR_PLAN)?;
         if let Choice::Forced(forced) = &self.choice {
             let devices = local.node.devices(self.manifest)?;
             let predicted = forced.predict(&self.model, &devices, &self.options);
             let predicted = predicted?;
-            return Ok(PlanView::only(&predicted, me, &names));
+            return Ok(PlanView::only(&predicted, &names));
         }
         let planned = local.node.plan(self.manifest, self.model, self.options);
         let planned = planned?;
@@ -101,13 +98,13 @@ impl Asked {
             Ok(plan) => plan,
             Err(why) => return Err(Words::new(why.where_away(&local.node.away()?))),
         };
-        Ok(PlanView::new(&plan, me, &names))
+        Ok(PlanView::new(&plan, &names))
     }
 
     pub(super) fn begin(
         self,
         local: &LocalNode,
-    ) -> Result<(NodeSession, Receiver<PipelineEvent>), Words> {
+    ) -> Result<(NodeSession, Receiver<SessionEvent>), Words> {
         let hidden = HiddenShape::new(self.model.d_model, Dtype::F32, MOST_ROWS)?;
         let id = crate::device::random()?;
         if self.choice == Choice::Best {
@@ -176,16 +173,10 @@ pub(super) fn submit(
 
 /// Tells a command what comes of its conversation, until either ends. If it is the node that has, the
 /// command hears it as the end of its connection.
-pub(super) fn forward(
-    events: &Receiver<PipelineEvent>,
-    replies: &Replies,
-    node: &Node,
-    names: &Names,
-) {
-    let me = node.peer_id();
-    for event in events {
-        let (reply, payload) = reply(event, me, names);
-        if replies.send(&reply, &payload).is_err() {
+pub(super) fn forward(events: &Receiver<SessionEvent>, replies: &Replies, node: &Node) {
+    for mut event in events {
+        let hidden = event.take_hidden();
+        if replies.send(&Reply::Session { event }, &hidden).is_err() {
             return;
         }
     }
@@ -197,52 +188,4 @@ pub(super) fn forward(
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-fn reply(event: PipelineEvent, me: PeerId, names: &Names) -> (Reply, Vec<u8>) {
-    let mut payload = Vec::new();
-    let event = match event {
-        PipelineEvent::Session(event) => event,
-        PipelineEvent::RolledBack => return (Reply::RolledBack, payload),
-    };
-    let reply = match event {
-        SessionEvent::Placed(prediction) => Reply::Placed {
-            placement: PlacementView::new(&prediction, me, names),
-        },
-        SessionEvent::Ready { from, prefill_rows } => Reply::Ready {
-            from,
-            prefill_rows: prefill_rows
-                .min(NonZeroU32::new(MOST_ROWS).unwrap_or(prefill_rows))
-                .get(),
-        },
-        SessionEvent::Fetching {
-            peer,
-            received_bytes,
-            total_bytes,
-        } => Reply::Fetching {
-            peer_id: peer.to_string(),
-            name: name_of(names, peer),
-            received_bytes,
-            total_bytes,
-        },
-        SessionEvent::Answered {
-            start_position,
-            hidden,
-        } => {
-            payload = hidden;
-            Reply::Answered { start_position }
-        }
-        SessionEvent::Shared { .. } => Reply::Shared,
-        SessionEvent::Leaving { peer, .. } => Reply::Leaving {
-            name: name_of(names, peer),
-        },
-        SessionEvent::Broken { peer, cause } => Reply::Broken {
-            peer_id: peer.to_string(),
-            name: name_of(names, peer),
-            cause: cause.to_string(),
-        },
-        SessionEvent::Waiting(words) => Reply::Waiting { words },
-        SessionEvent::GivenUp(words) => Reply::from(Words::new(words)),
-    };
-    (reply, payload)
 }

@@ -17,8 +17,27 @@ use crate::profile::Caveats;
 /// Said where nothing is sent to any other device.
 pub const ALONE: &str = "computing on this device only";
 
-/// The names of the circle's devices.
-pub(super) type Names = BTreeMap<PeerId, String>;
+/// What the circle's devices are called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// Which of them is this device; it is no member if it was removed from its circle.
+    pub this_device: PeerId,
+    /// The members' names.
+    pub members: BTreeMap<PeerId, String>,
+}
+
+impl Names {
+    /// What a device is called: its PeerId if it is no member.
+    pub fn of(&self, peer: PeerId) -> String {
+        let name = self.members.get(&peer).cloned();
+        name.unwrap_or_else(|| peer.to_string())
+    }
+
+    /// Whether this device is a member of its circle.
+    pub(super) fn has_this_device(&self) -> bool {
+        self.members.contains_key(&self.this_device)
+    }
+}
 
 /// A member of the circle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -226,11 +245,6 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-pub(super) fn name_of(names: &Names, peer: PeerId) -> String {
-    let name = names.get(&peer).cloned();
-    name.unwrap_or_else(|| peer.to_string())
-}
-
 impl MemberView {
     pub(super) fn new(member: &Member, me: PeerId, status: Option<PeerStatus>) -> Self {
         let this_device = member.peer == me;
@@ -289,11 +303,12 @@ impl ProfileView {
 }
 
 impl PlacementView {
-    pub(super) fn new(prediction: &Prediction, me: PeerId, names: &Names) -> Self {
+    /// What is shown of a placement.
+    pub fn new(prediction: &Prediction, names: &Names) -> Self {
         let stage = |placed: &PredictedStage| StageView {
             peer_id: placed.stage.peer.to_string(),
-            name: name_of(names, placed.stage.peer),
-            this_device: placed.stage.peer == me,
+            name: names.of(placed.stage.peer),
+            this_device: placed.stage.peer == names.this_device,
             first_layer: placed.stage.layers.first(),
             end_layer: placed.stage.layers.end(),
             memory_bytes: placed.memory_bytes,
@@ -305,8 +320,8 @@ impl PlacementView {
                 .map(|time| time.as_secs_f64()),
         };
         let hops = prediction.hops.iter().map(|hop| HopView {
-            from: name_of(names, hop.from),
-            to: name_of(names, hop.to),
+            from: names.of(hop.from),
+            to: names.of(hop.to),
             ms: ms(hop.time),
         });
         Self {
@@ -340,12 +355,12 @@ impl PlacementView {
 }
 
 impl PlanView {
-    pub(super) fn new(plan: &Plan, me: PeerId, names: &Names) -> Self {
-        let view = |prediction: &Prediction| PlacementView::new(prediction, me, names);
+    pub(super) fn new(plan: &Plan, names: &Names) -> Self {
+        let view = |prediction: &Prediction| PlacementView::new(prediction, names);
         let unused = plan.unused.iter().map(|unused| UnusedView {
             peer_id: unused.peer.to_string(),
-            name: name_of(names, unused.peer),
-            this_device: unused.peer == me,
+            name: names.of(unused.peer),
+            this_device: unused.peer == names.this_device,
             reason: unused.reason.to_string(),
         });
         Self {
@@ -363,9 +378,9 @@ impl PlanView {
     }
 
     /// A placement that a person wrote, predicted.
-    pub(super) fn only(prediction: &Prediction, me: PeerId, names: &Names) -> Self {
+    pub(super) fn only(prediction: &Prediction, names: &Names) -> Self {
         Self {
-            best: PlacementView::new(prediction, me, names),
+            best: PlacementView::new(prediction, names),
             alone: None,
             alone_impossible: None,
             by_devices: Vec::new(),

@@ -11,6 +11,7 @@ use libp2p::futures::StreamExt as _;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, Swarm};
 use potluck_protocol::machine::{Event, Input, LoadRefused, Machine, Output};
+use potluck_protocol::session::SessionEvent;
 use potluck_protocol::transfer::StoreAnswer;
 use potluck_protocol::wire::HandOverReason;
 use potluck_protocol::{PeerId, SessionId};
@@ -26,7 +27,7 @@ use super::journal::Journal;
 use super::pairings::Pairings;
 use super::ports::Ports;
 use super::pump::Arrival;
-use super::report::{NodeEvent, PipelineEvent};
+use super::report::NodeEvent;
 use super::sockets::Sockets;
 use super::stream::Purpose;
 use super::traffic::Traffic;
@@ -77,7 +78,7 @@ pub(super) struct Driver {
     keeper: Keeper,
     giving: Giving,
     pub(super) profile: Option<DeviceProfile>,
-    sessions: BTreeMap<SessionId, Sender<PipelineEvent>>,
+    sessions: BTreeMap<SessionId, Sender<SessionEvent>>,
     watchers: Vec<mpsc::UnboundedSender<NodeEvent>>,
     /// What the first watcher is told, as it happened before there was one.
     pub(super) untold: Option<NodeEvent>,
@@ -315,7 +316,7 @@ impl Driver {
             Output::Event(Event::Session(session, event)) => {
                 let (now, sessions) = (self.now(), &mut self.journal.sessions);
                 sessions.event(now, &self.machine, session, &event);
-                self.tell_session(session, PipelineEvent::Session(event));
+                self.tell_session(session, event);
             }
             Output::Event(Event::Pairing(event)) => {
                 let joins = self.underway.joining.map(|(_, of)| of);
@@ -354,7 +355,7 @@ impl Driver {
         }
     }
 
-    fn tell_session(&mut self, session: SessionId, event: PipelineEvent) {
+    fn tell_session(&mut self, session: SessionId, event: SessionEvent) {
         let told = self.sessions.get(&session).map(|s| s.send(event).is_ok());
         if told == Some(false) {
             self.finish(session);
@@ -402,14 +403,9 @@ impl Driver {
     }
 
     /// Whom a session's events are for.
-    pub(super) fn add_session(&mut self, session: SessionId, events: Sender<PipelineEvent>) {
+    pub(super) fn add_session(&mut self, session: SessionId, events: Sender<SessionEvent>) {
         self.sessions.insert(session, events);
         self.journal.sessions.started(self.now(), session);
-    }
-
-    /// Marks in a session's events where its positions were rolled back.
-    pub(super) fn rolled_back(&mut self, session: SessionId) {
-        self.tell_session(session, PipelineEvent::RolledBack);
     }
 
     pub(super) fn finish(&mut self, session: SessionId) {

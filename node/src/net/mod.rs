@@ -47,7 +47,7 @@ pub use potluck_protocol::wire::HandOverReason;
 pub use discovery::{Announces, Discovery, Mdns};
 pub use listen::ListenError;
 pub use node::{Node, NodeOptions};
-pub use report::{AskedFor, NodeError, NodeEvent, PipelineEvent};
+pub use report::{AskedFor, NodeError, NodeEvent};
 pub use session::{NodeSession, OwnerWork};
 pub use traffic::Traffic;
 pub use underway::PairingId;

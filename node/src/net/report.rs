@@ -1,11 +1,11 @@
-//! What a node tells those who use it: events, what comes of a conversation, and errors.
+//! What a node tells those who use it: events and errors.
 
 use std::io;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
 use potluck_protocol::circle::EntryError;
-use potluck_protocol::machine::{Event, SessionEvent};
+use potluck_protocol::machine::Event;
 use potluck_protocol::pairing::{self, BeginError};
 use potluck_protocol::{LayerRange, PeerId, SessionId};
 
@@ -139,14 +139,4 @@ pub enum NodeError {
     /// An address of this device cannot be part of an invitation.
     #[error(transparent)]
     Invitation(#[from] pairing::InvitationError),
-}
-
-/// What comes of a conversation, in order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum PipelineEvent {
-    /// As the protocol tells it.
-    Session(SessionEvent),
-    /// Positions were [rolled back](super::NodeSession::roll_back): answers before this one may be of them,
-    /// those after it are not.
-    RolledBack,
 }

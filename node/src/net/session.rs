@@ -4,11 +4,11 @@ use std::sync::mpsc::Receiver;
 
 use potluck_protocol::SessionId;
 use potluck_protocol::machine::{Request, StartError};
-use potluck_protocol::session::SubmitError;
+use potluck_protocol::session::{SessionEvent, SubmitError};
 use potluck_protocol::wire::Answer;
 
 use super::node::Node;
-use super::report::{NodeError, PipelineEvent};
+use super::report::NodeError;
 
 impl Node {
     /// This device's owner computes something beside the node until this is dropped: others for whom
@@ -28,7 +28,7 @@ impl Node {
     pub fn start_session(
         &self,
         request: Request,
-    ) -> Result<Result<(NodeSession, Receiver<PipelineEvent>), StartError>, NodeError> {
+    ) -> Result<Result<(NodeSession, Receiver<SessionEvent>), StartError>, NodeError> {
         let id = request.id;
         let (tell, events) = std::sync::mpsc::channel();
         let started = self.ask(move |driver| {
@@ -82,7 +82,7 @@ impl NodeSession {
         })
     }
 
-    /// Drops the positions from `position` on.
+    /// Drops the positions from `position` on: [`SessionEvent::RolledBack`] comes.
     ///
     /// # Errors
     /// The node has stopped.
@@ -91,7 +91,6 @@ impl NodeSession {
         self.node.ask(move |driver| {
             let now = driver.now();
             driver.machine.roll_back(now, id, position);
-            driver.rolled_back(id);
         })
     }
 }

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use potluck_protocol::circle::{Circle, DeviceName, Identity};
 use potluck_protocol::machine::{
-    Choice, Event, Input, LoadRefused, Machine, MachineSetup, Output, Reach, Request, SessionEvent,
+    Choice, Event, Input, LoadRefused, Machine, MachineSetup, Output, Reach, Request,
 };
 use potluck_protocol::placement::{LayerShape, ModelShape, PlacementOptions, Weights};
 use potluck_protocol::profile::{
     Measured, OwnerLimits, Power, Profile, Quantisation, Rate, Thermal,
 };
+use potluck_protocol::session::SessionEvent;
 use potluck_protocol::stage::{StageLimits, Step};
 use potluck_protocol::transfer::{Kept, Lacking, Missing, Part, StoreAnswer, StoreOrder};
 use potluck_protocol::wire::{

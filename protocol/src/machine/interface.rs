@@ -1,14 +1,13 @@
 //! What a node's driver hands to its machine, and what the machine hands out.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::circle::{Circle, DeviceName, Identity, Member};
 use crate::pairing as pair;
 use crate::pairing::Address;
-use crate::placement::{Forced, ModelShape, PlacementOptions, Prediction};
+use crate::placement::{Forced, ModelShape, PlacementOptions};
 use crate::profile::Profile;
-use crate::session::Cause;
+use crate::session::SessionEvent;
 use crate::stage::{Load, StageLimits, Step};
 use crate::transfer::{Progress, StoreAnswer, StoreOrder};
 use crate::wire::{ContentHash, HandOverReason, HiddenShape, StageRefusedCode};
@@ -206,66 +205,6 @@ pub enum Event {
     },
     /// Of a session that this node asked for.
     Session(SessionId, SessionEvent),
-}
-
-/// What came of a session.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SessionEvent {
-    /// The layers are being placed so, as `Ready` will tell. Until then nothing can be submitted, and
-    /// no answer comes to what was.
-    Placed(Box<Prediction>),
-    /// All stages are open: rows from `from` on are to be submitted.
-    Ready {
-        /// Those before are held. Whatever was submitted from here on is to be submitted again.
-        from: u32,
-        /// How many rows prefill steps should have.
-        prefill_rows: NonZeroU32,
-    },
-    /// Between `Placed` and `Ready`: a stage waits for weights that come to it from other devices, and
-    /// this is how far it says that it is. Each thousandth is told at most once.
-    Fetching {
-        /// Whose.
-        peer: PeerId,
-        /// Bytes that have come, at most `total_bytes`.
-        received_bytes: u64,
-        /// Those, and the bytes that are still missing: at least 1.
-        total_bytes: u64,
-    },
-    /// Rows went through all layers.
-    Answered {
-        /// Position of the first row.
-        start_position: u32,
-        /// Hidden states `[rows, d_model]`; none if they were not asked for.
-        hidden: Vec<u8>,
-    },
-    /// Rows of others wait at this stage, too: drafts should not be sent for
-    /// [`DRAFTS_PAUSE`](crate::session::DRAFTS_PAUSE).
-    Shared {
-        /// Whose.
-        peer: PeerId,
-    },
-    /// A stage will leave. The machine places anew by itself: `Placed` and `Ready` follow if there is
-    /// another placement, else the session goes on as it is until the stage is gone.
-    Leaving {
-        /// Whose.
-        peer: PeerId,
-        /// Why.
-        reason: HandOverReason,
-        /// How long it stays.
-        within: Duration,
-    },
-    /// A stage failed. The machine places anew by itself (`Placed` and `Ready` follow) or waits.
-    Broken {
-        /// Whose.
-        peer: PeerId,
-        /// What is wrong.
-        cause: Cause,
-    },
-    /// No placement is possible now: why, in words. The session is kept, and goes on when one is.
-    Waiting(String),
-    /// None was possible for as long as the session may wait: why, in words. Nothing comes of it any
-    /// more; it is to be finished.
-    GivenUp(String),
 }
 
 /// A conversation that this node asks for.

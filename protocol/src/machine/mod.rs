@@ -48,10 +48,10 @@
 //! # A session
 //! [`Machine::start`] looks for a placement at once over all devices whose profile is known, and then
 //! whenever a device, profile or link changes by more than a tenth, at most every 50 ms:
-//! - **Waiting.** There is none: [`SessionEvent::Waiting`] says why, once for each reason. For the best
+//! - **Waiting.** There is none: [`SessionEvent::Waiting`](crate::session::SessionEvent::Waiting) says why, once for each reason. For the best
 //!   placement the machine also waits [`PLAN_GRACE`] for what peers have yet to tell that were
 //!   connected when the session began.
-//! - **Placed.** The stages open, then [`SessionEvent::Ready`] says which rows are to be submitted.
+//! - **Placed.** The stages open, then [`SessionEvent::Ready`](crate::session::SessionEvent::Ready) says which rows are to be submitted.
 //!   What the [session](crate::session) then notices is its own page.
 //!   Devices that are not in the ring then stand by: each opens what it would be given first if a
 //!   device of the ring were lost, and is freed when it is not needed any more.
@@ -74,7 +74,7 @@
 //!   devices that it names and to this one, whose owner asked and who has embedding and head anyway; so
 //!   do those of standbys. Others take part only if it ends with `,*`.
 //! - **Given up.** A session that waited for a placement as long as [`Request::patience`] says, with no
-//!   stage that was ready meanwhile, ends with the last reason: [`SessionEvent::GivenUp`].
+//!   stage that was ready meanwhile, ends with the last reason: [`SessionEvent::GivenUp`](crate::session::SessionEvent::GivenUp).
 //! - **Leaving.** A stage hands over: the layers move at once if they can, and the session goes on as
 //!   it is if not. Its device is left out for a minute or until it tells of another profile
 //!   by which it is willing.
@@ -149,7 +149,7 @@ use std::time::Duration;
 
 pub use interface::{
     Asked, Choice, Event, Input, LoadRefused, MAX_REQUESTS, MachineSetup, Output, PLAN_GRACE,
-    Reach, Request, SessionEvent, StartError,
+    Reach, Request, StartError,
 };
 pub use peer::PeerStatus;
 pub use weights::{AHEAD, TELL_EVERY};

@@ -5,12 +5,11 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::exclusions::Exclusions;
-use super::{Choice, Request, SessionEvent};
+use super::{Choice, Request};
 use crate::placement::{
     Computed, Devices, PredictedStage, Prediction, Stage, plan, plan_again, prefill_rows_again,
 };
-use crate::session::{Cause, PlacedStage, STEPS_ON_THE_WAY, Session, SessionSetup};
-use crate::wire::HandOverReason;
+use crate::session::{Cause, PlacedStage, STEPS_ON_THE_WAY, Session, SessionEvent, SessionSetup};
 use crate::wire::limits::{MAX_BYTES, MAX_POSITIONS};
 use crate::{Arithmetic, PeerId};
 
@@ -132,8 +131,34 @@ impl Requested {
         self.high = self.high.max(end);
     }
 
+    /// The session tells something: what follows of it for the placement, and whether others are told.
+    /// `failed` are those that failed any session.
+    pub(super) fn told(
+        &mut self,
+        now: Duration,
+        me: PeerId,
+        event: SessionEvent,
+        failed: &mut Exclusions,
+    ) {
+        match &event {
+            SessionEvent::Answered { .. } => self.answered(),
+            // It may say so again and again.
+            SessionEvent::Leaving { peer, .. } if !self.excluded.leaves(now, *peer) => return,
+            SessionEvent::Leaving { .. } => self.want(Wanted::Move),
+            SessionEvent::Broken { peer, cause } => self.broken(now, me, (*peer, cause), failed),
+            SessionEvent::Placed(_)
+            | SessionEvent::Ready { .. }
+            | SessionEvent::Fetching { .. }
+            | SessionEvent::RolledBack
+            | SessionEvent::Shared { .. }
+            | SessionEvent::Waiting(_)
+            | SessionEvent::GivenUp(_) => {}
+        }
+        self.events.push_back(event);
+    }
+
     /// An answer came.
-    pub(super) fn answered(&mut self) {
+    fn answered(&mut self) {
         if !self.computes {
             self.computes = true;
             let ring = self.session.ring().iter();
@@ -164,45 +189,27 @@ impl Requested {
         self.changed = true;
     }
 
-    /// A stage failed; `failed` are those that failed any session.
-    pub(super) fn broken(
+    /// A stage failed.
+    fn broken(
         &mut self,
         now: Duration,
         me: PeerId,
-        (peer, cause): (PeerId, Cause),
+        (peer, cause): (PeerId, &Cause),
         failed: &mut Exclusions,
     ) {
         let mut ring = self.session.ring().iter();
         let placed = ring.find(|placed| placed.stage.peer == peer);
         let planned_bytes = placed.map_or(0, |placed| placed.memory_bytes);
-        self.excluded.failed(now, peer, &cause, planned_bytes);
+        self.excluded.failed(now, peer, cause, planned_bytes);
         if peer == me {
             // It hears itself, and its next session tries it.
             self.excluded.heard(now, peer);
-        } else if cause != Cause::Disconnected {
+        } else if *cause != Cause::Disconnected {
             // Who is connected again may be used again by others at once.
-            failed.failed(now, peer, &cause, planned_bytes);
+            failed.failed(now, peer, cause, planned_bytes);
             self.excluded.note_fault(failed, peer);
         }
-        self.events.push_back(SessionEvent::Broken { peer, cause });
         self.want(Wanted::Placement);
-    }
-
-    pub(super) fn leaving(
-        &mut self,
-        now: Duration,
-        peer: PeerId,
-        reason: HandOverReason,
-        within: Duration,
-    ) {
-        if self.excluded.leaves(now, peer) {
-            self.events.push_back(SessionEvent::Leaving {
-                peer,
-                reason,
-                within,
-            });
-            self.want(Wanted::Move);
-        }
     }
 
     fn want(&mut self, wanted: Wanted) {

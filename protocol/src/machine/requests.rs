@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Machine;
 use super::requested::Requested;
-use super::{Event, MAX_REQUESTS, PLAN_GRACE, Request, SessionEvent, StartError};
+use super::{Event, MAX_REQUESTS, PLAN_GRACE, Request, StartError};
 use crate::session::{SessionOutput, SubmitError};
 use crate::wire::{Answer, Control, Frame};
 use crate::{PeerId, PlanEpoch, SessionId};
@@ -140,7 +140,7 @@ impl Machine {
                     self.stages.handle_frame(now, to, frame);
                 }
                 SessionOutput::SendFrame(to, frame) => self.send_frame(to, &frame),
-                SessionOutput::Ready { from } => {
+                SessionOutput::Opened { from } => {
                     let manifest = requested.session.setup().manifest;
                     let devices = self.devices_for(manifest);
                     if let Some(requested) = self.requests.get_mut(&id) {
@@ -148,39 +148,8 @@ impl Machine {
                         requested.stand_by(&devices);
                     }
                 }
-                SessionOutput::Fetching {
-                    peer,
-                    received_bytes,
-                    total_bytes,
-                } => {
-                    let fetching = SessionEvent::Fetching {
-                        peer,
-                        received_bytes,
-                        total_bytes,
-                    };
-                    self.event(Event::Session(id, fetching));
-                }
-                SessionOutput::Answered {
-                    start_position,
-                    hidden,
-                } => {
-                    requested.answered();
-                    let answered = SessionEvent::Answered {
-                        start_position,
-                        hidden,
-                    };
-                    self.event(Event::Session(id, answered));
-                }
-                SessionOutput::Shared { peer } => {
-                    self.event(Event::Session(id, SessionEvent::Shared { peer }));
-                }
-                SessionOutput::Leaving {
-                    peer,
-                    reason,
-                    within,
-                } => requested.leaving(now, peer, reason, within),
-                SessionOutput::Broken { peer, cause } => {
-                    requested.broken(now, self.me, (peer, cause), &mut self.failed);
+                SessionOutput::Event(event) => {
+                    requested.told(now, self.me, event, &mut self.failed);
                 }
             }
             self.tell_events(id);

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::devices::Devices;
 use super::shape::ModelShape;
 use super::stage::Stage;
 
 /// What a stage's device has to fetch before it can compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetch {
     /// Bytes of layers that it lacks; 0 if it has all.
     pub bytes: u64,

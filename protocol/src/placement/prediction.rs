@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::cost::{self, Step};
 use super::devices::Devices;
 use super::fetch::{Fetch, fetch};
@@ -12,7 +14,7 @@ use super::stage::{Stage, layer_indices};
 use crate::PeerId;
 
 /// A stage with what it costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PredictedStage {
     /// Who runs which layers.
     pub stage: Stage,
@@ -27,7 +29,7 @@ pub struct PredictedStage {
 }
 
 /// Hidden states on their way from one device to the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PredictedHop {
     /// Who sends.
     pub from: PeerId,
@@ -42,7 +44,7 @@ pub struct PredictedHop {
 }
 
 /// A placement with what a step over it costs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prediction {
     /// In the order of their layers.
     pub stages: Vec<PredictedStage>,

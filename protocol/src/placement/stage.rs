@@ -1,9 +1,11 @@
 //! Which device runs which layers.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{LayerRange, PeerId};
 
 /// A layer range on a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// The device.
     pub peer: PeerId,

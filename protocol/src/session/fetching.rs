@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::SessionOutput;
+use super::SessionEvent;
 use crate::PeerId;
 use crate::wire::StageFetching;
 
@@ -15,11 +15,7 @@ pub(super) struct Fetches(BTreeMap<PeerId, u32>);
 
 impl Fetches {
     /// A stage of the ring says how far it is: what is to be told of that, if anything.
-    pub(super) fn heard(
-        &mut self,
-        peer: PeerId,
-        fetching: &StageFetching,
-    ) -> Option<SessionOutput> {
+    pub(super) fn heard(&mut self, peer: PeerId, fetching: &StageFetching) -> Option<SessionEvent> {
         let StageFetching {
             received_bytes,
             total_bytes,
@@ -32,7 +28,7 @@ impl Fetches {
             return None;
         }
         self.0.insert(peer, permille);
-        Some(SessionOutput::Fetching {
+        Some(SessionEvent::Fetching {
             peer,
             received_bytes,
             total_bytes,

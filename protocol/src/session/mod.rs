@@ -7,14 +7,14 @@
 //!
 //! # States
 //! - **Opening.** Every stage of the epoch was told what to hold ([`Session::place`]), not all have
-//!   answered. When all have, [`SessionOutput::Ready`] says from which position on rows are to be
+//!   answered. When all have, [`SessionOutput::Opened`] says from which position on rows are to be
 //!   submitted: what the stage with the fewest positions holds, but before any row whose answer has
 //!   not come, and before any that was rolled back, as a stage may not have heard of that. After a
 //!   failure a stage that is new holds none, so the whole conversation goes through the pipeline
 //!   again, in prefill steps. What a stage says of the weights that it has to fetch first is told
-//!   ([`SessionOutput::Fetching`]), and decides nothing.
+//!   ([`SessionEvent::Fetching`]), and decides nothing.
 //! - **Running.** Rows may be [submitted](Session::submit); answers come in the same order.
-//! - **Broken.** A stage failed or refused: [`SessionOutput::Broken`] says which and why. The session
+//! - **Broken.** A stage failed or refused: [`SessionEvent::Broken`] says which and why. The session
 //!   waits for another placement, for as long as it takes; nothing that was answered is lost.
 //!
 //! While a pipeline runs, devices that are not in it may [stand by](Session::stand_by): they have
@@ -57,6 +57,7 @@
 //! are handed on, and end the answer.
 
 mod awaited;
+mod event;
 mod feed;
 mod fetching;
 mod liveness;
@@ -68,14 +69,13 @@ mod tests;
 
 use std::time::Duration;
 
+pub use event::{Cause, SessionEvent};
 pub use feed::{Feed, FeedStep, RollBack, STEPS_ON_THE_WAY};
 pub use patience::Patience;
 pub use requester::Session;
 
 use crate::placement::Stage;
-use crate::wire::{
-    ContentHash, Control, Frame, FrameError, HandOverReason, HiddenShape, StageRefusedCode,
-};
+use crate::wire::{ContentHash, Control, Frame, FrameError, HiddenShape};
 use crate::{Arithmetic, PeerId, SessionId};
 
 /// A stage that has been silent for so long is asked whether it is there.
@@ -132,88 +132,16 @@ pub enum SessionOutput {
     /// Send a frame to the first stage: to this node's own [`Stages`](crate::stage::Stages) if that
     /// is its peer, never to this session.
     SendFrame(PeerId, Frame),
-    /// All stages are open: rows from this position on are to be submitted, those before are held.
-    Ready {
+    /// All stages are open: rows from this position on are to be submitted, those before are held. The
+    /// machine tells it as [`SessionEvent::Ready`].
+    Opened {
         /// At most what was submitted before, and before all that was not answered or was
         /// [rolled back](Session::roll_back) since.
         from: u32,
     },
-    /// A stage that is opening waits for weights, which other nodes send it: how far that is by its
-    /// own words, at most once for each thousandth of them.
-    Fetching {
-        /// Whose.
-        peer: PeerId,
-        /// Bytes that have come, at most `total_bytes`.
-        received_bytes: u64,
-        /// Those, and the bytes that are still missing: at least 1.
-        total_bytes: u64,
-    },
-    /// Rows went through all layers and these came back.
-    Answered {
-        /// Position of the first row.
-        start_position: u32,
-        /// Hidden states `[rows, d_model]`; none if they were not asked for.
-        hidden: Vec<u8>,
-    },
-    /// Rows of others wait at this stage, too: drafts should not be sent for [`DRAFTS_PAUSE`]. Told at
-    /// most every [`SHARED_EVERY`](crate::stage::SHARED_EVERY), whatever stages say.
-    Shared {
-        /// Whose.
-        peer: PeerId,
-    },
-    /// A stage wants to leave: it should be placed elsewhere before `within` is over. The pipeline
-    /// works until then.
-    Leaving {
-        /// Who.
-        peer: PeerId,
-        /// Why.
-        reason: HandOverReason,
-        /// How long it stays.
-        within: Duration,
-    },
-    /// The pipeline does not work any more.
-    Broken {
-        /// Whose stage.
-        peer: PeerId,
-        /// What is wrong.
-        cause: Cause,
-    },
-}
-
-/// Why a pipeline does not work.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Cause {
-    /// Nothing was heard for so long, which is at least [`FAIL_AFTER`].
-    #[error("nothing was heard of it for {} ms", .0.as_millis())]
-    Silent(Duration),
-    /// The connection to it ended.
-    #[error("the connection to it ended")]
-    Disconnected,
-    /// It said that it cannot be a stage, or not any longer.
-    #[error("it refused: {words}")]
-    Refused {
-        /// Why.
-        code: StageRefusedCode,
-        /// In its words.
-        words: String,
-        /// What it has room for, in bytes.
-        available_bytes: u64,
-    },
-    /// It says that it does not have the session: it was idle for too long, or began anew.
-    #[error("it does not have the session any more")]
-    Forgotten,
-    /// Its answer was not the one that was due.
-    #[error("it answered what was not asked")]
-    Faulty,
-    /// It sent hidden states that are not numbers.
-    #[error("it sent values that are not numbers")]
-    NotFinite,
-    /// It says that it works, and came no further for so long.
-    #[error("it says that it works, and came no further for {} s", .0.as_secs())]
-    Stuck(Duration),
-    /// Rows on their way to it were lost.
-    #[error("rows on the way to it were lost")]
-    RowsLost,
+    /// What the requester should know. A session alone tells `Fetching`, `Answered`, `RolledBack`,
+    /// `Shared`, `Leaving` and `Broken`.
+    Event(SessionEvent),
 }
 
 /// Why a placement cannot be taken.

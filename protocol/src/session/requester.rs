@@ -9,7 +9,9 @@ use super::awaited::Awaited;
 use super::fetching::Fetches;
 use super::liveness::Liveness;
 use super::ring::check;
-use super::{Cause, PlaceError, PlacedStage, SessionOutput, SessionSetup, SubmitError};
+use super::{
+    Cause, PlaceError, PlacedStage, SessionEvent, SessionOutput, SessionSetup, SubmitError,
+};
 use crate::stage::SHARED_EVERY;
 use crate::wire::{
     Answer, CloseStage, Control, Frame, FrameHeader, HiddenShape, Kind, OpenStage, SessionQuery,
@@ -228,8 +230,10 @@ impl Session {
 
     /// Drops the positions from `position` on, as those of a rejected draft: the rows that are
     /// submitted there next need not be those before. Answers that are on their way and reach beyond
-    /// `position` are passed over. To be called in any state.
+    /// `position` are passed over; [`SessionEvent::RolledBack`] says from when on. To be called in any
+    /// state.
     pub fn roll_back(&mut self, now: Duration, position: u32) {
+        self.tell(SessionEvent::RolledBack);
         if position < self.submitted_end {
             self.branch.0 += 1;
             self.submitted_end = position;
@@ -318,7 +322,7 @@ impl Session {
         self.awaited.pop_front();
         self.answered_end = header.end_position();
         self.await_next(now);
-        self.outputs.push_back(SessionOutput::Answered {
+        self.tell(SessionEvent::Answered {
             start_position: header.start_position,
             hidden,
         });
@@ -340,7 +344,7 @@ impl Session {
                         let all = fetching.received_bytes >= fetching.total_bytes;
                         self.liveness.fetched(now, from, all);
                     }
-                    self.outputs.extend(told);
+                    self.outputs.extend(told.map(SessionOutput::Event));
                 }
             }
             Control::StageRefused(refused) if self.is_current(from, refused.epoch) => {
@@ -353,7 +357,7 @@ impl Session {
                 self.close_stage(from);
             }
             Control::HandOver(leaving) if self.is_current(from, leaving.epoch) => {
-                self.outputs.push_back(SessionOutput::Leaving {
+                self.tell(SessionEvent::Leaving {
                     peer: from,
                     reason: leaving.reason,
                     within: leaving.within,
@@ -363,7 +367,7 @@ impl Session {
                 self.liveness.holds(now, from, alive.next_position, true);
                 if alive.shared && self.shared_at <= now {
                     self.shared_at = now + SHARED_EVERY;
-                    self.outputs.push_back(SessionOutput::Shared { peer: from });
+                    self.tell(SessionEvent::Shared { peer: from });
                 }
             }
             Control::SessionState(state) if self.is_current(from, state.epoch) => {
@@ -405,7 +409,7 @@ impl Session {
         self.answered_end = self.submitted_end;
         self.state = State::Running;
         self.await_next(now);
-        self.outputs.push_back(SessionOutput::Ready {
+        self.outputs.push_back(SessionOutput::Opened {
             from: self.submitted_end,
         });
     }
@@ -441,8 +445,7 @@ impl Session {
             self.state = State::Broken;
             self.await_no_more();
             self.liveness = Liveness::default();
-            self.outputs
-                .push_back(SessionOutput::Broken { peer, cause });
+            self.tell(SessionEvent::Broken { peer, cause });
         }
     }
 
@@ -477,6 +480,10 @@ impl Session {
         self.state = State::Broken;
         self.awaited.clear();
         self.liveness = Liveness::default();
+    }
+
+    fn tell(&mut self, event: SessionEvent) {
+        self.outputs.push_back(SessionOutput::Event(event));
     }
 
     /// Frees what a peer has of the epochs so far.

@@ -5,8 +5,8 @@
 use std::rc::Rc;
 
 use potluck_protocol::SessionId;
-use potluck_protocol::machine::{Machine, SessionEvent};
-use potluck_protocol::session::{DRAFTS_PAUSE, Feed, RollBack};
+use potluck_protocol::machine::Machine;
+use potluck_protocol::session::{DRAFTS_PAUSE, Feed, RollBack, SessionEvent};
 
 use super::arithmetic::{Arithmetic, mix};
 use super::duration;
@@ -119,6 +119,7 @@ impl Talk {
                 self.feed.interrupted();
                 self.progress_at = now;
             }
+            SessionEvent::RolledBack => self.feed.rolled_back(),
             SessionEvent::Shared { .. } => {
                 self.no_guesses_until = now + DRAFTS_PAUSE.as_micros() as u64
             }
@@ -174,8 +175,6 @@ impl Talk {
     fn roll_back(&mut self, now: u64, back: Option<RollBack>, machine: &mut Machine) {
         if let Some(RollBack(position)) = back {
             machine.roll_back(duration(now), self.id, position);
-            // Nothing comes of it any more.
-            self.feed.rolled_back();
         }
     }
 

@@ -1,8 +1,8 @@
 //! What machines say of their sessions, and what becomes of them.
 
 use potluck_protocol::SessionId;
-use potluck_protocol::machine::SessionEvent;
 use potluck_protocol::placement::Prediction;
+use potluck_protocol::session::SessionEvent;
 
 use super::{Event, World};
 use crate::checks::Seen;
@@ -71,6 +71,7 @@ impl World {
             }
             SessionEvent::Answered { .. }
             | SessionEvent::Fetching { .. }
+            | SessionEvent::RolledBack
             | SessionEvent::Shared { .. } => {}
         }
     }

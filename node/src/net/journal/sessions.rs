@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use potluck_protocol::SessionId;
-use potluck_protocol::machine::{Machine, SessionEvent};
+use potluck_protocol::machine::Machine;
 use potluck_protocol::placement::Prediction;
+use potluck_protocol::session::SessionEvent;
 use tracing::Span;
 
 use super::name;
@@ -118,7 +119,7 @@ impl Sessions {
             SessionEvent::GivenUp(why) => {
                 tracing::warn!(parent: told.inner(), why, "no placement: it is given up");
             }
-            SessionEvent::Answered { .. } => {}
+            SessionEvent::Answered { .. } | SessionEvent::RolledBack => {}
         }
     }
 }

@@ -6,8 +6,9 @@ use super::device::{Device, Devices, ask, circle, identity, measured, request, t
 use super::finish;
 use super::talk::Talk;
 use crate::SessionId;
-use crate::machine::{Choice, Request, SessionEvent};
+use crate::machine::{Choice, Request};
 use crate::placement::Forced;
+use crate::session::SessionEvent;
 use crate::world::{Fault, LAYERS, Life};
 
 const WANTED: usize = 40;

@@ -369,7 +369,7 @@ impl Driver {
                     self.loaded.remove(&stage);
                 }
                 Output::Event(Event::Session(id, event)) => {
-                    if let crate::machine::SessionEvent::Ready { from, .. } = event {
+                    if let crate::session::SessionEvent::Ready { from, .. } = event {
                         self.next.insert(id, from);
                     }
                 }

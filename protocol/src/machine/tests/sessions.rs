@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::device::{CONTEXT, MIB, ask, devices, measured, model, request, talk};
 use super::finish;
 use crate::SessionId;
-use crate::machine::{Choice, Input, LoadRefused, MAX_REQUESTS, SessionEvent, StartError};
+use crate::machine::{Choice, Input, LoadRefused, MAX_REQUESTS, StartError};
 use crate::placement::PlacementOptions;
-use crate::session::{Cause, SubmitError};
+use crate::session::{Cause, SessionEvent, SubmitError};
 use crate::wire::{Answer, HandOverReason, StageRefusedCode};
 
 const WANTED: usize = 40;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::device::{Devices, ask, measured, talk};
 use super::{LIMIT, finish};
-use crate::machine::{Choice, SessionEvent};
+use crate::machine::Choice;
 use crate::placement::Forced;
-use crate::session::{Cause, FAIL_AFTER, MOST_PATIENCE};
+use crate::session::{Cause, FAIL_AFTER, MOST_PATIENCE, SessionEvent};
 use crate::world::{Fault, LAYERS, Life};
 
 const WANTED: usize = 400;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::machine::{Machine, SessionEvent};
+use crate::machine::Machine;
+use crate::session::SessionEvent;
 use crate::wire::Answer;
 use crate::world::{alone, embed, prompt, sample};
 use crate::{PeerId, SessionId};

@@ -6,8 +6,8 @@ use super::device::{Device, Devices, ask, circle, measured, talk};
 use super::finish;
 use super::shelf::{LAYER_BYTES, MANIFEST, Shelf};
 use super::solo::{Solo, hello};
-use crate::machine::{Choice, Event, Input, Output, SessionEvent};
-use crate::session::{Cause, FAIL_AFTER};
+use crate::machine::{Choice, Event, Input, Output};
+use crate::session::{Cause, FAIL_AFTER, SessionEvent};
 use crate::transfer::{MOST_READ_FOR_PEER, STALLED_AFTER, STARVED_AFTER, StoreOrder};
 use crate::wire::limits::MAX_PIECE_BYTES;
 use crate::wire::{

@@ -1,10 +1,12 @@
 //! What a requester feeds a pipeline, over a way on which rows and events cross each other.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
-use super::super::{Feed, RollBack};
+use super::super::{Cause, Feed, RollBack, SessionEvent};
+use super::half::peer;
 use crate::wire::Answer;
 use crate::world::mix;
 
@@ -18,20 +20,11 @@ enum Order {
     RollBack(usize),
 }
 
-/// From the pipeline to the requester.
-#[derive(Debug)]
-enum Event {
-    Broken,
-    Ready(u32, u32),
-    Answered(u32, Vec<u8>),
-    RolledBack,
-}
-
 /// A pipeline behind a way, as a [`Session`](super::super::Session) behind a socket.
 #[derive(Debug, Default)]
 struct Pipeline {
     orders: VecDeque<Order>,
-    events: VecDeque<Event>,
+    events: VecDeque<SessionEvent>,
     /// What it was given.
     rows: Vec<u64>,
     running: bool,
@@ -45,7 +38,10 @@ impl Pipeline {
         self.running = false;
         self.due.clear();
         self.rows.truncate(self.answered);
-        self.events.push_back(Event::Broken);
+        self.events.push_back(SessionEvent::Broken {
+            peer: peer(1),
+            cause: Cause::Disconnected,
+        });
     }
 
     /// Works again, and holds one part in four less, or all that was answered.
@@ -55,8 +51,10 @@ impl Pipeline {
         self.rows.truncate(from);
         self.due.clear();
         self.answered = from;
-        self.events
-            .push_back(Event::Ready(from as u32, prefill_rows));
+        self.events.push_back(SessionEvent::Ready {
+            from: from as u32,
+            prefill_rows: NonZeroU32::new(prefill_rows).expect("some rows"),
+        });
     }
 
     /// Takes what the requester sent next; rows that are not the next are passed over.
@@ -75,7 +73,7 @@ impl Pipeline {
                     self.due.retain(|(_, end, _)| *end <= to);
                     self.answered = self.answered.min(to);
                 }
-                self.events.push_back(Event::RolledBack);
+                self.events.push_back(SessionEvent::RolledBack);
             }
         }
     }
@@ -87,7 +85,10 @@ impl Pipeline {
                 _ => (start, Vec::new()),
             };
             self.answered = end;
-            self.events.push_back(Event::Answered(start as u32, hidden));
+            self.events.push_back(SessionEvent::Answered {
+                start_position: start as u32,
+                hidden,
+            });
         }
     }
 }
@@ -141,16 +142,19 @@ impl Requester {
     fn hear(&mut self, pipeline: &mut Pipeline) {
         let order = |RollBack(to)| Order::RollBack(to as usize);
         match pipeline.events.pop_front() {
-            Some(Event::Broken) => self.feed.interrupted(),
-            Some(Event::Ready(from, rows)) => {
-                let back = self.feed.ready(from, rows);
+            Some(SessionEvent::Broken { .. }) => self.feed.interrupted(),
+            Some(SessionEvent::Ready { from, prefill_rows }) => {
+                let back = self.feed.ready(from, prefill_rows.get());
                 pipeline.orders.extend(back.map(order));
             }
-            Some(Event::Answered(start, hidden)) => {
-                self.feed.answered(start, hidden);
+            Some(SessionEvent::Answered {
+                start_position,
+                hidden,
+            }) => {
+                self.feed.answered(start_position, hidden);
             }
-            Some(Event::RolledBack) => self.feed.rolled_back(),
-            None => {}
+            Some(SessionEvent::RolledBack) => self.feed.rolled_back(),
+            _ => {}
         }
         while !self.is_done()
             && let Some(hidden) = self.feed.take_hidden()

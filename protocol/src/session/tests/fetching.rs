@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::half::peer;
 use super::requester::{opened, ring, session};
-use crate::session::{Cause, Session, SessionOutput};
+use crate::session::{Cause, Session, SessionEvent, SessionOutput};
 use crate::wire::{Control, StageFetching, StageRefused, StageRefusedCode};
 use crate::world::LAYERS;
 use crate::{PlanEpoch, SessionId};
@@ -42,11 +42,11 @@ fn told(session: &mut Session, from: usize, message: Control) -> Vec<SessionOutp
 }
 
 fn told_of(from: usize, received_bytes: u64) -> Vec<SessionOutput> {
-    vec![SessionOutput::Fetching {
+    vec![SessionOutput::Event(SessionEvent::Fetching {
         peer: peer(from),
         received_bytes,
         total_bytes: 80_000_000,
-    }]
+    })]
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn how_far_an_opening_stage_is_is_told_until_it_is_open() {
     assert_eq!(told(&mut session, 1, fetching(1, 2 * some)), []);
     assert_eq!(
         told(&mut session, 2, opened(ID, 1)),
-        [SessionOutput::Ready { from: 0 }]
+        [SessionOutput::Opened { from: 0 }]
     );
     assert_eq!(told(&mut session, 2, fetching(1, 2 * some)), []);
 }
@@ -89,10 +89,10 @@ fn strangers_and_other_epochs_tell_nothing() {
     let broken = told(&mut session, 2, refused.into());
     assert!(matches!(
         broken[..],
-        [SessionOutput::Broken {
+        [SessionOutput::Event(SessionEvent::Broken {
             cause: Cause::Refused { .. },
             ..
-        }]
+        })]
     ));
     assert_eq!(told(&mut session, 1, fetching(2, 80_000_000)), []);
     // The next one counts anew.

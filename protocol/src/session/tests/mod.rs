@@ -12,7 +12,7 @@ use std::time::Duration;
 use half::{Halves, cut, halves, peer};
 use requester::{Requester, ring};
 
-use super::{Cause, FAIL_AFTER, PROBE_AFTER, PlaceError};
+use super::{Cause, FAIL_AFTER, PROBE_AFTER, PlaceError, SessionEvent, SessionOutput};
 use crate::wire::{Control, HandOverReason, StageRefusedCode};
 use crate::world::{Fault, LAYERS, Life, alone, mix, prompt};
 
@@ -274,7 +274,7 @@ fn a_stage_opens_for_its_requester_only_and_refuses_in_words() {
         .session
         .handle_control(Duration::ZERO, peer(1), Control::from(refused));
     let output = requester.session.poll_output();
-    let Some(super::SessionOutput::Broken { cause, .. }) = output else {
+    let Some(SessionOutput::Event(SessionEvent::Broken { cause, .. })) = output else {
         panic!("a refused stage breaks the pipeline, not {output:?}");
     };
     assert!(cause.to_string().contains("it has 3 MB"));

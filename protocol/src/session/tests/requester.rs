@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::half::peer;
 use crate::placement::Stage;
-use crate::session::{Cause, PlacedStage, Session, SessionOutput, SessionSetup};
+use crate::session::{Cause, PlacedStage, Session, SessionEvent, SessionOutput, SessionSetup};
 use crate::wire::{Answer, ContentHash, Control, Dtype, Frame, HiddenShape, StageOpened};
 use crate::world::{embed, mix, prompt, sample};
 use crate::{Arithmetic, LayerRange, PeerId, PlanEpoch, SessionId};
@@ -99,33 +99,39 @@ impl Requester {
         self.tokens.len() >= self.wanted
     }
 
+    fn told(&mut self, now: Duration, event: SessionEvent) {
+        match event {
+            SessionEvent::Answered { hidden, .. } => {
+                if let Ok(hidden) = hidden.try_into() {
+                    self.answered_at.push(now);
+                    self.accept(now, sample(u64::from_le_bytes(hidden)));
+                    if !self.is_done() && self.session.is_running() {
+                        self.submit(now);
+                    }
+                }
+            }
+            SessionEvent::Leaving { peer, .. } => self.replace(now, peer),
+            SessionEvent::Broken { peer, cause } => {
+                self.broken
+                    .push((now, usize::from(peer.public_key()[0]) - 1, cause));
+                self.replace(now, peer);
+            }
+            _ => {}
+        }
+    }
+
     /// Goes on until something is to be sent.
     pub(super) fn turn(&mut self, now: Duration) -> Option<(PeerId, Result<Control, Frame>)> {
         while let Some(output) = self.session.poll_output() {
             match output {
                 SessionOutput::Send(to, message) => return Some((to, Ok(message))),
                 SessionOutput::SendFrame(to, frame) => return Some((to, Err(frame))),
-                SessionOutput::Ready { from } => {
+                SessionOutput::Opened { from } => {
                     self.ready.push((now, from));
                     self.reject(now);
                     self.submit(now);
                 }
-                SessionOutput::Answered { hidden, .. } => {
-                    if let Ok(hidden) = hidden.try_into() {
-                        self.answered_at.push(now);
-                        self.accept(now, sample(u64::from_le_bytes(hidden)));
-                        if !self.is_done() && self.session.is_running() {
-                            self.submit(now);
-                        }
-                    }
-                }
-                SessionOutput::Fetching { .. } | SessionOutput::Shared { .. } => {}
-                SessionOutput::Leaving { peer, .. } => self.replace(now, peer),
-                SessionOutput::Broken { peer, cause } => {
-                    self.broken
-                        .push((now, usize::from(peer.public_key()[0]) - 1, cause));
-                    self.replace(now, peer);
-                }
+                SessionOutput::Event(event) => self.told(now, event),
             }
         }
         None

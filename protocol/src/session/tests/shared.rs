@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::half::peer;
 use super::requester::{opened, ring, session};
-use crate::session::{Session, SessionOutput};
+use crate::session::{Session, SessionEvent, SessionOutput};
 use crate::stage::SHARED_EVERY;
 use crate::wire::{Control, KeepAlive};
 use crate::world::LAYERS;
@@ -15,7 +15,9 @@ const ID: SessionId = SessionId(1);
 /// How often that is told of what came.
 fn told(session: &mut Session) -> usize {
     let outputs = std::iter::from_fn(|| session.poll_output());
-    let shared = |output: &SessionOutput| matches!(output, SessionOutput::Shared { .. });
+    let shared = |output: &SessionOutput| {
+        matches!(output, SessionOutput::Event(SessionEvent::Shared { .. }))
+    };
     outputs.filter(shared).count()
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{ContentHash, proto};
 use crate::wire::check::{
     Checked, Malformed, Problem, arithmetic, duration, layers, memory_bytes, nanoseconds_of, peer,
@@ -163,7 +165,8 @@ pub struct StageRefused {
 }
 
 /// Why a stage cannot be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StageRefusedCode {
     /// Not enough memory.
     Memory,
@@ -297,7 +300,8 @@ pub struct HandOver {
 }
 
 /// Why a stage leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HandOverReason {
     /// Told to stop.
     Stopping,
