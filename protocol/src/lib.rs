@@ -7,7 +7,8 @@
 //! [`circle`]), what they tell of themselves ([`profile`]) and how real steps correct it
 //! ([`correction`]), who runs which layers ([`placement`]), what travels ([`wire`]), what a helper does
 //! with it ([`stage`]), how it gets the weights ([`transfer`]), what a requester does ([`session`]), and
-//! how all this comes together ([`machine`]).
+//! how all this comes together ([`machine`]). Tests and the simulator compute with a model that is
+//! [made up](made_up).
 #![forbid(unsafe_code)]
 
 mod arithmetic;
@@ -17,6 +18,7 @@ mod id;
 mod layers;
 mod link;
 pub mod machine;
+pub mod made_up;
 pub mod pairing;
 pub mod placement;
 pub mod profile;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::model::Layers;
 use super::{Arrival, Life};
+use crate::made_up::Folds;
 use crate::stage::{Load, Step};
-use crate::{LayerRange, SessionId, StageId};
+use crate::{SessionId, StageId};
 
 /// How long a step takes, and each of its rows for each layer.
 const STEP: Duration = Duration::from_micros(500);
@@ -27,7 +27,7 @@ pub(crate) struct Host {
     pub(super) slowness: u32,
     /// Whether what it computes is no numbers.
     pub(crate) spoils: bool,
-    loaded: BTreeMap<StageId, (LayerRange, Layers)>,
+    loaded: BTreeMap<StageId, Folds>,
 }
 
 impl Host {
@@ -45,9 +45,8 @@ impl Host {
     /// A session that had the same layers keeps its caches.
     pub(super) fn load(&mut self, load: &Load) {
         let held = self.loaded.get(&load.stage);
-        if held.is_none_or(|(layers, _)| *layers != load.layers) {
-            let empty = (load.layers, Layers::default());
-            self.loaded.insert(load.stage, empty);
+        if held.is_none_or(|folds| folds.layers() != load.layers) {
+            self.loaded.insert(load.stage, Folds::new(load.layers));
         }
     }
 
@@ -61,23 +60,25 @@ impl Host {
     }
 
     /// How long a step takes, and what comes of it.
+    ///
+    /// # Panics
+    /// If rows before those of a part are missing.
     pub(super) fn compute(&mut self, step: Step) -> (Duration, Vec<Vec<u8>>) {
         self.steps.push(step.parts.len());
         let (mut time, mut hidden) = (STEP, Vec::new());
         for part in step.parts {
             // Freed while it waited: nobody wants the result.
-            let Some((layers, cache)) = self.loaded.get_mut(&part.stage) else {
+            let Some(folds) = self.loaded.get_mut(&part.stage) else {
                 hidden.push(part.hidden);
                 continue;
             };
+            let (layers, start) = (folds.layers(), part.start_position as usize);
+            assert!(folds.held() >= start, "rows before {start} are missing");
             time += ROW * layers.len() * part.rows;
             let (words, _) = part.hidden.as_chunks::<8>();
-            let rows = (part.start_position..).zip(words);
-            let rows = rows.flat_map(|(position, &word)| {
-                let row = cache.row(*layers, position, u64::from_le_bytes(word));
-                row.to_le_bytes()
-            });
-            let mut rows: Vec<u8> = rows.collect();
+            let mut words: Vec<_> = words.iter().map(|&word| u64::from_le_bytes(word)).collect();
+            folds.pass(layers, start, &mut words);
+            let mut rows: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
             if self.spoils && !rows.is_empty() {
                 rows[..4].copy_from_slice(&f32::NAN.to_le_bytes());
             }

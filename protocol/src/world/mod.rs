@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use host::{Host, LOAD, STORE};
-pub(crate) use model::{LAYERS, alone, embed, mix, prompt, sample};
+pub(crate) use model::{LAYERS, alone, prompt};
 
 use crate::stage::{Load, Step};
 use crate::transfer::StoreAnswer;

@@ -7,14 +7,13 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use potluck_protocol::LayerRange;
+use potluck_protocol::made_up::mix;
 use potluck_protocol::placement::ModelShape;
 use potluck_protocol::transfer::{
     Kept, Lacking, Missing, Part, StoreAnswer, StoreOrder, piece_range,
 };
 use potluck_protocol::wire::limits::{MAX_LAYERS, MAX_PIECE_BYTES, MAX_RANGES};
 use potluck_protocol::wire::{ByteRange, ContentHash, ModelOffer, ShardRefusedCode};
-
-use super::arithmetic::mix;
 
 /// The one model of a scenario.
 pub(crate) const MANIFEST: ContentHash = ContentHash([0x51; 32]);

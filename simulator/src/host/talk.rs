@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use potluck_protocol::SessionId;
 use potluck_protocol::machine::Machine;
+use potluck_protocol::made_up::mix;
 use potluck_protocol::session::{DRAFTS_PAUSE, Feed, RollBack, SessionEvent};
 
-use super::arithmetic::{Arithmetic, mix};
+use super::arithmetic::Arithmetic;
 use super::duration;
 
 /// A conversation.

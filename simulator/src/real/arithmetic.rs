@@ -10,8 +10,9 @@ use std::sync::Arc;
 use potluck_model::gguf::Gguf;
 use potluck_model::{Compute, KvCache, ModelConfig, ModelError, SequenceStep, Shard, ShardRange};
 use potluck_protocol::LayerRange;
+use potluck_protocol::made_up::mix;
 
-use crate::host::arithmetic::{Arithmetic, Caches, Passed, mix};
+use crate::host::arithmetic::{Arithmetic, Caches, Passed};
 
 /// A loaded model.
 #[derive(Clone)]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use potluck_protocol::circle::{Circle, DeviceName, Identity, MAX_MEMBERS};
+use potluck_protocol::made_up::mix;
 use potluck_protocol::placement::ModelShape;
 use potluck_protocol::profile::OwnerLimits;
 
@@ -14,7 +15,7 @@ use super::trace::Trace;
 use super::{SENSE, World};
 use crate::checks::Checks;
 use crate::device::{Body, Setting, Speeds};
-use crate::host::arithmetic::{Arithmetic, MadeUp, mix};
+use crate::host::arithmetic::{Arithmetic, MadeUp};
 use crate::host::{Bench, Holdings, Host, Keeper, Life, Members, Objects, Origin, Store};
 use crate::network::{Air, Connections};
 use crate::profiles::{self, Hardware};

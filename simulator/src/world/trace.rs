@@ -1,6 +1,7 @@
 //! What happened, as a hash, and in words for the one session that somebody looks at.
 
-use crate::host::arithmetic::mix;
+use potluck_protocol::made_up::mix;
+
 use crate::network::Piece;
 
 /// Bytes of a piece that are hashed, beside its length: a frame's header and its first row.

@@ -26,9 +26,9 @@ pub(super) struct Device {
     /// All but those of sessions.
     pub(super) events: VecDeque<Event>,
     pub(super) talks: BTreeMap<SessionId, Talk>,
-    /// How often it was to store the circle's log.
     /// Where others can be reached, as it was told last.
     pub(super) reached_at: BTreeMap<PeerId, Vec<Address>>,
+    /// How often it was to store the circle's log.
     pub(super) stored: usize,
     /// What its loads end in.
     pub(super) refuses: Option<LoadRefused>,

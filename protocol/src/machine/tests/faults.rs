@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::device::{Device, Devices, MIB, ask, circle, measured, talk};
 use super::finish;
 use crate::machine::{Choice, Input};
+use crate::made_up::mix;
 use crate::profile::Power;
 use crate::profile::tests::profile;
-use crate::world::{Fault, Life, mix};
+use crate::world::{Fault, Life};
 
 const WANTED: usize = 60;
 /// Two of the three helpers have to help, or one of them and the requester.

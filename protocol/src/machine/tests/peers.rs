@@ -7,6 +7,7 @@ use super::device::{ask, devices, measured, talk};
 use super::finish;
 use super::solo::{Solo, hello};
 use crate::machine::{Choice, Event, Input, Machine, Output};
+use crate::made_up::mix;
 use crate::placement::PlacementOptions;
 use crate::profile::tests::profile;
 use crate::profile::{OwnerLimits, Power, Thermal, Unwilling};
@@ -14,7 +15,7 @@ use crate::wire::{
     ContentHash, Control, ControlError, Dtype, HandOverReason, Hello, HiddenShape, OpenStage,
     OtherMajor, Ping, ProfileUpdate, Refuse, RefuseCode, StageRefusedCode,
 };
-use crate::world::{Fault, Life, Stream, mix};
+use crate::world::{Fault, Life, Stream};
 use crate::{Arithmetic, LayerRange, PlanEpoch, SessionId};
 
 #[test]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::machine::Machine;
+use crate::made_up::{embed, sample};
 use crate::session::SessionEvent;
 use crate::wire::Answer;
-use crate::world::{alone, embed, prompt, sample};
+use crate::world::{alone, prompt};
 use crate::{PeerId, SessionId};
 
 pub(super) const PROMPT: usize = 50;

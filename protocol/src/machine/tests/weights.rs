@@ -7,6 +7,7 @@ use super::finish;
 use super::shelf::{LAYER_BYTES, MANIFEST, Shelf};
 use super::solo::{Solo, hello};
 use crate::machine::{Choice, Event, Input, Output};
+use crate::made_up::mix;
 use crate::session::{Cause, FAIL_AFTER, SessionEvent};
 use crate::transfer::{MOST_READ_FOR_PEER, STALLED_AFTER, STARVED_AFTER, StoreOrder};
 use crate::wire::limits::MAX_PIECE_BYTES;
@@ -14,7 +15,7 @@ use crate::wire::{
     ByteRange, Control, ControlReader, Received, RefuseCode, ShardHeader, ShardRefusedCode,
     ShardRequest, StageRefusedCode,
 };
-use crate::world::{Fault, LAYERS, Life, Stream, mix};
+use crate::world::{Fault, LAYERS, Life, Stream};
 
 /// The first has room for the ends only, and the weights; the second is the fastest.
 const OFFERS: [(u64, u64); 4] = [(5, 500), (80, 4_000), (70, 500), (70, 400)];

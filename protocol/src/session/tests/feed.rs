@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::super::{Cause, Feed, RollBack, SessionEvent};
 use super::half::peer;
+use crate::made_up::mix;
 use crate::wire::Answer;
-use crate::world::mix;
 
 const PROMPT: usize = 23;
 const WANTED: usize = 30;

@@ -13,8 +13,9 @@ use half::{Halves, cut, halves, peer};
 use requester::{Requester, ring};
 
 use super::{Cause, FAIL_AFTER, PROBE_AFTER, PlaceError, SessionEvent, SessionOutput};
+use crate::made_up::mix;
 use crate::wire::{Control, HandOverReason, StageRefusedCode};
-use crate::world::{Fault, LAYERS, Life, alone, mix, prompt};
+use crate::world::{Fault, LAYERS, Life, alone, prompt};
 
 const PROMPT: usize = 50;
 const WANTED: usize = 60;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::half::peer;
+use crate::made_up::{embed, mix, sample};
 use crate::placement::Stage;
 use crate::session::{Cause, PlacedStage, Session, SessionEvent, SessionOutput, SessionSetup};
 use crate::wire::{Answer, ContentHash, Control, Dtype, Frame, HiddenShape, StageOpened};
-use crate::world::{embed, mix, prompt, sample};
+use crate::world::prompt;
 use crate::{Arithmetic, LayerRange, PeerId, PlanEpoch, SessionId};
 
 /// Rows of a prefill step.

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use potluck_protocol::LayerRange;
 
-pub(crate) use made_up::{MadeUp, mix};
+pub(crate) use made_up::MadeUp;
 
 /// A model's arithmetic: the requester's part, and the layers of stages.
 pub(crate) trait Arithmetic: Debug {
