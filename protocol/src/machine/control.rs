@@ -14,10 +14,8 @@ use crate::{PeerId, SessionId};
 impl Machine {
     /// Anything came of a peer.
     pub(super) fn heard(&mut self, now: Duration, from: PeerId) {
-        let mut requests = self.requests.values();
-        if self.failed.is_silent(from)
-            || requests.any(|requested| requested.excluded.is_silent(from))
-        {
+        let mut sessions = self.sessions.values();
+        if self.failed.is_silent(from) || sessions.any(|placing| placing.excluded.is_silent(from)) {
             self.excuse_silent(now);
         }
         let Some(peer) = self.peers.get_mut(&from) else {
@@ -25,14 +23,14 @@ impl Machine {
         };
         peer.heard(now);
         self.failed.heard(now, from);
-        for requested in self.requests.values_mut() {
-            if let Some(silence) = requested.heard(now, from) {
+        for placing in self.sessions.values_mut() {
+            if let Some(silence) = placing.heard(now, from) {
                 peer.patience.note(now, silence);
             }
         }
         let limit = peer.patience.limit(now);
-        for requested in self.requests.values_mut() {
-            requested.session.allow_silence(from, limit);
+        for placing in self.sessions.values_mut() {
+            placing.session.allow_silence(from, limit);
         }
     }
 
@@ -41,8 +39,8 @@ impl Machine {
         let late = self.poll_timeout().and_then(|due| now.checked_sub(due));
         if let Some(late) = late {
             self.failed.did_not_run(now, late);
-            for requested in self.requests.values_mut() {
-                requested.excluded.did_not_run(now, late);
+            for placing in self.sessions.values_mut() {
+                placing.excluded.did_not_run(now, late);
             }
         }
     }
@@ -63,10 +61,10 @@ impl Machine {
     pub(super) fn data_bytes(&mut self, now: Duration, from: PeerId, mut bytes: &[u8]) {
         self.heard(now, from);
         while let Some(peer) = self.peers.get_mut(&from) {
-            let (requests, stages) = (&self.requests, &self.stages);
+            let (sessions, stages) = (&self.sessions, &self.stages);
             let arrived = peer.data.read(&mut bytes, |header| {
-                let requested = requests.get(&header.session);
-                let of_session = requested.and_then(|r| r.session.agreed(from, header));
+                let placing = sessions.get(&header.session);
+                let of_session = placing.and_then(|r| r.session.agreed(from, header));
                 of_session.or_else(|| stages.agreed(from, header))
             });
             match arrived {
@@ -92,8 +90,8 @@ impl Machine {
 
     /// Bytes came of a frame that is not whole yet.
     fn part_arrived(&mut self, now: Duration, from: PeerId) {
-        for requested in self.requests.values_mut() {
-            requested.session.handle_part(now, from);
+        for placing in self.sessions.values_mut() {
+            placing.session.handle_part(now, from);
         }
         self.stages.handle_part(now, from);
     }

@@ -86,7 +86,7 @@ impl Machine {
             let words = "its neighbours in the ring are not other members of the circle".to_owned();
             return Some((StageRefusedCode::Unsupported, words));
         }
-        if self.requests.contains_key(&open.session) {
+        if self.sessions.contains_key(&open.session) {
             let words = "choose another session".to_owned();
             return Some((StageRefusedCode::TooManySessions, words));
         }

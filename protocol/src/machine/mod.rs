@@ -136,9 +136,9 @@ mod interface;
 mod links;
 mod pairing;
 mod peer;
+mod placing;
 mod profiles;
-mod requested;
-mod requests;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -162,8 +162,8 @@ use holders::Holders;
 use links::Due;
 use pairing::Pairing;
 use peer::Peer;
+use placing::Placing;
 use profiles::Announced;
-use requested::Requested;
 use weights::Awaiting;
 use words::{software_for_peer, words_for_peer};
 
@@ -198,7 +198,8 @@ pub struct Machine {
     announced: Announced,
     /// Whether what placements depend on has changed.
     view_changed: bool,
-    requests: BTreeMap<SessionId, Requested>,
+    /// Those that this node asks for.
+    sessions: BTreeMap<SessionId, Placing>,
     /// Devices that failed its sessions, for those to come.
     failed: Exclusions,
     stages: Stages,
@@ -251,7 +252,7 @@ impl Machine {
             addresses: Addresses::default(),
             announced: Announced::default(),
             view_changed: false,
-            requests: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             failed: Exclusions::default(),
             stages: Stages::new(me, stages),
             outdated: false,
@@ -313,8 +314,8 @@ impl Machine {
         self.pairing_timeout(now);
         self.stages.handle_timeout(now);
         self.transfers.handle_timeout(now);
-        for requested in self.requests.values_mut() {
-            requested.session.handle_timeout(now);
+        for placing in self.sessions.values_mut() {
+            placing.session.handle_timeout(now);
         }
         self.settle(now);
     }
@@ -347,7 +348,7 @@ impl Machine {
             pairing,
             stages,
             self.transfers.poll_timeout(),
-            self.requests_due(),
+            self.sessions_due(),
             self.announcement_due(),
         ];
         dues.into_iter().flatten().min()
@@ -357,7 +358,7 @@ impl Machine {
     fn settle(&mut self, now: Duration) {
         self.settle_pairing();
         if std::mem::take(&mut self.view_changed) {
-            self.requests.values_mut().for_each(Requested::view_changed);
+            self.sessions.values_mut().for_each(Placing::view_changed);
         }
         // Ends: stages and sessions of one node say little to each other in a moment, every placement
         // that fails excludes a device, and so many pieces are asked for and no more.
@@ -410,8 +411,8 @@ impl Machine {
             self.transfers.gone(peer);
             self.holders.gone(peer);
             self.failed.gone(peer);
-            for requested in self.requests.values_mut() {
-                requested.gone(peer);
+            for placing in self.sessions.values_mut() {
+                placing.gone(peer);
             }
             self.event(Event::PeerGone { peer, why });
         }
@@ -419,8 +420,8 @@ impl Machine {
 
     /// Sends the pings that are due to a peer, or lets it go if it is silent.
     fn ping(&mut self, now: Duration, to: PeerId) {
-        let runs = |requested: &Requested| requested.goes_over(to);
-        let may_pad = !self.requests.values().any(runs);
+        let runs = |placing: &Placing| placing.goes_over(to);
+        let may_pad = !self.sessions.values().any(runs);
         loop {
             let peer = self.peers.get_mut(&to);
             let Some(greeted) = peer.and_then(|peer| peer.greeted.as_mut()) else {

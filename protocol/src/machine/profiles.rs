@@ -137,9 +137,9 @@ impl Machine {
         let seen = self.announced.own.as_ref();
         if seen.is_none_or(|seen| profiles_differ(seen, &profile)) {
             self.view_changed = true;
-            self.requests
+            self.sessions
                 .values_mut()
-                .for_each(|requested| requested.profile_changed(self.me));
+                .for_each(|placing| placing.profile_changed(self.me));
         }
         self.announced.own = Some(profile);
         let changed = match (&self.announced.told, self.telling()) {
@@ -187,9 +187,9 @@ impl Machine {
         });
         // Who is unwilling is not to be asked again.
         if changed && willing {
-            self.requests
+            self.sessions
                 .values_mut()
-                .for_each(|requested| requested.profile_changed(from));
+                .for_each(|placing| placing.profile_changed(from));
         }
     }
 

@@ -199,8 +199,8 @@ impl Machine {
 
     /// How many pieces may be under way of a peer.
     fn window(&self, peer: PeerId) -> usize {
-        let asked = self.requests.values();
-        let goes_over = asked.map(|requested| requested.goes_over(peer));
+        let asked = self.sessions.values();
+        let goes_over = asked.map(|placing| placing.goes_over(peer));
         if goes_over
             .chain([self.stages.runs_over(peer)])
             .any(|runs| runs)

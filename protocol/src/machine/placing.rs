@@ -1,4 +1,4 @@
-//! One session that this node asks for: over which devices it goes.
+//! Where one of this node's sessions runs: the placement in force, and the search for the next one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
@@ -22,9 +22,9 @@ const ROWS_UNKNOWN: u32 = 64;
 /// A placement is looked for at most so often, unless the one before fails.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// A session, and over which devices it goes.
+/// A session of this node, its placement, and what the search for the next one needs.
 #[derive(Debug)]
-pub(super) struct Requested {
+pub(super) struct Placing {
     request: Request,
     /// Whom a person named, and how: nobody else gets a layer but this device. `None` if anybody may.
     named: Option<BTreeMap<PeerId, String>>,
@@ -66,7 +66,7 @@ enum Wanted {
     Placement,
 }
 
-impl Requested {
+impl Placing {
     /// `failed` are those that failed sessions before it.
     pub(super) fn new(
         (me, arithmetic): (PeerId, Arithmetic),

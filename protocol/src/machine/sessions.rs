@@ -1,10 +1,10 @@
-//! The sessions that this node asks for.
+//! This node's own sessions: what its driver asks of them, and what comes to them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Machine;
-use super::requested::Requested;
+use super::placing::Placing;
 use super::{Event, MAX_REQUESTS, PLAN_GRACE, Request, StartError};
 use crate::session::{SessionOutput, SubmitError};
 use crate::wire::{Answer, Control, Frame};
@@ -17,25 +17,25 @@ impl Machine {
     /// [`StartError`] if there are too many, or its id is in use.
     pub fn start(&mut self, now: Duration, request: Request) -> Result<(), StartError> {
         let id = request.id;
-        if self.requests.contains_key(&id) {
+        if self.sessions.contains_key(&id) {
             return Err(StartError::InUse);
         }
-        if self.requests.len() >= MAX_REQUESTS {
+        if self.sessions.len() >= MAX_REQUESTS {
             return Err(StartError::TooMany);
         }
         let expected: BTreeSet<_> = self.peers.keys().copied().collect();
         let failed = self.failed.for_later(now);
         let me = (self.me, self.arithmetic());
-        let requested = Requested::new(me, request, expected, failed);
-        self.requests.insert(id, requested);
+        let placing = Placing::new(me, request, expected, failed);
+        self.sessions.insert(id, placing);
         self.settle(now);
         Ok(())
     }
 
     /// The placement of a session that is in force.
     pub fn epoch_of(&self, session: SessionId) -> Option<PlanEpoch> {
-        let requested = self.requests.get(&session);
-        requested.map(|requested| requested.session.epoch())
+        let placing = self.sessions.get(&session);
+        placing.map(|placing| placing.session.epoch())
     }
 
     /// Sends rows of a session, from the position after the last one on, through all layers.
@@ -51,12 +51,12 @@ impl Machine {
         answer: Answer,
         hidden: Vec<u8>,
     ) -> Result<(), SubmitError> {
-        let requested = self.requests.get_mut(&session);
-        let requested = requested.ok_or(SubmitError::NotReady)?;
-        let session = &mut requested.session;
+        let placing = self.sessions.get_mut(&session);
+        let placing = placing.ok_or(SubmitError::NotReady)?;
+        let session = &mut placing.session;
         session.submit(now, start_position, rows, answer, hidden)?;
         let end = session.next_position();
-        requested.submitted(end);
+        placing.submitted(end);
         self.settle(now);
         Ok(())
     }
@@ -64,18 +64,18 @@ impl Machine {
     /// Drops the positions of a session from `position` on: answers that are on their way and reach
     /// beyond it do not come, and the rows that are submitted there next may be others.
     pub fn roll_back(&mut self, now: Duration, session: SessionId, position: u32) {
-        if let Some(requested) = self.requests.get_mut(&session) {
-            requested.session.roll_back(now, position);
+        if let Some(placing) = self.sessions.get_mut(&session) {
+            placing.session.roll_back(now, position);
             self.settle(now);
         }
     }
 
     /// Ends a session, and frees its stages.
     pub fn finish(&mut self, now: Duration, session: SessionId) {
-        if let Some(requested) = self.requests.get_mut(&session) {
-            requested.session.close();
+        if let Some(placing) = self.sessions.get_mut(&session) {
+            placing.session.close();
             self.settle_session(now, session);
-            self.requests.remove(&session);
+            self.sessions.remove(&session);
             self.settle(now);
         }
     }
@@ -88,8 +88,8 @@ impl Machine {
         session: SessionId,
         message: Control,
     ) {
-        if let Some(requested) = self.requests.get_mut(&session) {
-            requested.session.handle_control(now, from, message);
+        if let Some(placing) = self.sessions.get_mut(&session) {
+            placing.session.handle_control(now, from, message);
         }
     }
 
@@ -101,12 +101,11 @@ impl Machine {
         from: PeerId,
         frame: Frame,
     ) -> Option<Frame> {
-        let requested = self.requests.get_mut(&frame.header().session);
-        let wants =
-            |requested: &&mut Requested| requested.session.agreed(from, frame.header()).is_some();
-        match requested.filter(wants) {
-            Some(requested) => {
-                requested.session.handle_frame(now, from, frame);
+        let placing = self.sessions.get_mut(&frame.header().session);
+        let wants = |placing: &&mut Placing| placing.session.agreed(from, frame.header()).is_some();
+        match placing.filter(wants) {
+            Some(placing) => {
+                placing.session.handle_frame(now, from, frame);
                 None
             }
             None => Some(frame),
@@ -115,7 +114,7 @@ impl Machine {
 
     /// Does what the sessions want done; whether there was anything.
     pub(super) fn settle_sessions(&mut self, now: Duration) -> bool {
-        let ids: Vec<_> = self.requests.keys().copied().collect();
+        let ids: Vec<_> = self.sessions.keys().copied().collect();
         let mut any = false;
         for id in ids {
             any |= self.settle_session(now, id);
@@ -126,8 +125,8 @@ impl Machine {
 
     fn settle_session(&mut self, now: Duration, id: SessionId) -> bool {
         let mut any = false;
-        while let Some(requested) = self.requests.get_mut(&id) {
-            let Some(output) = requested.session.poll_output() else {
+        while let Some(placing) = self.sessions.get_mut(&id) {
+            let Some(output) = placing.session.poll_output() else {
                 break;
             };
             any = true;
@@ -141,15 +140,15 @@ impl Machine {
                 }
                 SessionOutput::SendFrame(to, frame) => self.send_frame(to, &frame),
                 SessionOutput::Opened { from } => {
-                    let manifest = requested.session.setup().manifest;
+                    let manifest = placing.session.setup().manifest;
                     let devices = self.devices_for(manifest);
-                    if let Some(requested) = self.requests.get_mut(&id) {
-                        requested.ready(self.me, &devices, from);
-                        requested.stand_by(&devices);
+                    if let Some(placing) = self.sessions.get_mut(&id) {
+                        placing.ready(self.me, &devices, from);
+                        placing.stand_by(&devices);
                     }
                 }
                 SessionOutput::Event(event) => {
-                    requested.told(now, self.me, event, &mut self.failed);
+                    placing.told(now, self.me, event, &mut self.failed);
                 }
             }
             self.tell_events(id);
@@ -158,20 +157,20 @@ impl Machine {
     }
 
     fn look_for_placement(&mut self, now: Duration, id: SessionId) -> bool {
-        let requested = self.requests.get(&id);
-        let Some(requested) = requested.filter(|requested| requested.should_look(now)) else {
+        let placing = self.sessions.get(&id);
+        let Some(placing) = placing.filter(|placing| placing.should_look(now)) else {
             return false;
         };
-        let hold = self.hold(now, requested);
-        let devices = self.devices_for(requested.session.setup().manifest);
+        let hold = self.hold(now, placing);
+        let devices = self.devices_for(placing.session.setup().manifest);
         let (outdated, away) = (self.outdated, self.away());
-        if let Some(requested) = self.requests.get_mut(&id) {
-            (requested.outdated, requested.away) = (outdated, away);
-            requested.look(now, devices, hold);
-            for placed in requested.session.ring().to_vec() {
+        if let Some(placing) = self.sessions.get_mut(&id) {
+            (placing.outdated, placing.away) = (outdated, away);
+            placing.look(now, devices, hold);
+            for placed in placing.session.ring().to_vec() {
                 if let Some(peer) = self.peers.get(&placed.stage.peer) {
                     let limit = peer.patience.limit(now);
-                    requested.session.allow_silence(placed.stage.peer, limit);
+                    placing.session.allow_silence(placed.stage.peer, limit);
                 }
             }
         }
@@ -181,8 +180,8 @@ impl Machine {
 
     /// Until when a plan should wait for what the peers that were there at its start have yet to
     /// tell.
-    fn hold(&self, now: Duration, requested: &Requested) -> Option<Duration> {
-        let ends = requested.expected().filter_map(|peer| {
+    fn hold(&self, now: Duration, placing: &Placing) -> Option<Duration> {
+        let ends = placing.expected().filter_map(|peer| {
             let peer = self.peers.get(&peer)?;
             let known = peer.told.is_some() && peer.link().is_some();
             let since = peer.greeted.as_ref().map_or(peer.connected_at, |g| g.at);
@@ -192,8 +191,8 @@ impl Machine {
     }
 
     fn tell_events(&mut self, id: SessionId) {
-        while let Some(requested) = self.requests.get_mut(&id) {
-            let Some(event) = requested.poll_event() else {
+        while let Some(placing) = self.sessions.get_mut(&id) {
+            let Some(event) = placing.poll_event() else {
                 break;
             };
             self.event(Event::Session(id, event));
@@ -201,10 +200,10 @@ impl Machine {
     }
 
     /// When a session or its placement is due.
-    pub(super) fn requests_due(&self) -> Option<Duration> {
-        let dues = self.requests.values().flat_map(|requested| {
-            let session = requested.session.poll_timeout();
-            [session, requested.poll_timeout()].into_iter().flatten()
+    pub(super) fn sessions_due(&self) -> Option<Duration> {
+        let dues = self.sessions.values().flat_map(|placing| {
+            let session = placing.session.poll_timeout();
+            [session, placing.poll_timeout()].into_iter().flatten()
         });
         dues.min()
     }
