@@ -5,7 +5,7 @@
 //! | `run` | [`answer::answer`] |
 //! | `chat` | [`conversation::Conversation`] |
 //! | `pull` | [`catalogue::fetch`] |
-//! | `models` | [`catalogue::entries`], [`catalogue::Store::state`] |
+//! | `models` | [`catalogue::entries`], [`catalogue::ModelsFolder::state`] |
 //! | `inspect` | [`inspect::inspect`] |
 //! | `score` | [`score::score`] |
 //! | `bench` | [`bench::bench`], [`profile::Measurements`] |
@@ -16,10 +16,10 @@
 //!
 //! What a node that works with others is made of: who has which weights ([`manifest`]), what a model
 //! and this device are in numbers ([`shape`], [`profile`]), the layers it computes ([`stages`]) and
-//! those that came from others ([`store`]), the network ([`net`]), commands that speak to it
+//! those that came from others ([`shard_store`]), the network ([`net`]), commands that speak to it
 //! ([`local`]), and text from it ([`together`]).
 //!
-//! Models are named by [`ModelRef`] and kept in the [`catalogue::Store`] of a [`home::Home`]. Long
+//! Models are named by [`ModelRef`] and kept in the [`catalogue::ModelsFolder`] of a [`home::Home`]. Long
 //! operations report through callbacks and stop when their [`Cancel`] is set. Nothing here prints,
 //! and nothing reads the environment but [`home::Home::from_environment`]. What happens is told as events of the
 //! `tracing` crate; [`log`] says what they are, and what is never among them.
@@ -35,13 +35,13 @@ pub mod engine;
 pub mod home;
 pub mod inspect;
 #[cfg(unix)]
-pub mod library;
-#[cfg(unix)]
 pub mod local;
 pub mod log;
 pub mod manifest;
 mod model_ref;
 pub mod net;
+#[cfg(unix)]
+pub mod offered_models;
 mod parts;
 mod private;
 mod private_file;
@@ -49,9 +49,9 @@ pub mod profile;
 pub mod prompt;
 pub mod score;
 pub mod shape;
+pub mod shard_store;
 pub mod stages;
 pub mod step_times;
-pub mod store;
 #[cfg(unix)]
 pub mod together;
 pub mod words;

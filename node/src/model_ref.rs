@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::Cancel;
-use crate::catalogue::{self, Entry, FetchError, FetchEvent, FetchOptions, Store};
+use crate::catalogue::{self, Entry, FetchError, FetchEvent, FetchOptions, ModelsFolder};
 
 /// A model as commands name it: in the catalogue, or a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl ModelRef {
     /// As [`catalogue::fetch`]. Whether a user's own file exists is found when it is opened.
     pub fn locate(
         &self,
-        store: &Store,
+        store: &ModelsFolder,
         options: &FetchOptions,
         cancel: &Cancel,
         on_event: &mut dyn FnMut(FetchEvent<'_>),

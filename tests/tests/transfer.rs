@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use potluck::home::Home;
 use potluck::manifest::Manifest;
-use potluck::store::ShardStore;
+use potluck::shard_store::ShardStore;
 use potluck::{Cancel, Part};
 use potluck_tests::Device;
 use potluck_tests::circle::{Answer, Circle, Node, undisturbed, wait_for};

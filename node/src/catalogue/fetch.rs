@@ -10,11 +10,11 @@ use super::HubFile;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::hub;
 use super::lock::FetchLock;
+use super::models_folder::{CacheState, ModelsFolder, ModelsFolderError};
 use super::partial::Partial;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::patience::{self, Patience};
 use super::source_error::{SourceError, Stop};
-use super::store::{CacheState, Store, StoreError};
 use super::verify::Sha256;
 use super::{Entry, Source, pip};
 use crate::Cancel;
@@ -107,7 +107,7 @@ pub enum FetchError {
     },
     /// The models folder failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    ModelsFolder(#[from] ModelsFolderError),
 }
 
 /// A source that did not deliver, and why.
@@ -147,7 +147,7 @@ impl fmt::Display for Failures<'_> {
 /// another hash that this function wrote.
 pub fn fetch(
     entry: &Entry,
-    store: &Store,
+    store: &ModelsFolder,
     options: &FetchOptions,
     cancel: &Cancel,
     on_event: &mut dyn FnMut(FetchEvent<'_>),
@@ -167,7 +167,7 @@ pub fn fetch(
 
 struct Fetch<'a> {
     entry: &'a Entry,
-    store: &'a Store,
+    store: &'a ModelsFolder,
     options: &'a FetchOptions,
     cancel: &'a Cancel,
     on_event: &'a mut dyn FnMut(FetchEvent<'_>),
@@ -200,7 +200,7 @@ impl Fetch<'_> {
         let lock = FetchLock::acquire(&lock_path, self.cancel, &mut || {
             on_event(FetchEvent::Waiting)
         })
-        .map_err(StoreError::at("lock", &lock_path))
+        .map_err(ModelsFolderError::at("lock", &lock_path))
         .map_err(|error| self.local(error))?;
         let Some(_lock) = lock else {
             return Err(self.cancelled());
@@ -235,7 +235,7 @@ impl Fetch<'_> {
                 Err(Stop::Cancelled) => return Err(self.cancelled()),
                 Err(Stop::Local(error)) => {
                     let folder = self.store.folder();
-                    return Err(self.local(StoreError::at("write in", folder)(error)));
+                    return Err(self.local(ModelsFolderError::at("write in", folder)(error)));
                 }
                 Err(Stop::Source(error)) => {
                     let failure = SourceFailure {
@@ -335,7 +335,7 @@ impl Fetch<'_> {
 
     /// A failure of this device's disk: when it is full, what was fetched is given back, as it
     /// would only be in the way of making room.
-    fn local(&self, error: StoreError) -> FetchError {
+    fn local(&self, error: ModelsFolderError) -> FetchError {
         match error.source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 let _ = std::fs::remove_file(self.store.partial_path(self.entry));

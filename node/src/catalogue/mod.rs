@@ -9,18 +9,18 @@ mod fetch;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod hub;
 mod lock;
+mod models_folder;
 mod partial;
 mod patience;
 mod pip;
 mod source_error;
-mod store;
 mod verify;
 mod wheel;
 
 pub use entries::entries;
 pub use fetch::{FetchError, FetchEvent, FetchOptions, SourceFailure, fetch};
+pub use models_folder::{CacheState, ModelsFolder, ModelsFolderError};
 pub use source_error::SourceError;
-pub use store::{CacheState, Store, StoreError};
 pub use verify::Sha256;
 
 /// A model of the catalogue.

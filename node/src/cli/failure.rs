@@ -6,7 +6,7 @@ use std::{io, iter};
 
 use potluck::answer::AnswerError;
 use potluck::bench::BenchError;
-use potluck::catalogue::{FetchError, StoreError};
+use potluck::catalogue::{FetchError, ModelsFolderError};
 use potluck::conversation::ConversationError;
 use potluck::device::DeviceError;
 use potluck::engine::{ModelError, OpenError};
@@ -81,7 +81,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
         || error.is::<OpenError>()
         || error.is::<InvitationError>()
         || error.is::<input::Unusable>();
-    let is_fetch = error.is::<FetchError>() || error.is::<StoreError>();
+    let is_fetch = error.is::<FetchError>() || error.is::<ModelsFolderError>();
     let is_model =
         error.is::<ModelError>() || error.is::<GgufError>() || error.is::<InspectError>();
     let is_node = error.is::<TogetherError>()

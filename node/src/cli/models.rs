@@ -1,6 +1,6 @@
 //! `potluck models`.
 
-use potluck::catalogue::{self, CacheState, Entry, Store};
+use potluck::catalogue::{self, CacheState, Entry, ModelsFolder};
 use serde::Serialize;
 
 use super::{Outcome, format, obtain, output};
@@ -42,7 +42,7 @@ struct Row {
 }
 
 impl Row {
-    fn of(entry: &'static Entry, store: &Store) -> anyhow::Result<Self> {
+    fn of(entry: &'static Entry, store: &ModelsFolder) -> anyhow::Result<Self> {
         let (state, cached_bytes) = match store.state(entry)? {
             CacheState::Absent => ("absent", 0),
             CacheState::Partial { bytes } => ("partial", bytes),

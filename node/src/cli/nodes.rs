@@ -12,11 +12,11 @@ use potluck::home::Home;
 use potluck::local::{
     Client, ClientError, LocalNode, NodeSettings, Reply, Request, ServeError, Socket,
 };
-use potluck::manifest::{KnownFiles, Manifests};
+use potluck::manifest::{KnownFiles, ManifestCache};
 use potluck::net::{Announces, HandOverReason, Mdns, Multiaddr, Node, NodeOptions};
 use potluck::profile::{DeviceProfile, Measurements, OwnerSettings, this_system};
+use potluck::shard_store::{OwnModels, ShardStore};
 use potluck::stages::MemoryBudget;
-use potluck::store::{OwnModels, ShardStore};
 
 use super::failure::{self, Code};
 use super::interrupt::Stopped;
@@ -271,7 +271,7 @@ pub(super) fn start(
     let local = LocalNode {
         node,
         files,
-        manifests: Manifests::of(home),
+        manifests: ManifestCache::of(home),
         settings: args.settings(Some(compute.threads())),
     };
     if purpose.serves() {

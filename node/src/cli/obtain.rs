@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
-use potluck::catalogue::{Entry, FetchError, FetchEvent, FetchOptions, Store};
+use potluck::catalogue::{Entry, FetchError, FetchEvent, FetchOptions, ModelsFolder};
 use potluck::engine::{self, Engine, ModelConfig, OpenError, OpenOptions};
 use potluck::home::Home;
 use potluck::{Cancel, ModelRef};
@@ -14,8 +14,8 @@ use super::options::{ModelOptions, NetworkOptions};
 use super::{format, output};
 
 /// The store of this process's home.
-pub(super) fn store() -> anyhow::Result<Store> {
-    Ok(Store::of(&Home::from_environment()?))
+pub(super) fn store() -> anyhow::Result<ModelsFolder> {
+    Ok(ModelsFolder::of(&Home::from_environment()?))
 }
 
 /// What the arguments and the environment say about fetching.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use potluck::home::Home;
 use potluck::local::{Client, Reply, Request, ServeError};
 use potluck::net::Multiaddr;
-use potluck::{Cancel, OwnerLimits, library};
+use potluck::{Cancel, OwnerLimits, offered_models};
 use serde_json::json;
 
 use super::nodes::{self, NodeArgs, OwnNode, OwnerWishes, Purpose};
@@ -139,7 +139,7 @@ fn add_models(
     own: &OwnNode,
     cancel: &Cancel,
 ) -> anyhow::Result<()> {
-    let problems = library::add_all(home, named, &own.local, cancel)?;
+    let problems = offered_models::add_all(home, named, &own.local, cancel)?;
     for problem in problems {
         output::note(&problem);
     }

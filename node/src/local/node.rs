@@ -2,7 +2,7 @@
 
 use super::message::NodeSettings;
 use super::views::Names;
-use crate::manifest::{KnownFiles, Manifests};
+use crate::manifest::{KnownFiles, ManifestCache};
 use crate::net::{Node, NodeError};
 
 /// A node and the model files of its home.
@@ -13,7 +13,7 @@ pub struct LocalNode {
     /// The files that its stages may use.
     pub files: KnownFiles,
     /// What is known of files.
-    pub manifests: Manifests,
+    pub manifests: ManifestCache,
     /// What it was told when it started.
     pub settings: NodeSettings,
 }

@@ -93,10 +93,10 @@ mod tests {
         assert!(!shows(&named, "libp2p_swarm", At::TRACE));
         assert!(!shows(&named, "hickory_proto", At::INFO));
         assert!(shows(&named, "potluck::net::journal", At::TRACE));
-        assert!(!shows(&named, "potluck::store", At::DEBUG));
+        assert!(!shows(&named, "potluck::shard_store", At::DEBUG));
         // What is typed for this command goes before what was set for all.
         let both = Filter::parse(Some(Level::Debug), "warn,libp2p=info").expect("a filter");
-        assert!(shows(&both, "potluck::store", At::DEBUG));
+        assert!(shows(&both, "potluck::shard_store", At::DEBUG));
         assert!(shows(&both, "libp2p_tcp", At::INFO));
         let off = Filter::level(None);
         assert!(!shows(&off, "potluck", At::ERROR) && !shows(&off, "libp2p_tcp", At::ERROR));

@@ -50,10 +50,10 @@
 //! beyond the file; no byte is of two objects. Nothing follows the last object. At most
 //! [`MAX_MANIFEST_BYTES`](potluck_protocol::wire::limits). So one file has one manifest, to the byte.
 
-mod bytes;
-mod file;
-mod files;
-mod known;
+mod cache;
+mod encoding;
+mod from_file;
+mod known_files;
 #[cfg(test)]
 mod tests;
 
@@ -61,11 +61,11 @@ use potluck_protocol::transfer::piece_range;
 use potluck_protocol::wire::limits::MAX_PIECE_BYTES;
 use potluck_protocol::wire::{ByteRange, ContentHash};
 
-pub use bytes::Malformed;
-pub use file::ManifestError;
-pub(crate) use files::Look;
-pub use files::Manifests;
-pub use known::KnownFiles;
+pub(crate) use cache::Look;
+pub use cache::ManifestCache;
+pub use encoding::Malformed;
+pub use from_file::ManifestError;
+pub use known_files::KnownFiles;
 
 use crate::Part;
 

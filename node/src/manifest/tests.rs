@@ -11,7 +11,7 @@ use potluck_protocol::wire::limits::{MAX_MANIFEST_BYTES, MAX_PIECE_BYTES};
 use potluck_protocol::wire::{ByteRange, ContentHash};
 use proptest::prelude::*;
 
-use super::{KnownFiles, Malformed, Manifest, ManifestError, Manifests, Object, content_of};
+use super::{KnownFiles, Malformed, Manifest, ManifestCache, ManifestError, Object, content_of};
 use crate::home::Home;
 use crate::stages::ModelFiles as _;
 use crate::{Cancel, Part};
@@ -112,8 +112,8 @@ fn any_byte_that_matters_makes_it_another_model() {
 #[test]
 fn a_file_is_read_once_and_again_when_it_changed() {
     let (folder, path) = model();
-    let manifests = Manifests::of(&Home::at(folder.path().join("home")));
-    let read = |manifests: &Manifests| {
+    let manifests = ManifestCache::of(&Home::at(folder.path().join("home")));
+    let read = |manifests: &ManifestCache| {
         let mut read = 0;
         let manifest = manifests.get(&path, &Cancel::new(), &mut |bytes| read = bytes);
         (manifest.expect("a model").expect("not cancelled"), read)
@@ -382,7 +382,7 @@ fn a_split_model_is_the_model_of_the_single_file() {
     for (path, bytes) in paths.iter().zip(&parts) {
         fs::write(path, bytes).expect("written");
     }
-    let manifests = Manifests::of(&Home::at(folder.path().join("home")));
+    let manifests = ManifestCache::of(&Home::at(folder.path().join("home")));
     let read = |path: &Path| {
         let mut read = 0;
         let manifest = manifests.get(path, &Cancel::new(), &mut |bytes| read = bytes);

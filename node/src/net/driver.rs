@@ -34,8 +34,8 @@ use super::traffic::Traffic;
 use super::underway::{Joining, Underway};
 use crate::device::{Device, DeviceError};
 use crate::profile::DeviceProfile;
+use crate::shard_store::Keeper;
 use crate::stages::{Done, StageExecutor, Stopped};
-use crate::store::Keeper;
 
 /// How often peers that are not connected are looked after.
 const TICK: Duration = Duration::from_millis(250);

@@ -23,8 +23,8 @@ use super::{ids, swarm};
 use crate::device::{Device, random};
 use crate::home::Home;
 use crate::profile::{Caveats, DeviceProfile};
+use crate::shard_store::{Keeper, OwnModels};
 use crate::stages::{MemoryBudget, StageExecutor};
-use crate::store::{Keeper, OwnModels};
 
 /// How often answers that are waited for are looked at.
 const ANSWERS: Duration = Duration::from_millis(2);

@@ -150,7 +150,7 @@ mod together {
     use std::path::{Path, PathBuf};
 
     use potluck::home::Home;
-    use potluck::store::ShardStore;
+    use potluck::shard_store::ShardStore;
     use potluck_tests::Device;
     use potluck_tests::circle::{Circle, Node};
 

@@ -203,13 +203,13 @@ fn entry() -> Entry {
 
 struct Device {
     _folder: tempfile::TempDir,
-    store: Store,
+    store: ModelsFolder,
 }
 
 impl Device {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let store = Store::of(&Home::at(folder.path()));
+        let store = ModelsFolder::of(&Home::at(folder.path()));
         Self {
             _folder: folder,
             store,

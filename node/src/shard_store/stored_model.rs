@@ -19,7 +19,7 @@ use crate::{Part, private_file};
 
 /// A model of which something is kept.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredModel {
     folder: PathBuf,
     manifest: Arc<Manifest>,
     manifest_bytes: u64,
@@ -36,7 +36,7 @@ pub(super) struct Stored {
     pub(super) used: SystemTime,
 }
 
-impl Stored {
+impl StoredModel {
     /// Keeps a manifest, of which nothing else is kept.
     pub(super) fn create(folder: PathBuf, bytes: &[u8]) -> Result<Self, StoreError> {
         let manifest = Manifest::parse(bytes)?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::Cancel;
-use crate::catalogue::Store;
+use crate::catalogue::ModelsFolder;
 use crate::home::Home;
 use crate::local::{LocalNode, identify};
 
@@ -23,7 +23,7 @@ pub fn add_all(
         identify(local, path, cancel).map_err(|words| Unusable(words.words))?;
     }
     let mut problems = Vec::new();
-    for path in files_in(Store::of(home).folder()) {
+    for path in files_in(ModelsFolder::of(home).folder()) {
         if let Err(words) = identify(local, &path, cancel) {
             problems.push(format!("{} is not used: {words}", path.display()));
         }

@@ -10,7 +10,7 @@ use potluck_protocol::LayerRange;
 use potluck_protocol::wire::ContentHash;
 
 use super::Manifest;
-use super::files::Look;
+use super::cache::Look;
 use crate::stages::ModelFiles;
 
 /// The model files of this node, by manifest. Clones share them.

@@ -10,7 +10,7 @@ use crate::{Cancel, home::Home};
 
 /// The models folder of a [`Home`].
 #[derive(Debug, Clone)]
-pub struct Store {
+pub struct ModelsFolder {
     folder: PathBuf,
 }
 
@@ -38,7 +38,7 @@ pub enum CacheState {
 /// The models folder could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}", path.display())]
-pub struct StoreError {
+pub struct ModelsFolderError {
     /// What was tried (`read`, `write`).
     pub action: &'static str,
     /// On which file or folder.
@@ -48,7 +48,7 @@ pub struct StoreError {
     pub source: io::Error,
 }
 
-impl StoreError {
+impl ModelsFolderError {
     pub(super) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self {
             action,
@@ -58,7 +58,7 @@ impl StoreError {
     }
 }
 
-impl Store {
+impl ModelsFolder {
     /// The store of this home. The folder need not exist yet.
     pub fn of(home: &Home) -> Self {
         Self {
@@ -80,13 +80,14 @@ impl Store {
     ///
     /// # Errors
     /// When the folder exists but cannot be looked into.
-    pub fn state(&self, entry: &Entry) -> Result<CacheState, StoreError> {
+    pub fn state(&self, entry: &Entry) -> Result<CacheState, ModelsFolderError> {
         let path = self.path(entry);
         if let Some(bytes) = length(&path)? {
             if bytes != entry.bytes {
                 return Ok(CacheState::Damaged { bytes });
             }
-            let marker = Marker::of(&path, entry.sha256).map_err(StoreError::at("read", &path))?;
+            let marker =
+                Marker::of(&path, entry.sha256).map_err(ModelsFolderError::at("read", &path))?;
             let checked = Marker::read(&path) == Some(marker);
             return Ok(if checked {
                 CacheState::Ready
@@ -110,9 +111,9 @@ impl Store {
         entry: &Entry,
         cancel: &Cancel,
         on_progress: &mut dyn FnMut(u64),
-    ) -> Result<Option<bool>, StoreError> {
+    ) -> Result<Option<bool>, ModelsFolderError> {
         let path = self.path(entry);
-        let read = StoreError::at("read", &path);
+        let read = ModelsFolderError::at("read", &path);
         let Some(found) = Sha256::of_file(&path, cancel, on_progress).map_err(read)? else {
             return Ok(None);
         };
@@ -131,14 +132,14 @@ impl Store {
     }
 
     /// Removes this model's file and what is known about it.
-    pub(super) fn remove(&self, entry: &Entry) -> Result<(), StoreError> {
+    pub(super) fn remove(&self, entry: &Entry) -> Result<(), ModelsFolderError> {
         let path = self.path(entry);
-        Marker::remove(&path).map_err(StoreError::at("write", &path))?;
-        fs::remove_file(&path).map_err(StoreError::at("remove", &path))
+        Marker::remove(&path).map_err(ModelsFolderError::at("write", &path))?;
+        fs::remove_file(&path).map_err(ModelsFolderError::at("remove", &path))
     }
 
-    pub(super) fn create_folder(&self) -> Result<(), StoreError> {
-        fs::create_dir_all(&self.folder).map_err(StoreError::at("create", &self.folder))
+    pub(super) fn create_folder(&self) -> Result<(), ModelsFolderError> {
+        fs::create_dir_all(&self.folder).map_err(ModelsFolderError::at("create", &self.folder))
     }
 
     pub(super) fn partial_path(&self, entry: &Entry) -> PathBuf {
@@ -155,10 +156,10 @@ impl Store {
 }
 
 /// The length of the file at `path`, or `None` if there is no such file.
-fn length(path: &Path) -> Result<Option<u64>, StoreError> {
+fn length(path: &Path) -> Result<Option<u64>, ModelsFolderError> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StoreError::at("read", path)(error)),
+        Err(error) => Err(ModelsFolderError::at("read", path)(error)),
     }
 }

@@ -28,10 +28,10 @@
 
 mod keeper;
 mod offers;
-mod own;
+mod own_models;
 mod pieces;
-mod shards;
-mod stored;
+mod store;
+mod stored_model;
 #[cfg(test)]
 mod tests;
 
@@ -39,8 +39,8 @@ use std::io;
 use std::path::PathBuf;
 
 pub use keeper::Keeper;
-pub use own::OwnModels;
-pub use shards::ShardStore;
+pub use own_models::OwnModels;
+pub use store::ShardStore;
 
 /// What went wrong with the store.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use potluck_protocol::wire::limits::MAX_LAYERS;
 use potluck_protocol::wire::{ByteRange, ContentHash, ModelOffer, ShardRefusedCode};
 
 use super::offers::{cut, ranges};
-use super::stored::read_places;
+use super::stored_model::read_places;
 use super::{ShardStore, StoreError};
 use crate::manifest::KnownFiles;
 use crate::stages::ModelFiles;

@@ -47,7 +47,7 @@ impl Manifest {
     /// The manifest of the model file at `path`, or of the split model of which it is a part: that of
     /// the file that its parts would be when put together. It is read whole: about a second a gigabyte, and
     /// what the disk takes. `on_progress` is told the bytes read so far; `None` when cancelled.
-    /// [`Manifests::get`](super::Manifests::get) does this once for each file.
+    /// [`ManifestCache::get`](super::ManifestCache::get) does this once for each file.
     ///
     /// # Errors
     /// [`ManifestError`].

@@ -12,7 +12,7 @@ use potluck_protocol::wire::{ByteRange, ContentHash, ModelOffer};
 
 use super::StoreError;
 use super::offers::{cut, ranges};
-use super::stored::Stored;
+use super::stored_model::StoredModel;
 use crate::home::Home;
 use crate::manifest::content_of;
 
@@ -24,7 +24,7 @@ pub struct ShardStore(Arc<Mutex<Inner>>);
 struct Inner {
     folder: PathBuf,
     quota: u64,
-    models: BTreeMap<ContentHash, Stored>,
+    models: BTreeMap<ContentHash, StoredModel>,
 }
 
 /// The most that a store keeps unless its owner says otherwise.
@@ -62,11 +62,11 @@ impl ShardStore {
             if name.starts_with(".gone-") {
                 // Tried again the next time.
                 let _ = fs::remove_dir_all(entry.path());
-            } else if let Some(stored) = Stored::open(entry.path(), &name) {
+            } else if let Some(stored) = StoredModel::open(entry.path(), &name) {
                 models.insert(stored.manifest().content(), stored);
             }
         }
-        let kept = models.values().map(Stored::bytes).sum();
+        let kept = models.values().map(StoredModel::bytes).sum();
         let mut inner = Inner {
             quota: quota.unwrap_or_else(|| default_quota(&folder, kept)),
             folder,
@@ -134,7 +134,7 @@ impl ShardStore {
         if !inner.models.contains_key(&manifest) {
             inner.make_room(bytes.len() as u64)?;
             let folder = inner.folder.join(manifest.to_string());
-            let mut stored = Stored::create(folder, bytes)?;
+            let mut stored = StoredModel::create(folder, bytes)?;
             stored.fetching = true;
             inner.models.insert(manifest, stored);
         }
@@ -208,7 +208,7 @@ impl ShardStore {
 
 impl Inner {
     fn bytes(&self) -> u64 {
-        self.models.values().map(Stored::bytes).sum()
+        self.models.values().map(StoredModel::bytes).sum()
     }
 
     /// Removes what was not used for longest, until so many bytes more are within the quota.

@@ -11,7 +11,7 @@ use potluck_protocol::{LayerRange, PeerId};
 
 use crate::home::Home;
 use crate::manifest::{KnownFiles, Manifest};
-use crate::store::{OwnModels, ShardStore, StoreError};
+use crate::shard_store::{OwnModels, ShardStore, StoreError};
 use crate::{Cancel, Part};
 
 pub(super) const LAYERS: u32 = 3;

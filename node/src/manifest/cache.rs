@@ -1,4 +1,4 @@
-//! Manifests of this device's files, each made once.
+//! ManifestCache of this device's files, each made once.
 
 use std::fmt;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::{Cancel, private_file};
 
 /// The manifests that this home remembers. Folders are made when the first is.
 #[derive(Debug, Clone)]
-pub struct Manifests {
+pub struct ManifestCache {
     folder: PathBuf,
 }
 
@@ -31,7 +31,7 @@ struct FileLook {
     inode: u64,
 }
 
-impl Manifests {
+impl ManifestCache {
     /// Those of this home.
     pub fn of(home: &Home) -> Self {
         Self {
