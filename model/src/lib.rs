@@ -1,5 +1,9 @@
 //! Load, run and sample language models from GGUF files, bit-exactly, on the Burn framework.
 
+// The fuzz targets' properties name this crate so, also among its own tests.
+#[cfg(test)]
+extern crate self as potluck_model;
+
 mod architecture;
 pub mod bandwidth;
 mod buffers;

@@ -4,10 +4,14 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use potluck_model::template::{self, ChatTemplate, Date};
 use potluck_model::tokenizer::Tokenizer;
+use potluck_protocol::placement::ModelShape;
+
+use crate::shape::{ShapeError, model_shape};
 
 pub use potluck_model::Compute;
 pub use potluck_model::gguf::Gguf;
@@ -94,24 +98,37 @@ pub fn check(path: &Path) -> Result<ModelConfig, ModelError> {
     Ok(config)
 }
 
+/// A model that was opened to be computed on this device alone.
+#[derive(Debug)]
+pub struct Opened {
+    /// What computes it.
+    pub engine: Engine,
+    /// The model in numbers, or why it could not be placed over several devices.
+    pub shape: Result<Arc<ModelShape>, ShapeError>,
+}
+
 /// Opens the model in the file at `path`. Weights are mapped, and read as they are first used.
 /// Templates that ask are told today's date.
 ///
 /// # Errors
 /// The file is not a model this build runs, the context asked for exceeds what the model was
 /// made for, or the chat template that was given cannot be used.
-pub fn open(path: &Path, options: &OpenOptions) -> Result<Engine, OpenError> {
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
     let compute = Compute::new(options.threads).map_err(ModelError::from)?;
     let gguf = Gguf::open(path).map_err(ModelError::from)?;
-    let context = context_of(&ModelConfig::from_gguf(&gguf)?, options.context);
+    let config = ModelConfig::from_gguf(&gguf)?;
+    let context = context_of(&config, options.context);
     let mut engine = Engine::from_gguf(&gguf, context, compute)?;
     if let Some(given) = &options.template {
         let template = read_template(given, engine.tokenizer())?;
         engine = engine.with_template(template);
     }
-    Ok(match today() {
-        Some(today) => engine.with_date(today),
-        None => engine,
+    if let Some(today) = today() {
+        engine = engine.with_date(today);
+    }
+    Ok(Opened {
+        engine,
+        shape: model_shape(&gguf, &config).map(Arc::new),
     })
 }
 

@@ -1,7 +1,6 @@
 //! How long the steps of this process take that no node computes, for the profile to follow.
 
 use std::cell::{Cell, RefCell};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,17 +9,18 @@ use potluck_protocol::LayerRange;
 use potluck_protocol::correction::TimedRows;
 use potluck_protocol::placement::{ComputedRows, ModelShape};
 
-use crate::engine::{Gguf, ModelConfig, Sequence, TokenId};
+use crate::engine::{Sequence, TokenId};
 use crate::home::Home;
 use crate::profile::{MeasuredWith, Measurements, this_system};
-use crate::shape::model_shape;
 
 /// Steps that are kept; later ones say the same.
 const MOST_STEPS: usize = 4_096;
 
 /// Times of steps through one model.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StepTimes {
+    /// The model; `None` if it cannot be placed, and no rate of it matters to a plan.
+    model: Option<Arc<ModelShape>>,
     steps: RefCell<Vec<Step>>,
     /// Whether rows went through the layers, and through the head.
     layers_are_warm: Cell<bool>,
@@ -35,9 +35,21 @@ struct Step {
 }
 
 impl StepTimes {
-    /// Rows went through all layers, so many of them.
-    fn layers(&self, layers: u32, start: usize, rows: usize, took: Duration) {
-        let Some(layers) = LayerRange::new(0, layers) else {
+    /// None yet, of a model; nothing is kept of one that cannot be placed.
+    pub fn of(model: Option<Arc<ModelShape>>) -> Self {
+        Self {
+            model,
+            steps: RefCell::default(),
+            layers_are_warm: Cell::new(false),
+            head_is_warm: Cell::new(false),
+        }
+    }
+
+    /// Rows went through all layers.
+    fn layers(&self, start: usize, rows: usize, took: Duration) {
+        let layers = self.model.as_ref().map(|model| model.layers.len());
+        let layers = layers.and_then(|layers| u32::try_from(layers).ok());
+        let Some(layers) = layers.and_then(|layers| LayerRange::new(0, layers)) else {
             return;
         };
         let first = !self.layers_are_warm.replace(true);
@@ -79,18 +91,15 @@ impl StepTimes {
 
     /// Has the home's profile follow them, if this device was measured with so many threads and this
     /// instruction set. That it cannot is no error: the next steps say the same.
-    pub fn keep(&self, home: &Home, model: &Path, threads: usize, isa: Isa) {
+    pub fn keep(&self, home: &Home, threads: usize, isa: Isa) {
         let steps = self.steps.take();
-        if steps.is_empty() {
+        let Some(model) = self.model.as_ref().filter(|_| !steps.is_empty()) else {
             return;
-        }
+        };
         let with = MeasuredWith::of(threads, isa, &*this_system());
-        let shape = || shape_of(model).map(Arc::new);
-        if Measurements::remembered_of(home, &with).is_some()
-            && let Some(model) = shape()
-        {
+        if Measurements::remembered_of(home, &with).is_some() {
             let timed = steps.into_iter().map(|step| TimedRows {
-                model: Arc::clone(&model),
+                model: Arc::clone(model),
                 computed: step.computed,
                 took: step.took,
                 first: step.first,
@@ -100,28 +109,17 @@ impl StepTimes {
     }
 }
 
-fn shape_of(model: &Path) -> Option<ModelShape> {
-    let gguf = Gguf::open(model).ok()?;
-    let config = ModelConfig::from_gguf(&gguf).ok()?;
-    model_shape(&gguf, &config).ok()
-}
-
 /// A sequence that this process computes with all layers, and the times of its steps.
 #[derive(Debug)]
 pub struct TimedSequence<'a, S> {
     sequence: S,
-    layers: u32,
     times: &'a StepTimes,
 }
 
 impl<'a, S: Sequence> TimedSequence<'a, S> {
-    /// A sequence of a model of so many layers, whose steps' times go to `times`.
-    pub fn new(sequence: S, layers: usize, times: &'a StepTimes) -> Self {
-        Self {
-            sequence,
-            layers: u32::try_from(layers).unwrap_or(u32::MAX),
-            times,
-        }
+    /// A sequence whose steps' times go to `times`.
+    pub fn new(sequence: S, times: &'a StepTimes) -> Self {
+        Self { sequence, times }
     }
 }
 
@@ -147,12 +145,12 @@ impl<S: Sequence> Sequence for TimedSequence<'_, S> {
         progress: &mut dyn FnMut(usize) -> bool,
         read: impl FnOnce(&[f32]) -> T,
     ) -> Result<Option<T>, S::Error> {
-        let (times, layers) = (self.times, self.layers);
+        let times = self.times;
         let start = self.sequence.tokens().len();
         let (since, before) = (Cell::new(Instant::now()), Cell::new(0));
         let mut on_progress = |done: usize| {
             let (first, took) = (before.replace(done), since.get().elapsed());
-            times.layers(layers, start + first, done.saturating_sub(first), took);
+            times.layers(start + first, done.saturating_sub(first), took);
             let goes_on = progress(done);
             since.set(Instant::now());
             goes_on

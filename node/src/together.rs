@@ -10,6 +10,7 @@
 //! again at another one then, and has its tokens read there: the same follow.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use potluck_model::Drafter;
@@ -133,7 +134,7 @@ impl<'a> Together<'a> {
             feed: Feed::new(capacity),
             drafter: None,
             drafts: Drafts::default(),
-            times: StepTimes::default(),
+            times: StepTimes::of(Some(Arc::clone(ends.shape()))),
             no_drafts_until: None,
             placement: None,
             recoveries: Vec::new(),

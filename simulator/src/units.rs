@@ -100,11 +100,6 @@ impl Span {
         Self(ms * 1_000)
     }
 
-    /// In seconds.
-    pub fn as_seconds(self) -> f64 {
-        self.0 as f64 / 1e6
-    }
-
     /// As the protocol counts time.
     pub fn duration(self) -> Duration {
         Duration::from_micros(self.0)

@@ -1,18 +1,13 @@
 //! Against figures that others published, where the inputs are given; `simulator/FIDELITY.md` says
 //! what they are and what the model does not explain.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::run;
 use potluck_sim::record::Record;
-use potluck_sim::{Options, Scenario};
-
-fn run(text: &str) -> Record {
-    let scenario = Scenario::from_toml(text).expect("a scenario");
-    let record = potluck_sim::run(&scenario, &Options::until_answered()).expect("it begins");
-    assert!(record.violations.is_empty(), "{:#?}", record.violations);
-    record
-}
 
 /// Tokens a second of the first answer, but for the first token.
 fn rate(record: &Record) -> f64 {

@@ -1,7 +1,9 @@
 //! Devices that lack weights fetch those of their stages from others.
 
+mod common;
+
+use common::run;
 use potluck_sim::record::{Ending, Record};
-use potluck_sim::{Options, Scenario};
 
 /// Of the model below, bytes of a layer: two norms, and matrices of 4.5 bits a weight.
 const LAYER: u64 = 8 * 960 + 18 * (2 * 960 * (15 + 5) * 64 + 3 * 960 * 2_560) / 32;
@@ -32,13 +34,6 @@ fn scenario(helpers: u32, choice: &str, more: &str) -> String {
         {more}
         "#
     )
-}
-
-fn run(text: &str) -> Record {
-    let scenario = Scenario::from_toml(text).expect("a scenario");
-    let record = potluck_sim::run(&scenario, &Options::until_answered()).expect("it begins");
-    assert!(record.violations.is_empty(), "{:#?}", record.violations);
-    record
 }
 
 fn assert_complete(record: &Record) {

@@ -123,6 +123,14 @@ impl Device {
         Self { folder }
     }
 
+    /// A device with a small random model, `tiny.gguf`, on which everything is fast and no word means
+    /// anything.
+    pub fn with_tiny_model() -> Self {
+        let device = Self::new();
+        let _ = device.potluck(["synth", "tiny.gguf"]).success();
+        device
+    }
+
     /// A device that has this model of the catalogue.
     ///
     /// # Panics

@@ -2,16 +2,9 @@
 
 use potluck_tests::Device;
 
-/// A device with a small random model, on which everything is fast and no word means anything.
-fn device() -> Device {
-    let device = Device::new();
-    let _ = device.potluck(["synth", "tiny.gguf"]).success();
-    device
-}
-
 #[test]
 fn turns_and_commands_come_line_by_line() {
-    let device = device();
+    let device = Device::with_tiny_model();
     let lines = "Hello\n/stats\n/retry\n\n/system Be brief.\nAgain\n/save chat.json\n/save chat.json\n\
                  /dance\n/clear\n/retry\n/help\n/exit\nnever said\n";
     let output = device
@@ -50,7 +43,7 @@ fn turns_and_commands_come_line_by_line() {
 
 #[test]
 fn a_full_context_leaves_out_the_oldest_turns_and_goes_on() {
-    let device = device();
+    let device = Device::with_tiny_model();
     let line = "Some words that take a good number of positions in this small context\n";
     let arguments = [
         "chat",
@@ -99,7 +92,7 @@ fn ctrl_c_stops_the_answer_and_keeps_the_chat() {
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::process::{Command, Stdio};
 
-    let device = device();
+    let device = Device::with_tiny_model();
     let mut child = device
         .command(["chat", "-m", "tiny.gguf", "--context", "2048", "--stats"])
         .stdin(Stdio::piped())

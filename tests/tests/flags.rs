@@ -2,12 +2,6 @@
 
 use potluck_tests::Device;
 
-fn device() -> Device {
-    let device = Device::new();
-    let _ = device.potluck(["synth", "tiny.gguf"]).success();
-    device
-}
-
 #[test]
 fn numbers_that_no_command_takes_are_refused_before_a_model_is_looked_for() {
     let device = Device::new();
@@ -134,7 +128,7 @@ fn what_another_flag_or_the_command_makes_vain_is_refused_by_name() {
 
 #[test]
 fn the_largest_numbers_do_what_they_say() {
-    let device = device();
+    let device = Device::with_tiny_model();
     let most = usize::MAX.to_string();
     let arguments = [
         "run",
@@ -175,7 +169,7 @@ fn the_largest_numbers_do_what_they_say() {
 
 #[test]
 fn lengths_beyond_a_models_own_are_refused_by_name() {
-    let device = device();
+    let device = Device::with_tiny_model();
     for arguments in [
         &["run", "-m", "tiny.gguf", "-c", "4000000000", "Hi"][..],
         &["chat", "-m", "tiny.gguf", "-c", "4000000000"],

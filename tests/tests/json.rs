@@ -3,12 +3,6 @@
 use potluck_tests::Device;
 use serde_json::Value;
 
-fn device() -> Device {
-    let device = Device::new();
-    let _ = device.potluck(["synth", "tiny.gguf"]).success();
-    device
-}
-
 fn objects(stdout: &str) -> Vec<Value> {
     let parse = |line: &str| serde_json::from_str(line).expect("a JSON line");
     let objects: Vec<Value> = stdout.lines().map(parse).collect();
@@ -18,7 +12,7 @@ fn objects(stdout: &str) -> Vec<Value> {
 
 #[test]
 fn a_failure_is_an_object_with_the_same_exit_code() {
-    let device = device();
+    let device = Device::with_tiny_model();
     std::fs::write(device.folder().join("text.gguf"), "not a model").expect("written");
     let long = "word ".repeat(20_000);
     let cases: [(&[&str], &[u8], i32, &str); 16] = [
@@ -69,7 +63,7 @@ fn a_failure_is_an_object_with_the_same_exit_code() {
 
 #[test]
 fn every_command_numbers_what_it_prints() {
-    let device = device();
+    let device = Device::with_tiny_model();
     for arguments in [
         &[
             "run",
@@ -106,7 +100,7 @@ fn pull_prints_where_the_file_is() {
 
 #[test]
 fn a_program_holds_a_conversation_line_by_line() {
-    let device = device();
+    let device = Device::with_tiny_model();
     let lines = concat!(
         "{\"user\": \"Hello\\nthere\"}\n",
         "\n",
@@ -159,7 +153,7 @@ fn a_program_holds_a_conversation_line_by_line() {
 
 #[test]
 fn seeds_are_exact_in_every_language() {
-    let device = device();
+    let device = Device::with_tiny_model();
     for _ in 0..3 {
         let arguments = ["run", "-m", "tiny.gguf", "-n", "1", "--json", "Hi"];
         let json = device.potluck(arguments).success().json();
@@ -185,7 +179,7 @@ fn seeds_are_exact_in_every_language() {
 
 #[test]
 fn an_answer_that_was_cut_says_so() {
-    let device = device();
+    let device = Device::with_tiny_model();
     let run = [
         "run",
         "-m",
@@ -223,7 +217,7 @@ fn an_answer_that_was_cut_says_so() {
 
 #[test]
 fn text_of_other_systems_is_understood() {
-    let device = device();
+    let device = Device::with_tiny_model();
     let ids = |stdin: &[u8], more: &[&str]| {
         let arguments = ["run", "-m", "tiny.gguf", "-n", "1", "--json"];
         let output = device.potluck_reading(stdin, arguments.iter().chain(more));

@@ -8,12 +8,6 @@ use std::time::Duration;
 
 use potluck_tests::{Device, FakePython, signals};
 
-fn device() -> Device {
-    let device = Device::new();
-    let _ = device.potluck(["synth", "tiny.gguf"]).success();
-    device
-}
-
 fn signal(child: &Child, name: &str) {
     let id = child.id().to_string();
     let kill = Command::new("kill").args(["-s", name, &id]).status();
@@ -52,7 +46,7 @@ fn each_signal_ends_an_answer_with_its_exit_code() {
 
 #[test]
 fn a_chat_that_waits_for_a_line_ends() {
-    let device = device();
+    let device = Device::with_tiny_model();
     for (name, code) in signals::heard([("TERM", 143), ("HUP", 129)]) {
         let arguments = ["chat", "-m", "tiny.gguf", "-n", "4", "--alone", "--quiet"];
         let mut command = device.command(arguments);
@@ -73,7 +67,7 @@ fn a_chat_that_waits_for_a_line_ends() {
 
 #[test]
 fn a_process_that_ignores_hangups_goes_on_ignoring_them() {
-    let device = device();
+    let device = Device::with_tiny_model();
     let mut command = Command::new("sh");
     let chat = device.command(["chat", "-m", "tiny.gguf", "-n", "4", "--alone", "--quiet"]);
     command
@@ -110,7 +104,7 @@ fn a_process_that_ignores_hangups_goes_on_ignoring_them() {
 
 #[test]
 fn commands_that_wait_for_others_end_with_the_signal() {
-    let device = device();
+    let device = Device::with_tiny_model();
     let python = FakePython::new(device.folder(), "exec sleep 60");
     let node = ["--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"];
     let pair = [

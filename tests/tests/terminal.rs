@@ -6,12 +6,6 @@ use std::process::{Child, ChildStderr, Command};
 
 use potluck_tests::{Device, Terminal, signals};
 
-fn device() -> Device {
-    let device = Device::new();
-    let _ = device.potluck(["synth", "tiny.gguf"]).success();
-    device
-}
-
 /// A chat at a terminal, with its first prompt shown.
 fn chat(device: &Device, terminal: &Terminal) -> Child {
     let arguments = [
@@ -61,7 +55,7 @@ fn goes_on(mut child: Child, terminal: &mut Terminal, mut stderr: BufReader<Chil
 
 #[test]
 fn lines_typed_ahead_are_answered_in_turn() {
-    let device = device();
+    let device = Device::with_tiny_model();
     let mut terminal = Terminal::new();
     let child = chat(&device, &terminal);
     terminal.enter(b"One\rTwo\rThree\r");
@@ -75,7 +69,7 @@ fn lines_typed_ahead_are_answered_in_turn() {
 
 #[test]
 fn a_byte_that_is_no_text_does_not_end_the_chat() {
-    let device = device();
+    let device = Device::with_tiny_model();
     let mut terminal = Terminal::new();
     let mut child = chat(&device, &terminal);
     terminal.enter(b"caf\xe9 noir\r");
@@ -85,7 +79,7 @@ fn a_byte_that_is_no_text_does_not_end_the_chat() {
 
 #[test]
 fn a_signal_at_the_prompt_leaves_the_terminal_as_it_was() {
-    let device = device();
+    let device = Device::with_tiny_model();
     for (name, code) in signals::heard([("TERM", 143), ("HUP", 129)]) {
         let mut terminal = Terminal::new();
         let child = chat(&device, &terminal);
@@ -103,7 +97,7 @@ fn a_signal_at_the_prompt_leaves_the_terminal_as_it_was() {
 
 #[test]
 fn ctrl_c_at_the_prompt_keeps_the_chat() {
-    let device = device();
+    let device = Device::with_tiny_model();
     let mut terminal = Terminal::new();
     let mut child = chat(&device, &terminal);
     terminal.enter(b"\x03");

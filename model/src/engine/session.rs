@@ -42,14 +42,6 @@ impl Session {
         self.tokens.truncate(len);
     }
 
-    /// Keeps the longest common beginning of this session and `tokens`, and returns its length.
-    pub fn keep_common(&mut self, tokens: &[TokenId]) -> usize {
-        let same = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b);
-        let len = same.count();
-        self.truncate(len);
-        len
-    }
-
     /// Bytes reserved for keys and values.
     pub fn kv_bytes(&self) -> usize {
         self.cache.bytes()

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use potluck::Cancel;
 use potluck::answer::{Answer, AnswerError};
 use potluck::conversation::{Conversation, ConversationError, Reply};
-use potluck::engine::{Engine, GenerateOptions, LocalSequence, OpenOptions, Sequence};
+use potluck::engine::{Engine, GenerateOptions, LocalSequence, OpenOptions, Opened, Sequence};
 use potluck::home::Home;
 use potluck::prompt;
 use potluck::step_times::{StepTimes, TimedSequence};
@@ -85,7 +85,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
         template: args.written.template(),
         ..args.engine.options()
     };
-    let engine = obtain::open_file(&path, &options, args.quiet)?;
+    let Opened { engine, shape } = obtain::open_file(&path, &options, args.quiet)?;
     let home = Home::from_environment()?;
     let requester = if args.together.wants_peers() {
         let (context, threads) = (engine.context(), options.threads);
@@ -99,13 +99,13 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
         })?;
         return Ok(outcome);
     }
-    together::check_room(&path, engine.context(), args.together.memory())?;
+    together::check_room(&shape, engine.context(), args.together.memory())?;
     together::tell_alone(&home, args.quiet);
-    let times = StepTimes::default();
+    let times = StepTimes::of(shape.ok());
     let sequence = LocalSequence::new(&engine, engine.new_session()?);
-    let mut sequence = TimedSequence::new(sequence, engine.config().layers, &times);
+    let mut sequence = TimedSequence::new(sequence, &times);
     let outcome = hold(&args, &engine, &mut sequence, &cancel, Some(&home))?;
-    times.keep(&home, &path, engine.threads(), engine.isa());
+    times.keep(&home, engine.threads(), engine.isa());
     Ok(outcome)
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use potluck::catalogue::{Entry, FetchError, FetchEvent, FetchOptions, ModelsFolder};
-use potluck::engine::{self, Engine, ModelConfig, OpenError, OpenOptions};
+use potluck::engine::{self, Engine, ModelConfig, OpenError, OpenOptions, Opened};
 use potluck::home::Home;
 use potluck::{Cancel, ModelRef};
 
@@ -42,20 +42,20 @@ pub(super) fn open(
     let Some(path) = path(&model.model, &fetch_options(&model.network), cancel, quiet)? else {
         return Ok(None);
     };
-    Ok(Some(open_file(&path, options, quiet)?))
+    Ok(Some(open_file(&path, options, quiet)?.engine))
 }
 
 /// Opens the model in a file, and tells which of its settings are not used.
-pub(super) fn open_file(path: &Path, options: &OpenOptions, quiet: bool) -> anyhow::Result<Engine> {
-    let engine = engine::open(path, options).map_err(|error| match error {
+pub(super) fn open_file(path: &Path, options: &OpenOptions, quiet: bool) -> anyhow::Result<Opened> {
+    let opened = engine::open(path, options).map_err(|error| match error {
         OpenError::Model(error) => naming(path, error),
         // These name the template's file.
         error => error.into(),
     })?;
     if !quiet {
-        tell_unused(engine.config());
+        tell_unused(opened.engine.config());
     }
-    Ok(engine)
+    Ok(opened)
 }
 
 /// Names the settings of a model's file that this build passes over.

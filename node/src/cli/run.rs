@@ -7,7 +7,9 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use potluck::Cancel;
 use potluck::answer::{Answer, AnswerError, Question, answer};
-use potluck::engine::{Engine, Event, GenerateOptions, LocalSequence, OpenOptions, Sequence};
+use potluck::engine::{
+    Engine, Event, GenerateOptions, LocalSequence, OpenOptions, Opened, Sequence,
+};
 use potluck::home::Home;
 use potluck::prompt;
 use potluck::step_times::{StepTimes, TimedSequence};
@@ -90,7 +92,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
         template: args.written.template(),
         ..args.engine.options()
     };
-    let engine = obtain::open_file(&path, &options, args.quiet)?;
+    let Opened { engine, shape } = obtain::open_file(&path, &options, args.quiet)?;
     let remark = match args.raw || args.quiet {
         true => None,
         false => prompt::remark(&engine, args.system.is_some())?,
@@ -122,15 +124,15 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
             answer_to(&engine, sequence, &question, &cancel, show)
         })?
     } else {
-        together::check_room(&path, engine.context(), args.together.memory())?;
+        together::check_room(&shape, engine.context(), args.together.memory())?;
         together::tell_alone(&home, args.quiet || args.json);
         let _goes_first = nodes::compute_here(&home);
-        let (layers, times) = (engine.config().layers, StepTimes::default());
+        let times = StepTimes::of(shape.ok());
         let sequence = LocalSequence::new(&engine, engine.new_session()?);
-        let mut sequence = TimedSequence::new(sequence, layers, &times);
+        let mut sequence = TimedSequence::new(sequence, &times);
         let answer = answer_to(&engine, &mut sequence, &question, &cancel, show)?;
-        times.keep(&home, &path, engine.threads(), engine.isa());
-        (answer, Devices::only_this(&home, layers))
+        times.keep(&home, engine.threads(), engine.isa());
+        (answer, Devices::only_this(&home, engine.config().layers))
     };
     tell(&answer, &devices, show, args.stats)
 }

@@ -6,20 +6,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use potluck::Cancel;
 use potluck::device::Device;
-use potluck::engine::{Compute, Gguf, ModelConfig};
+use potluck::engine::{Compute, Gguf};
 use potluck::home::Home;
 use potluck::local::{
     ALONE, Client, Pipeline, PlacementChoice, PlacementView, Reply, Request, SessionRequest,
     StageView,
 };
-use potluck::shape::model_shape;
+use potluck::shape::ShapeError;
 use potluck::stages::{Ends, MemoryBudget};
 use potluck::together::{Drafts, Notice, Recovery, Together};
+use potluck_protocol::placement::ModelShape;
 use potluck_protocol::session::SessionEvent;
 use serde::Serialize;
 
@@ -142,12 +143,15 @@ pub(super) fn request(
 }
 
 /// Refuses a model that is beyond the memory that the owner allows, where that was said.
-pub(super) fn check_room(path: &Path, context: usize, memory: Option<u64>) -> anyhow::Result<()> {
+pub(super) fn check_room(
+    shape: &Result<Arc<ModelShape>, ShapeError>,
+    context: usize,
+    memory: Option<u64>,
+) -> anyhow::Result<()> {
     let Some(allowed) = memory else {
         return Ok(());
     };
-    let gguf = Gguf::open(path)?;
-    let shape = model_shape(&gguf, &ModelConfig::from_gguf(&gguf)?)?;
+    let shape = shape.as_ref().map_err(|why| anyhow!("{why}"))?;
     let needed = shape.bytes_with_context(u32::try_from(context)?);
     if needed > allowed {
         let words = format!(
@@ -322,7 +326,7 @@ impl Requester {
             capacity,
             drafts,
         } = self;
-        let (home, model) = (node.home.clone(), node.request.model.clone());
+        let home = node.home.clone();
         let mut notices = Notices {
             quiet,
             placed: None,
@@ -338,7 +342,7 @@ impl Requester {
         }
         let outcome = with(&mut sequence)?;
         let (threads, isa) = (ends.compute().threads(), ends.compute().isa());
-        sequence.times().keep(&home, &model, threads, isa);
+        sequence.times().keep(&home, threads, isa);
         let (bytes_sent, bytes_received) = sequence.traffic()?;
         let placement = sequence.placement().cloned();
         let devices = Devices {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use potluck_model::gguf::Gguf;
 use potluck_model::{Compute, ModelConfig, ModelError, Shard, ShardRange};
+use potluck_protocol::placement::ModelShape;
 
 use super::{MemoryBudget, NoRoom, Reservation};
 use crate::shape::{ShapeError, model_shape};
@@ -16,6 +17,7 @@ use crate::shape::{ShapeError, model_shape};
 pub struct Ends {
     shard: Shard,
     config: ModelConfig,
+    shape: Arc<ModelShape>,
     memory: Reservation,
     /// Kept, so that the file is mapped once for all who use it.
     _file: Arc<Gguf>,
@@ -46,8 +48,10 @@ impl Ends {
         memory: &MemoryBudget,
     ) -> Result<Self, EndsError> {
         let config = ModelConfig::from_gguf(&gguf)?;
-        let bytes = model_shape(&gguf, &config)?.ends_bytes();
-        let memory = memory.reserve(bytes).map_err(EndsError::Memory)?;
+        let shape = Arc::new(model_shape(&gguf, &config)?);
+        let memory = memory
+            .reserve(shape.ends_bytes())
+            .map_err(EndsError::Memory)?;
         let range = ShardRange {
             embedding: true,
             layers: 0..0,
@@ -56,6 +60,7 @@ impl Ends {
         Ok(Self {
             shard: Shard::load(&gguf, &config, range, compute)?,
             config,
+            shape,
             memory,
             _file: gguf,
         })
@@ -64,6 +69,11 @@ impl Ends {
     /// The model's settings.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The model in numbers.
+    pub fn shape(&self) -> &Arc<ModelShape> {
+        &self.shape
     }
 
     /// What they are computed with.

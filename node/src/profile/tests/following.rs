@@ -1,8 +1,6 @@
 //! Profiles that follow what is really computed, by a clock that tests make up.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use potluck_protocol::correction::TimedRows;
 use potluck_protocol::placement::{
@@ -192,39 +190,15 @@ fn corrections_that_make_no_sense_correct_nothing() {
     assert_eq!(of(&mut device(known, None)), as_measured);
 }
 
-/// A laptop that is plugged in or not.
-struct Laptop(Arc<AtomicBool>);
-
-impl SystemSensors for Laptop {
-    fn processor(&self) -> String {
-        UnknownSystem.processor()
-    }
-    fn available_memory(&self) -> Option<u64> {
-        None
-    }
-    fn power(&self) -> Power {
-        Power::Battery {
-            percent: 50,
-            charging: self.0.load(Ordering::SeqCst),
-        }
-    }
-    fn thermal(&self) -> Option<Thermal> {
-        None
-    }
-    fn processor_time(&self) -> Option<ProcessorTime> {
-        None
-    }
-    fn load(&self) -> Option<f64> {
-        None
-    }
-}
-
 #[test]
 fn a_laptop_is_measured_for_battery_and_mains() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let home = Home::at(folder.path().join("home"));
     let plugged = Arc::new(AtomicBool::new(true));
-    let laptop = || Laptop(Arc::clone(&plugged));
+    let laptop = || TestSystem {
+        charging: Some(Arc::clone(&plugged)),
+        ..TestSystem::default()
+    };
     remember(&home, &measured(1.0));
     let cancel = Cancel::new();
     cancel.cancel();

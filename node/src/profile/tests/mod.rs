@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use potluck_model::{Compute, Isa, TensorType};
@@ -288,28 +289,56 @@ fn what_is_remembered_is_taken_if_it_was_measured_with_the_same() {
     assert_eq!(get(&compute()), None);
 }
 
-/// A system with a megabyte of memory.
-struct Small;
+/// A system that tells what a test has it tell, and else nothing but that it is plugged in.
+#[derive(Clone, Default)]
+struct TestSystem {
+    available_memory: Option<u64>,
+    /// Whether its battery is charged; `None` if it has none.
+    charging: Option<Arc<AtomicBool>>,
+    thermal: Option<Thermal>,
+    /// Counts the looks at its processors' time, if it tells of that: of each second between two looks
+    /// other programs took half.
+    looks: Option<Arc<AtomicU64>>,
+}
 
-impl SystemSensors for Small {
+impl SystemSensors for TestSystem {
     fn processor(&self) -> String {
-        "small".to_owned()
+        UnknownSystem.processor()
     }
     fn available_memory(&self) -> Option<u64> {
-        Some(1 << 20)
+        self.available_memory
     }
     fn power(&self) -> Power {
-        Power::Mains
+        match &self.charging {
+            Some(charging) => Power::Battery {
+                percent: 50,
+                charging: charging.load(Ordering::SeqCst),
+            },
+            None => Power::Mains,
+        }
     }
     fn thermal(&self) -> Option<Thermal> {
-        Some(Thermal::Fair)
+        self.thermal
     }
     fn processor_time(&self) -> Option<ProcessorTime> {
-        None
+        let looks = self.looks.as_ref()?.fetch_add(1, Ordering::SeqCst);
+        Some(ProcessorTime {
+            ran: Duration::from_secs(looks),
+            waited: Duration::from_secs(looks),
+        })
     }
     fn load(&self) -> Option<f64> {
         None
     }
+}
+
+/// With a megabyte of memory.
+fn small() -> Box<TestSystem> {
+    Box::new(TestSystem {
+        available_memory: Some(1 << 20),
+        thermal: Some(Thermal::Fair),
+        ..TestSystem::default()
+    })
 }
 
 #[test]
@@ -322,7 +351,7 @@ fn a_profile_has_all_formats_and_the_times_of_the_drivers_clock() {
         memory_bytes: None,
         limits,
     };
-    let device = DeviceProfile::new(measurements(), Box::new(Small), &settings);
+    let device = DeviceProfile::new(measurements(), small(), &settings);
     let now_us = 24 * 3_600_000_000;
     let profile = device.profile(now_us);
     assert_eq!(profile.memory_budget_bytes.value, 1 << 19);
@@ -349,7 +378,7 @@ fn the_owners_word_on_memory_holds() {
         memory_bytes: Some(7),
         ..OwnerSettings::default()
     };
-    let device = DeviceProfile::new(measurements(), Box::new(Small), &settings);
+    let device = DeviceProfile::new(measurements(), small(), &settings);
     assert_eq!(device.memory_budget_bytes(), 7);
     let nothing_said = OwnerSettings::default();
     let device = DeviceProfile::new(measurements(), Box::new(UnknownSystem), &nothing_said);
@@ -365,7 +394,7 @@ fn what_a_system_does_not_tell_is_named_and_not_passed_off_as_read() {
         };
         DeviceProfile::new(measurements(), sensors, &settings)
     };
-    assert_eq!(of(Box::new(Small), None).caveats(), Caveats::default());
+    assert_eq!(of(small(), None).caveats(), Caveats::default());
     let unknown = of(Box::new(UnknownSystem), None);
     let expected = Caveats {
         memory_not_known: Some(512 << 20),
@@ -403,35 +432,6 @@ fn a_containers_limit_bounds_what_is_offered() {
     assert_eq!(device.memory_budget_bytes(), 96 << 20);
 }
 
-/// A system whose other programs have taken half of the processors until each look.
-#[derive(Default)]
-struct Crowded(AtomicU64);
-
-impl SystemSensors for Crowded {
-    fn processor(&self) -> String {
-        "small".to_owned()
-    }
-    fn available_memory(&self) -> Option<u64> {
-        None
-    }
-    fn power(&self) -> Power {
-        Power::Mains
-    }
-    fn thermal(&self) -> Option<Thermal> {
-        None
-    }
-    fn processor_time(&self) -> Option<ProcessorTime> {
-        let looks = self.0.fetch_add(1, Ordering::SeqCst);
-        Some(ProcessorTime {
-            ran: Duration::from_secs(looks),
-            waited: Duration::from_secs(looks),
-        })
-    }
-    fn load(&self) -> Option<f64> {
-        None
-    }
-}
-
 #[test]
 fn measuring_gives_every_rate_and_is_remembered() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -439,7 +439,11 @@ fn measuring_gives_every_rate_and_is_remembered() {
     let best = Isa::available().pop().expect("there is always scalar");
     let compute = Compute::with_isa(best, NonZeroUsize::new(2));
     let mut steps = Vec::new();
-    let (sensors, cancel) = (Crowded::default(), Cancel::new());
+    let crowded = TestSystem {
+        looks: Some(Arc::default()),
+        ..TestSystem::default()
+    };
+    let (sensors, cancel) = (crowded, Cancel::new());
     let measured = Measurements::get(&home, &compute, &sensors, &cancel, &mut |done, of| {
         steps.push((done, of));
     });
@@ -455,9 +459,9 @@ fn measuring_gives_every_rate_and_is_remembered() {
         Measurements::remembered(&home, &sensors),
         Some(measured.clone())
     );
-    assert_eq!(measured.with.processor, "small");
+    assert_eq!(measured.with.processor, UnknownSystem.processor());
     assert_eq!(measured.measured_while_busy, Some(true));
-    let device = DeviceProfile::new(measured, Box::new(Small), &OwnerSettings::default());
+    let device = DeviceProfile::new(measured, small(), &OwnerSettings::default());
     assert_eq!(device.caveats().measured_while_busy, Some(true));
 }
 
