@@ -242,7 +242,7 @@ impl Driver {
                 Input::Loaded {
                     stage,
                     epoch,
-                    result,
+                    result: result.map(drop),
                 }
             }
             Done::Computed {

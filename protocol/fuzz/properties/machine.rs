@@ -158,7 +158,7 @@ impl Node {
                 Output::Load(load) => self.loads.push_back(Input::Loaded {
                     stage: load.stage,
                     epoch: load.epoch,
-                    result: Ok(1_000),
+                    result: Ok(()),
                 }),
                 Output::Compute(step) => {
                     assert!(self.steps.is_empty(), "one step at a time");

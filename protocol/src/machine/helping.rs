@@ -113,13 +113,10 @@ impl Machine {
         now: Duration,
         stage: StageId,
         epoch: PlanEpoch,
-        result: Result<u64, LoadRefused>,
+        result: Result<(), LoadRefused>,
     ) {
         match result {
-            Ok(bytes) => {
-                let bytes = bytes.min(MAX_BYTES);
-                self.stages.loaded(now, stage, epoch, Ok(bytes));
-            }
+            Ok(()) => self.stages.loaded(now, stage, epoch, Ok(())),
             Err(refused) => {
                 let Some(refused) = self.fetch_instead(now, stage, epoch, refused) else {
                     return;

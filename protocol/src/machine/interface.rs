@@ -62,14 +62,14 @@ pub enum Input {
         /// Seconds since 1970 (UTC).
         unix_s: u64,
     },
-    /// An [`Output::Load`] is done: so many bytes are reserved, or it cannot be.
+    /// An [`Output::Load`] is done: weights are mapped and memory is reserved, or it cannot be.
     Loaded {
         /// Of the load.
         stage: StageId,
         /// Of the load.
         epoch: PlanEpoch,
-        /// Reserved bytes, or why not.
-        result: Result<u64, LoadRefused>,
+        /// Why not, if it cannot be.
+        result: Result<(), LoadRefused>,
     },
     /// An [`Output::Compute`] is done.
     Computed {

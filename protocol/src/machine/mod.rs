@@ -230,7 +230,6 @@ impl Machine {
         let hello = Hello {
             minor: MINOR,
             software: software_for_peer(&software),
-            features: BTreeSet::new(),
             run,
         };
         Self {

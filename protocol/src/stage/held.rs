@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{KEEP_ALIVE, Load, StageLimits, StepPart};
-use crate::wire::limits::MAX_DURATION;
 use crate::wire::{Answer, Control, Frame, FrameHeader, KeepAlive, Kind, OpenStage, SessionState};
 use crate::{Branch, PeerId, StageId};
 
@@ -13,8 +12,8 @@ use crate::{Branch, PeerId, StageId};
 pub(super) struct Held {
     pub(super) requester: PeerId,
     pub(super) open: OpenStage,
-    /// What was reserved, once the stage is ready.
-    pub(super) memory_bytes: Option<u64>,
+    /// Whether its weights are mapped and its memory is reserved.
+    pub(super) is_loaded: bool,
     /// The highest branch of this epoch.
     branch: Branch,
     /// The caches hold the positions before this.
@@ -58,7 +57,7 @@ impl Held {
         Self {
             requester,
             open,
-            memory_bytes: None,
+            is_loaded: false,
             branch: Branch::default(),
             computed_end: 0,
             queue: VecDeque::new(),
@@ -91,7 +90,7 @@ impl Held {
             self.computed_end = 0;
         }
         self.open = open;
-        self.memory_bytes = None;
+        self.is_loaded = false;
         self.branch = Branch::default();
         self.queue.clear();
         self.computing = None;
@@ -131,7 +130,7 @@ impl Held {
 
     /// Whether rows may come.
     pub(super) fn is_ready(&self) -> bool {
-        self.memory_bytes.is_some() && !self.open.standby
+        self.is_loaded && !self.open.standby
     }
 
     /// Queues a frame of hidden states that is [expected](Self::expects).
@@ -240,9 +239,9 @@ impl Held {
     /// When it has been without a word of its requester for too long.
     pub(super) fn idle_at(&self, limits: &StageLimits) -> Duration {
         // While it is made ready, its requester hears of it, and need not ask.
-        let idle = match self.memory_bytes {
-            Some(_) => self.heard_at.saturating_add(limits.idle),
-            None => Duration::MAX,
+        let idle = match self.is_loaded {
+            true => self.heard_at.saturating_add(limits.idle),
+            false => Duration::MAX,
         };
         let orphaned = self.orphaned_until;
         orphaned.map_or(idle, |orphaned| orphaned.min(idle))
@@ -250,7 +249,7 @@ impl Held {
 
     /// Whether it is being made ready, or rows wait or are computed.
     pub(super) fn busy(&self) -> bool {
-        self.memory_bytes.is_none() || self.has_rows()
+        !self.is_loaded || self.has_rows()
     }
 
     /// Whether nobody waits for it, since so long.
@@ -264,12 +263,11 @@ impl Held {
     }
 
     /// The stage lives, and is at its rows.
-    pub(super) fn keep_alive(&self, stalled: Duration, shared: bool) -> Control {
+    pub(super) fn keep_alive(&self, shared: bool) -> Control {
         let alive = KeepAlive {
             session: self.open.session,
             epoch: self.open.epoch,
             next_position: self.computed_end,
-            stalled: stalled.min(MAX_DURATION),
             shared,
         };
         alive.into()
@@ -283,7 +281,6 @@ impl Held {
         SessionState {
             session: self.open.session,
             epoch: self.open.epoch,
-            branch: self.branch,
             layers: self.open.layers,
             held_positions: self.computed_end,
             logged: 0..0,

@@ -121,7 +121,7 @@ impl Driver {
             Input::Loaded { fails } => {
                 if let Some(load) = self.loads.pop_front() {
                     let failure = (StageRefusedCode::Memory, "no memory", 0);
-                    let result = if fails { Err(failure) } else { Ok(1) };
+                    let result = if fails { Err(failure) } else { Ok(()) };
                     self.stages.loaded(now, load.stage, load.epoch, result);
                 }
             }

@@ -13,7 +13,7 @@ use crate::wire::{
     CloseStage, Control, Frame, FrameHeader, HandOver, HandOverReason, HiddenShape, OpenStage,
     SessionState, StageOpened, StageRefused, StageRefusedCode,
 };
-use crate::{Branch, LayerRange, PeerId, PlanEpoch, SessionId, StageId};
+use crate::{LayerRange, PeerId, PlanEpoch, SessionId, StageId};
 
 /// The stages of a node, and in which order their rows are computed; see the module's page.
 ///
@@ -29,8 +29,6 @@ pub struct Stages {
     /// Steps that have begun.
     pub(super) steps: u64,
     pub(super) shares: Shares,
-    /// The longest that this node was woken late since its last keep-alive.
-    stalled: Duration,
     pub(super) outputs: VecDeque<StageOutput>,
 }
 
@@ -45,7 +43,6 @@ impl Stages {
             step: None,
             steps: 0,
             shares: Shares::default(),
-            stalled: Duration::ZERO,
             outputs: VecDeque::new(),
         }
     }
@@ -95,14 +92,14 @@ impl Stages {
         }
     }
 
-    /// The stage of a [`Load`](super::Load) is ready, with so many bytes reserved, or cannot be: why,
-    /// in words, and how many bytes one could have.
+    /// The stage of a [`Load`](super::Load) is ready, or cannot be: why, in words, and how many bytes one
+    /// could have.
     pub fn loaded(
         &mut self,
         now: Duration,
         id: StageId,
         epoch: PlanEpoch,
-        result: Result<u64, (StageRefusedCode, &str, u64)>,
+        result: Result<(), (StageRefusedCode, &str, u64)>,
     ) {
         // What a later epoch asks for may be another stage, and has a result of its own.
         let held = self.stages.get_mut(&id);
@@ -111,8 +108,8 @@ impl Stages {
         };
         held.heard_at = held.heard_at.max(now);
         match result {
-            Ok(memory_bytes) => {
-                held.memory_bytes = Some(memory_bytes);
+            Ok(()) => {
+                held.is_loaded = true;
                 if !held.busy() {
                     held.keep_alive_at = None;
                 }
@@ -132,15 +129,14 @@ impl Stages {
     /// A stage that is being made ready: what was asked for.
     pub fn opening(&self, id: StageId) -> Option<&OpenStage> {
         let held = self.stages.get(&id)?;
-        let opening = held.memory_bytes.is_none();
-        opening.then_some(&held.open)
+        (!held.is_loaded).then_some(&held.open)
     }
 
     /// Weights that a [`Load`](super::Load) of this epoch lacked have come: it is to be done again.
     pub fn load_again(&mut self, id: StageId, epoch: PlanEpoch) {
         if let Some(held) = self.stages.get(&id)
             && held.open.epoch == epoch
-            && held.memory_bytes.is_none()
+            && !held.is_loaded
         {
             self.outputs.push_back(StageOutput::Load(held.to_load()));
         }
@@ -165,7 +161,6 @@ impl Stages {
             None => SessionState {
                 session,
                 epoch: PlanEpoch::default(),
-                branch: Branch::default(),
                 layers: LayerRange::new(0, 0).expect("none"),
                 held_positions: 0,
                 logged: 0..0,
@@ -280,7 +275,7 @@ impl Stages {
         let told = self.stages.values_mut().filter(others);
         for held in told.filter(|held| held.shared_at <= now) {
             held.shared_at = now + SHARED_EVERY;
-            let alive = held.keep_alive(Duration::ZERO, true);
+            let alive = held.keep_alive(true);
             self.outputs
                 .push_back(StageOutput::Send(held.requester, alive));
         }
@@ -339,24 +334,16 @@ impl Stages {
 
     /// Says that stages live, and frees what nobody uses.
     pub fn handle_timeout(&mut self, now: Duration) {
-        if let Some(late) = self.poll_timeout().and_then(|due| now.checked_sub(due)) {
-            self.stalled = self.stalled.max(late);
-        }
         let mut idle = Vec::new();
-        let mut told = false;
         for (&id, held) in &mut self.stages {
             if held.idle_at(&self.limits) <= now {
                 idle.push(id);
             } else if held.keep_alive_at.is_some_and(|due| due <= now) {
                 held.keep_alive_at = held.busy().then_some(now + KEEP_ALIVE);
-                let alive = held.keep_alive(self.stalled, false);
-                told = true;
+                let alive = held.keep_alive(false);
                 self.outputs
                     .push_back(StageOutput::Send(held.requester, alive));
             }
-        }
-        if told {
-            self.stalled = Duration::ZERO;
         }
         for id in idle {
             self.free(id);
@@ -372,14 +359,13 @@ impl Stages {
 
     fn tell_opened(&mut self, id: StageId) {
         let held = &self.stages[&id];
-        let Some(memory_bytes) = held.memory_bytes else {
+        if !held.is_loaded {
             return;
-        };
+        }
         let opened = StageOpened {
             session: id.session,
             epoch: held.open.epoch,
             held_positions: held.computed_end(),
-            memory_bytes,
         };
         self.outputs
             .push_back(StageOutput::Send(held.requester, opened.into()));

@@ -26,11 +26,6 @@ pub const MAX_SOFTWARE_BYTES: usize = 64;
 /// The most addresses that a member is told to have.
 pub const MAX_ADDRESSES: usize = 8;
 
-/// The most features that a node names, and the longest name in bytes.
-pub const MAX_FEATURES: usize = 32;
-/// The longest name of a feature, in bytes.
-pub const MAX_FEATURE_BYTES: usize = 64;
-
 /// The most formats of weights in a profile; GGUF has about 40.
 pub const MAX_QUANTISATIONS: usize = 64;
 

@@ -95,8 +95,8 @@
 //! # Versions
 //! A `Hello` carries the major and minor version, a frame the major one. Nodes of one major version
 //! understand each other: what a newer minor version added is passed over (fields, messages, codes)
-//! or not sent unless the other's `Hello` names the feature (frame kinds, dtypes, flags). A node of
-//! another major version is refused, with words that say which side to update. One whose minor version
+//! or not sent to a node whose `Hello` has a lower one (frame kinds, dtypes, flags). A node of another
+//! major version is refused, with words that say which side to update. One whose minor version
 //! is below 3 stays in the circle and shares weights, but no layers are placed on it: its program
 //! would leave out the biases and scales of newer models.
 //!

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use host::{Host, LOAD, STORE};
-pub(crate) use model::{LAYERS, alone, prompt};
+pub(crate) use model::{LAYERS, alone, content, prompt};
 
 use crate::stage::{Load, Step};
 use crate::transfer::StoreAnswer;

@@ -1,6 +1,8 @@
 //! The [made-up model](crate::made_up) of the tests: so many layers, one prompt.
 
 use crate::made_up;
+use crate::transfer::Part;
+use crate::wire::ContentHash;
 
 /// Its layers.
 pub(crate) const LAYERS: u32 = 12;
@@ -14,4 +16,12 @@ pub(crate) fn prompt(length: usize) -> Vec<u64> {
 pub(crate) fn alone(prompt: &[u64], wanted: usize) -> Vec<u64> {
     let generated = made_up::generate(LAYERS, prompt, wanted);
     [prompt, &generated].concat()
+}
+
+/// What the object of a part of its weights is named by.
+pub(crate) fn content(part: Part) -> ContentHash {
+    match part {
+        Part::Common => ContentHash([100; 32]),
+        Part::Layer(layer) => ContentHash([101 + layer as u8; 32]),
+    }
 }

@@ -35,8 +35,8 @@ pub(crate) struct Holdings {
 /// What loading a stage came to.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// Bytes reserved, or why not.
-    pub(crate) result: Result<u64, LoadRefused>,
+    /// Why not, if it cannot be.
+    pub(crate) result: Result<(), LoadRefused>,
     /// Bytes of weights that were not here before.
     pub(crate) new_bytes: u64,
 }
@@ -95,9 +95,8 @@ impl Holdings {
             && held.context == load.context
         {
             held.epoch = load.epoch;
-            let result = Ok(self.bytes_of(model, load.stage));
             return Loaded {
-                result,
+                result: Ok(()),
                 new_bytes: 0,
             };
         }
@@ -147,7 +146,7 @@ impl Holdings {
         };
         self.sessions.insert(load.stage, held);
         Loaded {
-            result: Ok(self.bytes_of(model, load.stage)),
+            result: Ok(()),
             new_bytes,
         }
     }
@@ -166,14 +165,6 @@ impl Holdings {
             }
         }
         Some(held)
-    }
-
-    fn bytes_of(&self, model: &ModelShape, stage: StageId) -> u64 {
-        self.sessions.get(&stage).map_or(0, |held| {
-            let layers = indices(held.layers, model);
-            let weights: u64 = layers.map(|l| model.layers[l].memory_bytes(0)).sum();
-            weights + held.cache_bytes
-        })
     }
 
     /// Sends a part's rows through its layers.

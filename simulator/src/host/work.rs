@@ -14,7 +14,7 @@ use potluck_protocol::{PlanEpoch, SessionId, StageId};
 pub(crate) enum Work {
     Load(Load),
     /// A load that it is at, and what will come of it.
-    Loading(StageId, PlanEpoch, Result<u64, LoadRefused>),
+    Loading(StageId, PlanEpoch, Result<(), LoadRefused>),
     /// With whether it was ordered while the device's owner needed it.
     Step(Step, bool),
     /// A step that it is at: its number, and what will come of it.

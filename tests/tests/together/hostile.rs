@@ -2,7 +2,6 @@
 //! that has turned against the others: the answers that a node helps with go on, and it takes no
 //! memory for that.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -128,7 +127,6 @@ fn hello() -> Vec<u8> {
     encoded(Hello {
         minor: 0,
         software: "a member".to_owned(),
-        features: BTreeSet::new(),
         run: 0,
     })
 }

@@ -69,7 +69,6 @@ pub(super) fn any_message() -> impl Strategy<Value = Control> {
                 session,
                 epoch,
                 held_positions: position,
-                memory_bytes: large,
             }
             .into(),
             8 => StageRefused {
@@ -91,7 +90,6 @@ pub(super) fn any_message() -> impl Strategy<Value = Control> {
                 session,
                 epoch,
                 next_position: position,
-                stalled: Duration::from_millis(large),
                 shared: large.is_multiple_of(2),
             }
             .into(),
@@ -136,7 +134,6 @@ fn state(session: SessionId, epoch: PlanEpoch, held_positions: u32) -> SessionSt
     SessionState {
         session,
         epoch,
-        branch: Branch(0),
         layers: LayerRange::new(0, held_positions % 3).expect("forwards"),
         held_positions,
         logged: 0..0,

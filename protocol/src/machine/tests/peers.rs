@@ -25,7 +25,6 @@ fn a_peer_of_a_newer_minor_version_is_greeted() {
     assert!(matches!(&first[..], [Control::Hello(_)]));
     let newer = Hello {
         minor: 7,
-        features: ["drafts".to_owned()].into(),
         ..hello()
     };
     solo.say(newer);

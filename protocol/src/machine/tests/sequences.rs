@@ -241,7 +241,7 @@ impl Driver {
                 self.input(Input::Loaded {
                     stage: load.stage,
                     epoch: load.epoch,
-                    result: if fails { Err(refused) } else { Ok(u64::MAX) },
+                    result: if fails { Err(refused) } else { Ok(()) },
                 });
             }
             Act::Computed => {

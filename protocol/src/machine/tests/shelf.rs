@@ -6,7 +6,7 @@ use crate::LayerRange;
 use crate::transfer::{Kept, Lacking, Missing, Part, StoreAnswer, StoreOrder, piece_range};
 use crate::wire::limits::MAX_PIECE_BYTES;
 use crate::wire::{ByteRange, ContentHash, ModelOffer, ShardRefusedCode};
-use crate::world::LAYERS;
+use crate::world::{LAYERS, content};
 
 pub(super) const MANIFEST: ContentHash = ContentHash([7; 32]);
 /// A little more than a piece.
@@ -33,13 +33,6 @@ pub(super) struct Shelf {
     pub(super) refused: usize,
     /// Whether it is being filled.
     pub(super) pinned: bool,
-}
-
-fn content(part: Part) -> ContentHash {
-    match part {
-        Part::Common => ContentHash([100; 32]),
-        Part::Layer(layer) => ContentHash([101 + layer as u8; 32]),
-    }
 }
 
 fn part(content: ContentHash) -> Option<Part> {

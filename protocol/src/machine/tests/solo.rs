@@ -1,6 +1,5 @@
 //! One machine, and a peer that says whatever a test wants.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::device::{circle, identity, machine};
@@ -22,7 +21,6 @@ pub(super) fn hello() -> Hello {
     Hello {
         minor: MINOR,
         software: "another/1".to_owned(),
-        features: BTreeSet::new(),
         run: 0,
     }
 }

@@ -1,6 +1,6 @@
 //! A node that has stages and maybe a session, and nothing else of a machine.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::requester::Requester;
@@ -74,7 +74,7 @@ impl Node for Half {
             Arrival::Bytes(from, Stream::Control, bytes) => self.control(now, from, &bytes),
             Arrival::Bytes(from, Stream::Data, bytes) => self.data(now, from, &bytes),
             Arrival::Loaded(stage, epoch) => {
-                self.stages.loaded(now, stage, epoch, Ok(1 << 20));
+                self.stages.loaded(now, stage, epoch, Ok(()));
             }
             Arrival::Computed(number, hidden) => self.stages.computed(now, number, hidden),
             Arrival::Disconnected(peer) => {
@@ -143,7 +143,6 @@ fn greeted() -> ControlReader {
     let hello = Hello {
         minor: MINOR,
         software: "tests".to_owned(),
-        features: BTreeSet::new(),
         run: 0,
     };
     let mut bytes = Vec::new();

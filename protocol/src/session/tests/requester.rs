@@ -71,7 +71,6 @@ pub(super) fn opened(session: SessionId, epoch: u32) -> Control {
         session,
         epoch: PlanEpoch(epoch),
         held_positions: 0,
-        memory_bytes: 1,
     }
     .into()
 }

@@ -34,7 +34,6 @@ fn however_often_stages_say_that_they_are_shared_it_is_told_now_and_then() {
             session: ID,
             epoch: PlanEpoch(1),
             next_position: 0,
-            stalled: Duration::ZERO,
             shared,
         }
         .into()

@@ -118,7 +118,7 @@ fn nothing_is_computed_for_who_is_gone() {
         assert_eq!(drain(&mut stages), [], "nor sent on");
         // What was computed is held if it comes again.
         stages.open(Duration::ZERO, peer(REQUESTER), open(7, 2));
-        stages.loaded(Duration::ZERO, stage(7), PlanEpoch(2), Ok(1));
+        stages.loaded(Duration::ZERO, stage(7), PlanEpoch(2), Ok(()));
         let told = messages(drain(&mut stages));
         assert!(
             matches!(&told[..], [(_, Control::StageOpened(opened))] if opened.held_positions == 1),

@@ -10,7 +10,7 @@ mod standby;
 
 use std::time::Duration;
 
-use super::{KEEP_ALIVE, StageLimits, StageOutput, Stages};
+use super::{KEEP_ALIVE, StageLimits, StageOutput, Stages, Step};
 use crate::wire::{
     Answer, CloseStage, ContentHash, Control, Dtype, Frame, FrameHeader, HandOverReason,
     HiddenShape, Kind, OpenStage, StageRefusedCode,
@@ -84,7 +84,7 @@ fn ready() -> Stages {
 fn open_ready(stages: &mut Stages, open: OpenStage) {
     let (stage, epoch) = (stage(open.session.0), open.epoch);
     stages.open(Duration::ZERO, peer(REQUESTER), open);
-    stages.loaded(Duration::ZERO, stage, epoch, Ok(2_000));
+    stages.loaded(Duration::ZERO, stage, epoch, Ok(()));
 }
 
 fn of(requester: u8, session: u64) -> StageId {
@@ -135,6 +135,15 @@ fn messages(outputs: Vec<StageOutput>) -> Vec<(PeerId, Control)> {
     outputs.into_iter().filter_map(message).collect()
 }
 
+/// The step that has begun, if one has.
+fn step(stages: &mut Stages) -> Option<Step> {
+    let mut steps = drain(stages).into_iter().filter_map(|output| match output {
+        StageOutput::Compute(step) => Some(step),
+        _ => None,
+    });
+    steps.next()
+}
+
 #[test]
 fn a_stage_is_loaded_before_it_is_open_and_opening_again_changes_nothing() {
     let mut stages = Stages::new(peer(OWNER), limits());
@@ -144,11 +153,11 @@ fn a_stage_is_loaded_before_it_is_open_and_opening_again_changes_nothing() {
     // Not ready yet: nobody wants its frames.
     let header = *frame(7, 1, 0, 0, 2).header();
     assert_eq!(stages.agreed(peer(BEFORE), &header), None);
-    stages.loaded(Duration::ZERO, stage(7), PlanEpoch(1), Ok(2_000));
+    stages.loaded(Duration::ZERO, stage(7), PlanEpoch(1), Ok(()));
     for _ in 0..2 {
         let sent = messages(drain(&mut stages));
         assert!(matches!(&sent[..], [(to, Control::StageOpened(opened))]
-            if *to == peer(REQUESTER) && opened.memory_bytes == 2_000));
+            if *to == peer(REQUESTER) && opened.held_positions == 0));
         stages.open(Duration::ZERO, peer(REQUESTER), open(7, 1));
     }
     assert!(stages.agreed(peer(BEFORE), &header).is_some());
@@ -354,16 +363,15 @@ fn sessions_take_turns_and_share_steps_of_few_rows() {
 }
 
 #[test]
-fn a_requester_that_waits_hears_of_its_stage_and_of_its_stalls() {
+fn a_requester_that_waits_hears_of_its_stage() {
     let mut stages = ready();
     take(&mut stages, frame(7, 1, 0, 0, 5));
     drain(&mut stages);
     assert_eq!(stages.poll_timeout(), Some(KEEP_ALIVE));
-    let late = Duration::from_millis(30);
-    stages.handle_timeout(KEEP_ALIVE + late);
+    stages.handle_timeout(KEEP_ALIVE + Duration::from_millis(30));
     let sent = messages(drain(&mut stages));
     assert!(matches!(&sent[..], [(to, Control::KeepAlive(alive))]
-        if *to == peer(REQUESTER) && alive.stalled == late && alive.next_position == 0));
+        if *to == peer(REQUESTER) && alive.next_position == 0));
     stages.computed(2 * KEEP_ALIVE, 1, vec![vec![0; 20]]);
     assert_eq!(stages.poll_timeout(), Some(limits().idle), "nothing waits");
     stages.handle_timeout(limits().idle);
@@ -404,7 +412,7 @@ fn what_was_loaded_for_an_earlier_epoch_does_not_open_a_later_one() {
     stages.open(Duration::ZERO, peer(REQUESTER), wider);
     drain(&mut stages);
     let session = stage(7);
-    stages.loaded(Duration::ZERO, session, PlanEpoch(1), Ok(2_000));
+    stages.loaded(Duration::ZERO, session, PlanEpoch(1), Ok(()));
     assert_eq!(drain(&mut stages), []);
     let full = Err((StageRefusedCode::Memory, "it has 3 kB", 3_000));
     stages.loaded(Duration::ZERO, session, PlanEpoch(2), full);
@@ -446,7 +454,7 @@ fn a_stage_may_stay_for_ever_and_leaves_within_what_the_wire_can_say() {
     let mut stages = Stages::new(peer(OWNER), forever);
     let now = Duration::from_secs(5);
     stages.open(now, peer(REQUESTER), open(7, 1));
-    stages.loaded(now, stage(7), PlanEpoch(1), Ok(2_000));
+    stages.loaded(now, stage(7), PlanEpoch(1), Ok(()));
     assert_eq!(stages.poll_timeout(), Some(Duration::MAX));
     stages.handle_timeout(Duration::from_secs(1 << 40));
     drain(&mut stages);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{OWNER, REQUESTER, drain, frame, limits, open, peer};
-use crate::stage::{StageOutput, Stages, Step};
+use super::{OWNER, REQUESTER, drain, frame, limits, open, peer, step};
+use crate::stage::{Stages, Step};
 use crate::{PeerId, PlanEpoch};
 
 const fn ms(ms: u64) -> Duration {
@@ -15,7 +15,7 @@ fn stages() -> Stages {
     let mut stages = Stages::new(peer(OWNER), limits());
     for (session, from) in [(7, REQUESTER), (8, OWNER)] {
         stages.open(ms(0), peer(from), open(session, 1));
-        stages.loaded(ms(0), super::of(from, session), PlanEpoch(1), Ok(1));
+        stages.loaded(ms(0), super::of(from, session), PlanEpoch(1), Ok(()));
     }
     drain(&mut stages);
     stages
@@ -25,15 +25,6 @@ fn stages() -> Stages {
 fn take(stages: &mut Stages, now: Duration, session: u64, at: u32) {
     let before: PeerId = peer(super::BEFORE);
     stages.handle_frame(now, before, frame(session, 1, 0, at, 1));
-}
-
-/// The sessions of the step that has begun, if one has.
-fn step(stages: &mut Stages) -> Option<Step> {
-    let mut steps = drain(stages).into_iter().filter_map(|output| match output {
-        StageOutput::Compute(step) => Some(step),
-        _ => None,
-    });
-    steps.next()
 }
 
 fn of(step: Option<&Step>) -> Vec<u64> {

@@ -30,7 +30,7 @@ fn a_stage_that_is_made_ready_is_heard_and_stays_however_long_that_takes() {
     assert_eq!(drain(&mut stages), []);
     stages.load_again(stage(7), PlanEpoch(1));
     assert!(matches!(&drain(&mut stages)[..], [StageOutput::Load(_)]));
-    stages.loaded(Duration::from_secs(100), stage(7), PlanEpoch(1), Ok(2_000));
+    stages.loaded(Duration::from_secs(100), stage(7), PlanEpoch(1), Ok(()));
     assert_eq!(stages.poll_timeout(), Some(Duration::from_secs(160)));
     assert_eq!(stages.opening(stage(7)), None);
 }

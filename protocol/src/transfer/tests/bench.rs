@@ -11,6 +11,7 @@ use crate::wire::{
     ContentHash, Control, ControlReader, Hello, MINOR, ModelOffer, Received, ShardHeader,
     ShardRefused, ShardRefusedCode, ShardRequest,
 };
+use crate::world::content;
 use crate::{LayerRange, PeerId};
 
 pub(super) const MODEL: ContentHash = ContentHash([7; 32]);
@@ -22,7 +23,6 @@ pub(super) fn hello() -> Hello {
     Hello {
         minor: MINOR,
         software: "test".to_owned(),
-        features: BTreeSet::new(),
         run: 0,
     }
 }
@@ -33,13 +33,6 @@ pub(super) fn peer(byte: u8) -> PeerId {
 
 pub(super) fn layers(first: u32, end: u32) -> LayerRange {
     LayerRange::new(first, end).expect("forwards")
-}
-
-pub(super) fn content(part: Part) -> ContentHash {
-    match part {
-        Part::Common => ContentHash([100; 32]),
-        Part::Layer(layer) => ContentHash([101 + layer as u8; 32]),
-    }
 }
 
 pub(super) fn object_bytes(part: Part) -> u64 {

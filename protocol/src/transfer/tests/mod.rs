@@ -5,7 +5,7 @@ mod sequences;
 
 use std::time::Duration;
 
-use bench::{Bench, MANIFEST_BYTES, MODEL, PIECES, content, lacking, layers, offer, peer};
+use bench::{Bench, MANIFEST_BYTES, MODEL, PIECES, lacking, layers, offer, peer};
 
 use super::{
     ASK_EVERY, BUSY_FOR, HEDGE_AFTER, Kept, MOST_FETCHES, Missing, Part, STALLED_AFTER,
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::wire::limits::MAX_PIECE_BYTES;
 use crate::wire::{ContentHash, ModelOffer, ShardRefusedCode};
+use crate::world::content;
 
 #[test]
 fn the_manifest_comes_of_one_peer_and_is_checked_whole() {

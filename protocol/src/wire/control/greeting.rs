@@ -1,11 +1,9 @@
 //! The first words of a control stream, and the last.
 
-use std::collections::BTreeSet;
-
 use super::proto;
-use crate::wire::check::{Checked, Malformed, Problem, length, text, words};
+use crate::wire::check::{Checked, Malformed, text, words};
 use crate::wire::error::ControlError;
-use crate::wire::limits::{MAX_FEATURE_BYTES, MAX_FEATURES, MAX_SOFTWARE_BYTES};
+use crate::wire::limits::MAX_SOFTWARE_BYTES;
 use crate::wire::version::MAJOR;
 
 /// The first message in each direction: whoever parsed one talks to a peer of
@@ -16,8 +14,6 @@ pub struct Hello {
     pub minor: u32,
     /// The sender's program and its version, for people.
     pub software: String,
-    /// What the sender understands beyond its version.
-    pub features: BTreeSet<String>,
     /// Which run of the sender's node this is, at random; 0 if it does not say.
     pub run: u64,
 }
@@ -28,7 +24,6 @@ impl From<&Hello> for proto::Hello {
             major: u32::from(MAJOR),
             minor: hello.minor,
             software: hello.software.clone(),
-            features: hello.features.iter().cloned().collect(),
             run: hello.run,
         }
     }
@@ -38,18 +33,9 @@ impl TryFrom<proto::Hello> for Hello {
     type Error = Malformed;
 
     fn try_from(hello: proto::Hello) -> Checked<Self> {
-        length("Hello.features", hello.features.len(), 0..=MAX_FEATURES)?;
-        for name in &hello.features {
-            length("Hello.features", name.len(), 1..=MAX_FEATURE_BYTES)?;
-            let belongs = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-            if !name.bytes().all(belongs) {
-                return Err(Problem::Characters.of("Hello.features"));
-            }
-        }
         Ok(Self {
             minor: hello.minor,
             software: text("Hello.software", hello.software, MAX_SOFTWARE_BYTES)?,
-            features: hello.features.into_iter().collect(),
             run: hello.run,
         })
     }
@@ -75,8 +61,6 @@ pub enum RefuseCode {
     NotAMember,
     /// Too many connections, messages or sessions.
     TooMany,
-    /// The node is shutting down.
-    Leaving,
     /// Two nodes run with the peer's key.
     Copied,
     /// A reason that a newer minor version added.
@@ -84,7 +68,7 @@ pub enum RefuseCode {
 }
 
 open_code!(RefuseCode, proto::RefuseCode, "Refuse.code", {
-    Version, Malformed, NotAMember, TooMany, Leaving, Copied,
+    Version, Malformed, NotAMember, TooMany, Copied,
 });
 
 impl From<&Refuse> for proto::Refuse {

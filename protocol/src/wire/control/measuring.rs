@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::proto;
-use crate::wire::check::{
-    Checked, Malformed, Problem, duration, length, nanoseconds_of, positions,
-};
+use crate::wire::check::{Checked, Malformed, Problem, length, positions};
 use crate::wire::limits::MAX_OPAQUE_BYTES;
 use crate::{PlanEpoch, SessionId};
 
@@ -106,8 +104,6 @@ pub struct KeepAlive {
     pub epoch: PlanEpoch,
     /// The first position that it has not computed.
     pub next_position: u32,
-    /// The longest time since the last keep-alive in which the sender itself did not run.
-    pub stalled: Duration,
     /// Whether rows of others wait for the session's, or the session's for those of others.
     pub shared: bool,
 }
@@ -118,7 +114,6 @@ impl From<&KeepAlive> for proto::KeepAlive {
             session: alive.session.0,
             epoch: alive.epoch.0,
             next_position: alive.next_position,
-            stalled_ns: nanoseconds_of(alive.stalled),
             shared: alive.shared,
         }
     }
@@ -132,7 +127,6 @@ impl TryFrom<proto::KeepAlive> for KeepAlive {
             session: SessionId(alive.session),
             epoch: PlanEpoch(alive.epoch),
             next_position: positions("KeepAlive.next_position", alive.next_position)?,
-            stalled: duration("KeepAlive.stalled_ns", alive.stalled_ns)?,
             shared: alive.shared,
         })
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::proto;
 use crate::wire::check::{Checked, Malformed, Problem, layers, positions};
-use crate::{Branch, LayerRange, PlanEpoch, SessionId};
+use crate::{LayerRange, PlanEpoch, SessionId};
 
 /// From the requester: what do you have of this session?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +38,6 @@ pub struct SessionState {
     pub session: SessionId,
     /// The highest epoch seen.
     pub epoch: PlanEpoch,
-    /// The highest branch seen.
-    pub branch: Branch,
     /// The stage's layers.
     pub layers: LayerRange,
     /// The KV caches hold the positions before this.
@@ -53,7 +51,6 @@ impl From<&SessionState> for proto::SessionState {
         Self {
             session: state.session.0,
             epoch: state.epoch.0,
-            branch: state.branch.0,
             first_layer: state.layers.first(),
             end_layer: state.layers.end(),
             held_positions: state.held_positions,
@@ -76,7 +73,6 @@ impl TryFrom<proto::SessionState> for SessionState {
         Ok(Self {
             session: SessionId(state.session),
             epoch: PlanEpoch(state.epoch),
-            branch: Branch(state.branch),
             layers: layers(LAYERS, state.first_layer, state.end_layer)?,
             held_positions: positions("SessionState.held_positions", state.held_positions)?,
             logged: state.first_logged..state.end_logged,

@@ -104,10 +104,7 @@ fn dtype(number: i32) -> Checked<Dtype> {
     match proto::Dtype::try_from(number) {
         Ok(proto::Dtype::F32) => Ok(Dtype::F32),
         Ok(proto::Dtype::Unspecified) => Err(Problem::Missing.of(DTYPE)),
-        // Named in the file, so that nobody gives the numbers another meaning; not computed yet.
-        Ok(proto::Dtype::F16 | proto::Dtype::Int832) | Err(_) => {
-            Err(Problem::Unnamed(number).of(DTYPE))
-        }
+        Err(_) => Err(Problem::Unnamed(number).of(DTYPE)),
     }
 }
 
@@ -120,8 +117,6 @@ pub struct StageOpened {
     pub epoch: PlanEpoch,
     /// The KV caches hold the positions before this.
     pub held_positions: u32,
-    /// What was reserved.
-    pub memory_bytes: u64,
 }
 
 impl From<&StageOpened> for proto::StageOpened {
@@ -130,7 +125,6 @@ impl From<&StageOpened> for proto::StageOpened {
             session: opened.session.0,
             epoch: opened.epoch.0,
             held_positions: opened.held_positions,
-            memory_bytes: opened.memory_bytes,
         }
     }
 }
@@ -144,7 +138,6 @@ impl TryFrom<proto::StageOpened> for StageOpened {
             session: SessionId(opened.session),
             epoch: PlanEpoch(opened.epoch),
             held_positions: positions("StageOpened.held_positions", held)?,
-            memory_bytes: memory_bytes("StageOpened.memory_bytes", opened.memory_bytes)?,
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::pairing::Address;
 use crate::profile::tests::rate;
 use crate::profile::{Energy, Measured, OwnerLimits, Power, Profile, Quantisation, Thermal};
 use crate::wire::*;
-use crate::{Arithmetic, Branch, LayerRange, Link, PeerId, PlanEpoch, SessionId};
+use crate::{Arithmetic, LayerRange, Link, PeerId, PlanEpoch, SessionId};
 
 const SESSION: SessionId = SessionId(0x0102_0304_0506_0708);
 const EPOCH: PlanEpoch = PlanEpoch(3);
@@ -54,7 +54,6 @@ fn of_links() -> Vec<Control> {
         session: SESSION,
         epoch: EPOCH,
         next_position: 512,
-        stalled: Duration::from_millis(1),
         shared: true,
     };
     let digest = CircleDigest {
@@ -143,7 +142,6 @@ fn of_stages() -> Vec<Control> {
         session: SESSION,
         epoch: EPOCH,
         held_positions: 7,
-        memory_bytes: 50_000_000,
     };
     let refused = StageRefused {
         session: SESSION,
@@ -172,7 +170,6 @@ fn of_stages() -> Vec<Control> {
     let state = SessionState {
         session: SESSION,
         epoch: EPOCH,
-        branch: Branch(1),
         layers: layers(6, 18),
         held_positions: 40,
         logged: 8..40,
@@ -239,11 +236,11 @@ fn shown(messages: &[Control]) -> String {
 #[test]
 fn messages_about_links_and_the_circle_keep_their_bytes() {
     expect![[r#"
-        Hello: 1d 0a 1b 08 01 10 05 1a 0d 70 6f 74 6c 75 63 6b 20 30 2e 31 2e 30 22 06 64 72 61 66 74 73
+        Hello: 15 0a 13 08 01 10 05 1a 0d 70 6f 74 6c 75 63 6b 20 30 2e 31 2e 30
         Refuse: 10 12 0e 08 03 12 0a 70 61 69 72 20 66 69 72 73 74
         Ping: 0b 1a 09 08 01 10 e8 07 1a 02 00*2
         Pong: 0b 22 09 08 01 10 e8 07 18 46 20 50
-        KeepAlive: 16 2a 14 09 08 07 06 05 04 03 02 01 10 03 18 80 04 20 c0 84 3d 28 01
+        KeepAlive: 12 2a 10 09 08 07 06 05 04 03 02 01 10 03 18 80 04 28 01
         ProfileUpdate: 9b 01 32 98 01 08 04 10 64 1a 4f 0a 08*2 80*4 04 10 0a 12 05 08 c0 3e 10 0c 1a 05 08 d8 36 10 0d 22 06 08 d0 86 03 10 0e 2a 0a 08 01 10 02 18 03 20 04 28 0f 32 08*2 02 10 50 18 01 20 10 3a 04 08 02 10 11 40 01 48 1e 50 01 5a 0b 63 61 6e 6f 6e 69 63 61 6c 2d 31 22 09 08 02 12 05 08 a8 46 10 0b 2a 36 0a 20 01*32 12 05 08 88 27 10 12 1a 05 08 d4 61 10 13 22 04 08 3c 10 14
         CircleDigest: 07 3a 05 0a 03 01 02 03
         CircleEntries: 06 42 04 0a 02 04 05
@@ -255,13 +252,13 @@ fn messages_about_links_and_the_circle_keep_their_bytes() {
 fn messages_about_stages_keep_their_bytes() {
     expect![[r#"
         OpenStage: 99 01 4a 96 01 09 08 07 06 05 04 03 02 01 10 03 1a 20 aa*32 20 06 28 12 32 20 01*32 3a 20 02*32 40 80 10 48 c0 04 50 80 01 58 01 60 80 e1 eb 17 68 01 70 01 7a 0b 63 61 6e 6f 6e 69 63 61 6c 2d 31
-        StageOpened: 14 52 12 09 08 07 06 05 04 03 02 01 10 03 18 07 20 80 e1 eb 17
+        StageOpened: 0f 52 0d 09 08 07 06 05 04 03 02 01 10 03 18 07
         StageRefused: 17 5a 15 09 08 07 06 05 04 03 02 01 10 03 18 01 22 04 66 75 6c*2 28 09
         StageFetching: 18 ca 01 15 09 08 07 06 05 04 03 02 01 10 03 18 80 b6 dc 05 20 80 e8 92 26
         CloseStage: 0d 62 0b 09 08 07 06 05 04 03 02 01 10 03
         HandOver: 15 6a 13 09 08 07 06 05 04 03 02 01 10 03 18 02 20 80 e4 97 d0 12
         SessionQuery: 0b 72 09*2 08 07 06 05 04 03 02 01
-        SessionState: 19 7a 17 09 08 07 06 05 04 03 02 01 10 03 18 01 20 06 28 12 30 28 38 08 40 28
+        SessionState: 17 7a 15 09 08 07 06 05 04 03 02 01 10 03 20 06 28 12 30 28 38 08 40 28
     "#]].assert_eq(&shown(&of_stages()));
 }
 

@@ -11,7 +11,7 @@ use crate::pairing::Address;
 use crate::profile::{Energy, Measured, OwnerLimits, Power, Profile, Quantisation, Rate, Thermal};
 use crate::wire::limits::*;
 use crate::wire::*;
-use crate::{Arithmetic, Branch, LayerRange, Link, PeerId, PlanEpoch, SessionId};
+use crate::{Arithmetic, LayerRange, Link, PeerId, PlanEpoch, SessionId};
 
 /// Any control message within its limits.
 pub(super) fn any_control() -> impl Strategy<Value = Control> {
@@ -30,17 +30,10 @@ pub(super) fn any_control() -> impl Strategy<Value = Control> {
 }
 
 fn any_hello() -> impl Strategy<Value = Hello> {
-    let features = btree_set("[a-z0-9-]{1,64}", 0..=MAX_FEATURES);
-    let fields = (
-        any::<u32>(),
-        text(MAX_SOFTWARE_BYTES),
-        features,
-        any::<u64>(),
-    );
-    fields.prop_map(|(minor, software, features, run)| Hello {
+    let fields = (any::<u32>(), text(MAX_SOFTWARE_BYTES), any::<u64>());
+    fields.prop_map(|(minor, software, run)| Hello {
         minor,
         software,
-        features,
         run,
     })
 }
@@ -51,7 +44,6 @@ fn any_refuse() -> impl Strategy<Value = Refuse> {
         Just(RefuseCode::Malformed),
         Just(RefuseCode::NotAMember),
         Just(RefuseCode::TooMany),
-        Just(RefuseCode::Leaving),
         newer_code().prop_map(RefuseCode::Other),
     ];
     (code, text(MAX_WORDS_BYTES)).prop_map(|(code, words)| Refuse { code, words })
@@ -70,16 +62,13 @@ fn any_measuring() -> impl Strategy<Value = Control> {
         received_at_us: one.min(other),
         sent_at_us: one.max(other),
     });
-    let alive = (stage(), positions(), duration(), any::<bool>());
-    let alive = alive.prop_map(
-        |((session, epoch), next_position, stalled, shared)| KeepAlive {
-            session,
-            epoch,
-            next_position,
-            stalled,
-            shared,
-        },
-    );
+    let alive = (stage(), positions(), any::<bool>());
+    let alive = alive.prop_map(|((session, epoch), next_position, shared)| KeepAlive {
+        session,
+        epoch,
+        next_position,
+        shared,
+    });
     prop_oneof![
         ping.prop_map(Control::from),
         pong.prop_map(Control::from),
@@ -212,15 +201,12 @@ fn any_open_stage() -> impl Strategy<Value = OpenStage> {
 }
 
 fn any_stage_answer() -> impl Strategy<Value = Control> {
-    let opened = (stage(), positions(), 0..=MAX_BYTES);
-    let opened = opened.prop_map(
-        |((session, epoch), held_positions, memory_bytes)| StageOpened {
-            session,
-            epoch,
-            held_positions,
-            memory_bytes,
-        },
-    );
+    let opened = (stage(), positions());
+    let opened = opened.prop_map(|((session, epoch), held_positions)| StageOpened {
+        session,
+        epoch,
+        held_positions,
+    });
     let code = prop_oneof![
         Just(StageRefusedCode::Memory),
         Just(StageRefusedCode::NoWeights),
@@ -273,17 +259,14 @@ fn any_session() -> impl Strategy<Value = Control> {
     let query = any::<u64>().prop_map(|session| SessionQuery {
         session: SessionId(session),
     });
-    let state = (stage(), any::<u32>(), layers(), positions(), logged());
-    let state = state.prop_map(
-        |((session, epoch), branch, layers, held, logged)| SessionState {
-            session,
-            epoch,
-            branch: Branch(branch),
-            layers,
-            held_positions: held,
-            logged,
-        },
-    );
+    let state = (stage(), layers(), positions(), logged());
+    let state = state.prop_map(|((session, epoch), layers, held, logged)| SessionState {
+        session,
+        epoch,
+        layers,
+        held_positions: held,
+        logged,
+    });
     prop_oneof![query.prop_map(Control::from), state.prop_map(Control::from)]
 }
 

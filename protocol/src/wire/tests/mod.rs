@@ -22,7 +22,6 @@ fn hello() -> Hello {
     Hello {
         minor: super::MINOR,
         software: "potluck 0.1.0".into(),
-        features: ["drafts".to_owned()].into(),
         run: 0,
     }
 }

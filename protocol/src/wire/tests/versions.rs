@@ -4,8 +4,8 @@ use prost::Message as _;
 
 use super::{encoded, hello, read_all};
 use crate::wire::{
-    Control, ControlError, FrameError, FrameHeader, HEADER_BYTES, MAJOR, Ping, Received, Refuse,
-    RefuseCode, proto,
+    Control, ControlError, FrameError, FrameHeader, HEADER_BYTES, Hello, KeepAlive, MAJOR, Ping,
+    Received, Refuse, RefuseCode, proto,
 };
 
 fn delimited(control: &[u8]) -> Vec<u8> {
@@ -21,7 +21,6 @@ fn greeting(major: u32, minor: u32, software: &str) -> Vec<u8> {
         major,
         minor,
         software: software.into(),
-        features: vec![],
         run: 0,
     }
     .encode_to_vec();
@@ -30,6 +29,41 @@ fn greeting(major: u32, minor: u32, software: &str) -> Vec<u8> {
     let mut control = vec![0x0a, u8::try_from(hello.len()).expect("short")];
     control.extend_from_slice(&hello);
     delimited(&control)
+}
+
+#[test]
+fn what_earlier_programs_said_and_nobody_read_is_passed_over() {
+    let control = |variant: u8, fields: Vec<u8>| {
+        let length = u8::try_from(fields.len()).expect("short");
+        delimited(&[vec![variant << 3 | 2, length], fields].concat())
+    };
+    let hello = proto::Hello {
+        major: MAJOR.into(),
+        minor: 5,
+        software: "potluck 0.1.0".into(),
+        run: 7,
+    };
+    let alive = proto::KeepAlive {
+        session: 9,
+        epoch: 1,
+        next_position: 3,
+        shared: false,
+    };
+    // A feature; a number of nanoseconds.
+    let hello = [hello.encode_to_vec(), vec![0x22, 1, b'x']].concat();
+    let alive = [alive.encode_to_vec(), vec![0x20, 0x2a]].concat();
+    let bytes = [control(1, hello), control(5, alive)].concat();
+    let received = read_all([&bytes[..]]).expect("they are understood");
+    assert!(matches!(
+        &received[..],
+        [
+            Received::Message(Control::Hello(Hello { run: 7, .. })),
+            Received::Message(Control::KeepAlive(KeepAlive {
+                next_position: 3,
+                ..
+            })),
+        ]
+    ));
 }
 
 #[test]
