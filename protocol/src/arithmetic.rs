@@ -1,4 +1,4 @@
-//! How devices compute, by name.
+//! Names of the ways in which devices compute.
 
 use std::borrow::Cow;
 use std::fmt;

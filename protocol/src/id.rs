@@ -1,4 +1,4 @@
-//! What things are named by.
+//! Identifiers of nodes, sessions, stages, epochs and branches.
 
 use std::fmt;
 

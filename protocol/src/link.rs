@@ -1,4 +1,4 @@
-//! What a node measured of the way to a peer.
+//! The measured round trip, bandwidth and overhead of the link to a peer.
 
 use std::time::Duration;
 

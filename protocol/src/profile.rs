@@ -1,4 +1,4 @@
-//! What a device measured of itself and what its owner allows.
+//! What a device measured of itself, and the limits that its owner set.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;

@@ -1,8 +1,7 @@
-//! Placements as others make them, to measure the planner against.
+//! Baseline placements, as other programs make them, to measure the planner against.
 //!
-//! Both use every device in reach that may help, each with layers that follow each other, and never
-//! give a device more than it has room for. The requester is first in the ring, which saves them a
-//! hop that they would else have.
+//! Both use every device in reach that may help, each with contiguous layers, and never give a device more
+//! than it has room for. The requester is first in the ring, which saves them a hop.
 
 use potluck_protocol::PeerId;
 use potluck_protocol::placement::{Devices, ModelShape, PlacementOptions, Weights};

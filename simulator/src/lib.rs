@@ -1,12 +1,12 @@
 //! The simulator: the protocol core in virtual time, for two phones or ten thousand.
 //!
-//! It models devices, links and mobility around the very [`Machine`](potluck_protocol::machine::Machine)
-//! that real nodes run, with scripted and random faults, and checks safety and liveness. A run is a
-//! function of its [`Scenario`] and seed: [`run`] gives a [`Record`].
+//! It models devices, links and mobility around the same [`Machine`](potluck_protocol::machine::Machine)
+//! that real nodes run, with scripted and random faults, and checks safety and liveness. A run is a function
+//! of its [`Scenario`] and seed: [`run`] returns a [`Record`].
 //!
-//! Architectural invariants: no protocol logic is here; what happens in a run depends on nothing but
-//! scenario and seed, so nothing here reads a clock, iterates in an order that is not defined, or
-//! decides by floating-point functions of the platform.
+//! Architectural invariants: there is no protocol logic here. A run depends only on scenario and seed, so
+//! nothing here reads a clock, iterates in an undefined order, or takes decisions by floating-point
+//! functions of the platform.
 #![forbid(unsafe_code)]
 
 pub mod baseline;

@@ -1,5 +1,5 @@
-//! Random numbers, the same on every machine, split by what they are for: that a network has jitter
-//! changes nothing of who asks when.
+//! Random numbers that are the same on every machine, one stream for each purpose: for example, jitter of a
+//! network does not change who asks when.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore as _, SeedableRng as _};

@@ -1,7 +1,7 @@
-//! What a run gives: all that reports are made of, and all of it a function of scenario and seed.
+//! The record of a run: everything that reports are made of, and a function of scenario and seed.
 //!
-//! Times are microseconds of virtual time, since the run began unless something else is said. How
-//! long a run took on the machine that made it is no part of this.
+//! Times are microseconds of virtual time since the run began, unless stated otherwise. The time that the
+//! run took on the machine that made it is not part of the record.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! The circle as a member holds it.
+//! The circle as one member holds it: the log, the entries that wait, and the membership.
 
 use std::collections::VecDeque;
 

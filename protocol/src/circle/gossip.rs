@@ -1,4 +1,4 @@
-//! What members tell each other: a digest of what one has, and the entries that the other lacks.
+//! Gossip messages: a digest of one member's log, and the entries that another lacks.
 
 use super::entry::EntryHash;
 use super::log::Log;

@@ -1,4 +1,4 @@
-//! The log: entries in an order in which each follows what it builds on.
+//! The log: entries in an order in which each comes after its parents.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What people call a device.
+//! Names of devices.
 
 use std::fmt;
 

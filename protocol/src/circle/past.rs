@@ -1,4 +1,4 @@
-//! Sets of entries of a log, by their places in it.
+//! Sets of log entries, by their positions in the log.
 
 use super::MAX_ENTRIES;
 use super::entry::Entry;

@@ -1,9 +1,9 @@
-//! How much of a log is left, and for whom.
+//! How much room is left in a log, and for which entries.
 //!
-//! INVARIANT: there is room for so many revocations of each device that ever was a member that it
-//! has written [`RESERVED_REVOCATIONS`] of them, whatever others write. So a member that fills the
-//! log can be revoked, and by everybody. Only a log that was stored under earlier, wider bounds may
-//! lack that room; nothing but such revocations is taken into it then, as long as they fit.
+//! INVARIANT: there is room for [`RESERVED_REVOCATIONS`] revocations by each device that ever was a member,
+//! less those that it has written, whatever others write. So a member that fills the log can still be
+//! revoked, by every other member. Only a log that was stored under earlier, wider bounds may lack that
+//! room; then only such revocations are accepted, as long as they fit.
 
 use std::collections::BTreeMap;
 

@@ -1,27 +1,27 @@
-//! Profiles that follow reality: real steps correct the rates that a device measured once.
+//! Corrections of a profile: real steps correct the rates that a device measured once.
 //!
-//! A device is measured in seconds, once, perhaps in a busy minute. From then on each step that it
-//! computes, for itself or for others, says how long it really took. [`Correction`] keeps a factor for
-//! each rate, *time measured over time claimed*, and [`Correction::corrected`] is the profile that plans
-//! use and peers hear.
+//! A device is measured in seconds, once, perhaps in a busy minute. From then on, each step that it computes
+//! for itself or for others reports the time that it really took. [`Correction`] keeps a factor for each
+//! rate, *time measured over time claimed*, and [`Correction::corrected`] is the profile that plans use and
+//! peers get.
 //!
 //! # How a factor is found
-//! Steps are told apart by the rate that bounds most of their claimed time ([`RateKind`]): reading
-//! weights of a format, reading the KV cache, prefill arithmetic.
+//! Steps are classified by the rate that bounds most of their claimed time ([`RateKind`]): reading weights of
+//! a format, reading the KV cache, or prefill arithmetic.
 //!
 //! | rule | value | why |
 //! |---|---|---|
-//! | steps of one row, or of at least [`LEAST_ROWS`], count | | between them the costs are rough |
-//! | the median of so many steps of a kind counts, and no single step | [`WINDOW`], of prefill [`PREFILL_WINDOW`] | one slow step on a busy machine says nothing |
+//! | steps of one row, or of at least [`LEAST_ROWS`], count | | between them the cost model is rough |
+//! | the median of a window of steps counts, never a single step | [`WINDOW`], of prefill [`PREFILL_WINDOW`] | one slow step on a busy machine is noise |
 //! | a first step through weights counts if it took less than claimed | | it may read them from a disk |
-//! | share of the difference that a median corrects | all of it the first time, then 1/2, 1/3, at least [`LEAST_SHARE`] | quick at first, steady later, and never deaf |
-//! | which rates it corrects | those with at least [`MAJOR`] of the claimed time, in proportion to it | one sum says nothing of its small terms |
-//! | rates that no step was bound by yet | follow the others | a measurement is disturbed as a whole |
-//! | what a median counts as, once there were others | 1/4 to 4 times what is claimed | a busy second is no other device |
-//! | a factor's bounds | 1/[`MOST`] to [`MOST`] | nonsense stays bounded |
+//! | share of the difference that a median corrects | all of it the first time, then 1/2, 1/3, at least [`LEAST_SHARE`] | fast at first, steady later, and still able to follow |
+//! | which rates it corrects | those with at least [`MAJOR`] of the claimed time, in proportion to it | a sum says nothing about its small terms |
+//! | rates that have bounded no step yet | follow the others | a disturbance affects the whole measurement |
+//! | bounds of a median, once there were others | 1/4 to 4 times what is claimed | a busy second is not another device |
+//! | bounds of a factor | 1/[`MOST`] to [`MOST`] | errors stay bounded |
 //!
 //! Only `+ − × ÷` and comparisons are used, so the same steps give the same factors on every machine.
-//! No factor has any influence on tokens.
+//! Factors have no influence on tokens.
 
 #[cfg(test)]
 mod tests;

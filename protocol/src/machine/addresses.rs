@@ -1,4 +1,4 @@
-//! Where members can be reached, as they tell and others pass on.
+//! The addresses of members, as they announce them and other members pass them on.
 
 use std::collections::BTreeMap;
 

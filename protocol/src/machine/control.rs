@@ -1,4 +1,4 @@
-//! What comes on the streams of a connection.
+//! Bytes that arrive on the streams of a connection.
 
 use std::time::Duration;
 

@@ -1,8 +1,7 @@
 //! Two nodes that run with one key, as when a home was copied.
 //!
-//! Each takes the other's place at every member, again and again. Who it is shows by the number that
-//! each run of a node greets with: a node that was started anew comes with another one and never with
-//! an earlier one again.
+//! Each takes the other's place at every member, again and again. The number that each run of a node greets
+//! with tells them apart: a restarted node greets with a new number, and never with an earlier one again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

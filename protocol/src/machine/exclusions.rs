@@ -1,16 +1,16 @@
-//! Devices that failed a session, and until when it does without them or with less of them.
+//! Devices that failed a session, and for how long sessions do without them or use less of them.
 //!
-//! What a device failed by counts for the session, and, but for its connection and for what it said of
-//! this model or its memory, for those that begin later: the machine keeps it, and each session begins
-//! with a copy.
+//! Every failure counts for the session itself. A failure also counts for later sessions, unless it was a
+//! lost connection, or what the device said about this model or its memory: the machine keeps it, and each
+//! session starts with a copy.
 //!
-//! | it failed by | time | used again |
+//! | it failed by | excluded for | then used again |
 //! |---|---|---|
-//! | its connection | [`RETRY_AFTER`] | when it was heard since, too; by later sessions at once |
-//! | rows lost on the way to it, refusing for no other reason below | [`RETRY_AFTER`] | when it was heard since, too |
-//! | silence, and is heard on the same connection | [`RETRY_SILENT_AFTER`], twice as long each time within [`FORGOTTEN_AFTER`], at most [`RETRY_AFTER`] | then |
-//! | answers that were not due, values that are no numbers, work that comes no further | [`FAULT_AFTER`], twice as long each time, at most [`FAULT_AT_MOST`]; forgotten [`FAULTS_KEPT`] after the last | then |
-//! | memory that others have | [`ROOM_AFTER`], or another profile | until then with what it has left |
+//! | its connection | [`RETRY_AFTER`] | if it was heard since; by later sessions at once |
+//! | rows lost on the way to it, a refusal for no other reason below | [`RETRY_AFTER`] | if it was heard since |
+//! | silence, and is heard on the same connection | [`RETRY_SILENT_AFTER`], doubled each time within [`FORGOTTEN_AFTER`], at most [`RETRY_AFTER`] | then |
+//! | answers that were not due, values that are no numbers, no progress | [`FAULT_AFTER`], doubled each time, at most [`FAULT_AT_MOST`]; forgotten [`FAULTS_KEPT`] after the last | then |
+//! | memory that others hold | [`ROOM_AFTER`], or another profile | until then with what it has left |
 //! | no weights, nothing to compute them with | [`CHANGED_AFTER`], or another profile | then |
 //! | leaving | the same | then |
 

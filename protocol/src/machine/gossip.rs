@@ -1,4 +1,4 @@
-//! The circle's log among its members, and what follows when members come and go.
+//! Gossip of the circle's log, and the effects of members that join or leave.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The stages that this node computes.
+//! The stages that this node computes, from the machine's side.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Who has the weights of models that are to be placed.
+//! Which peers have the weights of models that are to be placed.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a node's driver hands to its machine, and what the machine hands out.
+//! The machine's inputs and outputs.
 
 use std::time::Duration;
 

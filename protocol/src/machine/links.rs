@@ -1,4 +1,4 @@
-//! Pings on one connection: whether the peer is there, and what the way to it is like.
+//! Pings on one connection: whether the peer responds, and the link's round trip and bandwidth.
 
 use std::collections::VecDeque;
 use std::time::Duration;

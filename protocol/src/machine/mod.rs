@@ -1,129 +1,137 @@
-//! The one machine that a node is.
+//! A node as one state machine.
 //!
-//! [`Machine`] joins all that a node does with others: pairing, the circle's gossip, greetings, links,
-//! profiles, the sessions that it asks for and the stages that it computes. Sockets, clocks and
-//! computing are its driver's, who hands in [`Input`]s with the time, does the [`Output`]s in their
-//! order, and calls [`Machine::handle_timeout`] when [`Machine::poll_timeout`] says. Bytes that go in
-//! and come out are those of the wire; what [`wire`](crate::wire) says of them is not repeated here.
-//! What a node has for itself, as its own stage of its own session, is handed on inside, unencoded.
+//! [`Machine`] joins all that a node does with other nodes: pairing, gossip of the circle's log, greetings,
+//! links, profiles, its own sessions, and the stages that it computes. The driver owns sockets, clocks and
+//! computation: it passes in [`Input`]s with the current time, carries out the [`Output`]s in order, and
+//! calls [`Machine::handle_timeout`] when [`Machine::poll_timeout`] says so. Bytes in and out are those of
+//! the wire, which [`wire`](crate::wire) specifies. Messages between a session and a stage of the same
+//! node stay inside the machine, unencoded.
 //!
 //! # A connection
-//! Only to members, one to each, at most [`MAX_MEMBERS`].
-//! - **Greeting.** Each side says `Hello` at once. Whoever has not greeted after ten seconds is let go.
-//! - **Greeted.** On the other's `Hello` a node sends its `CircleDigest`, its `ProfileUpdate` if it
-//!   has measured itself, and pings. All messages are taken in any order from then on.
-//! - **Gone.** The connection ended, or the peer was dropped: sessions place what it had elsewhere;
-//!   what it asked for here is freed unless it opens it again, as [`stage`](crate::stage) says.
+//! A node has one connection to each member, at most [`MAX_MEMBERS`], and none to anybody else.
+//! - **Greeting.** Both sides send `Hello` at once. A peer that has not greeted within ten seconds is
+//!   dropped.
+//! - **Greeted.** When `Hello` arrives, a node sends its `CircleDigest`, its `ProfileUpdate` (if it has
+//!   measured itself), and pings. From then on, messages may arrive in any order.
+//! - **Gone.** The connection ended, or the peer was dropped. Sessions move its layers elsewhere. The
+//!   stages that it opened here are freed unless it opens them again ([`stage`](crate::stage)).
 //!
 //! # The circle
-//! As [`circle`](crate::circle) says. Whatever changes the log, a pairing, a member's entries, this
-//! node's own act, is stored first ([`Output::CircleChanged`]): nothing that follows from it is said
-//! before the driver asks for the next output. What this node did itself and cannot be stored is undone
-//! ([`Machine::circle_not_stored`]); what a member wrote holds in memory. Then the digest goes to all
-//! others, and the owner hears who came, and by whom, and who left. Who is no member any more gets the
-//! entries that say so, a refusal and no more; its stages here are freed. A node that hears of its own
-//! revocation does the same with all its peers. Entries or a digest of a version that this program
-//! cannot read may revoke somebody: the person is told ([`Event::Outdated`]), and until the program is
-//! begun anew, updated, no stage is placed on others, and none of theirs is opened here.
+//! [`circle`](crate::circle) specifies the log. Each change (a pairing, a member's entries, an act of this
+//! node) is stored before it takes effect: after [`Output::CircleChanged`] the machine says nothing that
+//! depends on the change until the driver asks for the next output. If the change cannot be stored, an act
+//! of this node is undone ([`Machine::circle_not_stored`]), and a member's entries hold in memory. Then all
+//! other peers get the new digest, and the owner hears who joined, through whom, and who left. A device
+//! that is no member any more gets the entries that say so and a refusal, and its stages here are freed. A
+//! node that learns of its own revocation does the same with all its peers. Entries or a digest of a
+//! version that this program cannot read may revoke somebody: the owner is told ([`Event::Outdated`]), and
+//! until the program is updated and restarted, it places no stage on others and opens none for them.
 //!
 //! # Links
-//! Three small pings, a tenth of a second apart, then one with 8 KiB and two with 64 KiB, or with what
-//! takes 50 ms where that is less, and another two some seconds later; from then on a small one every
-//! five seconds and two large ones every other minute, but no large one while another is under way, or
-//! a session of this node goes over the peer. Of two large ones the second is sent when the first was
-//! answered and has opened TCP's window; of 14 KiB and less, which need no open window, one is sent.
-//! Of two nodes one begins with large ones 50 ms later than the other. The round trip is the least of
-//! the last eight; the bandwidth the best of the last four, of the bytes over what they took longer than
-//! the round trip. Where a large one took half a second, others need the way: the next has 8 KiB again,
-//! and the difference to small pings, which waited, too, does not show that the way is fast. A peer of
-//! which nothing at all is heard for 15 seconds while a ping waits is dropped; time in which this node
-//! did not run does not count. Pings are answered at once.
+//! Each node measures its links with pings, and answers pings at once.
+//!
+//! | when | pings |
+//! |---|---|
+//! | after the greeting | three small ones, 100 ms apart; then one of 8 KiB and two of 64 KiB, or of what takes 50 ms if that is less |
+//! | some seconds later | two large ones |
+//! | from then on | a small one every 5 s, two large ones every 2 min |
+//! | a large one is under way, or a session of this node uses the peer | no large one |
+//! | a large one took 500 ms, so others use the link | the next has 8 KiB; small pings waited as well, so the difference to them does not raise the bandwidth |
+//!
+//! Of two large pings, the second is sent when the first was answered and has opened TCP's window. Pings up
+//! to 14 KiB need no open window, and one is sent. One of the two nodes starts its large pings 50 ms later
+//! than the other. The round trip is the minimum of the last eight. The bandwidth is the maximum of the last
+//! four, each the bytes divided by the time beyond the round trip. A peer is dropped if nothing arrives from
+//! it for 15 s while a ping is unanswered; time in which this node did not run does not count.
 //!
 //! # Profiles
-//! Others hear of this device when something differs by more than a tenth from what they heard last,
-//! or the power, heat, budget or owner's limits do at all, at most once a second; a new peer at once.
-//! Revisions count up on a connection; an older one is dropped. Measurements of others count as old
-//! as they were when they were sent.
+//! A new peer gets this device's profile at once. The others get an update when a value differs by more than
+//! a tenth from what they heard last, or when power, heat, budget or the owner's limits change at all; at
+//! most once a second. Revisions count up on a connection, and an older one is ignored. Measurements keep
+//! the age that they had when they were sent.
 //!
 //! # A session
-//! [`Machine::start`] looks for a placement at once over all devices whose profile is known, and then
+//! [`Machine::start`] searches for a placement at once, over all devices whose profile is known, and again
 //! whenever a device, profile or link changes by more than a tenth, at most every 50 ms:
-//! - **Waiting.** There is none: [`SessionEvent::Waiting`](crate::session::SessionEvent::Waiting) says why, once for each reason. For the best
-//!   placement the machine also waits [`PLAN_GRACE`] for what peers have yet to tell that were
-//!   connected when the session began.
-//! - **Placed.** The stages open, then [`SessionEvent::Ready`](crate::session::SessionEvent::Ready) says which rows are to be submitted.
-//!   What the [session](crate::session) then notices is its own page.
-//!   Devices that are not in the ring then stand by: each opens what it would be given first if a
-//!   device of the ring were lost, and is freed when it is not needed any more.
-//! - **Broken.** A stage failed. Its device is left out of this session, and, but for a connection that
-//!   ended and what it lacks for this one, also of those that begin later, unless a person names it:
+//! - **Waiting.** No placement is possible: [`SessionEvent::Waiting`] says why, once for each reason. For
+//!   the best placement the machine also waits up to [`PLAN_GRACE`] for the profiles and links of peers
+//!   that were connected when the session started.
+//! - **Placed.** The stages open, then [`SessionEvent::Ready`] says which rows to submit; from there on see
+//!   [`session`](crate::session). Devices outside the ring then stand by: each opens the stage that it
+//!   would get first if a device of the ring failed, and frees it when it is no longer needed.
+//! - **Broken.** A stage failed. Its device is excluded from this session. It is also excluded from later
+//!   sessions, unless its connection ended, it lacks something for this session only, or a person names it:
 //!
-//!   | it failed by | time | and is used again |
+//!   | it failed by | excluded for | then used again |
 //!   |---|---|---|
 //!   | rows lost on the way to it, any refusal but these | 5 s | if it was heard since |
-//!   | its connection, and then is heard on another within 2 s: it has only changed its way | 1 s, then 2, 4 and 5 within a minute | |
-//!   | its connection, and then is heard later | 5 s | if it was heard since |
-//!   | silence, and then is heard on the same connection: it has lost nothing | 1 s, then 2, 4 and 5 within a minute | |
-//!   | answers that were not due, values that are no numbers, work that comes no further | 10 s, doubled each time within an hour, at most 10 min | |
-//!   | no weights, or nothing to compute them with | 1 min | or when it tells of another profile |
-//!   | memory that others have | 10 s | or likewise; until then with what it says is free |
+//!   | its connection, and is heard on another within 2 s: it only changed its network | 1 s, then 2, 4 and 5 within a minute | |
+//!   | its connection, and is heard later | 5 s | if it was heard since |
+//!   | silence, and is heard on the same connection: it has lost nothing | 1 s, then 2, 4 and 5 within a minute | |
+//!   | answers that were not due, values that are no numbers, no progress | 10 s, doubled each time within an hour, at most 10 min | |
+//!   | no weights, or nothing to compute them with | 1 min | or when it sends another profile |
+//!   | memory that others hold | 10 s | or likewise; until then with what it says is free |
 //!
-//!   Another placement is looked for at once, the best one that there is then. If the requester's own
-//!   stage failed, it keeps embedding and head alone.
-//! - **Named.** What a person named is never widened. Where a written placement fails, layers go only to
-//!   devices that it names and to this one, whose owner asked and who has embedding and head anyway; so
-//!   do those of standbys. Others take part only if it ends with `,*`.
-//! - **Given up.** A session that waited for a placement as long as [`Request::patience`] says, with no
-//!   stage that was ready meanwhile, ends with the last reason: [`SessionEvent::GivenUp`](crate::session::SessionEvent::GivenUp).
-//! - **Leaving.** A stage hands over: the layers move at once if they can, and the session goes on as
-//!   it is if not. Its device is left out for a minute or until it tells of another profile
-//!   by which it is willing.
+//!   The best placement at that moment replaces it. If the requester's own stage failed, the requester
+//!   keeps only embedding and head.
+//! - **Named.** A placement that a person wrote is never widened. If it fails, layers and standbys go only
+//!   to the devices that it names and to this one, whose owner asked and which has embedding and head
+//!   anyway. Other devices take part only if it ends with `,*`.
+//! - **Given up.** A session that waited for a placement for [`Request::patience`], with no stage ready
+//!   meanwhile, ends with the last reason: [`SessionEvent::GivenUp`].
+//! - **Leaving.** A stage hands over. The layers move at once if they can; if not, the session goes on as
+//!   it is. The device is excluded for a minute, or until it sends a profile by which it is willing.
 //!
-//! A session that works is not moved for a better placement.
+//! A session that works is not moved to a better placement.
 //!
-//! Who has the weights is asked for only when [`Machine::find_weights`] is called, best before a plan
-//! or a session, and known from then on, of the last few models: each peer that has greeted is sent a
-//! `ModelQuery`, and this device's store is asked, too. Offers that come count as the newest,
-//! whoever asked for them; a peer that is gone has nothing.
+//! A node asks who has a model's weights only in [`Machine::find_weights`], best before a plan or a
+//! session: each peer that has greeted gets a `ModelQuery`, and so does this device's store. The answers
+//! are kept for the last few models. The newest offer of a peer counts, whoever asked for it; a peer that
+//! is gone has nothing.
 //!
 //! # A stage
-//! As [`stage`](crate::stage) says. A peer's `OpenStage` is refused as unwilling by the owner's limits
-//! or heat, or after [`Input::HandOver`] until the device measures itself as willing again; as
-//! unsupported if a neighbour that it names is not another member; and if its session is one of this
-//! node's own. A node's own sessions are never refused so.
+//! [`stage`](crate::stage) specifies it. A peer's `OpenStage` is refused
+//! - as unwilling, by the owner's limits or heat, or after [`Input::HandOver`] until this device measures
+//!   itself as willing again;
+//! - as unsupported, if a neighbour that it names is not another member, or the session is this node's own.
 //!
-//! A device that becomes unwilling hands the stages over that it has for others. After
-//! [`Input::HandOver`] the profile that it tells others says that it is leaving, so that no plan of theirs
-//! names it; its own sessions may still use it.
+//! A node's own sessions are never refused for these reasons.
+//!
+//! A device that becomes unwilling hands over the stages that it computes for others. After
+//! [`Input::HandOver`] its profile says that it is leaving, so that no plan of another device uses it; its
+//! own sessions may still use it.
 //!
 //! # Weights
-//! As [`transfer`](crate::transfer) says. If a stage of another's session lacks weights, they are
-//! fetched from all who have them, and the stage is loaded then; if they are not to be had, or what the
-//! requester says that the stage takes is not free, it is refused. Whoever asked for the stage hears
-//! how far that is, at most every [`TELL_EVERY`], and its session tells it. Of a peer so many pieces are
-//! under way as its link takes in [`AHEAD`] and two round trips; one, while a session or stage of this
-//! node goes over it.
+//! [`transfer`](crate::transfer) specifies fetches. If a stage for another node lacks weights, this node
+//! fetches them from all who have them and then loads the stage. If nobody has them, or the memory that the
+//! requester says the stage takes is not free, the stage is refused. The requester hears of the progress at
+//! most every [`TELL_EVERY`]. As many pieces are requested from a peer as its link delivers in [`AHEAD`] and
+//! two round trips, but only one while a session or stage of this node uses the link.
 //!
 //! # Limits
-//! [`MAX_REQUESTS`] sessions that it asks for; what [`StageLimits`](crate::stage::StageLimits) says that others may have here;
-//! one message and one frame that are under way on each connection; 100 pings, digests and questions
-//! for models a second of a peer, after which it is refused as too many. What a peer says makes this
-//! node say a few short messages at most; but a digest is answered with all that its sender lacks of
-//! the log, and who wants a stage here may have all peers asked for its weights.
+//! A node has at most [`MAX_REQUESTS`] sessions of its own, and computes for others within
+//! [`StageLimits`](crate::stage::StageLimits). It buffers one partial message and one partial frame for
+//! each connection. A peer that sends more than 100 pings, digests and model queries in a second is refused.
+//! What a peer says causes a few short messages at most, with two exceptions: a digest is answered with all
+//! entries that its sender lacks, and an `OpenStage` may cause questions to all peers for its weights.
 //!
 //! # Failures
 //! | what | then |
 //! |---|---|
-//! | bytes that a reader refuses, a digest or batch that is none | `Refuse` with the reader's words, dropped |
-//! | another major version | `Refuse` with who should update, dropped; a newer minor one is passed over |
-//! | no member | `Refuse`, dropped, no event |
-//! | a run of a peer's node greets that had given way to another | `Refuse` to each of the two, once; the one that is connected then stays |
-//! | a `Refuse` of the peer | dropped, its words in [`Event::PeerGone`] |
+//! | bytes that a reader refuses, an invalid digest or batch | `Refuse` with the reader's words; dropped |
+//! | another major version | `Refuse` that says who should update; dropped. A newer minor one is accepted |
+//! | not a member | `Refuse`; dropped, no event |
+//! | a second run of a peer's node greets again after another has taken its place | `Refuse` to each of the two, once; the one that is connected then stays |
+//! | a `Refuse` of the peer | dropped; its words are in [`Event::PeerGone`] |
 //! | silence, no greeting, too many questions | dropped |
-//! | more waits to be sent to a peer than it takes | no rows are computed that go to it; other sessions go on |
-//! | a message or frame for who is not connected | lost: its session notices by silence or missing rows |
+//! | more waits to be sent to a peer than it takes | rows that go to it are not computed; other sessions go on |
+//! | a message or frame to a peer that is not connected | lost; its session notices by silence or missing rows |
 //!
-//! Who is dropped may connect again. No other peer and no other session feels any of it.
+//! A dropped peer may connect again. No other peer and no other session is affected.
+//!
+//! [`SessionEvent::Waiting`]: crate::session::SessionEvent::Waiting
+//! [`SessionEvent::Ready`]: crate::session::SessionEvent::Ready
+//! [`SessionEvent::GivenUp`]: crate::session::SessionEvent::GivenUp
 
 mod addresses;
 mod control;

@@ -1,4 +1,4 @@
-//! Pairing: one invitation at a time, and one joining.
+//! Pairing: at most one invitation and one joining at a time.
 
 use std::time::Duration;
 

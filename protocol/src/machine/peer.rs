@@ -1,4 +1,4 @@
-//! One connection: what of it has been read, and what the peer told of itself.
+//! The state of one connection: partly read messages, and what the peer told about itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

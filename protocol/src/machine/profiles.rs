@@ -1,4 +1,4 @@
-//! What devices tell of themselves, and all that plans are made of.
+//! Profiles that devices send, and the inputs of plans.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Weights that stages lack, and those that others ask for.
+//! Weights that stages lack here, and weights that others request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Words that peers are sent.
+//! Texts that peers are sent.
 
 use crate::wire::limits::{MAX_SOFTWARE_BYTES, MAX_WORDS_BYTES};
 

@@ -1,4 +1,4 @@
-//! Devices that may hold layers, with what each layer costs there; and the others.
+//! Candidates: devices that may hold layers, with the cost of each layer there; and why the others may not.
 
 use super::cost::{self, Step};
 use super::devices::{Devices, Unused, UnusedReason};

@@ -1,4 +1,4 @@
-//! What a profile claims that rows take, by the rates that bound them.
+//! The time that a profile predicts for rows, by the rate that bounds each part of it.
 
 use std::collections::BTreeMap;
 

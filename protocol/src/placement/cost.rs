@@ -1,7 +1,7 @@
-//! What steps cost: the one place where measurements become predictions.
+//! Costs of steps: the one place where measurements become predictions.
 //!
-//! All costs are whole numbers, nanoseconds or picojoules, so that sums do not depend on the order
-//! of their terms, and the search, its checks and every platform agree to the last digit.
+//! All costs are whole numbers, nanoseconds or picojoules. So sums do not depend on the order of their
+//! terms, and the search, its checks and every platform agree exactly.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a placement has to fetch.
+//! The bytes that a placement has to fetch, and how long that takes.
 
 use std::time::Duration;
 

@@ -1,15 +1,14 @@
 //! Which devices are searched when there are more than [`MOST_DEVICES`].
 //!
-//! The requester always is. The others are ranked by what a layer would cost if one of them worked
-//! for the requester alone: the hops there and back and the longest range it has room for, folded
-//! as the objective folds them, divided by the range's layers. So a device ranks high if it is
-//! quick, near, or large enough that its hops pay. One without a known link to the requester ranks
-//! last. If the best by this rank have no room for the model, those with room for most layers are
-//! searched instead. Neither depends on the order in which devices are given; of equals, the
-//! lower id goes first.
+//! The requester always is. The others are ranked by the cost of a layer if one of them worked for the
+//! requester alone: the hops there and back and the longest range that it has room for, combined as the
+//! objective combines them, divided by the range's layers. So a device ranks high if it is fast, near, or
+//! large enough to pay for its hops. A device without a known link to the requester ranks last. If the best
+//! ranked have no room for the model, those with room for most layers are searched instead. The order in
+//! which devices are given does not matter; of equals, the lower id comes first.
 //!
-//! Unlike the search itself this is a heuristic: with more than eight devices a better placement
-//! over others may exist.
+//! Unlike the search itself this is a heuristic: with more than eight devices a better placement over
+//! others may exist.
 
 use std::cmp::Ordering;
 

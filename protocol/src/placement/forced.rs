@@ -1,8 +1,8 @@
 //! Placements that a person writes: `self:0..6,kitchen:6..18,tablet:18..30`.
 //!
-//! Who writes one names who may compute: a session that cannot go on over it stays within the devices
-//! that it names, and the requester itself, which has embedding and head whoever has the layers. `,*`
-//! at its end lets others help then.
+//! A written placement also says who may compute: a session that cannot continue over it stays within the
+//! devices that it names and the requester, which has embedding and head in any case. `,*` at its end lets
+//! other devices help then.
 
 use super::candidate::without_headroom;
 use super::cost;

@@ -1,4 +1,4 @@
-//! Who has which weights.
+//! Which devices have which weights.
 
 use std::collections::BTreeMap;
 

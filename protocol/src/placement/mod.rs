@@ -1,35 +1,33 @@
 //! Where each layer of a model should run, and why.
 //!
-//! [`plan`] searches all placements: which devices, in which order around the ring, with which
-//! layers, staying alone among them; by latency, throughput or energy. The requester holds
-//! embedding and head and may have layers like any device. [`Forced`] reads a placement that a
-//! person wrote and predicts it with the same costs. [`prefill_rows`] sizes the rows of prefill
-//! steps so that all stages work at once. [`plan_again`] places a conversation whose pipeline broke,
-//! where what was computed counts.
+//! [`plan`] searches all placements (which devices, in which order around the ring, with which layers; the
+//! requester alone is among them) for the best latency, throughput or energy. The requester holds embedding
+//! and head, and may have layers like any device. [`Forced`] reads a placement that a person wrote and
+//! predicts it with the same costs. [`prefill_rows`] chooses the rows of prefill steps so that all stages
+//! work at once. [`plan_again`] places a conversation whose pipeline broke, and counts what was already
+//! computed.
 //!
 //! # Costs
-//! A stage of a step takes
-//! `sum over layers of (bytes / bandwidth of their format + rows · KV bytes / KV bandwidth) +
-//! overhead`, where the weights of several rows take no less than their multiply-adds, and those of
-//! [`UNPACKING_ROWS`] more, at the prefill rate, and [`ROWS_PER_CACHE_READ`] rows read the cache
-//! once; a hop takes `round trip / 2 + bytes / link bandwidth + overhead`, and occupies its link for
-//! all of that but the delay. Each term is rounded up to a nanosecond.
+//! A stage of a step takes `sum over layers of (bytes / bandwidth of their format + rows · KV bytes / KV
+//! bandwidth) + overhead`. The weights of several rows take at least their multiply-adds, and those of
+//! [`UNPACKING_ROWS`] more, at the prefill rate; [`ROWS_PER_CACHE_READ`] rows share one read of the cache. A
+//! hop takes `round trip / 2 + bytes / link bandwidth + overhead`, and occupies its link for all of that but
+//! the delay. Each term is rounded up to a nanosecond.
 //!
 //! # Memory
-//! A device gets a layer range if its weights and its KV caches for the whole context, with the
-//! headroom, are within the device's budget; the requester's embedding and head count, too.
+//! A device gets a layer range if its weights and its KV caches for the whole context, with the headroom,
+//! fit into the device's budget. The requester's embedding and head count, too.
 //!
-//! # Weights that are elsewhere
-//! A device that lacks layers fetches them first, which may take minutes; what it fetches it keeps.
-//! So that counts for the first conversation only, and is no part of the costs: a plan would stay
-//! with whoever happened to have the weights, however slow. [`Fetch`] says what it takes, for people
-//! to decide. But nobody waits minutes for a gain that they cannot notice and that the next
-//! measurement may take back: of a placement within a hundredth of the best, and one that fetches
-//! less, [`plan`] takes the latter. Bytes are given a price for that, such that all that the best
-//! placement fetches costs a hundredth of its own cost, and are searched as exactly as the rest: who
-//! saves half of the bytes may cost half a hundredth more. By throughput the pace stays the best, and
-//! the step's time is what may be more. A device that has not said what it has counts as having
-//! nothing; where nobody has said anything, nothing is different.
+//! # Weights that have to be fetched
+//! A device that lacks layers fetches them first, which may take minutes, and keeps them. So fetching is a
+//! cost of the first conversation only, and is not part of the costs above: otherwise a plan would stay with
+//! the devices that happen to have the weights, however slow. [`Fetch`] tells people what it takes. But a
+//! gain that nobody notices, and that the next measurement may undo, is not worth minutes: of a placement
+//! within a hundredth of the best, and one that fetches less, [`plan`] takes the latter. For that, bytes have
+//! a price at which all that the best placement fetches costs a hundredth of its own cost, and are searched
+//! as exactly as the rest: a placement that saves half of the bytes may cost half a hundredth more. By
+//! throughput the pace stays the best, and the step time may be higher instead. A device that has not said
+//! what it has counts as having nothing; if no device has said anything, nothing changes.
 
 mod candidate;
 mod claim;

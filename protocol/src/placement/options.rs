@@ -1,4 +1,4 @@
-//! What a placement is wanted for.
+//! Options of a plan: objective, context and headroom.
 
 use std::num::NonZeroU32;
 

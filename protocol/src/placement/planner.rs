@@ -1,4 +1,4 @@
-//! From devices and a model to a plan.
+//! The planner: from devices and a model to a plan.
 
 use super::candidate::{Selection, no_layer, without_headroom};
 use super::cost::{self, Step};

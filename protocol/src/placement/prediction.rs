@@ -1,4 +1,4 @@
-//! What a placement is predicted to cost.
+//! Predicted cost of a placement.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

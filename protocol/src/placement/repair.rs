@@ -1,9 +1,9 @@
-//! Where the layers of a pipeline should run that lost some of its stages.
+//! Placement after a pipeline lost some of its stages.
 //!
-//! The best placement of what is left may give every device other layers, and all that was computed
-//! is computed again. So placements are compared that leave the stages that are left where they are,
-//! and give the layers of each lost one to another device, or to its neighbours in the ring. What has
-//! to be fetched counts for none of these.
+//! The best placement over the remaining devices may give every device other layers; then everything that
+//! was computed is computed again. So it is compared with placements that leave the remaining stages in
+//! place and give the layers of each lost stage to another device or to its neighbours in the ring. What
+//! has to be fetched does not count here.
 
 use std::num::NonZeroU32;
 

@@ -1,4 +1,4 @@
-//! A model in numbers: all that placing its layers depends on.
+//! A model in the numbers that placing its layers depends on.
 
 use crate::profile::Quantisation;
 

@@ -1,4 +1,4 @@
-//! Which device runs which layers.
+//! A layer range on a device.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Amounts in words.
+//! Amounts of bytes as text.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Rows that are under way.
+//! Rows whose answer is due.
 
 use crate::Branch;
 use crate::wire::{Answer, FrameHeader, Kind};

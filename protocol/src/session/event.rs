@@ -1,4 +1,4 @@
-//! What a requester is told of its session.
+//! Events of a session, for its requester.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a requester gives a pipeline to read, and how far it is.
+//! The requester's bookkeeping: which rows to submit next, and which rows an answer belongs to.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! How far the stages of a placement are that have to fetch their weights.
+//! Progress of the stages of a placement that fetch weights.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Whose silence means what, and who holds a pipeline up.
+//! Which stage is silent, and which one holds up the pipeline.
 
 #[cfg(test)]
 mod tests;

@@ -1,60 +1,60 @@
-//! A conversation over a pipeline, as its requester sees it.
+//! A conversation over a pipeline, from the requester's side.
 //!
-//! [`Session`] opens the stages of a placement, sends rows of hidden states into the ring and takes
-//! what comes back, notices when a stage fails, and goes on over another placement. It neither
-//! computes nor remembers hidden states: whoever drives it makes them again from the tokens, which is
-//! one table lookup a row. Which placements it goes over, [`machine`](crate::machine) decides.
+//! [`Session`] opens the stages of a placement, sends rows of hidden states into the ring, receives the
+//! answers, notices when a stage fails, and continues over another placement. It does not compute, and it
+//! keeps no hidden states: its driver makes them again from the tokens, one table lookup a row.
+//! [`machine`](crate::machine) decides which placements it uses. What the requester is told are
+//! [`SessionEvent`]s.
 //!
 //! # States
-//! - **Opening.** Every stage of the epoch was told what to hold ([`Session::place`]), not all have
-//!   answered. When all have, [`SessionOutput::Opened`] says from which position on rows are to be
-//!   submitted: what the stage with the fewest positions holds, but before any row whose answer has
-//!   not come, and before any that was rolled back, as a stage may not have heard of that. After a
-//!   failure a stage that is new holds none, so the whole conversation goes through the pipeline
-//!   again, in prefill steps. What a stage says of the weights that it has to fetch first is told
-//!   ([`SessionEvent::Fetching`]), and decides nothing.
-//! - **Running.** Rows may be [submitted](Session::submit); answers come in the same order.
-//! - **Broken.** A stage failed or refused: [`SessionEvent::Broken`] says which and why. The session
-//!   waits for another placement, for as long as it takes; nothing that was answered is lost.
+//! - **Opening.** Each stage of the epoch was told what to hold ([`Session::place`]), and not all have
+//!   answered. When all have, [`SessionOutput::Opened`] gives the position from which to submit rows: the
+//!   minimum of what the stages hold, but not beyond the first row whose answer is missing or that was
+//!   rolled back, as a stage may not have heard of that. A new stage holds nothing, so after a failure the
+//!   whole conversation passes through the pipeline again, in prefill steps. What a stage says about
+//!   weights that it fetches first is passed on ([`SessionEvent::Fetching`]) and decides nothing.
+//! - **Running.** Rows may be [submitted](Session::submit); answers arrive in the same order.
+//! - **Broken.** A stage failed or refused: [`SessionEvent::Broken`] says which and why. The session waits
+//!   for another placement, for as long as it takes; no answer is lost.
 //!
-//! While a pipeline runs, devices that are not in it may [stand by](Session::stand_by): they have
-//! loaded what another placement would need of them, and take no rows before that is in force.
+//! While a pipeline runs, devices outside it may [stand by](Session::stand_by): they have loaded the layers
+//! that another placement would give them, and take no rows until that placement is in force.
 //!
-//! [`Feed`] keeps the requester's books: which rows are to be submitted, drafts of tokens to come among
-//! them, what the answers are of, and from where on all goes again. Whoever drives a session has one for
-//! it, be it in another process.
+//! [`Feed`] does the requester's bookkeeping: which rows to submit, drafts among them, which rows the
+//! answers belong to, and from where to start again. The driver of a session has one, even if it runs in
+//! another process.
 //!
-//! A stage may be the requester's own and is treated as any other: the messages to it are addressed
-//! to the requester. A message tells by its kind which of the two it is for. A frame between the two
-//! does not: one that the session sends is for the stages, one that the stages send is for the
-//! session. Of a frame from another node the session is asked first, so that no stage that another
-//! peer opens here can take its answers.
+//! A stage on the requester's own node is treated as any other: its messages are addressed to the requester.
+//! The kind of a message says whether it is for the session or for a stage. A frame does not: frames that
+//! the session sends are for the stages, and frames that stages send are for the session. A frame from
+//! another node is offered to the session first, so that a stage that another peer opened here cannot
+//! intercept its answers.
 //!
 //! # Liveness
-//! While a stage is made ready, and while an answer is due of one that has rows or to which they come,
-//! it is heard every [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE). A stage that has no rows yet says nothing
-//! until it is asked. When a stage has failed:
+//! A stage sends something every [`KEEP_ALIVE`](crate::stage::KEEP_ALIVE) while it is made ready, and while
+//! it has rows or rows are on their way to it. A stage without rows is silent until it is asked. When a
+//! stage has failed:
 //!
 //! | condition | time | effect |
 //! |---|---|---|
-//! | it says nothing of the session | [`PROBE_AFTER`] | it is asked what it holds |
-//! | nothing at all comes of its peer, of no session | [`FAIL_AFTER`]; twice its longest silence of late, at most [`MOST_PATIENCE`] | [`Cause::Silent`] |
-//! | it opens, its peer is heard, and it says nothing of the session | [`STUCK_AFTER`] | [`Cause::Stuck`] |
+//! | nothing of this session arrives from it | [`PROBE_AFTER`] | it is asked what it holds |
+//! | nothing at all arrives from its peer, for any session | [`FAIL_AFTER`]; twice its longest recent silence, at most [`MOST_PATIENCE`] | [`Cause::Silent`] |
+//! | it opens, its peer is heard, and nothing of this session arrives | [`STUCK_AFTER`] | [`Cause::Stuck`] |
 //! | it says that it opens | [`LOAD_WITHIN`] | [`Cause::Stuck`] |
-//! | it says that its weights come, and no other thousandth of them comes | [`FETCH_WITHIN`] | [`Cause::Stuck`] |
-//! | an answer is due; all stages answer, none is at it, none comes further | [`LOST_AFTER`], and what the least steady stage has more than [`FAIL_AFTER`] | [`Cause::RowsLost`], of the first stage that lacks the rows |
-//! | an answer is due, stages are at it, none comes further than ever since | [`STUCK_AFTER`] | [`Cause::Stuck`], of the first that lacks the rows |
+//! | it says that its weights arrive, and not another thousandth of them does | [`FETCH_WITHIN`] | [`Cause::Stuck`] |
+//! | an answer is due; all stages reply, none computes it, none progresses | [`LOST_AFTER`], plus what the least steady stage has beyond [`FAIL_AFTER`] | [`Cause::RowsLost`], of the first stage that lacks the rows |
+//! | an answer is due, stages compute, and none gets beyond its best position | [`STUCK_AFTER`] | [`Cause::Stuck`], of the first that lacks the rows |
 //! | an answer is due, whatever stages say | [`ANSWER_WITHIN`] | [`Cause::Stuck`], likewise |
 //! | its answer is not the one that is due | at once | [`Cause::Faulty`] |
-//! | its rows are not numbers, as the stage behind it says, or the requester sees | at once | [`Cause::NotFinite`] |
+//! | its rows are not numbers, as the next stage or the requester sees | at once | [`Cause::NotFinite`] |
 //!
-//! A silence counts while something is due, also one that ended when the stage had been given up; it is
-//! remembered for half a minute to a minute, from one session to the next ([`Patience`]). So ways that
-//! stall fail once and not again and again, and on others a device that dies is noticed soon. A frame of
-//! which parts come, to a stage or to the requester, is not lost, nor are those behind it, of whatever
-//! session. Time in which the requester itself did not run is nobody's silence. Rows that are not
-//! numbers and come of the requester's own stage, as of a damaged model, are no fault of a stage: they
-//! are handed on, and end the answer.
+//! A silence counts while something is due, even one that ends after the stage was given up. It is
+//! remembered for half a minute to a minute, across sessions ([`Patience`]). So a link that stalls fails
+//! once and not repeatedly, and on steady links a dead device is noticed soon. While parts of a frame arrive
+//! at a stage or at the requester, neither it nor the frames behind it count as lost, whatever session it
+//! is of. Time in which the requester did not run is nobody's silence. Rows of the requester's own stage
+//! that are not numbers, as those of a damaged model, are no failure of a stage: they are passed on and end
+//! the answer.
 
 mod awaited;
 mod event;

@@ -1,4 +1,4 @@
-//! How long a peer may be silent before that means something.
+//! How long a peer may be silent before it counts as failed.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The session's machine.
+//! The session's state machine.
 
 mod standbys;
 

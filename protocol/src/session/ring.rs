@@ -1,4 +1,4 @@
-//! What a ring of stages must be.
+//! What makes a ring of stages valid.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Requesters that are gone, for a while or for ever.
+//! Requesters whose connection ended, for a while or for good.
 
 use std::time::Duration;
 

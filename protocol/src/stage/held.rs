@@ -1,4 +1,4 @@
-//! One session's stage.
+//! One stage of one session.
 
 use std::collections::VecDeque;
 use std::time::Duration;

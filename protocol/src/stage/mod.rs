@@ -1,58 +1,55 @@
-//! What a node computes for others: the stages that requesters opened on it.
+//! The stages that a node computes: for other requesters, and for its own sessions.
 //!
-//! [`Stages`] decides which frame is computed when, for whoever drives it with times, messages and
-//! the results of computation; it computes nothing itself. The page of [`wire`](crate::wire) says
-//! what a stage does with a frame; what this adds:
+//! [`Stages`] decides which frames are computed when; its driver supplies times, messages and the results
+//! of computation. [`wire`](crate::wire) specifies what a stage does with a frame. In addition:
 //!
-//! - **One step at a time.** While a step is computed, frames queue. The next step takes the front
-//!   frame of each session that has one, as long as their rows fit, so sessions share the reading of
-//!   weights; by the exactness of the arithmetic that changes nobody's bits.
-//! - **The owner first.** While conversations of this node's own are computed, or its owner computes
-//!   something else here, rows of others wait until they have had no more than a fifth of the time;
-//!   two seconds at most.
-//! - **The requester is the only writer.** Frames come from the predecessor that the requester
-//!   named, in the epoch that is in force. A frame whose start lies below rows that are queued takes
-//!   their place; rows that were rolled back while they were computed go nowhere. One that starts
-//!   beyond what is there cannot be computed: the requester is told what is held, and sends the rest
-//!   again.
-//! - **Shared.** When rows of several sessions wait for each other, or for the owner, requesters other
-//!   than the owner hear of it, at most every [`SHARED_EVERY`], and send no drafts for a while.
-//! - **A stage is known by requester and session**, as two requesters may choose the same number. Frames
-//!   say only the number and from whom they come: a second stage that they could be of is refused.
-//! - **Fair.** The next step takes first the rows of the requester for whom least was computed, however
-//!   many sessions it has; of its sessions, that which waits for longest. Who was idle has saved nothing
-//!   up.
-//! - **Bounded.** Sessions, together and of each requester, and for each the bytes that wait. Before a
-//!   session is full its predecessor is not [read from](Stages::has_room_for) any more, and feels it.
-//! - **A slow successor** slows the sessions that go to it and no other: while too much waits to be sent
-//!   to it, their rows are not computed, and their queues fill.
-//! - **Standbys give way.** A stage that only stands by takes no rows, and fetches no weights. It is
-//!   freed, and its requester told, when a stage that is to work lacks its memory or its place.
-//! - **The owner takes memory and places.** A stage for this node's own session takes those of others
-//!   that it lacks, the one first that was not heard of for longest; its requester is told, and goes
-//!   elsewhere.
+//! - **One step at a time.** Frames queue while a step is computed. The next step takes the front frame of
+//!   each session, as many as fit, so that sessions share one pass over the weights. By the exactness of
+//!   the arithmetic that changes no bit.
+//! - **The owner first.** While this node's own sessions are computed, or its owner computes something else
+//!   here, rows of others wait until their share of the time is below a fifth; two seconds at most.
+//! - **The requester is the only writer.** Frames are accepted from the predecessor that the requester
+//!   named, in the epoch in force. A frame that starts below queued rows replaces them, and rows that were
+//!   rolled back during their computation are dropped. A frame that starts beyond the rows that are here
+//!   cannot be computed: the requester is told what the stage holds, and sends the rest again.
+//! - **Shared.** When rows of several sessions wait for each other, or for the owner, all requesters but
+//!   the owner are told, at most every [`SHARED_EVERY`], and pause their drafts.
+//! - **Identity.** A stage is identified by requester and session, as two requesters may choose the same
+//!   session number. A frame carries only the number and its sender: a second stage that it could belong to
+//!   is refused.
+//! - **Fair.** The next step takes the rows of the requester that has used the least computing time,
+//!   however many sessions it has, and of its sessions the one that waits longest. Idle time earns no
+//!   credit.
+//! - **Bounded.** The number of sessions, in all and for each requester, and the bytes that wait for each
+//!   session are bounded. Before a queue is full, its predecessor is [no longer read
+//!   from](Stages::has_room_for), so that the sender slows down.
+//! - **A slow successor** slows only the sessions that send to it: while too much waits to be sent to it,
+//!   their rows are not computed, and their queues fill.
+//! - **Standbys give way.** A standby stage takes no rows and fetches no weights. It is freed, and its
+//!   requester told, when a working stage lacks its memory or its place.
+//! - **The owner takes memory and places.** A stage of this node's own session takes what it lacks from
+//!   stages of others, the least recently used first; their requesters are told, and place them elsewhere.
 //!
 //!   | the owner's stage | takes from |
 //!   |---|---|
-//!   | is all of its model | any other |
-//!   | needs other devices, too | stages that stand by, and those that [rest](RESTS_AFTER) |
+//!   | holds all layers of its model | any other |
+//!   | needs other devices, too | standby stages, and those that [rest](RESTS_AFTER) |
 //!
-//!   Two owners that took from each other what is at work would do so for ever: of two rings that each
-//!   need both devices, the one that is at work goes on.
-//! - **Signs of life.** While rows come in, wait or are computed, or the stage is being made ready, which
-//!   takes as long as fetching its weights, the requester hears something at least every [`KEEP_ALIVE`],
-//!   with how late this node itself was woken.
-//! - **Nothing stays for ever.** A session that nobody used for [`StageLimits::idle`] is freed. Of one
-//!   whose requester's connection ended, what waits to be computed is dropped at once: it comes again if
-//!   the requester does. The rest is freed if it is not opened again:
+//!   If two owners took working stages from each other, neither would ever finish: of two rings that both
+//!   need the same two devices, the one that works goes on.
+//! - **Signs of life.** While rows arrive, wait or are computed, or the stage is loaded or fetches weights,
+//!   the requester gets a message at least every [`KEEP_ALIVE`].
+//! - **Nothing is kept for ever.** A session that nobody used for [`StageLimits::idle`] is freed. When the
+//!   connection to a requester ends, its queued rows are dropped at once, as it sends them again if it
+//!   returns. The rest is freed unless it is opened again in time:
 //!
-//!   | the connection | within |
+//!   | the connection | in time is |
 //!   |---|---|
-//!   | was given up, as its requester was silent: it may be out of reach for a while | [`ORPHANED_FOR`] |
-//!   | was closed by the other side, as that of a process that ends is | [`CLOSED_FOR`] |
-//!   | is there again by then, the first time: its session may go on | [`BACK_FOR`], from then on |
+//!   | was given up, as the requester was silent: it may be out of reach for a while | [`ORPHANED_FOR`] |
+//!   | was closed by the other side, as when its process ends | [`CLOSED_FOR`] |
+//!   | was restored by then, for the first time: its session may go on | [`BACK_FOR`], from then on |
 //!
-//!   What a requester lost so is freed at once if something else that it opens lacks place or memory.
+//!   Such a stage is freed at once if its requester opens something else that lacks its place or memory.
 
 mod computing;
 mod gone;

@@ -1,4 +1,4 @@
-//! The owner of a device first: what others get of it meanwhile.
+//! Priority of the device's owner, and what others get meanwhile.
 
 use std::time::Duration;
 

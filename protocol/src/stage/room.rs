@@ -1,4 +1,4 @@
-//! Whose sessions have a place and memory here, when not all can.
+//! Which sessions get place and memory when there is not enough for all.
 
 use std::time::Duration;
 

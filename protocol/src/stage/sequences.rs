@@ -1,4 +1,4 @@
-//! Any sequence of inputs, as peers and the driver may send it: nothing panics, nothing is computed
+//! Property tests over any sequence of inputs from peers and driver: nothing panics, nothing is computed
 //! without the rows before it, and bounds hold.
 
 use std::collections::{BTreeMap, VecDeque};

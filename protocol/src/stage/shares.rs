@@ -1,4 +1,4 @@
-//! A fair share of the computing for each requester, however many sessions it has.
+//! A fair share of the computing time for each requester, however many sessions it has.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

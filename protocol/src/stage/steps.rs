@@ -1,4 +1,4 @@
-//! Which rows are computed together, and what becomes of them.
+//! Which rows form a step, and what happens with its results.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The stream for weights of one connection, and what is under way on it.
+//! The weights stream of one connection, and the requests under way on it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

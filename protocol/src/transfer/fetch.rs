@@ -1,4 +1,4 @@
-//! One model that is fetched.
+//! The fetch of one model.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,43 +1,43 @@
-//! Weights to those who lack them.
+//! Transfer of weights to devices that lack them.
 //!
-//! A node that is to be a stage and lacks the layers fetches them, and only them, from the peers that
-//! have them. [`Transfers`] decides which bytes to ask of whom and gives others what is here; where
-//! bytes lie, and whether they are right, is its driver's, who does the [`StoreOrder`]s in their order
-//! and gives back a [`StoreAnswer`] to each but [`StoreOrder::End`].
+//! A node that is to be a stage and lacks its layers fetches them, and only them, from the peers that have
+//! them. [`Transfers`] decides which bytes to request from which peer, and serves what is here. Where bytes
+//! are stored, and whether they are right, is up to its driver, which carries out the [`StoreOrder`]s in
+//! order and answers each but [`StoreOrder::End`] with a [`StoreAnswer`].
 //!
 //! # What travels
 //! A model is named by the hash of its manifest, which lists its objects: what every device needs
-//! ([`Part::Common`]) and each layer ([`Part::Layer`]); embedding and head stay with requesters. Of
-//! each *piece* of an object, [`MAX_PIECE_BYTES`] long but for the last, the manifest has the hash. A
-//! piece is asked for at once, checked when it came, and only then kept: nothing unchecked is ever
+//! ([`Part::Common`]) and each layer ([`Part::Layer`]); embedding and head stay with requesters. The
+//! manifest has the hash of each *piece* of an object; pieces are [`MAX_PIECE_BYTES`] long, except for the
+//! last. A piece is requested whole, checked when it has arrived, and only then kept: nothing unchecked is
 //! stored or mapped. The manifest travels the same way, all of it from one peer, and is checked whole.
 //!
 //! # A fetch
-//! 1. **Preparing.** The store says what is missing ([`StoreOrder::Prepare`]), and makes room.
-//!    Meanwhile all peers are asked what they have, with `ModelQuery`; those that connect later, too,
-//!    and all again every [`ASK_EVERY`], as others fetch, too.
+//! 1. **Preparing.** The store says what is missing ([`StoreOrder::Prepare`]) and makes room. Meanwhile all
+//!    peers get a `ModelQuery`, also those that connect later, and all again every [`ASK_EVERY`], as they
+//!    may be fetching as well.
 //! 2. **The manifest**, if it is not here.
-//! 3. **Pieces**, from all who offer them at once. Of each peer so many are on their way as
-//!    [`Transfers::ask`] is told. A peer is asked for the part that the fewest offer.
-//! 4. **Done** when all is kept: [`TransferOutput::Fetched`]. What was kept stays when a fetch ends
-//!    otherwise, and the next one goes on from there.
+//! 3. **Pieces**, from all peers that offer them at once. [`Transfers::ask`] is told how many may be under
+//!    way from each peer. A peer is asked for the part that the fewest peers offer.
+//! 4. **Done** when everything is kept: [`TransferOutput::Fetched`]. If a fetch ends in another way, the
+//!    pieces stay, and the next fetch continues from there.
 //!
 //! | what | then |
 //! |---|---|
-//! | a piece is not what its hash says | its sender is left out for this model, another is asked |
-//! | a connection ends | others are asked for what was on its way |
-//! | nothing comes of a peer for [`STALLED_AFTER`] | others are asked for its pieces; it is asked again when it sends |
-//! | no pieces are left to ask an idle peer for | it is asked for those that others owe for [`HEDGE_AFTER`] |
+//! | a piece does not match its hash | its sender is left out for this model, and another is asked |
+//! | a connection ends | others are asked for its pieces |
+//! | nothing arrives from a peer for [`STALLED_AFTER`] | others are asked for its pieces; it is asked again when it sends |
+//! | no pieces are left to request from an idle peer | it is asked for those that others have owed for [`HEDGE_AFTER`] |
 //! | a peer is busy | it is asked again after [`BUSY_FOR`] |
-//! | a peer has not what it offered | its offer is forgotten |
+//! | a peer does not have what it offered | its offer is forgotten |
 //! | nobody has the model | [`TransferOutput::Failed`], as soon as all have said so |
 //! | something is missing that nobody offers | the same after [`STARVED_AFTER`] |
 //! | nothing could be kept for [`STUCK_AFTER`] | the same |
 //!
 //! # Giving
-//! To peers whose connection is up, which are members. A peer has at most [`MOST_READ_FOR_PEER`]
-//! pieces under way, all together [`MOST_READ`]; more are refused as busy. The driver reads a piece
-//! only when the pieces before it have gone, so a peer that asks and does not read costs nothing.
+//! Weights are given to connected peers, which are members. A peer has at most [`MOST_READ_FOR_PEER`] pieces
+//! under way, all peers together [`MOST_READ`]; further requests are refused as busy. The driver reads a
+//! piece only when the pieces before it were sent, so a peer that asks and does not read costs nothing.
 
 mod channel;
 mod fetch;

@@ -1,4 +1,4 @@
-//! One object that is fetched: which pieces are with whom.
+//! The fetch of one object: which pieces were requested from which peer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

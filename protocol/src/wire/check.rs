@@ -1,4 +1,4 @@
-//! Field by field from what a peer wrote to what can be trusted.
+//! Checks of single fields: from what a peer wrote to values that can be trusted.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Control messages from pieces of a stream.
+//! Reads control messages from pieces of a stream.
 
 use super::control::Control;
 use super::error::ControlError;

@@ -1,4 +1,4 @@
-//! Why a control stream is over.
+//! Errors that end a control stream.
 
 use super::check::Malformed;
 use super::limits::{MAX_CONTROL_BYTES, MAX_FIELDS};

@@ -1,4 +1,4 @@
-//! Counting fields before anything is parsed.
+//! Counts protobuf fields before anything is parsed.
 
 /// The fields of an envelope and those of its messages, repeated ones each; `None` if the bytes are
 /// no message whose fields are messages. What is deeper has a fixed number of fields.

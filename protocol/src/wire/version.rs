@@ -1,4 +1,4 @@
-//! Which versions understand each other.
+//! Versions of the protocol, and which of them work together.
 
 use std::fmt;
 

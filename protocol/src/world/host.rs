@@ -1,4 +1,4 @@
-//! What computes for a node, and whether the node runs.
+//! The device under a node: what it computes, and whether it runs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,8 @@
-//! Nodes in one process and in virtual time: real machines, real encoded bytes, a made-up model.
+//! A test world: nodes in one process and in virtual time, with real machines, real encoded bytes and a
+//! made-up model.
 //!
-//! What a node is differs from test to test ([`Node`]); the wires between them, the devices under
-//! them and what goes wrong with both are the same.
+//! Tests differ in what a node is ([`Node`]); the wires between nodes, the devices under them and the faults
+//! of both are the same.
 
 mod host;
 mod model;

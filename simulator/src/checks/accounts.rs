@@ -1,4 +1,4 @@
-//! Energy and airtime are conserved: what was counted is what was there.
+//! Energy and airtime are conserved: the totals equal the sum of what was counted.
 
 use super::Finding;
 use crate::record::{DeviceRecord, NetworkRecord};

@@ -1,4 +1,4 @@
-//! Every session ends, or is kept for a reason that is stated.
+//! Every session ends, or is kept for a stated reason.
 
 use super::Finding;
 use crate::record::Ending;

@@ -1,5 +1,5 @@
-//! Rows of a placement that is not in force any more are never computed, nor rows whose predecessors
-//! are missing, nor rows at another position than theirs.
+//! No stage computes rows of an old placement, rows whose predecessors are missing, or rows at a wrong
+//! position.
 
 use super::Finding;
 use crate::host::Fault;

@@ -1,4 +1,4 @@
-//! What a device holds of a session that has ended, or goes over others now, is freed.
+//! Devices free what they hold of a session that has ended or moved to others.
 
 use super::Finding;
 

@@ -1,4 +1,4 @@
-//! What must hold in every run, whatever goes wrong. All checkers are on always; each is a file.
+//! Checkers: what must hold in every run, whatever goes wrong. All are always on; each has its own file.
 
 mod accounts;
 mod endings;

@@ -1,4 +1,4 @@
-//! While its owner needs a device, others get a fifth of its time, and wait two seconds at most; and a
+//! While its owner needs a device, others get at most a fifth of its time and wait two seconds at most. A
 //! device that is about to be suspended takes no stage.
 
 use super::Finding;

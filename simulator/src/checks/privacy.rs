@@ -1,4 +1,4 @@
-//! Only members of a circle receive anything of it.
+//! Only members of a circle receive its data.
 
 use super::Finding;
 

@@ -1,4 +1,4 @@
-//! When nothing disturbs it any more, a session that has a placement gets on within a bound.
+//! Once faults have ended, a session that has a placement makes progress within a bound.
 
 use super::Finding;
 

@@ -1,4 +1,4 @@
-//! What waits to be sent to a peer is bounded.
+//! The bytes that wait to be sent to a peer are bounded.
 
 use super::Finding;
 

@@ -1,4 +1,4 @@
-//! A machine that was woken does not want to be woken at the same moment again.
+//! A machine that was woken does not ask to be woken at the same moment again.
 
 use super::Finding;
 

@@ -1,4 +1,4 @@
-//! No token is lost, repeated or reordered, and the text is that of one device without any fault.
+//! No token is lost, repeated or reordered, and the text equals that of one device without faults.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Nothing is a stage whose weights were not checked and kept; and a device that lacks weights gets
-//! those of the layers that it was asked to hold, each piece once.
+//! No stage runs with weights that were not checked and kept. A device that lacks weights receives those of
+//! the layers that it was asked to hold, each piece once.
 
 use super::Finding;
 

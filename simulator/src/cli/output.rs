@@ -1,4 +1,4 @@
-//! What is printed.
+//! Output to the terminal.
 
 use std::io::{self, Write as _};
 

@@ -1,4 +1,4 @@
-//! How far it is.
+//! Progress of a command.
 
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};

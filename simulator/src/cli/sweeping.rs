@@ -1,4 +1,4 @@
-//! Running the runs of a sweep, for all commands that do.
+//! Runs the scenarios of a sweep, for all commands that need it.
 
 use std::fs;
 use std::path::Path;

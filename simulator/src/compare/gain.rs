@@ -1,4 +1,4 @@
-//! What the first of several kinds of runs gains over the others, in words.
+//! How much the first of several groups of runs gains over the others, in words.
 
 use super::{Comparison, Difference, Verdict};
 use crate::report::words;

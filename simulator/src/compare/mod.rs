@@ -1,7 +1,7 @@
-//! Runs against runs: what differs, by how much, and whether that is more than chance.
+//! Comparison of runs: what differs, by how much, and whether that is more than chance.
 //!
-//! Runs are paired by seed (and, of sweeps, by what was set): a pair had the same requests, faults
-//! and stalls in store, so that differences between pairs spread far less than the runs themselves.
+//! Runs are paired by seed (and, in sweeps, by the varied fields). Both runs of a pair have the same requests,
+//! faults and stalls ahead of them, so the differences between pairs vary far less than the runs themselves.
 
 mod gain;
 mod source;

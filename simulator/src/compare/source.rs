@@ -1,4 +1,4 @@
-//! Where runs to compare come from.
+//! Sources of the runs to compare.
 
 use std::collections::BTreeMap;
 use std::fs;

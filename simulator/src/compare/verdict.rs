@@ -1,4 +1,4 @@
-//! Whether runs differ.
+//! Whether two groups of runs differ.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! A device's body: its temperature, its battery, and what both make of its speed.
+//! A device's temperature and battery, and how they change its speed.
 
 use std::rc::Rc;
 

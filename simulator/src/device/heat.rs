@@ -1,4 +1,4 @@
-//! Heat: a fast thermal node, the chip, within a slow one, the case.
+//! Heat: a fast thermal node, the chip, inside a slow one, the case.
 
 use crate::profiles::HeatSpec;
 

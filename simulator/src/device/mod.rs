@@ -1,4 +1,4 @@
-//! What computing costs a device: time, heat and energy.
+//! The cost of computing to a device: time, heat and energy.
 
 mod energy;
 mod heat;

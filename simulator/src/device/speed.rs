@@ -1,4 +1,4 @@
-//! How long steps take on a cool device.
+//! Times of steps on a cool device.
 
 use potluck_protocol::LayerRange;
 use potluck_protocol::placement::{ModelShape, ROWS_PER_CACHE_READ, UNPACKING_ROWS, Weights};

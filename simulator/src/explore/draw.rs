@@ -1,4 +1,4 @@
-//! A scenario from a seed.
+//! Draws a random scenario from a seed.
 
 use std::collections::BTreeMap;
 

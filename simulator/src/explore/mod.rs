@@ -1,9 +1,9 @@
-//! Random scenarios with faults from a seed, and what is left of one that violates something.
+//! The explorer: random scenarios with faults, each from a seed, and smaller ones that fail in the same way.
 //!
-//! A scenario of the explorer has 3 to 8 phones, a few conversations, a network of any kind, and
-//! faults of every kind for a minute of virtual time. Then peace: everything runs, everybody hears
-//! everybody, and every conversation whose requester lived must complete. A seed that violates
-//! something is made smaller, fault by fault and phone by phone, as long as it still does.
+//! A scenario of the explorer has 3 to 8 phones, a few conversations, a network of any kind, and faults of
+//! every kind for a minute of virtual time. Then the faults end: everything runs, all devices reach each
+//! other, and every conversation whose requester survived must complete. A seed that violates a check is
+//! shrunk, fault by fault and phone by phone, as long as it still does.
 
 mod draw;
 mod shrink;

@@ -1,4 +1,4 @@
-//! A smaller scenario that violates the same.
+//! Shrinks a scenario while it still violates the same check.
 
 use crate::run;
 use crate::scenario::{ChoiceSpec, NetworkSpec, Scenario, Weights};

@@ -1,5 +1,5 @@
-//! Who does a store's orders, one after the other, beside the processor; and what peers asked for,
-//! read no faster than they take it, as in a real node.
+//! The thread that carries out a store's orders one by one, beside the processor. It reads what peers
+//! request no faster than they take it, as in a real node.
 
 use std::collections::{BTreeMap, VecDeque};
 

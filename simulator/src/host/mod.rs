@@ -1,4 +1,4 @@
-//! A device: the machine that every node is, and under it what computes, holds and heats up.
+//! A device: the machine that every node is, and the hardware model under it.
 
 pub(crate) mod arithmetic;
 mod holdings;

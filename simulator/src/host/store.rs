@@ -1,7 +1,7 @@
-//! Weights that a device has on its storage, and what it does with those of others.
+//! Weights in a device's storage: its own, and those that it keeps of others.
 //!
-//! The bytes are made up, and really on the wire: whoever has a piece can say whether another is the
-//! same, which stands in for its hash. What is kept stays when the program ends.
+//! The bytes are made up, and really travel on the wire. Whoever has a piece can compare another with it,
+//! which stands in for the hash. The store survives a restart of the program.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

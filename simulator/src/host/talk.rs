@@ -1,6 +1,6 @@
-//! A conversation that a device's user asks for, as `potluck` has it: hidden states of tokens in,
-//! tokens of what comes back, and again from where a pipeline that was replaced says. Behind a token
-//! may go guesses of those that follow, a step each: they are rolled back from the first wrong one on.
+//! A conversation of a device's user, as `potluck` has it: tokens go in as hidden states, and answers
+//! become tokens. When the pipeline is replaced, rows are sent again from the position that it names. Guesses
+//! of the next tokens may follow a token, one step each; from the first wrong one on they are rolled back.
 
 use std::rc::Rc;
 

@@ -1,7 +1,7 @@
-//! What a device's processor is at, and what waits for it.
+//! What a device's processor does, and what waits for it.
 //!
-//! One thing after the other, in the order in which it was asked for, as a real node's executor does;
-//! the head, which makes tokens, takes its turn among the steps.
+//! Work is done one after the other, in the order in which it was requested, as in a real node's executor.
+//! The head, which makes tokens, takes its turn among the steps.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! The air that the devices of a network share.
+//! The airtime that the devices of a network share.
 
 use super::SEGMENT;
 use super::connection::Turns;

@@ -1,17 +1,15 @@
-//! Networks: whose bytes are on the air when, and when they arrive.
+//! Networks: which bytes use the air when, and when they arrive.
 //!
-//! What a node sends goes into one of the streams of a connection ([`Way`]), from there in bursts of
-//! packets onto the air, one burst at a time, in turn with all others that have something to send;
-//! and arrives when it has been on the air, a delay, jitter and maybe a stall later, behind all that
-//! was sent before on the same connection. TCP's window bounds what is under way, and grows while it
-//! is what bounds.
+//! What a node sends is queued in a stream of a connection ([`Way`]). From there it is sent in bursts of
+//! packets, one burst at a time, in turn with all others that have something to send. It arrives after its
+//! time on the air, a delay, jitter and perhaps a stall, and after everything that was sent before it on the
+//! same connection. TCP's window bounds the bytes under way, and grows while it is the bottleneck.
 //!
 //! # Airtime
 //! A burst of `n` bytes takes `(n + headers) / rate` of the air each time that it is sent: twice by an
-//! access point, once to or from the phone that is a hotspot, once between a direct pair. Headers are
-//! those of Ethernet, IPv6, TCP, Noise and Yamux; TCP's acknowledgements take the air, too, but delay
-//! nothing else of their own burst. Preambles and contention of a radio are in the rate that a person
-//! measures, not here.
+//! access point, once to or from the phone that is a hotspot, once between a direct pair. Headers are those
+//! of Ethernet, IPv6, TCP, Noise and Yamux. TCP's acknowledgements use the air as well, but delay nothing
+//! else of their own burst. Preambles and contention of a radio are part of the measured rate.
 
 mod air;
 mod connection;

@@ -1,4 +1,4 @@
-//! What takes how long where a profile does not say.
+//! Default times where a profile gives none.
 
 use crate::units::{Span, Speed};
 

@@ -1,8 +1,8 @@
-//! What devices are like: the library of profiles, and how one is read.
+//! Profiles of devices: the library, and how a profile is read.
 //!
-//! A profile is a TOML file as those in `simulator/profiles/`, which are built in and named without
-//! their ending; or the JSON that `potluck bench --profile --json` writes of the device that it runs
-//! on. Each says in words where its numbers are from.
+//! A profile is a TOML file like those in `simulator/profiles/`, which are built in and named without their
+//! extension; or the JSON that `potluck bench --profile --json` writes for the device that it runs on. Each
+//! states the source of its numbers.
 
 mod defaults;
 mod library;

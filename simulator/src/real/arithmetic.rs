@@ -1,4 +1,4 @@
-//! An actual model as the arithmetic of a world.
+//! A real model as the arithmetic of a world.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

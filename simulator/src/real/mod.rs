@@ -1,7 +1,7 @@
-//! Real-compute mode: the hosts of a world compute an actual small model, and every token is compared
-//! with what one device gives.
+//! Real-compute mode: the hosts of a world compute a real, small model, and every token is compared with the
+//! one that a single device gives.
 //!
-//! Time and memory are modelled as ever, so a run is the same with and without, but for its tokens.
+//! Time and memory are modelled as usual, so a run differs from one without real compute only in its tokens.
 
 mod arithmetic;
 

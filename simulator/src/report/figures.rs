@@ -1,4 +1,4 @@
-//! The figures that runs are compared by.
+//! The figures by which runs are compared.
 
 use super::summary::Summary;
 

@@ -1,4 +1,4 @@
-//! Text inside a page.
+//! Escaping of text in a page.
 
 /// A text of which nothing is read as markup.
 pub(crate) fn escaped(text: &str) -> String {

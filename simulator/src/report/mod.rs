@@ -1,8 +1,7 @@
-//! What people and programs are told of a run: a [`Summary`] of figures, a text for the terminal, a
-//! page with plots.
+//! Reports of a run: a [`Summary`] of figures, a text for the terminal, a page with plots.
 //!
-//! All of it is made of a [`Record`](crate::Record) and of nothing else, so that a report of a seed is
-//! the same on every machine.
+//! They are made from a [`Record`](crate::Record) alone, so the report of a seed is the same on every
+//! machine.
 
 mod figures;
 mod markup;

@@ -1,4 +1,4 @@
-//! Tables, in the forms that they are shown in.
+//! Tables, as text and as HTML.
 
 use std::fmt::Write as _;
 

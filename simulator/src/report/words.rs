@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers formatted for people.
 
 /// `98.4 MB`; decimal units, as disks and download sizes are stated.
 pub fn bytes(bytes: u64) -> String {

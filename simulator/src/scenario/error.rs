@@ -1,4 +1,4 @@
-//! What is wrong with a scenario.
+//! Errors in a scenario.
 
 /// What is wrong with a scenario.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

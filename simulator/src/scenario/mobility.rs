@@ -1,4 +1,4 @@
-//! Devices that come and go by themselves.
+//! Devices that join and leave by themselves.
 
 use serde::{Deserialize, Serialize};
 

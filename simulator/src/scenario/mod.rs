@@ -1,14 +1,14 @@
-//! What is simulated: devices, networks, the model, who asks what when, and what goes wrong.
+//! What is simulated: devices, networks, the model, requests and faults.
 //!
-//! A scenario is a TOML file. Everything has a default but the devices' profiles; a whole scenario is
+//! A scenario is a TOML file. Everything but the devices' profiles has a default; a complete scenario is
 //!
 //! ```toml
 //! model = { name = "smollm2:135m" }
 //! device = [{ profile = "galaxy-s23", count = 3 }]
 //! ```
 //!
-//! in which the first of three paired phones asks one question. Quantities are texts with their unit
-//! (see [`units`](crate::units)); a field that is not known is refused.
+//! in which the first of three paired phones asks one question. Quantities are texts with a unit (see
+//! [`units`](crate::units)); an unknown field is refused.
 
 mod checks;
 mod device;

@@ -1,4 +1,4 @@
-//! The model, as far as time and memory depend on it.
+//! The numbers of a model that time and memory depend on.
 
 use potluck_protocol::placement::{LayerShape, ModelShape, Weights};
 use potluck_protocol::profile::Quantisation;

@@ -1,4 +1,4 @@
-//! Who asks what when.
+//! Requests: who asks what, and when.
 
 use serde::{Deserialize, Serialize};
 

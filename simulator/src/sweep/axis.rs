@@ -1,4 +1,4 @@
-//! A field and the values that it takes.
+//! A field and the values that it takes in a sweep.
 
 use std::str::FromStr;
 

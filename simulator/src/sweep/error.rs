@@ -1,4 +1,4 @@
-//! What goes wrong with a sweep.
+//! Errors of a sweep.
 
 use super::MOST_RUNS;
 use crate::{RunError, ScenarioError};

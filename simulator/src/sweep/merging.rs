@@ -1,4 +1,4 @@
-//! Results of several files as one.
+//! Merges the results of several files.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,9 @@
 //! Sweeps: a scenario with some of its fields varied, every combination with several seeds.
 //!
-//! Each run is a line of JSON, whole in itself: what was varied, the seed, the figures. So a sweep is
-//! spread by giving each process a [`Shard`] of it and a file of its own, and gathered by [`merge`];
-//! `simulator/README.md` shows how with Slurm, Kubernetes and GNU parallel. A run that a file has is
-//! not run again.
+//! The result of each run is one self-contained line of JSON: the varied fields, the seed, the figures. To
+//! spread a sweep, give each process a [`Shard`] of it and a file of its own, and combine the files with
+//! [`merge`]; `simulator/README.md` shows how with Slurm, Kubernetes and GNU parallel. Runs that a file
+//! already contains are not repeated.
 
 mod axis;
 mod error;

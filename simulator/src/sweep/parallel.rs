@@ -1,4 +1,4 @@
-//! Runs side by side.
+//! Runs scenarios in parallel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! Which seeds.
+//! Seeds of a sweep.
 
 use std::ops::Range;
 use std::str::FromStr;

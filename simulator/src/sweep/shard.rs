@@ -1,4 +1,4 @@
-//! Parts of a sweep.
+//! Parts of a sweep, for several processes.
 
 use std::str::FromStr;
 

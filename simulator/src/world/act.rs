@@ -1,4 +1,4 @@
-//! What machines want done.
+//! Carries out what machines want done.
 
 use potluck_protocol::PeerId;
 use potluck_protocol::machine::{Event as Told, Output};

@@ -1,4 +1,4 @@
-//! Whose user asks what when.
+//! Requests: which user asks what, and when.
 
 use std::rc::Rc;
 

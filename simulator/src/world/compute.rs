@@ -1,4 +1,4 @@
-//! What hosts compute, and when they are done.
+//! What hosts compute, and when they finish.
 
 use potluck_protocol::machine::Input;
 use potluck_protocol::stage::{Load, Step, StepPart};

@@ -1,4 +1,4 @@
-//! Connections come and go.
+//! Opens and ends connections.
 
 use potluck_protocol::PeerId;
 use potluck_protocol::machine::Input;

@@ -1,4 +1,4 @@
-//! What a run gives.
+//! Makes the record of a run.
 
 use super::World;
 use crate::checks::{Accounts, Ended, Leftover, Standing};

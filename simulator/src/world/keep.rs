@@ -1,4 +1,4 @@
-//! Weights on the hosts' storage: what is fetched of others and given to them.
+//! Weights in the hosts' storage: what they fetch and what they give.
 
 use potluck_protocol::machine::{Event as Told, Input};
 use potluck_protocol::transfer::{StoreAnswer, StoreOrder};

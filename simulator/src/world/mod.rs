@@ -1,4 +1,4 @@
-//! The world: hosts, networks, and one heap of what happens when.
+//! The world: hosts, networks, and one heap of events.
 
 mod act;
 mod ask;

@@ -1,4 +1,4 @@
-//! What happens when.
+//! The heap of events.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

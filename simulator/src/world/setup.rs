@@ -1,4 +1,4 @@
-//! A scenario becomes a world.
+//! Builds a world from a scenario.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

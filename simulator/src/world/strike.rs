@@ -1,4 +1,4 @@
-//! Faults, comings and goings.
+//! Faults, and devices that join and leave.
 
 use potluck_protocol::machine::Input;
 use potluck_protocol::wire::HandOverReason;

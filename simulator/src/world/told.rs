@@ -1,4 +1,4 @@
-//! What machines say of their sessions, and what becomes of them.
+//! Events of sessions, and what the world does with them.
 
 use potluck_protocol::SessionId;
 use potluck_protocol::placement::Prediction;

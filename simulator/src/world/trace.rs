@@ -1,4 +1,5 @@
-//! What happened, as a hash, and in words for the one session that somebody looks at.
+//! The trace of a run: a hash of everything that happened, and in words the events of one session that
+//! somebody looks at.
 
 use potluck_protocol::made_up::mix;
 

@@ -1,4 +1,4 @@
-//! Stages that are ready before they are needed.
+//! Stages that stand by.
 
 use std::collections::{BTreeMap, BTreeSet};
 

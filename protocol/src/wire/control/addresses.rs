@@ -1,4 +1,4 @@
-//! Where members can be reached.
+//! Addresses of members.
 
 use super::proto;
 use crate::PeerId;

@@ -1,4 +1,4 @@
-//! The membership log's own bytes, which are read where the log is.
+//! Digests and entries of the membership log, as bytes that only the log reads.
 
 use super::proto;
 use crate::wire::check::{Checked, Malformed, length};

@@ -1,4 +1,4 @@
-//! The first words of a control stream, and the last.
+//! The first message of a control stream, and the last.
 
 use super::proto;
 use crate::wire::check::{Checked, Malformed, text, words};

@@ -1,4 +1,4 @@
-//! Whether a peer is there, and how far away.
+//! Pings, their answers, and keep-alives.
 
 use std::time::Duration;
 

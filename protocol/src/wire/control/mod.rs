@@ -1,4 +1,4 @@
-//! Control messages, parsed: whoever holds one need not check it again.
+//! Control messages, parsed and checked: nobody needs to check them again.
 
 #[macro_use]
 mod code;

@@ -1,4 +1,4 @@
-//! What a recovery can build on.
+//! What a stage holds of a session: the question and the answer.
 
 use std::ops::Range;
 

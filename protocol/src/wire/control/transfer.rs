@@ -1,4 +1,4 @@
-//! Who has which weights, and asking for them.
+//! Offers of weights, and requests for them.
 
 use std::fmt;
 

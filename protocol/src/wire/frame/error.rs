@@ -1,4 +1,4 @@
-//! Why a data stream is over.
+//! Errors that end a data stream.
 
 use crate::wire::limits::{MAX_PAYLOAD_BYTES, MAX_POSITIONS, MAX_ROWS};
 use crate::wire::version::{MAJOR, OtherMajor};

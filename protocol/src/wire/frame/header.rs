@@ -1,4 +1,4 @@
-//! The fixed header.
+//! The fixed header of a frame.
 
 use super::error::FrameError;
 use super::shape::Dtype;

@@ -1,4 +1,4 @@
-//! Frames from pieces of a stream.
+//! Reads frames from pieces of a stream.
 
 use super::error::FrameError;
 use super::header::{FrameHeader, HEADER_BYTES, Kind};

@@ -1,4 +1,4 @@
-//! What a session's frames may carry.
+//! The dtype and size of a session's frames.
 
 use crate::wire::check::Problem;
 use crate::wire::limits::{MAX_D_MODEL, MAX_PAYLOAD_BYTES, MAX_ROWS};

@@ -1,7 +1,8 @@
-//! The made-up model of the protocol's tests, in rows that are as long as a real model's.
+//! The [made-up model](potluck_protocol::made_up) of the protocol's tests, in rows as long as a real
+//! model's.
 //!
-//! Of a row's bytes the first are its word, then come, for the checkers, the placement and the position
-//! that it was made for, then zeros.
+//! A row's bytes are its word, the placement and the position that it was made for (for the checkers), and
+//! zeros.
 
 use potluck_protocol::LayerRange;
 use potluck_protocol::made_up::{self, Folds};

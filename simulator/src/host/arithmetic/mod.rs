@@ -1,4 +1,4 @@
-//! What stands in for a model in the hosts of a world.
+//! The arithmetic of simulated hosts: the made-up model, or a real one.
 
 mod made_up;
 

@@ -1,4 +1,4 @@
-//! A run as a page: one file with all that it needs, for a browser with or without a network.
+//! A report as a page: one file that needs nothing else, with or without a network.
 
 mod sections;
 

@@ -1,4 +1,4 @@
-//! The parts of a page.
+//! Sections of a page.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What all plots have in common: axes, colours, the way to SVG.
+//! What all plots share: axes, colours, SVG output.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! How long people wait.
+//! How long people wait for answers.
 
 use plotters::prelude::*;
 

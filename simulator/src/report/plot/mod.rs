@@ -1,7 +1,7 @@
-//! Plots, as SVG that stands inside a page.
+//! Plots, as SVG inside a page.
 //!
-//! Colours are names of the page's style (`var(--ink)`), so that a plot follows its light or dark
-//! scheme; legends are the page's, too, as they may be long.
+//! Colours are variables of the page's style (`var(--ink)`), so that a plot follows its light or dark scheme.
+//! Legends are part of the page, as they may be long.
 
 mod canvas;
 mod costs;

@@ -1,4 +1,4 @@
-//! Figures of several kinds of runs beside each other, with their spread.
+//! Figures of several groups of runs side by side, with their spread.
 
 use plotters::prelude::*;
 
