@@ -9,9 +9,9 @@ use rand_core::{RngCore as _, SeedableRng as _};
 pub(crate) enum Purpose {
     /// Jitter and stalls of a network.
     Network = 1,
-    /// When a request's questions come, and of whom.
+    /// When a request's questions are asked, and by which devices.
     Request = 2,
-    /// When faults strike, and whom.
+    /// When faults occur, and on which devices.
     Fault = 3,
     /// How long devices stay and are away.
     Mobility = 4,

@@ -34,9 +34,9 @@ pub struct Merged {
     pub waiting: usize,
     /// Why others were refused, in their order.
     pub refused: Vec<EntryError>,
-    /// Who became a member, ascending.
+    /// Devices that became members, ascending.
     pub joined: Vec<PeerId>,
-    /// Who is a member no more, ascending: end their links at once.
+    /// Devices that are no members any more, ascending: their links are to end at once.
     pub left: Vec<PeerId>,
 }
 

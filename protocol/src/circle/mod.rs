@@ -1,10 +1,9 @@
 //! The circle: who is paired with whom, as a signed, append-only log that members gossip.
 //!
-//! There is no server and no leader. A *circle* begins with one device that founds it; pairing with
-//! any member makes a device a member of the whole circle. Every such act is an [`Entry`] that its
-//! author signs and never takes back; each member keeps all entries it has heard of, and who is a
-//! member is a pure function of that set. So members that have heard the same agree, whatever the
-//! order in which they heard it.
+//! There is no server and no leader. One device founds a *circle*; pairing with any member makes a device
+//! a member of the whole circle. Every such act is an [`Entry`] that its author signs and cannot take
+//! back. Each member keeps all entries that it has received, and the membership is a pure function of that
+//! set. So members with the same entries agree, in whatever order the entries arrived.
 //!
 //! # Rules
 //! An entry names its *parents*, the entries that nothing else built on when it was written. Its
@@ -34,24 +33,24 @@
 //! What follows:
 //! - *Removal wins.* Of an admission and a revocation of the same device that are concurrent, the
 //!   revocation holds.
-//! - *A revoked device cannot reach back.* It may sign an entry that pretends not to know of its
-//!   revocation, but an admission among them is concurrent with the revocation and does not stand,
-//!   nor do the admissions by those it admitted so. The price: who was honestly admitted by a device
-//!   at the very time when another revoked that device is out as well, and pairs again.
-//! - Whom a device admitted before its *revocation* stays. An *expulsion* removes the device and all
-//!   whom it admitted, and whom those did, whenever that was: after a theft, one entry is enough.
-//! - *Revocations always hold*, those that a revoked device wrote concurrently with its own
-//!   revocation, too: two members that revoke each other are both out. So no one gets back in by
-//!   revoking whoever revoked it. The price: a stolen device that finds someone who has not heard
-//!   can throw others out, though never let anyone in. They pair again.
+//! - *A revoked device cannot reach back.* It may sign entries that pretend not to know of its
+//!   revocation. An admission among them is concurrent with the revocation and does not stand, nor do
+//!   admissions by devices that it admitted so. The price: a device that was honestly admitted at the
+//!   time when another member revoked its admitter is out as well, and pairs again.
+//! - Devices that a device admitted before its *revocation* stay. An *expulsion* removes the device and
+//!   all that it admitted, directly or through others, at any time: after a theft, one entry is enough.
+//! - *Revocations always hold*, even those that a revoked device wrote concurrently with its own
+//!   revocation: two members that revoke each other are both out. So no device gets back in by revoking
+//!   the one that revoked it. The price: a stolen device that reaches a member without the revocation
+//!   can remove others, though never admit any. They pair again.
 //! - *Pairing anew* writes an admission that has the revocation in its past, and so is live. If a
 //!   revocation that its author had not heard of turns up, removal wins, and they pair once more.
 //! - A device that writes two entries with one number (restored from a backup, or lying) does no
 //!   harm: entries are known by their hashes, and both count.
 //!
-//! **When.** A revocation takes effect where it is written at once, and on every other member as soon
-//! as it is merged; [`Merged::left`] says whose links to end. Members take entries only from members
-//! by what they have heard.
+//! **When.** A revocation takes effect at once where it is written, and on every other member when it is
+//! merged; [`Merged::left`] lists the devices whose links are to end. A member accepts entries only from
+//! devices that its own log has as members.
 //!
 //! # Bounds
 //! At most [`MAX_MEMBERS`] members (concurrent admissions may together exceed it), [`MAX_ENTRIES`]
@@ -65,20 +64,19 @@
 //! | revocation, expulsion | all entries and bytes |
 //! | the first [`RESERVED_REVOCATIONS`] revocations or expulsions of a device | always, with at most four parents |
 //!
-//! Reserved is what each device that ever was a member has not used of the last line. So nobody, with
-//! however many devices it admits and branches it writes, can keep a member from expelling it: an
-//! expulsion builds on nothing but what made its author and its subject members, and so is taken by
-//! everybody who knows both. What else members hold may differ once the log is full, since the bounds
-//! on the whole log are the one thing that depends on order: they expel who filled it, or begin a new
-//! circle. Past the other bounds, as when it is forged, truncated, oversize or not right to write, an
-//! entry is refused, counted and forgotten, the others of its batch are taken; a batch that is itself
-//! cut off or too long is refused whole.
+//! Reserved is what each device that ever was a member has not used of the last line. So no device can
+//! prevent its expulsion, however many devices it admits and branches it writes: an expulsion has only
+//! those parents that made its author and its subject members, and every member that has these accepts
+//! it. Other entries may differ between members once the log is full, as only the bounds on the whole log
+//! depend on the order of arrival: the members then expel the device that filled it, or begin a new
+//! circle. An entry beyond the other bounds, like one that is forged, truncated, oversize or not right to
+//! write, is refused, counted and dropped, and the others of its batch are accepted. A batch that is
+//! itself truncated or too long is refused whole.
 //!
-//! A log that this device stored under earlier, wider bounds is read whole
-//! ([`Circle::from_log`]): the shares, what is reserved and the bounds of one author only say what is
-//! taken from then on, and a reserved revocation is taken as long as there is any room at all. The log
-//! that another device hands over when it pairs has to keep to all bounds
-//! ([`Circle::from_peers_log`]).
+//! A log that this device stored under earlier, wider bounds is read whole ([`Circle::from_log`]): the
+//! shares, the reserve and the bounds of one author only limit what is accepted from then on, and a
+//! reserved revocation is accepted as long as there is any room. The log that another device sends when
+//! it pairs has to keep to all bounds ([`Circle::from_peers_log`]).
 //!
 //! # Bytes
 //! Numbers are little-endian; a *name* is one byte of length and UTF-8 that [`DeviceName`] accepts; a
@@ -101,10 +99,10 @@
 //! are the entries 1, 2, 4, 8, … before the last of the sender's log, less the heads.
 //!
 //! # Gossip
-//! When a link to a member opens, and when the log changes, each side sends its [`Digest`]. Whoever
-//! gets one answers with [`Circle::batches_for`] it, all entries that are not a named one nor in the
-//! past of one that it knows, and if [`Circle::lacks`] says so with its own digest. Sending too much
-//! or twice does no harm.
+//! When a link to a member opens, and when the log changes, each side sends its [`Digest`]. The receiver
+//! answers with [`Circle::batches_for`] the digest: all entries but those that it names and their pasts.
+//! If [`Circle::lacks`] says that the sender has more, it also sends its own digest. Sending too much or
+//! twice does no harm.
 
 #[expect(
     clippy::module_inception,

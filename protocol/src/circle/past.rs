@@ -106,7 +106,7 @@ mod tests {
 #[derive(Debug, Clone)]
 pub(super) struct Placed {
     pub(super) entry: Entry,
-    /// What it builds on; itself not.
+    /// What it builds on, without itself.
     pub(super) past: EntrySet,
     /// The longest way down to the founding.
     pub(super) height: u32,

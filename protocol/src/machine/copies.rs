@@ -18,7 +18,7 @@ const REMEMBERED: usize = 8;
 /// leaves this node in peace meanwhile, the other one dials it within seconds.
 const UNTOLD: Duration = Duration::from_secs(30);
 
-/// A run that comes back sooner has not heard what it was told: drivers stay away for 20 seconds.
+/// A run that returns earlier has not heard the refusal: drivers stay away for 20 seconds after one.
 const HEARD: Duration = Duration::from_secs(15);
 
 const WORDS: &str = "two devices run with this device's key, as when a home was copied: `potluck \

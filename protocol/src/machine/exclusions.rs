@@ -41,16 +41,16 @@ const ROOM_AFTER: Duration = Duration::from_secs(10);
 const FAULT_AFTER: Duration = Duration::from_secs(10);
 /// The longest time for that.
 const FAULT_AT_MOST: Duration = Duration::from_secs(600);
-/// After so long without a fault none count any more.
+/// Faults are forgotten so long after the last.
 const FAULTS_KEPT: Duration = Duration::from_secs(3_600);
 
-/// The devices that a session does without, or of which it uses only a part.
+/// The devices that a session does not use, or uses only in part.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Exclusions {
     excluded: BTreeMap<PeerId, Excluded>,
-    /// Who was given up for a silence that ended: when last, and after how long it was used again.
+    /// Devices that were given up for a silence that ended: when last, and how long each was excluded.
     recovered: BTreeMap<PeerId, (Duration, Duration)>,
-    /// Whose work was at fault: when last, and after how long it was used again.
+    /// Devices whose work was at fault: when last, and how long each was excluded.
     faults: BTreeMap<PeerId, (Duration, Duration)>,
 }
 
@@ -91,7 +91,7 @@ impl Exclusions {
         planned_bytes: u64,
     ) {
         let until = match cause {
-            // Who refuses what it says it has room for would be asked for ever.
+            // Else a device that refuses what it claims to have room for would be asked for ever.
             &Cause::Refused {
                 code: StageRefusedCode::Memory,
                 available_bytes,
@@ -136,7 +136,7 @@ impl Exclusions {
     pub(super) fn for_later(&self, now: Duration) -> Self {
         let mut later = self.clone();
         later.expire(now);
-        // What it said of another model, and of what had memory then, says nothing of this one.
+        // What it said about another model, or about memory that was in use then, does not matter now.
         later
             .excluded
             .retain(|_, excluded| !excluded.awaits_profile());

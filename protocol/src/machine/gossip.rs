@@ -137,7 +137,7 @@ impl Machine {
             Err(why) => return self.drop_faulty(now, from, &why.to_string()),
         };
         let batches = self.circle.batches_for(&theirs);
-        // Who asks for the whole log again and again is asking too much.
+        // A peer that requests the whole log again and again requests too much.
         let bytes: usize = batches.iter().map(Vec::len).sum();
         for _ in 0..bytes / BYTES_OF_QUESTION {
             if !self.may_ask(now, from) {
@@ -269,8 +269,8 @@ impl Machine {
         }
     }
 
-    /// Tells a peer why before it is let go: who was revoked hears it here or never. The words are for
-    /// the peer, and for this device.
+    /// Tells a peer why before it is dropped: a revoked device has no other chance to hear it. The words
+    /// are for the peer and for this device.
     fn part(&mut self, now: Duration, peer: PeerId, (words, why): (&str, &str)) {
         let digests = self.peers.get(&peer).and_then(|peer| peer.digests.as_ref());
         let lacks = digests.map(|(theirs, _)| self.circle.batches_for(theirs));

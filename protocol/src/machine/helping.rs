@@ -48,7 +48,7 @@ impl Machine {
         }
     }
 
-    /// Tells this node's person whom it refuses a stage.
+    /// Tells this node's owner which peer is refused a stage.
     fn note_refusal(&mut self, peer: PeerId, refused: &StageRefused) {
         self.event(Event::Refused {
             peer,
@@ -164,7 +164,7 @@ impl Machine {
 
     /// This node's own stage says something to its session.
     fn message_of_own_stage(&mut self, now: Duration, message: Control) {
-        // Who stops helping others does not leave its own sessions.
+        // A device that stops helping others does not leave its own sessions.
         if !matches!(message, Control::HandOver(_))
             && let Some(session) = super::control::session_of(&message)
         {

@@ -145,7 +145,7 @@ pub enum Output {
     CircleChanged,
     /// A member listens there: to be dialled if it is not connected, and to be remembered.
     PeerAddresses(PeerId, Vec<Address>),
-    /// Tell whom it concerns.
+    /// Tell those concerned: the owner, or the driver of a session.
     Event(Event),
 }
 
@@ -198,7 +198,7 @@ pub enum Event {
     Refused {
         /// Who.
         peer: PeerId,
-        /// What for.
+        /// What it asked for.
         asked: Asked,
         /// Why, in words.
         why: String,
@@ -238,12 +238,12 @@ pub enum Choice {
     Forced(Forced),
 }
 
-/// Whom a revocation ends the membership of.
+/// The devices whose membership a revocation ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// The device. Whom it admitted stays.
+    /// The device. Devices that it admitted stay.
     Alone,
-    /// The device and all whom it made members, and whom those did.
+    /// The device, all devices that it admitted, those that they admitted, and so on.
     WithAdmitted,
 }
 

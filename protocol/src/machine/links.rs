@@ -128,7 +128,7 @@ impl Pings {
             return Due::Nothing;
         };
         if let Some(since) = &mut self.silent_since {
-            // Whoever was not run itself has not listened.
+            // This node did not run, so it could not hear anything.
             *since = (*since + late).min(now);
             if now >= *since + SILENT_AFTER {
                 return Due::Silent;

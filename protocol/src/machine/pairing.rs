@@ -15,12 +15,12 @@ use crate::pairing::{
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
     inviter: Option<Inviter>,
-    /// Those who have not said anything whole.
+    /// Peers that have not sent a whole message.
     waiting: Waiting,
-    /// Whose stream the inviter serves: who has said its first message.
+    /// The peer that the inviter serves: it has sent its first message.
     served: Option<PeerId>,
     joiner: Option<(PeerId, Joiner)>,
-    /// Whose doing the change of the circle is that is being stored.
+    /// Which pairing caused the change of the circle that is being stored.
     changed_by: Option<Side>,
 }
 

@@ -10,7 +10,7 @@ use crate::session::Patience;
 use crate::wire::{ControlReader, FrameReader};
 use crate::{Link, PeerId};
 
-/// Whoever is connected and has not greeted after so long is dropped.
+/// A connected peer that has not greeted after so long is dropped.
 pub(super) const GREETING_WITHIN: Duration = Duration::from_secs(10);
 
 /// Questions a second that are answered: pings and digests.

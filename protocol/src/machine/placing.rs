@@ -19,14 +19,15 @@ const ROWS_ALONE: u32 = 256;
 /// Rows of a prefill step where nothing better is known.
 const ROWS_UNKNOWN: u32 = 64;
 
-/// A placement is looked for at most so often, unless the one before fails.
+/// The least time between two searches for a placement, unless the one in force fails.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A session of this node, its placement, and what the search for the next one needs.
 #[derive(Debug)]
 pub(super) struct Placing {
     request: Request,
-    /// Whom a person named, and how: nobody else gets a layer but this device. `None` if anybody may.
+    /// The devices that a person named, by their names: only they and this device may get layers. `None`
+    /// if any may.
     named: Option<BTreeMap<PeerId, String>>,
     pub(super) session: Session,
     pub(super) excluded: Exclusions,
@@ -35,25 +36,26 @@ pub(super) struct Placing {
     changed: bool,
     /// When to look again, though nothing changes.
     look_at: Option<Duration>,
-    /// Not before this for a mere change: whoever sends many profiles does not keep this node busy.
+    /// No search for a mere change before this, so that a peer that sends many profiles does not keep this
+    /// node busy.
     pause_until: Duration,
-    /// Why it waits, as it was told last.
+    /// The reason for waiting that was told last.
     told: Option<String>,
-    /// Since when there is no placement that opens.
+    /// Since when no placement has opened.
     waits_since: Option<Duration>,
-    /// Those who were connected when it began, and may not have told all that a plan needs.
+    /// Peers that were connected when it began, and may not have sent all that a plan needs.
     expected: BTreeSet<PeerId>,
     /// Of the placement in force.
     prediction: Option<Box<Prediction>>,
-    /// The stages that computed what was answered last.
+    /// The stages that computed the last answer.
     computed: Vec<Stage>,
-    /// Whether those are the ones in force.
+    /// Whether those are the stages in force.
     computes: bool,
     /// The position after the last that was ever submitted.
     high: u32,
     /// Whether this device is too old to know who is a member.
     pub(super) outdated: bool,
-    /// What the members are called that are not in reach.
+    /// The names of the members that are not in reach.
     pub(super) away: Vec<String>,
     events: VecDeque<SessionEvent>,
 }
@@ -120,13 +122,13 @@ impl Placing {
         ring.any(|placed| placed.stage.peer == peer)
     }
 
-    /// Whom a plan should wait for a moment to hear more of.
+    /// Peers from which a plan should wait a moment to hear more.
     pub(super) fn expected(&self) -> impl Iterator<Item = PeerId> {
         let best = self.request.choice == Choice::Best;
         self.expected.iter().copied().filter(move |_| best)
     }
 
-    /// Rows were submitted up to this position.
+    /// Rows were submitted, up to this position.
     pub(super) fn submitted(&mut self, end: u32) {
         self.high = self.high.max(end);
     }
@@ -166,7 +168,7 @@ impl Placing {
         }
     }
 
-    /// Anything came of a peer: how long it was silent while the session waited for it, or had given
+    /// Something arrived from a peer: how long it was silent while the session waited for it or had given
     /// it up.
     pub(super) fn heard(&mut self, now: Duration, peer: PeerId) -> Option<Duration> {
         let given_up = self.excluded.heard(now, peer);
@@ -205,7 +207,7 @@ impl Placing {
             // It hears itself, and its next session tries it.
             self.excluded.heard(now, peer);
         } else if *cause != Cause::Disconnected {
-            // Who is connected again may be used again by others at once.
+            // A device that is connected again may be used by other sessions at once.
             failed.failed(now, peer, cause, planned_bytes);
             self.excluded.note_fault(failed, peer);
         }
@@ -213,7 +215,8 @@ impl Placing {
     }
 
     fn want(&mut self, wanted: Wanted) {
-        // What a person wrote holds until a device of it fails, and whom it names then, too.
+        // A written placement holds until one of its devices fails; the devices that it names hold then,
+        // too.
         if let Choice::Forced(_) = self.request.choice {
             self.request.choice = Choice::Best;
             self.expected.clear();
@@ -227,7 +230,7 @@ impl Placing {
     /// Rows of prefill steps from a position on, with these devices.
     pub(super) fn ready(&mut self, me: PeerId, devices: &Devices, from: u32) {
         let left = match self.high.checked_sub(from) {
-            // What has to go again, if that is more than the token that is read and its drafts.
+            // What has to be sent again, if that is more than one token and its drafts.
             Some(left) if left as usize > STEPS_ON_THE_WAY => left,
             _ => self.request.options.context.saturating_sub(from),
         };
@@ -249,7 +252,7 @@ impl Placing {
             .push_back(SessionEvent::Ready { from, prefill_rows });
     }
 
-    /// Has devices that are not in the ring hold what they would be given if one in it failed.
+    /// Has devices outside the ring load the layers that they would get if a device in it failed.
     pub(super) fn stand_by(&mut self, devices: &Devices) {
         let ring: Vec<_> = self
             .session
@@ -286,7 +289,7 @@ impl Placing {
         dues.into_iter().flatten().min()
     }
 
-    /// When it has waited for a placement for as long as it may.
+    /// When it has waited for a placement as long as it may.
     fn gives_up_at(&self) -> Option<Duration> {
         let since = self
             .waits_since
@@ -299,8 +302,8 @@ impl Placing {
         self.poll_timeout().is_some_and(|due| due <= now)
     }
 
-    /// Looks for a placement over these devices; not before `hold` if that is given, as somebody has
-    /// yet to tell what a plan needs.
+    /// Searches for a placement over these devices; not before `hold`, if that is given, as some peer has
+    /// yet to send what a plan needs.
     pub(super) fn look(&mut self, now: Duration, devices: Devices, hold: Option<Duration>) {
         self.changed = false;
         self.pause_until = now + LOOK_EVERY;
@@ -337,14 +340,14 @@ impl Placing {
         }
     }
 
-    /// Nothing comes of it any more.
+    /// Ends the session.
     fn give_up(&mut self, why: String) {
         self.wanted = Wanted::Nothing;
         self.session.close();
         self.events.push_back(SessionEvent::GivenUp(why));
     }
 
-    /// Why there is no placement, where others would be left out anyway.
+    /// The reason for having no placement, where this device's version excludes all others.
     fn without_others(&self, why: String) -> String {
         if self.outdated {
             format!(
@@ -394,7 +397,7 @@ impl Placing {
         })
     }
 
-    /// Why there is no placement, where a person named whom it may go over.
+    /// Why there is no placement over the devices that a person named.
     fn within_named(&self, devices: &Devices, why: String) -> String {
         let Some(named) = &self.named else {
             return why;
@@ -416,7 +419,7 @@ impl Placing {
         )
     }
 
-    /// Where it would go on if one of its stages were lost now.
+    /// The stages over which it would continue if one of its stages failed now.
     fn predict_without(&self, lost: PeerId, ring: &[Stage], devices: &Devices) -> Vec<PlacedStage> {
         let mut devices = self.usable(devices.clone());
         devices.profiles.remove(&lost);
@@ -456,7 +459,7 @@ impl Placing {
         devices
     }
 
-    /// A requester whose own stage failed still has embedding and head, beside so much room.
+    /// A requester whose own stage failed still has embedding and head, and so much room beside them.
     fn leave_the_ends_and(&self, room_bytes: u64, devices: &mut Devices) {
         let headroom = u128::from(self.request.options.headroom_percent);
         let ends = u128::from(self.request.model.ends_bytes());
@@ -468,7 +471,7 @@ impl Placing {
     }
 }
 
-/// Whom a choice names, if nobody else may have layers.
+/// The devices that a choice names, if no other device may have layers.
 fn named(choice: &Choice) -> Option<BTreeMap<PeerId, String>> {
     let Choice::Forced(forced) = choice else {
         return None;

@@ -47,8 +47,8 @@ pub(super) struct Announced {
 }
 
 impl Machine {
-    /// This device and the peers that greeted and told their profile, with all known links. Who has
-    /// which weights, [`devices_for`](Self::devices_for) says.
+    /// This device and the peers that greeted and sent their profile, with all known links. For a model's
+    /// weights use [`devices_for`](Self::devices_for).
     pub fn devices(&self) -> Devices {
         let mut profiles = BTreeMap::new();
         let mut links = BTreeMap::new();
@@ -128,7 +128,7 @@ impl Machine {
             None => self.hands_over = false,
             Some(why) => {
                 let before = self.announced.own.as_ref();
-                // Who stays unwilling has said so.
+                // A device that stays unwilling has said so before.
                 if before.is_none_or(|before| before.unwilling().is_none()) {
                     self.stages.hand_over(reason_of(why), LEAVES_WITHIN);
                 }
@@ -185,7 +185,7 @@ impl Machine {
             profile: update.profile,
             links: update.links,
         });
-        // Who is unwilling is not to be asked again.
+        // An unwilling device is not asked again.
         if changed && willing {
             self.sessions
                 .values_mut()

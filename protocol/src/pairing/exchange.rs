@@ -18,8 +18,8 @@ const CONFIRM: u8 = 5;
 pub struct Local<'a> {
     /// Its key.
     pub identity: &'a Identity,
-    /// Its circle; another one after joining. Whoever stores the log writes it again when the
-    /// circle's id or its number of entries has changed after a call.
+    /// Its circle; another one after joining. After a call, the log is to be stored again if
+    /// the circle's id or its number of entries has changed.
     pub circle: &'a mut Circle,
 }
 

@@ -15,22 +15,22 @@ pub struct Devices {
     pub requester: PeerId,
     /// All of them, the requester's own too.
     pub profiles: BTreeMap<PeerId, Profile>,
-    /// The ways from one to another. A way that is known in one direction only is taken to be the
-    /// same in the other.
+    /// The links between them. A link that is known in one direction only is assumed to be the same in
+    /// the other.
     pub links: BTreeMap<(PeerId, PeerId), Link>,
     /// Who has which layers of the model that is to be placed.
     pub holdings: Holdings,
 }
 
 impl Devices {
-    /// The way between two devices, if either has measured it.
+    /// The link between two devices, if either has measured it.
     pub fn link(&self, from: PeerId, to: PeerId) -> Option<&Link> {
         let back = || self.links.get(&(to, from));
         self.links.get(&(from, to)).or_else(back)
     }
 
-    /// Why a device does not help the requester now; `None` if it may, or is not in reach. Who computes
-    /// by another arithmetic never does: the parts of an answer would not fit each other.
+    /// Why a device does not help the requester now; `None` if it may, or is not in reach. A device
+    /// with another arithmetic never does: the parts of an answer would not fit each other.
     pub fn unwilling(&self, peer: PeerId) -> Option<Unwilling> {
         let profile = self.profiles.get(&peer)?;
         let own = self.profiles.get(&self.requester);

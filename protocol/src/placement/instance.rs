@@ -115,8 +115,8 @@ impl Costs<'_> {
             let lacked = self.lacked_by_layer(number);
             for (before, lacked) in lane.before.iter_mut().skip(1).zip(lacked) {
                 let of_layer = u128::from(slack) * u128::from(lacked) / u128::from(bytes.max(1));
-                // Who has to fetch one that costs more than the slack is not chosen anyway, and sums
-                // stay what the search can add.
+                // A device that has to fetch a layer that costs more than the slack is not chosen anyway;
+                // the bound keeps sums within what the search can add.
                 price += u64::try_from(of_layer).map_or(slack + 1, |of| of.min(slack + 1));
                 *before += price;
             }

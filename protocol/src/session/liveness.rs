@@ -27,7 +27,7 @@ struct Heard {
     at: Duration,
     /// After so long without anything it has failed.
     limit: Duration,
-    /// When it said something of the session.
+    /// When it last said something about the session.
     told_at: Duration,
     /// Whether it was asked since.
     asked: bool,
@@ -35,16 +35,15 @@ struct Heard {
     questions: u32,
     /// The positions that it said it has computed.
     held: u32,
-    /// The most that it said so since the answer is due. Who says less and then the same again has not
-    /// come further.
+    /// The maximum of that since the answer is due: repeating a lower position is no progress.
     furthest: u32,
     opening: Opening,
 }
 
-/// How far a stage is that is made ready.
+/// Progress of a stage that is made ready.
 #[derive(Debug, Clone, Copy)]
 enum Opening {
-    /// It came further at this time, and has so long to come further again.
+    /// It progressed at this time, and has so long to progress again.
     Since(Duration, Duration),
     Done,
 }
@@ -54,9 +53,9 @@ struct Due {
     since: Duration,
     /// Rows before this position are due.
     end: u32,
-    /// When a stage last said that it had come further.
+    /// When a stage last reported progress.
     progress_at: Duration,
-    /// When a stage last said that it was at it.
+    /// When a stage last said that it computes.
     busy_at: Duration,
 }
 
@@ -204,8 +203,8 @@ impl Liveness {
         limits.max().unwrap_or(FAIL_AFTER)
     }
 
-    /// Whoever was not run itself has not listened; what it heard since, it heard at its time. To be
-    /// called before anything else is noted. Whether [`judge`](Self::judge) is due.
+    /// Excuses peers for time in which this node did not run and could not hear them. To be called before
+    /// anything else is noted. Returns whether [`judge`](Self::judge) is due.
     fn excuse(&mut self, now: Duration) -> bool {
         // So long ago it was due, and this node did not run.
         let due = self.poll_timeout();

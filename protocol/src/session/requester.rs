@@ -29,7 +29,7 @@ pub struct Session {
     branch: Branch,
     /// In the order of the ring; empty before the first placement.
     ring: Vec<PlacedStage>,
-    /// Who holds layers for a placement to come, opened since it was last told to free all.
+    /// Devices that hold layers for a later placement, opened since they were last told to free all.
     standbys: BTreeSet<PeerId>,
     state: State,
     /// The position after what was submitted in this epoch.

@@ -12,7 +12,7 @@ pub(super) struct Computing {
     pub(super) parts: Vec<Part>,
 }
 
-/// Whose rows it has, and how many.
+/// The stages whose rows it has, and how many rows.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) id: StageId,

@@ -236,7 +236,7 @@ impl Held {
         Frame::new(header, payload).ok()
     }
 
-    /// When it has been without a word of its requester for too long.
+    /// When its requester has been silent for too long.
     pub(super) fn idle_at(&self, limits: &StageLimits) -> Duration {
         // While it is made ready, its requester hears of it, and need not ask.
         let idle = match self.is_loaded {
@@ -252,7 +252,7 @@ impl Held {
         !self.is_loaded || self.has_rows()
     }
 
-    /// Whether nobody waits for it, since so long.
+    /// Whether nobody has waited for it for so long.
     pub(super) fn rests(&self, now: Duration, since: Duration) -> bool {
         !self.busy() && self.heard_at.max(self.worked_at).saturating_add(since) <= now
     }
@@ -262,7 +262,7 @@ impl Held {
         self.computing.is_some() || !self.queue.is_empty()
     }
 
-    /// The stage lives, and is at its rows.
+    /// The message that says that the stage lives and how far it is.
     pub(super) fn keep_alive(&self, shared: bool) -> Control {
         let alive = KeepAlive {
             session: self.open.session,

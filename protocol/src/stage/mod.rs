@@ -71,25 +71,26 @@ pub use stages::Stages;
 use crate::wire::{ContentHash, Control, Frame, HiddenShape};
 use crate::{LayerRange, PeerId, PlanEpoch, StageId};
 
-/// How often a requester that waits for a stage, or for rows of it, hears of it.
+/// How often a requester that waits for a stage, or for its rows, gets a message.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(100);
 
-/// A requester hears again after so long that its rows and those of others wait for each other.
+/// The least time between two messages that rows of the session and of others wait for each other.
 pub const SHARED_EVERY: Duration = Duration::from_millis(500);
 
-/// A session whose requester was silent for too long stays for so long: one that lost its way opens it
-/// again sooner.
+/// How long a session is kept whose requester was silent for too long: a requester that only lost its
+/// connection opens it again earlier.
 pub const ORPHANED_FOR: Duration = Duration::from_secs(30);
 
-/// A session whose requester closed the connection stays for so long: one that was killed does not keep
-/// the memory, and one that lives connects again sooner.
+/// How long a session is kept whose requester closed the connection: a killed requester does not keep
+/// the memory, and one that lives connects again earlier.
 pub const CLOSED_FOR: Duration = Duration::from_secs(2);
 
-/// Its requester is connected again: longer than a session does without a device that failed it.
+/// How long it is kept when its requester is connected again: longer than a session excludes a device
+/// that failed.
 pub const BACK_FOR: Duration = Duration::from_secs(8);
 
-/// A stage rests when its requester was not heard of for so long and none of its rows waits: a person
-/// reads or writes meanwhile. Its memory may go to the owner of the device.
+/// A stage rests when its requester was silent for so long and none of its rows waits, as while a person
+/// reads or writes. Its memory may go to the owner of the device.
 pub const RESTS_AFTER: Duration = Duration::from_secs(10);
 
 /// What requesters may have here, together and each.
@@ -103,7 +104,7 @@ pub struct StageLimits {
     pub queued_bytes: usize,
     /// Rows of a step of several sessions; one session's frame may have more.
     pub step_rows: u32,
-    /// After so long without a word of its requester a session is freed.
+    /// A session whose requester was silent for so long is freed.
     pub idle: Duration,
 }
 

@@ -8,11 +8,11 @@ use crate::PeerId;
 const OTHERS_PART: u32 = 5;
 /// Others never wait longer than this for their turn, so that no requester gives them up.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// A conversation of the owner counts for so long after its last rows: longer than a token takes on
-/// its way round a ring.
+/// A conversation of the owner counts as active for so long after its last rows: longer than a token
+/// takes round a ring.
 const ACTIVE_FOR: Duration = Duration::from_millis(500);
 
-/// Whose turn it is.
+/// Whether the owner or others have their turn.
 #[derive(Debug)]
 pub(super) struct Owner {
     pub(super) peer: PeerId,

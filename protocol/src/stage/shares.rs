@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use crate::PeerId;
 
-/// How long was computed for each requester.
+/// The computing time of each requester.
 ///
-/// Whoever has had least is served first. Who had nothing to compute for a while has saved nothing up:
-/// it counts as having had as much as who is served.
+/// The requester with the least is served first. Idle time earns no credit: a requester that was idle
+/// counts as having used as much as the one that is served.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    /// Those that have had more than the floor.
+    /// Requesters that have used more than the floor.
     had: BTreeMap<PeerId, Duration>,
-    /// What the requester had that was served last.
+    /// What the requester that was served last has used.
     floor: Duration,
 }
 
 impl Shares {
-    /// What a requester has had, to be compared with others.
+    /// What a requester has used, to be compared with others.
     pub(super) fn of(&self, requester: PeerId) -> Duration {
         let had = self.had.get(&requester).copied().unwrap_or_default();
         had.max(self.floor)

@@ -22,7 +22,7 @@ use crate::{LayerRange, PeerId, PlanEpoch, SessionId, StageId};
 pub struct Stages {
     pub(super) limits: StageLimits,
     pub(super) owner: Owner,
-    /// Neighbours to whom rows go more slowly than they are computed.
+    /// Neighbours that take rows more slowly than they are computed.
     pub(super) congested: BTreeSet<PeerId>,
     pub(super) stages: BTreeMap<StageId, Held>,
     pub(super) step: Option<Computing>,

@@ -9,8 +9,8 @@ use crate::StageId;
 use crate::wire::StageRefusedCode;
 
 impl Stages {
-    /// Those whose rows may be computed now, in the order of their turns: the requester first for whom
-    /// least was computed, and of its sessions the one that waits for longest.
+    /// The stages whose rows may be computed now, in order: the requester with the least computing time
+    /// first, and of its sessions the one that waits longest.
     fn turns(&self, now: Duration) -> Vec<StageId> {
         let others_may = self.owner.others_may_at() <= now;
         let may = |held: &Held| {
@@ -100,7 +100,7 @@ impl Stages {
         self.begin_step(now);
     }
 
-    /// Notes whom a step's time was for, by their rows.
+    /// Divides a step's time among its requesters, by their rows.
     fn charge(&mut self, now: Duration, step: &Computing) {
         let took = now.saturating_sub(step.begun_at);
         let all: u32 = step.parts.iter().map(|part| part.rows).sum();

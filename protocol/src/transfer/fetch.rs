@@ -16,14 +16,14 @@ pub(super) struct Fetch {
     manifest: ContentHash,
     layers: BTreeSet<u32>,
     state: State,
-    /// How often the store is to say yet what is missing.
+    /// How often the store has yet to say what is missing.
     preparing: u32,
     offers: BTreeMap<PeerId, ModelOffer>,
-    /// Who has not said yet what it has.
+    /// Peers that have not said yet what they have.
     unheard: BTreeSet<PeerId>,
     /// Whether anybody ever had anything of it.
     offered: bool,
-    /// Sent what was not right.
+    /// Peers that sent wrong bytes.
     left_out: BTreeSet<PeerId>,
     /// When all are to be asked what they have.
     pub(super) ask_at: Duration,
@@ -39,7 +39,7 @@ enum State {
     /// The store is looking what is missing.
     Preparing,
     Manifest(Coming),
-    /// The manifest came of this peer, and is being checked.
+    /// The manifest arrived from this peer, and is being checked.
     Checking(PeerId),
     Objects(BTreeMap<ContentHash, Object>),
 }
@@ -47,7 +47,7 @@ enum State {
 /// A manifest that is coming.
 #[derive(Debug, Default)]
 struct Coming {
-    /// From whom, and how many bytes it has.
+    /// The peer that sends it, and its bytes.
     from: Option<(PeerId, u64)>,
     /// Asked for up to here.
     asked: u64,
@@ -57,7 +57,7 @@ struct Coming {
 /// What became of a piece that came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Nobody wants it any more, or more is to come.
+    /// It is not wanted any more, or more is to come.
     Nothing,
     /// Check it.
     CheckPiece,
@@ -412,7 +412,7 @@ fn has(offer: &ModelOffer, part: Part) -> bool {
         offer.layers.iter().any(holds)
     };
     match part {
-        // Who has anything whole has it.
+        // A device that has anything whole has it.
         Part::Common => offer.ends || !offer.layers.is_empty(),
         Part::Layer(layer) => layers(layer),
     }

@@ -13,11 +13,11 @@ use crate::wire::ByteRange;
 pub(super) struct Object {
     pub(super) part: Part,
     bytes: u64,
-    /// Nobody owes these.
+    /// Pieces that no peer was asked for.
     free: BTreeSet<u32>,
-    /// Who owes these, since when: one or two peers.
+    /// Pieces under way: the peers that were asked for each, one or two, and since when.
     asked: BTreeMap<u32, Vec<(PeerId, Duration)>>,
-    /// These came of a peer, and are being checked.
+    /// Pieces that arrived and are being checked.
     checked: BTreeMap<u32, PeerId>,
 }
 
@@ -114,8 +114,7 @@ impl Object {
         wanted
     }
 
-    /// A piece was checked: of whom it came, and how many bytes it has. If it was not right, it is to
-    /// be asked for again.
+    /// A piece was checked: the peer that sent it, and its bytes. A wrong piece is requested again.
     pub(super) fn checked(&mut self, piece: u32, right: bool) -> Option<(PeerId, u64)> {
         let from = self.checked.remove(&piece)?;
         if !right {

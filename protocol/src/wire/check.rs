@@ -104,7 +104,7 @@ pub(super) fn length(
     Err(problem.of(field))
 }
 
-/// Whoever names none is of a version that had only this one.
+/// A program that names none is of a version that had only this one.
 pub(super) fn arithmetic(field: &'static str, name: String) -> Checked<Arithmetic> {
     if name.is_empty() {
         return Ok(Arithmetic::CANONICAL_1);

@@ -2,7 +2,7 @@
 
 use super::Finding;
 
-/// How long that may take, in microseconds: whoever is gone without a word is noticed after 15 s, and
+/// How long that may take, in microseconds: a peer that disappeared is noticed after 15 s, and
 /// what it asked for stays for 30 s.
 const WITHIN: u64 = 60_000_000;
 

@@ -43,7 +43,7 @@ pub(crate) enum Seen {
     Held { host: u32, bytes: u64, budget: u64 },
     /// Bytes came to a host.
     Delivered { from: u32, to: u32 },
-    /// A host wants to send to whom it is not paired with.
+    /// A host wants to send to one that it is not paired with.
     SentToStranger { host: u32 },
     /// So many bytes wait to be sent to one peer.
     Queued { host: u32, bytes: u64 },

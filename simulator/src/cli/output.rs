@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-/// A line of the answer. Whoever does not read on is not told more.
+/// A line of the answer. Output stops when the reader closes the pipe.
 pub(super) fn line(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }

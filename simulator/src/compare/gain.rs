@@ -17,7 +17,7 @@ pub fn gains(comparisons: &[Comparison]) -> String {
     sentences.collect::<Vec<_>>().join(" ")
 }
 
-/// Who gives more of the answers, as the other's speed is that of fewer.
+/// Which group completes more answers: the speed of the other is that of fewer answers.
 fn answers(comparison: &Comparison) -> Option<String> {
     let of = comparison.figure("answers whole, %")?;
     if !matches!(of.verdict, Verdict::Better | Verdict::Worse) {

@@ -45,7 +45,7 @@ pub(crate) struct Wire {
     pub(crate) connection: ConnectionId,
 }
 
-/// Who is in a circle: hosts, by their PeerIds ascending.
+/// The members of a circle: hosts, by their PeerIds ascending.
 pub(crate) type Members = Rc<Vec<(PeerId, u32)>>;
 
 /// What a machine is made of, again when its program begins anew.

@@ -34,10 +34,10 @@ pub(crate) struct Talk {
     guesses: usize,
     /// Others need the stages until then.
     no_guesses_until: u64,
-    /// Whether the head is at what came.
+    /// Whether the head computes a token now.
     sampling: bool,
     pub(crate) waiting: Option<String>,
-    /// When it last got on.
+    /// When it last made progress.
     pub(crate) progress_at: u64,
 }
 

@@ -28,7 +28,7 @@ pub(crate) enum Work {
 #[derive(Debug, Default)]
 pub(crate) struct Bench {
     pub(crate) waiting: VecDeque<Work>,
-    /// What it is at, and until when; while it is suspended, for how much longer.
+    /// The work under way, and until when it takes; while suspended, the time that is left.
     pub(crate) at: Option<(Work, u64)>,
     /// Steps whose result is held back while too much waits to be sent.
     pub(crate) held_back: VecDeque<(u64, Vec<Vec<u8>>)>,

@@ -14,7 +14,7 @@ pub(crate) struct Air {
     pub(crate) name: String,
     /// The phone that is the access point of a hotspot.
     pub(crate) hotspot: Option<u32>,
-    /// Whose turn it is, but for direct pairs, each of which has an air of its own.
+    /// The senders' turns, except for direct pairs, each of which has an air of its own.
     pub(crate) turns: Turns,
     random: Random,
     pub(crate) airtime: u64,

@@ -11,12 +11,12 @@ pub(crate) struct ConnectionId {
     generation: u32,
 }
 
-/// Who sends when.
+/// The order in which sides of connections send.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     /// Until when the air is taken.
     pub(crate) busy_until: u64,
-    /// Who waits for it, in turn: a connection and the side that sends.
+    /// Senders that wait, in turn: a connection and its side.
     pub(crate) waiting: VecDeque<(ConnectionId, u8)>,
     /// Whether it is to be given to the next when it is free.
     pub(crate) wakes: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Connection {
     /// Since when nothing passes.
     pub(crate) cut_at: Option<u64>,
     pub(crate) since: u64,
-    /// Whose turn it is on the air of a direct pair.
+    /// The turns on the air of a direct pair.
     pub(crate) turns: Turns,
 }
 

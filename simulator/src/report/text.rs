@@ -120,7 +120,7 @@ fn left_out(all: usize, rows: usize, things: &str) -> Option<String> {
     Some(format!("… and {more} more {things}"))
 }
 
-/// Who computes what: each set of stages that sessions went over, the most frequent first.
+/// The placements: each set of stages that sessions used, the most frequent first.
 pub(crate) fn placements(record: &Record, rows: usize) -> Told {
     let mut times: BTreeMap<(usize, String), (usize, f64)> = BTreeMap::new();
     for session in &record.sessions {

@@ -76,7 +76,7 @@ struct Numbers {
     tied: bool,
     quantisation: Format,
     embedding: Format,
-    /// The window of all layers but every so manieth.
+    /// The window `.0` of all layers but every `.1`th.
     window: Option<(u32, u32)>,
 }
 

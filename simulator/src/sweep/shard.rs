@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::SweepError;
 
-/// Every so manieth run: of `n` shards, `i/n` has the runs whose number leaves `i` when it is divided
+/// Every `n`th run: of `n` shards, `i/n` has the runs whose number leaves `i` when it is divided
 /// by `n`. So each run is in one shard, and each shard has runs of all kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {

@@ -54,7 +54,7 @@ impl World {
         let Some(other) = from.member(to) else {
             return self.see(Seen::SentToStranger { host });
         };
-        // Whoever is gone gets nothing more; the machine is told so.
+        // Nothing is sent to a host that is gone; the machine is told.
         let Some(id) = from.wire_to(other) else {
             return;
         };

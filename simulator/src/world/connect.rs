@@ -179,7 +179,7 @@ impl World {
         self.host(host).ended.clear();
     }
 
-    /// A host is gone without a word: its connections are nobody's, and its peers do not know.
+    /// A host disappears without closing its connections, so its peers do not know.
     pub(super) fn forget_all(&mut self, host: u32) {
         for wire in self.host(host).wires.clone() {
             self.forget_wire(host, wire.connection);

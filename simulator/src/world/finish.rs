@@ -24,7 +24,7 @@ impl World {
             let whole =
                 host.members.iter().all(|&(_, member)| runs(member)) && !self.cuts.iter().any(cut);
             if talk.waiting.is_none() {
-                // Whoever fetches weights for a stage gets on, too.
+                // Fetching weights for a stage is progress, too.
                 let members = host.members.iter();
                 let fetched = members.map(|(_, member)| self.hosts[*member as usize].fetched_at);
                 let standing = Standing {

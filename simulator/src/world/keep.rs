@@ -57,7 +57,7 @@ impl World {
         self.keep_on(host);
     }
 
-    /// A keeper is at what it began, from its beginning if its host stood still.
+    /// A keeper works on its current order, from the beginning if its host stood still.
     pub(super) fn keep_on(&mut self, host: u32) {
         let of = self.host(host);
         let Some(order) = &of.keeper.at else {

@@ -282,7 +282,7 @@ impl World {
         let now = self.now;
         let of = self.host(host);
         of.body.pass(now);
-        // Who is about to stop does not look any more; a profile would make it willing again.
+        // A device that is about to stop no longer measures itself: a profile would make it willing again.
         if !of.runs() || (!always && (of.in_background || of.body.setting.in_call)) {
             return;
         }

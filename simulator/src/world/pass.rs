@@ -69,7 +69,7 @@ impl World {
         }
     }
 
-    /// Whose turn it is on an air; `None` if the pair is not connected any more.
+    /// The next sender on an air; `None` if the pair is not connected any more.
     fn turns(&mut self, on: OnAir) -> Option<&mut Turns> {
         match on {
             OnAir::Shared(network) => Some(&mut self.airs[network as usize].turns),

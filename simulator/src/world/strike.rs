@@ -231,7 +231,7 @@ impl World {
         of.wakes_at = None;
         let ended = std::mem::take(&mut of.ended);
         let busy = of.body.setting.in_call;
-        // What it was not told while it stood still.
+        // What happened while it stood still.
         self.tell(host, Input::OwnerBusy(busy));
         self.willing_again(host);
         for id in ended {

@@ -139,7 +139,7 @@ impl FrameHeader {
         bytes
     }
 
-    /// Reads a header. That its payload is what the session agreed to is not checked here.
+    /// Reads a header. It does not check that the payload is what the session agreed to.
     ///
     /// # Errors
     /// [`FrameError`] if it is of another major version, contradicts itself or breaks a limit.

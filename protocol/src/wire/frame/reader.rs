@@ -13,7 +13,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A frame with this payload, of whose length `payload_bytes` becomes.
+    /// A frame with this payload; the header's `payload_bytes` is set to its length.
     ///
     /// # Errors
     /// [`FrameError`] if a peer would refuse it.

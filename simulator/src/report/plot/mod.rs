@@ -45,7 +45,7 @@ const LINES: usize = 10;
 /// Points of a line; more are not seen at the width of a plot.
 const POINTS: usize = 240;
 
-/// Every so manieth, so that there are at most `most` and one more: the last is always one of them.
+/// Every `n`th, so that there are at most `most` and one more; the last is always among them.
 fn thinned<T>(all: &[T], most: usize) -> impl Iterator<Item = &T> {
     let step = all.len().div_ceil(most).max(1);
     let last = all.len().checked_sub(1);
