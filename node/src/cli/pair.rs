@@ -38,9 +38,10 @@ pub(super) struct Args {
     minutes: u64,
     #[command(flatten)]
     node: NodeArgs,
-    /// Ask nothing and print JSON lines: the invitation where one is shown, what is proposed
-    /// (its `change` is `they_join`, `we_join`, `begin` or `renew`), and with whom this device is paired
-    /// then
+    /// Ask nothing and print JSON lines: `invitation`, if this device shows one, and again with another
+    /// text if the node that it was of ends (the earlier one is void); `proposed` (its `change` is
+    /// `they_join`, `we_join`, `begin` or `renew`, and `clock_ahead_s` a number where the two clocks do
+    /// not agree); and `paired`
     #[arg(long)]
     json: bool,
 }

@@ -394,6 +394,7 @@ impl Driver {
             self.tell_watchers(&NodeEvent::NotReached { of: id, why });
             return;
         }
+        self.tell_clock();
         let now = self.now();
         let begun = random()
             .map_err(|error| error.to_string())

@@ -8,7 +8,7 @@ use potluck::device::Device;
 use potluck::home::Home;
 use potluck::local::{ChangeView, Client, ClientError, PairingWish, ProposalView, Reply, Request};
 use potluck_protocol::circle::Circle;
-use potluck_protocol::pairing::{CONFIRM_TIMEOUT, Invitation};
+use potluck_protocol::pairing::{CONFIRM_TIMEOUT, ClockSkew, Invitation};
 use qrcode::render::unicode;
 use qrcode::{EcLevel, QrCode};
 use serde_json::json;
@@ -335,8 +335,15 @@ fn describe(proposal: &ProposalView) -> Vec<String> {
     let members = members.map(|member| format!("  {}  {}", member.peer_id, member.name));
     let means =
         "Devices of one circle compute for each other, and can read along in what they compute.";
+    let clock = proposal.clock_ahead_s.map(|ahead_s| {
+        let skew = ClockSkew { ahead_s };
+        format!(
+            "note: the clock of {} is {skew}. Set the one that is wrong; the devices pair all the same.",
+            proposal.name
+        )
+    });
     let lines = std::iter::once(first).chain(members);
-    lines.chain([means.to_owned()]).collect()
+    lines.chain([means.to_owned()]).chain(clock).collect()
 }
 
 #[cfg(test)]
@@ -372,6 +379,7 @@ mod tests {
             name: "tablet".to_owned(),
             change,
             members: vec![listed("kitchen"), listed("laptop")],
+            clock_ahead_s: None,
         };
         let said = describe(&proposal(ChangeView::TheyJoin));
         assert_eq!(
@@ -387,5 +395,24 @@ mod tests {
             said[0],
             "this device would join the circle of tablet (id of tablet):"
         );
+    }
+
+    #[test]
+    fn a_person_is_told_whose_clock_differs_by_how_much() {
+        let described = |clock_ahead_s| {
+            let proposal = ProposalView {
+                peer_id: "id of tablet".to_owned(),
+                name: "tablet".to_owned(),
+                change: ChangeView::Begin,
+                members: Vec::new(),
+                clock_ahead_s,
+            };
+            describe(&proposal).join("\n")
+        };
+        assert!(!described(None).contains("clock"));
+        let behind = described(Some(-4_200));
+        let words = "the clock of tablet is 70 minutes behind this device's";
+        assert!(behind.contains(words), "{behind}");
+        assert!(described(Some(90_000)).contains("25 hours ahead of"));
     }
 }

@@ -56,6 +56,9 @@ impl Pairings {
             Event::Proposed(proposal) => {
                 let (name, id) = (proposal.name.as_str(), proposal.peer);
                 tracing::info!(parent: &span, name, %id, "the owner is asked whether to pair");
+                if let Some(skew) = proposal.clock {
+                    tracing::warn!(parent: &span, name, "the other device's clock is {skew}");
+                }
             }
             Event::Paired { peer, name } => {
                 tracing::info!(parent: &span, name = name.as_str(), id = %peer, "paired");
