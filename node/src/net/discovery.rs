@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::task::{Context, Poll};
 
 use libp2p::core::Endpoint;
@@ -16,28 +17,29 @@ use potluck_protocol::PeerId;
 use serde::{Deserialize, Serialize};
 
 use super::ids;
+use super::parts::ip_of;
 
 /// When a node lets others of its network find it. Whoever listens there sees its id, which does not
-/// change; it looks for others itself without naming itself.
+/// change. It looks for others everywhere, without naming itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Announces {
-    /// In every network, so that paired devices find each other wherever they meet.
+    /// In networks where a member was met before, and everywhere while an invitation is open. In other
+    /// networks nobody learns its id. Paired devices that meet in a new network do not find each other
+    /// there, unless one of them announces itself always or they pair once more.
     #[default]
-    Always,
-    /// While an invitation is open or a member is connected: in a network where nobody expects it, it
-    /// says nothing. Paired devices that both do so and meet in a new network, or all of whose addresses
-    /// have changed, do not find each other.
     WhereExpected,
+    /// In every network.
+    Always,
 }
 
 impl Announces {
-    /// Where it is expected only, or always.
-    pub fn only_where_expected(only: bool) -> Self {
-        if only {
-            Self::WhereExpected
-        } else {
+    /// Always, or only where it is expected.
+    pub fn always(always: bool) -> Self {
+        if always {
             Self::Always
+        } else {
+            Self::WhereExpected
         }
     }
 }
@@ -57,6 +59,10 @@ pub trait Discovery: Send {
     /// This node listens there now, and nowhere else; none if it is not to be found. Called only with
     /// others than before.
     fn announce(&mut self, addresses: &[Multiaddr]);
+
+    /// Asks the devices of the network at once who they are, where this means is not asking all the
+    /// time. `listening` are this node's own addresses.
+    fn look(&mut self, _listening: &[Multiaddr]) {}
 
     /// Where a device may be reached: an address that ends in `/p2p/` and its id. While there is none,
     /// the task of `cx` is woken when there is.
@@ -131,6 +137,18 @@ impl Discovery for Mdns {
         self.announced = addresses.to_vec();
     }
 
+    /// The library asks when it starts, and then after up to five minutes. Answers go to all of the
+    /// network, and so to the library's sockets, whoever asked.
+    fn look(&mut self, listening: &[Multiaddr]) {
+        let own = listening.iter().filter_map(ip_of);
+        let own = own.filter(|ip| ip.is_ipv6() == self.config.enable_ipv6 && !ip.is_loopback());
+        for ip in own {
+            if let Err(error) = ask_from(ip) {
+                tracing::debug!(%ip, why = %error, "devices of the network cannot be asked from there");
+            }
+        }
+    }
+
     fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<Multiaddr> {
         loop {
             if let Some(found) = self.found.pop_front() {
@@ -163,17 +181,23 @@ impl Discovery for Mdns {
     }
 }
 
-/// The next address that any of these has found.
-pub(super) fn poll_any(
-    discoveries: &mut [Box<dyn Discovery>],
-    cx: &mut Context<'_>,
-) -> Poll<Multiaddr> {
-    for discovery in discoveries {
-        if let Poll::Ready(found) = discovery.poll_found(cx) {
-            return Poll::Ready(found);
-        }
-    }
-    Poll::Pending
+/// A question of multicast DNS: the pointers (12) of class internet (1) at `_p2p._udp.local`.
+const QUESTION: &[u8] = b"\0\0\0\0\0\x01\0\0\0\0\0\0\x04_p2p\x04_udp\x05local\0\0\x0c\0\x01";
+const PORT: u16 = 5353;
+
+/// Asks who is in the network of an own address.
+fn ask_from(ip: IpAddr) -> io::Result<()> {
+    let (from, group): (IpAddr, IpAddr) = match ip {
+        IpAddr::V4(_) => (ip, Ipv4Addr::new(224, 0, 0, 251).into()),
+        // By the interface that the system takes, as the library does.
+        IpAddr::V6(_) => (
+            Ipv6Addr::UNSPECIFIED.into(),
+            Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb).into(),
+        ),
+    };
+    let socket = UdpSocket::bind(SocketAddr::new(from, 0))?;
+    let to = SocketAddr::new(group, PORT);
+    socket.send_to(QUESTION, to).map(drop)
 }
 
 fn with_peer(address: Multiaddr, peer: Libp2pPeerId) -> Multiaddr {

@@ -123,6 +123,7 @@ impl Driver {
                     .opened(now, &self.machine, id, address, dialled);
                 self.addresses.insert(peer, without_peer(address), dialled);
                 self.store_addresses();
+                self.met(address);
                 self.tell(Input::Connected(id));
             }
         }
@@ -374,6 +375,8 @@ impl Driver {
         // Whatever was tried before, it is tried now.
         self.addresses.forget_dials();
         self.addresses.reached(&peer);
+        let (now, listening) = (self.now(), self.listening());
+        self.nearby.look(now, &listening);
         self.look_after_peers();
     }
 

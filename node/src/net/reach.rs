@@ -15,10 +15,10 @@ use potluck_protocol::PeerId;
 use potluck_protocol::machine::Input;
 use potluck_protocol::pairing::{Address, Invitation, by_reach};
 
-use super::discovery::Announces;
 use super::driver::Driver;
 use super::ids;
 use super::listen::{self, ListenError};
+use super::nearby::Expected;
 use super::parts::{ip_of, peer_in, without_peer};
 use super::report::NodeEvent;
 
@@ -80,19 +80,34 @@ impl Driver {
 
     /// Has others of the network find this node, or not find it any more.
     pub(super) fn announce(&mut self) {
-        let expected = || self.machine.is_inviting() || self.connections.has_any();
-        let addresses = if self.announces == Announces::Always || expected() {
-            self.listening()
-        } else {
-            Vec::new()
-        };
-        if addresses == self.announced {
+        let (listening, by) = (self.listening(), self.expected());
+        self.nearby.announce(&listening, by);
+    }
+
+    fn expected(&self) -> Expected {
+        let others = self.others().count();
+        Expected {
+            by_invitation: self.machine.is_inviting(),
+            by_members: others > 0,
+        }
+    }
+
+    /// The other members of the circle.
+    fn others(&self) -> impl Iterator<Item = PeerId> {
+        let members = self.machine.circle().members().map(|member| member.peer);
+        members.filter(|peer| self.machine.is_member(*peer))
+    }
+
+    /// A member was reached there.
+    pub(super) fn met(&mut self, at: &Multiaddr) {
+        let Some(ip) = ip_of(at) else {
             return;
+        };
+        let listening = self.listening();
+        if let Err(error) = self.nearby.met(ip, &listening) {
+            let words = format!("cannot remember in which networks paired devices are: {error}");
+            self.tell_watchers(&NodeEvent::Problem(words));
         }
-        for discovery in &mut self.discoveries {
-            discovery.announce(&addresses);
-        }
-        self.announced = addresses;
     }
 
     /// A member tells where it is, or another where it is.
@@ -111,16 +126,30 @@ impl Driver {
         for connection in self.pairings.due(now) {
             self.swarm.close_connection(connection);
         }
-        let members = self.machine.circle().members().map(|member| member.peer);
-        let absent = members
-            .filter(|peer| self.machine.is_member(*peer) && !self.connections.contains(*peer));
         let joining = self.joining_whom();
+        let absent = self.others();
+        let absent = absent.filter(|peer| !self.connections.contains(*peer));
         // Both may still list each other as members: it is dialled to pair then, and nothing else.
         let absent: Vec<_> = absent.filter(|peer| joining != Some(*peer)).collect();
+        if !absent.is_empty() {
+            self.look_for_others();
+        }
         for peer in absent {
             self.dial(ids::to_libp2p(peer), false);
         }
         self.look_for_inviter();
+    }
+
+    /// Asks who is in the network, now and then. Says once that this device cannot be found there, if it
+    /// finds nobody.
+    fn look_for_others(&mut self) {
+        let (now, listening, by) = (self.now(), self.listening(), self.expected());
+        self.nearby.look_sometimes(now, &listening);
+        let connected = self.connections.has_any();
+        let told = self.nearby.unannounced(now, &listening, by, connected);
+        if let Some(words) = told {
+            self.tell_watchers(&NodeEvent::Problem(words.to_owned()));
+        }
     }
 
     /// Dials whom this device is about to join, as long as it is looked for.
@@ -142,8 +171,7 @@ impl Driver {
     /// Dials a peer wherever it may be, if it is time; whether only to pair with it.
     fn dial(&mut self, peer: libp2p::PeerId, to_join: bool) {
         let now = self.now();
-        let discoveries = self.discoveries.iter_mut();
-        let found = discoveries.flat_map(|discovery| discovery.known(&peer));
+        let found = self.nearby.known(&peer).into_iter();
         let found: Vec<_> = found.map(|address| without_peer(&address)).collect();
         let addresses = self.addresses.due(now, &peer, &found);
         if addresses.is_empty() {
@@ -209,6 +237,8 @@ impl Driver {
         if is_awaited {
             self.addresses.insert(peer, without_peer(address), false);
             self.look_after_peers();
+        } else {
+            tracing::trace!(%address, "a device that is not paired was found");
         }
     }
 

@@ -29,7 +29,7 @@ fn hops() -> usize {
 }
 
 /// Runs lines of a shell at a station.
-fn shell(station: &Station, lines: &str) {
+pub(crate) fn shell(station: &Station, lines: &str) {
     let mut command = station.command("sh");
     let status = command.args(["-ec", lines]).status().expect("it runs");
     assert!(status.success(), "{lines}: {status}");

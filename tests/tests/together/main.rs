@@ -7,6 +7,8 @@
 #![cfg(unix)]
 
 mod again;
+#[cfg(target_os = "linux")]
+mod announced;
 mod caveats;
 mod failures;
 mod follows;

@@ -192,7 +192,7 @@ fn a_helper_that_leaves_without_another_computes_on_until_it_is_gone() {
         |(_, event): &&(Duration, SessionEvent)| matches!(event, SessionEvent::Leaving { .. });
     assert_eq!(found.events.iter().filter(leaving).count(), 1);
     // It is measured anew, as one with a fuller battery: the session may go back to it.
-    world.strike(crate::world::Fault::Set(1, crate::world::Life::Dead));
+    world.strike(Fault::Set(1, Life::Dead));
     world.pass(Duration::from_secs(1));
     assert_eq!(talk(&world, 0, 1).waited().len(), 1);
 }

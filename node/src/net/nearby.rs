@@ -1,0 +1,284 @@
+//! Whom this device lets find it in its networks, and how it looks for others there.
+
+use std::io;
+use std::net::IpAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use libp2p::{Multiaddr, PeerId as Libp2pPeerId};
+use potluck_protocol::PeerId;
+
+use super::discovery::{Announces, Discovery};
+use super::networks::{self, Networks};
+use super::parts::ip_of;
+
+/// While a member is away, others of the network are asked so often who they are.
+const LOOK: Duration = Duration::from_secs(20);
+/// After so long without any member, the owner hears that this device does not announce itself.
+const UNMET: Duration = Duration::from_secs(5);
+/// What is said then.
+const UNANNOUNCED: &str = "no paired device was met in this network before, so this device does not \
+                           announce itself here: `potluck up --mdns` does, to all who listen";
+
+/// Who expects this device now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected {
+    /// Whether an invitation is open.
+    pub(super) by_invitation: bool,
+    /// Whether its circle has other members.
+    pub(super) by_members: bool,
+}
+
+/// The means of discovery, and what was done with them.
+pub(super) struct Nearby {
+    by: Vec<Box<dyn Discovery>>,
+    announces: Announces,
+    networks: Networks,
+    /// Where others were told last that this device listens.
+    announced: Vec<Multiaddr>,
+    looked_at: Option<Duration>,
+    /// Since when no member is connected.
+    unmet_since: Option<Duration>,
+    /// Whether the owner heard that this device does not announce itself.
+    told: bool,
+}
+
+impl Nearby {
+    pub(super) fn new(networks: Networks) -> Self {
+        Self {
+            by: Vec::new(),
+            announces: Announces::default(),
+            networks,
+            announced: Vec::new(),
+            looked_at: None,
+            unmet_since: None,
+            told: false,
+        }
+    }
+
+    /// Begins to look by these means.
+    pub(super) fn start(
+        &mut self,
+        by: Vec<Box<dyn Discovery>>,
+        announces: Announces,
+        me: PeerId,
+    ) -> io::Result<()> {
+        self.announces = announces;
+        for mut discovery in by {
+            discovery.start(me)?;
+            self.by.push(discovery);
+        }
+        Ok(())
+    }
+
+    /// The next address that any of them has found.
+    pub(super) fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<Multiaddr> {
+        for discovery in &mut self.by {
+            if let Poll::Ready(found) = discovery.poll_found(cx) {
+                return Poll::Ready(found);
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Where a peer was found that is still announced there.
+    pub(super) fn known(&mut self, peer: &Libp2pPeerId) -> Vec<Multiaddr> {
+        let by = self.by.iter_mut();
+        by.flat_map(|discovery| discovery.known(peer)).collect()
+    }
+
+    /// A member was reached at this address. A network of which this device has an address, too, is one
+    /// where members are expected from now on.
+    pub(super) fn met(&mut self, at: IpAddr, listening: &[Multiaddr]) -> io::Result<()> {
+        let network = networks::of(at);
+        let mut own = listening.iter().filter_map(ip_of);
+        if own.any(|ip| networks::of(ip) == network) {
+            self.networks.met(at)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Lets others find this device where it is expected, of the addresses at which it listens.
+    pub(super) fn announce(&mut self, listening: &[Multiaddr], by: Expected) {
+        let everywhere = self.announces == Announces::Always || by.by_invitation;
+        let is_expected = |address: &&Multiaddr| {
+            everywhere || by.by_members && ip_of(address).is_some_and(|ip| self.networks.has(ip))
+        };
+        let addresses: Vec<_> = listening.iter().filter(is_expected).cloned().collect();
+        if addresses != self.announced {
+            for discovery in &mut self.by {
+                discovery.announce(&addresses);
+            }
+            self.announced = addresses;
+        }
+    }
+
+    /// Asks the devices of the networks who they are, if that was not done in the last while.
+    pub(super) fn look_sometimes(&mut self, now: Duration, listening: &[Multiaddr]) {
+        let is_due = |at: Duration| now.saturating_sub(at) >= LOOK;
+        if self.looked_at.is_none_or(is_due) {
+            self.look(now, listening);
+        }
+    }
+
+    /// Asks them now.
+    pub(super) fn look(&mut self, now: Duration, listening: &[Multiaddr]) {
+        self.looked_at = Some(now);
+        for discovery in &mut self.by {
+            discovery.look(listening);
+        }
+    }
+
+    /// What the owner should know, once: paired devices are away, and they will not find this one by its
+    /// network either. `connected` is whether any member is.
+    pub(super) fn unannounced(
+        &mut self,
+        now: Duration,
+        listening: &[Multiaddr],
+        by: Expected,
+        connected: bool,
+    ) -> Option<&'static str> {
+        let mut ips = listening.iter().filter_map(ip_of);
+        let is_hidden = !connected
+            && by.by_members
+            && self.announced.is_empty()
+            && !self.by.is_empty()
+            && ips.any(|ip| networks::of(ip).is_some());
+        if !is_hidden {
+            self.unmet_since = None;
+            return None;
+        }
+        let since = *self.unmet_since.get_or_insert(now);
+        if self.told || now.saturating_sub(since) < UNMET {
+            return None;
+        }
+        self.told = true;
+        Some(UNANNOUNCED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    const BY_MEMBERS: Expected = Expected {
+        by_invitation: false,
+        by_members: true,
+    };
+    const BY_NOBODY: Expected = Expected {
+        by_invitation: false,
+        by_members: false,
+    };
+
+    /// Notes what it is to announce, and how often it is to look.
+    #[derive(Clone, Default)]
+    struct Noting {
+        announced: Arc<Mutex<Vec<Multiaddr>>>,
+        looked: Arc<Mutex<usize>>,
+    }
+
+    impl Discovery for Noting {
+        fn start(&mut self, _: PeerId) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn announce(&mut self, addresses: &[Multiaddr]) {
+            *self.announced.lock().expect("whole") = addresses.to_vec();
+        }
+
+        fn look(&mut self, _: &[Multiaddr]) {
+            *self.looked.lock().expect("whole") += 1;
+        }
+
+        fn poll_found(&mut self, _: &mut Context<'_>) -> Poll<Multiaddr> {
+            Poll::Pending
+        }
+    }
+
+    fn nearby(announces: Announces) -> (Nearby, Noting) {
+        let (mut nearby, noting) = (Nearby::new(Networks::default()), Noting::default());
+        let by: Vec<Box<dyn Discovery>> = vec![Box::new(noting.clone())];
+        let me = PeerId::from_public_key([1; 32]);
+        nearby.start(by, announces, me).expect("it starts");
+        (nearby, noting)
+    }
+
+    fn at(texts: &[&str]) -> Vec<Multiaddr> {
+        let texts = texts.iter();
+        texts
+            .map(|ip| format!("/ip4/{ip}/tcp/7").parse().expect("one"))
+            .collect()
+    }
+
+    fn announced(noting: &Noting) -> Vec<Multiaddr> {
+        noting.announced.lock().expect("whole").clone()
+    }
+
+    #[test]
+    fn only_networks_where_a_member_was_met_hear_of_this_device() {
+        let (mut nearby, noting) = nearby(Announces::WhereExpected);
+        let listening = at(&["127.0.0.1", "192.168.1.5", "10.1.1.5"]);
+        nearby.announce(&listening, BY_MEMBERS);
+        assert!(announced(&noting).is_empty());
+        let member: IpAddr = [192, 168, 1, 9].into();
+        nearby.met(member, &listening).expect("nothing is written");
+        // Reached by way of another network.
+        let far: IpAddr = [172, 16, 0, 9].into();
+        nearby.met(far, &listening).expect("nothing is written");
+        nearby.announce(&listening, BY_MEMBERS);
+        assert_eq!(announced(&noting), at(&["192.168.1.5"]));
+        nearby.announce(&at(&["172.16.0.5"]), BY_MEMBERS);
+        assert!(announced(&noting).is_empty());
+        // Of a circle of its own nobody is expected anywhere.
+        nearby.announce(&listening, BY_NOBODY);
+        assert!(announced(&noting).is_empty());
+    }
+
+    #[test]
+    fn whoever_invites_or_wishes_it_is_announced_everywhere() {
+        let listening = at(&["10.1.1.5"]);
+        let (mut nearby, noting) = nearby(Announces::WhereExpected);
+        let by_invitation = Expected {
+            by_invitation: true,
+            ..BY_NOBODY
+        };
+        nearby.announce(&listening, by_invitation);
+        assert_eq!(announced(&noting), listening);
+        nearby.announce(&listening, BY_NOBODY);
+        assert!(announced(&noting).is_empty());
+        let (mut nearby, noting) = self::nearby(Announces::Always);
+        nearby.announce(&listening, BY_NOBODY);
+        assert_eq!(announced(&noting), listening);
+    }
+
+    #[test]
+    fn the_owner_hears_once_that_nobody_can_find_this_device() {
+        let (mut nearby, _) = nearby(Announces::WhereExpected);
+        let listening = at(&["10.1.1.5"]);
+        let mut told = |seconds, connected| {
+            let now = Duration::from_secs(seconds);
+            nearby
+                .unannounced(now, &listening, BY_MEMBERS, connected)
+                .is_some()
+        };
+        assert_eq!([0, 4].map(|at| told(at, false)), [false, false]);
+        assert!(!told(5, true), "one is connected");
+        assert_eq!([6, 10].map(|at| told(at, false)), [false, false]);
+        assert!(told(11, false));
+        assert!(!told(100, false), "it knows");
+    }
+
+    #[test]
+    fn others_are_asked_now_and_then_and_at_once_where_somebody_wants_it() {
+        let (mut nearby, noting) = nearby(Announces::WhereExpected);
+        for seconds in 0..60 {
+            nearby.look_sometimes(Duration::from_secs(seconds), &[]);
+        }
+        assert_eq!(*noting.looked.lock().expect("whole"), 3);
+        nearby.look(Duration::from_secs(60), &[]);
+        assert_eq!(*noting.looked.lock().expect("whole"), 4);
+    }
+}
