@@ -79,15 +79,14 @@ pub trait Discovery: Send {
 /// two internet protocols.
 ///
 /// # Limits over IPv6
-/// These come of the libraries, `libp2p-mdns` 0.49 and `libp2p-tcp` 0.45:
-/// - The group is joined, and queries are sent, on the interface that the system takes for multicast
-///   by default, and on no other: the addresses of interfaces come without the interface's number.
-/// - A link-local address (`fe80::`) is announced and dialled without its zone, and systems refuse such
-///   a dial. An `/ip6zone` that a given address has is passed over.
+/// `libp2p-mdns` 0.49 joins the group, asks and answers on the interface that the system takes for
+/// multicast by default, and on no other: addresses of interfaces come to it without the interface's
+/// number. This cannot be mended from outside: its sockets are its own. So two devices that meet over
+/// IPv6 alone on another interface do not find each other. Over IPv4 each interface has a socket of its
+/// own.
 ///
-/// So two devices whose only addresses are link-local ones of IPv6, or that meet over IPv6 on an
-/// interface that is not the default one, do not find each other. Over IPv4 each interface has a socket
-/// of its own, and its link-local addresses (169.254.0.0/16) need no zone.
+/// Link-local addresses (`fe80::`) are announced without their zone, and dialled by all interfaces
+/// (`zones`).
 pub struct Mdns {
     config: mdns::Config,
     behaviour: Option<mdns::tokio::Behaviour>,

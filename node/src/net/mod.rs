@@ -43,6 +43,7 @@ mod stream;
 mod swarm;
 mod traffic;
 mod underway;
+mod zones;
 
 pub use libp2p::Multiaddr;
 pub use potluck_protocol::wire::HandOverReason;

@@ -16,6 +16,8 @@ mod follows;
 mod hops;
 #[cfg(target_os = "linux")]
 mod hostile;
+#[cfg(target_os = "linux")]
+mod link_local;
 mod log;
 #[cfg(target_os = "linux")]
 mod measured;
