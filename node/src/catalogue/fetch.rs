@@ -16,7 +16,7 @@ use super::patience::{self, Patience};
 use super::source_error::{SourceError, Stop};
 use super::store::{CacheState, Store, StoreError};
 use super::verify::Sha256;
-use super::{Entry, Source, pip};
+use super::{Entry, Source, logged, pip};
 use crate::Cancel;
 
 /// How to fetch.
@@ -155,14 +155,16 @@ pub fn fetch(
     if store.state(entry)? == CacheState::Ready && !options.verify {
         return Ok(store.path(entry));
     }
-    Fetch {
-        entry,
-        store,
-        options,
-        cancel,
-        on_event,
-    }
-    .run()
+    logged::in_span(entry, on_event, |on_event| {
+        let fetch = Fetch {
+            entry,
+            store,
+            options,
+            cancel,
+            on_event,
+        };
+        fetch.run()
+    })
 }
 
 struct Fetch<'a> {

@@ -173,6 +173,8 @@ impl Driver {
                 Some(done) = done.recv() => self.on_done(done),
                 Some(answer) = stored.recv() => {
                     self.giving.answered(&answer);
+                    let (now, giving) = (self.now(), &mut self.journal.giving);
+                    giving.answered(now, &self.machine, &answer);
                     self.tell(Input::Stored(answer));
                 }
                 () = self.drained.notified() => {}
@@ -181,6 +183,8 @@ impl Driver {
                     self.look_after_peers();
                     self.announce();
                     self.correct_profile();
+                    let now = self.now();
+                    self.journal.giving.look(now);
                 }
                 _ = sense.tick() => self.look_at_device(),
                 () = tokio::time::sleep(timeout) => {

@@ -8,6 +8,7 @@
 //! What others can make happen again and again, as being refused, is told once in a while with how often
 //! it was (`seldom`): nobody pushes everything else out of the log.
 
+mod giving;
 mod helping;
 mod links;
 mod pairing;
@@ -24,6 +25,7 @@ use potluck_protocol::wire::ContentHash;
 use tracing::Span;
 
 use super::report::{AskedFor, NodeEvent};
+use giving::Giving;
 use helping::Helping;
 use links::Links;
 use pairing::Pairings;
@@ -36,6 +38,7 @@ pub(super) struct Journal {
     pub(super) sessions: Sessions,
     pub(super) helping: Helping,
     pub(super) pairings: Pairings,
+    pub(super) giving: Giving,
     /// Weights that are fetched, and since when.
     transfers: BTreeMap<ContentHash, (Span, Duration)>,
 }
