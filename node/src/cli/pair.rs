@@ -82,7 +82,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         }
     };
     if let Some(text) = &invitation {
-        // Said at once, not after a node was started.
+        // Checked before a node is started.
         text.parse::<Invitation>()?;
     }
     let name = match (&args.name, &person) {
@@ -114,12 +114,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         tell(&paired, args.json)?;
         Ok(Outcome::Done)
     });
-    // A node of its own ends only when the other device has heard the last words.
+    // A node of this command ends only when the other device has received the last message.
     drop(session);
     paired.map_err(|error| failure::of_kind(Code::Node, error))
 }
 
-/// The other device's invitation, from the person or standard input.
+/// Reads the other device's invitation from the person or standard input.
 fn read_invitation(person: Option<&Person>) -> anyhow::Result<String> {
     if let Some(person) = person {
         output::note("Paste the other device's invitation, or type it, and press Enter:");
@@ -136,7 +136,7 @@ fn read_invitation(person: Option<&Person>) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// What the person calls this device, if it has no name of its own yet.
+/// Asks for this device's name, if it has none yet.
 fn ask_name(home: &Home, person: &Person) -> anyhow::Result<Option<String>> {
     let device = Device::open(home)?;
     if device.is_named() || !person::is_there() {
@@ -149,7 +149,7 @@ fn ask_name(home: &Home, person: &Person) -> anyhow::Result<Option<String>> {
     Ok(Some(name.to_owned()))
 }
 
-/// Pairing is told of when the circle on the disk has it.
+/// Checks that the circle on disk has the other device before success is reported.
 fn check_stored(home: &Home, paired: &Pairing) -> anyhow::Result<()> {
     let device = Device::open(home)?;
     if device.circle.contains(paired.peer_id.parse()?) {

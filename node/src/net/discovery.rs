@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use super::ids;
 use super::parts::ip_of;
 
-/// When a node lets others of its network find it. Whoever listens there sees its id, which does not
-/// change. It looks for others everywhere, without naming itself.
+/// When a node announces its id in its networks, where everybody can see it. The id never changes. The
+/// node queries for others in all networks; a query does not contain its id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Announces {
@@ -44,32 +44,31 @@ impl Announces {
     }
 }
 
-/// A way to find devices of the same network, and to be found by them: [`Mdns`], or what a phone's
-/// system offers instead.
+/// A way to find devices of the same network and to be found by them: [`Mdns`], or what a phone's system
+/// offers instead.
 ///
-/// It need not know who is paired, and nothing that it says is believed: it says where to try, and
-/// whoever answers there proves who it is.
+/// It does not know who is paired, and its results are only hints: whoever answers at an address has to
+/// prove its id.
 pub trait Discovery: Send {
-    /// Begins, in the runtime of the node's network thread.
+    /// Starts it, inside the runtime of the node's network thread.
     ///
     /// # Errors
-    /// What keeps it from working at all.
+    /// It cannot work at all.
     fn start(&mut self, me: PeerId) -> io::Result<()>;
 
-    /// This node listens there now, and nowhere else; none if it is not to be found. Called only with
-    /// others than before.
+    /// Replaces the addresses that are announced; none to stop announcing. Called only when they change.
     fn announce(&mut self, addresses: &[Multiaddr]);
 
-    /// Asks the devices of the network at once who they are, where this means is not asking all the
-    /// time. `listening` are this node's own addresses.
+    /// Sends a query now, if this means of discovery does not query all the time. `listening` are this
+    /// node's own addresses.
     fn look(&mut self, _listening: &[Multiaddr]) {}
 
-    /// Where a device may be reached: an address that ends in `/p2p/` and its id. While there is none,
-    /// the task of `cx` is woken when there is.
+    /// The next address that was found; it ends in `/p2p/` and the device's id. If there is none, the task
+    /// of `cx` is woken when one is found.
     fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<Multiaddr>;
 
-    /// Where a device was found that is still announced there: what was found of it before it was
-    /// paired is not told again.
+    /// The addresses at which a device is announced now. [`poll_found`](Self::poll_found) gave each of them
+    /// once, perhaps before the device was paired.
     fn known(&mut self, _peer: &Libp2pPeerId) -> Vec<Multiaddr> {
         Vec::new()
     }
@@ -79,14 +78,13 @@ pub trait Discovery: Send {
 /// two internet protocols.
 ///
 /// # Limits over IPv6
-/// `libp2p-mdns` 0.49 joins the group, asks and answers on the interface that the system takes for
-/// multicast by default, and on no other: addresses of interfaces come to it without the interface's
-/// number. This cannot be mended from outside: its sockets are its own. So two devices that meet over
-/// IPv6 alone on another interface do not find each other. Over IPv4 each interface has a socket of its
-/// own.
+/// `libp2p-mdns` 0.49 joins the multicast group, queries and answers only on the system's default
+/// multicast interface, because it does not learn the numbers of the others. Its sockets are private, so
+/// this cannot be fixed from outside. Two devices that share only IPv6 on another interface do not find
+/// each other. Over IPv4 it has a socket for each interface.
 ///
-/// Link-local addresses (`fe80::`) are announced without their zone, and dialled by all interfaces
-/// (`zones`).
+/// Link-local addresses (`fe80::`) are announced without their zone and dialled by all interfaces (see
+/// `zones`).
 pub struct Mdns {
     config: mdns::Config,
     behaviour: Option<mdns::tokio::Behaviour>,
@@ -123,7 +121,7 @@ impl Discovery for Mdns {
         let Some(behaviour) = &mut self.behaviour else {
             return;
         };
-        // Any: it tells addresses apart by themselves.
+        // Any id will do: the library looks at the addresses only.
         let listener_id = ListenerId::next();
         for addr in self.announced.iter().filter(|a| !addresses.contains(a)) {
             let expired = ExpiredListenAddr { listener_id, addr };
@@ -136,14 +134,14 @@ impl Discovery for Mdns {
         self.announced = addresses.to_vec();
     }
 
-    /// The library asks when it starts, and then after up to five minutes. Answers go to all of the
-    /// network, and so to the library's sockets, whoever asked.
+    /// The library queries when it starts, and after one answer only every five minutes. Answers are
+    /// multicast, so the library hears those to this query.
     fn look(&mut self, listening: &[Multiaddr]) {
         let own = listening.iter().filter_map(ip_of);
         let own = own.filter(|ip| ip.is_ipv6() == self.config.enable_ipv6 && !ip.is_loopback());
         for ip in own {
             if let Err(error) = ask_from(ip) {
-                tracing::debug!(%ip, why = %error, "devices of the network cannot be asked from there");
+                tracing::debug!(%ip, why = %error, "a discovery query could not be sent");
             }
         }
     }
@@ -171,7 +169,7 @@ impl Discovery for Mdns {
         let Some(behaviour) = &mut self.behaviour else {
             return Vec::new();
         };
-        // What a swarm asks it before it dials; it looks at nothing but the peer, and denies nothing.
+        // The call that a swarm makes before it dials. It looks at the peer only and never denies.
         let any = ConnectionId::new_unchecked(0);
         let (peer, as_dialer) = (Some(*peer), Endpoint::Dialer);
         behaviour
@@ -180,15 +178,15 @@ impl Discovery for Mdns {
     }
 }
 
-/// A question of multicast DNS: the pointers (12) of class internet (1) at `_p2p._udp.local`.
+/// An mDNS query for the PTR records (12) of class IN (1) of `_p2p._udp.local`.
 const QUESTION: &[u8] = b"\0\0\0\0\0\x01\0\0\0\0\0\0\x04_p2p\x04_udp\x05local\0\0\x0c\0\x01";
 const PORT: u16 = 5353;
 
-/// Asks who is in the network of an own address.
+/// Sends the query from one of this device's addresses.
 fn ask_from(ip: IpAddr) -> io::Result<()> {
     let (from, group): (IpAddr, IpAddr) = match ip {
         IpAddr::V4(_) => (ip, Ipv4Addr::new(224, 0, 0, 251).into()),
-        // By the interface that the system takes, as the library does.
+        // From the default multicast interface, as the library does.
         IpAddr::V6(_) => (
             Ipv6Addr::UNSPECIFIED.into(),
             Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb).into(),

@@ -1,4 +1,4 @@
-//! Whom this device lets find it in its networks, and how it looks for others there.
+//! Decides where this device is announced, and when it queries for others.
 
 use std::io;
 use std::net::IpAddr;
@@ -12,29 +12,29 @@ use super::discovery::{Announces, Discovery};
 use super::networks::{self, Networks};
 use super::parts::ip_of;
 
-/// While a member is away, others of the network are asked so often who they are.
+/// The time between discovery queries while a member is away.
 const LOOK: Duration = Duration::from_secs(20);
-/// After so long without any member, the owner hears that this device does not announce itself.
+/// How long no member is connected before the owner hears that this device does not announce itself.
 const UNMET: Duration = Duration::from_secs(5);
-/// What is said then.
+/// The message to the owner.
 const UNANNOUNCED: &str = "no paired device was met in this network before, so this device does not \
                            announce itself here: `potluck up --mdns` does, to all who listen";
 
-/// Who expects this device now.
+/// Who may be looking for this device now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expected {
-    /// Whether an invitation is open.
+    /// An invitation is open.
     pub(super) by_invitation: bool,
-    /// Whether its circle has other members.
+    /// The circle has other members.
     pub(super) by_members: bool,
 }
 
-/// The means of discovery, and what was done with them.
+/// The means of discovery and their state.
 pub(super) struct Nearby {
     by: Vec<Box<dyn Discovery>>,
     announces: Announces,
     networks: Networks,
-    /// Where others were told last that this device listens.
+    /// The addresses that are announced now.
     announced: Vec<Multiaddr>,
     looked_at: Option<Duration>,
     /// Since when no member is connected.
@@ -56,7 +56,7 @@ impl Nearby {
         }
     }
 
-    /// Begins to look by these means.
+    /// Starts these means of discovery.
     pub(super) fn start(
         &mut self,
         by: Vec<Box<dyn Discovery>>,
@@ -81,14 +81,14 @@ impl Nearby {
         Poll::Pending
     }
 
-    /// Where a peer was found that is still announced there.
+    /// The addresses at which a peer is announced now.
     pub(super) fn known(&mut self, peer: &Libp2pPeerId) -> Vec<Multiaddr> {
         let by = self.by.iter_mut();
         by.flat_map(|discovery| discovery.known(peer)).collect()
     }
 
-    /// A member was reached at this address. A network of which this device has an address, too, is one
-    /// where members are expected from now on.
+    /// A member was reached at this address. If this device has an address in the same network, it is
+    /// announced there from now on.
     pub(super) fn met(&mut self, at: IpAddr, listening: &[Multiaddr]) -> io::Result<()> {
         let network = networks::of(at);
         let mut own = listening.iter().filter_map(ip_of);
@@ -99,7 +99,7 @@ impl Nearby {
         }
     }
 
-    /// Lets others find this device where it is expected, of the addresses at which it listens.
+    /// Announces those of the listen addresses that are in networks where this device is expected.
     pub(super) fn announce(&mut self, listening: &[Multiaddr], by: Expected) {
         let everywhere = self.announces == Announces::Always || by.by_invitation;
         let is_expected = |address: &&Multiaddr| {
@@ -114,7 +114,7 @@ impl Nearby {
         }
     }
 
-    /// Asks the devices of the networks who they are, if that was not done in the last while.
+    /// Sends a discovery query if the last one is [`LOOK`] ago.
     pub(super) fn look_sometimes(&mut self, now: Duration, listening: &[Multiaddr]) {
         let is_due = |at: Duration| now.saturating_sub(at) >= LOOK;
         if self.looked_at.is_none_or(is_due) {
@@ -122,7 +122,7 @@ impl Nearby {
         }
     }
 
-    /// Asks them now.
+    /// Sends a discovery query now.
     pub(super) fn look(&mut self, now: Duration, listening: &[Multiaddr]) {
         self.looked_at = Some(now);
         for discovery in &mut self.by {
@@ -130,8 +130,8 @@ impl Nearby {
         }
     }
 
-    /// What the owner should know, once: paired devices are away, and they will not find this one by its
-    /// network either. `connected` is whether any member is.
+    /// A message for the owner, given once: members are away and cannot discover this device in this
+    /// network. `connected` is whether any member is connected.
     pub(super) fn unannounced(
         &mut self,
         now: Duration,

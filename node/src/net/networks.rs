@@ -1,8 +1,8 @@
-//! The networks in which members were met: where they are expected again.
+//! The networks in which members were met, where they are expected again.
 //!
-//! A network is known by its numbers, of IPv4 the first three and of IPv6 the first half. So two networks
-//! that are numbered alike count as one. Loopback and link-local addresses are of no network: they are
-//! the same everywhere.
+//! A network is identified by its prefix: /24 of IPv4, /64 of IPv6. Two networks with the same prefix, such
+//! as 192.168.1.0/24 in two homes, count as one. Loopback and link-local addresses belong to no network,
+//! because they are the same everywhere.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,7 +15,7 @@ const MOST: usize = 64;
 /// The longest file that is read.
 const MOST_BYTES: usize = 1 << 14;
 
-/// The networks, those where members were met last first, kept in a file.
+/// The networks, most recent first, kept in a file.
 #[derive(Debug, Default)]
 pub(super) struct Networks {
     file: Option<PathBuf>,
@@ -23,7 +23,7 @@ pub(super) struct Networks {
 }
 
 impl Networks {
-    /// Those in the file; a damaged one is passed over: they are met again.
+    /// Reads the file. A damaged file is ignored: members are met again.
     pub(super) fn open(file: PathBuf) -> Self {
         let bytes = private_file::read(&file, MOST_BYTES).ok().flatten();
         let read = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -43,7 +43,7 @@ impl Networks {
     /// A member was met at this address.
     ///
     /// # Errors
-    /// It is another network than the last, and cannot be remembered.
+    /// The file cannot be written.
     pub(super) fn met(&mut self, ip: IpAddr) -> io::Result<()> {
         let Some(network) = of(ip).filter(|network| self.met.first() != Some(network)) else {
             return Ok(());
@@ -58,7 +58,7 @@ impl Networks {
     }
 }
 
-/// The network of an address: its first address.
+/// The first address of the network that an address is in; `None` if it is in none.
 pub(super) fn of(ip: IpAddr) -> Option<IpAddr> {
     match ip {
         _ if ip.is_loopback() || ip.is_unspecified() => None,

@@ -1,10 +1,10 @@
 //! Dialling link-local addresses of IPv6.
 //!
-//! The network `fe80::/10` is on every interface, so a system dials an address of it only by an interface
-//! that is named: its zone (RFC 4007). libp2p's TCP transport dials without. Here
+//! `fe80::/10` is on every interface, so a system needs to know by which one to dial such an address: its
+//! zone (RFC 4007). libp2p's TCP transport drops the zone. Here
 //! - an address with a zone, `/ip6zone/wlan0/ip6/fe80::1/tcp/4001`, is dialled by that interface;
-//! - one without, as multicast DNS and other devices tell them, by each interface that has a link-local
-//!   address itself. The first that answers is taken; who it is shows as ever.
+//! - an address without, as mDNS and peers give them, is dialled by all interfaces that have a link-local
+//!   address, in parallel. The first connection is used. As always, the peer has to prove its id.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};

@@ -10,10 +10,10 @@ use tracing::Span;
 
 use super::name;
 
-/// Who asks for nothing for so long has what it wanted.
+/// Giving is over when a peer has requested nothing for so long.
 const OVER: Duration = Duration::from_secs(5);
 
-/// To whom weights are given.
+/// The peers that weights are given to.
 #[derive(Default)]
 pub(in crate::net) struct Giving(BTreeMap<PeerId, Given>);
 
@@ -25,7 +25,7 @@ struct Given {
 }
 
 impl Giving {
-    /// The store has done an order.
+    /// The store has read a piece for a peer, or could not.
     pub(in crate::net) fn answered(
         &mut self,
         now: Duration,
@@ -60,7 +60,7 @@ impl Giving {
         }
     }
 
-    /// Ends what has ended.
+    /// Closes the spans of peers that have requested nothing for [`OVER`].
     pub(in crate::net) fn look(&mut self, now: Duration) {
         self.0.retain(|_, given| {
             let is_over = now.saturating_sub(given.last) >= OVER;
