@@ -139,7 +139,13 @@ impl Discovery for Mdns {
     fn look(&mut self, listening: &[Multiaddr]) {
         let own = listening.iter().filter_map(ip_of);
         let own = own.filter(|ip| ip.is_ipv6() == self.config.enable_ipv6 && !ip.is_loopback());
-        for ip in own {
+        // Over IPv6 it goes out by one interface, whatever address it is for.
+        let most = if self.config.enable_ipv6 {
+            1
+        } else {
+            usize::MAX
+        };
+        for ip in own.take(most) {
             if let Err(error) = ask_from(ip) {
                 tracing::debug!(%ip, why = %error, "a discovery query could not be sent");
             }

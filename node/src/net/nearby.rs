@@ -9,7 +9,7 @@ use libp2p::{Multiaddr, PeerId as Libp2pPeerId};
 use potluck_protocol::PeerId;
 
 use super::discovery::{Announces, Discovery};
-use super::networks::{self, Networks};
+use super::networks::{Network, Networks};
 use super::parts::ip_of;
 
 /// The time between discovery queries while a member is away.
@@ -34,6 +34,11 @@ pub(super) struct Nearby {
     by: Vec<Box<dyn Discovery>>,
     announces: Announces,
     networks: Networks,
+    /// The addresses of this device and their networks, as the system tells them.
+    own: fn() -> Vec<(IpAddr, Network)>,
+    /// The listen addresses when those networks were asked for, and the answer.
+    listened: Vec<Multiaddr>,
+    in_networks: Vec<(IpAddr, Network)>,
     /// The addresses that are announced now.
     announced: Vec<Multiaddr>,
     looked_at: Option<Duration>,
@@ -44,11 +49,15 @@ pub(super) struct Nearby {
 }
 
 impl Nearby {
-    pub(super) fn new(networks: Networks) -> Self {
+    /// Of a device that is in the networks that `own` tells.
+    pub(super) fn new(networks: Networks, own: fn() -> Vec<(IpAddr, Network)>) -> Self {
         Self {
             by: Vec::new(),
             announces: Announces::default(),
             networks,
+            own,
+            listened: Vec::new(),
+            in_networks: Vec::new(),
             announced: Vec::new(),
             looked_at: None,
             unmet_since: None,
@@ -90,20 +99,35 @@ impl Nearby {
     /// A member was reached at this address. If this device has an address in the same network, it is
     /// announced there from now on.
     pub(super) fn met(&mut self, at: IpAddr, listening: &[Multiaddr]) -> io::Result<()> {
-        let network = networks::of(at);
-        let mut own = listening.iter().filter_map(ip_of);
-        if own.any(|ip| networks::of(ip) == network) {
-            self.networks.met(at)
-        } else {
-            Ok(())
+        self.look_up(listening);
+        let mut own = self.in_networks.iter();
+        match own.find(|(_, network)| network.has(at)) {
+            Some((_, network)) => self.networks.met(*network),
+            None => Ok(()),
         }
+    }
+
+    /// Asks the system for this device's networks if its addresses have changed.
+    fn look_up(&mut self, listening: &[Multiaddr]) {
+        if self.listened != listening {
+            self.listened = listening.to_vec();
+            self.in_networks = (self.own)();
+        }
+    }
+
+    fn network(&self, address: &Multiaddr) -> Option<&Network> {
+        let ip = ip_of(address)?;
+        let own = self.in_networks.iter().find(|(own, _)| *own == ip);
+        own.map(|(_, network)| network)
     }
 
     /// Announces those of the listen addresses that are in networks where this device is expected.
     pub(super) fn announce(&mut self, listening: &[Multiaddr], by: Expected) {
+        self.look_up(listening);
         let everywhere = self.announces == Announces::Always || by.by_invitation;
+        let was_met = |network: &Network| self.networks.has(network);
         let is_expected = |address: &&Multiaddr| {
-            everywhere || by.by_members && ip_of(address).is_some_and(|ip| self.networks.has(ip))
+            everywhere || by.by_members && self.network(address).is_some_and(was_met)
         };
         let addresses: Vec<_> = listening.iter().filter(is_expected).cloned().collect();
         if addresses != self.announced {
@@ -139,12 +163,14 @@ impl Nearby {
         by: Expected,
         connected: bool,
     ) -> Option<&'static str> {
-        let mut ips = listening.iter().filter_map(ip_of);
+        self.look_up(listening);
         let is_hidden = !connected
             && by.by_members
             && self.announced.is_empty()
             && !self.by.is_empty()
-            && ips.any(|ip| networks::of(ip).is_some());
+            && listening
+                .iter()
+                .any(|address| self.network(address).is_some());
         if !is_hidden {
             self.unmet_since = None;
             return None;
@@ -198,8 +224,22 @@ mod tests {
         }
     }
 
+    /// A device that has these addresses at one time or another.
+    fn own() -> Vec<(IpAddr, Network)> {
+        let own = [
+            ([192, 168, 1, 5], 24),
+            ([10, 1, 1, 5], 16),
+            ([172, 16, 0, 5], 24),
+        ];
+        let own = own.into_iter().filter_map(|(ip, prefix)| {
+            let ip = IpAddr::from(ip);
+            Some((ip, Network::of(ip, prefix)?))
+        });
+        own.collect()
+    }
+
     fn nearby(announces: Announces) -> (Nearby, Noting) {
-        let (mut nearby, noting) = (Nearby::new(Networks::default()), Noting::default());
+        let (mut nearby, noting) = (Nearby::new(Networks::default(), own), Noting::default());
         let by: Vec<Box<dyn Discovery>> = vec![Box::new(noting.clone())];
         let me = PeerId::from_public_key([1; 32]);
         nearby.start(by, announces, me).expect("it starts");
@@ -223,13 +263,17 @@ mod tests {
         let listening = at(&["127.0.0.1", "192.168.1.5", "10.1.1.5"]);
         nearby.announce(&listening, BY_MEMBERS);
         assert!(announced(&noting).is_empty());
-        let member: IpAddr = [192, 168, 1, 9].into();
-        nearby.met(member, &listening).expect("nothing is written");
-        // Reached by way of another network.
-        let far: IpAddr = [172, 16, 0, 9].into();
-        nearby.met(far, &listening).expect("nothing is written");
-        nearby.announce(&listening, BY_MEMBERS);
-        assert_eq!(announced(&noting), at(&["192.168.1.5"]));
+        let mut met = |ip: [u8; 4], expected: &[&str]| {
+            nearby
+                .met(ip.into(), &listening)
+                .expect("nothing is written");
+            nearby.announce(&listening, BY_MEMBERS);
+            assert_eq!(announced(&noting), at(expected), "{ip:?}");
+        };
+        met([192, 168, 1, 9], &["192.168.1.5"]);
+        // Reached by way of another network, and in a large one.
+        met([192, 168, 2, 9], &["192.168.1.5"]);
+        met([10, 1, 200, 9], &["192.168.1.5", "10.1.1.5"]);
         nearby.announce(&at(&["172.16.0.5"]), BY_MEMBERS);
         assert!(announced(&noting).is_empty());
         // Of a circle of its own nobody is expected anywhere.
