@@ -17,9 +17,11 @@ const MOST_PEERS: usize = 256;
 /// The longest file that is read.
 const MOST_BYTES: usize = 1 << 20;
 
-/// Addresses from discovery that are dialled as well, most recent first. A device that changes networks
-/// has many for a while.
-const MOST_FOUND: usize = 32;
+/// Addresses from discovery that are dialled as well, at a time: the most recent ones, and others in turn.
+/// A device that changes networks has many for a while, and when it returns to an old one, discovery does
+/// not say so.
+const RECENT_FOUND: usize = 16;
+const OTHER_FOUND: usize = 16;
 /// Parallel dials of one peer. More than start before the first one times out.
 const MOST_DIALS: usize = 8;
 /// How long a dial runs before addresses learnt since are dialled beside it.
@@ -44,6 +46,8 @@ pub(super) struct Addresses {
     file: Option<PathBuf>,
     known: BTreeMap<PeerId, Vec<Multiaddr>>,
     attempts: BTreeMap<PeerId, Attempt>,
+    /// How many dials were due since a peer was reached: whose turn it is among the addresses found.
+    turns: BTreeMap<PeerId, usize>,
     /// Peers that are not dialled before a time, whatever is learnt of them.
     in_peace: BTreeMap<PeerId, Duration>,
     dials: BTreeMap<ConnectionId, Dial>,
@@ -91,6 +95,7 @@ impl Addresses {
             known: known.collect(),
             file,
             attempts: BTreeMap::new(),
+            turns: BTreeMap::new(),
             in_peace: BTreeMap::new(),
             dials: BTreeMap::new(),
             not_there: Vec::new(),
@@ -160,7 +165,8 @@ impl Addresses {
         }
         let mut addresses: Vec<Multiaddr> = Vec::new();
         let known = self.known.get(peer).into_iter().flatten();
-        for address in known.chain(found.iter().rev().take(MOST_FOUND)) {
+        let turn = self.turns.get(peer).copied().unwrap_or_default();
+        for address in known.chain(in_turn(found, turn)) {
             let is_dialled = dials.iter().any(|dial| dial.is_at(address, now));
             let is_not_there =
                 |(of, at, _): &(PeerId, Multiaddr, Duration)| of == peer && at == address;
@@ -182,6 +188,7 @@ impl Addresses {
         if now < attempt.next_at {
             return Vec::new();
         }
+        *self.turns.entry(*peer).or_default() += 1;
         attempt.next_at = now + attempt.pause;
         attempt.count = attempt.count.saturating_add(1);
         if attempt.count >= SOON {
@@ -254,8 +261,19 @@ impl Addresses {
     /// The peer is connected: resets its pause.
     pub(super) fn reached(&mut self, peer: &PeerId) {
         self.attempts.remove(peer);
+        self.turns.remove(peer);
         self.in_peace.remove(peer);
     }
+}
+
+/// Of the addresses that were found, the most recent last: the most recent ones, and so many of the others
+/// that all have had their turn after a few calls.
+fn in_turn(found: &[Multiaddr], turn: usize) -> impl Iterator<Item = &Multiaddr> {
+    let (others, recent) = found.split_at(found.len().saturating_sub(RECENT_FOUND));
+    let first = turn.wrapping_mul(OTHER_FOUND) % others.len().max(1);
+    let others = others.iter().rev().cycle().skip(first);
+    let count = OTHER_FOUND.min(found.len() - recent.len());
+    recent.iter().rev().chain(others.take(count))
 }
 
 #[cfg(test)]
@@ -368,6 +386,26 @@ mod tests {
         let first: Vec<_> = pauses.take(4).collect();
         assert!(first.iter().all(|pause| *pause <= 1_000), "{dialled:?}");
         assert!(dialled.len() <= MOST_DIALS, "{dialled:?}");
+    }
+
+    #[test]
+    fn an_address_that_was_found_long_ago_has_its_turn() {
+        let mut addresses = Addresses::open(None);
+        let peer = PeerId::random();
+        for many in [0, 1, 16, 17, 33, 100] {
+            let found: Vec<_> = (0..many).map(address).collect();
+            let mut dialled = Vec::new();
+            for at in 0..7 {
+                let due = addresses.due(Duration::from_secs(20 * at), &peer, &found);
+                assert!(due.len() <= RECENT_FOUND + OTHER_FOUND, "{}", due.len());
+                let last = found.last();
+                assert!(last.is_none_or(|last| due.contains(last)), "the last first");
+                dialled.extend(due);
+            }
+            let all = found.iter().all(|address| dialled.contains(address));
+            assert!(all, "{many}");
+            addresses.reached(&peer);
+        }
     }
 
     #[test]

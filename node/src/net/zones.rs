@@ -4,12 +4,14 @@
 //! zone (RFC 4007). libp2p's TCP transport drops the zone. Here
 //! - an address with a zone, `/ip6zone/wlan0/ip6/fe80::1/tcp/4001`, is dialled by that interface;
 //! - an address without, as mDNS and peers give them, is dialled by all interfaces that have a link-local
-//!   address, in parallel. The first connection is used. As always, the peer has to prove its id.
+//!   address, in parallel, a moment later than other addresses of the peer. The first connection is used.
+//!   As always, the peer has to prove its id.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use libp2p::Multiaddr;
 use libp2p::core::Transport;
@@ -17,6 +19,10 @@ use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEve
 use libp2p::futures::future::{BoxFuture, FutureExt as _, select_ok};
 use libp2p::multiaddr::Protocol;
 use libp2p::tcp::tokio::TcpStream;
+
+/// How much later an address without a zone is dialled. A connection between other addresses shows in which
+/// network the peer is.
+const LATER: Duration = Duration::from_millis(200);
 
 /// A TCP transport that also dials link-local addresses.
 pub(super) struct Zoned<T>(pub(super) T);
@@ -94,6 +100,9 @@ impl LinkLocal {
         if places.is_empty() {
             let words = "no interface of this device leads to link-local addresses";
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, words));
+        }
+        if self.zone.is_none() {
+            tokio::time::sleep(LATER).await;
         }
         let dials = places.into_iter().map(|place| connect(place).boxed());
         let (stream, _) = select_ok(dials).await?;
