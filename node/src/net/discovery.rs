@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 
 use libp2p::core::Endpoint;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids;
 use super::parts::ip_of;
+use super::query::{self, Queries};
 
 /// When a node announces its id in its networks, where everybody can see it. The id never changes. The
 /// node queries for others in all networks; a query does not contain its id.
@@ -79,9 +80,10 @@ pub trait Discovery: Send {
 ///
 /// # Limits over IPv6
 /// `libp2p-mdns` 0.49 joins the multicast group, queries and answers only on the system's default
-/// multicast interface, because it does not learn the numbers of the others. Its sockets are private, so
-/// this cannot be fixed from outside. Two devices that share only IPv6 on another interface do not find
-/// each other. Over IPv4 it has a socket for each interface.
+/// multicast interface, because it does not learn the numbers of the others. [`look`](Discovery::look)
+/// makes up for the first two, on Linux; the answers cannot be redirected, because the library's sockets are
+/// private. So of two devices that share only IPv6, the one for which the shared interface is not the
+/// default has to find the other. Over IPv4 the library has a socket for each interface.
 ///
 /// Link-local addresses (`fe80::`) are announced without their zone and dialled by all interfaces (see
 /// `zones`).
@@ -90,6 +92,7 @@ pub struct Mdns {
     behaviour: Option<mdns::tokio::Behaviour>,
     announced: Vec<Multiaddr>,
     found: VecDeque<Multiaddr>,
+    queries: Queries,
 }
 
 impl Mdns {
@@ -104,6 +107,7 @@ impl Mdns {
                 behaviour: None,
                 announced: Vec::new(),
                 found: VecDeque::new(),
+                queries: Queries::default(),
             })
         };
         vec![over(false), over(true)]
@@ -137,16 +141,17 @@ impl Discovery for Mdns {
     /// The library queries when it starts, and after one answer only every five minutes. Answers are
     /// multicast, so the library hears those to this query.
     fn look(&mut self, listening: &[Multiaddr]) {
-        let own = listening.iter().filter_map(ip_of);
-        let own = own.filter(|ip| ip.is_ipv6() == self.config.enable_ipv6 && !ip.is_loopback());
-        // Over IPv6 it goes out by one interface, whatever address it is for.
-        let most = if self.config.enable_ipv6 {
-            1
-        } else {
-            usize::MAX
-        };
-        for ip in own.take(most) {
-            if let Err(error) = ask_from(ip) {
+        if self.config.enable_ipv6 {
+            if let Err(error) = self.queries.ask() {
+                tracing::debug!(why = %error, "discovery queries could not be sent over IPv6");
+            }
+            return;
+        }
+        for ip in listening.iter().filter_map(ip_of) {
+            let IpAddr::V4(ip) = ip else { continue };
+            if !ip.is_loopback()
+                && let Err(error) = query::ask_over_ipv4(ip)
+            {
                 tracing::debug!(%ip, why = %error, "a discovery query could not be sent");
             }
         }
@@ -182,25 +187,6 @@ impl Discovery for Mdns {
             .handle_pending_outbound_connection(any, peer, &[], as_dialer)
             .unwrap_or_default()
     }
-}
-
-/// An mDNS query for the PTR records (12) of class IN (1) of `_p2p._udp.local`.
-const QUESTION: &[u8] = b"\0\0\0\0\0\x01\0\0\0\0\0\0\x04_p2p\x04_udp\x05local\0\0\x0c\0\x01";
-const PORT: u16 = 5353;
-
-/// Sends the query from one of this device's addresses.
-fn ask_from(ip: IpAddr) -> io::Result<()> {
-    let (from, group): (IpAddr, IpAddr) = match ip {
-        IpAddr::V4(_) => (ip, Ipv4Addr::new(224, 0, 0, 251).into()),
-        // From the default multicast interface, as the library does.
-        IpAddr::V6(_) => (
-            Ipv6Addr::UNSPECIFIED.into(),
-            Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb).into(),
-        ),
-    };
-    let socket = UdpSocket::bind(SocketAddr::new(from, 0))?;
-    let to = SocketAddr::new(group, PORT);
-    socket.send_to(QUESTION, to).map(drop)
 }
 
 fn with_peer(address: Multiaddr, peer: Libp2pPeerId) -> Multiaddr {

@@ -35,6 +35,7 @@ mod parts;
 mod ports;
 mod profile;
 mod pump;
+mod query;
 mod reach;
 mod report;
 mod session;

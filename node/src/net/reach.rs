@@ -57,6 +57,8 @@ impl Driver {
             self.tell_watchers(&NodeEvent::Problem(words));
         }
         self.tell_listening();
+        let (now, listening) = (self.now(), self.listening());
+        self.nearby.look(now, &listening);
         self.addresses.try_again();
         self.look_after_peers();
     }

@@ -128,7 +128,7 @@ async fn connect(place: SocketAddrV6) -> io::Result<tokio::net::TcpStream> {
 }
 
 /// The interfaces that have a link-local address, by name and number.
-fn interfaces() -> io::Result<Vec<(String, u32)>> {
+pub(super) fn interfaces() -> io::Result<Vec<(String, u32)>> {
     let mut interfaces = Vec::new();
     for interface in if_addrs::get_if_addrs()? {
         let is_link_local = match interface.ip() {
