@@ -1,5 +1,7 @@
 //! Getting a model onto this device: cache first, then each source in order.
 
+mod logged;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -16,7 +18,7 @@ use super::patience::{self, Patience};
 use super::source_error::{SourceError, Stop};
 use super::store::{CacheState, Store, StoreError};
 use super::verify::Sha256;
-use super::{Entry, Source, logged, pip};
+use super::{Entry, Source, pip};
 use crate::Cancel;
 
 /// How to fetch.

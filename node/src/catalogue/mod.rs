@@ -9,7 +9,6 @@ mod fetch;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod hub;
 mod lock;
-mod logged;
 mod partial;
 mod patience;
 mod pip;

@@ -1,10 +1,9 @@
-//! What the log has of fetching a model of the catalogue.
+//! Logs the fetching of a model.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::Entry;
-use super::fetch::{FetchError, FetchEvent};
+use super::{Entry, FetchError, FetchEvent};
 
 /// Runs a fetch in its span, with all that it tells in the log, too.
 pub(super) fn in_span(
