@@ -57,7 +57,8 @@ pub enum Input {
     /// The pairing stream with a peer was closed by the other side.
     PairingClosed(PeerId),
     /// The system's clock, which goes on while a device sleeps and the time of inputs may stand still:
-    /// told now and then while [`Machine::is_inviting`](super::Machine::is_inviting), and before [`PairingOpened`](Self::PairingOpened).
+    /// told now and then while [`Machine::is_inviting`](super::Machine::is_inviting), and before
+    /// [`PairingOpened`](Self::PairingOpened) and [`Machine::join`](super::Machine::join).
     Clock {
         /// Seconds since 1970 (UTC).
         unix_s: u64,
