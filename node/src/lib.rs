@@ -48,6 +48,7 @@ mod private_file;
 pub mod profile;
 pub mod prompt;
 pub mod score;
+pub mod serve;
 pub mod shape;
 pub mod stages;
 pub mod step_times;
