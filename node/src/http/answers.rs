@@ -1,0 +1,106 @@
+//! Who answers requests, and what comes of them.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+
+use super::account::Account;
+use crate::serve::{
+    EmbedError, Embedded, Input, LoadedModel, ModelCard, Numbers, Request, RequestError, Update,
+};
+
+/// Answers requests: the node's [`Service`](crate::serve::Service), or a script in a test.
+pub(super) trait Answers: Send + Sync + 'static {
+    /// The models that there are.
+    fn models(&self) -> Vec<ModelCard>;
+    /// One of them; the default one for an empty name.
+    fn card(&self, name: &str) -> Result<ModelCard, RequestError>;
+    /// Those in memory.
+    fn loaded(&self) -> Vec<LoadedModel>;
+    /// Begins to answer. Whoever drops what comes back ends it.
+    fn submit(&self, request: Request) -> Result<Updates, RequestError>;
+    /// Vectors of texts.
+    fn embed(
+        &self,
+        model: &str,
+        inputs: Vec<Input>,
+    ) -> Result<BoxFuture<'static, Result<Embedded, EmbedError>>, RequestError>;
+    /// What there is to measure.
+    fn numbers(&self) -> Numbers;
+}
+
+/// What happens to one request.
+pub(super) type Updates = Pin<Box<dyn Stream<Item = Update> + Send>>;
+
+/// What happens to the choices of one request, as it comes. Dropping it ends all of them.
+pub(super) struct Choices {
+    all: Vec<Option<Updates>>,
+    /// Whose turn it is to be looked at first.
+    first: usize,
+    account: Arc<Account>,
+}
+
+impl Choices {
+    /// Asks for these; a choice that cannot be begun ends those before it.
+    ///
+    /// # Errors
+    /// That of the first that cannot.
+    pub(super) fn begin(
+        answers: &dyn Answers,
+        requests: Vec<Request>,
+        account: Arc<Account>,
+    ) -> Result<Self, RequestError> {
+        let begun = requests.into_iter().map(|request| answers.submit(request));
+        let all: Result<Vec<_>, _> = begun.map(|updates| updates.map(Some)).collect();
+        let all = all.inspect_err(|error| account.failed(error))?;
+        Ok(Self {
+            all,
+            first: 0,
+            account,
+        })
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The next thing that happens, and to which choice; `None` once all have ended.
+    pub(super) async fn next(&mut self) -> Option<(usize, Update)> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<(usize, Update)>> {
+        let count = self.all.len();
+        for offset in 0..count {
+            let index = (self.first + offset) % count;
+            let Some(updates) = &mut self.all[index] else {
+                continue;
+            };
+            match updates.as_mut().poll_next(context) {
+                Poll::Pending => {}
+                Poll::Ready(Some(update)) => {
+                    self.first = index + 1;
+                    self.account.saw(&update);
+                    return Poll::Ready(Some((index, update)));
+                }
+                Poll::Ready(None) => self.all[index] = None,
+            }
+        }
+        match self.all.iter().all(Option::is_none) {
+            true => Poll::Ready(None),
+            false => Poll::Pending,
+        }
+    }
+}
+
+/// What is said of an answer that ended without a word.
+pub(super) fn lost() -> RequestError {
+    RequestError::Failed {
+        message: "the answer ended early".to_owned(),
+    }
+}
