@@ -1,16 +1,21 @@
 //! A whole model on one device: sessions, generation, scoring.
 
 mod generate;
+mod generator;
 mod score;
 mod sequence;
 mod session;
+mod stop;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use burn::tensor::Tensor;
 
-pub use self::generate::{Event, GenerateOptions, Generation, StopReason, generate};
+pub use self::generate::{Event, Generation, generate};
+pub use self::generator::{
+    Chosen, ChosenToken, GenerateOptions, Generator, StopReason, TokenLogprobs,
+};
 pub use self::score::Score;
 pub use self::sequence::{LocalSequence, Sequence};
 pub use self::session::Session;
