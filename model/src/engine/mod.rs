@@ -2,10 +2,12 @@
 
 mod embedding;
 mod generate;
+mod generator;
 mod score;
 mod sequence;
 mod session;
 mod step;
+mod stop;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +15,10 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 pub use self::embedding::MeanPool;
-pub use self::generate::{Event, GenerateOptions, Generation, StopReason, generate};
+pub use self::generate::{Event, Generation, generate};
+pub use self::generator::{
+    Chosen, ChosenToken, GenerateOptions, Generator, StopReason, TokenLogprobs,
+};
 pub use self::score::Score;
 pub use self::sequence::{LocalSequence, Sequence};
 pub use self::session::Session;
