@@ -3,5 +3,6 @@
 mod request;
 
 pub use request::{
-    Chat, Finish, Format, Input, Request, RequestError, Summary, TokenInfo, Tool, ToolChoice, Update,
+    Chat, Finish, Format, Input, Request, RequestError, Summary, TokenInfo, Tool, ToolChoice,
+    Update,
 };
