@@ -10,6 +10,7 @@ use potluck::catalogue::{FetchError, StoreError};
 use potluck::conversation::ConversationError;
 use potluck::device::DeviceError;
 use potluck::engine::{ModelError, OpenError};
+use potluck::http;
 use potluck::inspect::InspectError;
 use potluck::local::{ClientError, ServeError};
 use potluck::net::NodeError;
@@ -88,7 +89,9 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
         || error.is::<DeviceError>()
         || error.is::<ClientError>()
         || error.is::<ServeError>()
-        || error.is::<NodeError>();
+        || error.is::<NodeError>()
+        || error.is::<http::StartError>()
+        || error.is::<http::TokenError>();
     [
         (is_input, Code::Input),
         (is_fetch, Code::Fetch),

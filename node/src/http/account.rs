@@ -31,7 +31,6 @@ struct Seen {
     completion_tokens: usize,
     waited: Option<Duration>,
     first_token: Option<Duration>,
-    decode: Duration,
     asked: usize,
     done: usize,
     failed: bool,
@@ -58,6 +57,11 @@ impl Account {
 
     fn note(&self, note: impl FnOnce(&mut Seen)) {
         note(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Does something for it: what is told meanwhile stands in its span.
+    pub(super) fn within<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.span.in_scope(act)
     }
 
     /// The status that the client is told.
@@ -96,7 +100,6 @@ impl Account {
                 seen.prompt_tokens = summary.prompt_tokens;
                 seen.cached_tokens = summary.cached_tokens;
                 seen.completion_tokens += summary.completion_tokens;
-                seen.decode = seen.decode.max(summary.decode);
                 seen.done += 1;
             }),
             Update::Failed(error) => self.failed(error),
@@ -132,15 +135,6 @@ impl Drop for Account {
             }
             return;
         }
-        self.counters.answered(
-            seen.first_token,
-            seen.decode,
-            [
-                seen.prompt_tokens,
-                seen.cached_tokens,
-                seen.completion_tokens,
-            ],
-        );
         let _in_span = self.span.enter();
         tracing::info!(
             model = seen.model.as_deref().unwrap_or_default(),

@@ -10,17 +10,20 @@ use futures_util::future::BoxFuture;
 
 use super::account::Account;
 use crate::serve::{
-    EmbedError, Embedded, Input, LoadedModel, ModelCard, Numbers, Request, RequestError, Update,
+    Embedded, Input, LoadedModel, ModelCard, Numbers, Request, RequestError, Update,
 };
 
-/// Answers requests: the node's [`Service`](crate::serve::Service), or a script in a test.
+/// Answers requests: the node's [`Service`](crate::serve::Service), or a script in a test. What looks at
+/// files may take its time: it is not called on the thread that serves connections.
 pub(super) trait Answers: Send + Sync + 'static {
-    /// The models that there are.
+    /// The models that there are. Looks at files.
     fn models(&self) -> Vec<ModelCard>;
-    /// One of them; the default one for an empty name.
+    /// One of them; the default one for an empty name. Looks at files.
     fn card(&self, name: &str) -> Result<ModelCard, RequestError>;
     /// Those in memory.
     fn loaded(&self) -> Vec<LoadedModel>;
+    /// Has one let go once nobody asks it anything.
+    fn unload(&self, name: &str) -> Result<(), RequestError>;
     /// Begins to answer. Whoever drops what comes back ends it.
     fn submit(&self, request: Request) -> Result<Updates, RequestError>;
     /// Vectors of texts.
@@ -28,7 +31,7 @@ pub(super) trait Answers: Send + Sync + 'static {
         &self,
         model: &str,
         inputs: Vec<Input>,
-    ) -> Result<BoxFuture<'static, Result<Embedded, EmbedError>>, RequestError>;
+    ) -> Result<BoxFuture<'static, Result<Embedded, RequestError>>, RequestError>;
     /// What there is to measure.
     fn numbers(&self) -> Numbers;
 }
@@ -54,8 +57,10 @@ impl Choices {
         requests: Vec<Request>,
         account: Arc<Account>,
     ) -> Result<Self, RequestError> {
-        let begun = requests.into_iter().map(|request| answers.submit(request));
-        let all: Result<Vec<_>, _> = begun.map(|updates| updates.map(Some)).collect();
+        let all: Result<Vec<_>, _> = account.within(|| {
+            let begun = requests.into_iter().map(|request| answers.submit(request));
+            begun.map(|updates| updates.map(Some)).collect()
+        });
         let all = all.inspect_err(|error| account.failed(error))?;
         Ok(Self {
             all,
@@ -103,4 +108,10 @@ pub(super) fn lost() -> RequestError {
     RequestError::Failed {
         message: "the answer ended early".to_owned(),
     }
+}
+
+/// Whether requests can say whether a model thinks before it answers.
+pub(super) fn has_thinking_switch(card: &ModelCard) -> bool {
+    let inspection = card.inspection.as_ref();
+    inspection.is_some_and(|inspection| inspection.thinking_switch)
 }

@@ -12,35 +12,62 @@ use super::fault::Fault;
 use super::guard::Guard;
 use super::metrics::Counters;
 use crate::device::random;
-use crate::serve::{ModelCard, Request};
+use crate::serve::{ModelCard, Request, RequestError};
 
 /// What all handlers share.
 pub(super) struct Api {
-    pub(super) answers: Box<dyn Answers>,
+    pub(super) answers: Arc<dyn Answers>,
     pub(super) guard: Guard,
     pub(super) counters: Arc<Counters>,
     pub(super) connections: Arc<Connections>,
 }
 
 impl Api {
-    /// Asks for the choices of one answer, which `request` makes from 0, of the model that a client
-    /// names; an empty name is the default one.
+    /// The model of this name; the default one if it is empty.
     ///
     /// # Errors
-    /// There is no such model, or a request is wrong or refused.
+    /// There is none.
+    pub(super) async fn card(&self, name: &str) -> Result<ModelCard, RequestError> {
+        let name = name.to_owned();
+        self.looked_up(move |answers| answers.card(&name)).await?
+    }
+
+    /// All models.
+    pub(super) async fn models(&self) -> Result<Vec<ModelCard>, RequestError> {
+        self.looked_up(|answers| answers.models()).await
+    }
+
+    /// Does what looks at files on another thread: answers to others go on meanwhile.
+    async fn looked_up<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&dyn Answers) -> T + Send + 'static,
+    ) -> Result<T, RequestError> {
+        let answers = Arc::clone(&self.answers);
+        let found = tokio::task::spawn_blocking(move || look(&*answers)).await;
+        found.map_err(|_| RequestError::Failed {
+            message: "its models cannot be looked at".to_owned(),
+        })
+    }
+
+    /// Asks a model for the choices of one answer, which `request` makes, from 0.
+    ///
+    /// # Errors
+    /// A request is wrong or refused.
     pub(super) fn begin(
         &self,
-        model: &str,
+        card: &ModelCard,
         choices: usize,
         account: &Arc<Account>,
-        request: impl Fn(&ModelCard, usize) -> Result<Request, Fault>,
-    ) -> Result<(ModelCard, Choices), Fault> {
-        let card = self.answers.card(model)?;
-        let requests: Result<Vec<_>, _> = (0..choices).map(|n| request(&card, n)).collect();
+        request: impl Fn(usize) -> Result<Request, Fault>,
+    ) -> Result<Choices, Fault> {
+        let requests: Result<Vec<_>, _> = (0..choices).map(request).collect();
         let requests = requests?;
         account.asks(&card.name, choices);
-        let begun = Choices::begin(&*self.answers, requests, Arc::clone(account))?;
-        Ok((card, begun))
+        Ok(Choices::begin(
+            &*self.answers,
+            requests,
+            Arc::clone(account),
+        )?)
     }
 }
 
@@ -64,7 +91,9 @@ pub(super) fn unix_now() -> u64 {
 
 /// Seconds from 1970 to a time.
 pub(super) fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
 /// A frame of server-sent events with JSON.

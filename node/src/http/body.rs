@@ -67,7 +67,14 @@ mod tests {
 
     #[test]
     fn malformed_json_is_refused_without_its_text() {
-        for text in ["", "{", "{\"secret\": }", "{'secret': 1}", "\u{feff}", "secret"] {
+        for text in [
+            "",
+            "{",
+            "{\"secret\": }",
+            "{'secret': 1}",
+            "\u{feff}",
+            "secret",
+        ] {
             let fault = parse(text.as_bytes()).expect_err("malformed");
             assert_eq!(fault.status, 400, "{text}");
             assert!(!fault.message.contains("secret"), "{}", fault.message);

@@ -150,9 +150,9 @@ impl Patient {
             self.unread = None;
             return written;
         }
-        let unread = self.unread.get_or_insert_with(|| {
-            Box::pin(tokio::time::sleep(UNREAD))
-        });
+        let unread = self
+            .unread
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(UNREAD)));
         ready!(unread.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

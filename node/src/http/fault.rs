@@ -144,9 +144,8 @@ impl From<RequestError> for Fault {
     fn from(error: RequestError) -> Self {
         let message = error.to_string();
         match error {
-            RequestError::UnknownModel { .. } => {
-                let mut fault =
-                    Self::new(StatusCode::NOT_FOUND, Some("model_not_found"), message);
+            RequestError::UnknownModel { .. } | RequestError::NotFetched { .. } => {
+                let mut fault = Self::new(StatusCode::NOT_FOUND, Some("model_not_found"), message);
                 fault.param = Some("model".to_owned());
                 fault
             }
@@ -167,8 +166,7 @@ impl From<RequestError> for Fault {
                 let mut fault = Self::new(StatusCode::TOO_MANY_REQUESTS, code, message);
                 fault.kind = "rate_limit_error";
                 let seconds = retry_after.as_secs_f64().ceil() as u64;
-                fault.retry_after =
-                    Some(seconds.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end()));
+                fault.retry_after = Some(seconds.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end()));
                 fault
             }
             RequestError::Invalid { field, .. } => {

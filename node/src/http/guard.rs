@@ -69,9 +69,7 @@ impl Guard {
         let host = host.trim_end_matches([']', '.']).to_ascii_lowercase();
         match host.parse::<IpAddr>() {
             // No page can have an address lead elsewhere.
-            Ok(address) => {
-                address.is_loopback() || self.any_address || self.hosts.contains(&host)
-            }
+            Ok(address) => address.is_loopback() || self.any_address || self.hosts.contains(&host),
             Err(_) => host == "localhost" || self.hosts.contains(&host),
         }
     }

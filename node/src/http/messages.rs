@@ -145,7 +145,10 @@ mod tests {
         ]))
         .expect("messages");
         assert_eq!(said[0].role, Role::System);
-        assert_eq!(said[1].content, Content::Parts(vec!["a".into(), "b".into()]));
+        assert_eq!(
+            said[1].content,
+            Content::Parts(vec!["a".into(), "b".into()])
+        );
         assert_eq!(said[2].content, Content::Text(String::new()));
         assert_eq!(said[2].tool_calls[0].name, "f");
         assert_eq!(said[2].tool_calls[0].id.as_deref(), Some("call_1"));

@@ -7,7 +7,7 @@
 //! | `routes`, `api` | paths, and what handlers share |
 //! | `body`, `fields`, `fault` | a request's JSON, field by field, and why it is refused |
 //! | `messages`, `sampling`, `tools`, `inputs` | what both dialects say alike |
-| `openai`, `ollama` | the dialects: they translate into a [`Request`](crate::serve::Request), and its updates back |
+//! | `openai`, `ollama` | the dialects: they translate into a [`Request`](crate::serve::Request), and its updates back |
 //! | `stream`, `whole` | answers as they come, and once they are whole |
 //! | `account`, `metrics` | what is told and counted of requests; never text |
 //! | `openapi` | the document of all this |
@@ -51,6 +51,8 @@ mod script;
 mod server;
 mod service;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod token;
 mod tools;
 mod whole;
@@ -83,12 +85,12 @@ impl Listening {
     /// # Errors
     /// The system has no more threads.
     pub fn serve(self, service: Service, access: Access) -> Result<Server, StartError> {
-        self.answer(Box::new(service), access)
+        self.answer(Arc::new(service), access)
     }
 
     fn answer(
         self,
-        answers: Box<dyn answers::Answers>,
+        answers: Arc<dyn answers::Answers>,
         access: Access,
     ) -> Result<Server, StartError> {
         let connections = Connections::new(MOST_CONNECTIONS);

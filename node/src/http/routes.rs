@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use axum::Router;
 use serde_json::json;
 
 use super::account::Account;
@@ -76,9 +76,7 @@ async fn pass(State(api): State<Arc<Api>>, request: Request, next: Next) -> Resp
     let dialect = Dialect::of(parts.uri.path());
     let (response, origin) = match api.guard.check(&parts) {
         Err(fault) => (fault.respond(dialect), None),
-        Ok(origin) if parts.method == Method::OPTIONS => {
-            (guard::preflight(&parts.headers), origin)
-        }
+        Ok(origin) if parts.method == Method::OPTIONS => (guard::preflight(&parts.headers), origin),
         Ok(origin) => {
             let mut request = Request::from_parts(parts, body);
             request.extensions_mut().insert(Arc::clone(&account));

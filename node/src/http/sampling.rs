@@ -94,10 +94,18 @@ type Setting = fn(&mut SamplerSettings) -> &mut f32;
 const SETTINGS: [(&str, Setting); 6] = [
     ("temperature", |settings| &mut settings.temperature),
     ("min_p", |settings| &mut settings.min_p),
-    ("repetition_penalty", |settings| &mut settings.repetition_penalty),
-    ("repeat_penalty", |settings| &mut settings.repetition_penalty),
-    ("frequency_penalty", |settings| &mut settings.frequency_penalty),
-    ("presence_penalty", |settings| &mut settings.presence_penalty),
+    ("repetition_penalty", |settings| {
+        &mut settings.repetition_penalty
+    }),
+    ("repeat_penalty", |settings| {
+        &mut settings.repetition_penalty
+    }),
+    ("frequency_penalty", |settings| {
+        &mut settings.frequency_penalty
+    }),
+    ("presence_penalty", |settings| {
+        &mut settings.presence_penalty
+    }),
 ];
 
 /// The most texts at which an answer may end, and bytes of one.
@@ -151,7 +159,13 @@ mod tests {
         let usual = SamplerSettings::default();
         let nulls = json!({"temperature": null, "top_p": null, "seed": 3, "logit_bias": null});
         let settings = of(nulls).expect("settings");
-        assert_eq!(settings, SamplerSettings { seed: 3, ..usual.clone() });
+        assert_eq!(
+            settings,
+            SamplerSettings {
+                seed: 3,
+                ..usual.clone()
+            }
+        );
         let said = of(json!({
             "temperature": 0.5, "top_p": 0, "top_k": -1, "min_p": 0.05, "repeat_penalty": 1.1,
             "repeat_last_n": -1, "frequency_penalty": -0.5, "presence_penalty": 1, "seed": -1,

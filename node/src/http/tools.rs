@@ -52,7 +52,9 @@ fn tool(fields: &Fields<'_>) -> Result<Tool, Fault> {
     };
     Ok(Tool {
         name: fields.needed_text("name")?.to_owned(),
-        description: fields.text("description")?.map(|text| text.to_owned().into()),
+        description: fields
+            .text("description")?
+            .map(|text| text.to_owned().into()),
         parameters: parameters.into(),
         strict: fields.flag("strict")?.unwrap_or(false),
     })
@@ -178,7 +180,9 @@ mod tests {
         let tools = json!({"tools": [{"type": "function", "function": {"name": "W"}}]});
         let tools = with(&tools, tools_of);
         let chosen = |choice: Value| {
-            with(&json!({"tool_choice": choice}), |fields| tool_choice(fields, &tools))
+            with(&json!({"tool_choice": choice}), |fields| {
+                tool_choice(fields, &tools)
+            })
         };
         assert_eq!(chosen(json!(null)), Ok(ToolChoice::Auto));
         assert_eq!(chosen(json!("none")), Ok(ToolChoice::None));
@@ -187,7 +191,11 @@ mod tests {
         let function = json!({"type": "function", "function": {"name": "W"}});
         assert_eq!(chosen(function), named);
         assert_eq!(chosen(json!({"type": "function", "name": "W"})), named);
-        for wrong in [json!("all"), json!(1), json!({"type": "function", "name": "V"})] {
+        for wrong in [
+            json!("all"),
+            json!(1),
+            json!({"type": "function", "name": "V"}),
+        ] {
             assert!(chosen(wrong).is_err());
         }
         let required = json!({"tool_choice": "required"});
@@ -216,7 +224,10 @@ mod tests {
         let of = |value: Value| with(&json!({"f": value}), |fields| format(fields, "f"));
         assert!(matches!(of(json!(null)), Ok(Format::Text)));
         assert!(matches!(of(json!({"type": "text"})), Ok(Format::Text)));
-        assert!(matches!(of(json!({"type": "json_object"})), Ok(Format::JsonObject)));
+        assert!(matches!(
+            of(json!({"type": "json_object"})),
+            Ok(Format::JsonObject)
+        ));
         let regex = json!({"type": "regex", "pattern": "[0-9]+"});
         assert!(matches!(of(regex), Ok(Format::Regex(_))));
         for wrong in [

@@ -26,6 +26,7 @@
 //! | `epoch`, in it | its layers are placed | they are placed anew |
 //! | `recovery`, in `session` | a stage failed | all stages are ready again |
 //! | `stage` | layers are to be computed here, for this node or another | they are freed |
+//! | `request` | a program asks the HTTP API | its answer ends |
 //! | `transfer` | weights are fetched | they are here, or are not to be had |
 //!
 //! `node/src/net/journal` holds them: the protocol's machine does no I/O and logs nothing itself, so the
@@ -51,6 +52,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use filter::{Filter, FilterError};
 pub use recent::{KEPT, Page, Recent, recent};
+pub(crate) use record::time_of;
 pub use record::{Level, Record, SpanRecord};
 
 /// A second subscriber was started.

@@ -1,6 +1,6 @@
 //! Answers, one object a line.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -152,7 +152,7 @@ impl Writer for Lines {
 
 /// The time, as this dialect writes it.
 pub(super) fn now() -> String {
-    log::now()
+    log::time_of(SystemTime::now())
 }
 
 pub(super) fn nanoseconds(time: Duration) -> u64 {

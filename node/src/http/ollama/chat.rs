@@ -14,6 +14,7 @@ use super::answer::{Lines, Shape, now};
 use super::options::{format, lets_go, options, thinking};
 use crate::engine::{Message, Role};
 use crate::http::account::Account;
+use crate::http::answers::has_thinking_switch;
 use crate::http::api::Api;
 use crate::http::body;
 use crate::http::fault::{Fault, respond};
@@ -68,13 +69,14 @@ pub(in crate::http) async fn chat(
     let fields = Fields::of(&body)?;
     let messages = fields.objects("messages")?;
     if messages.is_empty() {
-        return answer_nothing(&api, &fields, Shape::Chat);
+        return answer_nothing(&api, &fields, Shape::Chat).await;
     }
-    let input = |card: &ModelCard| {
+    let card = api.card(fields.needed_text("model")?).await?;
+    let input = || {
         let messages: Result<Vec<_>, _> = messages.iter().map(message).collect();
-        to_chat(&fields, card, messages?)
+        to_chat(&fields, &card, messages?)
     };
-    answer(&api, account, &fields, Shape::Chat, input).await
+    answer(&api, account, &fields, Shape::Chat, &card, input).await
 }
 
 /// `/api/generate`.
@@ -87,23 +89,26 @@ pub(in crate::http) async fn generate(
     let fields = Fields::of(&body)?;
     let prompt = fields.text("prompt")?.unwrap_or_default();
     if prompt.is_empty() {
-        return answer_nothing(&api, &fields, Shape::Generate);
+        return answer_nothing(&api, &fields, Shape::Generate).await;
     }
+    let card = api.card(fields.needed_text("model")?).await?;
     let is_raw = fields.flag("raw")?.unwrap_or(false);
     let system = fields.text("system")?.filter(|text| !text.is_empty());
-    let input = |card: &ModelCard| {
+    let input = || {
         if is_raw || !card.has_template() {
             return match system {
-                Some(_) => Err(fields.not_done("system", "a text that is raw has no system message")),
+                Some(_) => {
+                    Err(fields.not_done("system", "a text that is raw has no system message"))
+                }
                 None => Ok(Input::Text(prompt.to_owned().into())),
             };
         }
         let system = system.map(|text| Message::new(Role::System, text));
         let messages = system.into_iter();
         let messages = messages.chain([Message::new(Role::User, prompt)]);
-        to_chat(&fields, card, messages.collect())
+        to_chat(&fields, &card, messages.collect())
     };
-    answer(&api, account, &fields, Shape::Generate, input).await
+    answer(&api, account, &fields, Shape::Generate, &card, input).await
 }
 
 async fn answer(
@@ -111,17 +116,18 @@ async fn answer(
     account: Arc<Account>,
     fields: &Fields<'_>,
     shape: Shape,
-    input: impl Fn(&ModelCard) -> Result<Input, Fault>,
+    card: &ModelCard,
+    input: impl Fn() -> Result<Input, Fault>,
 ) -> Result<Response, Refusal> {
     // Unless it is said, answers come as they are written.
     let streams = fields.flag("stream")?.unwrap_or(true);
-    let make = |card: &ModelCard, _| {
+    let make = |_| {
         fields.refuse(&NOT_DONE)?;
         lets_go(fields)?;
         let options = options(fields)?;
         Ok(Request {
             model: card.name.clone(),
-            input: input(card)?,
+            input: input()?,
             sampling: options.sampling,
             max_tokens: options.max_tokens,
             stop: options.stop,
@@ -130,7 +136,7 @@ async fn answer(
         })
     };
     let model = fields.needed_text("model")?;
-    let (_, begun) = api.begin(model, 1, &account, make)?;
+    let begun = api.begin(card, 1, &account, make)?;
     // Some clients look for the name that they gave.
     let lines = Lines::new(shape, model.to_owned());
     if streams {
@@ -143,11 +149,15 @@ async fn answer(
 }
 
 /// What a request without words asks for: that the model be ready, or let go.
-fn answer_nothing(api: &Api, fields: &Fields<'_>, shape: Shape) -> Result<Response, Refusal> {
+async fn answer_nothing(api: &Api, fields: &Fields<'_>, shape: Shape) -> Result<Response, Refusal> {
     let model = fields.needed_text("model")?;
-    api.answers.card(model)?;
+    let card = api.card(model).await?;
     let reason = match lets_go(fields)? {
-        true => "unload",
+        true => {
+            api.answers.unload(&card.name)?;
+            "unload"
+        }
+        // It is loaded when it is asked something.
         false => "load",
     };
     let mut answer = json!({
@@ -160,17 +170,13 @@ fn answer_nothing(api: &Api, fields: &Fields<'_>, shape: Shape) -> Result<Respon
     Ok(respond(StatusCode::OK, &answer))
 }
 
-fn to_chat(
-    fields: &Fields<'_>,
-    card: &ModelCard,
-    messages: Vec<Message>,
-) -> Result<Input, Fault> {
+fn to_chat(fields: &Fields<'_>, card: &ModelCard, messages: Vec<Message>) -> Result<Input, Fault> {
     Ok(Input::Chat(Chat {
         messages: messages.into(),
         tools: tools(fields)?,
         tool_choice: ToolChoice::Auto,
         parallel_tool_calls: true,
-        thinking: thinking(fields)?.filter(|_| card.has_thinking_switch()),
+        thinking: thinking(fields)?.filter(|_| has_thinking_switch(card)),
     }))
 }
 

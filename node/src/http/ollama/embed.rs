@@ -52,7 +52,7 @@ pub(in crate::http) async fn embeddings(
 async fn vectors(api: &Api, fields: &Fields<'_>, name: &str) -> Result<Embedded, Refusal> {
     lets_go(fields)?;
     let inputs = inputs(fields, name)?;
-    let card = api.answers.card(fields.needed_text("model")?)?;
+    let card = api.card(fields.needed_text("model")?).await?;
     let embedded = api.answers.embed(&card.name, inputs)?.await?;
     check_dimensions(fields, embedded.vectors.first().map_or(0, Vec::len))?;
     Ok(embedded)

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::Private;
 use crate::engine::SamplerSettings;
 use crate::http::fault::Fault;
 use crate::http::fields::Fields;
 use crate::http::sampling::{sampling, stop};
-use crate::Private;
 use crate::serve::Format;
 
 /// How an answer is written.
@@ -163,7 +163,10 @@ mod tests {
         let schema = json!({"type": "object"});
         let read = with(json!({"format": schema}), format);
         assert!(matches!(read, Ok(Format::JsonSchema(_))));
-        assert!(matches!(with(json!({"format": ""}), format), Ok(Format::Text)));
+        assert!(matches!(
+            with(json!({"format": ""}), format),
+            Ok(Format::Text)
+        ));
         assert!(with(json!({"format": "yaml"}), format).is_err());
         assert_eq!(with(json!({"think": "high"}), thinking), Ok(Some(true)));
         assert_eq!(with(json!({"think": false}), thinking), Ok(Some(false)));

@@ -20,9 +20,9 @@ use crate::http::fault::{Fault, respond};
 use crate::http::fields::{Fields, NotDone, is_nothing};
 use crate::http::messages::messages;
 use crate::http::sampling::{sampling, stop};
+use crate::http::stream as streamed;
 use crate::http::tools::{format, tool_choice, tools};
 use crate::http::whole::{Whole, collect};
-use crate::http::stream as streamed;
 use crate::serve::{Chat, Format, Input, ModelCard, Request, Summary};
 
 /// What would change an answer and is not done.
@@ -44,7 +44,11 @@ const NOT_DONE: [NotDone; 7] = [
     },
     NotDone {
         name: "modalities",
-        harmless: |value| value.as_array().is_some_and(|all| all.iter().all(|one| one == "text")),
+        harmless: |value| {
+            value
+                .as_array()
+                .is_some_and(|all| all.iter().all(|one| one == "text"))
+        },
         why: "this model writes text only",
     },
     NotDone {
@@ -76,8 +80,9 @@ pub(in crate::http) async fn chat(
     let count = choices(&fields)?;
     let with_logprobs = top_logprobs(&fields)?.is_some();
     let model = fields.text("model")?.unwrap_or_default();
-    let make = |card: &ModelCard, choice| to_request(&fields, card, choice);
-    let (card, begun) = api.begin(model, count, &account, make)?;
+    let card = api.card(model).await?;
+    let make = |choice| to_request(&fields, &card, choice);
+    let begun = api.begin(&card, count, &account, make)?;
     let common = Common {
         id: new_id("chatcmpl-"),
         created: unix_now(),

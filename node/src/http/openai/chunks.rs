@@ -80,8 +80,7 @@ impl Chunks {
             return;
         }
         self.role(index, out);
-        let mut choice =
-            json!({"index": index, "delta": {"content": text}, "finish_reason": null});
+        let mut choice = json!({"index": index, "delta": {"content": text}, "finish_reason": null});
         if has_tokens {
             choice["logprobs"] = logprobs::of_chat(tokens);
         }

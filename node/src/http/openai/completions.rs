@@ -76,11 +76,12 @@ pub(in crate::http) async fn completions(
     let echoes = echoes(&fields, &prompts, each)?;
     let with_logprobs = with_logprobs(&fields)?;
     let model = fields.text("model")?.unwrap_or_default();
-    let make = |card: &ModelCard, choice: usize| {
+    let card = api.card(model).await?;
+    let make = |choice: usize| {
         let input = prompts[choice / each].input();
-        to_request(&fields, card, input, choice % each)
+        to_request(&fields, &card, input, choice % each)
     };
-    let (card, begun) = api.begin(model, count, &account, make)?;
+    let begun = api.begin(&card, count, &account, make)?;
     let writer = Texts {
         common: Common {
             id: new_id("cmpl-"),

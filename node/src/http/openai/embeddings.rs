@@ -28,7 +28,7 @@ pub(in crate::http) async fn embeddings(
         Some(_) => return Err(fields.wrong("encoding_format", "float or base64")),
     };
     let model = fields.text("model")?.unwrap_or_default();
-    let card = api.answers.card(model)?;
+    let card = api.card(model).await?;
     let embedded = api.answers.embed(&card.name, inputs)?.await?;
     check_dimensions(&fields, embedded.vectors.first().map_or(0, Vec::len))?;
     let vectors = embedded.vectors.iter().enumerate();
@@ -53,7 +53,10 @@ pub(in crate::http) async fn embeddings(
 
 /// Little-endian `f32`s.
 fn base64(vector: &[f32]) -> String {
-    let bytes: Vec<_> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let bytes: Vec<_> = vector
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
     BASE64.encode(&bytes)
 }
 

@@ -10,6 +10,7 @@ mod responses;
 
 use serde_json::{Value, json};
 
+use super::answers::has_thinking_switch;
 use super::fault::Fault;
 use super::fields::{Fields, NotDone, is_nothing};
 use crate::serve::{Finish, ModelCard, Summary};
@@ -93,7 +94,7 @@ fn thinking(fields: &Fields<'_>, effort: Option<&str>) -> Result<Option<bool>, F
 
 /// Only a template with a switch can be told.
 fn thinking_of(card: &ModelCard, asked: Option<bool>) -> Option<bool> {
-    asked.filter(|_| card.has_thinking_switch())
+    asked.filter(|_| has_thinking_switch(card))
 }
 
 /// Whether the answer is streamed, and with its usage.

@@ -12,10 +12,10 @@ use crate::http::fault::{Fault, respond};
 use crate::serve::ModelCard;
 
 /// All models.
-pub(in crate::http) async fn models(State(api): State<Arc<Api>>) -> Response {
-    let models: Vec<_> = api.answers.models().iter().map(object).collect();
+pub(in crate::http) async fn models(State(api): State<Arc<Api>>) -> Result<Response, Fault> {
+    let models: Vec<_> = api.models().await?.iter().map(object).collect();
     let list = json!({"object": "list", "data": models});
-    respond(StatusCode::OK, &list)
+    Ok(respond(StatusCode::OK, &list))
 }
 
 /// One of them.
@@ -23,7 +23,7 @@ pub(in crate::http) async fn model(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
 ) -> Result<Response, Fault> {
-    let card = api.answers.card(&id)?;
+    let card = api.card(&id).await?;
     Ok(respond(StatusCode::OK, &object(&card)))
 }
 
@@ -31,7 +31,8 @@ fn object(card: &ModelCard) -> Value {
     json!({
         "id": card.name,
         "object": "model",
-        "created": unix_seconds(card.modified),
+        // Of a model that is yet to be fetched, nothing is known.
+        "created": card.modified.map_or(0, unix_seconds),
         "owned_by": "potluck",
         "context_length": card.context,
         "max_model_len": card.context,

@@ -151,9 +151,8 @@ impl Events {
         if text.is_empty() {
             return;
         }
-        let is_same = |item: &Item| {
-            std::mem::discriminant(&item.kind) == std::mem::discriminant(&kind)
-        };
+        let is_same =
+            |item: &Item| std::mem::discriminant(&item.kind) == std::mem::discriminant(&kind);
         if !self.item.as_ref().is_some_and(is_same) {
             self.begin(kind, out);
         }

@@ -70,8 +70,10 @@ fn add(item: &Fields<'_>, messages: &mut Vec<Message>) -> Result<(), Fault> {
         }
         Some("reasoning") => {
             let thoughts = item.objects("content")?;
-            let thoughts: Result<Vec<_>, _> =
-                thoughts.iter().map(|part| part.needed_text("text")).collect();
+            let thoughts: Result<Vec<_>, _> = thoughts
+                .iter()
+                .map(|part| part.needed_text("text"))
+                .collect();
             let thoughts = thoughts?.concat();
             if !thoughts.is_empty() {
                 pushed(messages, Role::Assistant).reasoning = Some(thoughts);

@@ -70,8 +70,8 @@ pub(in crate::http) async fn responses(
     let fields = Fields::of(&body)?;
     let (streams, _) = stream(&fields)?;
     let model = fields.text("model")?.unwrap_or_default();
-    let make = |card: &ModelCard, _| to_request(&fields, card);
-    let (card, begun) = api.begin(model, 1, &account, make)?;
+    let card = api.card(model).await?;
+    let begun = api.begin(&card, 1, &account, |_| to_request(&fields, &card))?;
     let frame = Frame::new(&fields, card.name);
     if streams {
         return streamed::respond(begun, Events::new(frame), account).await;

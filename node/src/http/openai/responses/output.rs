@@ -9,14 +9,24 @@ use crate::http::whole::Whole;
 pub(super) fn items(whole: &Whole, status: &str) -> Vec<Value> {
     let mut items = Vec::new();
     if !whole.reasoning.is_empty() {
-        items.push(reasoning(&new_id("rs_"), Some(&whole.reasoning), "completed"));
+        items.push(reasoning(
+            &new_id("rs_"),
+            Some(&whole.reasoning),
+            "completed",
+        ));
     }
     if !whole.content.is_empty() || whole.calls.is_empty() {
         items.push(message(&new_id("msg_"), Some(&whole.content), status));
     }
     for call in &whole.calls {
         let id = new_id("fc_");
-        items.push(function_call(&id, &call.id, &call.name, call.arguments(), status));
+        items.push(function_call(
+            &id,
+            &call.id,
+            &call.name,
+            call.arguments(),
+            status,
+        ));
     }
     items
 }
