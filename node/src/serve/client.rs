@@ -24,6 +24,12 @@ impl Answering {
         self.0.recv().await
     }
 
+    /// What has happened and was not read.
+    #[cfg(test)]
+    pub(super) fn now(&mut self) -> Option<Update> {
+        self.0.try_recv().ok()
+    }
+
     /// As [`Self::next`], for threads that may wait.
     pub fn blocking_next(&mut self) -> Option<Update> {
         self.0.blocking_recv()

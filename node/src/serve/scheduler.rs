@@ -228,8 +228,13 @@ impl<'e> Scheduler<'e> {
             id: running.id,
             same: common(running.tokens(), wanted),
         };
-        let all = self.running.iter().map(follow);
-        all.max_by_key(|follows| follows.same)
+        let read = |running: &Running<'_>| running.session().len();
+        let all = self
+            .running
+            .iter()
+            .map(|running| (follow(running), read(running)));
+        let best = all.max_by_key(|(follows, read)| (follows.same, *read));
+        best.map(|(follows, _read)| follows)
     }
 
     /// A session that holds as much of `wanted` as there is, with memory for `most` positions.

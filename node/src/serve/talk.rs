@@ -155,14 +155,20 @@ impl<'e> Talk<'e> {
             });
         }
         let (told, client) = (&mut self.told, &self.client);
-        let (mut reasons, mut content) = (false, false);
+        let (mut reasons, mut other, mut content) = (false, false, false);
         self.reader.push(&text, &mut |piece| {
-            reasons |= matches!(piece, Piece::Reasoning(_));
-            content |= matches!(piece, Piece::Content(_));
+            match piece {
+                Piece::Content(_) => content = true,
+                Piece::Reasoning(_) => reasons = true,
+                Piece::ToolCall { .. } | Piece::ToolArguments(_) => other = true,
+            }
             client.tell(told.update(piece));
         });
-        if reasons && !content {
+        if !content && reasons {
             told.reasoning_tokens += 1;
+        }
+        if !content && (reasons || other) {
+            // They are no part of the content.
             told.tokens.clear();
         }
     }

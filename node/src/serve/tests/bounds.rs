@@ -5,15 +5,15 @@ use crate::stages::MemoryBudget;
 
 #[test]
 fn who_goes_away_frees_the_place_and_the_memory_at_once() {
-    let kitchen = Kitchen::new();
+    let kitchen = Kitchen::with_context(ENDLESS);
     let service = kitchen.serve(|settings| {
         settings.streams = 1;
         settings.kept_bytes = 0;
     });
-    let mut talking = (service.submit(kitchen.request(&tokens(1, 5), 1, 1000))).expect("taken");
+    let mut talking = (service.submit(kitchen.request(&tokens(1, 5), 1, ENDLESS))).expect("taken");
     until_content(&mut talking);
     let next = service.submit(kitchen.request(&tokens(2, 5), 2, 3));
-    assert!(service.numbers().kv_bytes >= kitchen.kv(1004));
+    assert!(service.numbers().kv_bytes >= kitchen.kv(ENDLESS));
     drop(talking);
     assert_eq!(
         hear(next.expect("it is taken")).ids,
@@ -22,19 +22,19 @@ fn who_goes_away_frees_the_place_and_the_memory_at_once() {
     until(|| service.numbers().kv_bytes == 0);
     let numbers = service.numbers();
     assert_eq!(numbers.requests[&Outcome::Cancelled], 1);
-    assert!(numbers.completion_tokens < 1000);
+    assert!((numbers.completion_tokens as usize) < ENDLESS / 2);
     assert_eq!((numbers.running, numbers.kept_bytes), (0, 0));
     assert_eq!(numbers.weight_bytes, kitchen.weights());
 }
 
 #[test]
 fn requests_wait_in_order_and_more_than_may_are_told_when_to_come_again() {
-    let kitchen = Kitchen::new();
+    let kitchen = Kitchen::with_context(ENDLESS);
     let service = kitchen.serve(|settings| {
         settings.streams = 1;
         settings.waiting = 2;
     });
-    let mut talking = (service.submit(kitchen.request(&tokens(1, 5), 1, 1000))).expect("taken");
+    let mut talking = (service.submit(kitchen.request(&tokens(1, 5), 1, ENDLESS))).expect("taken");
     until_content(&mut talking);
     let ask = |seed| service.submit(kitchen.request(&tokens(seed, 5), u64::from(seed), 2));
     let (second, third) = (ask(2).expect("it is taken"), ask(3).expect("it is taken"));
@@ -54,13 +54,20 @@ fn requests_wait_in_order_and_more_than_may_are_told_when_to_come_again() {
     assert_eq!(service.numbers().waiting, 2);
     // Whoever goes while waiting leaves the place to others.
     drop(second);
-    let fourth = ask(4).expect("it is taken");
+    let since = Instant::now();
+    let fourth = loop {
+        // One that is being prepared is found to be gone when that is done.
+        match ask(4) {
+            Ok(fourth) => break fourth,
+            Err(_) => assert!(since.elapsed() < PATIENCE),
+        }
+    };
     drop(talking);
     let (third, fourth) = (hear(third), hear(fourth));
     assert_eq!(third.ids, kitchen.alone(&tokens(3, 5), 3, 2));
     assert_eq!(fourth.ids, kitchen.alone(&tokens(4, 5), 4, 2));
     assert_eq!((third.waiting[0], fourth.waiting[0]), (1, 1));
-    assert_eq!(service.numbers().requests[&Outcome::Busy], 2);
+    assert!(service.numbers().requests[&Outcome::Busy] >= 2);
 }
 
 #[test]
@@ -90,20 +97,20 @@ fn a_request_waits_for_memory_that_comes_free_and_fails_for_want_of_what_never_d
 
 #[test]
 fn when_it_stops_those_who_wait_are_told_and_answers_end_within_the_grace() {
-    let kitchen = Kitchen::new();
+    let kitchen = Kitchen::with_context(ENDLESS);
     let service = kitchen.serve(|settings| {
         settings.streams = 2;
         settings.grace = Duration::from_millis(50);
     });
-    let ask = |seed| service.submit(kitchen.request(&tokens(seed, 5), 1, 1000));
+    let ask = |seed| service.submit(kitchen.request(&tokens(seed, 5), 1, ENDLESS));
     let mut talking = [ask(1), ask(2)].map(|answering| answering.expect("it is taken"));
     talking.iter_mut().for_each(until_content);
     let waiting = ask(3).expect("it is taken");
     service.stop();
     assert_eq!(hear(waiting).error, Some(RequestError::Stopping));
     for heard in talking.map(hear) {
-        // A fast machine may have finished it.
-        assert!(heard.summary.is_some() || heard.error == Some(RequestError::Stopping));
+        assert!(heard.ids.len() < ENDLESS / 2);
+        assert_eq!(heard.error, Some(RequestError::Stopping));
     }
     assert_eq!(ask(4).map(drop), Err(RequestError::Stopping));
     assert!(service.loaded().is_empty());

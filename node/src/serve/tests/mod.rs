@@ -25,6 +25,8 @@ use crate::home::Home;
 
 /// Positions of a session.
 const CONTEXT: usize = 1024;
+/// Of a session in which an answer does not end while a test looks at it.
+const ENDLESS: usize = 200_000;
 /// No test waits for longer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -33,6 +35,7 @@ struct Kitchen {
     _folder: TempDir,
     store: Store,
     engine: Engine,
+    context: usize,
 }
 
 fn spec(seed: u64) -> SynthSpec {
@@ -43,7 +46,7 @@ fn spec(seed: u64) -> SynthSpec {
         kv_heads: 2,
         head_dim: 16,
         d_ff: 96,
-        context: 1024,
+        context: ENDLESS as u32,
         types: TypeMix::uniform(TensorType::Q8_0),
         seed,
         ..SynthSpec::preset("tiny").expect("a preset")
@@ -54,16 +57,21 @@ fn spec(seed: u64) -> SynthSpec {
 
 impl Kitchen {
     fn new() -> Self {
+        Self::with_context(CONTEXT)
+    }
+
+    fn with_context(context: usize) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = Store::of(&Home::at(folder.path()));
         std::fs::create_dir_all(store.folder()).expect("writable");
         let path = store.folder().join("small.gguf");
         std::fs::write(&path, spec(1).to_bytes().expect("a small model")).expect("written");
-        let engine = open(&path, &open_options()).expect("it runs");
+        let engine = open(&path, &open_options(context)).expect("it runs");
         Self {
             _folder: folder,
             store,
             engine,
+            context,
         }
     }
 
@@ -82,7 +90,7 @@ impl Kitchen {
     fn settings(&self) -> Settings {
         Settings {
             model: ModelRef::File(self.path("small.gguf")),
-            open: open_options(),
+            open: open_options(self.context),
             ..Settings::new(self.store.clone())
         }
     }
@@ -141,18 +149,20 @@ impl Kitchen {
     }
 }
 
-fn open_options() -> OpenOptions {
+fn open_options(context: usize) -> OpenOptions {
     OpenOptions {
         threads: NonZeroUsize::new(1),
-        context: NonZeroUsize::new(CONTEXT),
+        context: NonZeroUsize::new(context),
         template: None,
     }
 }
 
 /// A text that looks like nothing, another for each seed.
 fn tokens(seed: u32, count: usize) -> Vec<TokenId> {
-    let numbers = (0..count as u32).map(|at| 3 + (at * 37 + seed * 101 + at * at * 7) % 200);
-    numbers.collect()
+    let numbers = (0..count as u64).map(|at| at * 37 + u64::from(seed) * 101 + at * at * 7);
+    numbers
+        .map(|number| 3 + (number % 200) as TokenId)
+        .collect()
 }
 
 /// An answer to its end.
