@@ -11,6 +11,7 @@ use potluck_model::gguf;
 use super::{RequestError, Settings};
 use crate::ModelRef;
 use crate::catalogue::{self, CacheState, Entry};
+use crate::engine::{self, ModelError};
 use crate::inspect::{self, Inspection};
 
 /// A model that requests can name.
@@ -171,6 +172,26 @@ impl Models {
             .collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
         found
+    }
+
+    /// Whether the default model can be run, if it is here or a file of the owner's own.
+    ///
+    /// # Errors
+    /// The file is no model that this build runs, or was made for a shorter context.
+    pub(super) fn check_default(&self) -> Result<(), ModelError> {
+        let default = self.default_model();
+        if default.entry.is_some_and(|entry| !self.is_here(entry)) {
+            return Ok(());
+        }
+        let config = engine::check(&default.path)?;
+        let context = engine::context_of(&config, self.settings.open.context);
+        if context > config.context {
+            return Err(ModelError::ContextTooLong {
+                asked: context,
+                limit: config.context,
+            });
+        }
+        Ok(())
     }
 
     /// All models by all names, the default one first. Reads the heads of files that are new.

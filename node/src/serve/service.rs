@@ -9,6 +9,7 @@ use super::models::ModelCard;
 use super::numbers::Numbers;
 use super::shared::Shared;
 use super::{Input, Request, RequestError, Settings};
+use crate::engine::ModelError;
 
 /// Answers requests of many at once. Each model that is asked for has a thread that computes; it is
 /// loaded at its first use, and unloaded when nobody used it for a while or another one needs the
@@ -27,8 +28,11 @@ impl Drop for Handle {
 }
 
 /// The service cannot start.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The default model's file is here and cannot be run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// It would answer nobody.
     #[error("a service that answers no request at once is none: give at least 1 stream")]
     NoStreams,
@@ -73,6 +77,7 @@ impl Service {
             return Err(StartError::NoStreams);
         }
         let shared = Shared::new(settings);
+        shared.models.check_default()?;
         for (alias, model) in &shared.settings.aliases {
             if shared.models.find(alias).is_err() {
                 return Err(StartError::Alias {

@@ -141,3 +141,20 @@ fn a_file_that_is_no_model_fails_its_requests_and_no_other() {
         3
     );
 }
+
+#[test]
+fn a_default_model_that_cannot_be_run_is_refused_at_the_start() {
+    let kitchen = Kitchen::new();
+    std::fs::write(kitchen.path("broken.gguf"), "GGUF, but not really").expect("written");
+    let start = |change: &dyn Fn(&mut Settings)| {
+        let mut settings = kitchen.settings();
+        change(&mut settings);
+        Service::start(settings).map(drop)
+    };
+    let file = |name| ModelRef::File(kitchen.path(name));
+    assert!(start(&|settings| settings.model = file("broken.gguf")).is_err());
+    assert!(start(&|settings| settings.model = file("absent.gguf")).is_err());
+    assert!(start(&|settings| settings.open.context = NonZeroUsize::new(ENDLESS + 1)).is_err());
+    assert!(start(&|settings| settings.streams = 0).is_err());
+    assert!(start(&|_| ()).is_ok());
+}
