@@ -205,6 +205,12 @@ pub enum RequestError {
         /// The name.
         model: String,
     },
+    /// A model of the catalogue that is not on this device.
+    #[error("{model} is not on this device: `potluck pull {model}` fetches it")]
+    NotFetched {
+        /// The name.
+        model: &'static str,
+    },
     /// The prompt does not fit.
     #[error("the prompt is {tokens} tokens long, but the context holds {context}")]
     TooLong {
