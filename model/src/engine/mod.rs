@@ -9,6 +9,7 @@ mod stop;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use burn::tensor::Tensor;
 
@@ -21,6 +22,7 @@ pub use self::sequence::{LocalSequence, Sequence};
 pub use self::session::Session;
 use crate::compute::Compute;
 use crate::gguf::Gguf;
+use crate::grammar::{GrammarError, Grammars};
 use crate::kv_cache::KvCache;
 use crate::sampler::SamplerError;
 use crate::shard::{SequenceStep, Shard, ShardRange};
@@ -63,6 +65,7 @@ pub struct Engine {
     shard: Shard,
     tokenizer: Tokenizer,
     template: Result<Option<ChatTemplate>, TemplateError>,
+    grammars: OnceLock<Result<Grammars, GrammarError>>,
     context: usize,
 }
 
@@ -93,6 +96,7 @@ impl Engine {
         Ok(Self {
             shard: Shard::load(gguf, &config, ShardRange::whole(&config), compute)?,
             template: ChatTemplate::from_metadata(gguf.metadata(), &tokenizer),
+            grammars: OnceLock::new(),
             tokenizer,
             config,
             context,
@@ -135,6 +139,16 @@ impl Engine {
             .template
             .map(|template| template.map(|template| template.with_date(today)));
         self
+    }
+
+    /// What makes masks from grammars for this model's vocabulary. The first call takes as long as
+    /// [`Grammars::new`].
+    ///
+    /// # Errors
+    /// [`GrammarError::Vocabulary`].
+    pub fn grammars(&self) -> Result<&Grammars, GrammarError> {
+        let grammars = self.grammars.get_or_init(|| Grammars::new(&self.tokenizer));
+        grammars.as_ref().map_err(Clone::clone)
     }
 
     /// Threads in use, the caller's included.

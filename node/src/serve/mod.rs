@@ -1,5 +1,6 @@
 //! Answers for programs: requests of many at once, stepped together.
 
+pub mod chat;
 mod request;
 
 pub use request::{
