@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod families;
 pub mod gguf;
+pub mod grammar;
 mod hidden;
 #[allow(unsafe_code)]
 mod kernels;

@@ -13,6 +13,7 @@ mod tests;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::OnceLock;
 
 pub use self::embedding::MeanPool;
 pub use self::generate::{Event, Generation, generate};
@@ -25,6 +26,7 @@ pub use self::session::Session;
 pub use self::step::{Part, ReadPart, Wants};
 use crate::compute::Compute;
 use crate::gguf::Gguf;
+use crate::grammar::{GrammarError, Grammars};
 use crate::kv_cache::KvCache;
 use crate::sampler::SamplerError;
 use crate::shard::{Shard, ShardRange};
@@ -67,6 +69,7 @@ pub struct Engine {
     shard: Shard,
     tokenizer: Tokenizer,
     template: Result<Option<ChatTemplate>, TemplateError>,
+    grammars: OnceLock<Result<Grammars, GrammarError>>,
     context: usize,
 }
 
@@ -97,6 +100,7 @@ impl Engine {
         Ok(Self {
             shard: Shard::load(gguf, &config, ShardRange::whole(&config), compute)?,
             template: ChatTemplate::from_metadata(gguf.metadata(), &tokenizer),
+            grammars: OnceLock::new(),
             tokenizer,
             config,
             context,
@@ -139,6 +143,16 @@ impl Engine {
             .template
             .map(|template| template.map(|template| template.with_date(today)));
         self
+    }
+
+    /// What makes masks from grammars for this model's vocabulary. The first call takes as long as
+    /// [`Grammars::new`].
+    ///
+    /// # Errors
+    /// [`GrammarError::Vocabulary`].
+    pub fn grammars(&self) -> Result<&Grammars, GrammarError> {
+        let grammars = self.grammars.get_or_init(|| Grammars::new(&self.tokenizer));
+        grammars.as_ref().map_err(Clone::clone)
     }
 
     /// Threads in use, the caller's included.

@@ -12,6 +12,7 @@
 //! - Nothing grows without bound: requests, those that wait, their memory and what is kept of them have
 //!   limits ([`Settings`]).
 
+pub mod chat;
 mod client;
 mod lane;
 mod models;

@@ -7,9 +7,9 @@ use potluck_model::tokenizer::SpecialTokens;
 use super::client::Client;
 use super::lane::{Lane, Raw, RawWork};
 use super::reader::Reader;
-use super::{Chat, Format, Input, Request, RequestError};
+use super::{Input, Request, RequestError, chat};
 use crate::engine::{Engine, GenerateOptions, Mask, TokenId};
-use crate::prompt::{self, PromptError, PromptOptions};
+use crate::prompt::{self, PromptError};
 
 /// A request that an engine can read.
 pub(super) struct Ready {
@@ -31,6 +31,8 @@ pub(super) struct Answer {
     /// With as many tokens as there is room for, at most.
     pub(super) options: GenerateOptions,
     pub(super) mask: Option<Box<dyn Mask>>,
+    /// Control tokens that are written in the text.
+    pub(super) shown: Vec<TokenId>,
     pub(super) reader: Reader,
 }
 
@@ -81,9 +83,16 @@ fn answer(engine: &Engine, request: Request) -> Result<Answer, RequestError> {
         field: None,
         message: error.to_string(),
     })?;
-    let (prompt, mask, reader) = match input {
-        Input::Chat(chat) => chat_prompt(engine, &chat, &format)?,
-        input => (text(engine, input)?, plain_mask(&format)?, Reader::plain()),
+    let (prompt, mask, shown, reader) = match input {
+        Input::Chat(chat) => {
+            let prepared = chat::prepare(engine, &chat, &format)?;
+            let reader = Reader::Chat(Box::new(prepared.reader));
+            (prepared.tokens, prepared.mask, prepared.shown, reader)
+        }
+        input => {
+            let mask = chat::mask(engine, &format)?;
+            (text(engine, input)?, mask, Vec::new(), Reader::Plain)
+        }
     };
     let context = engine.context();
     let too_long = |tokens| RequestError::TooLong { tokens, context };
@@ -102,23 +111,9 @@ fn answer(engine: &Engine, request: Request) -> Result<Answer, RequestError> {
         prompt,
         options,
         mask,
+        shown,
         reader,
     })
-}
-
-type ChatPrompt = (Vec<TokenId>, Option<Box<dyn Mask>>, Reader);
-
-fn chat_prompt(engine: &Engine, chat: &Chat, format: &Format) -> Result<ChatPrompt, RequestError> {
-    let options = PromptOptions {
-        thinking: chat.thinking,
-    };
-    let tokens = prompt::encode_messages(engine, &chat.messages, options);
-    let tokens = tokens.map_err(|error| refused(&error))?;
-    Ok((tokens, plain_mask(format)?, Reader::plain()))
-}
-
-fn plain_mask(_format: &Format) -> Result<Option<Box<dyn Mask>>, RequestError> {
-    Ok(None)
 }
 
 /// The tokens of a text, at least one, that fit the context.

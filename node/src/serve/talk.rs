@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::chat::Piece;
 use super::client::Client;
 use super::prepare::Answer;
-use super::reader::{Piece, Reader};
+use super::reader::Reader;
 use super::{Finish, RequestError, Summary, TokenInfo, Update};
 use crate::engine::{Chosen, ChosenToken, Engine, Generator, ModelError, StopReason, TokenId};
 
@@ -51,6 +52,7 @@ impl<'e> Talk<'e> {
             prompt,
             options,
             mask,
+            shown,
             reader,
         } = answer;
         let told = Told {
@@ -58,7 +60,7 @@ impl<'e> Talk<'e> {
             ..Told::default()
         };
         let prompt_tokens = prompt.len();
-        let generator = Generator::new(engine.tokenizer(), options, prompt);
+        let generator = Generator::new(engine.tokenizer(), options, prompt).with_shown(shown);
         let now = Instant::now();
         Self {
             engine,
@@ -113,8 +115,9 @@ impl<'e> Talk<'e> {
                 let id = token.id;
                 self.say(token);
                 match self.generator.ended() {
-                    None => Heard::Token(id),
                     Some(reason) => Heard::End(reason),
+                    None if self.reader.is_finished() => Heard::End(StopReason::EndOfTurn),
+                    None => Heard::Token(id),
                 }
             }
             Ok(Chosen::End(reason)) => Heard::End(reason),
@@ -155,19 +158,18 @@ impl<'e> Talk<'e> {
             });
         }
         let (told, client) = (&mut self.told, &self.client);
-        let (mut reasons, mut other, mut content) = (false, false, false);
+        told.reasoning_tokens += usize::from(self.reader.is_reasoning());
+        let (mut content, mut other) = (false, false);
         self.reader.push(&text, &mut |piece| {
             match piece {
                 Piece::Content(_) => content = true,
-                Piece::Reasoning(_) => reasons = true,
-                Piece::ToolCall { .. } | Piece::ToolArguments(_) => other = true,
+                Piece::Reasoning(_) | Piece::ToolCall { .. } | Piece::ToolArguments(_) => {
+                    other = true;
+                }
             }
             client.tell(told.update(piece));
         });
-        if !content && reasons {
-            told.reasoning_tokens += 1;
-        }
-        if !content && (reasons || other) {
+        if other && !content {
             // They are no part of the content.
             told.tokens.clear();
         }
@@ -182,7 +184,7 @@ impl<'e> Talk<'e> {
         self.reader.push(&rest, out);
         self.reader.finish(out);
         if !told.tokens.is_empty() {
-            client.tell(told.update(Piece::Content(String::new())));
+            client.tell(told.update(Piece::Content(String::new().into())));
         }
         let summary = self.summary(reason);
         self.log("answered", Some(&summary));
@@ -245,9 +247,9 @@ impl Told {
     /// What is told of a piece.
     fn update(&mut self, piece: Piece) -> Update {
         match piece {
-            Piece::Reasoning(text) => Update::Reasoning(text.into()),
+            Piece::Reasoning(text) => Update::Reasoning(text),
             Piece::Content(text) => Update::Content {
-                text: text.into(),
+                text,
                 tokens: match self.wants_tokens {
                     true => std::mem::take(&mut self.tokens),
                     false => Vec::new(),
@@ -257,7 +259,7 @@ impl Told {
                 self.calls_tools = true;
                 Update::ToolCall { index, id, name }
             }
-            Piece::ToolArguments(text) => Update::ToolArguments(text.into()),
+            Piece::ToolArguments(text) => Update::ToolArguments(text),
         }
     }
 }

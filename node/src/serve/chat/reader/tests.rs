@@ -1,0 +1,1 @@
+//! Answers cut at every place.
