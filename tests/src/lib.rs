@@ -15,6 +15,8 @@ mod fake_python;
 pub mod fidelity;
 mod model_file;
 #[cfg(unix)]
+mod served;
+#[cfg(unix)]
 pub mod signals;
 #[cfg(target_os = "linux")]
 mod terminal;
@@ -26,6 +28,8 @@ pub use device::{Device, Output, model_path, run};
 #[cfg(unix)]
 pub use fake_python::{FakePython, Wheel};
 pub use model_file::ModelFile;
+#[cfg(unix)]
+pub use served::{Answer, Client, Served, content_of};
 #[cfg(target_os = "linux")]
 pub use terminal::Terminal;
 

@@ -115,3 +115,9 @@ pub(super) fn has_thinking_switch(card: &ModelCard) -> bool {
     let inspection = card.inspection.as_ref();
     inspection.is_some_and(|inspection| inspection.thinking_switch)
 }
+
+/// What is asked of a model about thinking before it answers. That it thinks is a wish: one that has no
+/// switch for it does as it does. That it does not think is not: one that always does cannot be told.
+pub(super) fn thinking(card: &ModelCard, asked: Option<bool>) -> Option<bool> {
+    asked.filter(|thinks| !thinks || has_thinking_switch(card))
+}

@@ -14,7 +14,7 @@ use super::answer::{Lines, Shape, now};
 use super::options::{format, lets_go, options, thinking};
 use crate::engine::{Message, Role};
 use crate::http::account::Account;
-use crate::http::answers::has_thinking_switch;
+use crate::http::answers;
 use crate::http::api::Api;
 use crate::http::body;
 use crate::http::fault::{Fault, respond};
@@ -176,7 +176,7 @@ fn to_chat(fields: &Fields<'_>, card: &ModelCard, messages: Vec<Message>) -> Res
         tools: tools(fields)?,
         tool_choice: ToolChoice::Auto,
         parallel_tool_calls: true,
-        thinking: thinking(fields)?.filter(|_| has_thinking_switch(card)),
+        thinking: answers::thinking(card, thinking(fields)?),
     }))
 }
 

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use super::chunks::{Chunks, Common};
 use super::{
     MOST_LOGPROBS, OTHER_GRAMMARS, Usage, choices, finish_reason, logprobs, max_tokens, stream,
-    thinking, thinking_of,
+    thinking,
 };
 use crate::http::account::Account;
+use crate::http::answers;
 use crate::http::api::{Api, new_id, unix_now};
 use crate::http::body;
 use crate::http::fault::{Fault, respond};
@@ -169,7 +170,7 @@ fn to_request(fields: &Fields<'_>, card: &ModelCard, choice: usize) -> Result<Re
         tool_choice: tool_choice(fields, &tools)?,
         tools,
         parallel_tool_calls: fields.flag("parallel_tool_calls")?.unwrap_or(true),
-        thinking: thinking_of(card, thinking),
+        thinking: answers::thinking(card, thinking),
     };
     Ok(Request {
         model: card.name.clone(),

@@ -10,10 +10,9 @@ mod responses;
 
 use serde_json::{Value, json};
 
-use super::answers::has_thinking_switch;
 use super::fault::Fault;
 use super::fields::{Fields, NotDone, is_nothing};
-use crate::serve::{Finish, ModelCard, Summary};
+use crate::serve::{Finish, Summary};
 
 pub(super) use chat::chat;
 pub(super) use completions::completions;
@@ -90,11 +89,6 @@ fn thinking(fields: &Fields<'_>, effort: Option<&str>) -> Result<Option<bool>, F
     }
     // How hard a model thinks is its own affair; whether it does can be said.
     Ok((effort == Some("none")).then_some(false))
-}
-
-/// Only a template with a switch can be told.
-fn thinking_of(card: &ModelCard, asked: Option<bool>) -> Option<bool> {
-    asked.filter(|_| has_thinking_switch(card))
 }
 
 /// Whether the answer is streamed, and with its usage.

@@ -13,8 +13,9 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::{max_tokens, stream, thinking, thinking_of};
+use super::{max_tokens, stream, thinking};
 use crate::http::account::Account;
+use crate::http::answers;
 use crate::http::api::{Api, new_id, unix_now};
 use crate::http::body;
 use crate::http::fault::{Fault, respond};
@@ -106,7 +107,7 @@ fn to_request(fields: &Fields<'_>, card: &ModelCard) -> Result<Request, Fault> {
         tool_choice: tool_choice(fields, &tools)?,
         tools,
         parallel_tool_calls: fields.flag("parallel_tool_calls")?.unwrap_or(true),
-        thinking: thinking_of(card, thinking(fields, effort)?),
+        thinking: answers::thinking(card, thinking(fields, effort)?),
     };
     Ok(Request {
         model: card.name.clone(),
