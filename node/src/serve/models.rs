@@ -184,7 +184,7 @@ impl Models {
             return Ok(());
         }
         let config = engine::check(&default.path)?;
-        let context = engine::context_of(&config, self.settings.open.context);
+        let context = self.settings.context(config.context, true);
         if context > config.context {
             return Err(ModelError::ContextTooLong {
                 asked: context,
@@ -246,20 +246,13 @@ impl Models {
             modified,
             context: inspection
                 .as_deref()
-                .and_then(|inspection| self.context(inspection)),
+                .and_then(|inspection| inspection.shape.context)
+                .map(|limit| self.settings.context(limit, found.is_default)),
             quantisation: inspection.as_deref().and_then(quantisation),
             inspection,
             name: found.name,
             path: found.path,
         }
-    }
-
-    fn context(&self, inspection: &Inspection) -> Option<usize> {
-        let most = inspection.shape.context?;
-        Some(inspection.memory.as_ref().map_or(most, |memory| {
-            let asked = self.settings.open.context;
-            asked.map_or(memory.context, |asked| asked.get().min(most))
-        }))
     }
 
     /// What the file says, read if it is not known.

@@ -21,6 +21,9 @@ pub struct Settings {
     /// How models are opened. The chat template is the default model's; a context that is more than
     /// a model was made for is cut, but for the default model, where it is an error.
     pub open: OpenOptions,
+    /// Positions of a request if [`Self::open`] does not say, or those a model was made for if they are
+    /// fewer. Programs describe their tools at length.
+    pub usual_context: usize,
     /// How the default model is fetched.
     pub fetch: FetchOptions,
     /// What weights and KV caches of all models may take.
@@ -45,6 +48,7 @@ impl Settings {
             model: ModelRef::default(),
             aliases: BTreeMap::new(),
             open: OpenOptions::default(),
+            usual_context: 8192,
             fetch: FetchOptions::default(),
             memory: MemoryBudget::new(None),
             streams: 16,
@@ -52,6 +56,16 @@ impl Settings {
             kept_bytes: 1 << 30,
             idle: Duration::from_secs(300),
             grace: Duration::from_secs(5),
+        }
+    }
+
+    /// Positions of a request to a model that was made for so many. Of the default model it can be
+    /// more, which opening refuses.
+    pub(super) fn context(&self, limit: usize, is_default: bool) -> usize {
+        match self.open.context {
+            None => limit.min(self.usual_context),
+            Some(asked) if is_default => asked.get(),
+            Some(asked) => limit.min(asked.get()),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::scheduler::Scheduler;
 use super::{RequestError, Settings};
 use crate::Cancel;
 use crate::catalogue::{self, FetchEvent, FetchOptions};
-use crate::engine::{Engine, ModelError, OpenError, OpenOptions, open};
+use crate::engine::{Engine, Gguf, ModelConfig, OpenOptions, open};
 use crate::stages::Reservation;
 
 /// How long one who lacks memory waits before looking again whether others have freed some.
@@ -186,25 +186,16 @@ impl Shared {
         let Found {
             path, is_default, ..
         } = &lane.model;
+        let gguf = Gguf::open(path).map_err(|error| failed(&error))?;
+        let config = ModelConfig::from_gguf(&gguf).map_err(|error| failed(&error))?;
+        let context = self.settings.context(config.context, *is_default);
         let usual = &self.settings.open;
-        if *is_default {
-            return open(path, usual).map_err(|error| failed(&error));
-        }
         let options = OpenOptions {
-            template: None,
-            ..usual.clone()
+            threads: usual.threads,
+            context: context.try_into().ok(),
+            template: usual.template.clone().filter(|_| *is_default),
         };
-        let opened = match open(path, &options) {
-            Err(OpenError::Model(ModelError::ContextTooLong { limit, .. })) => {
-                let options = OpenOptions {
-                    context: limit.try_into().ok(),
-                    ..options
-                };
-                open(path, &options)
-            }
-            opened => opened,
-        };
-        opened.map_err(|error| failed(&error))
+        open(path, &options).map_err(|error| failed(&error))
     }
 
     /// Has another model unloaded that nobody uses, the longest unused first; whether memory will come
