@@ -94,8 +94,6 @@ requests to this device through HTTP_PROXY, unless NO_PROXY has 127.0.0.1. Answe
 device; paired devices are helped meanwhile, as by `up`. Ctrl-C ends it: answers may go on for some
 seconds. -v tells of each request: path, model, status, tokens, times; never what was said.";
 
-/// Positions of a request unless told otherwise: programs describe their tools at length.
-const CONTEXT: usize = 8192;
 /// How long a connection may take to end after the last answer has.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -195,7 +193,7 @@ fn settings(home: &Home, args: &Args, own: &OwnNode) -> anyhow::Result<Settings>
     settings.aliases = aliases;
     settings.open = OpenOptions {
         threads: args.threads,
-        context: args.context.or(NonZeroUsize::new(CONTEXT)),
+        context: args.context,
         template: None,
     };
     Ok(settings)
