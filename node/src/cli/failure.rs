@@ -16,6 +16,7 @@ use potluck::local::{ClientError, ServeError};
 use potluck::net::NodeError;
 use potluck::prompt::PromptError;
 use potluck::score::ScoreError;
+use potluck::serve;
 use potluck::together::TogetherError;
 use potluck::words;
 use potluck_model::gguf::GgufError;
@@ -81,6 +82,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
         // Of a template's file: those of a model's are told by their cause.
         || error.is::<OpenError>()
         || error.is::<InvitationError>()
+        || error.is::<serve::StartError>()
         || error.is::<input::Unusable>();
     let is_fetch = error.is::<FetchError>() || error.is::<StoreError>();
     let is_model =

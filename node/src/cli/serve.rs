@@ -108,14 +108,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         false => Some(Token::of(&home)?),
     };
     let fetch = obtain::fetch_options(&args.model.network);
-    if obtain::path(&args.model.model, &fetch, &cancel, args.json)?.is_none() {
+    let Some(path) = obtain::path(&args.model.model, &fetch, &cancel, args.json)? else {
         return Ok(Outcome::Interrupted);
-    }
+    };
     let Some(own) = up::start(&home, &args.node, args.threads, &args.helping, &cancel)? else {
         return Ok(Outcome::Interrupted);
     };
     let mut events = own.local.node.events()?;
-    up::add_models(&home, &[], &own, &cancel)?;
+    up::add_models(&home, &[path], &own, &cancel)?;
     let settings = settings(&home, &args, &own)?;
     let grace = settings.grace;
     let service = Service::start(settings)?;

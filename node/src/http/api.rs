@@ -14,6 +14,9 @@ use super::metrics::Counters;
 use crate::device::random;
 use crate::serve::{ModelCard, Request, RequestError};
 
+/// Bytes of a model's name.
+const LONGEST_NAME: usize = 256;
+
 /// What all handlers share.
 pub(super) struct Api {
     pub(super) answers: Arc<dyn Answers>,
@@ -28,6 +31,13 @@ impl Api {
     /// # Errors
     /// There is none.
     pub(super) async fn card(&self, name: &str) -> Result<ModelCard, RequestError> {
+        if name.len() > LONGEST_NAME {
+            // It would be repeated in the error.
+            return Err(RequestError::Invalid {
+                field: Some("model"),
+                message: format!("model must be a name of at most {LONGEST_NAME} bytes"),
+            });
+        }
         let name = name.to_owned();
         self.looked_up(move |answers| answers.card(&name)).await?
     }

@@ -29,18 +29,27 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Whether a request is let in; the origin of the web page that it comes from, if it is another's.
+    /// Whether a request comes from where it may; the origin of the web page that it comes from, if that
+    /// is another's.
     ///
     /// # Errors
-    /// It is not.
-    pub(super) fn check(&self, request: &Parts) -> Result<Option<HeaderValue>, Fault> {
+    /// It does not.
+    pub(super) fn check_source(&self, request: &Parts) -> Result<Option<HeaderValue>, Fault> {
         let host = self.check_host(request)?;
-        let origin = self.check_origin(&request.headers, &host)?;
+        self.check_origin(&request.headers, &host)
+    }
+
+    /// Whether a request has the token, if it needs it.
+    ///
+    /// # Errors
+    /// It has not.
+    pub(super) fn check_key(&self, request: &Parts) -> Result<(), Fault> {
         let is_open = OPEN_PATHS.contains(&request.uri.path());
-        if !is_open && request.method != Method::OPTIONS {
-            self.check_token(&request.headers)?;
+        // A browser's question has none.
+        match is_open || request.method == Method::OPTIONS {
+            true => Ok(()),
+            false => self.check_token(&request.headers),
         }
-        Ok(origin)
     }
 
     fn check_host(&self, request: &Parts) -> Result<Authority, Fault> {
@@ -168,7 +177,7 @@ mod tests {
     #[test]
     fn only_names_of_this_device_are_answered() {
         let is_let_in = |guard: &Guard, uri: &str, host: &str| {
-            guard.check(&parts(uri, &[("host", host)])).is_ok()
+            guard.check_source(&parts(uri, &[("host", host)])).is_ok()
         };
         let loopback = guard();
         for host in [
@@ -193,7 +202,7 @@ mod tests {
         ] {
             assert!(!is_let_in(&loopback, "/v1/models", host), "{host}");
         }
-        assert!(guard().check(&parts("/", &[])).is_err());
+        assert!(guard().check_source(&parts("/", &[])).is_err());
         let whole = "http://127.0.0.1:11435/v1/models";
         assert!(is_let_in(&loopback, whole, "127.0.0.1:11435"));
         let foreign = "http://example.org/v1/models";
@@ -209,7 +218,7 @@ mod tests {
     #[test]
     fn web_pages_are_refused_unless_they_are_named() {
         let check = |origin: &str| {
-            guard().check(&parts("/", &[("host", "localhost:1"), ("origin", origin)]))
+            guard().check_source(&parts("/", &[("host", "localhost:1"), ("origin", origin)]))
         };
         assert_eq!(check("http://localhost:1"), Ok(None));
         let named = check("https://example.org").expect("named");

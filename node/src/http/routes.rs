@@ -74,16 +74,21 @@ async fn pass(State(api): State<Arc<Api>>, request: Request, next: Next) -> Resp
     };
     let account = Account::new(method, &route, counters, phase);
     let dialect = Dialect::of(parts.uri.path());
-    let (response, origin) = match api.guard.check(&parts) {
+    let (mut response, origin) = match api.guard.check_source(&parts) {
         Err(fault) => (fault.respond(dialect), None),
-        Ok(origin) if parts.method == Method::OPTIONS => (guard::preflight(&parts.headers), origin),
         Ok(origin) => {
-            let mut request = Request::from_parts(parts, body);
-            request.extensions_mut().insert(Arc::clone(&account));
-            (next.run(request).await, origin)
+            let response = match api.guard.check_key(&parts) {
+                Err(fault) => fault.respond(dialect),
+                Ok(()) if parts.method == Method::OPTIONS => guard::preflight(&parts.headers),
+                Ok(()) => {
+                    let mut request = Request::from_parts(parts, body);
+                    request.extensions_mut().insert(Arc::clone(&account));
+                    next.run(request).await
+                }
+            };
+            (response, origin)
         }
     };
-    let mut response = response;
     account.answered(response.status().as_u16());
     if let Some(origin) = origin {
         guard::show_to(&mut response, origin);

@@ -15,6 +15,7 @@ impl Answers for Service {
 
     fn card(&self, name: &str) -> Result<ModelCard, RequestError> {
         self.card(name)
+            .inspect_err(|error| self.count_refused(error))
     }
 
     fn loaded(&self) -> Vec<LoadedModel> {

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::chat::object;
 use crate::http::fault::Fault;
 use crate::http::stream::Writer;
 use crate::http::whole::{Call, Whole};
@@ -157,4 +156,12 @@ pub(super) fn now() -> String {
 
 pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The arguments of a call as an object.
+fn object(arguments: &str) -> Value {
+    match serde_json::from_str(arguments) {
+        Ok(object @ Value::Object(_)) => object,
+        _ => json!({}),
+    }
 }

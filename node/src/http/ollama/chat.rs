@@ -7,7 +7,7 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use potluck_model::template::ToolCall;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Refusal;
 use super::answer::{Lines, Shape, now};
@@ -209,12 +209,4 @@ fn message(fields: &Fields<'_>) -> Result<Message, Fault> {
         });
     }
     Ok(message)
-}
-
-/// The arguments of a call as an object.
-pub(super) fn object(arguments: &str) -> Value {
-    match serde_json::from_str(arguments) {
-        Ok(object @ Value::Object(_)) => object,
-        _ => json!({}),
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -21,8 +22,9 @@ pub(in crate::http) async fn models(State(api): State<Arc<Api>>) -> Result<Respo
 /// One of them.
 pub(in crate::http) async fn model(
     State(api): State<Arc<Api>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Fault> {
+    let Path(id) = id.map_err(|_| Fault::invalid("model", "the name is not UTF-8"))?;
     let card = api.card(&id).await?;
     Ok(respond(StatusCode::OK, &object(&card)))
 }

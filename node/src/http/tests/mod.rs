@@ -72,6 +72,16 @@ fn a_model_is_found_by_a_name_with_a_slash() {
     let none = ask(Script::new(hello), "GET", "/v1/models/none", &Value::Null);
     assert_eq!(none.status, 404);
     assert_eq!(none.json()["error"]["code"], "model_not_found");
+    let odd = ask(Script::new(hello), "GET", "/v1/models/%ff", &Value::Null);
+    assert_eq!(odd.status, 400);
+    assert!(odd.json()["error"]["message"].is_string());
+    let long = said(&json!({"model": "x".repeat(1000)}));
+    assert_eq!(
+        post(Script::new(hello), "/v1/completions", &long).status,
+        400
+    );
+    let long = post(Script::new(hello), "/v1/chat/completions", &long);
+    assert!(long.status == 400 && long.text.len() < 300);
 }
 
 #[test]
