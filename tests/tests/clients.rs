@@ -132,6 +132,8 @@ fn run(script: &str, mut command: Command) {
         .env("POTLUCK_KEY", served.token().expect("a token"))
         .env("POTLUCK_MODEL", "smollm2:135m")
         .env("PYTHONDONTWRITEBYTECODE", "1")
+        // It asks the network for prices when it is imported.
+        .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         // Some send even what is for this machine through a proxy.
         .env("NO_PROXY", "127.0.0.1")
         .env("no_proxy", "127.0.0.1")

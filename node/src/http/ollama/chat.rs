@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Refusal;
 use super::answer::{Lines, Shape, now};
 use super::options::{format, lets_go, options, thinking};
-use crate::engine::{Message, Role};
+use crate::engine::{Message, Role, SamplerSettings};
 use crate::http::account::Account;
 use crate::http::answers;
 use crate::http::api::Api;
@@ -23,7 +23,7 @@ use crate::http::messages::{arguments, content};
 use crate::http::stream as streamed;
 use crate::http::tools::tools;
 use crate::http::whole::collect;
-use crate::serve::{Chat, Input, ModelCard, Request, ToolChoice};
+use crate::serve::{Chat, Format, Input, ModelCard, Request, ToolChoice};
 
 /// What would change an answer and is not done.
 const NOT_DONE: [NotDone; 6] = [
@@ -69,7 +69,7 @@ pub(in crate::http) async fn chat(
     let fields = Fields::of(&body)?;
     let messages = fields.objects("messages")?;
     if messages.is_empty() {
-        return answer_nothing(&api, &fields, Shape::Chat).await;
+        return answer_nothing(&api, account, &fields, Shape::Chat).await;
     }
     let card = api.card(fields.needed_text("model")?).await?;
     let input = || {
@@ -89,7 +89,7 @@ pub(in crate::http) async fn generate(
     let fields = Fields::of(&body)?;
     let prompt = fields.text("prompt")?.unwrap_or_default();
     if prompt.is_empty() {
-        return answer_nothing(&api, &fields, Shape::Generate).await;
+        return answer_nothing(&api, account, &fields, Shape::Generate).await;
     }
     let card = api.card(fields.needed_text("model")?).await?;
     let is_raw = fields.flag("raw")?.unwrap_or(false);
@@ -149,7 +149,12 @@ async fn answer(
 }
 
 /// What a request without words asks for: that the model be ready, or let go.
-async fn answer_nothing(api: &Api, fields: &Fields<'_>, shape: Shape) -> Result<Response, Refusal> {
+async fn answer_nothing(
+    api: &Api,
+    account: Arc<Account>,
+    fields: &Fields<'_>,
+    shape: Shape,
+) -> Result<Response, Refusal> {
     let model = fields.needed_text("model")?;
     let card = api.card(model).await?;
     let reason = match lets_go(fields)? {
@@ -157,8 +162,11 @@ async fn answer_nothing(api: &Api, fields: &Fields<'_>, shape: Shape) -> Result<
             api.answers.unload(&card.name)?;
             "unload"
         }
-        // It is loaded when it is asked something.
-        false => "load",
+        false => {
+            let make = |_| Ok(shortest(&card));
+            collect(api.begin(&card, 1, &account, make)?).await?;
+            "load"
+        }
     };
     let mut answer = json!({
         "model": model, "created_at": now(), "done": true, "done_reason": reason,
@@ -168,6 +176,19 @@ async fn answer_nothing(api: &Api, fields: &Fields<'_>, shape: Shape) -> Result<
         Shape::Generate => answer["response"] = "".into(),
     }
     Ok(respond(StatusCode::OK, &answer))
+}
+
+/// What is answered as soon as a model is ready.
+fn shortest(card: &ModelCard) -> Request {
+    Request {
+        model: card.name.clone(),
+        input: Input::Text(" ".to_owned().into()),
+        sampling: SamplerSettings::greedy(),
+        max_tokens: Some(1),
+        stop: Vec::new(),
+        logprobs: None,
+        format: Format::Text,
+    }
 }
 
 fn to_chat(fields: &Fields<'_>, card: &ModelCard, messages: Vec<Message>) -> Result<Input, Fault> {
