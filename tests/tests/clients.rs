@@ -119,14 +119,26 @@ fn drive(script: &str) {
         }),
     };
     match command {
-        Ok(command) => run(script, command),
+        Ok(command) => {
+            let served = serve(&[]);
+            let (said, failed) = run(script, command, &served);
+            assert!(
+                said.trim_end().ends_with("ok"),
+                "{script}: {said}\n{failed}"
+            );
+        }
         Err(why) => skip(script, &why),
     }
 }
 
-fn run(script: &str, mut command: Command) {
+fn serve(options: &[&str]) -> Served {
     let device = Device::with_model("smollm2:135m");
-    let served = Served::start(device, &["--threads", "1"]);
+    let options: Vec<_> = ["--threads", "1"].iter().chain(options).copied().collect();
+    Served::start(device, &options)
+}
+
+/// Runs a client to its end, which has to be a good one: what it wrote.
+fn run(what: &str, mut command: Command, served: &Served) -> (String, String) {
     let mut child = command
         .env("POTLUCK_BASE", format!("http://{}", served.address()))
         .env("POTLUCK_KEY", served.token().expect("a token"))
@@ -203,3 +215,29 @@ fn ollama_for_node() {
 fn ai_with_openai_compatible() {
     drive("ai_client.mjs");
 }
+
+/// The document is true, and nothing that follows it breaks the server.
+#[test]
+fn schemathesis_finds_no_error_of_the_server() {
+    let python = match python() {
+        Ok(python) => python,
+        Err(why) => return skip("schemathesis", &why),
+    };
+    // Answers are short: a request that says nothing of its length gets all the room there is.
+    let served = serve(&["--context", "64"]);
+    let address = format!("http://{}", served.address());
+    let mut command = Command::new(python.with_file_name("schemathesis"));
+    let key = format!("authorization: Bearer {}", served.token().expect("a token"));
+    command
+        .args(["run", &format!("{address}/openapi.json"), "--url", &address])
+        .args(["--header", &key, "--seed", "1", "--max-examples", "10"])
+        .args(["--phases", "coverage,fuzzing", "--workers", "2"])
+        .args(["--checks", CHECKS])
+        .current_dir(served.device().folder());
+    run("schemathesis", command, &served);
+    assert_eq!(served.get("/health").status, 200);
+}
+
+/// What is looked at in each answer.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+                      response_schema_conformance";
