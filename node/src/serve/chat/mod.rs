@@ -24,12 +24,14 @@ use std::fmt;
 use potluck_model::template::{ChatTemplate, RenderOptions, TemplateError};
 use potluck_model::tokenizer::Tokenizer;
 
+use serde_json::Value;
+
 use super::{Chat, Format, RequestError, Tool, ToolChoice};
 use crate::engine::{Engine, Mask, TokenId};
 use format::{Syntax, ToolFormat};
 use grammar::{Allowed, Thoughts};
 pub use reader::{AnswerReader, Piece};
-use reader::{Reading, ToolShape};
+use reader::{Parameter, Reading, ToolShape};
 use thinking::{ThinkMarks, special_token};
 
 /// What an engine is given for a conversation, and what reads its answer.
@@ -60,7 +62,7 @@ pub fn prepare(engine: &Engine, chat: &Chat, format: &Format) -> Result<Prepared
     let written = messages::write(&chat.messages, offered, template)?;
     let options = RenderOptions {
         tools: &written.tools,
-        thinking: switch(template, thinking, chat.thinking)?,
+        thinking: switch(template, chat.thinking)?,
         ..RenderOptions::default()
     };
     let tokens = template.encode(tokenizer, &written.messages, &options);
@@ -68,10 +70,11 @@ pub fn prepare(engine: &Engine, chat: &Chat, format: &Format) -> Result<Prepared
     let begins_thinking = thinking.is_some_and(|marks| marks.is_opened_by(&tokens, tokenizer));
 
     let thoughts = match thinking {
-        _ if syntax.is_some_and(|syntax| syntax.has_channels) => Thoughts::Channel,
         Some(marks) if begins_thinking => Thoughts::Begun(marks),
-        Some(marks) if chat.thinking != Some(false) => Thoughts::Allowed(marks),
-        _ => Thoughts::None,
+        _ if chat.thinking == Some(false) => Thoughts::None,
+        _ if syntax.is_some_and(|syntax| syntax.has_channels) => Thoughts::Channel,
+        Some(marks) => Thoughts::Allowed(marks),
+        None => Thoughts::None,
     };
     let mask = mask_of(engine, chat, offered, format, syntax, thoughts)?;
     let marks = syntax.into_iter().flat_map(Syntax::marks);
@@ -174,16 +177,12 @@ fn syntax_of(
     Some(format.syntax())
 }
 
-/// The switch for thinking as the template is given it. A model that does not think need not be told
-/// not to.
-fn switch(
-    template: &ChatTemplate,
-    marks: Option<ThinkMarks>,
-    thinking: Option<bool>,
-) -> Result<Option<bool>, RequestError> {
+/// The switch for thinking as the template is given it. A model whose template has no thoughts need
+/// not be told to leave them out.
+fn switch(template: &ChatTemplate, thinking: Option<bool>) -> Result<Option<bool>, RequestError> {
     match thinking {
         Some(_) if template.has_thinking_switch() => Ok(thinking),
-        Some(false) if marks.is_none() => Ok(None),
+        Some(false) if !ThinkMarks::are_in(template.source()) => Ok(None),
         Some(_) => Err(refused(&TemplateError::NoThinkingSwitch)),
         None => Ok(None),
     }
@@ -208,7 +207,8 @@ fn mask_of(
         ToolChoice::Auto | ToolChoice::None => (offered, false),
     };
     let is_text = matches!(format, Format::Text);
-    if is_text && !must_call {
+    let is_strict = syntax.is_some() && tools.iter().any(|tool| tool.strict);
+    if is_text && !must_call && !is_strict {
         return Ok(None);
     }
     let allowed = Allowed {
@@ -216,7 +216,9 @@ fn mask_of(
         calls: syntax
             .filter(|_| !tools.is_empty())
             .map(|syntax| (tools, syntax)),
+        is_lenient: !must_call,
         several: chat.parallel_tool_calls && !matches!(chat.tool_choice, ToolChoice::Named(_)),
+        in_channels: syntax.is_some_and(|syntax| syntax.has_channels),
         thoughts,
     };
     let Some(grammar) = grammar::of_answer(&allowed, engine.tokenizer()) else {
@@ -234,11 +236,21 @@ fn mask_of(
 }
 
 fn shape_of(tool: &Tool) -> ToolShape {
-    let parameters = tool.parameters.get("properties");
-    let parameters = parameters.and_then(serde_json::Value::as_object);
+    let parameters = tool.parameters.get("properties").and_then(Value::as_object);
+    let parameters = parameters
+        .into_iter()
+        .flatten()
+        .map(|(name, schema)| Parameter {
+            name: name.clone(),
+            is_text: match schema.get("type") {
+                Some(Value::String(one)) => one == "string",
+                Some(Value::Array(several)) => several.iter().any(|one| one == "string"),
+                _ => false,
+            },
+        });
     ToolShape {
         name: tool.name.clone(),
-        parameters: parameters.map_or_else(Vec::new, |named| named.keys().cloned().collect()),
+        parameters: parameters.collect(),
     }
 }
 

@@ -9,12 +9,13 @@ mod calls;
 mod harmony;
 mod json_call;
 mod literal;
+mod marked_call;
 mod python_call;
 mod scan;
 #[cfg(test)]
 mod tests;
 
-pub(super) use calls::ToolShape;
+pub(super) use calls::{Parameter, ToolShape};
 
 use super::format::Syntax;
 use super::thinking::ThinkMarks;
