@@ -27,7 +27,7 @@ use potluck_model::tokenizer::Tokenizer;
 use serde_json::Value;
 
 use super::{Chat, Format, RequestError, Tool, ToolChoice};
-use crate::engine::{Engine, Mask, TokenId};
+use crate::engine::{Engine, Mask, Message, TokenId};
 use format::{Syntax, ToolFormat};
 use grammar::{Allowed, Thoughts};
 pub use reader::{AnswerReader, Piece};
@@ -40,9 +40,11 @@ pub struct Prepared {
     pub tokens: Vec<TokenId>,
     /// What the answer may be; any text if `None`.
     pub mask: Option<Box<dyn Mask>>,
-    /// Control tokens that the reader wants to see in the text.
+    /// Control tokens that the reader wants to see in the text
+    /// ([`with_shown`](crate::engine::Generator::with_shown)).
     pub shown: Vec<TokenId>,
-    /// Takes the answer's text apart.
+    /// Takes the answer's text apart. When it [is finished](AnswerReader::is_finished), so is the
+    /// answer, whatever the model would go on to say.
     pub reader: AnswerReader,
 }
 
@@ -55,8 +57,8 @@ pub struct Prepared {
 pub fn prepare(engine: &Engine, chat: &Chat, format: &Format) -> Result<Prepared, RequestError> {
     let template = template_of(engine)?;
     let tokenizer = engine.tokenizer();
-    check_size(engine, chat)?;
     let offered = offered(chat)?;
+    check_size(engine, &chat.messages, offered)?;
     let syntax = syntax_of(template, tokenizer, !offered.is_empty());
     let thinking = ThinkMarks::of(template.source(), tokenizer);
     let written = messages::write(&chat.messages, offered, template)?;
@@ -90,7 +92,9 @@ pub fn prepare(engine: &Engine, chat: &Chat, format: &Format) -> Result<Prepared
         syntax,
         thinking,
         begins_thinking,
-        one_call: !chat.parallel_tool_calls,
+        // Templates of models that make one call refuse a conversation with more.
+        one_call: !chat.parallel_tool_calls
+            || syntax.is_some_and(|syntax| syntax.wanted.between.is_none()),
     });
     Ok(Prepared {
         tokens,
@@ -126,12 +130,13 @@ fn template_of(engine: &Engine) -> Result<&ChatTemplate, RequestError> {
 }
 
 /// Refuses more text than the context can hold, however it is cut into tokens.
-fn check_size(engine: &Engine, chat: &Chat) -> Result<(), RequestError> {
-    let bytes: usize = chat
-        .messages
-        .iter()
-        .map(|message| message.content.bytes())
-        .sum();
+fn check_size(engine: &Engine, messages: &[Message], tools: &[Tool]) -> Result<(), RequestError> {
+    let said = messages.iter().map(|message| message.content.bytes());
+    let described = tools.iter().map(|tool| {
+        let description = tool.description.as_ref().map_or(0, |text| text.len());
+        description + tool.parameters.to_string().len()
+    });
+    let bytes: usize = said.chain(described).sum();
     let tokens = bytes / engine.tokenizer().longest_token().max(1);
     let context = engine.context();
     if tokens > context {

@@ -6,7 +6,6 @@ use super::marked_call::{ArgsCall, TaggedCall};
 use super::python_call::PythonCall;
 
 /// One call or several, in JSON or as in Python, in a list or one after the other.
-#[derive(Debug)]
 pub(super) struct Body {
     at: At,
     /// What ends them, if anything does.
@@ -19,7 +18,6 @@ pub(super) struct Body {
     raw: String,
 }
 
-#[derive(Debug)]
 enum At {
     /// Before the first call, or the list.
     Start,
@@ -125,11 +123,10 @@ impl Body {
     /// Ends with the text. What is left of it is [`Self::into_raw`].
     pub(super) fn finish(&mut self, calls: &mut Calls, out: Out<'_>) {
         if self.has_begun() {
-            self.tell(calls, out);
             match &mut self.at {
                 At::Python(call) => call.abandon(calls, out),
                 At::Tagged(call) => call.abandon(calls, out),
-                _ => {}
+                _ => self.finish_call(calls, out),
             }
             self.raw.clear();
         }

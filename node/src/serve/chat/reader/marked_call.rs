@@ -17,7 +17,6 @@ const FUNCTION_END: &str = "</function>";
 const LONGEST: usize = 256;
 
 /// A call as `f[ARGS]{…}`, from behind the name on.
-#[derive(Debug)]
 pub(super) struct ArgsCall {
     name: String,
     /// The marks up to the arguments.
@@ -95,7 +94,6 @@ impl ArgsCall {
 }
 
 /// A call as `<function=f>`, from behind its `<` on.
-#[derive(Debug)]
 pub(super) struct TaggedCall {
     /// The tag or the value at hand.
     written: String,
@@ -161,6 +159,9 @@ impl TaggedCall {
     /// Tells what is there of a value, at the end of a text that ends too early.
     pub(super) fn abandon(&mut self, calls: &Calls, out: Out<'_>) {
         let rest = std::mem::take(&mut self.written);
+        if rest.is_empty() && self.told == 0 {
+            calls.end_arguments(0, out);
+        }
         calls.arguments(&rest, out);
     }
 

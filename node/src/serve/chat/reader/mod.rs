@@ -60,8 +60,7 @@ pub(super) struct Reading {
     pub(super) one_call: bool,
 }
 
-/// Takes an answer's text apart.
-#[derive(Debug)]
+/// Takes an answer's text apart. It holds some of it, so it cannot be formatted.
 pub struct AnswerReader {
     reading: Reading,
     state: State,
@@ -76,7 +75,6 @@ pub struct AnswerReader {
     is_bare: bool,
 }
 
-#[derive(Debug)]
 enum State {
     /// Before the first word.
     Start,

@@ -8,7 +8,7 @@ use super::literal;
 const LONGEST_NAME: usize = 256;
 
 /// One call, from its name on. Each argument is told when it is whole.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct PythonCall {
     /// The name, and then the argument at hand, as they are written.
     written: String,
@@ -78,8 +78,10 @@ impl PythonCall {
     /// Tells what is there of an argument, at the end of a text that ends too early.
     pub(super) fn abandon(&mut self, calls: &Calls, out: Out<'_>) {
         let rest = std::mem::take(&mut self.written);
-        if self.begun && !self.closing {
-            calls.arguments(rest.trim_start(), out);
+        match rest.trim_start() {
+            _ if !self.begun || self.closing => {}
+            "" if self.told == 0 => calls.end_arguments(0, out),
+            rest => calls.arguments(rest, out),
         }
     }
 

@@ -1,9 +1,11 @@
 //! Answers of every format, cut at every place.
 
+mod random;
+
 use expect_test::{Expect, expect};
 
-use super::super::format::ToolFormat;
 use super::*;
+use crate::serve::chat::format::ToolFormat;
 
 const THINK: ThinkMarks = ThinkMarks {
     open: "<think>",
@@ -56,6 +58,13 @@ fn pieces(reading: &Reading, parts: &[&str]) -> String {
     }
     reader.finish(&mut out);
     assert_eq!(reader.has_called(), !ids.is_empty());
+    for (at, (kind, _)) in lines.iter().enumerate() {
+        let next = lines.get(at + 1).map(|(kind, _)| &**kind);
+        assert!(
+            !kind.starts_with("call") || next == Some("arguments"),
+            "{lines:?}"
+        );
+    }
     let lines = lines
         .into_iter()
         .map(|(kind, text)| format!("{kind}: {text:?}\n"));
@@ -162,6 +171,14 @@ fn what_is_no_call_is_content_and_nothing_is_lost() {
         expect![[r#"
             call 0: "now"
             arguments: "{\"a\": \"b"
+        "#]],
+    );
+    check(
+        &hermes,
+        "<tool_call>{\"name\": \"now\", ",
+        expect![[r#"
+            call 0: "now"
+            arguments: "{}"
         "#]],
     );
     check(
