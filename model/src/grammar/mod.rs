@@ -201,10 +201,19 @@ impl Grammars {
             None => Ok(matcher),
             Some(error) => Err(GrammarError::Refused {
                 kind,
-                reason: first_line(&error),
+                reason: in_our_words(&error),
             }),
         }
     }
+}
+
+/// What the library says of a grammar, without its own settings.
+fn in_our_words(message: &str) -> String {
+    if message.contains("coerce_one_of") {
+        return "oneOf is supported only where no two of its schemas can allow the same: use anyOf"
+            .to_owned();
+    }
+    first_line(message)
 }
 
 impl fmt::Debug for Grammars {

@@ -15,6 +15,7 @@ use super::thinking::{ThinkMarks, special_token};
 use crate::serve::{Format, Tool};
 
 /// What an answer may be.
+#[derive(Clone, Copy)]
 pub(super) struct Allowed<'a> {
     /// What its content is; no content is allowed if `None`.
     pub(super) content: Option<&'a Format>,
@@ -22,6 +23,10 @@ pub(super) struct Allowed<'a> {
     pub(super) calls: Option<(&'a [Tool], &'static Syntax)>,
     /// Whether there may be several calls.
     pub(super) several: bool,
+    /// Whether only the arguments of strict tools are kept to their schemas.
+    pub(super) is_lenient: bool,
+    /// Whether content and calls are in channels.
+    pub(super) in_channels: bool,
     /// The thoughts that may come first.
     pub(super) thoughts: Thoughts,
 }
@@ -56,20 +61,31 @@ pub(super) fn of_answer(allowed: &Allowed<'_>, tokenizer: &Tokenizer) -> Option<
         text: String::new(),
         parts: Vec::new(),
     };
-    let in_channels = allowed.thoughts == Thoughts::Channel;
+    let channel = if allowed.in_channels {
+        "<|channel|>final<|message|>"
+    } else {
+        ""
+    };
+    let channel = rules.literals(&[channel]);
     let mut answers = Vec::new();
-    if let Some(format) = allowed.content {
-        rules.parts.push(("content".to_owned(), of_format(format)?));
-        let channel = if in_channels {
-            "<|channel|>final<|message|>"
-        } else {
-            ""
-        };
-        answers.push(format!("{} @content", rules.literals(&[channel])));
-    }
     if let Some((tools, syntax)) = allowed.calls {
-        rules.calls(tools, syntax, allowed.several);
+        rules.calls(tools, syntax, allowed);
         answers.push("calls".to_owned());
+    }
+    match (allowed.content, allowed.calls) {
+        (None, _) => {}
+        (Some(Format::Text), None) => return None,
+        (Some(Format::Text), Some((_, syntax))) if !allowed.in_channels => {
+            answers.extend(rules.free_text(syntax.wanted.open));
+        }
+        (Some(Format::Text), Some(_)) => {
+            rules.text.push_str("TEXT: /(.|\\n)+/\n");
+            answers.push(format!("{channel} TEXT?"));
+        }
+        (Some(format), _) => {
+            rules.parts.push(("content".to_owned(), of_format(format)?));
+            answers.push(format!("{channel} @content"));
+        }
     }
     let thoughts = rules.thoughts(allowed.thoughts);
     let start = format!("start: {thoughts} ({})\n", answers.join(" | "));
@@ -126,7 +142,7 @@ impl Rules<'_> {
     fn up_to(&mut self, mark: &str) -> String {
         let close = self.literal(mark);
         if close.starts_with('<') {
-            self.text.push_str("THOUGHTS: /(.|\\n)*/\n");
+            self.text.push_str("THOUGHTS: /(.|\\n)+/\n");
             return format!("THOUGHTS? {close}");
         }
         let mark = escaped(mark);
@@ -134,48 +150,70 @@ impl Rules<'_> {
         "thoughts".to_owned()
     }
 
-    /// The rule `calls`.
-    fn calls(&mut self, tools: &[Tool], syntax: &Syntax, several: bool) {
+    /// Answers in words, and calls after some words, where this opens calls.
+    fn free_text(&mut self, open: &str) -> Vec<String> {
+        if open.is_empty() {
+            // What begins otherwise is no call.
+            self.text
+                .push_str("TEXT: /[ \\n\\t]*[^ \\n\\t{\\[](.|\\n)*/\n");
+            return vec!["TEXT?".to_owned()];
+        }
+        let mark = self.literal(open);
+        if mark.starts_with('<') {
+            self.text.push_str("TEXT: /(.|\\n)+/\n");
+            return vec!["TEXT?".to_owned(), "TEXT calls".to_owned()];
+        }
+        let mark = escaped(open);
+        let _ = write!(
+            self.text,
+            "TEXT: /(.|\\n)+/ & ~/(.|\\n)*{mark}(.|\\n)*/\nhead[lazy]: /(.|\\n)+{mark}/\n"
+        );
+        vec!["TEXT?".to_owned(), "head body".to_owned()]
+    }
+
+    /// The rules `calls`, and `body` for what follows the mark that opens them.
+    fn calls(&mut self, tools: &[Tool], syntax: &Syntax, allowed: &Allowed<'_>) {
         let wanted = &syntax.wanted;
         let mut names = Vec::new();
         for (number, tool) in tools.iter().enumerate() {
             let call = match &wanted.call {
-                Call::Json([before, between, after]) => {
-                    let head = format!("{before}{}{between}", json_inside(&tool.name));
-                    let arguments = self.schema(number, parameters_of(tool));
-                    format!(
-                        "{} {arguments} {}",
-                        self.literals(&[&head]),
-                        self.literals(&[after])
-                    )
+                Call::Json {
+                    before,
+                    between,
+                    after,
+                } => {
+                    let head = format!("{before}{}", json_inside(&tool.name));
+                    let head = [self.literals(&[&head]), self.literals(between)].join(" ");
+                    let arguments = self.arguments(number, tool, allowed.is_lenient);
+                    format!("{head} {arguments} {}", self.literals(&[after]))
                 }
                 Call::Python => self.python_call(number, tool),
-                Call::Header([before, after]) => {
-                    let head = format!("{before}{}{after}", tool.name);
-                    let arguments = self.schema(number, parameters_of(tool));
-                    let body = self.literals(&[&head, "<|constrain|>", "json", "<|message|>"]);
-                    format!("{body} {arguments}")
-                }
             };
             let _ = writeln!(self.text, "call_{number}: {call}");
             names.push(format!("call_{number}"));
         }
         let _ = writeln!(self.text, "call: {}", names.join(" | "));
         let [first, last] = wanted.around;
-        let open = self.literals(&[wanted.open, first]);
+        let open = self.literals(&[wanted.open]);
+        let first = self.literals(&[first]);
         let close = self.literals(&[last, wanted.close]);
-        let more = wanted.between.filter(|_| several);
+        let more = wanted.between.filter(|_| allowed.several);
         let more = more.map_or(String::new(), |between| {
             format!("({} call)*", self.literals(between))
         });
-        let _ = writeln!(self.text, "calls: {open} call {more} {close}");
+        let _ = writeln!(self.text, "calls: {open} body");
+        let _ = writeln!(self.text, "body: {first} call {more} {close}");
     }
 
-    /// A part for a schema, as rules name it.
-    fn schema(&mut self, number: usize, schema: Value) -> String {
+    /// A part for the arguments of a tool, as rules name it.
+    fn arguments(&mut self, number: usize, tool: &Tool, is_lenient: bool) -> String {
+        let grammar = if is_lenient && !tool.strict {
+            Grammar::json_object()
+        } else {
+            Grammar::json_schema(parameters_of(tool))
+        };
         let name = format!("arguments_{number}");
-        self.parts
-            .push((name.clone(), Grammar::json_schema(schema)));
+        self.parts.push((name.clone(), grammar));
         format!("@{name}")
     }
 
@@ -247,7 +285,7 @@ fn json_inside(text: &str) -> String {
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
-        if !char.is_alphanumeric() && char.is_ascii() {
+        if "\\.+*?()|[]{}^$/&~#-".contains(char) {
             escaped.push('\\');
         }
         escaped.push(char);

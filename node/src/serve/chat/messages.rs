@@ -36,10 +36,13 @@ pub(super) fn write(
 }
 
 /// Fills in what templates ask for and programs leave out: arguments as objects, and which tool
-/// answers.
+/// answers. Parts of a message become one text; what wants parts is given parts again later.
 fn complete(all: &[Message]) -> impl Fn(&Message) -> Message {
     move |message| {
         let mut message = message.clone();
+        if let Content::Parts(parts) = &message.content {
+            message.content = Content::Text(parts.join("\n"));
+        }
         for call in &mut message.tool_calls {
             call.arguments = call.arguments.clone().spelled_out();
         }
@@ -183,7 +186,10 @@ mod tests {
             ..Message::new(Role::Tool, text)
         };
         vec![
-            Message::new(Role::User, "How is it?"),
+            Message {
+                content: Content::Parts(vec!["How".into(), "is it?".into()]),
+                ..Message::new(Role::User, "")
+            },
             Message {
                 tool_calls: vec![call, second],
                 ..Message::new(Role::Assistant, "")
@@ -218,7 +224,7 @@ mod tests {
         expect_test::expect![[r#"
             [
                 "system: You can call these tools:\n{\"name\":\"get_weather\",\"description\":\"\",\"parameters\":{\"$schema\":\"http://json-schema.org/draft-07/schema#\",\"type\":\"object\",\"properties\":{\"town\":{\"type\":\"string\"}},\"required\":[\"town\"]}}\n\nTo call a tool, answer with a JSON object and nothing else: {\"name\": \"NAME\", \"arguments\": {…}}, where the arguments follow the tool's JSON schema. To call several, write one such object a line. Call a tool only if it helps; otherwise answer in words.",
-                "user: How is it?",
+                "user: How\nis it?",
                 "assistant: {\"name\": \"get_weather\", \"arguments\": {\"town\": \"Lima\"}}\n\n{\"name\": \"get_weather\", \"arguments\": {}}",
                 "user: Result of get_weather:\nfog\n\nResult of get_weather:\nsun\n\nAnd then?",
             ]

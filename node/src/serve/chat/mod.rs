@@ -24,12 +24,14 @@ use std::fmt;
 use potluck_model::template::{ChatTemplate, RenderOptions, TemplateError};
 use potluck_model::tokenizer::Tokenizer;
 
+use serde_json::Value;
+
 use super::{Chat, Format, RequestError, Tool, ToolChoice};
-use crate::engine::{Engine, Mask, TokenId};
+use crate::engine::{Engine, Mask, Message, TokenId};
 use format::{Syntax, ToolFormat};
 use grammar::{Allowed, Thoughts};
 pub use reader::{AnswerReader, Piece};
-use reader::{Reading, ToolShape};
+use reader::{Parameter, Reading, ToolShape};
 use thinking::{ThinkMarks, special_token};
 
 /// What an engine is given for a conversation, and what reads its answer.
@@ -38,9 +40,11 @@ pub struct Prepared {
     pub tokens: Vec<TokenId>,
     /// What the answer may be; any text if `None`.
     pub mask: Option<Box<dyn Mask>>,
-    /// Control tokens that the reader wants to see in the text.
+    /// Control tokens that the reader wants to see in the text
+    /// ([`with_shown`](crate::engine::Generator::with_shown)).
     pub shown: Vec<TokenId>,
-    /// Takes the answer's text apart.
+    /// Takes the answer's text apart. When it [is finished](AnswerReader::is_finished), so is the
+    /// answer, whatever the model would go on to say.
     pub reader: AnswerReader,
 }
 
@@ -53,14 +57,14 @@ pub struct Prepared {
 pub fn prepare(engine: &Engine, chat: &Chat, format: &Format) -> Result<Prepared, RequestError> {
     let template = template_of(engine)?;
     let tokenizer = engine.tokenizer();
-    check_size(engine, chat)?;
     let offered = offered(chat)?;
+    check_size(engine, &chat.messages, offered)?;
     let syntax = syntax_of(template, tokenizer, !offered.is_empty());
     let thinking = ThinkMarks::of(template.source(), tokenizer);
     let written = messages::write(&chat.messages, offered, template)?;
     let options = RenderOptions {
         tools: &written.tools,
-        thinking: switch(template, thinking, chat.thinking)?,
+        thinking: switch(template, chat.thinking)?,
         ..RenderOptions::default()
     };
     let tokens = template.encode(tokenizer, &written.messages, &options);
@@ -68,10 +72,11 @@ pub fn prepare(engine: &Engine, chat: &Chat, format: &Format) -> Result<Prepared
     let begins_thinking = thinking.is_some_and(|marks| marks.is_opened_by(&tokens, tokenizer));
 
     let thoughts = match thinking {
-        _ if syntax.is_some_and(|syntax| syntax.has_channels) => Thoughts::Channel,
         Some(marks) if begins_thinking => Thoughts::Begun(marks),
-        Some(marks) if chat.thinking != Some(false) => Thoughts::Allowed(marks),
-        _ => Thoughts::None,
+        _ if chat.thinking == Some(false) => Thoughts::None,
+        _ if syntax.is_some_and(|syntax| syntax.has_channels) => Thoughts::Channel,
+        Some(marks) => Thoughts::Allowed(marks),
+        None => Thoughts::None,
     };
     let mask = mask_of(engine, chat, offered, format, syntax, thoughts)?;
     let marks = syntax.into_iter().flat_map(Syntax::marks);
@@ -87,7 +92,9 @@ pub fn prepare(engine: &Engine, chat: &Chat, format: &Format) -> Result<Prepared
         syntax,
         thinking,
         begins_thinking,
-        one_call: !chat.parallel_tool_calls,
+        // Templates of models that make one call refuse a conversation with more.
+        one_call: !chat.parallel_tool_calls
+            || syntax.is_some_and(|syntax| syntax.wanted.between.is_none()),
     });
     Ok(Prepared {
         tokens,
@@ -123,12 +130,13 @@ fn template_of(engine: &Engine) -> Result<&ChatTemplate, RequestError> {
 }
 
 /// Refuses more text than the context can hold, however it is cut into tokens.
-fn check_size(engine: &Engine, chat: &Chat) -> Result<(), RequestError> {
-    let bytes: usize = chat
-        .messages
-        .iter()
-        .map(|message| message.content.bytes())
-        .sum();
+fn check_size(engine: &Engine, messages: &[Message], tools: &[Tool]) -> Result<(), RequestError> {
+    let said = messages.iter().map(|message| message.content.bytes());
+    let described = tools.iter().map(|tool| {
+        let description = tool.description.as_ref().map_or(0, |text| text.len());
+        description + tool.parameters.to_string().len()
+    });
+    let bytes: usize = said.chain(described).sum();
     let tokens = bytes / engine.tokenizer().longest_token().max(1);
     let context = engine.context();
     if tokens > context {
@@ -174,16 +182,12 @@ fn syntax_of(
     Some(format.syntax())
 }
 
-/// The switch for thinking as the template is given it. A model that does not think need not be told
-/// not to.
-fn switch(
-    template: &ChatTemplate,
-    marks: Option<ThinkMarks>,
-    thinking: Option<bool>,
-) -> Result<Option<bool>, RequestError> {
+/// The switch for thinking as the template is given it. A model whose template has no thoughts need
+/// not be told to leave them out.
+fn switch(template: &ChatTemplate, thinking: Option<bool>) -> Result<Option<bool>, RequestError> {
     match thinking {
         Some(_) if template.has_thinking_switch() => Ok(thinking),
-        Some(false) if marks.is_none() => Ok(None),
+        Some(false) if !ThinkMarks::are_in(template.source()) => Ok(None),
         Some(_) => Err(refused(&TemplateError::NoThinkingSwitch)),
         None => Ok(None),
     }
@@ -208,7 +212,8 @@ fn mask_of(
         ToolChoice::Auto | ToolChoice::None => (offered, false),
     };
     let is_text = matches!(format, Format::Text);
-    if is_text && !must_call {
+    let is_strict = syntax.is_some() && tools.iter().any(|tool| tool.strict);
+    if is_text && !must_call && !is_strict {
         return Ok(None);
     }
     let allowed = Allowed {
@@ -216,7 +221,9 @@ fn mask_of(
         calls: syntax
             .filter(|_| !tools.is_empty())
             .map(|syntax| (tools, syntax)),
+        is_lenient: !must_call,
         several: chat.parallel_tool_calls && !matches!(chat.tool_choice, ToolChoice::Named(_)),
+        in_channels: syntax.is_some_and(|syntax| syntax.has_channels),
         thoughts,
     };
     let Some(grammar) = grammar::of_answer(&allowed, engine.tokenizer()) else {
@@ -234,11 +241,21 @@ fn mask_of(
 }
 
 fn shape_of(tool: &Tool) -> ToolShape {
-    let parameters = tool.parameters.get("properties");
-    let parameters = parameters.and_then(serde_json::Value::as_object);
+    let parameters = tool.parameters.get("properties").and_then(Value::as_object);
+    let parameters = parameters
+        .into_iter()
+        .flatten()
+        .map(|(name, schema)| Parameter {
+            name: name.clone(),
+            is_text: match schema.get("type") {
+                Some(Value::String(one)) => one == "string",
+                Some(Value::Array(several)) => several.iter().any(|one| one == "string"),
+                _ => false,
+            },
+        });
     ToolShape {
         name: tool.name.clone(),
-        parameters: parameters.map_or_else(Vec::new, |named| named.keys().cloned().collect()),
+        parameters: parameters.collect(),
     }
 }
 

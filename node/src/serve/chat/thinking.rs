@@ -32,6 +32,11 @@ impl ThinkMarks {
         written.or_else(|| known().find(|marks| special_token(tokenizer, marks.close).is_some()))
     }
 
+    /// Whether a template's source has any such marks.
+    pub(super) fn are_in(source: &str) -> bool {
+        KNOWN.iter().any(|marks| source.contains(marks.close))
+    }
+
     /// Whether a prompt ends in thoughts that it has opened.
     pub(super) fn is_opened_by(self, prompt: &[TokenId], tokenizer: &Tokenizer) -> bool {
         // The mark may be as many tokens as it has bytes.
@@ -42,12 +47,10 @@ impl ThinkMarks {
     }
 }
 
-/// The token that stands for this whole text and is found before any other.
+/// The token that stands for this whole text.
 pub(super) fn special_token(tokenizer: &Tokenizer, text: &str) -> Option<TokenId> {
-    let whole = tokenizer.encode(text, SpecialTokens::Parse);
-    let pieces = tokenizer.encode(text, SpecialTokens::AsText);
-    match whole[..] {
-        [id] if whole != pieces || tokenizer.is_structure(id) => Some(id),
+    match tokenizer.encode(text, SpecialTokens::Parse)[..] {
+        [id] => Some(id),
         _ => None,
     }
 }

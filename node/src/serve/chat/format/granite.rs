@@ -15,6 +15,10 @@ pub(super) const SYNTAX: Syntax = Syntax {
         close: "",
         around: ["[", "]"],
         between: Some(&[", "]),
-        call: Call::Json(["{\"name\": \"", "\", \"arguments\": ", "}"]),
+        call: Call::Json {
+            before: "{\"name\": \"",
+            between: &["\", \"arguments\": "],
+            after: "}",
+        },
     },
 };

@@ -12,6 +12,10 @@ pub(super) const SYNTAX: Syntax = Syntax {
         close: "",
         around: ["", ""],
         between: None,
-        call: Call::Header(["commentary to=functions.", " "]),
+        call: Call::Json {
+            before: "commentary to=functions.",
+            between: &[" ", "<|constrain|>", "json", "<|message|>"],
+            after: "",
+        },
     },
 };

@@ -1,5 +1,6 @@
-//! `<tool_call>\n{"name": "f", "arguments": {…}}\n</tool_call>`, once for each call: Hermes, Qwen,
-//! SmolLM3 and many others.
+//! `<tool_call>\n{"name": "f", "arguments": {…}}\n</tool_call>`, once for each call: Hermes, Qwen and
+//! many others. Some write `<function=f>` with a `<parameter=a>` for each argument between the marks;
+//! that is read, too.
 
 use super::{Call, Opener, Syntax, Wanted};
 
@@ -12,6 +13,10 @@ pub(super) const SYNTAX: Syntax = Syntax {
         close: "</tool_call>",
         around: ["\n", "\n"],
         between: Some(&["\n", "</tool_call>", "\n", "<tool_call>", "\n"]),
-        call: Call::Json(["{\"name\": \"", "\", \"arguments\": ", "}"]),
+        call: Call::Json {
+            before: "{\"name\": \"",
+            between: &["\", \"arguments\": "],
+            after: "}",
+        },
     },
 };

@@ -12,6 +12,10 @@ pub(super) const SYNTAX: Syntax = Syntax {
         close: "",
         around: ["", ""],
         between: None,
-        call: Call::Json(["{\"name\": \"", "\", \"parameters\": ", "}"]),
+        call: Call::Json {
+            before: "{\"name\": \"",
+            between: &["\", \"parameters\": "],
+            after: "}",
+        },
     },
 };

@@ -1,4 +1,5 @@
-//! `[TOOL_CALLS][{"name": "f", "arguments": {…}}]`: Mistral.
+//! `[TOOL_CALLS][{"name": "f", "arguments": {…}}]`: Mistral; and `[TOOL_CALLS]f[ARGS]{…}`, once for
+//! each call, of its later models.
 
 use super::{Call, Opener, Syntax, Wanted};
 
@@ -11,6 +12,27 @@ pub(super) const SYNTAX: Syntax = Syntax {
         close: "",
         around: ["[", "]"],
         between: Some(&[", "]),
-        call: Call::Json(["{\"name\": \"", "\", \"arguments\": ", "}"]),
+        call: Call::Json {
+            before: "{\"name\": \"",
+            between: &["\", \"arguments\": "],
+            after: "}",
+        },
+    },
+};
+
+pub(super) const WITH_ARGS: Syntax = Syntax {
+    openers: SYNTAX.openers,
+    is_bare: false,
+    has_channels: false,
+    wanted: Wanted {
+        open: "[TOOL_CALLS]",
+        close: "",
+        around: ["", ""],
+        between: Some(&["[TOOL_CALLS]"]),
+        call: Call::Json {
+            before: "",
+            between: &["[ARGS]"],
+            after: "",
+        },
     },
 };

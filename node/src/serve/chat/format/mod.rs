@@ -29,6 +29,8 @@ pub(super) enum ToolFormat {
     Granite,
     /// `[TOOL_CALLS][{"name": …, "arguments": {…}}]`: Mistral.
     Mistral,
+    /// `[TOOL_CALLS]f[ARGS]{…}`: later models of Mistral.
+    MistralArgs,
     /// Channels and recipients: gpt-oss.
     Harmony,
     /// A JSON object, as the prompt describes it.
@@ -86,12 +88,15 @@ pub(super) struct Wanted {
 /// How one call is written.
 #[derive(Debug)]
 pub(super) enum Call {
-    /// A text, the name, a text, the arguments as JSON, and a text.
-    Json([&'static str; 3]),
+    /// The name between texts, and then the arguments as JSON.
+    Json {
+        before: &'static str,
+        /// Texts and marks.
+        between: &'static [&'static str],
+        after: &'static str,
+    },
     /// Arguments by name, in brackets.
     Python,
-    /// A header of texts with the name between them and the mark of the body; then JSON.
-    Header([&'static str; 2]),
 }
 
 impl ToolFormat {
@@ -103,6 +108,7 @@ impl ToolFormat {
             () if knows("<|tool_call_start|>") => Self::Lfm2,
             () if source.contains("<|tool_call|>") => Self::Granite,
             () if source.contains("<tool_call>") => Self::Hermes,
+            () if source.contains("[TOOL_CALLS]") && source.contains("[ARGS]") => Self::MistralArgs,
             () if source.contains("[TOOL_CALLS]") => Self::Mistral,
             () if knows("<|python_tag|>") => Self::Llama,
             () if source.contains("<start_of_turn>") => Self::Gemma,
@@ -118,6 +124,7 @@ impl ToolFormat {
             Self::Gemma => &gemma::SYNTAX,
             Self::Granite => &granite::SYNTAX,
             Self::Mistral => &mistral::SYNTAX,
+            Self::MistralArgs => &mistral::WITH_ARGS,
             Self::Harmony => &harmony::SYNTAX,
             Self::Plain => &plain::SYNTAX,
         }

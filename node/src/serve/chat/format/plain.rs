@@ -26,7 +26,11 @@ pub(super) const WANTED: Wanted = Wanted {
     close: "",
     around: ["", ""],
     between: Some(&["\n"]),
-    call: Call::Json(["{\"name\": \"", "\", \"arguments\": ", "}"]),
+    call: Call::Json {
+        before: "{\"name\": \"",
+        between: &["\", \"arguments\": "],
+        after: "}",
+    },
 };
 
 /// What the prompt says of the form.

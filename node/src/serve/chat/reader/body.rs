@@ -2,10 +2,10 @@
 
 use super::calls::{Calls, Out};
 use super::json_call::{JsonCall, Step};
+use super::marked_call::{ArgsCall, TaggedCall};
 use super::python_call::PythonCall;
 
 /// One call or several, in JSON or as in Python, in a list or one after the other.
-#[derive(Debug)]
 pub(super) struct Body {
     at: At,
     /// What ends them, if anything does.
@@ -18,7 +18,6 @@ pub(super) struct Body {
     raw: String,
 }
 
-#[derive(Debug)]
 enum At {
     /// Before the first call, or the list.
     Start,
@@ -26,6 +25,8 @@ enum At {
     Before,
     Json(JsonCall),
     Python(PythonCall),
+    Args(ArgsCall),
+    Tagged(TaggedCall),
     /// In a list, behind a call.
     Between,
     /// Behind the list, or behind a call that is in none.
@@ -78,9 +79,17 @@ impl Body {
     /// Takes the next character.
     pub(super) fn push(&mut self, char: char, calls: &mut Calls, out: Out<'_>) -> BodyStep {
         self.raw.push(char);
+        if let At::Python(call) = &self.at
+            && char == '['
+            && !call.name().is_empty()
+        {
+            self.at = At::Args(ArgsCall::new(call.name().to_owned()));
+        }
         let step = match &mut self.at {
             At::Json(call) => call.push(char, calls, out),
             At::Python(call) => call.push(char, calls, out),
+            At::Args(call) => call.push(char, calls, out),
+            At::Tagged(call) => call.push(char, calls, out),
             At::Start | At::Before | At::Between | At::Behind | At::Close(_) => {
                 return self.between(char);
             }
@@ -104,17 +113,20 @@ impl Body {
 
     /// Tells the arguments that came since it was asked last.
     pub(super) fn tell(&mut self, calls: &Calls, out: Out<'_>) {
-        if let At::Json(call) = &mut self.at {
-            call.tell(calls, out);
+        match &mut self.at {
+            At::Json(call) => call.tell(calls, out),
+            At::Args(call) => call.tell(calls, out),
+            _ => {}
         }
     }
 
     /// Ends with the text. What is left of it is [`Self::into_raw`].
     pub(super) fn finish(&mut self, calls: &mut Calls, out: Out<'_>) {
         if self.has_begun() {
-            self.tell(calls, out);
-            if let At::Python(call) = &mut self.at {
-                call.abandon(calls, out);
+            match &mut self.at {
+                At::Python(call) => call.abandon(calls, out),
+                At::Tagged(call) => call.abandon(calls, out),
+                _ => self.finish_call(calls, out),
             }
             self.raw.clear();
         }
@@ -127,13 +139,18 @@ impl Body {
         match &self.at {
             At::Json(call) => call.has_begun(),
             At::Python(call) => call.has_begun(),
+            At::Args(call) => call.has_begun(),
+            At::Tagged(call) => call.has_begun(),
             At::Start | At::Before | At::Between | At::Behind | At::Close(_) => false,
         }
     }
 
     fn finish_call(&mut self, calls: &mut Calls, out: Out<'_>) {
-        if let At::Json(call) = &mut self.at {
-            call.end(calls, out);
+        match &mut self.at {
+            At::Json(call) => call.end(calls, out),
+            At::Args(call) => call.end(calls, out),
+            At::Tagged(call) => call.end(calls, out),
+            _ => {}
         }
     }
 
@@ -169,6 +186,7 @@ impl Body {
                 self.at = At::Before;
             }
             (At::Start | At::Before, _) if is_name && !self.known_only => self.begin_python(char),
+            (At::Start, '<') if !self.known_only => self.at = At::Tagged(TaggedCall::new()),
             (At::Between, ',') => self.at = At::Before,
             (At::Between, ']') => {
                 self.at = At::Behind;

@@ -1,5 +1,7 @@
 //! The calls of one answer, as they become known.
 
+use serde_json::Value;
+
 use super::Piece;
 use crate::serve::chat::ids;
 
@@ -7,8 +9,16 @@ use crate::serve::chat::ids;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::serve::chat) struct ToolShape {
     pub(in crate::serve::chat) name: String,
-    /// The names of its parameters, in order.
-    pub(in crate::serve::chat) parameters: Vec<String>,
+    /// Its parameters, in order.
+    pub(in crate::serve::chat) parameters: Vec<Parameter>,
+}
+
+/// What is known of a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::serve::chat) struct Parameter {
+    pub(in crate::serve::chat) name: String,
+    /// Whether it is a text, whatever it looks like.
+    pub(in crate::serve::chat) is_text: bool,
 }
 
 /// The calls of one answer.
@@ -44,6 +54,18 @@ impl Calls {
             id: ids::next(),
             name: name.to_owned(),
         });
+    }
+
+    /// An argument of the call that began last, after so many others; `value` is JSON.
+    pub(super) fn argument(&self, told: usize, name: &str, value: &str, out: Out<'_>) {
+        let before = if told == 0 { "{" } else { ", " };
+        let name = Value::from(name);
+        self.arguments(&format!("{before}{name}: {value}"), out);
+    }
+
+    /// The end of so many arguments.
+    pub(super) fn end_arguments(&self, told: usize, out: Out<'_>) {
+        self.arguments(if told == 0 { "{}" } else { "}" }, out);
     }
 
     /// The next part of the arguments of the call that began last.

@@ -19,7 +19,7 @@ pub(super) enum Step {
 
 /// One call, from behind its `{` on. The name is told as soon as it is known, and arguments as they
 /// come after it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct JsonCall {
     at: At,
     key: String,
@@ -135,7 +135,7 @@ impl JsonCall {
                 self.is_nested = true;
                 self.go(At::Key)
             }
-            ("arguments" | "parameters", '{') if !self.has_arguments => {
+            ("arguments" | "parameters", '{' | '[') if !self.has_arguments => {
                 self.has_arguments = true;
                 self.scan = ValueScan::default();
                 self.scan.push(char);

@@ -9,12 +9,13 @@ mod calls;
 mod harmony;
 mod json_call;
 mod literal;
+mod marked_call;
 mod python_call;
 mod scan;
 #[cfg(test)]
 mod tests;
 
-pub(super) use calls::ToolShape;
+pub(super) use calls::{Parameter, ToolShape};
 
 use super::format::Syntax;
 use super::thinking::ThinkMarks;
@@ -59,8 +60,7 @@ pub(super) struct Reading {
     pub(super) one_call: bool,
 }
 
-/// Takes an answer's text apart.
-#[derive(Debug)]
+/// Takes an answer's text apart. It holds some of it, so it cannot be formatted.
 pub struct AnswerReader {
     reading: Reading,
     state: State,
@@ -75,7 +75,6 @@ pub struct AnswerReader {
     is_bare: bool,
 }
 
-#[derive(Debug)]
 enum State {
     /// Before the first word.
     Start,

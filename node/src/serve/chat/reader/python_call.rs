@@ -1,8 +1,6 @@
 //! A call that a model writes as one of Python: `get_weather(city="Paris")`.
 
-use serde_json::Value;
-
-use super::calls::{Calls, Out};
+use super::calls::{Calls, Out, Parameter};
 use super::json_call::Step;
 use super::literal;
 
@@ -10,7 +8,7 @@ use super::literal;
 const LONGEST_NAME: usize = 256;
 
 /// One call, from its name on. Each argument is told when it is whole.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct PythonCall {
     /// The name, and then the argument at hand, as they are written.
     written: String,
@@ -21,7 +19,7 @@ pub(super) struct PythonCall {
     closing: bool,
     told: usize,
     /// The tool's parameters, for arguments without names.
-    parameters: Vec<String>,
+    parameters: Vec<Parameter>,
     depth: usize,
     quote: Option<char>,
     escaped: bool,
@@ -39,6 +37,11 @@ impl PythonCall {
     /// Whether the tool's name was told.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
+    }
+
+    /// What was taken for its name.
+    pub(super) fn name(&self) -> &str {
+        if self.begun { "" } else { &self.written }
     }
 
     /// Takes the next character.
@@ -75,8 +78,10 @@ impl PythonCall {
     /// Tells what is there of an argument, at the end of a text that ends too early.
     pub(super) fn abandon(&mut self, calls: &Calls, out: Out<'_>) {
         let rest = std::mem::take(&mut self.written);
-        if self.begun && !self.closing {
-            calls.arguments(rest.trim_start(), out);
+        match rest.trim_start() {
+            _ if !self.begun || self.closing => {}
+            "" if self.told == 0 => calls.end_arguments(0, out),
+            rest => calls.arguments(rest, out),
         }
     }
 
@@ -120,7 +125,7 @@ impl PythonCall {
 
     fn close(&mut self, calls: &mut Calls, out: Out<'_>) -> Step {
         self.tell(calls, out);
-        calls.arguments(if self.told == 0 { "{}" } else { "}" }, out);
+        calls.end_arguments(self.told, out);
         if self.is_printed {
             self.closing = true;
             return Step::More;
@@ -134,20 +139,16 @@ impl PythonCall {
         if written.trim().is_empty() {
             return;
         }
+        let nth = self.parameters.get(self.told);
         let (name, value) = match name_and_value(&written) {
             Some((name, value)) => (name.to_owned(), value),
-            None => {
-                let parameter = self.parameters.get(self.told).cloned();
-                (
-                    parameter.unwrap_or_else(|| format!("argument_{}", self.told + 1)),
-                    &*written,
-                )
-            }
+            None => match nth {
+                Some(parameter) => (parameter.name.clone(), &*written),
+                None => (format!("argument_{}", self.told + 1), &*written),
+            },
         };
-        let before = if self.told == 0 { "{" } else { ", " };
+        calls.argument(self.told, &name, &literal::to_json(value), out);
         self.told += 1;
-        let (name, value) = (Value::from(name), literal::to_json(value));
-        calls.arguments(&format!("{before}{name}: {value}"), out);
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) enum Place {
 impl ValueScan {
     /// Takes the next character. White space before a value is part of it.
     pub(super) fn push(&mut self, char: char) -> Place {
+        let had_begun = self.begun;
+        self.begun |= !char.is_whitespace();
         if self.in_string {
             let escaped = std::mem::replace(&mut self.escaped, false);
             match char {
@@ -44,11 +46,15 @@ impl ValueScan {
                 return self.end_of_part();
             }
             '}' | ']' | ',' if self.depth == 0 => return Place::After,
-            _ if self.depth == 0 && char.is_whitespace() && self.begun => return Place::After,
+            _ if self.depth == 0 && char.is_whitespace() && had_begun => return Place::After,
             _ => {}
         }
-        self.begun |= !char.is_whitespace();
         Place::Within
+    }
+
+    /// Whether anything but white space came.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
     }
 
     fn end_of_part(&self) -> Place {

@@ -1,1 +1,0 @@
-//! Answers cut at every place.
