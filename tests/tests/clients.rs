@@ -164,11 +164,8 @@ fn run(what: &str, mut command: Command, served: &Served) -> (String, String) {
     let output = child.wait_with_output().expect("it has ended");
     let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (said, failed) = (words(&output.stdout), words(&output.stderr));
-    assert!(output.status.success(), "{script}: {said}\n{failed}");
-    assert!(
-        said.trim_end().ends_with("ok"),
-        "{script}: {said}\n{failed}"
-    );
+    assert!(output.status.success(), "{what}: {said}\n{failed}");
+    (said, failed)
 }
 
 #[test]
