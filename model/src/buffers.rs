@@ -1,8 +1,8 @@
-//! Memory of tensors that are no longer used, for the next ones of the same size.
+//! Memory of tensors that are no longer used, for the next ones of about the same size.
 //!
-//! A step makes the same few sizes again and again. Large ones would come from the system and go
-//! back to it each time, and fresh pages cost more than the arithmetic on them: for the logits of
-//! one position, several percent of a token.
+//! A step makes the same few sizes again and again, and the next step about the same. Large ones would
+//! come from the system and go back to it each time, and fresh pages cost more than the arithmetic on
+//! them: for the logits of one position, several percent of a token.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,8 @@ use crate::kernels::activations::Activations;
 
 /// More sizes than a decode step uses.
 const KEPT: usize = 8;
+/// Numbers that are kept in all, at most: 64 MiB. One buffer is kept whatever its size.
+const KEPT_NUMBERS: usize = 1 << 24;
 
 /// Unused buffers.
 #[derive(Default)]
@@ -24,18 +26,29 @@ impl Buffers {
     /// A buffer of `len` numbers, to be overwritten: what they are is not specified.
     pub(crate) fn take(&self, len: usize) -> Vec<f32> {
         let mut unused = lock(&self.floats);
-        let fits = unused.iter().rposition(|buffer| buffer.len() == len);
-        match fits.and_then(|at| unused.remove(at)) {
-            Some(buffer) => buffer,
+        let same = unused.iter().rposition(|buffer| buffer.len() == len);
+        // Steps of other numbers of rows may have its memory, unless most of that would lie idle.
+        let fits = |buffer: &Vec<f32>| (len..=2 * len).contains(&buffer.capacity());
+        let fitting = same.or_else(|| unused.iter().rposition(fits));
+        match fitting.and_then(|at| unused.remove(at)) {
+            Some(mut buffer) => {
+                buffer.resize(len, 0.0);
+                buffer
+            }
             None => vec![0.0; len],
         }
     }
 
-    /// Keeps a buffer for later, in place of the longest unused one if there are many.
+    /// Keeps a buffer for later, in place of the longest unused ones if there are many.
     pub(crate) fn give(&self, buffer: Vec<f32>) {
         let mut unused = lock(&self.floats);
-        if unused.len() == KEPT {
-            unused.pop_front();
+        let mut numbers: usize = unused.iter().map(Vec::capacity).sum();
+        numbers += buffer.capacity();
+        while unused.len() == KEPT || numbers > KEPT_NUMBERS {
+            let Some(oldest) = unused.pop_front() else {
+                break;
+            };
+            numbers -= oldest.capacity();
         }
         unused.push_back(buffer);
     }
@@ -61,21 +74,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_comes_back_for_its_length_only() {
+    fn a_buffer_comes_back_for_its_length_or_most_of_it() {
         let buffers = Buffers::default();
-        buffers.give(vec![1.0; 5]);
-        assert_eq!(buffers.take(4), [0.0; 4]);
-        assert_eq!(buffers.take(5), [1.0; 5]);
-        assert_eq!(buffers.take(5), [0.0; 5]);
+        buffers.give(vec![1.0; 6]);
+        assert_eq!(buffers.take(2), [0.0; 2]);
+        assert_eq!(buffers.take(7), [0.0; 7]);
+        assert_eq!(buffers.take(6), [1.0; 6]);
+        assert_eq!(buffers.take(6), [0.0; 6]);
+        buffers.give(vec![1.0; 6]);
+        let shorter = buffers.take(4);
+        assert_eq!(shorter, [1.0; 4]);
+        buffers.give(shorter);
+        assert_eq!(buffers.take(5), [1.0, 1.0, 1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn large_buffers_are_few() {
+        let buffers = Buffers::default();
+        for _ in 0..4 {
+            buffers.give(Vec::with_capacity(KEPT_NUMBERS / 2));
+        }
+        assert_eq!(lock(&buffers.floats).len(), 2);
+        buffers.give(Vec::with_capacity(2 * KEPT_NUMBERS));
+        assert_eq!(lock(&buffers.floats).len(), 1);
     }
 
     #[test]
     fn the_longest_unused_is_dropped() {
         let buffers = Buffers::default();
-        for len in 1..=KEPT + 1 {
-            buffers.give(vec![1.0; len]);
+        for power in 0..=KEPT {
+            buffers.give(vec![1.0; 1 << power]);
         }
+        assert_eq!(buffers.take(1), [1.0], "of the two");
         assert_eq!(buffers.take(1), [0.0]);
-        assert_eq!(buffers.take(2), [1.0; 2]);
+        assert_eq!(buffers.take(1 << KEPT), [1.0; 1 << KEPT]);
     }
 }

@@ -3,7 +3,7 @@
 use crate::Architecture;
 use crate::gguf::GgufError;
 use crate::kernels::IsaError;
-use crate::sampler::SamplerError;
+use crate::sampler::{MaskError, SamplerError};
 use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be loaded or run.
@@ -138,6 +138,9 @@ pub enum ModelError {
     /// No token could be chosen.
     #[error(transparent)]
     Sampler(#[from] SamplerError),
+    /// The mask of what is generated cannot go on.
+    #[error(transparent)]
+    Mask(#[from] MaskError),
     /// The instruction set cannot be used.
     #[error(transparent)]
     Isa(#[from] IsaError),

@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device, Element, Tensor, TensorData};
 use half::f16;
 
 use crate::compute::Compute;
-use crate::kernels::cache::CacheShape;
+use crate::kernels::cache::{BLOCK, CacheShape};
 use crate::{ModelConfig, ModelError};
 
 /// Memory for the keys and values of up to [`capacity`](KvCache::capacity) positions, reserved
@@ -99,6 +99,36 @@ impl KvCache {
         })
     }
 
+    /// A cache of `capacity` positions that holds the first `len` of this one, copied.
+    ///
+    /// # Errors
+    /// The system has no such memory.
+    ///
+    /// # Panics
+    /// If either cache has fewer positions than `len`.
+    pub fn copy_prefix(&self, len: usize, capacity: usize) -> Result<Self, ModelError> {
+        assert!(len <= self.capacity && len <= capacity);
+        let shape = CacheShape {
+            capacity: capacity.next_multiple_of(BLOCK),
+            ..self.shape
+        };
+        let copy = |tensor: &Tensor<1>| match dtype(&self.device) {
+            DType::F16 => copy_prefix::<f16>(tensor, [self.shape, shape], len),
+            _ => copy_prefix::<f32>(tensor, [self.shape, shape], len),
+        };
+        let of_layers = self.of_layers.iter().map(|layer| {
+            let [keys, values] = layer.0.as_ref().expect("put back by the operation before");
+            Ok(LayerCache::new([copy(keys)?, copy(values)?]))
+        });
+        Ok(Self {
+            of_layers: of_layers.collect::<Result<_, ModelError>>()?,
+            layers: self.layers.clone(),
+            shape,
+            capacity,
+            device: self.device.clone(),
+        })
+    }
+
     /// Positions there is room for.
     pub fn capacity(&self) -> usize {
         self.capacity
@@ -155,11 +185,39 @@ fn reserve(elements: usize, device: &Device) -> Result<Tensor<1>, ModelError> {
 }
 
 fn zeros<E: Element + Default>(elements: usize) -> Result<TensorData, ModelError> {
-    let mut values: Vec<E> = Vec::new();
+    let mut values = with_room::<E>(elements)?;
+    values.resize(elements, E::default());
+    Ok(TensorData::new(values, [elements]))
+}
+
+/// The keys or values of a layer's first `len` positions in a tensor of another capacity. Those of a
+/// head lie one block of positions after the other, whatever the capacity.
+fn copy_prefix<E: Element + Default>(
+    tensor: &Tensor<1>,
+    [from, to]: [CacheShape; 2],
+    len: usize,
+) -> Result<Tensor<1>, ModelError> {
+    let heads = from.kv_heads;
+    let of_head = |positions: usize| positions.next_multiple_of(BLOCK) * from.head_dim;
+    let prefix: Tensor<2> = tensor.clone().reshape([heads, of_head(from.capacity)]);
+    let prefix = prefix.narrow(1, 0, of_head(len).max(1)).into_data();
+    let prefix = prefix.as_slice::<E>().expect("the cache's own type");
+    let mut values = with_room::<E>(to.elements())?;
+    for head in prefix.chunks_exact(prefix.len() / heads) {
+        values.extend_from_slice(&head[..of_head(len)]);
+        let end = values.len() + of_head(to.capacity) - of_head(len);
+        values.resize(end, E::default());
+    }
+    let data = TensorData::new(values, [to.elements()]);
+    let device = tensor.device();
+    Ok(Tensor::from_data(data, (&device, E::dtype())))
+}
+
+fn with_room<E>(elements: usize) -> Result<Vec<E>, ModelError> {
+    let mut values = Vec::new();
     let missing = |_| ModelError::OutOfMemory {
         bytes: elements.saturating_mul(size_of::<E>()),
     };
     values.try_reserve_exact(elements).map_err(missing)?;
-    values.resize(elements, E::default());
-    Ok(TensorData::new(values, [elements]))
+    Ok(values)
 }

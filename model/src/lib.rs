@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod families;
 pub mod gguf;
+pub mod grammar;
 mod hidden;
 #[allow(unsafe_code)]
 mod kernels;
@@ -33,8 +34,9 @@ pub use compute::{Arithmetic, Compute};
 pub use config::ModelConfig;
 pub use drafter::Drafter;
 pub use engine::{
-    Engine, EngineOptions, Event, GenerateOptions, Generation, LocalSequence, PREFILL_CHUNK,
-    ReadLogits, Score, Sequence, Session, StopReason, generate,
+    Chosen, ChosenToken, Engine, EngineOptions, Event, GenerateOptions, Generation, Generator,
+    LocalSequence, MeanPool, PREFILL_CHUNK, Part, ReadLogits, ReadPart, Score, Sequence, Session,
+    StopReason, TokenLogprobs, Wants, generate,
 };
 pub use error::ModelError;
 pub use kernels::{Isa, IsaError};

@@ -337,6 +337,22 @@ impl Shard {
         Ok(value)
     }
 
+    /// Calls `read` with the final norm, `[rows, d_model]`, of hidden states of that shape.
+    ///
+    /// # Errors
+    /// The shard has no head, or the model's file has changed.
+    pub fn normed<T>(
+        &self,
+        hidden: Tensor<2>,
+        read: impl FnOnce(&[f32]) -> T,
+    ) -> Result<T, ModelError> {
+        let head = self.head.as_ref().ok_or(ModelError::NotHeld("head"))?;
+        let normed = head.norm.forward(hidden, &self.compute);
+        let value = ops::with_values(normed, &self.compute, read);
+        self.watch.check()?;
+        Ok(value)
+    }
+
     /// Values of a position's hidden state.
     pub fn d_model(&self) -> usize {
         self.config.d_model

@@ -44,7 +44,7 @@ pub struct Answer {
     pub time_to_first_token_s: f64,
     /// Prompt tokens found in the session's KV cache instead of computed.
     pub reused_tokens: usize,
-    /// Why it ended: `end_of_turn`, `max_tokens`, `context_full` or `cancelled`.
+    /// Why it ended: `end_of_turn`, `stop_text`, `max_tokens`, `context_full` or `cancelled`.
     pub stop_reason: &'static str,
     /// The seed: with the same settings it gives the same answer again.
     pub seed: u64,
@@ -198,6 +198,7 @@ fn stop_reason_name(reason: StopReason) -> &'static str {
     match reason {
         StopReason::EndOfTurn => "end_of_turn",
         StopReason::MaxTokens => "max_tokens",
+        StopReason::StopText => "stop_text",
         StopReason::ContextFull => "context_full",
         StopReason::Cancelled => "cancelled",
     }

@@ -15,12 +15,13 @@ use crate::shape::{ShapeError, model_shape};
 
 pub use potluck_model::Compute;
 pub use potluck_model::gguf::Gguf;
-pub use potluck_model::sampler::{SamplerError, SamplerSettings};
+pub use potluck_model::sampler::{LogitBias, Mask, MaskError, SamplerError, SamplerSettings};
 pub use potluck_model::template::{Message, Role, TemplateError};
 pub use potluck_model::tokenizer::TokenId;
 pub use potluck_model::{
-    Engine, Event, GenerateOptions, Generation, LocalSequence, ModelConfig, ModelError, Sequence,
-    Session, Shard, StopReason, generate,
+    Chosen, ChosenToken, Engine, Event, GenerateOptions, Generation, Generator, LocalSequence,
+    MeanPool, ModelConfig, ModelError, PREFILL_CHUNK, Part, Sequence, Session, Shard, StopReason,
+    TokenLogprobs, Wants, generate,
 };
 
 /// Positions a session has unless told otherwise.

@@ -36,6 +36,8 @@ pub struct Inspection {
     pub pre_tokenizer: Option<String>,
     /// Whether it brings a chat template, without which it only continues text.
     pub chat_template: bool,
+    /// Whether that lets a person choose whether the model thinks before it answers.
+    pub thinking_switch: bool,
     /// Elements of all tensors.
     pub parameters: u64,
     /// The number of tensors.
@@ -194,6 +196,7 @@ pub fn inspect(
         tokenizer: metadata.text("tokenizer.ggml.model"),
         pre_tokenizer: metadata.text("tokenizer.ggml.pre"),
         chat_template: metadata.get(CHAT_TEMPLATE).is_some(),
+        thinking_switch: verdict.thinking_switch,
         parameters: types.iter().map(|share| share.parameters).sum(),
         tensor_count: rows.len(),
         types,
@@ -220,6 +223,7 @@ const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 struct Verdict {
     reasons: Vec<String>,
     warnings: Vec<String>,
+    thinking_switch: bool,
 }
 
 impl Verdict {
@@ -242,7 +246,15 @@ impl Verdict {
             let error = words::of(&error);
             format!("the chat template cannot be used, so the model only continues text: {error}")
         }));
-        Self { reasons, warnings }
+        let source = gguf.metadata().text(CHAT_TEMPLATE);
+        let template = source.zip(tokenizer.ok());
+        let template =
+            template.and_then(|(source, known)| ChatTemplate::for_tokenizer(&source, &known).ok());
+        Self {
+            reasons,
+            warnings,
+            thinking_switch: template.is_some_and(|template| template.has_thinking_switch()),
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `id` | [`device::Device`] |
 //! | `pair`, `peers`, `forget`, `plan` | [`local::Client`], which asks a [`net::Node`] |
 //! | `up` | [`net::Node`], [`local::Socket`] |
+//! | `serve` | [`serve::Service`], [`http::Listening`] |
 //! | `log` | [`log::Recent`], by [`local::Client::log`] |
 //!
 //! What a node that works with others is made of: who has which weights ([`manifest`]), what a model
@@ -33,6 +34,7 @@ pub mod conversation;
 pub mod device;
 pub mod engine;
 pub mod home;
+pub mod http;
 pub mod inspect;
 #[cfg(unix)]
 pub mod local;
@@ -48,6 +50,7 @@ mod private_file;
 pub mod profile;
 pub mod prompt;
 pub mod score;
+pub mod serve;
 pub mod shape;
 pub mod shard_store;
 pub mod stages;

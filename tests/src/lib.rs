@@ -17,6 +17,8 @@ pub mod fidelity;
 pub mod mdns;
 mod model_file;
 #[cfg(unix)]
+mod served;
+#[cfg(unix)]
 pub mod signals;
 #[cfg(target_os = "linux")]
 mod terminal;
@@ -28,6 +30,8 @@ pub use device::{Device, Output, model_path, run};
 #[cfg(unix)]
 pub use fake_python::{FakePython, Wheel};
 pub use model_file::ModelFile;
+#[cfg(unix)]
+pub use served::{Answer, Client, Served, content_of};
 #[cfg(target_os = "linux")]
 pub use terminal::Terminal;
 

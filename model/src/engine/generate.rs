@@ -3,19 +3,8 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::Sequence;
-use crate::ModelError;
-use crate::sampler::{SamplerSettings, sample};
+use super::{Chosen, GenerateOptions, Generator, Sequence, StopReason};
 use crate::tokenizer::{TokenId, Tokenizer};
-
-/// How to generate.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GenerateOptions {
-    /// How tokens are chosen.
-    pub sampling: SamplerSettings,
-    /// At most this many tokens.
-    pub max_tokens: usize,
-}
 
 /// What happens while generating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,22 +20,10 @@ pub enum Event<'a> {
     Token {
         /// Its id.
         id: TokenId,
-        /// Text that became complete with it; empty in the middle of a character.
+        /// Text that became complete with it; empty in the middle of a character, and while it may
+        /// be the beginning of a text to stop at.
         text: &'a str,
     },
-}
-
-/// Why generating ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopReason {
-    /// The model ended its turn.
-    EndOfTurn,
-    /// As many tokens as were asked for.
-    MaxTokens,
-    /// The session is full.
-    ContextFull,
-    /// The caller asked to stop.
-    Cancelled,
 }
 
 /// What was generated.
@@ -87,8 +64,8 @@ fn rate(tokens: usize, time: Duration) -> f64 {
     tokens as f64 / time.as_secs_f64()
 }
 
-/// Reads `prompt`, then chooses tokens until the turn ends, `max_tokens` are reached, the sequence is
-/// full, or `on_event` breaks. All tokens stay in the sequence but the last chosen one, which no step
+/// Reads `prompt`, then chooses tokens until the turn ends, a text to stop at comes, `max_tokens` are
+/// reached, the sequence is full, or `on_event` breaks. All tokens stay in the sequence but the last chosen one, which no step
 /// has read.
 ///
 /// The choice at a position is a pure function of the seed, the position, the logits and the
@@ -106,10 +83,11 @@ pub fn generate<S: Sequence>(
     let start = Instant::now();
     let mut history: Vec<TokenId> = sequence.tokens().to_vec();
     history.extend_from_slice(prompt);
+    let mut generator = Generator::new(tokenizer, options.clone(), history);
     let mut generation = Generation {
         token_ids: Vec::new(),
         text: String::new(),
-        stop_reason: StopReason::MaxTokens,
+        stop_reason: StopReason::Cancelled,
         prompt_tokens: prompt.len(),
         prefill: Duration::ZERO,
         decode: Duration::ZERO,
@@ -117,47 +95,40 @@ pub fn generate<S: Sequence>(
     };
     let total = prompt.len();
     let mut on_prefill = |done| on_event(Event::Prefill { done, total }).is_continue();
-    let choose = |history: &[TokenId], logits: &[f32]| {
-        let position = history.len() as u64;
-        Ok::<_, ModelError>(sample(&options.sampling, position, history, logits)?)
-    };
-    let first = sequence.read(prompt, &mut on_prefill, |l| choose(&history, l))?;
+    let first = sequence.read(prompt, &mut on_prefill, |logits| generator.choose(logits))?;
     generation.prefill = start.elapsed();
     generation.time_to_first_token = generation.prefill;
-    let Some(first) = first else {
-        generation.stop_reason = StopReason::Cancelled;
+    let Some(mut chosen) = first.transpose()? else {
         return Ok(generation);
     };
-    let mut token = first?;
     let decoding = Instant::now();
-    let mut decoder = tokenizer.decoder();
     generation.stop_reason = loop {
-        if tokenizer.is_end(token) {
-            break StopReason::EndOfTurn;
-        }
-        if generation.token_ids.len() == options.max_tokens {
-            break StopReason::MaxTokens;
-        }
-        history.push(token);
-        generation.token_ids.push(token);
-        let text = decoder.push(token);
-        generation.text.push_str(text);
+        let token = match chosen {
+            Chosen::Token(token) => token,
+            Chosen::End(reason) => break reason,
+        };
+        generation.text.push_str(&token.text);
         generation.decode = decoding.elapsed();
-        if on_event(Event::Token { id: token, text }).is_break() {
+        let event = Event::Token {
+            id: token.id,
+            text: &token.text,
+        };
+        if on_event(event).is_break() {
             break StopReason::Cancelled;
         }
-        if generation.token_ids.len() == options.max_tokens {
-            break StopReason::MaxTokens;
+        if let Some(reason) = generator.ended() {
+            break reason;
         }
         if sequence.free() == 0 {
             break StopReason::ContextFull;
         }
-        let next = sequence.read(&[token], &mut |_| true, |l| choose(&history, l))?;
-        match next {
-            Some(next) => token = next?,
+        let choose = |logits: &[f32]| generator.choose(logits);
+        match sequence.read(&[token.id], &mut |_| true, choose)? {
+            Some(next) => chosen = next?,
             None => break StopReason::Cancelled,
         }
     };
-    generation.text.push_str(decoder.finish());
+    generation.text.push_str(&generator.finish());
+    generation.token_ids = generator.generated().to_vec();
     Ok(generation)
 }

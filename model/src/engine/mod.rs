@@ -1,24 +1,35 @@
 //! A whole model on one device: sessions, generation, scoring.
 
+mod embedding;
 mod generate;
+mod generator;
 mod score;
 mod sequence;
 mod session;
+mod step;
+mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::OnceLock;
 
-use burn::tensor::Tensor;
-
-pub use self::generate::{Event, GenerateOptions, Generation, StopReason, generate};
+pub use self::embedding::MeanPool;
+pub use self::generate::{Event, Generation, generate};
+pub use self::generator::{
+    Chosen, ChosenToken, GenerateOptions, Generator, StopReason, TokenLogprobs,
+};
 pub use self::score::Score;
 pub use self::sequence::{LocalSequence, Sequence};
 pub use self::session::Session;
+pub use self::step::{Part, ReadPart, Wants};
 use crate::compute::Compute;
 use crate::gguf::Gguf;
+use crate::grammar::{GrammarError, Grammars};
 use crate::kv_cache::KvCache;
 use crate::sampler::SamplerError;
-use crate::shard::{SequenceStep, Shard, ShardRange};
+use crate::shard::{Shard, ShardRange};
 use crate::template::{ChatTemplate, Date, TemplateError};
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::{Isa, ModelConfig, ModelError};
@@ -58,6 +69,7 @@ pub struct Engine {
     shard: Shard,
     tokenizer: Tokenizer,
     template: Result<Option<ChatTemplate>, TemplateError>,
+    grammars: OnceLock<Result<Grammars, GrammarError>>,
     context: usize,
 }
 
@@ -88,6 +100,7 @@ impl Engine {
         Ok(Self {
             shard: Shard::load(gguf, &config, ShardRange::whole(&config), compute)?,
             template: ChatTemplate::from_metadata(gguf.metadata(), &tokenizer),
+            grammars: OnceLock::new(),
             tokenizer,
             config,
             context,
@@ -132,6 +145,16 @@ impl Engine {
         self
     }
 
+    /// What makes masks from grammars for this model's vocabulary. The first call takes as long as
+    /// [`Grammars::new`].
+    ///
+    /// # Errors
+    /// [`GrammarError::Vocabulary`].
+    pub fn grammars(&self) -> Result<&Grammars, GrammarError> {
+        let grammars = self.grammars.get_or_init(|| Grammars::new(&self.tokenizer));
+        grammars.as_ref().map_err(Clone::clone)
+    }
+
     /// Threads in use, the caller's included.
     pub fn threads(&self) -> usize {
         self.shard.compute().threads()
@@ -157,8 +180,22 @@ impl Engine {
     /// # Errors
     /// There is no memory for its KV cache.
     pub fn new_session(&self) -> Result<Session, ModelError> {
+        self.session(self.context)
+    }
+
+    /// A session with room for `capacity` positions, whatever the engine's own context is.
+    ///
+    /// # Errors
+    /// There is no memory for its KV cache, or the model was made for fewer positions.
+    pub fn session(&self, capacity: usize) -> Result<Session, ModelError> {
+        if capacity > self.config.context {
+            return Err(ModelError::ContextTooLong {
+                asked: capacity,
+                limit: self.config.context,
+            });
+        }
         let layers = 0..self.config.layers;
-        let cache = KvCache::new(&self.config, layers, self.context, self.shard.compute())?;
+        let cache = KvCache::new(&self.config, layers, capacity, self.shard.compute())?;
         Ok(Session {
             tokens: Vec::new(),
             cache,
@@ -181,21 +218,22 @@ impl Engine {
         read: impl FnOnce(&[f32]) -> T,
     ) -> Result<Option<T>, ModelError> {
         self.check(session, tokens)?;
-        let mut done = 0;
-        let mut last = None;
+        let (mut done, mut read, mut value) = (0, Some(read), None);
         for chunk in tokens.chunks(PREFILL_CHUNK) {
-            let hidden = self.forward(session, chunk)?;
             done += chunk.len();
-            last = Some(hidden.narrow(0, chunk.len() - 1, 1));
+            let mut part = Part::reading(session, chunk);
+            if done == tokens.len() {
+                part.wants = Wants::Logits;
+            }
+            self.step(&mut [part], &mut |_part, logits| {
+                let read = read.take().expect("one part has logits once");
+                value = Some(logits.map(read));
+            })?;
             if !progress(done) {
                 return Ok(None);
             }
         }
-        let hidden = last.ok_or(ModelError::EmptyPrompt)?;
-        let result = self
-            .shard
-            .logits(hidden, |logits| (!is_none(logits)).then(|| read(logits)))?;
-        result.map(Some).ok_or_else(|| no_logits(session))
+        value.transpose()
     }
 
     /// Reads `tokens` and calls `read` with each position's index among them and its logits.
@@ -211,7 +249,7 @@ impl Engine {
         self.check(session, tokens)?;
         let mut at = 0;
         for chunk in tokens.chunks(PREFILL_CHUNK) {
-            let hidden = self.forward(session, chunk)?;
+            let hidden = self.forward(&mut [Part::reading(session, chunk)])?;
             for first in (0..chunk.len()).step_by(LOGITS_ROWS) {
                 let rows = LOGITS_ROWS.min(chunk.len() - first);
                 let hidden = hidden.clone().narrow(0, first, rows);
@@ -231,11 +269,15 @@ impl Engine {
     }
 
     fn check(&self, session: &Session, tokens: &[TokenId]) -> Result<(), ModelError> {
+        // Computing tells, too, but only when it is done.
+        self.shard.check_file()?;
+        self.check_tokens(session, tokens)
+    }
+
+    fn check_tokens(&self, session: &Session, tokens: &[TokenId]) -> Result<(), ModelError> {
         if tokens.is_empty() {
             return Err(ModelError::EmptyPrompt);
         }
-        // Computing tells, too, but only when it is done.
-        self.shard.check_file()?;
         if tokens.len() > session.free() {
             return Err(ModelError::ContextFull {
                 needed: tokens.len(),
@@ -248,19 +290,6 @@ impl Engine {
             Some(&id) => Err(ModelError::UnknownToken { id, vocabulary }),
             None => Ok(()),
         }
-    }
-
-    /// One step: hidden states of `tokens`, which join the session.
-    fn forward(&self, session: &mut Session, tokens: &[TokenId]) -> Result<Tensor<2>, ModelError> {
-        let hidden = self.shard.embed(tokens)?;
-        let mut steps = [SequenceStep {
-            start: session.tokens.len(),
-            count: tokens.len(),
-            cache: &mut session.cache,
-        }];
-        let hidden = self.shard.forward(hidden, &mut steps)?;
-        session.tokens.extend_from_slice(tokens);
-        Ok(hidden)
     }
 }
 

@@ -1,5 +1,6 @@
 //! One conversation's tokens and KV cache.
 
+use crate::ModelError;
 use crate::kv_cache::KvCache;
 use crate::tokenizer::TokenId;
 
@@ -40,6 +41,26 @@ impl Session {
     /// Forgets the tokens from `len` on; those before are kept without being read again.
     pub fn truncate(&mut self, len: usize) {
         self.tokens.truncate(len);
+    }
+
+    /// A session with room for `capacity` positions that holds the first `len` tokens of this one, or
+    /// all, with their keys and values: nothing is read again.
+    ///
+    /// # Errors
+    /// There is no memory for it, or less room than tokens.
+    pub fn copy_prefix(&self, len: usize, capacity: usize) -> Result<Self, ModelError> {
+        let len = len.min(self.len());
+        if len > capacity {
+            return Err(ModelError::ContextFull {
+                needed: len,
+                free: capacity,
+                capacity,
+            });
+        }
+        Ok(Self {
+            tokens: self.tokens[..len].to_vec(),
+            cache: self.cache.copy_prefix(len, capacity)?,
+        })
     }
 
     /// Bytes reserved for keys and values.

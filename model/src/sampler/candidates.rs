@@ -1,7 +1,7 @@
 //! Which tokens are considered: penalties, top-k, top-p, min-p.
 
 use super::numbers::{exp, greatest};
-use super::{SamplerError, SamplerSettings};
+use super::{History, SamplerError, SamplerSettings};
 use crate::tokenizer::TokenId;
 
 /// A token and its logit after penalties.
@@ -30,25 +30,44 @@ pub(super) struct Penalised<'l> {
 }
 
 impl<'l> Penalised<'l> {
-    pub(super) fn new(settings: &SamplerSettings, history: &[TokenId], logits: &'l [f32]) -> Self {
-        let mut changed = Vec::new();
-        let penalty = settings.repetition_penalty;
-        if penalty != 1.0 {
-            let window = history.len().min(settings.repetition_window);
-            let mut recent = history[history.len() - window..].to_vec();
+    pub(super) fn new(settings: &SamplerSettings, history: History<'_>, logits: &'l [f32]) -> Self {
+        let mut recent = Vec::new();
+        if settings.repetition_penalty != 1.0 {
+            let window = history.tokens.len().min(settings.repetition_window);
+            recent.extend_from_slice(&history.tokens[history.tokens.len() - window..]);
             recent.sort_unstable();
             recent.dedup();
-            changed.extend(recent.into_iter().filter_map(|token| {
-                let logit = *logits.get(token as usize)?;
-                let logit = if logit > 0.0 {
-                    logit / penalty
-                } else {
-                    logit * penalty
-                };
-                Some(Candidate { token, logit })
-            }));
         }
-        Self { logits, changed }
+        let penalises = settings.presence_penalty != 0.0 || settings.frequency_penalty != 0.0;
+        let generated = if penalises { history.generated } else { &[] };
+        let bias = settings.logit_bias.as_slice();
+
+        let counted = generated.iter().map(|(token, _)| *token);
+        let biased = bias.iter().map(|(token, _)| *token);
+        let mut tokens = recent.clone();
+        tokens.extend(counted.chain(biased));
+        tokens.sort_unstable();
+        tokens.dedup();
+        let changed = tokens.into_iter().filter_map(|token| {
+            let mut logit = *logits.get(token as usize)?;
+            if recent.binary_search(&token).is_ok() {
+                if logit > 0.0 {
+                    logit /= settings.repetition_penalty;
+                } else {
+                    logit *= settings.repetition_penalty;
+                }
+            }
+            if let Some(count) = value_of(generated, token) {
+                logit -= count as f32 * settings.frequency_penalty;
+                logit -= settings.presence_penalty;
+            }
+            logit += value_of(bias, token).unwrap_or(0.0);
+            Some(Candidate { token, logit })
+        });
+        Self {
+            logits,
+            changed: changed.collect(),
+        }
     }
 
     /// All logits, in runs of neighbouring tokens, each with its first token.
@@ -146,6 +165,12 @@ impl<'l> Penalised<'l> {
             }
         }
     }
+}
+
+/// What a list that ascends by token has for this one.
+fn value_of<T: Copy>(list: &[(TokenId, T)], token: TokenId) -> Option<T> {
+    let at = list.binary_search_by_key(&token, |(token, _)| *token);
+    at.ok().map(|at| list[at].1)
 }
 
 fn any_of(block: &[f32], is: impl Fn(f32) -> bool) -> bool {

@@ -11,9 +11,11 @@
 //! order, an exponential of our own and the logarithms of the pure-Rust `libm`. Ties go to the
 //! lower id.
 //!
-//! A grammar or any other mask forbids tokens by setting their logits to −∞ beforehand.
+//! A grammar or any other [`Mask`] forbids tokens by setting their logits to −∞ beforehand.
 
 mod candidates;
+mod history;
+mod mask;
 mod noise;
 mod numbers;
 mod score;
@@ -22,16 +24,18 @@ mod settings;
 mod tests;
 
 use candidates::{Candidate, Penalised};
+pub use history::{Counts, History};
+pub use mask::{Mask, MaskError};
 use noise::Noise;
 pub use score::{logprob_of, top_logprobs};
-pub use settings::{SamplerError, SamplerSettings};
+pub use settings::{LogitBias, SamplerError, SamplerSettings};
 
 use crate::tokenizer::TokenId;
 
 /// The token at `position`, the number of tokens before it.
 ///
-/// `history` holds those tokens, of which only the last `repetition_window` matter, and only to
-/// the repetition penalty; `logits` has one for each token of the vocabulary.
+/// `history` holds those tokens, which matter to penalties only; `logits` has one for each token of
+/// the vocabulary.
 ///
 /// # Errors
 /// [`SamplerError::Setting`] for settings out of range, [`SamplerError::NotANumber`] if a logit
@@ -39,7 +43,7 @@ use crate::tokenizer::TokenId;
 pub fn sample(
     settings: &SamplerSettings,
     position: u64,
-    history: &[TokenId],
+    history: History<'_>,
     logits: &[f32],
 ) -> Result<TokenId, SamplerError> {
     settings.validate()?;

@@ -2,7 +2,7 @@
 
 use super::candidates::Penalised;
 use super::numbers::{exp_sum, greatest};
-use super::{SamplerError, SamplerSettings};
+use super::{History, SamplerError, SamplerSettings};
 use crate::tokenizer::TokenId;
 
 /// The natural logarithm of the probability that softmax gives a token; −∞ for a token beyond the
@@ -26,7 +26,7 @@ pub fn top_logprobs(logits: &[f32], count: usize) -> Result<Vec<(TokenId, f32)>,
     if count == 0 {
         return Ok(Vec::new());
     }
-    let mut top = Penalised::new(&SamplerSettings::greedy(), &[], logits).top(count);
+    let mut top = Penalised::new(&SamplerSettings::greedy(), History::default(), logits).top(count);
     top.sort_unstable_by(super::candidates::Candidate::compare);
     let logprob = |candidate: super::Candidate| (candidate.token, below(candidate.logit, total));
     Ok(top.into_iter().map(logprob).collect())

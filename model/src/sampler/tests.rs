@@ -8,10 +8,27 @@ use proptest::prelude::*;
 use super::numbers::exp;
 use super::*;
 
+/// A choice after tokens of which none was generated.
+fn sample(
+    settings: &SamplerSettings,
+    position: u64,
+    history: &[TokenId],
+    logits: &[f32],
+) -> Result<TokenId, SamplerError> {
+    let history = History {
+        tokens: history,
+        generated: &[],
+    };
+    super::sample(settings, position, history, logits)
+}
+
 /// Everything is considered: no filter, temperature 1.
 const PLAIN: SamplerSettings = SamplerSettings {
     repetition_penalty: 1.0,
     repetition_window: 0,
+    frequency_penalty: 0.0,
+    presence_penalty: 0.0,
+    logit_bias: LogitBias::none(),
     temperature: 1.0,
     top_k: 0,
     top_p: 1.0,
@@ -20,9 +37,15 @@ const PLAIN: SamplerSettings = SamplerSettings {
 };
 
 /// The definition, step by step, without any shortcut: which tokens are left, best first.
-fn considered(settings: &SamplerSettings, history: &[TokenId], logits: &[f32]) -> Vec<(f32, u32)> {
+fn considered(
+    settings: &SamplerSettings,
+    history: &[TokenId],
+    generated: usize,
+    logits: &[f32],
+) -> Vec<(f32, u32)> {
     let window = history.len().min(settings.repetition_window);
     let recent = &history[history.len() - window..];
+    let generated = &history[history.len() - generated..];
     let mut left: Vec<(f32, u32)> = (0..)
         .zip(logits)
         .map(|(id, &l)| (l, id))
@@ -33,6 +56,16 @@ fn considered(settings: &SamplerSettings, history: &[TokenId], logits: &[f32]) -
                 true => (l * settings.repetition_penalty, id),
                 false => (l, id),
             }
+        })
+        .map(|(l, id)| {
+            // OpenAI: mu[j] - c[j] * alpha_frequency - float(c[j] > 0) * alpha_presence
+            let count = generated.iter().filter(|&&token| token == id).count();
+            let present = f32::from(count > 0);
+            let lowered =
+                l - count as f32 * settings.frequency_penalty - present * settings.presence_penalty;
+            let bias = settings.logit_bias.as_slice().iter();
+            let bias: f32 = bias.filter(|(token, _)| *token == id).map(|(_, b)| b).sum();
+            (lowered + bias, id)
         })
         .filter(|(l, _)| *l > f32::NEG_INFINITY)
         .collect();
@@ -67,9 +100,10 @@ fn defined(
     settings: &SamplerSettings,
     position: u64,
     history: &[TokenId],
+    generated: usize,
     logits: &[f32],
 ) -> TokenId {
-    let left = considered(settings, history, logits);
+    let left = considered(settings, history, generated, logits);
     let best = left[0].0;
     let noise = Noise::new(settings.seed, position);
     let scores = left.iter().map(|&(l, id)| match settings.temperature {
@@ -117,6 +151,44 @@ fn repetition_makes_recent_tokens_less_likely() {
     assert_eq!(choose(&[1], &[-3.0, -2.0, -5.0]), Ok(0));
     assert_eq!(choose(&[99, 1], &[1.0, 1.5]), Ok(0));
     assert_eq!(choose(&[], &[1.0, 1.5]), Ok(1));
+}
+
+#[test]
+fn penalties_of_what_was_generated_and_biases_are_those_of_openai() {
+    let choose = |settings: SamplerSettings, generated: &[TokenId], logits: &[f32]| {
+        let mut counts = Counts::default();
+        generated.iter().for_each(|&token| counts.add(token));
+        let history = History {
+            tokens: &[1; 9],
+            generated: counts.as_slice(),
+        };
+        super::sample(&settings, 0, history, logits).unwrap()
+    };
+    let presence = |presence_penalty| SamplerSettings {
+        presence_penalty,
+        ..SamplerSettings::greedy()
+    };
+    let frequency = |frequency_penalty| SamplerSettings {
+        frequency_penalty,
+        ..SamplerSettings::greedy()
+    };
+    assert_eq!(choose(presence(1.5), &[0, 0, 0], &[3.0, 1.4]), 0);
+    assert_eq!(choose(presence(1.5), &[0], &[3.0, 1.6]), 1);
+    // Tokens of the prompt are not penalised.
+    assert_eq!(choose(presence(2.0), &[], &[1.0, 1.1]), 1);
+    assert_eq!(choose(frequency(1.0), &[0], &[3.0, 1.5]), 0);
+    assert_eq!(choose(frequency(1.0), &[0, 2, 0], &[3.0, 1.5, 0.0]), 1);
+    assert_eq!(choose(frequency(-1.0), &[1, 1], &[3.0, 1.5]), 1);
+    let biased = |list: &[(TokenId, f32)]| SamplerSettings {
+        logit_bias: LogitBias::new(list.iter().copied()).unwrap(),
+        ..SamplerSettings::greedy()
+    };
+    assert_eq!(choose(biased(&[(1, 1.0)]), &[], &[3.0, 2.5]), 1);
+    assert_eq!(choose(biased(&[(1, 1.0), (1, 0.0)]), &[], &[3.0, 2.5]), 0);
+    assert_eq!(
+        choose(biased(&[(0, -100.0), (9, 1.0)]), &[], &[3.0, 2.5]),
+        1
+    );
 }
 
 #[test]
@@ -233,6 +305,18 @@ fn what_cannot_be_is_refused() {
         bad(&|s| s.repetition_penalty = 0.0),
         "repetition penalty is 0: give a number from 0.01 to 100"
     );
+    assert_eq!(
+        bad(&|s| s.presence_penalty = f32::NAN),
+        "presence penalty is NaN: give a number from -2 to 2"
+    );
+    assert_eq!(
+        bad(&|s| s.frequency_penalty = 2.5),
+        "frequency penalty is 2.5: give a number from -2 to 2"
+    );
+    assert_eq!(
+        LogitBias::new([(3, 100.5)]).unwrap_err().to_string(),
+        "logit bias is 100.5: give a number from -100 to 100"
+    );
     for settings in [PLAIN, SamplerSettings::greedy(), SamplerSettings::default()] {
         let on = |logits: &[f32]| sample(&settings, 0, &[], logits);
         assert_eq!(on(&[0.0, f32::NAN]), Err(SamplerError::NotANumber));
@@ -278,27 +362,51 @@ fn log_probabilities_are_those_of_softmax() {
     assert_eq!(top_logprobs(&[], 1), Err(SamplerError::NoCandidate));
 }
 
+fn any_bias() -> impl Strategy<Value = LogitBias> {
+    let bias = prop_oneof![Just(-100.0_f32), -5.0_f32..5.0];
+    let list = prop::collection::vec((0_u32..220, bias), 0..6);
+    list.prop_map(|list| LogitBias::new(list).expect("in range"))
+}
+
 fn any_settings() -> impl Strategy<Value = SamplerSettings> {
-    (
+    let lowered = || prop_oneof![Just(0.0_f32), -2.0_f32..=2.0];
+    let penalties = (
         prop_oneof![Just(1.0_f32), 0.1_f32..4.0],
         0_usize..20,
+        lowered(),
+        lowered(),
+        any_bias(),
+    );
+    let filters = (
         prop_oneof![Just(0.0_f32), 0.05_f32..3.0],
         0_usize..30,
         prop_oneof![Just(1.0_f32), 0.01_f32..1.0],
         prop_oneof![Just(0.0_f32), 0.0_f32..1.0],
         any::<u64>(),
+    );
+    (penalties, filters).prop_map(
+        |(
+            (
+                repetition_penalty,
+                repetition_window,
+                frequency_penalty,
+                presence_penalty,
+                logit_bias,
+            ),
+            (temperature, top_k, top_p, min_p, seed),
+        )| SamplerSettings {
+            repetition_penalty,
+            repetition_window,
+            frequency_penalty,
+            presence_penalty,
+            logit_bias,
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            seed,
+        },
     )
-        .prop_map(
-            |(penalty, window, temperature, top_k, top_p, min_p, seed)| SamplerSettings {
-                repetition_penalty: penalty,
-                repetition_window: window,
-                temperature,
-                top_k,
-                top_p,
-                min_p,
-                seed,
-            },
-        )
 }
 
 fn any_logits() -> impl Strategy<Value = Vec<f32>> {
@@ -320,10 +428,15 @@ proptest! {
         settings in any_settings(),
         logits in any_logits(),
         history in prop::collection::vec(0_u32..220, 0..40),
+        generated in any::<prop::sample::Index>(),
         position: u64,
     ) {
-        let expected = defined(&settings, position, &history, &logits);
-        prop_assert_eq!(sample(&settings, position, &history, &logits), Ok(expected));
+        let generated = generated.index(history.len() + 1);
+        let expected = defined(&settings, position, &history, generated, &logits);
+        let mut counts = Counts::default();
+        history[history.len() - generated..].iter().for_each(|&token| counts.add(token));
+        let history = History { tokens: &history, generated: counts.as_slice() };
+        prop_assert_eq!(super::sample(&settings, position, history, &logits), Ok(expected));
     }
 
     #[test]

@@ -58,6 +58,17 @@ impl ChatTemplate {
         self.habits().takes_system()
     }
 
+    /// The text of a conversation, given as the template wants it.
+    pub(super) fn rendered(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions<'_>,
+    ) -> Result<String, TemplateError> {
+        let messages = self.habits().adapt(messages);
+        let (_, rendered) = self.render_accepted(&messages, options)?;
+        Ok(rendered.text)
+    }
+
     fn habits(&self) -> &Habits {
         self.habits.get_or_init(|| Habits::of(self))
     }

@@ -108,13 +108,29 @@ impl Json {
         }
     }
 
+    /// The object that this value, a text, spells; else the value as it is. Nothing but white space
+    /// spells an empty object.
+    #[must_use]
+    pub fn spelled_out(self) -> Self {
+        let Some(text) = self.value.as_str() else {
+            return self;
+        };
+        if text.trim().is_empty() {
+            return Self::parse("{}").unwrap_or(self);
+        }
+        match Self::parse(text) {
+            Ok(spelled) if spelled.value.kind() == ValueKind::Map => spelled,
+            _ => self,
+        }
+    }
+
     /// Length of the text it was read from, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The value as JSON on one line.
-    pub(super) fn written(&self) -> String {
+    pub fn written(&self) -> String {
         // Whatever was read can be written.
         super::json::text(&self.value).unwrap_or_default()
     }

@@ -36,6 +36,7 @@ mod said_tests;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -54,6 +55,7 @@ use crate::tokenizer::{TokenId, Tokenizer};
 use habits::Habits;
 use marks::{Marks, Spelled};
 use message::Rewrite;
+use tools::ToolHabits;
 
 /// The longest template accepted, in bytes; real ones have up to 30,000.
 pub const SOURCE_LIMIT: usize = 1 << 20;
@@ -100,6 +102,7 @@ impl Default for RenderOptions<'_> {
 /// A model's chat template, ready to render.
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    source: Box<str>,
     bos: String,
     eos: String,
     date: Option<Date>,
@@ -109,6 +112,7 @@ pub struct ChatTemplate {
     /// Pieces of text that work as control tokens in what the template writes; ascending.
     written: Box<[TokenId]>,
     habits: OnceLock<Habits>,
+    tools: OnceLock<ToolHabits>,
 }
 
 impl ChatTemplate {
@@ -185,6 +189,7 @@ impl ChatTemplate {
             .unwrap_or_default();
         Ok(Self {
             environment,
+            source: source.into(),
             bos: bos.into(),
             eos: eos.into(),
             date: None,
@@ -197,6 +202,7 @@ impl ChatTemplate {
             marks: Marks::default(),
             written: Box::default(),
             habits: OnceLock::new(),
+            tools: OnceLock::new(),
         })
     }
 
@@ -207,6 +213,11 @@ impl ChatTemplate {
         functions::add_date(&mut self.environment, today);
         self.date = Some(today);
         self
+    }
+
+    /// The template's text.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Whether the template lets a person choose whether the model thinks first.

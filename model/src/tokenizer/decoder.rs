@@ -9,6 +9,8 @@ use super::{TokenId, Tokenizer};
 pub struct TokenDecoder<'t> {
     tokenizer: &'t Tokenizer,
     shows_special: bool,
+    // Control tokens that are shown, ascending.
+    shown: Box<[TokenId]>,
     // The start of a character: at most three bytes between calls.
     pending: Vec<u8>,
     text: String,
@@ -19,6 +21,7 @@ impl<'t> TokenDecoder<'t> {
         Self {
             tokenizer,
             shows_special: false,
+            shown: Box::default(),
             pending: Vec::new(),
             text: String::new(),
         }
@@ -33,10 +36,24 @@ impl<'t> TokenDecoder<'t> {
         }
     }
 
+    /// Shows these control tokens, too, in any order.
+    #[must_use]
+    pub fn with_shown(self, tokens: impl IntoIterator<Item = TokenId>) -> Self {
+        let mut shown: Vec<_> = tokens.into_iter().collect();
+        shown.sort_unstable();
+        Self {
+            shown: shown.into(),
+            ..self
+        }
+    }
+
     /// The text that this token completes; empty if a character is still open, and for an id that
     /// is not in the vocabulary.
     pub fn push(&mut self, token: TokenId) -> &str {
-        if self.shows_special || !self.tokenizer.is_structure(token) {
+        let hidden = !self.shows_special
+            && self.tokenizer.is_structure(token)
+            && self.shown.binary_search(&token).is_err();
+        if !hidden {
             self.pending
                 .extend_from_slice(&self.tokenizer.token_bytes(token));
         }
@@ -59,12 +76,12 @@ impl<'t> TokenDecoder<'t> {
     }
 
     /// The end of the text: U+FFFD if a character is still open.
-    pub fn finish(self) -> &'static str {
+    pub fn finish(&mut self) -> &'static str {
         if self.pending.is_empty() {
-            ""
-        } else {
-            "\u{fffd}"
+            return "";
         }
+        self.pending.clear();
+        "\u{fffd}"
     }
 }
 

@@ -264,6 +264,9 @@ fn the_decoder_waits_for_whole_characters() {
         "<|im_start|>"
     );
     assert_eq!(tokenizer.decoder().finish(), "");
+    let mut decoder = tokenizer.decoder().with_shown([256 + 7]);
+    assert_eq!(decoder.push(256 + 7), "<|im_start|>");
+    assert_eq!(decoder.push(256 + 8), "");
 }
 
 #[test]

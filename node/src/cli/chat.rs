@@ -133,6 +133,7 @@ where
     let options = GenerateOptions {
         sampling: args.sampling.settings(),
         max_tokens: args.max_tokens.map_or(usize::MAX, NonZeroUsize::get),
+        ..GenerateOptions::default()
     };
     let mut chat = Chat {
         engine,

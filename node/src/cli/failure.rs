@@ -10,11 +10,13 @@ use potluck::catalogue::{FetchError, ModelsFolderError};
 use potluck::conversation::ConversationError;
 use potluck::device::DeviceError;
 use potluck::engine::{ModelError, OpenError};
+use potluck::http;
 use potluck::inspect::InspectError;
 use potluck::local::{ClientError, ServeError};
 use potluck::net::NodeError;
 use potluck::prompt::PromptError;
 use potluck::score::ScoreError;
+use potluck::serve;
 use potluck::together::TogetherError;
 use potluck::words;
 use potluck_model::gguf::GgufError;
@@ -80,6 +82,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
         // Of a template's file: those of a model's are told by their cause.
         || error.is::<OpenError>()
         || error.is::<InvitationError>()
+        || error.is::<serve::StartError>()
         || error.is::<input::Unusable>();
     let is_fetch = error.is::<FetchError>() || error.is::<ModelsFolderError>();
     let is_model =
@@ -88,7 +91,9 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
         || error.is::<DeviceError>()
         || error.is::<ClientError>()
         || error.is::<ServeError>()
-        || error.is::<NodeError>();
+        || error.is::<NodeError>()
+        || error.is::<http::StartError>()
+        || error.is::<http::TokenError>();
     [
         (is_input, Code::Input),
         (is_fetch, Code::Fetch),

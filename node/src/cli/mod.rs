@@ -24,6 +24,7 @@ mod plan;
 mod pull;
 mod run;
 mod score;
+mod serve;
 mod synth;
 mod terminal;
 mod together;
@@ -72,6 +73,7 @@ enum Command {
     Circle(circle::Args),
     Id(id::Args),
     Up(up::Args),
+    Serve(serve::Args),
     Log(log::Args),
     Plan(plan::Args),
     Pull(pull::Args),
@@ -133,6 +135,7 @@ fn run_command(command: Command) -> anyhow::Result<Outcome> {
         Command::Circle(args) => circle::run(args),
         Command::Id(args) => id::run(args),
         Command::Up(args) => up::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Log(args) => log::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Pull(args) => pull::run(args),

@@ -182,6 +182,7 @@ impl SamplingArgs {
             seed: self
                 .seed
                 .unwrap_or_else(|| RandomState::new().hash_one(0) % (MAX_SEED + 1)),
+            ..base
         }
     }
 }

@@ -106,6 +106,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
         generate: GenerateOptions {
             sampling: args.sampling.settings(),
             max_tokens: args.max_tokens.get(),
+            ..GenerateOptions::default()
         },
     };
     let show = Show {

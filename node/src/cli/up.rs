@@ -15,7 +15,7 @@ use serde_json::json;
 use super::nodes::{self, NodeArgs, OwnNode, OwnerWishes, Purpose};
 use super::options::threads;
 use super::{Outcome, format, interrupt, output};
-use told::Teller;
+pub(super) use told::Teller;
 
 /// Let this device help: compute layers for the paired devices until Ctrl-C
 #[derive(Debug, clap::Args)]
@@ -30,6 +30,17 @@ pub(super) struct Args {
     /// several times
     #[arg(long, value_name = "FILE")]
     model: Vec<PathBuf>,
+    #[command(flatten)]
+    helping: HelpingArgs,
+    /// Print one JSON line when ready, {"listening": […], "peer_id": …, "caveats": {…}}, and one for each
+    /// thing that happens, {"event": "connected", "name": …}
+    #[arg(long)]
+    json: bool,
+}
+
+/// When a device helps others, and what it keeps for them.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct HelpingArgs {
     /// Room on this disk for weights that paired devices give, such as 5G; 0 for none [default: half
     /// of what is free, at most 20G]
     #[arg(long, value_name = "SIZE", value_parser = format::parse_bytes)]
@@ -40,10 +51,18 @@ pub(super) struct Args {
     /// Do not help with less battery than this, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     min_battery: u8,
-    /// Print one JSON line when ready, {"listening": […], "peer_id": …, "caveats": {…}}, and one for each
-    /// thing that happens, {"event": "connected", "name": …}
-    #[arg(long)]
-    json: bool,
+}
+
+impl HelpingArgs {
+    fn wishes(&self) -> OwnerWishes {
+        OwnerWishes {
+            limits: OwnerLimits {
+                only_when_charging: self.only_when_charging,
+                min_battery_percent: self.min_battery,
+            },
+            store: self.store,
+        }
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -58,28 +77,19 @@ device's other files they see nothing. Other commands of this home speak with th
 It says who connects, for whom it computes, and whom it refuses; `potluck log` has more.";
 
 /// How often waiting looks for Ctrl-C.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a node that is told to stop waits for its layers to be taken over.
 const HAND_OVER: Duration = Duration::from_secs(3);
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let home = Home::from_environment()?;
     let cancel = interrupt::on_ctrl_c()?;
-    let limits = OwnerLimits {
-        only_when_charging: args.only_when_charging,
-        min_battery_percent: args.min_battery,
-    };
-    let wishes = OwnerWishes {
-        limits,
-        store: args.store,
-    };
-    let Some(own) = start(&home, &args, wishes, &cancel)? else {
+    let Some(own) = start(&home, &args.node, args.threads, &args.helping, &cancel)? else {
         return Ok(Outcome::Interrupted);
     };
     let mut events = own.local.node.events()?;
-    let mut client = Client::within(own.local.clone())?;
     add_models(&home, &args.model, &own, &cancel)?;
-    let addresses = listening(&mut client, &own, &cancel)?;
+    let addresses = listening(&own, &cancel)?;
     let peer_id = own.local.node.peer_id().to_string();
     let caveats = own.local.node.look_at_device()?;
     if args.json {
@@ -108,16 +118,17 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
 }
 
 /// Starts the node of this home, once no other command runs one there; `None` after Ctrl-C.
-fn start(
+pub(super) fn start(
     home: &Home,
-    args: &Args,
-    wishes: OwnerWishes,
+    args: &NodeArgs,
+    threads: Option<NonZeroUsize>,
+    helping: &HelpingArgs,
     cancel: &Cancel,
 ) -> anyhow::Result<Option<OwnNode>> {
     let mut waiting = false;
     while !cancel.is_cancelled() {
         let purpose = Purpose::Helping;
-        match nodes::start(home, &args.node, purpose, args.threads, wishes, cancel) {
+        match nodes::start(home, args, purpose, threads, helping.wishes(), cancel) {
             Ok(own) => return Ok(Some(own)),
             Err(error) if matches!(error.downcast_ref(), Some(ServeError::Running)) => {
                 nodes::ask_to_give_way(home);
@@ -133,7 +144,7 @@ fn start(
 }
 
 /// Finds out which models are here.
-fn add_models(
+pub(super) fn add_models(
     home: &Home,
     named: &[PathBuf],
     own: &OwnNode,
@@ -147,7 +158,8 @@ fn add_models(
 }
 
 /// Where the node listens, once it does.
-fn listening(client: &mut Client, own: &OwnNode, cancel: &Cancel) -> anyhow::Result<Vec<String>> {
+pub(super) fn listening(own: &OwnNode, cancel: &Cancel) -> anyhow::Result<Vec<String>> {
+    let mut client = Client::within(own.local.clone())?;
     let until = Instant::now() + Duration::from_secs(5);
     loop {
         if let Reply::Node { listening, .. } = client.ask(&Request::Node)?
@@ -163,7 +175,7 @@ fn listening(client: &mut Client, own: &OwnNode, cancel: &Cancel) -> anyhow::Res
 }
 
 /// Hands this device's layers over before it goes.
-fn leave(own: &OwnNode) -> anyhow::Result<()> {
+pub(super) fn leave(own: &OwnNode) -> anyhow::Result<()> {
     let node = &own.local.node;
     if !node.is_idle()? {
         output::note("handing over what is computed here…");

@@ -46,6 +46,7 @@ fn options(seed: u64) -> GenerateOptions {
     GenerateOptions {
         sampling,
         max_tokens: 20,
+        ..GenerateOptions::default()
     }
 }
 

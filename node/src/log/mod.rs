@@ -26,6 +26,7 @@
 //! | `epoch`, in it | its layers are placed | they are placed anew |
 //! | `recovery`, in `session` | a stage failed | all stages are ready again |
 //! | `stage` | layers are to be computed here, for this node or another | they are freed |
+//! | `request` | a program asks the HTTP API | its answer ends |
 //! | `transfer` | weights are fetched from other devices | they are here, or could not be fetched |
 //! | `giving` | another device asks for weights | it has asked for none for five seconds |
 //! | `fetch` | a model of the catalogue is looked for | it is here, or cannot be fetched |
@@ -54,6 +55,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use filter::{Filter, FilterError};
 pub use recent::{KEPT, Page, Recent, recent};
+pub(crate) use record::time_of;
 pub use record::{Level, Record, SpanRecord};
 
 /// A second subscriber was started.

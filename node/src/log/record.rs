@@ -192,7 +192,12 @@ pub(super) fn words(text: &str, left: &mut usize) -> String {
 
 /// This moment by the system's clock.
 pub(super) fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    time_of(SystemTime::now())
+}
+
+/// A time as events have it: RFC 3339, in UTC.
+pub(crate) fn time_of(when: SystemTime) -> String {
+    let since = when.duration_since(UNIX_EPOCH);
     let ms = since.unwrap_or_default().as_millis();
     time(u64::try_from(ms).unwrap_or(u64::MAX))
 }

@@ -96,6 +96,13 @@ impl Reservation {
         self.bytes
     }
 
+    /// Adds another one of the same budget.
+    pub fn join(&mut self, mut other: Self) {
+        debug_assert!(Arc::ptr_eq(&self.budget.0, &other.budget.0));
+        self.bytes += other.bytes;
+        other.bytes = 0;
+    }
+
     /// Cuts off a reservation of `bytes`, or of all if it has less.
     pub fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub use answer::{Answer, Recovery, undisturbed};
+pub(crate) use node::measurements;
 pub use node::{Invited, Node, Place};
 pub use program::Program;
 

@@ -267,7 +267,7 @@ impl<'w> Node<'w> {
 
 /// What this machine measured of itself with one thread, once for all nodes of a test's process: it
 /// takes seconds.
-fn measurements() -> &'static [u8] {
+pub(crate) fn measurements() -> &'static [u8] {
     static MEASURED: OnceLock<Vec<u8>> = OnceLock::new();
     MEASURED.get_or_init(|| {
         let device = Device::new();

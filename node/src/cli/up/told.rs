@@ -18,7 +18,7 @@ use crate::cli::{format, output};
 const WAITING: usize = 256;
 
 /// Tells the owner what happens at this device.
-pub(super) struct Teller<'a> {
+pub(in crate::cli) struct Teller<'a> {
     own: &'a OwnNode,
     /// Whether it was told that weights are fetched.
     fetching: bool,
@@ -30,7 +30,7 @@ impl<'a> Teller<'a> {
     ///
     /// # Errors
     /// The system has no more threads.
-    pub(super) fn new(own: &'a OwnNode, json: bool) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn new(own: &'a OwnNode, json: bool) -> anyhow::Result<Self> {
         let programs = json.then(tell_programs).transpose()?;
         Ok(Self {
             own,
@@ -39,7 +39,7 @@ impl<'a> Teller<'a> {
         })
     }
 
-    pub(super) fn tell(&mut self, event: NodeEvent) {
+    pub(in crate::cli) fn tell(&mut self, event: NodeEvent) {
         match &event {
             NodeEvent::Machine(Event::Fetching(_))
                 if std::mem::replace(&mut self.fetching, true) =>

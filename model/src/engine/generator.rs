@@ -1,0 +1,402 @@
+//! Token by token, for whoever computes the logits: what they lead to.
+
+use super::stop::StopTexts;
+use crate::ModelError;
+use crate::sampler::{Counts, History, Mask, SamplerSettings, logprob_of, sample, top_logprobs};
+use crate::tokenizer::{TokenDecoder, TokenId, Tokenizer};
+
+/// How to generate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerateOptions {
+    /// How tokens are chosen.
+    pub sampling: SamplerSettings,
+    /// At most this many tokens.
+    pub max_tokens: usize,
+    /// Texts at which the answer ends, of which none becomes part. Empty ones are ignored.
+    pub stop: Vec<String>,
+    /// Tell each token's log-probability and those of so many of the most likely ones.
+    pub logprobs: Option<usize>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self {
+            sampling: SamplerSettings::default(),
+            max_tokens: usize::MAX,
+            stop: Vec::new(),
+            logprobs: None,
+        }
+    }
+}
+
+/// Why generating ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// The model ended its turn, or its grammar has come to its end.
+    EndOfTurn,
+    /// One of the texts to stop at came.
+    StopText,
+    /// As many tokens as were asked for.
+    MaxTokens,
+    /// The session is full.
+    ContextFull,
+    /// The caller asked to stop.
+    Cancelled,
+}
+
+/// What logits led to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Chosen {
+    /// A token.
+    Token(ChosenToken),
+    /// Nothing more.
+    End(StopReason),
+}
+
+/// A token that was chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChosenToken {
+    /// Its id.
+    pub id: TokenId,
+    /// Text that became complete with it; empty in the middle of a character, and while it may be
+    /// the beginning of a text to stop at.
+    pub text: String,
+    /// How likely it was, if that was asked for.
+    pub logprobs: Option<TokenLogprobs>,
+}
+
+/// How likely tokens were at a position by the model's own logits: natural logarithms, before any
+/// setting of the sampler and before the mask.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprobs {
+    /// Of the token that was chosen.
+    pub chosen: f32,
+    /// Of the most likely ones, best first.
+    pub top: Vec<(TokenId, f32)>,
+}
+
+/// Chooses the tokens of one answer. Whoever has it computes logits in any way and at any time, and
+/// gives those after the last token to [`Self::choose`], until it or [`Self::ended`] says that
+/// the answer has ended.
+///
+/// The choice at a position is a pure function of the seed, the position, the logits and the
+/// settings, so the text is the same wherever it is computed, and whatever else is.
+pub struct Generator<'a> {
+    tokenizer: &'a Tokenizer,
+    options: GenerateOptions,
+    mask: Option<Box<dyn Mask>>,
+    decoder: TokenDecoder<'a>,
+    stop: StopTexts,
+    // The prompt and what was generated.
+    tokens: Vec<TokenId>,
+    prompt: usize,
+    counts: Counts,
+    // Logits under the mask, kept for its memory.
+    masked: Vec<f32>,
+    ended: Option<StopReason>,
+}
+
+impl<'a> Generator<'a> {
+    /// For an answer to `prompt`, which is all tokens before it.
+    pub fn new(tokenizer: &'a Tokenizer, options: GenerateOptions, prompt: Vec<TokenId>) -> Self {
+        Self {
+            tokenizer,
+            mask: None,
+            decoder: tokenizer.decoder(),
+            stop: StopTexts::new(&options.stop),
+            options,
+            prompt: prompt.len(),
+            tokens: prompt,
+            counts: Counts::default(),
+            masked: Vec::new(),
+            ended: None,
+        }
+    }
+
+    /// Allows only what this mask does.
+    #[must_use]
+    pub fn with_mask(self, mask: Box<dyn Mask>) -> Self {
+        Self {
+            mask: Some(mask),
+            ..self
+        }
+    }
+
+    /// Writes these control tokens in the text, which are left out otherwise.
+    #[must_use]
+    pub fn with_shown(self, tokens: impl IntoIterator<Item = TokenId>) -> Self {
+        Self {
+            decoder: self.decoder.with_shown(tokens),
+            ..self
+        }
+    }
+
+    /// What the logits after the last token lead to.
+    ///
+    /// # Errors
+    /// Logits that are not numbers, settings out of range, a mask that allows nothing.
+    pub fn choose(&mut self, logits: &[f32]) -> Result<Chosen, ModelError> {
+        if let Some(reason) = self.ended {
+            return Ok(Chosen::End(reason));
+        }
+        let id = self.sample(logits)?;
+        let reason = if self.tokenizer.is_end(id) {
+            Some(StopReason::EndOfTurn)
+        } else if self.generated().len() >= self.options.max_tokens {
+            Some(StopReason::MaxTokens)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            self.ended = Some(reason);
+            return Ok(Chosen::End(reason));
+        }
+        let logprobs = self.options.logprobs;
+        let logprobs = logprobs.map(|count| {
+            Ok::<_, ModelError>(TokenLogprobs {
+                chosen: logprob_of(logits, id)?,
+                top: top_logprobs(logits, count)?,
+            })
+        });
+        let logprobs = logprobs.transpose()?;
+        let text = self.take(id)?;
+        Ok(Chosen::Token(ChosenToken { id, text, logprobs }))
+    }
+
+    /// Why the answer has ended, if it is known without more logits.
+    pub fn ended(&self) -> Option<StopReason> {
+        self.ended
+    }
+
+    /// Text that waited for the rest of a character or of a text to stop at, at the end.
+    pub fn finish(&mut self) -> String {
+        if self.ended == Some(StopReason::StopText) {
+            return String::new();
+        }
+        let (mut text, _) = self.stop.push(self.decoder.finish());
+        text.push_str(&self.stop.finish());
+        text
+    }
+
+    /// The tokens of the answer so far, without the one that ended it.
+    pub fn generated(&self) -> &[TokenId] {
+        &self.tokens[self.prompt..]
+    }
+
+    /// All tokens so far, the prompt's too.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    fn sample(&mut self, logits: &[f32]) -> Result<TokenId, ModelError> {
+        let logits = match &mut self.mask {
+            None => logits,
+            Some(mask) => {
+                self.masked.clear();
+                self.masked.extend_from_slice(logits);
+                mask.apply(&mut self.masked)?;
+                &self.masked
+            }
+        };
+        let position = self.tokens.len() as u64;
+        let history = History {
+            tokens: &self.tokens,
+            generated: self.counts.as_slice(),
+        };
+        Ok(sample(&self.options.sampling, position, history, logits)?)
+    }
+
+    /// Adds a token to the answer, and returns the text that is complete with it.
+    fn take(&mut self, id: TokenId) -> Result<String, ModelError> {
+        if let Some(mask) = &mut self.mask {
+            mask.accept(id)?;
+            if mask.is_finished() {
+                self.ended = Some(StopReason::EndOfTurn);
+            }
+        }
+        self.tokens.push(id);
+        self.counts.add(id);
+        let (text, found) = self.stop.push(self.decoder.push(id));
+        if found {
+            self.ended = Some(StopReason::StopText);
+        } else if self.ended.is_none() && self.generated().len() == self.options.max_tokens {
+            self.ended = Some(StopReason::MaxTokens);
+        }
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampler::MaskError;
+    use crate::tokenizer::SpecialTokens;
+    use crate::tokenizer::tests::byte_pairs;
+
+    const END: TokenId = 256 + 8;
+
+    /// Logits whose best token is this.
+    fn logits(best: TokenId) -> Vec<f32> {
+        (0..300)
+            .map(|id| if id == best { 1.0 } else { 0.0 })
+            .collect()
+    }
+
+    /// Pushes tokens until the generator ends: texts as they came, and why it ended.
+    fn drive(generator: &mut Generator<'_>, ids: &[TokenId]) -> (Vec<String>, Option<StopReason>) {
+        let mut texts = Vec::new();
+        for &id in ids {
+            match generator.choose(&logits(id)).expect("numbers") {
+                Chosen::Token(token) => texts.push(token.text),
+                Chosen::End(_) => break,
+            }
+        }
+        texts.push(generator.finish());
+        (texts, generator.ended())
+    }
+
+    fn greedy() -> GenerateOptions {
+        GenerateOptions {
+            sampling: SamplerSettings::greedy(),
+            ..GenerateOptions::default()
+        }
+    }
+
+    #[test]
+    fn a_stop_text_across_tokens_is_not_part_of_the_answer() {
+        let tokenizer = byte_pairs(|_| ());
+        let ids = tokenizer.encode("hell w\n\nhello", SpecialTokens::AsText);
+        let with = |stop: &str| {
+            let options = GenerateOptions {
+                stop: vec![stop.to_owned()],
+                ..greedy()
+            };
+            let mut generator = Generator::new(&tokenizer, options, vec![1]);
+            let (texts, reason) = drive(&mut generator, &ids);
+            (texts.concat(), reason, generator.generated().len())
+        };
+        let stopped = Some(StopReason::StopText);
+        assert_eq!(with("w\n\n"), ("hell ".to_owned(), stopped, 4));
+        assert_eq!(with("ell"), ("h".to_owned(), stopped, 1));
+        assert_eq!(
+            with("hellow"),
+            ("hell w\n\nhello".to_owned(), None, ids.len())
+        );
+    }
+
+    #[test]
+    fn answers_end_without_logits_that_nobody_needs() {
+        let tokenizer = byte_pairs(|_| ());
+        let with = |max_tokens, ids: &[TokenId]| {
+            let options = GenerateOptions {
+                max_tokens,
+                ..greedy()
+            };
+            let mut generator = Generator::new(&tokenizer, options, vec![1]);
+            let (texts, reason) = drive(&mut generator, ids);
+            (texts.concat(), reason)
+        };
+        let hello = tokenizer.encode("hello", SpecialTokens::AsText)[0];
+        assert_eq!(
+            with(1, &[hello]),
+            ("hello".to_owned(), Some(StopReason::MaxTokens))
+        );
+        assert_eq!(
+            with(0, &[hello]),
+            (String::new(), Some(StopReason::MaxTokens))
+        );
+        assert_eq!(
+            with(5, &[hello, END, hello]),
+            ("hello".to_owned(), Some(StopReason::EndOfTurn))
+        );
+        assert_eq!(with(5, &[0xe8]), ("\u{fffd}".to_owned(), None));
+    }
+
+    #[test]
+    fn control_tokens_are_written_where_asked_for() {
+        let tokenizer = byte_pairs(|_| ());
+        let start = 256 + 7;
+        let mut hidden = Generator::new(&tokenizer, greedy(), vec![1]);
+        assert_eq!(drive(&mut hidden, &[start]).0.concat(), "");
+        let mut shown = Generator::new(&tokenizer, greedy(), vec![1]).with_shown([start]);
+        assert_eq!(drive(&mut shown, &[start]).0.concat(), "<|im_start|>");
+    }
+
+    #[test]
+    fn log_probabilities_are_the_models_own() {
+        let tokenizer = byte_pairs(|_| ());
+        let options = GenerateOptions {
+            logprobs: Some(2),
+            ..greedy()
+        };
+        let only_b = Only { token: 66, left: 1 };
+        let mut generator =
+            Generator::new(&tokenizer, options, vec![1]).with_mask(Box::new(only_b));
+        let logits = logits(65);
+        let Chosen::Token(token) = generator.choose(&logits).expect("numbers") else {
+            panic!("a token");
+        };
+        assert_eq!(token.id, 66);
+        let logprobs = token.logprobs.expect("asked for");
+        assert_eq!(logprobs.chosen, logprob_of(&logits, 66).expect("numbers"));
+        assert_eq!(logprobs.top, top_logprobs(&logits, 2).expect("numbers"));
+        assert_eq!(logprobs.top[0].0, 65);
+    }
+
+    /// Allows one token, so many times.
+    struct Only {
+        token: TokenId,
+        left: usize,
+    }
+
+    impl Mask for Only {
+        fn apply(&mut self, logits: &mut [f32]) -> Result<(), MaskError> {
+            for (id, logit) in (0..).zip(logits) {
+                if id != self.token {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+            Ok(())
+        }
+
+        fn accept(&mut self, token: TokenId) -> Result<(), MaskError> {
+            assert_eq!(token, self.token);
+            self.left -= 1;
+            Ok(())
+        }
+
+        fn is_finished(&self) -> bool {
+            self.left == 0
+        }
+    }
+
+    #[test]
+    fn a_mask_is_kept_to_and_ends_the_answer() {
+        let tokenizer = byte_pairs(|_| ());
+        let only = Only { token: 66, left: 2 };
+        let mut generator = Generator::new(&tokenizer, greedy(), vec![1]).with_mask(Box::new(only));
+        let (texts, reason) = drive(&mut generator, &[70, END, 70]);
+        assert_eq!(texts.concat(), "BB");
+        assert_eq!(reason, Some(StopReason::EndOfTurn));
+        assert_eq!(generator.generated(), [66, 66]);
+    }
+
+    #[test]
+    fn penalties_count_what_was_generated_only() {
+        let tokenizer = byte_pairs(|_| ());
+        let sampling = SamplerSettings {
+            presence_penalty: 2.0,
+            ..SamplerSettings::greedy()
+        };
+        let options = GenerateOptions {
+            sampling,
+            ..GenerateOptions::default()
+        };
+        let mut generator = Generator::new(&tokenizer, options, vec![65, 65]);
+        for _ in 0..2 {
+            generator.choose(&logits(65)).expect("numbers");
+        }
+        // The second time another one is better: the first of the others.
+        assert_eq!(generator.generated(), [65, 0]);
+    }
+}

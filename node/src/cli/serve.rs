@@ -1,0 +1,329 @@
+//! `potluck serve`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use potluck::catalogue::ModelsFolder;
+use potluck::engine::OpenOptions;
+use potluck::home::Home;
+use potluck::http::{Access, Listening, Server, Token};
+use potluck::local::Client;
+use potluck::serve::{Service, Settings};
+use serde_json::json;
+
+use super::failure::{self, Code};
+use super::nodes::{NodeArgs, OwnNode};
+use super::options::{ModelOptions, at_least_one, threads};
+use super::up::{self, HelpingArgs, PATIENCE, Teller};
+use super::{Outcome, format, interrupt, obtain, output};
+
+/// Let programs use this device by HTTP, as they use OpenAI or Ollama, and help as `up` does
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Where to listen for programs; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:11435", value_parser = address)]
+    http: SocketAddr,
+    /// Let every program of this device in, without a token
+    #[arg(long)]
+    open: bool,
+    /// Let a web page of this origin in, such as https://example.org; may be given several times
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    origin: Vec<String>,
+    /// Another name under which this device is reached, such as host.docker.internal; may be given
+    /// several times
+    #[arg(long, value_name = "NAME", value_parser = host)]
+    host: Vec<String>,
+    /// Listen on an address that other devices reach, though nothing is encrypted: whoever is in the
+    /// network can read what is asked and answered, and the token
+    #[arg(long)]
+    insecure_http: bool,
+    #[command(flatten)]
+    model: ModelOptions,
+    /// Another name for a model, for programs that ask for one of their own, such as
+    /// gpt-4o-mini=smollm2:135m; may be given several times
+    #[arg(long, value_name = "NAME=MODEL", value_parser = alias)]
+    alias: Vec<(String, String)>,
+    /// Processor threads to compute with [default: all usable]
+    #[arg(long, short, value_name = "N", value_parser = threads)]
+    threads: Option<NonZeroUsize>,
+    /// Positions of a request, prompt and answer together [default: 8192, or the model's own limit if
+    /// lower]
+    #[arg(long, short, value_name = "N", value_parser = at_least_one)]
+    context: Option<NonZeroUsize>,
+    /// Requests that are answered at once; others wait
+    #[arg(long, value_name = "N", default_value = "16", value_parser = at_least_one)]
+    streams: NonZeroUsize,
+    /// Compute answers on this device only, as is done anyway: sending layers to others comes later
+    #[arg(long)]
+    alone: bool,
+    /// As `run` has it.
+    #[arg(long = "POTLUCK_WITH_PEERS", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
+    peers_by_default: bool,
+    #[command(flatten)]
+    node: NodeArgs,
+    #[command(flatten)]
+    helping: HelpingArgs,
+    /// Print one JSON line when ready, {"http": "http://127.0.0.1:11435", "token_file": …, "peer_id": …,
+    /// "listening": […], "caveats": {…}}, and one for each thing that happens, as `up` does
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  potluck serve
+  potluck serve --model big.gguf --context 4096 --streams 4
+  potluck serve --open --origin http://localhost:3000
+  potluck serve --http 127.0.0.1:0 --json
+
+Clients of OpenAI's API take base_url http://127.0.0.1:11435/v1 and, as the API key, the text of the
+file http-token in the data folder, which is made at the first start and which only its owner reads.
+Clients of Ollama's API take http://127.0.0.1:11435; those that cannot send a key need --open. GET
+/openapi.json says what there is, /metrics what was served.
+
+Requests name a model of the catalogue that is here, a file of the models folder, or an alias; those
+that name none get --model. A model is loaded at its first use and let go when nobody uses it. Answers
+to several at once are computed together. The same request with the same seed has the same answer.
+
+A web page is let in only with --origin, and a host name only with --host. Python's clients send even
+requests to this device through HTTP_PROXY, unless NO_PROXY has 127.0.0.1. Answers are computed on this
+device; paired devices are helped meanwhile, as by `up`. Ctrl-C ends it: answers may go on for some
+seconds. -v tells of each request: path, model, status, tokens, times; never what was said.";
+
+/// How long a connection may take to end after the last answer has.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+    check(&args)?;
+    let home = Home::from_environment()?;
+    let cancel = interrupt::on_ctrl_c()?;
+    // Before anything that takes long: the port may be another's.
+    let listening = Listening::on(args.http)?;
+    let token = match args.open {
+        true => None,
+        false => Some(Token::of(&home)?),
+    };
+    let fetch = obtain::fetch_options(&args.model.network);
+    let Some(path) = obtain::path(&args.model.model, &fetch, &cancel, args.json)? else {
+        return Ok(Outcome::Interrupted);
+    };
+    let Some(own) = up::start(&home, &args.node, args.threads, &args.helping, &cancel)? else {
+        return Ok(Outcome::Interrupted);
+    };
+    let mut events = own.local.node.events()?;
+    up::add_models(&home, &[path], &own, &cancel)?;
+    let settings = settings(&home, &args, &own)?;
+    let grace = settings.grace;
+    let service = Service::start(settings)?;
+    let address = listening.address();
+    let access = Access {
+        token: token.clone(),
+        hosts: args.host.clone(),
+        origins: args.origin.clone(),
+    };
+    let server = listening.serve(service.clone(), access)?;
+    let peers = up::listening(&own, &cancel)?;
+    tell_ready(&args, address, token.as_ref(), &own, &peers)?;
+    let mut teller = Teller::new(&own, args.json)?;
+    let mut owner = Owner::default();
+    while !cancel.is_cancelled() {
+        std::thread::sleep(PATIENCE);
+        while let Ok(event) = events.try_recv() {
+            teller.tell(event);
+        }
+        owner.follow(&own, service.numbers().running > 0)?;
+        // Both end by themselves only if a thread of theirs has failed.
+        own.local.node.is_idle()?;
+        if server.has_ended() {
+            return Err(failure::refusal(Code::Failed, "the HTTP server has failed"));
+        }
+    }
+    stop(&server, &service, grace);
+    up::leave(&own)?;
+    Ok(Outcome::Interrupted)
+}
+
+/// Refuses what would open more than was said.
+fn check(args: &Args) -> anyhow::Result<()> {
+    let is_loopback = args.http.ip().is_loopback();
+    if !is_loopback && !args.insecure_http {
+        let words = format!(
+            "other devices reach {}, and HTTP is not encrypted: listen on 127.0.0.1, or say \
+             --insecure-http if everybody in that network may read along",
+            args.http
+        );
+        return Err(failure::refusal(Code::Usage, words));
+    }
+    if is_loopback && args.insecure_http {
+        let words = "--insecure-http has no effect with an address that only this device reaches: \
+                     leave it out, or give another with --http";
+        return Err(failure::refusal(Code::Usage, words));
+    }
+    if !is_loopback && args.open {
+        let words = "--open is for programs of this device: other devices reach this address, and need \
+                     the token";
+        return Err(failure::refusal(Code::Usage, words));
+    }
+    if args.peers_by_default && !args.alone {
+        output::note(
+            "POTLUCK_WITH_PEERS is set, but answers to programs are computed on this device only: \
+             --alone says so",
+        );
+    }
+    Ok(())
+}
+
+fn settings(home: &Home, args: &Args, own: &OwnNode) -> anyhow::Result<Settings> {
+    let mut settings = Settings::new(ModelsFolder::of(home));
+    settings.model = args.model.model.clone();
+    settings.fetch = obtain::fetch_options(&args.model.network);
+    settings.memory = own.memory.clone();
+    settings.streams = args.streams.get();
+    let mut aliases = BTreeMap::new();
+    for (alias, model) in &args.alias {
+        if aliases.insert(alias.clone(), model.clone()).is_some() {
+            let words = format!("--alias {alias} is given twice");
+            return Err(failure::refusal(Code::Usage, words));
+        }
+    }
+    settings.aliases = aliases;
+    settings.open = OpenOptions {
+        threads: args.threads,
+        context: args.context,
+        template: None,
+    };
+    Ok(settings)
+}
+
+fn tell_ready(
+    args: &Args,
+    address: SocketAddr,
+    token: Option<&Token>,
+    own: &OwnNode,
+    peers: &[String],
+) -> anyhow::Result<()> {
+    let peer_id = own.local.node.peer_id().to_string();
+    let caveats = own.local.node.look_at_device()?;
+    let file = token.map(Token::path);
+    if args.json {
+        return output::json(&json!({
+            "http": format!("http://{address}"), "token_file": file, "peer_id": peer_id,
+            "listening": peers, "caveats": caveats,
+        }));
+    }
+    output::line(&format!("programs are answered at http://{address}"))?;
+    output::line(&format!("  OpenAI's clients: base_url http://{address}/v1"))?;
+    output::line(&format!("  Ollama's clients: http://{address}"))?;
+    match file {
+        Some(file) => output::line(&format!("  API key: the text of {}", file.display()))?,
+        None => output::line("  no API key is needed: every program of this device is let in")?,
+    }
+    for peer in peers {
+        output::line(&format!("paired devices reach this one at {peer}"))?;
+    }
+    for line in caveats.in_words(&format::bytes) {
+        output::note(&line);
+    }
+    output::note("Ctrl-C ends it");
+    Ok(())
+}
+
+/// Has the node let its owner's answers go first while there are any.
+#[derive(Default)]
+struct Owner(Option<Client>);
+
+impl Owner {
+    fn follow(&mut self, own: &OwnNode, computes: bool) -> anyhow::Result<()> {
+        match (computes, &self.0) {
+            (true, None) => {
+                let mut client = Client::within(own.local.clone())?;
+                client.compute_here()?;
+                self.0 = Some(client);
+            }
+            (false, Some(_)) => self.0 = None,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Lets answers in flight go on for a while, and their clients read them.
+fn stop(server: &Server, service: &Service, grace: Duration) {
+    if service.numbers().running > 0 {
+        output::note("waiting for answers that are under way…");
+    }
+    server.stop(grace + LAST_WORDS);
+    service.stop();
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "write an address with its port, like 127.0.0.1:11435".to_owned())
+}
+
+/// A scheme and a host, with a port or not.
+fn origin(text: &str) -> Result<String, String> {
+    let rest = text.split_once("://").filter(|(scheme, host)| {
+        let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+        !scheme.is_empty() && scheme.chars().all(is_scheme) && !host.is_empty()
+    });
+    let is_origin = rest.is_some_and(|(_, host)| {
+        let is_host = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+        host.chars().all(is_host)
+    });
+    match is_origin {
+        true => Ok(text.to_ascii_lowercase()),
+        false => {
+            Err("write an origin like https://example.org or http://localhost:3000".to_owned())
+        }
+    }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    match !text.is_empty() && text.chars().all(is_name) {
+        true => Ok(text.to_owned()),
+        false => Err("write a host name without scheme and port".to_owned()),
+    }
+}
+
+fn alias(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=');
+    let parts = parts.filter(|(name, model)| !name.is_empty() && !model.is_empty());
+    let (name, model) = parts.ok_or("write NAME=MODEL")?;
+    Ok((name.to_owned(), model.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_and_hosts_are_what_browsers_send() {
+        for good in [
+            "https://example.org",
+            "http://localhost:3000",
+            "tauri://localhost",
+        ] {
+            assert_eq!(origin(good).as_deref(), Ok(good));
+        }
+        for wrong in [
+            "*",
+            "null",
+            "example.org",
+            "https://",
+            "https://a/b",
+            "https://a b",
+        ] {
+            assert!(origin(wrong).is_err(), "{wrong}");
+        }
+        assert!(host("host.docker.internal").is_ok());
+        assert!(host("http://x").is_err() && host("x:1").is_err() && host("").is_err());
+        assert!(alias("gpt-4o-mini=smollm2:135m").is_ok());
+        assert!(alias("gpt").is_err() && alias("=x").is_err());
+    }
+}

@@ -1,0 +1,232 @@
+//! Connections: how many there may be, and which goes when there are too many.
+//!
+//! A connection either *waits* for its next whole request, or is *answered*. A client that opens many
+//! and sends little can only ever take the places of those that wait, the one that has waited longest
+//! first; answers are never cut off for it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::Sleep;
+
+/// A client that does not read its answer for so long is taken to be gone.
+const UNREAD: Duration = Duration::from_secs(60);
+
+/// What one connection does at present.
+#[derive(Clone)]
+pub(super) struct Phase(Arc<Shared>);
+
+struct Shared {
+    /// Since when it waits, in microseconds after the epoch of its [`Connections`]; [`ANSWERED`] while
+    /// it does not.
+    since: AtomicU64,
+    epoch: Instant,
+    closed: Notify,
+}
+
+const ANSWERED: u64 = u64::MAX;
+
+impl Phase {
+    fn new(epoch: Instant) -> Self {
+        let phase = Self(Arc::new(Shared {
+            since: AtomicU64::new(0),
+            epoch,
+            closed: Notify::new(),
+        }));
+        phase.waiting();
+        phase
+    }
+
+    /// It waits for a request from now on.
+    pub(super) fn waiting(&self) {
+        let now = u64::try_from(self.0.epoch.elapsed().as_micros());
+        let now = now.unwrap_or(ANSWERED - 1);
+        self.0.since.store(now, Ordering::Relaxed);
+    }
+
+    /// A whole request is here.
+    pub(super) fn answering(&self) {
+        self.0.since.store(ANSWERED, Ordering::Relaxed);
+    }
+
+    /// Comes back when another needs its place.
+    pub(super) async fn closed(&self) {
+        self.0.closed.notified().await;
+    }
+
+    fn since(&self) -> u64 {
+        self.0.since.load(Ordering::Relaxed)
+    }
+}
+
+/// All connections.
+pub(super) struct Connections {
+    most: usize,
+    epoch: Instant,
+    next: AtomicU64,
+    open: Mutex<BTreeMap<u64, Phase>>,
+}
+
+impl Connections {
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            epoch: Instant::now(),
+            next: AtomicU64::new(0),
+            open: Mutex::default(),
+        })
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Phase>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.open().len()
+    }
+
+    /// Lets one more in; none while all places are taken by clients that are answered.
+    pub(super) fn admit(self: &Arc<Self>) -> Option<Admitted> {
+        let phase = Phase::new(self.epoch);
+        let mut open = self.open();
+        if open.len() >= self.most {
+            let waiting = open.iter().filter(|(_, phase)| phase.since() != ANSWERED);
+            let (&longest, _) = waiting.min_by_key(|(_, phase)| phase.since())?;
+            if let Some(longest) = open.remove(&longest) {
+                longest.0.closed.notify_one();
+            }
+        }
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        open.insert(id, phase.clone());
+        drop(open);
+        let all = Arc::clone(self);
+        Some(Admitted { id, phase, all })
+    }
+}
+
+/// A connection that was let in; its place is free when this goes.
+pub(super) struct Admitted {
+    id: u64,
+    pub(super) phase: Phase,
+    all: Arc<Connections>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.all.open().remove(&self.id);
+    }
+}
+
+/// A connection that ends if its client does not read.
+pub(super) struct Patient {
+    stream: TcpStream,
+    unread: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            unread: None,
+        }
+    }
+
+    /// What came of writing; an error once nothing could be written for too long.
+    fn written<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.unread = None;
+            return written;
+        }
+        let unread = self
+            .unread
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(UNREAD)));
+        ready!(unread.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.written(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.written(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_closed(connection: &Admitted) -> bool {
+        let mut closed = std::pin::pin!(connection.phase.closed());
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        closed.as_mut().poll(&mut context).is_ready()
+    }
+
+    #[test]
+    fn the_one_that_waited_longest_gives_way_and_answers_are_not_cut_off() {
+        let all = Connections::new(3);
+        let admit = || all.admit().expect("a place");
+        let answered = admit();
+        answered.phase.answering();
+        std::thread::sleep(Duration::from_millis(2));
+        let first = admit();
+        std::thread::sleep(Duration::from_millis(2));
+        let second = admit();
+        let third = admit();
+        assert_eq!(all.count(), 3);
+        assert!(is_closed(&first) && !is_closed(&second) && !is_closed(&answered));
+        second.phase.answering();
+        third.phase.answering();
+        assert!(all.admit().is_none(), "all are answered");
+        drop(third);
+        assert!(all.admit().is_some());
+    }
+}

@@ -1,0 +1,277 @@
+//! Why a request is not answered, before it is written in a dialect.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::serve::RequestError;
+
+/// The seconds that clients wait when they are told to: some ignore more than a minute.
+const RETRY_AFTER: std::ops::RangeInclusive<u64> = 1..=60;
+
+/// Why a request is not answered. Its words have no text of the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The HTTP status.
+    pub(super) status: StatusCode,
+    /// OpenAI's `type`.
+    pub(super) kind: &'static str,
+    /// OpenAI's `code`, by which clients act.
+    pub(super) code: Option<&'static str>,
+    /// For people.
+    pub(super) message: String,
+    /// The field that is to blame.
+    pub(super) param: Option<String>,
+    /// Seconds after which it is worth trying again.
+    pub(super) retry_after: Option<u64>,
+}
+
+impl Fault {
+    fn new(status: StatusCode, code: Option<&'static str>, message: impl Into<String>) -> Self {
+        let kind = match status.is_server_error() {
+            true => "server_error",
+            false => "invalid_request_error",
+        };
+        Self {
+            status,
+            kind,
+            code,
+            message: message.into(),
+            param: None,
+            retry_after: None,
+        }
+    }
+
+    /// A field that is wrong.
+    pub(super) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        let mut fault = Self::new(StatusCode::BAD_REQUEST, Some("invalid_value"), message);
+        fault.param = Some(param.into());
+        fault
+    }
+
+    /// A field that would change the answer, and that this node does not do.
+    pub(super) fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
+        let mut fault = Self::invalid(param, message);
+        fault.code = Some("unsupported_parameter");
+        fault
+    }
+
+    /// A body that is not what a request has.
+    pub(super) fn malformed(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Some("invalid_json"), message)
+    }
+
+    /// A body that is too long.
+    pub(super) fn too_large(limit: usize) -> Self {
+        let words = format!("the body is longer than {} MiB", limit >> 20);
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Some("request_too_large"),
+            words,
+        )
+    }
+
+    /// A body that did not come.
+    pub(super) fn too_slow() -> Self {
+        let words = "the body did not come in time";
+        Self::new(StatusCode::REQUEST_TIMEOUT, Some("request_timeout"), words)
+    }
+
+    /// No token, or another one.
+    pub(super) fn unauthorized(given: bool) -> Self {
+        let words = match given {
+            true => {
+                "the API key is not this node's: give the text of its token file as the API key, \
+                 `Authorization: Bearer …`"
+            }
+            false => {
+                "this node needs its token as the API key, `Authorization: Bearer …`: `potluck serve` \
+                 says which file has it, and with --open it needs none"
+            }
+        };
+        Self::new(StatusCode::UNAUTHORIZED, Some("invalid_api_key"), words)
+    }
+
+    /// A web page or a name that nobody allowed.
+    pub(super) fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, Some(code), message)
+    }
+
+    /// No such path.
+    pub(super) fn no_such_path() -> Self {
+        let words = "there is nothing at this path: GET /openapi.json says what there is";
+        Self::new(StatusCode::NOT_FOUND, Some("not_found"), words)
+    }
+
+    /// The path is for other methods.
+    pub(super) fn no_such_method() -> Self {
+        let words = "this path is for another method: GET /openapi.json says which";
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            Some("method_not_allowed"),
+            words,
+        )
+    }
+
+    /// OpenAI's error object.
+    pub(super) fn object(&self) -> Value {
+        json!({
+            "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
+        })
+    }
+
+    /// The answer in a dialect.
+    pub(super) fn respond(&self, dialect: Dialect) -> Response {
+        let body = match dialect {
+            Dialect::OpenAi => json!({"error": self.object()}),
+            // An object would be an error of its own to Ollama's clients.
+            Dialect::Ollama => json!({"error": self.message}),
+        };
+        let mut response = respond(self.status, &body);
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<RequestError> for Fault {
+    fn from(error: RequestError) -> Self {
+        let message = error.to_string();
+        match error {
+            RequestError::UnknownModel { .. } | RequestError::NotFetched { .. } => {
+                let mut fault = Self::new(StatusCode::NOT_FOUND, Some("model_not_found"), message);
+                fault.param = Some("model".to_owned());
+                fault
+            }
+            RequestError::TooLong { tokens, context } => {
+                // The very words that clients look for.
+                let words = format!(
+                    "context_length_exceeded: This model's maximum context length is {context} tokens. \
+                     However, your messages resulted in {tokens} tokens. Please reduce the length of the \
+                     messages."
+                );
+                let code = Some("context_length_exceeded");
+                let mut fault = Self::new(StatusCode::BAD_REQUEST, code, words);
+                fault.param = Some("messages".to_owned());
+                fault
+            }
+            RequestError::Busy { retry_after, .. } => {
+                let code = Some("rate_limit_exceeded");
+                let mut fault = Self::new(StatusCode::TOO_MANY_REQUESTS, code, message);
+                fault.kind = "rate_limit_error";
+                let seconds = retry_after.as_secs_f64().ceil() as u64;
+                fault.retry_after = Some(seconds.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end()));
+                fault
+            }
+            RequestError::Invalid { field, .. } => {
+                let code = Some("invalid_value");
+                let mut fault = Self::new(StatusCode::BAD_REQUEST, code, message);
+                fault.param = field.map(str::to_owned);
+                fault
+            }
+            RequestError::NoMemory { .. } => {
+                let code = Some("insufficient_memory");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+            }
+            RequestError::Failed { .. } => {
+                let code = Some("failed");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, message)
+            }
+            RequestError::Stopping => {
+                let mut fault =
+                    Self::new(StatusCode::SERVICE_UNAVAILABLE, Some("stopping"), message);
+                fault.retry_after = Some(5);
+                fault
+            }
+        }
+    }
+}
+
+/// Whose shape an answer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    OpenAi,
+    Ollama,
+}
+
+impl Dialect {
+    /// The dialect of a path.
+    pub(super) fn of(path: &str) -> Self {
+        match path == "/api" || path.starts_with("/api/") {
+            true => Self::Ollama,
+            false => Self::OpenAi,
+        }
+    }
+}
+
+impl IntoResponse for Fault {
+    /// In OpenAI's shape.
+    fn into_response(self) -> Response {
+        self.respond(Dialect::OpenAi)
+    }
+}
+
+/// An answer of one JSON value.
+pub(super) fn respond(status: StatusCode, body: &Value) -> Response {
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn errors_have_the_codes_and_words_that_clients_act_on() {
+        let too_long = Fault::from(RequestError::TooLong {
+            tokens: 9000,
+            context: 2048,
+        });
+        assert_eq!(too_long.status, StatusCode::BAD_REQUEST);
+        assert_eq!(
+            too_long.object(),
+            json!({
+                "message": "context_length_exceeded: This model's maximum context length is 2048 tokens. \
+                    However, your messages resulted in 9000 tokens. Please reduce the length of the messages.",
+                "type": "invalid_request_error",
+                "param": "messages",
+                "code": "context_length_exceeded",
+            })
+        );
+        let unknown = Fault::from(RequestError::UnknownModel {
+            model: "x".to_owned(),
+        });
+        assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+        assert_eq!(unknown.code, Some("model_not_found"));
+        for (wait, told) in [(0.2, 1), (7.1, 8), (400.0, 60)] {
+            let busy = Fault::from(RequestError::Busy {
+                waiting: 3,
+                retry_after: Duration::from_secs_f64(wait),
+            });
+            assert_eq!(busy.status, StatusCode::TOO_MANY_REQUESTS);
+            assert_eq!(busy.retry_after, Some(told));
+            let response = busy.respond(Dialect::OpenAi);
+            assert_eq!(response.headers()[header::RETRY_AFTER], told.to_string());
+        }
+    }
+
+    #[test]
+    fn paths_have_the_dialect_of_their_clients() {
+        assert_eq!(Dialect::of("/api/chat"), Dialect::Ollama);
+        assert_eq!(Dialect::of("/api"), Dialect::Ollama);
+        for path in ["/v1/chat/completions", "/apis", "/", "/v1/api/chat"] {
+            assert_eq!(Dialect::of(path), Dialect::OpenAi);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The HTTP API: what programs that speak OpenAI's or Ollama's API use unchanged.
+//!
+//! | module | what |
+//! |---|---|
+//! | `server`, `connection` | the thread, its connections and their bounds |
+//! | `guard`, `token` | who is let in |
+//! | `routes`, `api` | paths, and what handlers share |
+//! | `body`, `fields`, `fault` | a request's JSON, field by field, and why it is refused |
+//! | `messages`, `sampling`, `tools`, `inputs` | what both dialects say alike |
+//! | `openai`, `ollama` | the dialects: they translate into a [`Request`](crate::serve::Request), and its updates back |
+//! | `stream`, `whole` | answers as they come, and once they are whole |
+//! | `account`, `metrics` | what is told and counted of requests; never text |
+//! | `openapi` | the document of all this |
+//!
+//! # Bounds
+//! | what | bound | then |
+//! |---|---|---|
+//! | connections | 256 | the one that has waited longest for a request gives way |
+//! | head | 100 lines, 64 KiB | 431 |
+//! | head, and the time between two requests | 75 s | the connection ends |
+//! | body | 16 MiB, 60 s | 413, 408 |
+//! | an answer that is not read | 60 s | the connection and the answer end |
+//!
+//! A client that goes ends its answer at once: what a handler waits for is dropped with the connection,
+//! and with it the request.
+//!
+//! # What is not said
+//! As long as a request says nothing else, tokens are chosen as `potluck run` does, and an answer may
+//! be as long as the context allows. A model whose template has no switch for thinking answers without,
+//! whatever was asked. `num_ctx` and `keep_alive` are accepted: the node decides about both, and a prompt
+//! that is too long is refused, never cut.
+
+mod account;
+mod answers;
+mod api;
+mod body;
+mod connection;
+mod fault;
+mod fields;
+mod guard;
+mod inputs;
+mod messages;
+mod metrics;
+mod ollama;
+mod openai;
+mod openapi;
+mod routes;
+mod sampling;
+#[cfg(test)]
+mod script;
+mod server;
+mod service;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod token;
+mod tools;
+mod whole;
+
+use std::sync::Arc;
+
+use connection::Connections;
+use guard::Guard;
+use server::MOST_CONNECTIONS;
+
+pub use server::{Listening, Server, StartError};
+pub use token::{Token, TokenError};
+
+use crate::serve::Service;
+
+/// Who may use the API.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// What clients have to send; nothing if `None`.
+    pub token: Option<Token>,
+    /// Names under which this device is reached, beside those of loopback.
+    pub hosts: Vec<String>,
+    /// Web pages that may use it, such as `https://example.org`.
+    pub origins: Vec<String>,
+}
+
+impl Listening {
+    /// Serves the API of a service on a thread of its own.
+    ///
+    /// # Errors
+    /// The system has no more threads.
+    pub fn serve(self, service: Service, access: Access) -> Result<Server, StartError> {
+        self.answer(Arc::new(service), access)
+    }
+
+    fn answer(
+        self,
+        answers: Arc<dyn answers::Answers>,
+        access: Access,
+    ) -> Result<Server, StartError> {
+        let connections = Connections::new(MOST_CONNECTIONS);
+        let hosts = access.hosts.iter().map(|host| host.to_ascii_lowercase());
+        let guard = Guard {
+            token: access.token,
+            hosts: hosts.collect(),
+            any_address: !self.address.ip().is_loopback(),
+            origins: access.origins,
+        };
+        let api = Arc::new(api::Api {
+            answers,
+            guard,
+            counters: Arc::default(),
+            connections: Arc::clone(&connections),
+        });
+        Server::start(self, routes::router(api), connections)
+    }
+}

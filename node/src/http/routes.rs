@@ -1,0 +1,128 @@
+//! Which path is for what, and what every request passes before.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use serde_json::json;
+
+use super::account::Account;
+use super::api::Api;
+use super::connection::Phase;
+use super::fault::{Dialect, Fault, respond};
+use super::{guard, metrics, ollama, openai, openapi};
+
+/// All paths.
+pub(super) fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/", get(greeting))
+        .route("/health", get(health))
+        .route("/metrics", get(measure))
+        .route("/openapi.json", get(document))
+        .merge(openai_routes(""))
+        .merge(openai_routes("/v1"))
+        .merge(ollama_routes())
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn_with_state(Arc::clone(&api), pass))
+        .with_state(api)
+}
+
+/// Users leave `/v1` out of the address.
+fn openai_routes(prefix: &str) -> Router<Arc<Api>> {
+    let path = |path: &str| format!("{prefix}{path}");
+    Router::new()
+        .route(&path("/chat/completions"), post(openai::chat))
+        .route(&path("/completions"), post(openai::completions))
+        .route(&path("/responses"), post(openai::responses))
+        .route(&path("/embeddings"), post(openai::embeddings))
+        .route(&path("/models"), get(openai::models))
+        // A name may have a `/`, written as `%2F` or as it is.
+        .route(&path("/models/{*id}"), get(openai::model))
+}
+
+fn ollama_routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/api/chat", post(ollama::chat))
+        .route("/api/generate", post(ollama::generate))
+        .route("/api/embed", post(ollama::embed))
+        .route("/api/embeddings", post(ollama::embeddings))
+        .route("/api/show", post(ollama::show))
+        .route("/api/tags", get(ollama::tags))
+        .route("/api/ps", get(ollama::ps))
+        .route("/api/version", get(ollama::version))
+}
+
+/// What every request passes: who is let in, and what is told of it.
+async fn pass(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let route = parts.extensions.get::<MatchedPath>();
+    // A path that is none of ours may say anything: it is not told.
+    let route = route.map_or("other", MatchedPath::as_str).to_owned();
+    let phase = parts.extensions.get::<Phase>().cloned();
+    let counters = Arc::clone(&api.counters);
+    let method = match parts.method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    };
+    let account = Account::new(method, &route, counters, phase);
+    let dialect = Dialect::of(parts.uri.path());
+    let (mut response, origin) = match api.guard.check_source(&parts) {
+        Err(fault) => (fault.respond(dialect), None),
+        Ok(origin) => {
+            let response = match api.guard.check_key(&parts) {
+                Err(fault) => fault.respond(dialect),
+                Ok(()) if parts.method == Method::OPTIONS => guard::preflight(&parts.headers),
+                Ok(()) => {
+                    let mut request = Request::from_parts(parts, body);
+                    request.extensions_mut().insert(Arc::clone(&account));
+                    next.run(request).await
+                }
+            };
+            (response, origin)
+        }
+    };
+    account.answered(response.status().as_u16());
+    if let Some(origin) = origin {
+        guard::show_to(&mut response, origin);
+    }
+    let nosniff = HeaderValue::from_static("nosniff");
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+}
+
+async fn no_such_path(request: Request) -> Response {
+    Fault::no_such_path().respond(Dialect::of(request.uri().path()))
+}
+
+async fn no_such_method(request: Request) -> Response {
+    Fault::no_such_method().respond(Dialect::of(request.uri().path()))
+}
+
+/// Some clients of Ollama look for the last three words.
+async fn greeting() -> &'static str {
+    "Potluck answers here, as if Ollama is running"
+}
+
+async fn health() -> Response {
+    respond(StatusCode::OK, &json!({"status": "ok"}))
+}
+
+async fn measure(State(api): State<Arc<Api>>) -> Response {
+    let numbers = api.answers.numbers();
+    let text = metrics::text(&api.counters, api.connections.count(), &numbers);
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+async fn document() -> Response {
+    respond(StatusCode::OK, &openapi::document())
+}

@@ -1,0 +1,24 @@
+//! `<|tool_call|>[{"name": "f", "arguments": {…}}]` of the first versions of Granite, and what later
+//! ones share with Hermes.
+
+use super::{Call, Opener, Syntax, Wanted};
+
+pub(super) const SYNTAX: Syntax = Syntax {
+    openers: &[
+        Opener::new("<|tool_call|>", None),
+        Opener::new("<tool_call>", Some("</tool_call>")),
+    ],
+    is_bare: false,
+    has_channels: false,
+    wanted: Wanted {
+        open: "<|tool_call|>",
+        close: "",
+        around: ["[", "]"],
+        between: Some(&[", "]),
+        call: Call::Json {
+            before: "{\"name\": \"",
+            between: &["\", \"arguments\": "],
+            after: "}",
+        },
+    },
+};

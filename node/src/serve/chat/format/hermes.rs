@@ -1,0 +1,22 @@
+//! `<tool_call>\n{"name": "f", "arguments": {…}}\n</tool_call>`, once for each call: Hermes, Qwen and
+//! many others. Some write `<function=f>` with a `<parameter=a>` for each argument between the marks;
+//! that is read, too.
+
+use super::{Call, Opener, Syntax, Wanted};
+
+pub(super) const SYNTAX: Syntax = Syntax {
+    openers: &[Opener::new("<tool_call>", Some("</tool_call>"))],
+    is_bare: false,
+    has_channels: false,
+    wanted: Wanted {
+        open: "<tool_call>",
+        close: "</tool_call>",
+        around: ["\n", "\n"],
+        between: Some(&["\n", "</tool_call>", "\n", "<tool_call>", "\n"]),
+        call: Call::Json {
+            before: "{\"name\": \"",
+            between: &["\", \"arguments\": "],
+            after: "}",
+        },
+    },
+};

@@ -1,0 +1,21 @@
+//! `{"name": "f", "parameters": {…}}`, often after `<|python_tag|>`, which also opens a call as in
+//! Python, `f.call(a=1)`: Llama 3.1 and later. An answer has one call.
+
+use super::{Call, Opener, Syntax, Wanted};
+
+pub(super) const SYNTAX: Syntax = Syntax {
+    openers: &[Opener::new("<|python_tag|>", None)],
+    is_bare: true,
+    has_channels: false,
+    wanted: Wanted {
+        open: "",
+        close: "",
+        around: ["", ""],
+        between: None,
+        call: Call::Json {
+            before: "{\"name\": \"",
+            between: &["\", \"parameters\": "],
+            after: "}",
+        },
+    },
+};

@@ -1,0 +1,38 @@
+//! `[TOOL_CALLS][{"name": "f", "arguments": {…}}]`: Mistral; and `[TOOL_CALLS]f[ARGS]{…}`, once for
+//! each call, of its later models.
+
+use super::{Call, Opener, Syntax, Wanted};
+
+pub(super) const SYNTAX: Syntax = Syntax {
+    openers: &[Opener::new("[TOOL_CALLS]", None)],
+    is_bare: false,
+    has_channels: false,
+    wanted: Wanted {
+        open: "[TOOL_CALLS]",
+        close: "",
+        around: ["[", "]"],
+        between: Some(&[", "]),
+        call: Call::Json {
+            before: "{\"name\": \"",
+            between: &["\", \"arguments\": "],
+            after: "}",
+        },
+    },
+};
+
+pub(super) const WITH_ARGS: Syntax = Syntax {
+    openers: SYNTAX.openers,
+    is_bare: false,
+    has_channels: false,
+    wanted: Wanted {
+        open: "[TOOL_CALLS]",
+        close: "",
+        around: ["", ""],
+        between: Some(&["[TOOL_CALLS]"]),
+        call: Call::Json {
+            before: "",
+            between: &["[ARGS]"],
+            after: "",
+        },
+    },
+};

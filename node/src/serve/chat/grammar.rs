@@ -1,0 +1,294 @@
+//! The mask of an answer: what its content is to be, and how tools are to be called.
+//!
+//! Rules are written in the grammar language of the model crate. The schemas of the program are parts
+//! that the rules name.
+
+use std::fmt::Write as _;
+
+use potluck_model::grammar::Grammar;
+use potluck_model::tokenizer::Tokenizer;
+use serde_json::{Value, json};
+
+use super::format::{Call, Syntax};
+use super::messages::parameters_of;
+use super::thinking::{ThinkMarks, special_token};
+use crate::serve::{Format, Tool};
+
+/// What an answer may be.
+#[derive(Clone, Copy)]
+pub(super) struct Allowed<'a> {
+    /// What its content is; no content is allowed if `None`.
+    pub(super) content: Option<&'a Format>,
+    /// The tools that may be called instead, and how.
+    pub(super) calls: Option<(&'a [Tool], &'static Syntax)>,
+    /// Whether there may be several calls.
+    pub(super) several: bool,
+    /// Whether only the arguments of strict tools are kept to their schemas.
+    pub(super) is_lenient: bool,
+    /// Whether content and calls are in channels.
+    pub(super) in_channels: bool,
+    /// The thoughts that may come first.
+    pub(super) thoughts: Thoughts,
+}
+
+/// The thoughts that may come before an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thoughts {
+    None,
+    /// They may be opened.
+    Allowed(ThinkMarks),
+    /// The prompt has opened them.
+    Begun(ThinkMarks),
+    /// A message in the channel for them.
+    Channel,
+}
+
+/// The grammar of a format by itself; `None` for any text.
+pub(super) fn of_format(format: &Format) -> Option<Grammar> {
+    Some(match format {
+        Format::Text => return None,
+        Format::JsonObject => Grammar::json_object(),
+        Format::JsonSchema(schema) => Grammar::json_schema((**schema).clone()),
+        Format::Lark(grammar) => Grammar::lark(&**grammar),
+        Format::Regex(expression) => Grammar::regex(&**expression),
+    })
+}
+
+/// The grammar of an answer; `None` for any text.
+pub(super) fn of_answer(allowed: &Allowed<'_>, tokenizer: &Tokenizer) -> Option<Grammar> {
+    let mut rules = Rules {
+        tokenizer,
+        text: String::new(),
+        parts: Vec::new(),
+    };
+    let channel = if allowed.in_channels {
+        "<|channel|>final<|message|>"
+    } else {
+        ""
+    };
+    let channel = rules.literals(&[channel]);
+    let mut answers = Vec::new();
+    if let Some((tools, syntax)) = allowed.calls {
+        rules.calls(tools, syntax, allowed);
+        answers.push("calls".to_owned());
+    }
+    match (allowed.content, allowed.calls) {
+        (None, _) => {}
+        (Some(Format::Text), None) => return None,
+        (Some(Format::Text), Some((_, syntax))) if !allowed.in_channels => {
+            answers.extend(rules.free_text(syntax.wanted.open));
+        }
+        (Some(Format::Text), Some(_)) => {
+            rules.text.push_str("TEXT: /(.|\\n)+/\n");
+            answers.push(format!("{channel} TEXT?"));
+        }
+        (Some(format), _) => {
+            rules.parts.push(("content".to_owned(), of_format(format)?));
+            answers.push(format!("{channel} @content"));
+        }
+    }
+    let thoughts = rules.thoughts(allowed.thoughts);
+    let start = format!("start: {thoughts} ({})\n", answers.join(" | "));
+    rules.text.insert_str(0, &start);
+    Some(Grammar::rules(rules.text, rules.parts))
+}
+
+/// Rules, and the parts that they name.
+struct Rules<'a> {
+    tokenizer: &'a Tokenizer,
+    text: String,
+    parts: Vec<(String, Grammar)>,
+}
+
+impl Rules<'_> {
+    /// A text, or the control token that is written so.
+    fn literal(&self, text: &str) -> String {
+        match special_token(self.tokenizer, text) {
+            Some(id) if self.tokenizer.is_structure(id) => format!("<[{id}]>"),
+            _ => Value::from(text).to_string(),
+        }
+    }
+
+    fn literals(&self, texts: &[&str]) -> String {
+        let texts = texts.iter().filter(|text| !text.is_empty());
+        let texts: Vec<_> = texts.map(|text| self.literal(text)).collect();
+        texts.join(" ")
+    }
+
+    /// What comes before the answer, and its rules.
+    fn thoughts(&mut self, thoughts: Thoughts) -> String {
+        let (open, close) = match thoughts {
+            Thoughts::None => return String::new(),
+            Thoughts::Channel => {
+                let end = self.up_to("<|end|>");
+                let (open, next) = (
+                    self.literals(&["<|channel|>analysis<|message|>"]),
+                    self.literals(&["<|start|>assistant"]),
+                );
+                return format!("({open} {end} {next})?");
+            }
+            Thoughts::Allowed(marks) => (self.literals(&[marks.open]), marks.close),
+            Thoughts::Begun(marks) => (String::new(), marks.close),
+        };
+        let end = self.up_to(close);
+        self.text.push_str("SPACE: /[ \\n]{1,3}/\n");
+        match thoughts {
+            Thoughts::Begun(_) => format!("{end} SPACE?"),
+            _ => format!("({open} {end} SPACE?)?"),
+        }
+    }
+
+    /// Any text up to a mark, with it.
+    fn up_to(&mut self, mark: &str) -> String {
+        let close = self.literal(mark);
+        if close.starts_with('<') {
+            self.text.push_str("THOUGHTS: /(.|\\n)+/\n");
+            return format!("THOUGHTS? {close}");
+        }
+        let mark = escaped(mark);
+        let _ = writeln!(self.text, "thoughts[lazy]: /(.|\\n)*{mark}/");
+        "thoughts".to_owned()
+    }
+
+    /// Answers in words, and calls after some words, where this opens calls.
+    fn free_text(&mut self, open: &str) -> Vec<String> {
+        if open.is_empty() {
+            // What begins otherwise is no call.
+            self.text
+                .push_str("TEXT: /[ \\n\\t]*[^ \\n\\t{\\[](.|\\n)*/\n");
+            return vec!["TEXT?".to_owned()];
+        }
+        let mark = self.literal(open);
+        if mark.starts_with('<') {
+            self.text.push_str("TEXT: /(.|\\n)+/\n");
+            return vec!["TEXT?".to_owned(), "TEXT calls".to_owned()];
+        }
+        let mark = escaped(open);
+        let _ = write!(
+            self.text,
+            "TEXT: /(.|\\n)+/ & ~/(.|\\n)*{mark}(.|\\n)*/\nhead[lazy]: /(.|\\n)+{mark}/\n"
+        );
+        vec!["TEXT?".to_owned(), "head body".to_owned()]
+    }
+
+    /// The rules `calls`, and `body` for what follows the mark that opens them.
+    fn calls(&mut self, tools: &[Tool], syntax: &Syntax, allowed: &Allowed<'_>) {
+        let wanted = &syntax.wanted;
+        let mut names = Vec::new();
+        for (number, tool) in tools.iter().enumerate() {
+            let call = match &wanted.call {
+                Call::Json {
+                    before,
+                    between,
+                    after,
+                } => {
+                    let head = format!("{before}{}", json_inside(&tool.name));
+                    let head = [self.literals(&[&head]), self.literals(between)].join(" ");
+                    let arguments = self.arguments(number, tool, allowed.is_lenient);
+                    format!("{head} {arguments} {}", self.literals(&[after]))
+                }
+                Call::Python => self.python_call(number, tool),
+            };
+            let _ = writeln!(self.text, "call_{number}: {call}");
+            names.push(format!("call_{number}"));
+        }
+        let _ = writeln!(self.text, "call: {}", names.join(" | "));
+        let [first, last] = wanted.around;
+        let open = self.literals(&[wanted.open]);
+        let first = self.literals(&[first]);
+        let close = self.literals(&[last, wanted.close]);
+        let more = wanted.between.filter(|_| allowed.several);
+        let more = more.map_or(String::new(), |between| {
+            format!("({} call)*", self.literals(between))
+        });
+        let _ = writeln!(self.text, "calls: {open} body");
+        let _ = writeln!(self.text, "body: {first} call {more} {close}");
+    }
+
+    /// A part for the arguments of a tool, as rules name it.
+    fn arguments(&mut self, number: usize, tool: &Tool, is_lenient: bool) -> String {
+        let grammar = if is_lenient && !tool.strict {
+            Grammar::json_object()
+        } else {
+            Grammar::json_schema(parameters_of(tool))
+        };
+        let name = format!("arguments_{number}");
+        self.parts.push((name.clone(), grammar));
+        format!("@{name}")
+    }
+
+    /// A call with its arguments by name: those that it must have, and then any of the others in
+    /// order.
+    fn python_call(&mut self, number: usize, tool: &Tool) -> String {
+        let schema = parameters_of(tool);
+        let none = serde_json::Map::new();
+        let properties = schema["properties"].as_object().unwrap_or(&none);
+        let required = schema["required"].as_array().cloned().unwrap_or_default();
+        let is_required = |name: &str| required.iter().any(|required| required == name);
+        let mut arguments: [Vec<String>; 2] = [Vec::new(), Vec::new()];
+        for (place, (name, property)) in properties.iter().enumerate() {
+            let part = format!("value_{number}_{place}");
+            let schema = within(&schema, property);
+            self.parts
+                .push((part.clone(), Grammar::json_schema(schema)));
+            let argument = format!("{} @{part}", self.literals(&[&format!("{name}=")]));
+            arguments[usize::from(!is_required(name))].push(argument);
+        }
+        let [needed, others] = arguments;
+        let mut list = needed.join(" \", \" ");
+        if needed.is_empty() {
+            // Each may be the first.
+            let firsts = others.iter().enumerate().map(|(at, first)| {
+                let rest: Vec<_> = others[at + 1..]
+                    .iter()
+                    .map(|o| format!("(\", \" {o})?"))
+                    .collect();
+                format!("{first} {}", rest.join(" "))
+            });
+            let firsts: Vec<_> = firsts.collect();
+            if !firsts.is_empty() {
+                list = format!("({})?", firsts.join(" | "));
+            }
+        } else {
+            for other in others {
+                let _ = write!(list, " (\", \" {other})?");
+            }
+        }
+        format!(
+            "{} {list} \")\"",
+            self.literals(&[&format!("{}(", tool.name)])
+        )
+    }
+}
+
+/// The schema of a property, with the definitions that it may refer to.
+fn within(schema: &Value, property: &Value) -> Value {
+    let mut property = match property {
+        Value::Object(_) => property.clone(),
+        _ => json!({}),
+    };
+    for definitions in ["$defs", "definitions", "$schema"] {
+        if let Some(held) = schema.get(definitions) {
+            property[definitions] = held.clone();
+        }
+    }
+    property
+}
+
+/// A text as it stands between the quotes of a JSON string.
+fn json_inside(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+/// A text as a regular expression between slashes.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        if "\\.+*?()|[]{}^$/&~#-".contains(char) {
+            escaped.push('\\');
+        }
+        escaped.push(char);
+    }
+    escaped
+}

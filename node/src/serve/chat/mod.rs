@@ -1,0 +1,271 @@
+//! From a conversation to what an engine is given, and from the text of its answer to what a program
+//! is told: a model's own template and its own way of writing calls and thoughts.
+//!
+//! Nothing here reads files or waits.
+//!
+//! | what | where |
+//! |---|---|
+//! | how each family writes calls | [`format`] |
+//! | the conversation and its tools as a template takes them | [`messages`] |
+//! | masks of answers | [`grammar`] |
+//! | the answer's text in pieces | [`reader`] |
+
+mod format;
+mod grammar;
+mod ids;
+mod messages;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod thinking;
+
+use std::fmt;
+
+use potluck_model::template::{ChatTemplate, RenderOptions, TemplateError};
+use potluck_model::tokenizer::Tokenizer;
+
+use serde_json::Value;
+
+use super::{Chat, Format, RequestError, Tool, ToolChoice};
+use crate::engine::{Engine, Mask, Message, TokenId};
+use format::{Syntax, ToolFormat};
+use grammar::{Allowed, Thoughts};
+pub use reader::{AnswerReader, Piece};
+use reader::{Parameter, Reading, ToolShape};
+use thinking::{ThinkMarks, special_token};
+
+/// What an engine is given for a conversation, and what reads its answer.
+pub struct Prepared {
+    /// The whole prompt.
+    pub tokens: Vec<TokenId>,
+    /// What the answer may be; any text if `None`.
+    pub mask: Option<Box<dyn Mask>>,
+    /// Control tokens that the reader wants to see in the text
+    /// ([`with_shown`](crate::engine::Generator::with_shown)).
+    pub shown: Vec<TokenId>,
+    /// Takes the answer's text apart. When it [is finished](AnswerReader::is_finished), so is the
+    /// answer, whatever the model would go on to say.
+    pub reader: AnswerReader,
+}
+
+/// Writes a conversation for a model, and says what its answer may be.
+///
+/// # Errors
+/// [`RequestError::Invalid`] for what the model's template refuses, what a grammar cannot be made of,
+/// and a choice of tools that there are not; [`RequestError::TooLong`] for more text than the context
+/// can hold, before it is made into tokens.
+pub fn prepare(engine: &Engine, chat: &Chat, format: &Format) -> Result<Prepared, RequestError> {
+    let template = template_of(engine)?;
+    let tokenizer = engine.tokenizer();
+    let offered = offered(chat)?;
+    check_size(engine, &chat.messages, offered)?;
+    let syntax = syntax_of(template, tokenizer, !offered.is_empty());
+    let thinking = ThinkMarks::of(template.source(), tokenizer);
+    let written = messages::write(&chat.messages, offered, template)?;
+    let options = RenderOptions {
+        tools: &written.tools,
+        thinking: switch(template, chat.thinking)?,
+        ..RenderOptions::default()
+    };
+    let tokens = template.encode(tokenizer, &written.messages, &options);
+    let tokens = tokens.map_err(|error| refused(&error))?;
+    let begins_thinking = thinking.is_some_and(|marks| marks.is_opened_by(&tokens, tokenizer));
+
+    let thoughts = match thinking {
+        Some(marks) if begins_thinking => Thoughts::Begun(marks),
+        _ if chat.thinking == Some(false) => Thoughts::None,
+        _ if syntax.is_some_and(|syntax| syntax.has_channels) => Thoughts::Channel,
+        Some(marks) => Thoughts::Allowed(marks),
+        None => Thoughts::None,
+    };
+    let mask = mask_of(engine, chat, offered, format, syntax, thoughts)?;
+    let marks = syntax.into_iter().flat_map(Syntax::marks);
+    let marks = marks.chain(
+        thinking
+            .into_iter()
+            .flat_map(|marks| [marks.open, marks.close]),
+    );
+    let shown = marks.filter_map(|mark| special_token(tokenizer, mark));
+    let shown = shown.filter(|&id| !tokenizer.is_end(id)).collect();
+    let reader = AnswerReader::new(Reading {
+        tools: offered.iter().map(shape_of).collect(),
+        syntax,
+        thinking,
+        begins_thinking,
+        // Templates of models that make one call refuse a conversation with more.
+        one_call: !chat.parallel_tool_calls
+            || syntax.is_some_and(|syntax| syntax.wanted.between.is_none()),
+    });
+    Ok(Prepared {
+        tokens,
+        mask,
+        shown,
+        reader,
+    })
+}
+
+/// The mask of a text that is no part of a conversation; any text if `None`.
+///
+/// # Errors
+/// [`RequestError::Invalid`] for what a grammar cannot be made of.
+pub fn mask(engine: &Engine, format: &Format) -> Result<Option<Box<dyn Mask>>, RequestError> {
+    let Some(grammar) = grammar::of_format(format) else {
+        return Ok(None);
+    };
+    let mask = engine
+        .grammars()
+        .and_then(|grammars| grammars.mask(&grammar));
+    mask.map(Some)
+        .map_err(|error| invalid("response_format", &error))
+}
+
+fn template_of(engine: &Engine) -> Result<&ChatTemplate, RequestError> {
+    let template = engine.template().map_err(|error| refused(&error))?;
+    template.ok_or_else(|| RequestError::Invalid {
+        field: Some("messages"),
+        message: "this model has no chat template, so it cannot hold a conversation: ask it to \
+            continue a text, or choose another model"
+            .into(),
+    })
+}
+
+/// Refuses more text than the context can hold, however it is cut into tokens.
+fn check_size(engine: &Engine, messages: &[Message], tools: &[Tool]) -> Result<(), RequestError> {
+    let said = messages.iter().map(|message| message.content.bytes());
+    let described = tools.iter().map(|tool| {
+        let description = tool.description.as_ref().map_or(0, |text| text.len());
+        description + tool.parameters.to_string().len()
+    });
+    let bytes: usize = said.chain(described).sum();
+    let tokens = bytes / engine.tokenizer().longest_token().max(1);
+    let context = engine.context();
+    if tokens > context {
+        return Err(RequestError::TooLong { tokens, context });
+    }
+    Ok(())
+}
+
+/// The tools that the model is told of.
+fn offered(chat: &Chat) -> Result<&[Tool], RequestError> {
+    let refused = |message: String| {
+        Err(RequestError::Invalid {
+            field: Some("tool_choice"),
+            message,
+        })
+    };
+    match &chat.tool_choice {
+        ToolChoice::None => Ok(&[]),
+        ToolChoice::Required | ToolChoice::Named(_) if chat.tools.is_empty() => {
+            refused("a tool is to be called, but there is none: give tools".into())
+        }
+        ToolChoice::Named(name) if !chat.tools.iter().any(|tool| tool.name == *name) => {
+            refused("the tool that is to be called is not among the tools".into())
+        }
+        ToolChoice::Auto | ToolChoice::Required | ToolChoice::Named(_) => Ok(&chat.tools),
+    }
+}
+
+/// How the model writes calls, if it is told of tools; and how it writes channels in any case.
+fn syntax_of(
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    has_tools: bool,
+) -> Option<&'static Syntax> {
+    let trained = ToolFormat::of(template.source(), tokenizer);
+    let format = match trained {
+        ToolFormat::Harmony => trained,
+        _ if !has_tools => return None,
+        ToolFormat::Gemma => trained,
+        _ if template.takes_tools() => trained,
+        _ => ToolFormat::Plain,
+    };
+    Some(format.syntax())
+}
+
+/// The switch for thinking as the template is given it. A model whose template has no thoughts need
+/// not be told to leave them out.
+fn switch(template: &ChatTemplate, thinking: Option<bool>) -> Result<Option<bool>, RequestError> {
+    match thinking {
+        Some(_) if template.has_thinking_switch() => Ok(thinking),
+        Some(false) if !ThinkMarks::are_in(template.source()) => Ok(None),
+        Some(_) => Err(refused(&TemplateError::NoThinkingSwitch)),
+        None => Ok(None),
+    }
+}
+
+fn mask_of(
+    engine: &Engine,
+    chat: &Chat,
+    offered: &[Tool],
+    format: &Format,
+    syntax: Option<&'static Syntax>,
+    thoughts: Thoughts,
+) -> Result<Option<Box<dyn Mask>>, RequestError> {
+    let named: Vec<Tool>;
+    let (tools, must_call) = match &chat.tool_choice {
+        ToolChoice::Named(name) => {
+            let tools = offered.iter().filter(|tool| tool.name == *name);
+            named = tools.take(1).cloned().collect();
+            (&named[..], true)
+        }
+        ToolChoice::Required => (offered, true),
+        ToolChoice::Auto | ToolChoice::None => (offered, false),
+    };
+    let is_text = matches!(format, Format::Text);
+    let is_strict = syntax.is_some() && tools.iter().any(|tool| tool.strict);
+    if is_text && !must_call && !is_strict {
+        return Ok(None);
+    }
+    let allowed = Allowed {
+        content: (!must_call).then_some(format),
+        calls: syntax
+            .filter(|_| !tools.is_empty())
+            .map(|syntax| (tools, syntax)),
+        is_lenient: !must_call,
+        several: chat.parallel_tool_calls && !matches!(chat.tool_choice, ToolChoice::Named(_)),
+        in_channels: syntax.is_some_and(|syntax| syntax.has_channels),
+        thoughts,
+    };
+    let Some(grammar) = grammar::of_answer(&allowed, engine.tokenizer()) else {
+        return Ok(None);
+    };
+    let mask = engine
+        .grammars()
+        .and_then(|grammars| grammars.mask(&grammar));
+    let field = if must_call {
+        "tools"
+    } else {
+        "response_format"
+    };
+    mask.map(Some).map_err(|error| invalid(field, &error))
+}
+
+fn shape_of(tool: &Tool) -> ToolShape {
+    let parameters = tool.parameters.get("properties").and_then(Value::as_object);
+    let parameters = parameters
+        .into_iter()
+        .flatten()
+        .map(|(name, schema)| Parameter {
+            name: name.clone(),
+            is_text: match schema.get("type") {
+                Some(Value::String(one)) => one == "string",
+                Some(Value::Array(several)) => several.iter().any(|one| one == "string"),
+                _ => false,
+            },
+        });
+    ToolShape {
+        name: tool.name.clone(),
+        parameters: parameters.collect(),
+    }
+}
+
+fn refused(error: &TemplateError) -> RequestError {
+    invalid("messages", error)
+}
+
+fn invalid(field: &'static str, error: &dyn fmt::Display) -> RequestError {
+    RequestError::Invalid {
+        field: Some(field),
+        message: error.to_string(),
+    }
+}

@@ -1,0 +1,381 @@
+//! The way of requests to one model's threads.
+//!
+//! ```text
+//! submit → raw → (prepared by one thread) → ready → (taken by the engine's thread, in order)
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::client::Client;
+use super::models::Found;
+use super::pace::Departures;
+use super::prepare::Ready;
+use super::{Input, Request, RequestError, Update};
+
+/// A request as it came.
+pub(super) struct Raw {
+    pub(super) client: Client,
+    pub(super) work: RawWork,
+}
+
+pub(super) enum RawWork {
+    Answer(Box<Request>),
+    Embed(Vec<Input>),
+}
+
+/// A model's requests, and what others see of it.
+pub(super) struct Lane {
+    pub(super) model: Found,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    raw: VecDeque<Raw>,
+    /// One is taken out of `raw` and not yet in `ready`.
+    preparing: bool,
+    ready: VecDeque<Ready>,
+    /// Requests that are answered, and when the oldest began.
+    running: usize,
+    oldest: Option<Instant>,
+    departures: Departures,
+    view: View,
+    loading_since: Instant,
+    loaded: Option<Instant>,
+    used: Instant,
+    /// To be unloaded as soon as nobody asks it anything.
+    unwanted: bool,
+    /// When what runs is to end.
+    stop_at: Option<Instant>,
+    closed: bool,
+}
+
+/// What a model takes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct View {
+    pub(super) weight_bytes: u64,
+    pub(super) kv_bytes: u64,
+    pub(super) kept_bytes: u64,
+    pub(super) kept_prefixes: usize,
+    pub(super) context: usize,
+    /// What waits has no memory, and nothing runs that will free some.
+    pub(super) is_starved: bool,
+}
+
+/// Requests of a lane, and whether its model is loaded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    pub(super) waiting: usize,
+    pub(super) running: usize,
+    pub(super) view: View,
+    pub(super) is_loaded: bool,
+    pub(super) is_closed: bool,
+    pub(super) used: Instant,
+}
+
+impl Load {
+    /// Whether memory will come free when what is computed here has ended.
+    pub(super) fn will_free(&self) -> bool {
+        let waits = self.waiting > 0 && self.view.weight_bytes > 0 && !self.view.is_starved;
+        self.is_closed || self.running > 0 || waits
+    }
+}
+
+/// Why a lane does not take a request.
+pub(super) enum NotTaken {
+    /// Its threads have ended: another one is to be started.
+    Closed(Raw),
+    Busy {
+        raw: Raw,
+        error: RequestError,
+    },
+}
+
+/// What the engine's thread does next, if it has nothing to compute.
+pub(super) enum Wake {
+    /// Requests may be ready.
+    Look,
+    /// The model is to be unloaded; the lane is closed.
+    Unload,
+}
+
+impl Lane {
+    pub(super) fn new(model: Found) -> Self {
+        let now = Instant::now();
+        Self {
+            model,
+            state: Mutex::new(State {
+                raw: VecDeque::new(),
+                preparing: false,
+                ready: VecDeque::new(),
+                running: 0,
+                oldest: None,
+                departures: Departures::default(),
+                view: View::default(),
+                loading_since: now,
+                loaded: None,
+                used: now,
+                unwanted: false,
+                stop_at: None,
+                closed: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a request, if fewer than so many are answered and wait.
+    pub(super) fn submit(&self, raw: Raw, streams: usize, most: usize) -> Result<(), NotTaken> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(NotTaken::Closed(raw));
+        }
+        if state.running + state.waiting() >= streams + most {
+            state.forget_the_gone();
+        }
+        let (waiting, running) = (state.waiting(), state.running);
+        if running + waiting >= streams + most {
+            let now = Instant::now();
+            let oldest = state.oldest.map_or(Duration::ZERO, |oldest| now - oldest);
+            let retry_after = state.departures.next_place(now, running, oldest);
+            let error = RequestError::Busy {
+                waiting,
+                retry_after,
+            };
+            return Err(NotTaken::Busy { raw, error });
+        }
+        if running + waiting >= streams {
+            raw.client.tell(Update::Waiting { before: waiting });
+        }
+        if state.loaded.is_none() {
+            raw.client.tell(Update::Loading { done: 0, total: 0 });
+        }
+        state.used = Instant::now();
+        // Who asks wants it.
+        state.unwanted = false;
+        state.raw.push_back(raw);
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Tells all who wait for the model how far it is.
+    pub(super) fn tell_loading(&self, done: u64, total: u64) {
+        for raw in &self.lock().raw {
+            raw.client.tell(Update::Loading { done, total });
+        }
+    }
+
+    /// The model has its memory.
+    pub(super) fn loading(&self, weight_bytes: u64) {
+        self.lock().view.weight_bytes = weight_bytes;
+    }
+
+    /// The model is loaded.
+    pub(super) fn loaded(&self, context: usize) {
+        let mut state = self.lock();
+        state.loaded = Some(Instant::now());
+        state.view.context = context;
+    }
+
+    /// The next request to prepare, once there is one; none if there will be none.
+    pub(super) fn next_raw(&self) -> Option<Raw> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(mut raw) = state.raw.pop_front() {
+                state.preparing = true;
+                let from = state.loading_since.max(raw.client.arrived);
+                let loaded = state.loaded.unwrap_or(from);
+                raw.client.loading = loaded.saturating_duration_since(from);
+                return Some(raw);
+            }
+            state = self.wait(state, None);
+        }
+    }
+
+    /// What came of the request that was taken out last.
+    pub(super) fn prepared(&self, ready: Option<Ready>) {
+        let mut state = self.lock();
+        state.preparing = false;
+        if state.closed {
+            drop(state);
+            if let Some(Ready { client, .. }) = ready {
+                client.fail(RequestError::Stopping);
+            }
+            return;
+        }
+        state.ready.extend(ready);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The next request to compute.
+    pub(super) fn next_ready(&self) -> Option<Ready> {
+        self.lock().ready.pop_front()
+    }
+
+    /// Tells those who wait that others were begun.
+    pub(super) fn advanced(&self) {
+        for (before, next) in self.lock().ready.iter().enumerate() {
+            next.client.tell(Update::Waiting { before });
+        }
+    }
+
+    /// Puts a request back that cannot be computed yet.
+    pub(super) fn put_back(&self, ready: Ready) {
+        self.lock().ready.push_front(ready);
+    }
+
+    /// How many are answered now, since when the oldest is, and what they take.
+    pub(super) fn runs(&self, running: usize, oldest: Option<Instant>, view: View) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        if running > 0 || state.running > 0 {
+            state.used = now;
+        }
+        (state.running, state.oldest, state.view) = (running, oldest, view);
+    }
+
+    /// A request that was answered so long has left.
+    pub(super) fn left(&self, after: Duration) {
+        self.lock().departures.left(after);
+    }
+
+    /// Waits until something is ready, or the model was not used for so long or is unwanted, and closes
+    /// the lane then.
+    pub(super) fn rest(&self, idle: Duration) -> Wake {
+        let mut state = self.lock();
+        loop {
+            if !state.ready.is_empty() {
+                return Wake::Look;
+            }
+            let rests = state.raw.is_empty() && !state.preparing;
+            let left = idle.saturating_sub(state.used.elapsed());
+            if rests && (left.is_zero() || state.unwanted || state.stop_at.is_some()) {
+                state.closed = true;
+                drop(state);
+                self.changed.notify_all();
+                return Wake::Unload;
+            }
+            state = self.wait(state, rests.then_some(left));
+        }
+    }
+
+    /// Waits for a change, or a moment.
+    pub(super) fn pause(&self, time: Duration) {
+        let state = self.lock();
+        drop(self.wait(state, Some(time)));
+    }
+
+    fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        time: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
+        match time {
+            None => (self.changed.wait(state)).unwrap_or_else(PoisonError::into_inner),
+            Some(time) => {
+                let waited = self.changed.wait_timeout(state, time);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
+    /// When what runs is to end, if it is.
+    pub(super) fn stop_at(&self) -> Option<Instant> {
+        self.lock().stop_at
+    }
+
+    /// Ends the lane: what waits fails at once, what runs may go on until then.
+    pub(super) fn stop(&self, at: Instant) {
+        let mut state = self.lock();
+        state.stop_at = Some(state.stop_at.map_or(at, |before| before.min(at)));
+        let waiting = state.take_waiting();
+        drop(state);
+        self.changed.notify_all();
+        waiting.fail(&RequestError::Stopping);
+    }
+
+    /// Has the model unloaded as soon as nobody asks it anything; whether that is now.
+    pub(super) fn unload(&self) -> bool {
+        let mut state = self.lock();
+        state.unwanted = true;
+        let rests = state.waiting() == 0 && state.running == 0 && state.loaded.is_some();
+        drop(state);
+        self.changed.notify_all();
+        rests
+    }
+
+    /// Takes no more requests; those that wait fail for this reason.
+    pub(super) fn close(&self, error: &RequestError) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.running = 0;
+        let waiting = state.take_waiting();
+        drop(state);
+        self.changed.notify_all();
+        waiting.fail(error);
+    }
+
+    /// Requests, and what the model takes.
+    pub(super) fn load(&self) -> Load {
+        let state = self.lock();
+        Load {
+            waiting: state.waiting(),
+            running: state.running,
+            view: state.view,
+            is_loaded: state.loaded.is_some() && !state.closed,
+            is_closed: state.closed,
+            used: state.used,
+        }
+    }
+}
+
+/// Requests that nobody has begun to answer.
+struct Waiting(VecDeque<Raw>, VecDeque<Ready>);
+
+impl Waiting {
+    fn fail(self, error: &RequestError) {
+        let raw = self.0.into_iter().map(|raw| raw.client);
+        let clients = raw.chain(self.1.into_iter().map(|ready| ready.client));
+        clients.for_each(|client| client.fail(error.clone()));
+    }
+}
+
+impl State {
+    fn waiting(&self) -> usize {
+        self.raw.len() + usize::from(self.preparing) + self.ready.len()
+    }
+
+    fn take_waiting(&mut self) -> Waiting {
+        let (raw, ready) = (&mut self.raw, &mut self.ready);
+        Waiting(std::mem::take(raw), std::mem::take(ready))
+    }
+
+    /// Drops requests that nobody waits for any more.
+    fn forget_the_gone(&mut self) {
+        let (raw, ready) = (&mut self.raw, &mut self.ready);
+        for _ in 0..raw.len() {
+            let Some(next) = raw.pop_front() else { break };
+            match next.client.is_gone() {
+                true => next.client.cancelled(),
+                false => raw.push_back(next),
+            }
+        }
+        for _ in 0..ready.len() {
+            let Some(next) = ready.pop_front() else { break };
+            match next.client.is_gone() {
+                true => next.client.cancelled(),
+                false => ready.push_back(next),
+            }
+        }
+    }
+}

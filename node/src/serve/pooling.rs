@@ -1,0 +1,159 @@
+//! Texts that become vectors, some at a time.
+
+use std::collections::VecDeque;
+
+use super::RequestError;
+use super::client::{Client, Embedded};
+use crate::engine::{Engine, MeanPool, ModelError, Part, Session, TokenId, Wants};
+use crate::stages::Reservation;
+
+/// Texts of a request that are read in one step, at most.
+const AT_ONCE: usize = 16;
+
+/// A request to embed texts.
+pub(super) struct Pooling {
+    client: Client,
+    waiting: VecDeque<(usize, Vec<TokenId>)>,
+    active: Vec<Text>,
+    vectors: Vec<Vec<f32>>,
+    tokens: usize,
+}
+
+/// A text that is being read.
+pub(super) struct Text {
+    index: usize,
+    tokens: Vec<TokenId>,
+    session: Session,
+    _memory: Reservation,
+    pub(super) pool: MeanPool,
+    pub(super) failed: Option<ModelError>,
+}
+
+impl Pooling {
+    /// Begins; nothing is read yet.
+    pub(super) fn new(mut client: Client, texts: Vec<Vec<TokenId>>) -> Self {
+        let tokens = texts.iter().map(Vec::len).sum();
+        let waited = client.arrived.elapsed();
+        client.counters().started(tokens, 0, waited);
+        client.loading = client.loading.min(waited);
+        Self {
+            client,
+            vectors: vec![Vec::new(); texts.len()],
+            waiting: texts.into_iter().enumerate().collect(),
+            active: Vec::new(),
+            tokens,
+        }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.client.is_gone()
+    }
+
+    /// Tokens of the next text that would be begun, if one is to be: while there are few, and fewer
+    /// than `tokens` are to be read of those that are begun.
+    pub(super) fn next(&self, tokens: usize) -> Option<usize> {
+        let unread: usize = self.active.iter().map(Text::unread).sum();
+        let room = self.active.len() < AT_ONCE && unread < tokens;
+        let next = self.waiting.front().filter(|_| room)?;
+        Some(next.1.len())
+    }
+
+    /// Begins the next text.
+    ///
+    /// # Errors
+    /// The system has no memory.
+    pub(super) fn begin(&mut self, engine: &Engine, memory: Reservation) -> Result<(), ModelError> {
+        let Some((index, tokens)) = self.waiting.pop_front() else {
+            return Ok(());
+        };
+        self.active.push(Text {
+            index,
+            session: engine.session(tokens.len())?,
+            tokens,
+            _memory: memory,
+            pool: MeanPool::default(),
+            failed: None,
+        });
+        Ok(())
+    }
+
+    /// Parts of a step that reads at most so many tokens, and which texts they are of.
+    pub(super) fn parts<'s>(&'s mut self, mut tokens: usize) -> Vec<(Part<'s>, Heard<'s>)> {
+        let mut parts = Vec::new();
+        for text in &mut self.active {
+            let at = text.session.len();
+            let end = (at + tokens).min(text.tokens.len());
+            tokens -= end - at;
+            if end == at {
+                continue;
+            }
+            let mut part = Part::reading(&mut text.session, &text.tokens[at..end]);
+            part.wants = Wants::States;
+            let heard = Heard {
+                pool: &mut text.pool,
+                failed: &mut text.failed,
+            };
+            parts.push((part, heard));
+        }
+        parts
+    }
+
+    /// Takes the vectors of texts that are read to their end. The request comes back until it is done.
+    pub(super) fn after_step(mut self) -> Option<Self> {
+        for at in (0..self.active.len()).rev() {
+            if let Some(error) = self.active[at].failed.take() {
+                self.fail(RequestError::Failed {
+                    message: error.to_string(),
+                });
+                return None;
+            }
+            if self.active[at].unread() == 0 {
+                let text = self.active.swap_remove(at);
+                self.vectors[text.index] = text.pool.finish();
+            }
+        }
+        if !self.active.is_empty() || !self.waiting.is_empty() {
+            return Some(self);
+        }
+        tracing::info!(
+            parent: &self.client.span,
+            texts = self.vectors.len(),
+            tokens = self.tokens,
+            "texts were embedded"
+        );
+        self.client.embedded(Embedded {
+            vectors: self.vectors,
+            tokens: self.tokens,
+        });
+        None
+    }
+
+    pub(super) fn fail(self, error: RequestError) {
+        self.client.fail(error);
+    }
+
+    pub(super) fn cancelled(self) {
+        self.client.cancelled();
+    }
+}
+
+/// Where a text's states go.
+pub(super) struct Heard<'s> {
+    pool: &'s mut MeanPool,
+    failed: &'s mut Option<ModelError>,
+}
+
+impl Heard<'_> {
+    pub(super) fn hear(&mut self, state: Result<&[f32], ModelError>) {
+        match state {
+            Ok(state) => self.pool.add(state),
+            Err(error) => *self.failed = Some(error),
+        }
+    }
+}
+
+impl Text {
+    fn unread(&self) -> usize {
+        self.tokens.len() - self.session.len()
+    }
+}

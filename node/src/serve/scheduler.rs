@@ -1,0 +1,301 @@
+//! Requests of one model, stepped together.
+//!
+//! A round is one step of the engine: the next token of every answer, and beside it parts of the prompts
+//! that are still to be read, in turns, as many tokens as answers can wait for ([`Pace`]). Whoever has
+//! gone away is dropped between rounds. By invariant I1 nobody's tokens depend on who shares a step.
+//!
+//! | what | bound |
+//! |---|---|
+//! | requests answered at once | [`Settings::streams`](super::Settings::streams) |
+//! | memory | reserved when a request begins, for its prompt and all tokens it may get; else it waits, if others will free some, or fails |
+//! | kept prefixes | [`Settings::kept_bytes`](super::Settings::kept_bytes); they go first where memory is wanted |
+
+mod admission;
+
+use std::time::{Duration, Instant};
+
+use super::RequestError;
+use super::lane::{Lane, View, Wake};
+use super::pace::Pace;
+use super::pooling::{self, Pooling};
+use super::prefix::{Prefixes, kv_bytes};
+use super::running::Running;
+use super::shared::Shared;
+use super::talk::{Heard, Talk};
+use crate::engine::{Engine, ModelError, Part, Wants};
+use admission::Short;
+
+/// How long one who lacks memory waits before looking again whether others have freed some.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// The requests of one model that are answered, and what is kept of earlier ones.
+pub(super) struct Scheduler<'e> {
+    engine: &'e Engine,
+    lane: &'e Lane,
+    shared: &'e Shared,
+    weight_bytes: u64,
+    running: Vec<Running<'e>>,
+    poolings: Vec<Pooling>,
+    prefixes: Prefixes,
+    pace: Pace,
+    next_id: u64,
+    /// Whose prompt was read last.
+    turn: u64,
+}
+
+/// Whoever is to hear what comes of a part of a step.
+enum Listener<'s, 'e> {
+    Talk(&'s mut Talk<'e>),
+    Text(pooling::Heard<'s>),
+}
+
+impl Listener<'_, '_> {
+    fn hear(&mut self, values: Result<&[f32], ModelError>) {
+        match self {
+            Self::Talk(talk) => talk.hear(values),
+            Self::Text(text) => text.hear(values),
+        }
+    }
+}
+
+impl<'e> Scheduler<'e> {
+    pub(super) fn new(
+        engine: &'e Engine,
+        lane: &'e Lane,
+        shared: &'e Shared,
+        weight_bytes: u64,
+    ) -> Self {
+        Self {
+            engine,
+            lane,
+            shared,
+            weight_bytes,
+            running: Vec::new(),
+            poolings: Vec::new(),
+            prefixes: Prefixes::new(shared.settings.kept_bytes),
+            pace: Pace::default(),
+            next_id: 0,
+            turn: 0,
+        }
+    }
+
+    /// Answers requests until the model is to be unloaded.
+    ///
+    /// # Errors
+    /// Why the engine can no longer be used; whoever was answered has been told.
+    pub(super) fn run(mut self) -> Result<(), RequestError> {
+        loop {
+            self.drop_the_gone();
+            let stop = self.lane.stop_at().is_some_and(|at| Instant::now() >= at);
+            if stop {
+                self.fail_all(&RequestError::Stopping);
+            }
+            let lacks_memory = self.admit();
+            self.tell(lacks_memory);
+            if self.is_computing() {
+                self.round()?;
+            } else if lacks_memory {
+                self.lane.pause(MOMENT);
+            } else if let Wake::Unload = self.lane.rest(self.shared.settings.idle) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_computing(&self) -> bool {
+        !self.running.is_empty() || !self.poolings.is_empty()
+    }
+
+    /// Drops requests that nobody waits for any more. What they read is kept.
+    fn drop_the_gone(&mut self) {
+        for at in (0..self.running.len()).rev() {
+            if self.running[at].talk.is_gone() {
+                self.end(at).cancelled();
+            }
+        }
+        for at in (0..self.poolings.len()).rev() {
+            if self.poolings[at].is_gone() {
+                self.poolings.remove(at).cancelled();
+            }
+        }
+    }
+
+    /// Takes a request out, and keeps its session.
+    fn end(&mut self, at: usize) -> Talk<'e> {
+        let (talk, kept) = self.running.remove(at).end();
+        self.prefixes.keep(kept, self.engine.config());
+        talk
+    }
+
+    fn fail_all(&mut self, error: &RequestError) {
+        for running in self.running.drain(..) {
+            running.end().0.fail(error.clone());
+        }
+        for pooling in self.poolings.drain(..) {
+            pooling.fail(error.clone());
+        }
+    }
+
+    /// Says how much is answered and what it takes.
+    fn tell(&self, lacks_memory: bool) {
+        let view = View {
+            weight_bytes: self.weight_bytes,
+            kv_bytes: self.running.iter().map(Running::kv_bytes).sum(),
+            kept_bytes: self.prefixes.bytes(),
+            kept_prefixes: self.prefixes.len(),
+            context: self.engine.context(),
+            is_starved: lacks_memory && !self.is_computing(),
+        };
+        let oldest = self.running.iter().map(|running| running.began).min();
+        let running = self.running.len() + self.poolings.len();
+        self.lane.runs(running, oldest, view);
+    }
+
+    /// How many tokens each request reads in the next step, and how many texts to embed may.
+    fn plan(&mut self) -> (Vec<usize>, usize) {
+        let is_answer = |running: &Running<'_>| running.unread() == 1;
+        let tokens = |running: &Running<'_>| usize::from(is_answer(running));
+        let mut plan: Vec<_> = self.running.iter().map(tokens).collect();
+        let budget = self.pace.prompt_tokens(plan.iter().sum());
+        let reads = |running: &Running<'_>| !is_answer(running) && running.follows.is_none();
+        let mut readers: Vec<_> = (0..plan.len())
+            .filter(|&at| reads(&self.running[at]))
+            .collect();
+        let texts = match (self.poolings.is_empty(), readers.is_empty()) {
+            (true, _) => 0,
+            (false, true) => budget,
+            (false, false) => budget / 2,
+        };
+        let mut left = budget - texts;
+        // After the one whose turn was last.
+        readers.sort_by_key(|&at| (self.running[at].id <= self.turn, self.running[at].id));
+        for at in readers {
+            if left == 0 {
+                break;
+            }
+            plan[at] = self.running[at].unread().min(left);
+            left -= plan[at];
+            self.turn = self.running[at].id;
+        }
+        (plan, texts)
+    }
+
+    /// One step for all.
+    fn round(&mut self) -> Result<(), RequestError> {
+        self.catch_up();
+        let (mut plan, texts) = self.plan();
+        for at in (0..plan.len()).rev() {
+            if let Err(error) = self.running[at].grow(plan[at]) {
+                plan.remove(at);
+                let (talk, _session) = self.running.remove(at).end();
+                talk.fail(memory_error(&error));
+            }
+        }
+        self.begin_texts(texts);
+        let began = Instant::now();
+        let answers = plan.iter().filter(|&&tokens| tokens == 1).count();
+        let tokens = match self.step(&plan, texts) {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                let error = failed(&error);
+                self.fail_all(&error);
+                return Err(error);
+            }
+        };
+        if tokens == 0 {
+            self.lane.pause(MOMENT);
+            return Ok(());
+        }
+        self.pace.took(answers, tokens - answers, began.elapsed());
+        self.after_step(&plan);
+        Ok(())
+    }
+
+    /// Has the engine read what is planned; how many tokens that were.
+    fn step(&mut self, plan: &[usize], texts: usize) -> Result<usize, ModelError> {
+        let (mut parts, mut listeners) = (Vec::new(), Vec::new());
+        for (running, &tokens) in self.running.iter_mut().zip(plan) {
+            if tokens == 0 {
+                continue;
+            }
+            let is_all = tokens == running.unread();
+            let (session, tokens, talk) = running.part(tokens);
+            let mut part = Part::reading(session, tokens);
+            if is_all {
+                part.wants = Wants::Logits;
+            }
+            parts.push(part);
+            listeners.push(Listener::Talk(talk));
+        }
+        let each = texts.div_ceil(self.poolings.len().max(1));
+        for (part, text) in self.poolings.iter_mut().flat_map(|p| p.parts(each)) {
+            parts.push(part);
+            listeners.push(Listener::Text(text));
+        }
+        let tokens = parts.iter().map(|part| part.tokens.len()).sum();
+        let read = &mut |part: usize, values: Result<&[f32], ModelError>| {
+            listeners[part].hear(values);
+        };
+        self.engine.step(&mut parts, read)?;
+        Ok(tokens)
+    }
+
+    /// What came of a step.
+    fn after_step(&mut self, plan: &[usize]) {
+        for at in (0..self.running.len()).rev() {
+            let running = &mut self.running[at];
+            if plan[at] > 1 {
+                running.talk.has_read(running.session().len());
+            }
+            match running.talk.take_heard() {
+                None => {}
+                Some(Heard::Token(token)) => running.push(token),
+                Some(Heard::End(reason)) => {
+                    let took = self.end(at).done(reason);
+                    self.lane.left(took);
+                }
+                Some(Heard::Failed(error)) => {
+                    // Its cache may hold what is no number.
+                    let (talk, _session) = self.running.remove(at).end();
+                    talk.fail(failed(&error));
+                }
+            }
+        }
+        let poolings = std::mem::take(&mut self.poolings);
+        self.poolings = poolings
+            .into_iter()
+            .filter_map(Pooling::after_step)
+            .collect();
+    }
+
+    /// Begins texts to embed, as many as the next step reads.
+    fn begin_texts(&mut self, tokens: usize) {
+        for at in (0..self.poolings.len()).rev() {
+            while let Some(next) = self.poolings[at].next(tokens) {
+                let bytes = kv_bytes(self.engine.config(), next);
+                let error = match self.reserve(bytes) {
+                    Ok(memory) => match self.poolings[at].begin(self.engine, memory) {
+                        Ok(()) => continue,
+                        Err(error) => memory_error(&error),
+                    },
+                    Err(Short::Now) => break,
+                    Err(Short::Ever(error)) => error,
+                };
+                self.poolings.remove(at).fail(error);
+                break;
+            }
+        }
+    }
+}
+
+fn memory_error(error: &ModelError) -> RequestError {
+    RequestError::NoMemory {
+        message: crate::words::of(error),
+    }
+}
+
+fn failed(error: &ModelError) -> RequestError {
+    RequestError::Failed {
+        message: crate::words::of(error),
+    }
+}

@@ -1,0 +1,207 @@
+//! Beginning with requests: a session that holds what was read before, and memory.
+
+use super::{Scheduler, memory_error};
+use crate::engine::{ModelError, TokenId};
+use crate::serve::RequestError;
+use crate::serve::client::Client;
+use crate::serve::pooling::Pooling;
+use crate::serve::prefix::{Kept, WORTH, common, kv_bytes};
+use crate::serve::prepare::{Answer, Ready, Work};
+use crate::serve::running::{Follows, Running};
+use crate::serve::talk::Talk;
+use crate::stages::Reservation;
+
+/// There is no memory for a request.
+pub(super) enum Short {
+    /// Others will free some.
+    Now,
+    /// Nobody will.
+    Ever(RequestError),
+}
+
+impl Scheduler<'_> {
+    /// Begins with requests in their order, as many as may be answered at once; whether the next one
+    /// waits for memory.
+    pub(super) fn admit(&mut self) -> bool {
+        let mut begun = false;
+        let mut lacks_memory = false;
+        while self.running.len() + self.poolings.len() < self.shared.settings.streams {
+            let Some(Ready { client, work }) = self.lane.next_ready() else {
+                break;
+            };
+            if client.is_gone() {
+                client.cancelled();
+                continue;
+            }
+            match work {
+                Work::Embed(texts) => self.poolings.push(Pooling::new(client, texts)),
+                Work::Answer(answer) => {
+                    if let Err(later) = self.begin(client, answer) {
+                        self.lane.put_back(later);
+                        lacks_memory = true;
+                        break;
+                    }
+                }
+            }
+            begun = true;
+        }
+        if begun {
+            self.lane.advanced();
+        }
+        lacks_memory
+    }
+
+    /// Begins an answer, or gives it back if there is no memory now.
+    fn begin(&mut self, client: Client, answer: Box<Answer>) -> Result<(), Ready> {
+        let prompt = answer.prompt.clone();
+        let most = prompt.len() + answer.options.max_tokens.max(1) - 1;
+        // The logits after the last token are not kept.
+        let wanted = &prompt[..prompt.len() - 1];
+        let ahead = self.ahead(wanted);
+        let kept = match self.session_for(wanted, most, ahead) {
+            Ok(kept) => kept,
+            Err(Short::Now) => {
+                return Err(Ready {
+                    client,
+                    work: Work::Answer(answer),
+                });
+            }
+            Err(Short::Ever(error)) => {
+                client.fail(error);
+                return Ok(());
+            }
+        };
+        self.next_id += 1;
+        let cached = kept.session.len();
+        let talk = Talk::new(self.engine, client, *answer);
+        let mut running = Running::new(self.next_id, talk, kept, prompt, most);
+        running.follows = ahead.filter(|ahead| ahead.same >= cached + WORTH);
+        if running.follows.is_none() {
+            running.talk.start(cached);
+        }
+        self.running.push(running);
+        Ok(())
+    }
+
+    /// Who is answered now and has, or will have read, most of this.
+    fn ahead(&self, wanted: &[TokenId]) -> Option<Follows> {
+        let follow = |running: &Running<'_>| Follows {
+            id: running.id,
+            same: common(running.tokens(), wanted),
+        };
+        let read = |running: &Running<'_>| running.session().len();
+        let all = self
+            .running
+            .iter()
+            .map(|running| (follow(running), read(running)));
+        let best = all.max_by_key(|(follows, read)| (follows.same, *read));
+        best.map(|(follows, _read)| follows)
+    }
+
+    /// A session that holds as much of `wanted` as there is, with memory for `most` positions.
+    fn session_for(
+        &mut self,
+        wanted: &[TokenId],
+        most: usize,
+        ahead: Option<Follows>,
+    ) -> Result<Kept, Short> {
+        let bytes = kv_bytes(self.engine.config(), most);
+        let capacity = Running::first_capacity(wanted.len() + 1, most);
+        let ahead = ahead.and_then(|Follows { id, same }| {
+            let at = self.running.iter().position(|running| running.id == id)?;
+            Some((at, same.min(self.running[at].session().len())))
+        });
+        let found = self.prefixes.find(wanted);
+        if let Some((at, same)) = ahead
+            && same >= WORTH
+            && found.is_none_or(|(_at, kept)| kept < same)
+        {
+            let memory = self.reserve(bytes)?;
+            let session = self.running[at].session().copy_prefix(same, capacity);
+            let session = session.map_err(no_memory)?;
+            return Ok(Kept { session, memory });
+        }
+        let Some((at, same)) = found else {
+            let memory = self.reserve(bytes)?;
+            let session = self.engine.session(capacity).map_err(no_memory)?;
+            return Ok(Kept { session, memory });
+        };
+        let mut kept = self.prefixes.take(at);
+        if !kept.is_little_beyond(same)
+            && let Ok(memory) = self.reserve(bytes)
+        {
+            let session = kept.session.copy_prefix(same, capacity);
+            self.prefixes.put(kept);
+            let session = session.map_err(no_memory)?;
+            return Ok(Kept { session, memory });
+        }
+        match self.reserve(bytes.saturating_sub(kept.memory.bytes())) {
+            Ok(more) => kept.memory.join(more),
+            Err(short) => {
+                self.prefixes.put(kept);
+                return Err(short);
+            }
+        }
+        kept.session.truncate(same);
+        Ok(kept)
+    }
+
+    /// Memory for a request, for which kept prefixes go.
+    pub(super) fn reserve(&mut self, bytes: u64) -> Result<Reservation, Short> {
+        let memory = &self.shared.settings.memory;
+        loop {
+            let no_room = match memory.reserve(bytes) {
+                Ok(reservation) => return Ok(reservation),
+                Err(no_room) => no_room,
+            };
+            let could_have = no_room.available.saturating_add(self.prefixes.bytes());
+            if could_have >= bytes && self.prefixes.free_some(self.engine.config()) {
+                continue;
+            }
+            let fits = bytes <= no_room.limit.saturating_sub(self.weight_bytes);
+            if fits && (self.is_computing() || self.shared.ask_for_room(self.lane)) {
+                return Err(Short::Now);
+            }
+            return Err(Short::Ever(RequestError::NoMemory {
+                message: format!("{no_room}: ask for fewer tokens, or for a smaller model"),
+            }));
+        }
+    }
+
+    /// Requests that waited for another one to read what they need, too, go on from there.
+    pub(super) fn catch_up(&mut self) {
+        for at in 0..self.running.len() {
+            let Some(Follows { id, same }) = self.running[at].follows else {
+                continue;
+            };
+            let leader = self.running.iter().position(|running| running.id == id);
+            let taken = match leader {
+                Some(leader) if self.running[leader].session().len() < same => continue,
+                Some(leader) => match self.running.get_disjoint_mut([at, leader]) {
+                    Ok([running, leader]) => running.take_up(leader.session(), same),
+                    Err(_) => Ok(()),
+                },
+                // It has ended before its time. What it read is kept.
+                None => {
+                    let running = &mut self.running[at];
+                    let wanted = &running.tokens()[..running.tokens().len() - 1];
+                    let found = self.prefixes.find(wanted);
+                    match found.filter(|&(_at, same)| same > running.session().len()) {
+                        Some((kept, same)) => running.take_up(self.prefixes.session(kept), same),
+                        None => Ok(()),
+                    }
+                }
+            };
+            let running = &mut self.running[at];
+            running.follows = None;
+            // Without memory to copy it, it is read.
+            drop(taken);
+            let cached = running.session().len();
+            running.talk.start(cached);
+        }
+    }
+}
+
+fn no_memory(error: ModelError) -> Short {
+    Short::Ever(memory_error(&error))
+}
