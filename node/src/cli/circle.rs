@@ -26,7 +26,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 struct NewArgs {
-    /// Be a new device, too, with another id: for a home that was copied from another device
+    /// Also give this device a new id, for a home that was copied from another device
     #[arg(long)]
     identity: bool,
     /// Do not ask
@@ -60,11 +60,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         ""
     };
     person::confirm(&format!("{leaves}{also} This cannot be undone."), args.yes)?;
-    // Of a circle that cannot be read nothing is known.
+    // If the circle cannot be read, nothing is known of it.
     let id = || Device::open(&home).ok().map(|device| device.circle.id());
     let before = id();
     nodes::again_if_lost(|| match begin(&home, args.identity) {
-        // The node that was lost may have done it before.
+        // The node that was lost may have done it already.
         Err(error) if nodes::is_lost(&error) && id() != before => Ok(()),
         begun => begun,
     })?;
@@ -90,7 +90,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Begins a new circle at the node that runs, or without one.
+/// Begins a new circle through the running node, or directly.
 fn begin(home: &Home, identity: bool) -> anyhow::Result<()> {
     match nodes::running(home)? {
         Some(_) if identity => {
@@ -99,7 +99,7 @@ fn begin(home: &Home, identity: bool) -> anyhow::Result<()> {
         }
         Some(mut client) => drop(client.ask(&Request::NewCircle)?),
         None => {
-            // No node begins to use what is replaced.
+            // Claimed so that no node starts while the files are replaced.
             let _claimed = Socket::claim(home)?;
             let key = if identity { Key::New } else { Key::Kept };
             let _ = Device::begin_anew(home, key)?;
@@ -108,7 +108,7 @@ fn begin(home: &Home, identity: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The names of the circle's other devices; of one that cannot be read, or was left, nobody.
+/// The names of the circle's other devices; none if the circle cannot be read or was left.
 fn others(home: &Home) -> Vec<String> {
     let Ok(device) = Device::open(home) else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers formatted for people.
 
 use potluck::answer::Answer;
 
@@ -11,7 +11,7 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
     let mut value = bytes as f64 / 1000.0;
     let mut unit = 0;
-    // What would be rounded up to 1000 belongs to the next unit.
+    // A value that rounds up to 1000 belongs to the next unit.
     while value >= 999.95 && unit + 1 < UNITS.len() {
         value /= 1000.0;
         unit += 1;
@@ -19,8 +19,8 @@ pub(super) fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// `12 of 80 MB`: whole ones, or tenths of few. What has come is rounded down, so that it does not look
-/// like all before it is.
+/// `12 of 80 MB`: whole numbers, or tenths of small ones. The received part is rounded down, so that it
+/// equals the whole only at the end.
 pub(super) fn bytes_of(some: u64, all: u64) -> String {
     if all < 1000 {
         return format!("{some} of {all} B");
@@ -40,7 +40,7 @@ pub(super) fn bytes_of(some: u64, all: u64) -> String {
     format!("{} of {} {name}", shown(some), shown(all))
 }
 
-/// `about 16 s`: no more digits than an estimate has.
+/// `about 16 s`, with no more digits than an estimate deserves.
 pub(super) fn about(seconds: f64) -> String {
     match seconds {
         ..1.0 => "less than 1 s".to_owned(),
@@ -66,7 +66,7 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
     };
     let value: f64 = digits.trim_end().parse().map_err(|_| NOT_A_SIZE)?;
     let bytes = value * unit;
-    // Exact up to here, and more than any device has.
+    // Exact up to here, and larger than any device.
     if bytes.is_finite() && (0.0..=9e15).contains(&bytes) {
         Ok(bytes as u64)
     } else {
@@ -132,8 +132,8 @@ pub(super) fn answer_stats(answer: &Answer) -> String {
     format!("[{}]", parts.join(" · "))
 }
 
-/// What to say of an answer that ended before the model ended it, if it did and nobody stopped it.
-/// `remedy` is what makes room in a context that is full.
+/// A note on an answer that ended before the model ended it; `None` if the model or the person ended it.
+/// `remedy` says how to make room in a full context.
 pub(super) fn cut(answer: &Answer, remedy: &str) -> Option<String> {
     match answer.stop_reason {
         "max_tokens" => Some(format!(

@@ -4,16 +4,16 @@ use std::io::{self, IsTerminal as _, Read};
 
 use anyhow::Context as _;
 
-/// More text than any model's context; a pipe that never ends must not fill the memory.
+/// More text than any context holds. Limited so that an endless pipe does not fill the memory.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// What was given cannot be used; in words.
+/// Why the input cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Unusable(pub(super) String);
 
-/// The text of an argument, or of stdin when there is none or it is `-`. `what` names it in
-/// errors: "prompt", "text".
+/// The text of an argument, or of stdin if there is none or it is `-`. `what` names it in errors:
+/// "prompt", "text".
 pub(super) fn text(argument: Option<String>, what: &str) -> anyhow::Result<String> {
     match argument {
         Some(text) if text != "-" => Ok(text),
@@ -39,7 +39,7 @@ fn read(source: impl Read, what: &str) -> anyhow::Result<String> {
     utf8(bytes, &format!("the {what} on stdin"))
 }
 
-/// The bytes as text, or an error that says where they are not.
+/// The bytes as UTF-8, or an error with the position of the first wrong byte.
 pub(super) fn utf8(bytes: Vec<u8>, what: &str) -> anyhow::Result<String> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let position = error.utf8_error().valid_up_to();
@@ -50,14 +50,13 @@ pub(super) fn utf8(bytes: Vec<u8>, what: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Text as a model is to be given it: without the mark that some editors begin a file with, and with
-/// one kind of line end.
+/// Text for a model: without a byte-order mark, and with LF as line end.
 pub(super) fn plain(text: &str) -> String {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// Without the line end that `echo` and editors add.
+/// Removes the line end that `echo` and editors add.
 pub(super) fn without_final_newline(mut text: String) -> String {
     if text.ends_with('\n') {
         text.pop();

@@ -10,21 +10,20 @@ use signal_hook::iterator::Signals;
 
 use super::terminal;
 
-/// A signal came before there was anything to return.
+/// A signal arrived before there was a result.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped")]
 pub(super) struct Stopped;
 
 static LEAVE_AT_ONCE: AtomicBool = AtomicBool::new(false);
 
-/// SIGTERM or SIGHUP, whichever came first; 0 before. Ctrl-C may only stop an answer; these end the
+/// SIGTERM or SIGHUP, whichever arrived first; 0 if neither. Ctrl-C may only stop an answer; these end the
 /// program.
 static TERMINATED_BY: AtomicI32 = AtomicI32::new(0);
 
-/// A flag that Ctrl-C, SIGTERM and SIGHUP set. The same signal a second time, before anyone took
-/// notice of the first, ends the program at once: everything on disk is written so that this leaves
-/// nothing half done. A process that was started with SIGHUP ignored, as `nohup` does, goes on
-/// ignoring it.
+/// A flag that Ctrl-C, SIGTERM and SIGHUP set. If the same signal arrives again before the first one was
+/// handled, the program ends at once; files are written so that this leaves none half written. A process
+/// that was started with SIGHUP ignored, as by `nohup`, keeps ignoring it.
 pub(super) fn on_ctrl_c() -> anyhow::Result<Cancel> {
     let cancel = Cancel::new();
     let flag = cancel.clone();
@@ -61,17 +60,17 @@ pub(super) fn on_ctrl_c() -> anyhow::Result<Cancel> {
     Ok(cancel)
 }
 
-/// From now on signals end the program: for what has nothing to keep and nobody to tell.
+/// From now on signals end the program, because it has nothing to finish.
 pub(super) fn leave_at_once() {
     LEAVE_AT_ONCE.store(true, Ordering::SeqCst);
 }
 
-/// Whether SIGTERM or SIGHUP came: unlike Ctrl-C, they end a conversation, not only an answer.
+/// Whether SIGTERM or SIGHUP arrived. Unlike Ctrl-C, they end a conversation, not only an answer.
 pub(super) fn is_terminated() -> bool {
     TERMINATED_BY.load(Ordering::SeqCst) != 0
 }
 
-/// As shells report a program that was ended by the signal that came.
+/// The exit code by which shells report a program ended by a signal.
 pub(super) fn exit_code() -> u8 {
     match TERMINATED_BY.load(Ordering::SeqCst) {
         0 => code_of(SIGINT),
@@ -83,12 +82,12 @@ fn code_of(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
-/// Whether this process was started with SIGHUP ignored. No safe call tells that.
+/// Whether this process was started with SIGHUP ignored, which no safe function tells.
 fn hangup_is_ignored() -> bool {
     hangup_is_ignored_by_proc().unwrap_or_else(hangup_is_ignored_by_a_child)
 }
 
-/// What Linux says in a file.
+/// Reads it from `/proc` on Linux.
 fn hangup_is_ignored_by_proc() -> Option<bool> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let mask = status
@@ -98,7 +97,7 @@ fn hangup_is_ignored_by_proc() -> Option<bool> {
     Some(mask & (1 << (SIGHUP - 1)) != 0)
 }
 
-/// A shell inherits what is ignored, and outlives a signal only if that is.
+/// Elsewhere: a shell inherits ignored signals, and survives one only if it is ignored.
 fn hangup_is_ignored_by_a_child() -> bool {
     let shell = process::Command::new("/bin/sh")
         .args(["-c", "kill -HUP $$"])

@@ -1,4 +1,4 @@
-//! Lines that the user types, or that come through a pipe.
+//! Reading lines from a terminal or a pipe.
 
 use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -14,16 +14,16 @@ use super::{input, interrupt, output, terminal};
 
 /// Longer lines are refused instead of filling the memory.
 const MAX_LINE: u64 = 16 << 20;
-/// How often waiting looks for a signal.
+/// How often waiting checks for a signal.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How long the thread that reads may take from being asked to editing a line.
+/// How long the reading thread may take from the request for a line to raw mode.
 const BEGINNING: Duration = Duration::from_millis(500);
 
 /// One step of input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     Text(String),
-    /// A line that is no text: what to tell the user. The next one may be.
+    /// A line that cannot be used, and what to tell the user; the next one may be fine.
     Unusable(String),
     /// Ctrl-C at the prompt.
     Interrupted,
@@ -33,15 +33,15 @@ pub(super) enum Line {
     Terminated,
 }
 
-/// Where lines come from. On a terminal they can be edited and recalled; the history is kept in
-/// memory only, as what people type is theirs.
+/// The source of lines. On a terminal they can be edited and recalled; the history stays in memory, so
+/// that nothing people type is written to disk.
 ///
-/// A thread reads, a line at a time and only when asked, since no signal ends a read that waits.
+/// A thread reads one line at a time and only on request, because no signal interrupts a blocking read.
 pub(super) struct Lines {
     is_terminal: bool,
     asks: Sender<String>,
     lines: Receiver<anyhow::Result<Line>>,
-    /// A line that has come and was not taken yet.
+    /// A line that was read and not taken yet.
     come: Option<anyhow::Result<Line>>,
 }
 
@@ -86,17 +86,17 @@ impl Lines {
         self.take()
     }
 
-    /// Begins to read a line. It must be taken before the next is asked for.
+    /// Starts to read a line, which must be taken before the next is requested.
     pub(super) fn ask(&mut self, prompt: &str) {
-        // Lines of the log would get between what is being typed.
+        // Log lines are held back while a line is being typed.
         output::hold_log(self.is_terminal);
         if !interrupt::is_terminated() {
-            // If the thread has ended, its last words are among the lines.
+            // If the thread has ended, its last result is among the lines.
             let _ = self.asks.send(prompt.to_owned());
         }
     }
 
-    /// The line that was asked for, if it has come.
+    /// The requested line, if it is there.
     pub(super) fn peek(&mut self) -> Option<&anyhow::Result<Line>> {
         if self.come.is_none() {
             self.come = self.lines.try_recv().ok();
@@ -104,7 +104,7 @@ impl Lines {
         self.come.as_ref()
     }
 
-    /// Waits for the line that was asked for.
+    /// Waits for the requested line.
     pub(super) fn take(&mut self) -> anyhow::Result<Line> {
         let line = self.wait();
         output::hold_log(false);
@@ -116,9 +116,9 @@ impl Lines {
             return line;
         }
         loop {
-            // One that was not asked for any more, as the process ends, does not come.
+            // A request made while the process ends is not answered.
             match self.lines.recv_timeout(PATIENCE) {
-                // A terminal that is gone sends a signal and ends the read, in any order.
+                // When a terminal closes, the signal and the end of the read come in any order.
                 Ok(Err(_)) if interrupt::is_terminated() => return Ok(Line::Terminated),
                 Ok(line) => return line,
                 Err(RecvTimeoutError::Timeout) if interrupt::is_terminated() => {
@@ -131,12 +131,12 @@ impl Lines {
         }
     }
 
-    /// Puts the terminal's mode back while a line is being edited.
+    /// Restores the terminal's mode while a line is being edited.
     fn leave_terminal(&self) {
         if !self.is_terminal {
             return;
         }
-        // Asked just now, the thread may be about to change the mode; that must not come last.
+        // The thread may be about to enter raw mode; it must not do so after the mode is restored.
         let until = Instant::now() + BEGINNING;
         while !terminal::is_raw() && self.lines.try_recv().is_err() && Instant::now() < until {
             thread::sleep(Duration::from_millis(5));
@@ -145,7 +145,7 @@ impl Lines {
     }
 }
 
-/// What the thread reads from.
+/// The thread's input.
 enum Source {
     Terminal(Box<Editor<(), MemHistory>>),
     Pipe,
@@ -156,7 +156,7 @@ impl Source {
         if !is_terminal {
             return Ok(Self::Pipe);
         }
-        // Where answers go to a file or a pipe, the prompt stays on the terminal.
+        // If answers go to a file or a pipe, the prompt is written to the terminal.
         let behavior = match io::stdout().is_terminal() {
             true => Behavior::Stdio,
             false => Behavior::PreferTerm,

@@ -33,11 +33,11 @@ pub(super) struct NodeArgs {
     /// Neither look for devices on the local network nor be found there
     #[arg(long)]
     pub(super) no_mdns: bool,
-    /// Be found on the local network only while an invitation is open or a paired device is connected.
-    /// Others there do not see this device's id otherwise; paired devices that meet in a new network may
-    /// not find each other
+    /// Let devices find this one in every network. Whoever listens there learns its id, which never
+    /// changes. Without it, only networks where a paired device was met before learn it, and others while
+    /// an invitation is open
     #[arg(long, conflicts_with = "no_mdns")]
-    pub(super) mdns_where_expected: bool,
+    pub(super) mdns: bool,
     /// Where a paired device may be, such as /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…; may be given
     /// several times
     #[arg(long, value_name = "MULTIADDR", value_parser = address)]
@@ -63,7 +63,7 @@ impl NodeArgs {
             threads,
             listen: words(&self.listen),
             no_mdns: self.no_mdns,
-            announces: Announces::only_where_expected(self.mdns_where_expected),
+            announces: Announces::always(self.mdns),
             peers: words(&self.peer),
             memory: self.memory,
         }
@@ -78,10 +78,8 @@ impl NodeArgs {
             ("--listen", within(&ours.listen, &running.listen)),
             ("--no-mdns", !ours.no_mdns || running.no_mdns),
             (
-                "--mdns-where-expected",
-                ours.announces == Announces::Always
-                    || running.announces == ours.announces
-                    || running.no_mdns,
+                "--mdns",
+                ours.announces == Announces::WhereExpected || running.announces == ours.announces,
             ),
             ("--peer", within(&ours.peers, &running.peers)),
             (
@@ -253,7 +251,7 @@ pub(super) fn start(
         } else {
             Mdns::both()
         },
-        announces: Announces::only_where_expected(args.mdns_where_expected),
+        announces: Announces::always(args.mdns),
         peers: args.peer.clone(),
         compute: compute.clone(),
         models: OwnModels {
@@ -476,7 +474,7 @@ mod tests {
         let args = NodeArgs {
             listen: vec![address(1)],
             no_mdns: true,
-            mdns_where_expected: false,
+            mdns: false,
             peer: vec![address(2)],
             memory: Some(5),
             quiet: false,

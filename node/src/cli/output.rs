@@ -15,10 +15,10 @@ pub(super) fn note(line: &str) {
     });
 }
 
-/// The bar that was begun last.
+/// The last progress bar.
 static BAR: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
 
-/// Writes to stderr. A bar that is there is drawn again below what was written.
+/// Writes to stderr, and redraws a progress bar below the text.
 fn above_bar(write: impl FnOnce()) {
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner);
     let shown = bar.as_ref().and_then(WeakProgressBar::upgrade);
@@ -28,7 +28,7 @@ fn above_bar(write: impl FnOnce()) {
     }
 }
 
-/// Lines of the log that wait for a person to end the line that is being typed.
+/// Log lines held back while a person types a line.
 static HELD: Mutex<Held> = Mutex::new(Held {
     holds: false,
     lines: VecDeque::new(),
@@ -38,18 +38,18 @@ static HELD: Mutex<Held> = Mutex::new(Held {
 struct Held {
     holds: bool,
     lines: VecDeque<String>,
-    /// How many were too many.
+    /// How many were dropped.
     lost: usize,
 }
 
-/// Lines that wait at most.
+/// The most lines held back.
 const MOST_HELD: usize = 1000;
 
 fn held() -> MutexGuard<'static, Held> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes a line of the log to stderr, once no line is being typed there.
+/// Writes a log line to stderr, or holds it back while a person types.
 pub(super) fn log_line(line: String) {
     let mut held = held();
     if !held.holds || !stderr_is_terminal() {
@@ -62,7 +62,7 @@ pub(super) fn log_line(line: String) {
     held.lines.push_back(line);
 }
 
-/// A person begins to type a line, or has ended it.
+/// A person starts or has finished typing a line.
 pub(super) fn hold_log(holds: bool) {
     let mut held = held();
     held.holds = holds;
@@ -89,8 +89,8 @@ pub(super) fn line(text: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
 }
 
-/// The number in every JSON object that a command prints. A field that goes, is renamed or means
-/// something else raises it; a new field does not, so programs skip fields that they do not know.
+/// The `schema` number of every JSON object that a command prints. It is raised when a field is removed,
+/// renamed or changes its meaning. New fields do not raise it, so programs ignore fields they do not know.
 pub(super) const SCHEMA: u32 = 1;
 
 static JSON_PRINTED: AtomicBool = AtomicBool::new(false);
@@ -139,8 +139,8 @@ pub(super) fn count_bar(total: u64, show: bool) -> ProgressBar {
     bar(total, show, "{msg} [{bar:32}] {pos}/{len}")
 }
 
-/// A line on stderr that is written anew whenever it says something else, invisible unless that is a
-/// terminal and `show` is set.
+/// A status line on stderr that is redrawn when it changes; invisible unless stderr is a terminal and
+/// `show` is set.
 pub(super) fn live_line(show: bool) -> ProgressBar {
     bar(0, show, "{msg}").with_finish(ProgressFinish::AndClear)
 }

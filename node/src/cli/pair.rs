@@ -38,9 +38,10 @@ pub(super) struct Args {
     minutes: u64,
     #[command(flatten)]
     node: NodeArgs,
-    /// Ask nothing and print JSON lines: the invitation where one is shown, what is proposed
-    /// (its `change` is `they_join`, `we_join`, `begin` or `renew`), and with whom this device is paired
-    /// then
+    /// Ask nothing and print JSON lines: `invitation`, if this device shows one, and again with another
+    /// text if the node that it was of ends (the earlier one is void); `proposed` (its `change` is
+    /// `they_join`, `we_join`, `begin` or `renew`, and `clock_ahead_s` a number where the two clocks do
+    /// not agree); and `paired`
     #[arg(long)]
     json: bool,
 }
@@ -81,7 +82,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         }
     };
     if let Some(text) = &invitation {
-        // Said at once, not after a node was started.
+        // Checked before a node is started.
         text.parse::<Invitation>()?;
     }
     let name = match (&args.name, &person) {
@@ -113,12 +114,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         tell(&paired, args.json)?;
         Ok(Outcome::Done)
     });
-    // A node of its own ends only when the other device has heard the last words.
+    // A node of this command ends only when the other device has received the last message.
     drop(session);
     paired.map_err(|error| failure::of_kind(Code::Node, error))
 }
 
-/// The other device's invitation, from the person or standard input.
+/// Reads the other device's invitation from the person or standard input.
 fn read_invitation(person: Option<&Person>) -> anyhow::Result<String> {
     if let Some(person) = person {
         output::note("Paste the other device's invitation, or type it, and press Enter:");
@@ -135,7 +136,7 @@ fn read_invitation(person: Option<&Person>) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// What the person calls this device, if it has no name of its own yet.
+/// Asks for this device's name, if it has none yet.
 fn ask_name(home: &Home, person: &Person) -> anyhow::Result<Option<String>> {
     let device = Device::open(home)?;
     if device.is_named() || !person::is_there() {
@@ -148,7 +149,7 @@ fn ask_name(home: &Home, person: &Person) -> anyhow::Result<Option<String>> {
     Ok(Some(name.to_owned()))
 }
 
-/// Pairing is told of when the circle on the disk has it.
+/// Checks that the circle on disk has the other device before success is reported.
 fn check_stored(home: &Home, paired: &Pairing) -> anyhow::Result<()> {
     let device = Device::open(home)?;
     if device.circle.contains(paired.peer_id.parse()?) {

@@ -38,7 +38,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let members = match told {
         Some(Ok(members)) => members,
         Some(Err(error)) if !error.is_lost() => return Err(error.into()),
-        // None runs, or it was another command's, which has ended.
+        // No node runs, or it belonged to another command that has ended.
         Some(Err(_)) | None => {
             let device = Device::open(&home)?;
             let me = device.peer_id();
@@ -95,18 +95,18 @@ fn admitted(member: &MemberView, all: &[MemberView]) -> String {
     format!("  admitted by {by}")
 }
 
-/// End a device's membership: no device of the circle talks to it any more
+/// End a device's membership: the circle's devices stop talking to it
 #[derive(Debug, clap::Args)]
 #[command(after_help = FORGET_EXAMPLES)]
 pub(super) struct ForgetArgs {
-    /// Its name or id, as `potluck peers` lists them; `self` is always this device. One that has left
-    /// already is called by its id only, with --with-admitted
+    /// Its name or id, as `potluck peers` lists them; `self` is always this device. A device that has left
+    /// already can only be named by its id, with --with-admitted
     device: String,
-    /// Also remove all devices that it let in, and those that they did: for one that was stolen. Lists
+    /// Also remove all devices that it let in, and those that they let in, as for a stolen device. Lists
     /// them and asks first
     #[arg(long)]
     with_admitted: bool,
-    /// Do not ask before this device leaves its circle, or devices go that were not named
+    /// Do not ask, even if this device or devices that were not named leave the circle
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -123,7 +123,7 @@ Examples:
   potluck forget stolen-phone --with-admitted
   potluck forget self               leaves the circle; `potluck circle new` begins another
 
-It holds here at once, and on each other device as soon as that hears of it.";
+It takes effect here at once, and on each other device as soon as that hears of it.";
 
 #[derive(Serialize)]
 struct Forgotten {
@@ -149,7 +149,7 @@ pub(super) fn forget(args: ForgetArgs) -> anyhow::Result<Outcome> {
         };
         was_lost |= nodes::is_lost(&error);
         match &agreed {
-            // The node that was lost has done it.
+            // The node that was lost had done it already.
             Some(going) if was_lost && going.is_gone(&home)? => Ok(going.named.clone()),
             _ => Err(error),
         }
@@ -158,7 +158,7 @@ pub(super) fn forget(args: ForgetArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Ends the membership at one node. The person is asked once, however many nodes are lost.
+/// Ends the membership through one node. The person is asked only once, even if the node is lost.
 fn forget_once(
     home: &Home,
     args: &ForgetArgs,
@@ -180,7 +180,7 @@ fn forget_once(
     let Reply::Forgotten { peer_id, name } = connected.client.ask(&request)? else {
         return Err(ClientError::OtherAnswer.into());
     };
-    // Of a node of this command, those who are connected hear it before it is gone.
+    // A node of this command tells connected devices before it ends.
     drop(connected);
     Ok(Named { peer_id, name })
 }
@@ -218,7 +218,7 @@ impl Going {
         }
     }
 
-    /// Whether nobody goes of whom this does not know.
+    /// Whether all that the other lists are listed here, too.
     fn covers(&self, other: &Self) -> bool {
         let known = |peer_id| self.members.iter().any(|known| known.peer_id == peer_id);
         other.members.iter().all(|member| known(&*member.peer_id))
@@ -235,7 +235,7 @@ impl Going {
         Ok(!self.members.is_empty())
     }
 
-    /// What the person is to be asked, if this device goes or anybody who was not named.
+    /// The question to ask if this device or one that was not named would leave.
     fn question(&self) -> Option<String> {
         let is_named = |member: &&MemberView| member.peer_id == self.named.peer_id;
         let others: Vec<_> = self.members.iter().filter(|m| !is_named(m)).collect();
@@ -252,13 +252,15 @@ impl Going {
             ));
         }
         if self.members.iter().any(|member| member.this_device) {
-            words.push("This device leaves its circle: no other computes for it any more.".into());
+            words.push(
+                "This device leaves its circle: no other device computes for it any more.".into(),
+            );
         }
         (!words.is_empty()).then(|| words.join(" "))
     }
 }
 
-/// Says what the circle on the disk is now.
+/// Prints the circle as it is on disk now.
 fn tell(home: &Home, named: Named, json: bool) -> anyhow::Result<()> {
     let Named { peer_id, name } = named;
     let device = Device::open(home)?;

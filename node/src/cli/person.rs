@@ -1,5 +1,4 @@
-//! The person at the terminal: lines that come while a command does something else, and what only a
-//! person may decide.
+//! The person at the terminal: lines typed while a command is busy, and confirmations.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::sync::mpsc::{Receiver, channel};
@@ -17,7 +16,7 @@ const MAX_LINE: u64 = 1 << 16;
 pub(super) struct Person(Receiver<String>);
 
 impl Person {
-    /// Somebody who can be asked: there, if both standard input and standard error are a terminal.
+    /// A person to ask, if standard input and standard error are a terminal.
     pub(super) fn there() -> Option<Self> {
         if !is_there() {
             return None;
@@ -29,7 +28,7 @@ impl Person {
                 let mut stdin = io::Read::take(io::stdin().lock(), MAX_LINE);
                 match stdin.read_line(&mut line) {
                     Ok(1..) if tell.send(line.trim().to_owned()).is_ok() => {}
-                    // At the end of input, and when nobody asks any more.
+                    // End of input, or this was dropped.
                     _ => return,
                 }
             }
@@ -37,7 +36,7 @@ impl Person {
         Some(Self(lines))
     }
 
-    /// A line that was typed meanwhile.
+    /// A line, if one was typed.
     pub(super) fn line(&self) -> Option<String> {
         self.0.try_recv().ok()
     }
@@ -47,18 +46,18 @@ impl Person {
         while self.line().is_some() {}
     }
 
-    /// The next line; nothing at the end of input.
+    /// Waits for the next line; `None` at the end of input.
     pub(super) fn wait(&self) -> Option<String> {
         self.0.recv().ok()
     }
 }
 
-/// Whether somebody can be asked.
+/// Whether a person can be asked.
 pub(super) fn is_there() -> bool {
     io::stdin().is_terminal() && output::stderr_is_terminal()
 }
 
-/// Whether a line agrees; nothing if it is neither yes nor no.
+/// Whether a line says yes; `None` if it is neither yes nor no.
 pub(super) fn agrees(line: &str) -> Option<bool> {
     match line.to_ascii_lowercase().as_str() {
         "y" | "yes" => Some(true),
@@ -67,13 +66,13 @@ pub(super) fn agrees(line: &str) -> Option<bool> {
     }
 }
 
-/// Has the person confirm what cannot be undone, unless `--yes` did.
+/// Asks the person to confirm, unless `--yes` was given.
 pub(super) fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
     if yes {
         return Ok(());
     }
     let Some(person) = Person::there() else {
-        let words = format!("{question} Nobody can be asked here: say --yes");
+        let words = format!("{question} Nobody can be asked here: confirm with --yes");
         return Err(failure::refusal(Code::Usage, words));
     };
     output::note(&format!("{question} [y/N]"));

@@ -56,7 +56,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(path) = obtain::path(&args.model, &options, &cancel, false)? else {
         return Ok(Outcome::Interrupted);
     };
-    // Before a node is started for nothing.
+    // Checked before a node is started.
     let config = engine::check(&path).map_err(|error| obtain::naming(&path, error))?;
     obtain::tell_unused(&config);
     let context = context_of(&config, args.context);
@@ -157,7 +157,7 @@ fn print_placement(placement: &PlacementView) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a device has to fetch before it can begin, if that is anything or not known.
+/// What a device has to fetch first; empty if it has everything.
 fn fetch(bytes: Option<u64>, seconds: Option<f64>) -> Option<String> {
     let Some(bytes) = bytes else {
         return Some("weights to fetch first: unknown".to_owned());

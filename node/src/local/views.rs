@@ -71,6 +71,9 @@ pub struct ProposalView {
     pub change: ChangeView,
     /// The members of the circle that is joined, as they are before.
     pub members: Vec<ListedView>,
+    /// How far the other device's clock is ahead of this one's, negative if it is behind; `null` if the
+    /// two agree within a minute.
+    pub clock_ahead_s: Option<i64>,
 }
 
 /// What pairing changes.
@@ -112,6 +115,7 @@ impl From<Proposal> for ProposalView {
                 Change::Renew => ChangeView::Renew,
             },
             members: proposal.members.into_iter().map(listed).collect(),
+            clock_ahead_s: proposal.clock.map(|skew| skew.ahead_s),
         }
     }
 }

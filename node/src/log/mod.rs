@@ -26,7 +26,10 @@
 //! | `epoch`, in it | its layers are placed | they are placed anew |
 //! | `recovery`, in `session` | a stage failed | all stages are ready again |
 //! | `stage` | layers are to be computed here, for this node or another | they are freed |
-//! | `transfer` | weights are fetched | they are here, or are not to be had |
+//! | `transfer` | weights are fetched from other devices | they are here, or could not be fetched |
+//! | `giving` | another device asks for weights | it has asked for none for five seconds |
+//! | `fetch` | a model of the catalogue is looked for | it is here, or cannot be fetched |
+//! | `measuring` | this device measures itself | it has done so |
 //!
 //! `node/src/net/journal` holds them: the protocol's machine does no I/O and logs nothing itself, so the
 //! network thread logs what goes into the machine and comes out.

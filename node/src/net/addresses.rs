@@ -10,57 +10,62 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::private_file;
 
-/// Addresses kept for each peer, the ones that worked last first.
+/// Addresses kept for each peer, most recently used first.
 const MOST_ADDRESSES: usize = 8;
-/// Peers that are remembered.
+/// Peers whose addresses are kept.
 const MOST_PEERS: usize = 256;
 /// The longest file that is read.
 const MOST_BYTES: usize = 1 << 20;
 
-/// Of where a peer was found besides, so much is tried, what was found last first. A device that changes
-/// its network has many addresses for a while.
-const MOST_FOUND: usize = 32;
-/// Dials of one peer that are under way: more than begin before the first of them is given up.
+/// Addresses from discovery that are dialled as well, at a time: the most recent ones, and others in turn.
+/// A device that changes networks has many for a while, and when it returns to an old one, discovery does
+/// not say so.
+const RECENT_FOUND: usize = 16;
+const OTHER_FOUND: usize = 16;
+/// Parallel dials of one peer. More than start before the first one times out.
 const MOST_DIALS: usize = 8;
-/// A dial has so long before what was learnt since is dialled beside it.
+/// How long a dial runs before addresses learnt since are dialled beside it.
 const HEAD_START: Duration = Duration::from_millis(500);
-/// After so long an address is dialled again beside a dial that hangs there. The peer may have come to
-/// it only now, and the system repeats what was lost ever more seldom: after 1, 3 and 7 seconds.
+/// An address whose dial hangs for so long is dialled once more in parallel. The peer may have got the
+/// address only now, and the system retransmits a lost SYN only after 1, 3 and 7 seconds.
 const HANGS: Duration = Duration::from_millis(900);
-/// How long a peer is not dialled where another has answered, and how many such places are known.
+/// How long a peer is not dialled at an address where another peer answered, and how many such addresses
+/// are kept.
 const NOT_THERE: Duration = Duration::from_secs(60);
 const MOST_NOT_THERE: usize = 256;
 
-/// How long to wait after a failed attempt, and at most after many.
+/// The pause after a failed attempt: the first, and the longest.
 const RETRY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(15)];
-/// So many attempts come at the first pace, as whoever has changed its network is back in a moment.
-/// After them each pause is twice the one before.
+/// The first attempts follow each other at the shortest pause, because a peer that changed networks is
+/// back in a moment. After them each pause is twice the previous one.
 const SOON: u32 = 5;
 
-/// Where peers were reached, kept in a file.
+/// Addresses of peers, kept in a file, and the state of dialling them.
 #[derive(Debug)]
 pub(super) struct Addresses {
     file: Option<PathBuf>,
     known: BTreeMap<PeerId, Vec<Multiaddr>>,
     attempts: BTreeMap<PeerId, Attempt>,
-    /// Who is not tried before this time, whatever is learnt of it.
+    /// How many dials were due since a peer was reached: whose turn it is among the addresses found.
+    turns: BTreeMap<PeerId, usize>,
+    /// Peers that are not dialled before a time, whatever is learnt of them.
     in_peace: BTreeMap<PeerId, Duration>,
     dials: BTreeMap<ConnectionId, Dial>,
-    /// Where others than these peers have answered, and until when that counts.
+    /// Addresses at which another peer than this one answered, and when that is forgotten.
     not_there: Vec<(PeerId, Multiaddr, Duration)>,
 }
 
-/// A dial that is under way.
+/// A dial in progress.
 #[derive(Debug)]
 struct Dial {
     peer: PeerId,
     since: Duration,
-    /// Empty once this device is in another network: it may be tried there as well.
+    /// Emptied when this device changes networks, so that the addresses can be dialled again.
     addresses: Vec<Multiaddr>,
 }
 
 impl Dial {
-    /// Whether it may still reach the peer there by itself.
+    /// Whether this dial covers the address, so that no other is needed.
     fn is_at(&self, address: &Multiaddr, now: Duration) -> bool {
         now.saturating_sub(self.since) < HANGS && self.addresses.contains(address)
     }
@@ -74,7 +79,7 @@ struct Attempt {
 }
 
 impl Addresses {
-    /// Those in the file; a damaged one is passed over, as everything in it can be found again.
+    /// Reads the file. A damaged file is ignored: addresses are found again.
     pub(super) fn open(file: Option<PathBuf>) -> Self {
         let bytes = file
             .as_ref()
@@ -90,13 +95,14 @@ impl Addresses {
             known: known.collect(),
             file,
             attempts: BTreeMap::new(),
+            turns: BTreeMap::new(),
             in_peace: BTreeMap::new(),
             dials: BTreeMap::new(),
             not_there: Vec::new(),
         }
     }
 
-    /// The peer was reached there, or says so itself; `sure` puts it first.
+    /// Adds an address. `sure`: the peer was reached there, so it comes first.
     pub(super) fn insert(&mut self, peer: PeerId, address: Multiaddr, sure: bool) {
         if !self.known.contains_key(&peer) && self.known.len() >= MOST_PEERS {
             return;
@@ -108,7 +114,7 @@ impl Addresses {
             Some(at) => drop(addresses.remove(at)),
             None => {}
         }
-        // It is news: rather there than where it was tried in vain for longest.
+        // The new address takes the place of the one that has failed for longest.
         addresses.truncate(MOST_ADDRESSES - 1);
         if sure {
             addresses.insert(0, address);
@@ -118,10 +124,10 @@ impl Addresses {
         self.attempts.remove(&peer);
     }
 
-    /// Keeps those of these peers.
+    /// Writes the addresses of these peers to the file.
     ///
     /// # Errors
-    /// What the system says.
+    /// The file cannot be written.
     pub(super) fn store(&self, of: impl Fn(&PeerId) -> bool) -> io::Result<()> {
         let Some(file) = &self.file else {
             return Ok(());
@@ -136,8 +142,8 @@ impl Addresses {
         private_file::replace(file, &serde_json::to_vec(&texts)?)
     }
 
-    /// Where to try to reach a peer now, `found` being where it was found besides; empty if nowhere,
-    /// or not yet.
+    /// The addresses to dial a peer at now; `found` are those from discovery. Empty if there are none or
+    /// no attempt is due.
     pub(super) fn due(
         &mut self,
         now: Duration,
@@ -159,7 +165,8 @@ impl Addresses {
         }
         let mut addresses: Vec<Multiaddr> = Vec::new();
         let known = self.known.get(peer).into_iter().flatten();
-        for address in known.chain(found.iter().rev().take(MOST_FOUND)) {
+        let turn = self.turns.get(peer).copied().unwrap_or_default();
+        for address in known.chain(in_turn(found, turn)) {
             let is_dialled = dials.iter().any(|dial| dial.is_at(address, now));
             let is_not_there =
                 |(of, at, _): &(PeerId, Multiaddr, Duration)| of == peer && at == address;
@@ -181,6 +188,7 @@ impl Addresses {
         if now < attempt.next_at {
             return Vec::new();
         }
+        *self.turns.entry(*peer).or_default() += 1;
         attempt.next_at = now + attempt.pause;
         attempt.count = attempt.count.saturating_add(1);
         if attempt.count >= SOON {
@@ -189,7 +197,7 @@ impl Addresses {
         addresses
     }
 
-    /// A peer is being dialled there.
+    /// Notes that a dial has started.
     pub(super) fn dialled(
         &mut self,
         now: Duration,
@@ -205,7 +213,7 @@ impl Addresses {
         self.dials.insert(connection, dial);
     }
 
-    /// A dial has led to a connection, or to nothing: whose it was.
+    /// Notes that a dial has ended, with or without a connection; returns whose it was.
     pub(super) fn dial_ended(&mut self, connection: ConnectionId) -> Option<PeerId> {
         self.dials.remove(&connection).map(|dial| dial.peer)
     }
@@ -215,14 +223,14 @@ impl Addresses {
         self.dials.values().any(|dial| dial.peer == *peer)
     }
 
-    /// What is under way may come to nothing, as this device is somewhere else now.
+    /// This device has changed networks: addresses being dialled may be dialled again.
     pub(super) fn forget_dials(&mut self) {
         for dial in self.dials.values_mut() {
             dial.addresses.clear();
         }
     }
 
-    /// Another than the peer has answered there.
+    /// Another peer answered at this address.
     pub(super) fn is_not_at(&mut self, now: Duration, peer: PeerId, address: &Multiaddr) {
         if let Some(known) = self.known.get_mut(&peer) {
             known.retain(|known| known != address);
@@ -235,26 +243,37 @@ impl Addresses {
         self.attempts.remove(&peer);
     }
 
-    /// Whether there is anywhere to try to reach a peer.
+    /// Whether an address of a peer is known.
     pub(super) fn is_known(&self, peer: &PeerId) -> bool {
         self.known.get(peer).is_some_and(|known| !known.is_empty())
     }
 
-    /// This device is in another network: what failed before may not fail now.
+    /// Resets the pauses: this device is in another network, and what failed before may work now.
     pub(super) fn try_again(&mut self) {
         self.attempts.clear();
     }
 
-    /// Does not try to reach a peer before this time.
+    /// Stops dialling a peer until this time.
     pub(super) fn leave_in_peace(&mut self, peer: &PeerId, until: Duration) {
         self.in_peace.insert(*peer, until);
     }
 
-    /// The peer is connected: the next attempts begin anew.
+    /// The peer is connected: resets its pause.
     pub(super) fn reached(&mut self, peer: &PeerId) {
         self.attempts.remove(peer);
+        self.turns.remove(peer);
         self.in_peace.remove(peer);
     }
+}
+
+/// Of the addresses that were found, the most recent last: the most recent ones, and so many of the others
+/// that all have had their turn after a few calls.
+fn in_turn(found: &[Multiaddr], turn: usize) -> impl Iterator<Item = &Multiaddr> {
+    let (others, recent) = found.split_at(found.len().saturating_sub(RECENT_FOUND));
+    let first = turn.wrapping_mul(OTHER_FOUND) % others.len().max(1);
+    let others = others.iter().rev().cycle().skip(first);
+    let count = OTHER_FOUND.min(found.len() - recent.len());
+    recent.iter().rev().chain(others.take(count))
 }
 
 #[cfg(test)]
@@ -367,6 +386,26 @@ mod tests {
         let first: Vec<_> = pauses.take(4).collect();
         assert!(first.iter().all(|pause| *pause <= 1_000), "{dialled:?}");
         assert!(dialled.len() <= MOST_DIALS, "{dialled:?}");
+    }
+
+    #[test]
+    fn an_address_that_was_found_long_ago_has_its_turn() {
+        let mut addresses = Addresses::open(None);
+        let peer = PeerId::random();
+        for many in [0, 1, 16, 17, 33, 100] {
+            let found: Vec<_> = (0..many).map(address).collect();
+            let mut dialled = Vec::new();
+            for at in 0..7 {
+                let due = addresses.due(Duration::from_secs(20 * at), &peer, &found);
+                assert!(due.len() <= RECENT_FOUND + OTHER_FOUND, "{}", due.len());
+                let last = found.last();
+                assert!(last.is_none_or(|last| due.contains(last)), "the last first");
+                dialled.extend(due);
+            }
+            let all = found.iter().all(|address| dialled.contains(address));
+            assert!(all, "{many}");
+            addresses.reached(&peer);
+        }
     }
 
     #[test]

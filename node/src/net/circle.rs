@@ -1,6 +1,6 @@
-//! The circle as it is stored, and what the owner does with it.
+//! Storing the circle, and the owner's operations on it.
 //!
-//! Stored, then said: each of these returns only when what it did is on the disk, or says why not.
+//! Each operation returns success only after the change is on disk.
 
 use potluck_protocol::PeerId;
 use potluck_protocol::circle::{DeviceName, Member};
@@ -16,12 +16,12 @@ use super::underway::PairingId;
 use crate::device::random;
 
 impl Node {
-    /// Opens pairing for so many seconds; the invitation is to be shown to the other device's owner.
-    /// `wish` is what this device's owner says beforehand, `name` what it is called from now on. An
-    /// earlier invitation is withdrawn.
+    /// Opens pairing for this many seconds and returns the invitation to show. `wish` is the direction that
+    /// the owner has agreed to beforehand, `name` a new name for this device. An earlier invitation is
+    /// withdrawn.
     ///
     /// # Errors
-    /// It has stopped, or cannot invite.
+    /// The node has stopped, or cannot invite.
     pub fn invite(
         &self,
         seconds: u64,
@@ -32,18 +32,18 @@ impl Node {
         self.ask(move |driver| driver.invite(seconds, secret, name, wish))?
     }
 
-    /// Withdraws an invitation or gives up a joining, unless it is over.
+    /// Withdraws an invitation or cancels a joining; nothing if it is over.
     ///
     /// # Errors
-    /// It has stopped.
+    /// The node has stopped.
     pub fn stop_pairing(&self, id: PairingId) -> Result<(), NodeError> {
         self.ask(move |driver| driver.stop_pairing(id))
     }
 
-    /// Goes to pair with the device that invites; [`events`](Self::events) tell how it went.
+    /// Starts to pair by an invitation; [`events`](Self::events) report the outcome.
     ///
     /// # Errors
-    /// It has stopped, or joins another device already.
+    /// The node has stopped, or is joining another device already.
     pub fn join(
         &self,
         invitation: Invitation,
@@ -61,11 +61,11 @@ impl Node {
         })?
     }
 
-    /// The owner's answer to what was proposed of a pairing with a peer; false if it is not to be
-    /// answered any more, or is of another pairing.
+    /// Gives the owner's answer to a proposed pairing with a peer. False if no answer is awaited, or the
+    /// proposal belongs to another pairing.
     ///
     /// # Errors
-    /// It has stopped.
+    /// The node has stopped.
     pub fn answer_pairing(
         &self,
         id: PairingId,
@@ -78,11 +78,10 @@ impl Node {
         })
     }
 
-    /// Whose membership [`forget`](Self::forget) would end, as far as this device has heard; nothing
-    /// is changed.
+    /// The members that [`forget`](Self::forget) would remove, as far as this device knows. Changes nothing.
     ///
     /// # Errors
-    /// It has stopped; or it cannot be, and why.
+    /// The node has stopped, or the membership cannot be ended.
     pub fn would_forget(&self, peer: PeerId, reach: Reach) -> Result<Vec<Member>, NodeError> {
         self.ask(move |driver| {
             let before = driver.machine.circle();
@@ -98,32 +97,33 @@ impl Node {
         })?
     }
 
-    /// Ends a device's membership: stored when this returns.
+    /// Ends a device's membership; it is stored when this returns.
     ///
     /// # Errors
-    /// It has stopped; it cannot be, and why; or it cannot be stored, and is not done then.
+    /// The node has stopped, or the membership cannot be ended or stored. Nothing is changed then.
     pub fn forget(&self, peer: PeerId, reach: Reach) -> Result<(), NodeError> {
         self.ask(move |driver| driver.forget(peer, reach))?
     }
 
-    /// Leaves the circle and begins a new one: stored when this returns.
+    /// Leaves the circle and begins a new one; it is stored when this returns.
     ///
     /// # Errors
-    /// It has stopped, or it cannot be stored.
+    /// The node has stopped, or the circle cannot be stored.
     pub fn new_circle(&self) -> Result<(), NodeError> {
         self.ask(Driver::new_circle)?
     }
 }
 
 impl Driver {
-    /// The machine has another circle, which is to be stored before anything follows from it.
+    /// The machine has changed the circle. It is stored before the change has any other effect.
     pub(super) fn circle_changed(&mut self) {
         match self.device.store(self.machine.circle()) {
             Ok(()) => self.is_to_store = false,
             Err(error) => {
                 self.machine.circle_not_stored();
-                // What this device did itself is undone, what others wrote is still to be stored. The
-                // file may have the circle that was undone: only its folder was not written then.
+                // The machine has undone this device's own change and kept those of others, which are
+                // stored here. The file may already have the undone change, if only syncing its folder
+                // failed.
                 self.is_to_store = self.device.store(self.machine.circle()).is_err();
                 let words = crate::words::of(&error);
                 self.tell_watchers(&NodeEvent::Problem(words));
@@ -133,7 +133,7 @@ impl Driver {
         self.admit_members();
     }
 
-    /// Tries again what could not be stored, and lets invitations end that expired in sleep.
+    /// Retries storing the circle, and ends an invitation that expired while the device slept.
     pub(super) fn look_after_circle(&mut self) {
         if self.is_to_store && self.device.store(self.machine.circle()).is_ok() {
             self.is_to_store = false;
@@ -143,13 +143,13 @@ impl Driver {
         }
     }
 
-    /// Tells the machine what the system's clock shows.
+    /// Tells the machine the system's time.
     pub(super) fn tell_clock(&mut self) {
         let unix_s = unix_seconds();
         self.tell(Input::Clock { unix_s });
     }
 
-    /// Does all that follows from a change of the circle, the storing of it first.
+    /// Stores the circle, and then carries out the effects of its change.
     fn store_circle(&mut self) -> Result<(), NodeError> {
         self.unstored = None;
         self.follow_up();
@@ -159,7 +159,7 @@ impl Driver {
         }
     }
 
-    /// Tells the gate who is paired.
+    /// Tells the gate who is a member.
     pub(super) fn admit_members(&mut self) {
         let machine = &self.machine;
         let members = machine.circle().members().map(|member| member.peer);
@@ -168,7 +168,7 @@ impl Driver {
         self.swarm.behaviour_mut().set_members(members);
     }
 
-    /// Calls this device by another name, if there is one, here and in its circle.
+    /// Renames this device, here and in its circle, if a name is given.
     fn rename(&mut self, name: Option<DeviceName>) -> Result<(), NodeError> {
         let Some(name) = name else {
             return Ok(());
@@ -191,14 +191,14 @@ impl Driver {
         self.store_circle()
     }
 
-    /// Leaves the circle, of which those hear who are connected, and begins a new one.
+    /// Leaves the circle, telling connected members, and begins a new one.
     pub(super) fn new_circle(&mut self) -> Result<(), NodeError> {
         let nonce = random()?;
         let me = self.device.peer_id();
         let circle = self.machine.circle();
         if circle.contains(me) && circle.member_count() > 1 {
             let now = self.now();
-            // Of a circle that is full nobody can be told that it is left.
+            // If the log is full, leaving cannot be recorded.
             if self.machine.revoke(now, me, Reach::Alone).is_ok() {
                 self.store_circle()?;
             }
@@ -223,7 +223,7 @@ impl Driver {
         let now = self.now();
         let machine = &mut self.machine;
         machine.invite(now, unix_seconds(), invitation.clone(), wish)?;
-        // The end of an earlier one is told as its own.
+        // The end of an earlier invitation is reported under its own id.
         self.follow_up();
         let id = self.underway.another();
         self.underway.inviting = Some(id);

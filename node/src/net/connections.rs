@@ -1,4 +1,4 @@
-//! Which connection to each peer counts, and its streams.
+//! The one connection to each peer that counts, and its streams.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,25 +13,25 @@ use tokio::sync::{Notify, watch};
 use super::pump::{self, Arrivals, Writer};
 use super::stream::Purpose;
 
-/// Two connections that come so close together are two nodes dialling each other at once. Later, or
-/// when the same node dials again, the one before is lost: nodes dial whom they are not connected to.
-/// Whoever moves within this time of connecting is refused for the rest of it, so it is no longer than
-/// a handshake takes that had to be sent twice.
+/// Two connections within this time mean that two nodes dialled each other at once. Otherwise a second
+/// connection means that the first one is dead, because nodes dial only peers that they are not connected
+/// to. A peer that changes networks right after connecting is refused for the rest of this time, so it is
+/// as short as a handshake with one retransmission.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// Bytes of hidden states that may wait for one peer before nothing more is computed for it.
+/// A peer is congested when so many bytes of hidden states wait for it: nothing more is computed for it.
 const MOST_QUEUED: usize = 8 << 20;
-/// Bytes that wait when it is computed for again.
+/// It is no longer congested when no more than this wait.
 const FEW_QUEUED: usize = MOST_QUEUED / 2;
-/// Control messages, or weights, that may wait for one peer: more than any that reads leaves waiting.
-/// Whoever asks and does not read is let go.
+/// Bytes of control messages, or of weights, that may wait for one peer. A peer that reads never leaves so
+/// many; one that requests without reading is disconnected.
 const MOST_UNREAD: usize = 4 << 20;
 
-/// The connections to members that count, one each.
+/// The connections to members, one for each.
 pub(super) struct Connections {
     me: PeerId,
     links: BTreeMap<PeerId, Link>,
-    /// What was said last to peers that were let go, whose streams are not there yet.
+    /// Last messages to peers that were dropped before their streams were open.
     last_words: BTreeMap<ConnectionId, Writer>,
     drained: Arc<Notify>,
     arrivals: Arrivals,
@@ -44,12 +44,12 @@ struct Link {
     dialled_by: PeerId,
     control: Writer,
     data: Writer,
-    /// Whether the machine was told that too much waits for it.
+    /// Whether the machine was told that it is congested.
     congested: bool,
     transfer: Writer,
-    /// Whether this node has asked for its stream for weights, which it opens when it needs it.
+    /// Whether the stream for weights was requested; it is opened on first use.
     transfer_wanted: bool,
-    /// Whether each of the peer's streams came, which it opens once.
+    /// Which of its streams the peer has opened; it opens each once.
     came: [bool; 3],
     read_control: watch::Sender<bool>,
     read_data: watch::Sender<bool>,
@@ -59,12 +59,12 @@ struct Link {
 /// What a new connection means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Established {
-    /// It counts. The one that counted before, if any, is to be closed.
+    /// It counts. The previous one, if any, is to be closed.
     Counts {
-        /// The one before.
+        /// The previous one.
         instead_of: Option<ConnectionId>,
     },
-    /// The one before counts; this one is to be closed.
+    /// The previous one counts; this one is to be closed.
     Superfluous,
 }
 
@@ -79,8 +79,8 @@ impl Connections {
         }
     }
 
-    /// A connection to a member is up that this node dialled, or the peer. If the one before `stays`,
-    /// it counts as long as it is there.
+    /// A connection to a member was established, by this node or by the peer. If the previous one `stays`,
+    /// it keeps counting while it lasts.
     pub(super) fn established(
         &mut self,
         now: Duration,
@@ -130,7 +130,7 @@ impl Connections {
         counted
     }
 
-    /// Stops counting a peer's connection, which is to be closed once what waits was sent.
+    /// Stops counting a peer's connection, which is to be closed once its queues are sent.
     pub(super) fn drop_peer(&mut self, peer: PeerId) -> Option<ConnectionId> {
         let link = self.links.remove(&peer)?;
         let connection = link.connection;
@@ -145,7 +145,7 @@ impl Connections {
         link.is_some_and(|link| link.connection == connection)
     }
 
-    /// Whether a peer has opened its stream for control messages, as members do at once.
+    /// Whether a peer has opened its control stream, which members do at once.
     pub(super) fn is_used(&self, peer: PeerId) -> bool {
         self.links.get(&peer).is_some_and(|link| link.came[0])
     }
@@ -164,7 +164,7 @@ impl Connections {
         self.links.get(&peer).map(|link| link.connection)
     }
 
-    /// Whose connection it is that counts.
+    /// The peer whose counting connection this is.
     pub(super) fn peer_of(&self, connection: ConnectionId) -> Option<PeerId> {
         let mut links = self.links.iter();
         links
@@ -172,8 +172,8 @@ impl Connections {
             .map(|(peer, _)| *peer)
     }
 
-    /// The stream that this node opened on a connection: one that counts, or on which there is
-    /// something to be said yet. Others are closed.
+    /// A stream that this node opened is ready. It is used if its connection counts or last messages wait
+    /// for it, else closed.
     pub(super) fn opened(
         &mut self,
         peer: PeerId,
@@ -200,7 +200,7 @@ impl Connections {
         writer.begin(stream);
     }
 
-    /// The stream that the peer opened. False if there is one already.
+    /// A stream that the peer opened. False if it has opened one of this purpose already.
     pub(super) fn came(&mut self, peer: PeerId, purpose: Purpose, stream: Stream) -> bool {
         let Some(link) = self.links.get_mut(&peer) else {
             return false;
@@ -225,15 +225,15 @@ impl Connections {
         true
     }
 
-    /// Sends to a peer. False if so much waits for it that it is to be let go.
+    /// Sends to a peer. False if so much waits that the peer is to be disconnected.
     pub(super) fn send(&self, peer: PeerId, purpose: Purpose, bytes: Vec<u8>) -> bool {
-        // Whoever is gone gets nothing more; the machine is told so.
+        // The peer is gone, and the machine hears so: the bytes are dropped.
         let Some(link) = self.links.get(&peer) else {
             return true;
         };
         let writer = match purpose {
             Purpose::Control => &link.control,
-            // What is computed stops in time.
+            // Not limited here: congestion stops computing in time.
             Purpose::Data => {
                 link.data.write(bytes);
                 return true;
@@ -245,7 +245,7 @@ impl Connections {
         writer.queued() <= MOST_UNREAD
     }
 
-    /// The connection to a peer on which the stream for weights is to be opened, the first time.
+    /// The connection on which to open the stream for weights, if that is still to be done.
     pub(super) fn open_transfer(&mut self, peer: PeerId) -> Option<ConnectionId> {
         let link = self.links.get_mut(&peer)?;
         let wanted = std::mem::replace(&mut link.transfer_wanted, true);
@@ -257,12 +257,12 @@ impl Connections {
         self.links.values().map(|link| link.control.queued()).sum()
     }
 
-    /// Bytes of weights that wait for a peer to take them; `None` if it is not connected.
+    /// Bytes of weights that wait for a peer; `None` if it is not connected.
     pub(super) fn transfer_queued(&self, peer: PeerId) -> Option<usize> {
         self.links.get(&peer).map(|link| link.transfer.queued())
     }
 
-    /// Reads the data streams of those peers only whom `wanted` names.
+    /// Reads only the data streams of the peers that `wanted` selects.
     pub(super) fn read_data(&self, wanted: impl Fn(PeerId) -> bool) {
         for (&peer, link) in &self.links {
             let wants = wanted(peer);
@@ -274,8 +274,7 @@ impl Connections {
         }
     }
 
-    /// For whom so much waits to be sent, since a moment, that nothing more should be computed for
-    /// them, and for whom it does not any more.
+    /// The peers that have become congested (true) or no longer are (false) since the last call.
     pub(super) fn congestion(&mut self) -> Vec<(PeerId, bool)> {
         let mut changed = Vec::new();
         for (&peer, link) in &mut self.links {

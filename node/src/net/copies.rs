@@ -1,8 +1,7 @@
-//! Another node with this device's key that is met directly, as when a home was copied.
+//! Detects another node with this device's key, as when a home was copied.
 //!
-//! Whoever completes a handshake as this device has its key, and it is another node unless this one
-//! dialled itself. A node dials no peer of its own id; but where it is told an address alone, its own
-//! node may be there. The way to learn that is to dial.
+//! A peer that completes a handshake with this device's id has its key. It is another node, unless this
+//! node dialled itself: it never dials its own id, but an address without an id may lead to itself.
 
 use std::time::Duration;
 
@@ -15,13 +14,13 @@ use super::ids;
 use super::parts::without_peer;
 use super::report::NodeEvent;
 
-/// So long after an address was dialled alone, whoever comes with this device's key may be this node.
+/// How long after dialling an address without an id a peer with this device's key may be this node.
 const MAY_BE_US: Duration = Duration::from_secs(15);
 
 const HOW_TO_MEND: &str = "`potluck circle new --identity` on the copy gives it an id of its own";
 
 impl Driver {
-    /// Dials an address, whoever is there.
+    /// Dials an address without knowing whose it is.
     pub(super) fn dial_anyone(&mut self, address: &Multiaddr) {
         let address = without_peer(address);
         if self.listening().contains(&address) {
@@ -38,12 +37,12 @@ impl Driver {
         }
     }
 
-    /// Whether an address names this device as the one that is there.
+    /// Whether the id of an address is this device's.
     pub(super) fn is_of_this_device(&self, peer: &libp2p::PeerId) -> bool {
         ids::of_libp2p(peer) == Some(self.device.peer_id())
     }
 
-    /// Somebody connected and was refused.
+    /// An inbound connection failed.
     pub(super) fn came_in_vain(&mut self, error: &ListenError) {
         let may_be_us = self
             .dialled_anyone
@@ -57,7 +56,7 @@ impl Driver {
         }
     }
 
-    /// A dial led to nobody, or to a node with this device's key.
+    /// A dial failed, perhaps because a node with this device's key answered.
     pub(super) fn dialled_in_vain(&mut self, error: &DialError) {
         if let DialError::LocalPeerId { address } = error {
             let address = without_peer(address);

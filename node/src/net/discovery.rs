@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 
 use libp2p::core::Endpoint;
@@ -16,54 +17,59 @@ use potluck_protocol::PeerId;
 use serde::{Deserialize, Serialize};
 
 use super::ids;
+use super::parts::ip_of;
+use super::query::{self, Queries};
 
-/// When a node lets others of its network find it. Whoever listens there sees its id, which does not
-/// change; it looks for others itself without naming itself.
+/// When a node announces its id in its networks, where everybody can see it. The id never changes. The
+/// node queries for others in all networks; a query does not contain its id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Announces {
-    /// In every network, so that paired devices find each other wherever they meet.
+    /// In networks where a member was met before, and everywhere while an invitation is open. In other
+    /// networks nobody learns its id. Paired devices that meet in a new network do not find each other
+    /// there, unless one of them announces itself always or they pair once more.
     #[default]
-    Always,
-    /// While an invitation is open or a member is connected: in a network where nobody expects it, it
-    /// says nothing. Paired devices that both do so and meet in a new network, or all of whose addresses
-    /// have changed, do not find each other.
     WhereExpected,
+    /// In every network.
+    Always,
 }
 
 impl Announces {
-    /// Where it is expected only, or always.
-    pub fn only_where_expected(only: bool) -> Self {
-        if only {
-            Self::WhereExpected
-        } else {
+    /// Always, or only where it is expected.
+    pub fn always(always: bool) -> Self {
+        if always {
             Self::Always
+        } else {
+            Self::WhereExpected
         }
     }
 }
 
-/// A way to find devices of the same network, and to be found by them: [`Mdns`], or what a phone's
-/// system offers instead.
+/// A way to find devices of the same network and to be found by them: [`Mdns`], or what a phone's system
+/// offers instead.
 ///
-/// It need not know who is paired, and nothing that it says is believed: it says where to try, and
-/// whoever answers there proves who it is.
+/// It does not know who is paired, and its results are only hints: whoever answers at an address has to
+/// prove its id.
 pub trait Discovery: Send {
-    /// Begins, in the runtime of the node's network thread.
+    /// Starts it, inside the runtime of the node's network thread.
     ///
     /// # Errors
-    /// What keeps it from working at all.
+    /// It cannot work at all.
     fn start(&mut self, me: PeerId) -> io::Result<()>;
 
-    /// This node listens there now, and nowhere else; none if it is not to be found. Called only with
-    /// others than before.
+    /// Replaces the addresses that are announced; none to stop announcing. Called only when they change.
     fn announce(&mut self, addresses: &[Multiaddr]);
 
-    /// Where a device may be reached: an address that ends in `/p2p/` and its id. While there is none,
-    /// the task of `cx` is woken when there is.
+    /// Sends a query now, if this means of discovery does not query all the time. `listening` are this
+    /// node's own addresses.
+    fn look(&mut self, _listening: &[Multiaddr]) {}
+
+    /// The next address that was found; it ends in `/p2p/` and the device's id. If there is none, the task
+    /// of `cx` is woken when one is found.
     fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<Multiaddr>;
 
-    /// Where a device was found that is still announced there: what was found of it before it was
-    /// paired is not told again.
+    /// The addresses at which a device is announced now. [`poll_found`](Self::poll_found) gave each of them
+    /// once, perhaps before the device was paired.
     fn known(&mut self, _peer: &Libp2pPeerId) -> Vec<Multiaddr> {
         Vec::new()
     }
@@ -73,20 +79,20 @@ pub trait Discovery: Send {
 /// two internet protocols.
 ///
 /// # Limits over IPv6
-/// These come of the libraries, `libp2p-mdns` 0.49 and `libp2p-tcp` 0.45:
-/// - The group is joined, and queries are sent, on the interface that the system takes for multicast
-///   by default, and on no other: the addresses of interfaces come without the interface's number.
-/// - A link-local address (`fe80::`) is announced and dialled without its zone, and systems refuse such
-///   a dial. An `/ip6zone` that a given address has is passed over.
+/// `libp2p-mdns` 0.49 joins the multicast group, queries and answers only on the system's default
+/// multicast interface, because it does not learn the numbers of the others. [`look`](Discovery::look)
+/// makes up for the first two, on Linux; the answers cannot be redirected, because the library's sockets are
+/// private. So of two devices that share only IPv6, the one for which the shared interface is not the
+/// default has to find the other. Over IPv4 the library has a socket for each interface.
 ///
-/// So two devices whose only addresses are link-local ones of IPv6, or that meet over IPv6 on an
-/// interface that is not the default one, do not find each other. Over IPv4 each interface has a socket
-/// of its own, and its link-local addresses (169.254.0.0/16) need no zone.
+/// Link-local addresses (`fe80::`) are announced without their zone and dialled by all interfaces (see
+/// `zones`).
 pub struct Mdns {
     config: mdns::Config,
     behaviour: Option<mdns::tokio::Behaviour>,
     announced: Vec<Multiaddr>,
     found: VecDeque<Multiaddr>,
+    queries: Queries,
 }
 
 impl Mdns {
@@ -101,6 +107,7 @@ impl Mdns {
                 behaviour: None,
                 announced: Vec::new(),
                 found: VecDeque::new(),
+                queries: Queries::default(),
             })
         };
         vec![over(false), over(true)]
@@ -118,7 +125,7 @@ impl Discovery for Mdns {
         let Some(behaviour) = &mut self.behaviour else {
             return;
         };
-        // Any: it tells addresses apart by themselves.
+        // Any id will do: the library looks at the addresses only.
         let listener_id = ListenerId::next();
         for addr in self.announced.iter().filter(|a| !addresses.contains(a)) {
             let expired = ExpiredListenAddr { listener_id, addr };
@@ -129,6 +136,25 @@ impl Discovery for Mdns {
             behaviour.on_swarm_event(FromSwarm::NewListenAddr(new));
         }
         self.announced = addresses.to_vec();
+    }
+
+    /// The library queries when it starts, and after one answer only every five minutes. Answers are
+    /// multicast, so the library hears those to this query.
+    fn look(&mut self, listening: &[Multiaddr]) {
+        if self.config.enable_ipv6 {
+            if let Err(error) = self.queries.ask() {
+                tracing::debug!(why = %error, "discovery queries could not be sent over IPv6");
+            }
+            return;
+        }
+        for ip in listening.iter().filter_map(ip_of) {
+            let IpAddr::V4(ip) = ip else { continue };
+            if !ip.is_loopback()
+                && let Err(error) = query::ask_over_ipv4(ip)
+            {
+                tracing::debug!(%ip, why = %error, "a discovery query could not be sent");
+            }
+        }
     }
 
     fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<Multiaddr> {
@@ -154,26 +180,13 @@ impl Discovery for Mdns {
         let Some(behaviour) = &mut self.behaviour else {
             return Vec::new();
         };
-        // What a swarm asks it before it dials; it looks at nothing but the peer, and denies nothing.
+        // The call that a swarm makes before it dials. It looks at the peer only and never denies.
         let any = ConnectionId::new_unchecked(0);
         let (peer, as_dialer) = (Some(*peer), Endpoint::Dialer);
         behaviour
             .handle_pending_outbound_connection(any, peer, &[], as_dialer)
             .unwrap_or_default()
     }
-}
-
-/// The next address that any of these has found.
-pub(super) fn poll_any(
-    discoveries: &mut [Box<dyn Discovery>],
-    cx: &mut Context<'_>,
-) -> Poll<Multiaddr> {
-    for discovery in discoveries {
-        if let Poll::Ready(found) = discovery.poll_found(cx) {
-            return Poll::Ready(found);
-        }
-    }
-    Poll::Pending
 }
 
 fn with_peer(address: Multiaddr, peer: Libp2pPeerId) -> Multiaddr {

@@ -19,11 +19,12 @@ use tokio::sync::{Notify, mpsc};
 
 use super::addresses::Addresses;
 use super::connections::Connections;
-use super::discovery::{self, Announces, Discovery};
+use super::discovery::{Announces, Discovery};
 use super::gate::Gate;
 use super::giving::Giving;
 use super::ids;
 use super::journal::Journal;
+use super::nearby::Nearby;
 use super::pairings::Pairings;
 use super::ports::Ports;
 use super::pump::Arrival;
@@ -63,10 +64,7 @@ pub(super) struct Driver {
     pub(super) addresses: Addresses,
     pub(super) sockets: Sockets,
     pub(super) ports: Ports,
-    pub(super) discoveries: Vec<Box<dyn Discovery>>,
-    pub(super) announces: Announces,
-    /// Where others were told last that it listens.
-    pub(super) announced: Vec<Multiaddr>,
+    pub(super) nearby: Nearby,
     /// When it dialled an address last without knowing whose it is.
     pub(super) dialled_anyone: Option<Duration>,
     pub(super) joining: Option<Joining>,
@@ -102,7 +100,7 @@ impl Driver {
         device: Device,
         machine: Machine,
         (swarm, sockets): (Swarm<Gate>, Sockets),
-        (addresses, ports): (Addresses, Ports),
+        (addresses, ports, nearby): (Addresses, Ports, Nearby),
         (executor, keeper): (StageExecutor, Keeper),
         profile: Option<DeviceProfile>,
     ) -> Self {
@@ -120,9 +118,7 @@ impl Driver {
             addresses,
             sockets,
             ports,
-            discoveries: Vec::new(),
-            announces: Announces::default(),
-            announced: Vec::new(),
+            nearby,
             dialled_anyone: None,
             joining: None,
             joining_over: None,
@@ -167,7 +163,7 @@ impl Driver {
             let timeout = timeout.map_or(TICK, |at| at.saturating_sub(self.now()));
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm(event),
-                found = poll_fn(|cx| discovery::poll_any(&mut self.discoveries, cx)) => {
+                found = poll_fn(|cx| self.nearby.poll_found(cx)) => {
                     self.add_found(&found);
                 }
                 Some(arrival) = self.arrivals.recv() => self.on_arrival(arrival),
@@ -178,6 +174,8 @@ impl Driver {
                 Some(done) = done.recv() => self.on_done(done),
                 Some(answer) = stored.recv() => {
                     self.giving.answered(&answer);
+                    let (now, giving) = (self.now(), &mut self.journal.giving);
+                    giving.answered(now, &self.machine, &answer);
                     self.tell(Input::Stored(answer));
                 }
                 () = self.drained.notified() => {}
@@ -186,6 +184,8 @@ impl Driver {
                     self.look_after_peers();
                     self.announce();
                     self.correct_profile();
+                    let now = self.now();
+                    self.journal.giving.look(now);
                 }
                 _ = sense.tick() => self.look_at_device(),
                 () = tokio::time::sleep(timeout) => {
@@ -376,12 +376,7 @@ impl Driver {
         by: Vec<Box<dyn Discovery>>,
         announces: Announces,
     ) -> io::Result<()> {
-        self.announces = announces;
-        for mut discovery in by {
-            discovery.start(self.device.peer_id())?;
-            self.discoveries.push(discovery);
-        }
-        Ok(())
+        self.nearby.start(by, announces, self.device.peer_id())
     }
 
     /// Where others reach this node.

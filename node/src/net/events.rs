@@ -1,4 +1,4 @@
-//! What the network tells the driver: connections, streams, bytes, addresses.
+//! Handles the events of the network: connections, streams, bytes, addresses.
 
 use std::time::Duration;
 
@@ -22,10 +22,11 @@ use super::underway::{Joining, PairingId};
 use crate::device::random;
 use crate::words;
 
-/// How long the device that invites is looked for.
+/// How long to look for the inviting device.
 const JOINING: Duration = Duration::from_secs(6);
-/// How long a peer is not dialled once two nodes run with its key, both of which come and are told; and
-/// one that said so of this device's key, who takes whoever comes sooner for one that has not heard it.
+/// How long not to dial a peer of which two copies run, so that both of them connect and are told; and a
+/// peer that said that two copies of this device run, which would take an earlier connection for one of a
+/// copy that has not been told.
 const IN_PEACE: Duration = Duration::from_secs(20);
 
 impl Driver {
@@ -85,7 +86,7 @@ impl Driver {
         let now = self.now();
         self.addresses.dial_ended(connection);
         if self.swarm.behaviour().dialled_to_join(connection) {
-            // Dialled to pair, which is all that it is for.
+            // Dialled only to pair.
             if self.joining.is_some() && self.joining_over.is_none() {
                 self.joining_over = Some(connection);
                 self.pairings.stranger(now, connection);
@@ -105,7 +106,7 @@ impl Driver {
             .connections
             .established(now, id, connection, dialled, stays)
         {
-            // A member may pair again, on a connection of its own: whether this is one shows soon.
+            // A member may open another connection to pair again; whether it does shows soon.
             Established::Superfluous if self.machine.is_inviting() && !dialled => {
                 self.pairings.stranger(now, connection);
             }
@@ -116,22 +117,24 @@ impl Driver {
                 if let Some(before) = instead_of {
                     self.replaced(before);
                 }
-                // A peer dials from the port that it listens on, where its system allows that.
+                // Useful also for inbound connections: a peer dials from its listening port, if its system
+                // allows that.
                 let address = endpoint.get_remote_address();
                 self.journal
                     .links
                     .opened(now, &self.machine, id, address, dialled);
                 self.addresses.insert(peer, without_peer(address), dialled);
                 self.store_addresses();
+                self.met(address);
                 self.tell(Input::Connected(id));
             }
         }
     }
 
-    /// What the machine tells has to do with where peers are.
+    /// Events of the machine that affect dialling.
     pub(super) fn note(&mut self, event: &Event) {
         match event {
-            // Not before: one that is refused or closed at once is not tried again at once.
+            // Not earlier: a connection that is refused at once must not reset the pause.
             Event::PeerConnected { peer, .. } => self.addresses.reached(&ids::to_libp2p(*peer)),
             Event::Copied(peer) | Event::ThisIsCopied { told_by: peer } => {
                 let until = self.now() + IN_PEACE;
@@ -141,7 +144,7 @@ impl Driver {
         }
     }
 
-    /// A connection that came has ended before it was one.
+    /// An inbound connection failed before it was established.
     fn incoming_failed(
         &mut self,
         peer: Option<libp2p::PeerId>,
@@ -176,17 +179,17 @@ impl Driver {
         if !self.joins_over(connection) {
             return;
         }
-        // Before there was a stream to say why.
+        // Closed before there was a stream to give a reason on.
         if self.swarm.behaviour().dialled_to_join(connection) {
             self.not_reached("it lets nobody pair now, ask for a new invitation".to_owned());
         } else {
-            // It was there before the joining, perhaps to a node that has ended since.
+            // An older connection, perhaps to a node that has ended.
             self.joining_over = None;
             self.look_after_peers();
         }
     }
 
-    /// A connection that lacks one of its streams is closed, unless a pairing runs over it.
+    /// Closes a connection that has lost one of its streams, unless a pairing uses it.
     fn of_no_use(&mut self, peer: PeerId, connection: ConnectionId) {
         if !self.is_of_pairing(connection) {
             self.swarm.close_connection(connection);
@@ -196,24 +199,24 @@ impl Driver {
         }
     }
 
-    /// A newer connection counts instead of this one, which is closed unless a pairing runs over it.
+    /// A newer connection replaces this one, which is closed unless a pairing uses it.
     fn replaced(&mut self, before: ConnectionId) {
         if self.is_of_pairing(before) {
             self.pairings.keep_for_pairing(before);
         } else if self.machine.is_inviting() {
-            // A member that pairs again may have a pairing stream on its way over it.
+            // A member that pairs again may be about to open a pairing stream on it.
             self.pairings.stranger(self.now(), before);
         } else {
             self.swarm.close_connection(before);
         }
     }
 
-    /// Whether a pairing runs over this connection, or is about to begin.
+    /// Whether a pairing uses this connection, or is about to.
     pub(super) fn is_of_pairing(&self, connection: ConnectionId) -> bool {
         self.joins_over(connection) || self.pairings.peer_of(connection).is_some()
     }
 
-    /// Whether the joining that is about to begin is to run over this connection.
+    /// Whether the joining that is about to begin will use this connection.
     fn joins_over(&self, connection: ConnectionId) -> bool {
         self.joining.is_some() && self.joining_over == Some(connection)
     }
@@ -233,7 +236,7 @@ impl Driver {
                 self.begin_joining(id, connection, stream)
             }
             Opened::Inbound(Purpose::Pairing, stream) => {
-                // An owner that invites nobody lets nobody pair: the stream is dropped.
+                // Without an open invitation nobody may pair: the stream is dropped.
                 if !self.machine.is_inviting() {
                     let why = "no invitation is open".to_owned();
                     return self.refuse(id, AskedFor::Pairing, why);
@@ -250,13 +253,13 @@ impl Driver {
                     }
                 }
             }
-            // Where it does not count any more, there may be last words to be said.
+            // Even if its connection no longer counts, a last message may wait to be sent.
             Opened::Outbound(purpose, stream) => {
                 self.connections.opened(id, connection, purpose, stream);
             }
             Opened::Inbound(purpose, stream) if counts => {
                 if !self.connections.came(id, purpose, stream) {
-                    // A second stream of one kind is nothing that a correct node opens.
+                    // A correct node opens one stream of each purpose.
                     self.of_no_use(id, connection);
                 }
             }
@@ -313,14 +316,13 @@ impl Driver {
         }
     }
 
-    /// Whom this device is about to join.
+    /// The device that this one is about to join.
     pub(super) fn joining_whom(&self) -> Option<PeerId> {
         let joining = self.joining.as_ref();
         joining.map(|joining| joining.invitation.peer())
     }
 
-    /// A peer that is a member here opened a connection to pair alone: it does not count as one between
-    /// members, for which the peer opens no stream on it.
+    /// A member opened a connection only to pair, without the streams between members: it stops counting.
     fn leave_to_pairing(&mut self, peer: PeerId, connection: ConnectionId) {
         if self.connections.counts(peer, connection) && !self.connections.is_used(peer) {
             self.connections.closed(peer, connection);
@@ -329,7 +331,7 @@ impl Driver {
         }
     }
 
-    /// The joining that the machine has not begun yet comes to nothing.
+    /// Ends a joining that the machine has not begun yet.
     pub(super) fn not_reached(&mut self, why: String) {
         if let Some(Joining { id, invitation, .. }) = self.joining.take() {
             self.end_joining(invitation.peer());
@@ -342,14 +344,14 @@ impl Driver {
         }
     }
 
-    /// What somebody asks for, this node does not do.
+    /// Reports that a request was refused.
     fn refuse(&mut self, peer: PeerId, request: AskedFor, why: String) {
         let (now, links) = (self.now(), &mut self.journal.links);
         let told = links.refused(now, &self.machine, Some(peer), request, why);
         told.iter().for_each(|event| self.tell_watchers(event));
     }
 
-    /// Goes to another device to pair by its invitation; watchers are told how it went.
+    /// Starts to pair by an invitation; watchers are told the outcome.
     pub(super) fn join(&mut self, id: PairingId, invitation: Invitation, wish: Wish) {
         let peer = ids::to_libp2p(invitation.peer());
         let addresses = invitation.addresses().iter().rev();
@@ -371,9 +373,11 @@ impl Driver {
             gate.open(peer, connection, Purpose::Pairing);
             return;
         }
-        // Whatever was tried before, it is tried now.
+        // Dialled at once, whatever failed before.
         self.addresses.forget_dials();
         self.addresses.reached(&peer);
+        let (now, listening) = (self.now(), self.listening());
+        self.nearby.look(now, &listening);
         self.look_after_peers();
     }
 
@@ -394,6 +398,7 @@ impl Driver {
             self.tell_watchers(&NodeEvent::NotReached { of: id, why });
             return;
         }
+        self.tell_clock();
         let now = self.now();
         let begun = random()
             .map_err(|error| error.to_string())
@@ -426,7 +431,7 @@ impl Driver {
     }
 }
 
-/// What the two clocks say, if by this device's an invitation has expired that was made by the other's.
+/// What both clocks say, if the invitation has expired by this device's clock.
 fn clocks(expires_unix_s: u64, now_unix_s: u64) -> Option<String> {
     let time = |unix_s: u64| {
         let minutes = unix_s / 60;

@@ -17,26 +17,26 @@ use super::handler::{Handler, Opened};
 use super::parts::ip_of;
 use super::stream::Purpose;
 
-/// Connections from one address at a time, those that have not proved who they are among them.
+/// Connections from one IP address, including those still in the handshake.
 const MOST_FROM_ADDRESS: usize = 16;
-/// Connections that others opened, at a time.
+/// Inbound connections.
 const MOST_INBOUND: usize = 128;
-/// Of them those of strangers, who may connect while this device's owner invites: one more, and the
+/// Inbound connections of strangers, who may connect while an invitation is open. When there are more, the
 /// oldest is closed.
 const MOST_STRANGERS: usize = 32;
 
-/// Lets paired peers in, and others only to pair while this device's owner has that open.
+/// Admits paired peers, and strangers only to pair while an invitation is open.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     members: BTreeSet<PeerId>,
-    /// Whether anyone may connect to pair.
+    /// Whether an invitation is open.
     inviting: bool,
-    /// Connections that this device dials to pair by an invitation, and with whom.
+    /// Connections that this device dials only to pair, and with whom.
     joining: BTreeMap<ConnectionId, PeerId>,
     inbound: BTreeMap<ConnectionId, Option<IpAddr>>,
-    /// Strangers that connected, the oldest first.
+    /// Connected strangers, the oldest first.
     strangers: VecDeque<(ConnectionId, PeerId)>,
-    /// Who of them is being paired with.
+    /// The stranger that pairing is in progress with.
     pairs_with: Option<PeerId>,
     actions: VecDeque<ToSwarm<StreamOf, Purpose>>,
     waker: Option<Waker>,
@@ -72,12 +72,12 @@ impl Gate {
         self.inviting = inviting;
     }
 
-    /// Who has shown to have an invitation keeps its connection.
+    /// Exempts a stranger that has proved to have the invitation from being closed.
     pub(super) fn set_pairs_with(&mut self, peer: Option<PeerId>) {
         self.pairs_with = peer;
     }
 
-    /// A stranger connected: the oldest of too many is closed.
+    /// A stranger connected. Closes the oldest if there are too many.
     fn stranger(&mut self, connection: ConnectionId, peer: PeerId) {
         self.strangers.push_back((connection, peer));
         if self.strangers.len() > MOST_STRANGERS {
@@ -94,12 +94,12 @@ impl Gate {
         }
     }
 
-    /// This device dials a peer to pair by its invitation, and for nothing else.
+    /// This device dials a peer only to pair.
     pub(super) fn dials_to_join(&mut self, peer: PeerId, connection: ConnectionId) {
         self.joining.insert(connection, peer);
     }
 
-    /// Whether a connection was dialled to pair, and for nothing else.
+    /// Whether a connection was dialled only to pair.
     pub(super) fn dialled_to_join(&self, connection: ConnectionId) -> bool {
         self.joining.contains_key(&connection)
     }
@@ -109,7 +109,7 @@ impl Gate {
         self.joining.retain(|_, joining| joining != peer);
     }
 
-    /// Opens a stream on a connection that is there.
+    /// Opens a stream on an existing connection.
     pub(super) fn open(&mut self, peer: PeerId, connection: ConnectionId, purpose: Purpose) {
         self.act(ToSwarm::NotifyHandler {
             peer_id: peer,
@@ -130,7 +130,7 @@ impl Gate {
         peer: PeerId,
         dialled: Option<ConnectionId>,
     ) -> Result<Handler, ConnectionDenied> {
-        // First: one who is a member here may have forgotten this device, and pairs again.
+        // Checked first: the peer may be a member here but have forgotten this device, and pair again.
         let joins = dialled.and_then(|connection| self.joining.get(&connection)) == Some(&peer);
         if joins {
             Ok(Handler::opening(&[Purpose::Pairing]))

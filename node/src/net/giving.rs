@@ -1,4 +1,4 @@
-//! Weights that peers asked for, read no faster than they take them.
+//! Reads the weights that peers requested from the store, no faster than the peers take them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,12 +6,12 @@ use potluck_protocol::PeerId;
 use potluck_protocol::transfer::{StoreAnswer, StoreOrder};
 use potluck_protocol::wire::limits::MAX_PIECE_BYTES;
 
-/// Bytes that wait for a peer while no more are read for it: enough that its stream does not run dry.
+/// No more is read for a peer while so many bytes wait for it: enough to keep its stream busy.
 const ENOUGH: usize = 2 * MAX_PIECE_BYTES as usize;
-/// Pieces that are read for a peer at once.
+/// Pieces read for one peer in parallel.
 const AT_ONCE: usize = 2;
 
-/// What is to be read for each peer.
+/// The reads that wait for each peer.
 #[derive(Debug, Default)]
 pub(super) struct Giving(BTreeMap<PeerId, Wanted>);
 
@@ -23,7 +23,7 @@ struct Wanted {
 }
 
 impl Giving {
-    /// An order, if it need not wait.
+    /// Queues a read; gives any other order back, to be done now.
     pub(super) fn order(&mut self, order: StoreOrder) -> Option<StoreOrder> {
         let StoreOrder::Read { to, .. } = order else {
             return Some(order);
@@ -32,8 +32,8 @@ impl Giving {
         None
     }
 
-    /// The orders that can be done now, where so many bytes wait for each peer; none for one that is
-    /// gone.
+    /// The reads to start now. `queued` gives the bytes that wait for a peer; `None` for a peer that is gone,
+    /// whose reads are dropped.
     pub(super) fn due(&mut self, queued: impl Fn(PeerId) -> Option<usize>) -> Vec<StoreOrder> {
         let mut due = Vec::new();
         self.0.retain(|peer, wanted| {

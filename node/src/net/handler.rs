@@ -9,10 +9,10 @@ use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, SubstreamProtocol
 
 use super::stream::{Purpose, Upgrade};
 
-/// More streams than these from one peer are none that a correct node opens.
+/// Inbound streams of one connection. A correct node opens fewer.
 const MOST_INBOUND: usize = 8;
 
-/// Opens the streams that it is told to, and tells of those that came.
+/// Opens the requested streams and reports those that the peer opens.
 #[derive(Debug)]
 pub(super) struct Handler {
     to_open: VecDeque<Purpose>,
@@ -28,7 +28,7 @@ pub(super) enum Opened {
     Outbound(Purpose, Stream),
     /// The peer opened it.
     Inbound(Purpose, Stream),
-    /// The peer has none for this, or none any more.
+    /// The peer does not support this purpose, or the connection is closing.
     Failed(Purpose),
 }
 
@@ -63,7 +63,7 @@ impl ConnectionHandler for Handler {
     }
 
     fn connection_keep_alive(&self) -> bool {
-        // Whoever drives it ends a connection, and says so.
+        // The driver closes connections.
         true
     }
 

@@ -1,9 +1,8 @@
-//! Listening where nobody else does.
+//! Listening on ports that no other process uses.
 //!
-//! libp2p sets `SO_REUSEPORT` on the sockets on which it listens, so that it can dial from the same port.
-//! With it another process of the same user may listen there, too, and the system deals connections out
-//! to both. So a port that was asked for is taken for a moment by a socket without it, which the system
-//! refuses if anybody listens there.
+//! libp2p sets `SO_REUSEPORT` on its listening sockets, so that it can dial from the same port. Another
+//! process of the same user can then listen there, too, and the system distributes connections over both.
+//! So a fixed port is first bound for a moment without that option, which fails if the port is in use.
 
 use std::error::Error;
 use std::io;
@@ -20,7 +19,7 @@ use crate::words;
 /// Why a node cannot listen somewhere.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Somebody does.
+    /// Another process listens there.
     #[error(
         "another program listens there: end it, or choose another address or port with --listen"
     )]
@@ -30,7 +29,7 @@ pub enum ListenError {
     Failed(String),
 }
 
-/// Listens on an address. Port 0 is any that is free.
+/// Listens on an address. Port 0 means any free port.
 pub(super) fn on(swarm: &mut Swarm<Gate>, address: Multiaddr) -> Result<ListenerId, ListenError> {
     if let Some(place) = place(&address) {
         check_free(place).map_err(failed)?;
@@ -57,7 +56,7 @@ fn taken(error: &io::Error) -> Option<ListenError> {
     (error.kind() == io::ErrorKind::AddrInUse).then_some(ListenError::Taken)
 }
 
-/// The address and port that are asked for, if that is one of TCP and not any port.
+/// The socket address, if it is TCP with a fixed port.
 fn place(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
     let ip = match parts.next()? {
@@ -71,14 +70,14 @@ fn place(address: &Multiaddr) -> Option<SocketAddr> {
     }
 }
 
-/// Listens for a moment, as nobody who lets others listen there does.
+/// Binds and listens for a moment without `SO_REUSEPORT`.
 fn check_free(place: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(place), Type::STREAM, None)?;
     if place.is_ipv6() {
-        // So does the network library: the same port may be listened on by IPv4.
+        // As the network library does: the same port may be in use over IPv4.
         socket.set_only_v6(true)?;
     }
-    // Connections that have ended there are no hindrance.
+    // Ended connections in TIME_WAIT do not count.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.bind(&place.into())?;

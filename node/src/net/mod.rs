@@ -9,7 +9,8 @@
 //! What the owner does with the circle, and what a pairing changes, is on the disk before anybody is
 //! told (`circle`).
 //! Whom to dial is decided by this node's own books (`reach`), and a connection ends with the address
-//! that it came from (`sockets`).
+//! that it came from (`sockets`). Devices of the network are found by multicast DNS (`discovery`); this
+//! one names itself only in networks where a member was met (`nearby`, `networks`).
 //! When two nodes dial each other at once, both keep the connection that the one with the smaller id
 //! dialled (`connections`).
 
@@ -26,12 +27,15 @@ mod handler;
 mod ids;
 mod journal;
 mod listen;
+mod nearby;
+mod networks;
 mod node;
 mod pairings;
 mod parts;
 mod ports;
 mod profile;
 mod pump;
+mod query;
 mod reach;
 mod report;
 mod session;
@@ -40,6 +44,7 @@ mod stream;
 mod swarm;
 mod traffic;
 mod underway;
+mod zones;
 
 pub use libp2p::Multiaddr;
 pub use potluck_protocol::wire::HandOverReason;

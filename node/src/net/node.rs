@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 use super::addresses::Addresses;
 use super::discovery::{Announces, Discovery};
 use super::driver::{Command, Driver};
+use super::nearby::Nearby;
+use super::networks::{self, Networks};
 use super::ports::Ports;
 use super::report::{NodeError, NodeEvent};
 use super::traffic::Traffic;
@@ -92,6 +94,7 @@ impl Node {
         let computes = options.profile.is_some();
         let file = home.root().join("addresses.json");
         let ports = home.root().join("ports.json");
+        let met = home.root().join("networks.json");
         let mut driver = {
             let _in_runtime = runtime.enter();
             let swarm = swarm::build(&ids::keypair(device.seed()))?;
@@ -111,7 +114,8 @@ impl Node {
             });
             let keeper = keeper.map_err(NodeError::Threads)?;
             let machine = machine(&device, u64::from_le_bytes(random()?));
-            let places = (Addresses::open(Some(file)), Ports::open(ports));
+            let nearby = Nearby::new(Networks::open(met), networks::own);
+            let places = (Addresses::open(Some(file)), Ports::open(ports), nearby);
             let threads = (executor, keeper);
             Driver::new(device, machine, swarm, places, threads, options.profile)
         };

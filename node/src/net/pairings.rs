@@ -15,13 +15,13 @@ use super::stream::Purpose;
 
 /// How long a stranger may be connected without pairing.
 const IDLE: Duration = Duration::from_secs(10);
-/// How long what was said last may take to arrive.
+/// How long a connection stays open for the last message to arrive.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Pairing streams, one a peer, and the connections that are only for pairing.
+/// Pairing streams, one for each peer, and the connections that serve only for pairing.
 pub(super) struct Pairings {
     streams: BTreeMap<PeerId, Pairing>,
-    /// Connections of peers that are not paired, or not any more, and when they are to be closed.
+    /// Connections of peers that are not members, and when to close them.
     strangers: BTreeMap<ConnectionId, Duration>,
     drained: Arc<Notify>,
     arrivals: Arrivals,
@@ -43,22 +43,22 @@ impl Pairings {
         }
     }
 
-    /// Someone connected who is not paired.
+    /// A peer connected that is not a member.
     pub(super) fn stranger(&mut self, now: Duration, connection: ConnectionId) {
         self.strangers.insert(connection, now + IDLE);
     }
 
-    /// A connection is of no use any more; what was said last is to arrive before it is closed.
+    /// Closes a connection after the last message has had time to arrive.
     pub(super) fn let_go(&mut self, now: Duration, connection: ConnectionId) {
         self.strangers.insert(connection, now + LAST_WORDS);
     }
 
-    /// A connection is for its pairing alone from now on; it is closed when that is over.
+    /// Keeps a connection only for its pairing, and closes it afterwards.
     pub(super) fn keep_for_pairing(&mut self, connection: ConnectionId) {
         self.strangers.insert(connection, Duration::MAX);
     }
 
-    /// A pairing stream is open; false if there is one with this peer already.
+    /// A pairing stream was opened; false if there is one with this peer already.
     pub(super) fn opened(
         &mut self,
         peer: PeerId,
@@ -69,7 +69,7 @@ impl Pairings {
             return false;
         }
         if let Some(until) = self.strangers.get_mut(&connection) {
-            // The machine gives up on those that take too long.
+            // The machine enforces the time limit of a pairing.
             *until = Duration::MAX;
         }
         let (drained, arrivals) = (Arc::clone(&self.drained), self.arrivals.clone());
@@ -88,7 +88,7 @@ impl Pairings {
         true
     }
 
-    /// With whom the stream is that this connection has.
+    /// The peer of the pairing stream on this connection.
     pub(super) fn peer_of(&self, connection: ConnectionId) -> Option<PeerId> {
         let mut streams = self.streams.iter();
         streams
@@ -103,7 +103,7 @@ impl Pairings {
         }
     }
 
-    /// Closes a stream after what was to be sent; a connection that was only for it, too.
+    /// Closes a stream once its queue is sent, and its connection if that was only for pairing.
     pub(super) fn close(&mut self, now: Duration, peer: PeerId) {
         if let Some(pairing) = self.streams.get_mut(&peer) {
             pairing.writer = None;
@@ -113,7 +113,7 @@ impl Pairings {
         }
     }
 
-    /// The peer closed its stream: with whom, and whether this side had not.
+    /// The peer closed its stream: which peer, and whether this side still had it open.
     pub(super) fn ended(&mut self, connection: ConnectionId) -> Option<(PeerId, bool)> {
         let peer = self.peer_of(connection)?;
         let pairing = self.streams.remove(&peer)?;
@@ -129,7 +129,7 @@ impl Pairings {
         self.ended(connection)
     }
 
-    /// Connections that are to be closed now.
+    /// Connections to close now.
     pub(super) fn due(&mut self, now: Duration) -> Vec<ConnectionId> {
         let due = self.strangers.iter().filter(|(_, until)| **until <= now);
         let due: Vec<_> = due.map(|(connection, _)| *connection).collect();

@@ -1,5 +1,5 @@
-//! The ports on which this device listened last, so that those who know it find it there again where
-//! nothing tells them of another.
+//! The ports on which this device listened last. It uses them again, so that peers find it at the address
+//! that they know, also where discovery does not work.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,17 +16,17 @@ const MOST_BYTES: usize = 1 << 16;
 /// Places that are remembered.
 const MOST_PLACES: usize = 32;
 
-/// For each place at which any free port was asked for, the one that it was, kept in a file.
+/// The port that was chosen for each listen address with port 0, kept in a file.
 #[derive(Debug)]
 pub(super) struct Ports {
     file: PathBuf,
     known: BTreeMap<String, u16>,
-    /// The place that each listener was asked for.
+    /// The address that each listener was opened for.
     listeners: Vec<(ListenerId, String)>,
 }
 
 impl Ports {
-    /// Those in the file; a damaged one is passed over: ports can be chosen anew.
+    /// Reads the file. A damaged file is ignored: new ports are chosen.
     pub(super) fn open(file: PathBuf) -> Self {
         let bytes = private_file::read(&file, MOST_BYTES).ok().flatten();
         let read = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -38,7 +38,7 @@ impl Ports {
         }
     }
 
-    /// The address with the port that it had last, if it asks for any port and had one.
+    /// The address with the port that was chosen last, if it has port 0 and one was chosen.
     pub(super) fn last(&self, asked: &Multiaddr) -> Option<Multiaddr> {
         if port_of(asked) != Some(0) {
             return None;
@@ -47,14 +47,14 @@ impl Ports {
         (port != 0).then(|| with_port(asked, port))
     }
 
-    /// A listener was opened for what was asked.
+    /// Notes the address that a listener was opened for.
     pub(super) fn listens(&mut self, listener: ListenerId, asked: &Multiaddr) {
         if port_of(asked) == Some(0) {
             self.listeners.push((listener, asked.to_string()));
         }
     }
 
-    /// It listens there.
+    /// Notes the port that a listener got.
     ///
     /// # Errors
     /// The port is new and cannot be remembered.

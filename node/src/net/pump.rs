@@ -10,27 +10,27 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::stream::Purpose;
 
-/// Bytes that are read at once.
+/// Bytes read at a time.
 const PIECE: usize = 64 * 1024;
 
-/// What came of a stream.
+/// Bytes from a stream, or its end.
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) connection: ConnectionId,
     pub(super) purpose: Purpose,
-    /// Empty at the stream's end, whatever ended it.
+    /// Empty at the end of the stream.
     pub(super) bytes: Vec<u8>,
-    /// Why it ended, if that was an error.
+    /// The error that ended it, if one did.
     pub(super) why: Option<io::Error>,
 }
 
-/// Where arrivals go: bounded, so that a peer is read no faster than the driver follows.
+/// The bounded channel to the driver, so that peers are read no faster than the driver handles it.
 pub(super) type Arrivals = mpsc::Sender<Arrival>;
 
-/// A stream that can be written.
+/// The writing half of a stream.
 type Outgoing = Box<dyn AsyncWrite + Unpin + Send>;
 
-/// Writes what it is given, in order, and closes the stream when it is dropped.
+/// Queues bytes for a stream, and closes the stream when dropped.
 pub(super) struct Writer {
     queue: mpsc::UnboundedSender<Vec<u8>>,
     stream: Option<oneshot::Sender<Outgoing>>,
@@ -38,8 +38,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// A writer whose stream is given later; what is written until then waits. `drained` is told
-    /// when everything has gone, `arrivals` if the stream cannot be written any more.
+    /// A writer whose stream is not open yet; bytes wait until it is. `drained` is notified when the queue
+    /// is empty, `arrivals` gets an end when writing fails.
     pub(super) fn new(
         connection: ConnectionId,
         purpose: Purpose,
@@ -54,7 +54,7 @@ impl Writer {
             let Ok(mut stream) = stream.await else {
                 return;
             };
-            // Weights come as fast as they go, and their giver waits for each.
+            // Weights are read as fast as they are sent, so each piece is reported.
             let often = purpose == Purpose::Transfer;
             let written = write_all(&mut stream, &mut pieces, &left, &drained, often).await;
             if let Err(error) = written {
@@ -64,7 +64,7 @@ impl Writer {
                     bytes: Vec::new(),
                     why: Some(error),
                 };
-                // A driver that has ended needs no word of it.
+                // If the driver has ended, nobody needs it.
                 let _ = arrivals.send(ended).await;
             }
         });
@@ -75,13 +75,13 @@ impl Writer {
         }
     }
 
-    /// Begins to write to this stream; false if there was one already.
+    /// Starts writing to the stream; false if there was one already.
     pub(super) fn begin(&mut self, stream: impl AsyncWrite + Unpin + Send + 'static) -> bool {
         let give = self.stream.take();
         give.is_some_and(|give| give.send(Box::new(stream)).is_ok())
     }
 
-    /// Whether it has not begun, and there is something to write.
+    /// Whether bytes wait for a stream that is not open yet.
     pub(super) fn waits_for_stream(&self) -> bool {
         self.stream.is_some() && self.queued() > 0
     }
@@ -94,14 +94,14 @@ impl Writer {
         }
     }
 
-    /// Bytes that wait to be written.
+    /// Bytes in the queue.
     pub(super) fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
 }
 
-/// Writes what comes until no more can come, and closes the stream. `drained` is told when all has
-/// gone, and `often` of each piece.
+/// Writes queued bytes until the queue is closed, then closes the stream. Notifies `drained` when the queue
+/// is empty, or with `often` after each piece.
 async fn write_all(
     stream: &mut Outgoing,
     pieces: &mut mpsc::UnboundedReceiver<Vec<u8>>,
@@ -125,7 +125,7 @@ async fn write_all(
     stream.close().await
 }
 
-/// Reads a stream to its end, piece by piece, while `wanted` says so.
+/// Reads a stream to its end, pausing while `wanted` is false.
 pub(super) fn read(
     connection: ConnectionId,
     purpose: Purpose,
@@ -136,7 +136,7 @@ pub(super) fn read(
     tokio::spawn(async move {
         let mut buffer = vec![0; PIECE];
         loop {
-            // Whoever wanted it is gone: nobody reads on.
+            // The other end is gone: nobody wants more.
             if wanted.wait_for(|wanted| *wanted).await.is_err() {
                 return;
             }
@@ -161,7 +161,7 @@ pub(super) fn read(
     });
 }
 
-/// Comes when the other end of the channel is dropped.
+/// Completes when the other end of the channel is dropped.
 async fn gone(wanted: &mut watch::Receiver<bool>) {
     while wanted.changed().await.is_ok() {}
 }

@@ -1,8 +1,8 @@
-//! Where this node is, where others are, and the dialling of those who are not connected.
+//! Listening, announcing this node, and dialling peers that are not connected.
 //!
-//! Whom to dial is decided by this node's own books alone: which connection to a peer counts
-//! (`connections`), and which addresses are being dialled (`addresses`). libp2p knows connections that
-//! have not finished closing, and would refuse to dial for them.
+//! Whether to dial a peer depends only on this node's own records: which connection to it counts
+//! (`connections`) and which of its addresses are being dialled (`addresses`). libp2p still lists
+//! connections that have not finished closing, and would refuse to dial because of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroU8;
@@ -15,20 +15,20 @@ use potluck_protocol::PeerId;
 use potluck_protocol::machine::Input;
 use potluck_protocol::pairing::{Address, Invitation, by_reach};
 
-use super::discovery::Announces;
 use super::driver::Driver;
 use super::ids;
 use super::listen::{self, ListenError};
+use super::nearby::Expected;
 use super::parts::{ip_of, peer_in, without_peer};
 use super::report::NodeEvent;
 
-/// Addresses of a peer that are dialled at once: all that there are, as nobody says of those that are
-/// dead that they are.
+/// Addresses of a peer that are dialled in parallel: all of them, because a dead address does not answer
+/// and would hold up the next.
 const AT_ONCE: NonZeroU8 = NonZeroU8::MAX;
-/// What is said when the device that invites is not found.
+/// Why joining failed, if the inviting device was not found.
 const NOT_FOUND: &str = "it answers at none of its addresses, so bring both devices into one network, \
                          and ask for a new invitation";
-/// What is said when others are found where it should be.
+/// Why joining failed, if other devices answered at its addresses.
 const NOT_THERE: &str = "another device answers at its address, so ask for a new invitation";
 
 impl Driver {
@@ -50,18 +50,20 @@ impl Driver {
         Ok(())
     }
 
-    /// It listens there, maybe in another network.
+    /// A new listen address is there; the device may be in another network now.
     pub(super) fn listens_at(&mut self, listener: ListenerId, address: &Multiaddr) {
         if let Err(error) = self.ports.note(listener, address) {
             let words = format!("cannot remember the port of this device: {error}");
             self.tell_watchers(&NodeEvent::Problem(words));
         }
         self.tell_listening();
+        let (now, listening) = (self.now(), self.listening());
+        self.nearby.look(now, &listening);
         self.addresses.try_again();
         self.look_after_peers();
     }
 
-    /// It is not there any more, and no connection from there is of use.
+    /// A listen address is gone. Ends the connections that came from it.
     pub(super) fn lost_address(&mut self, address: &Multiaddr) {
         if let Some(ip) = ip_of(address) {
             self.sockets.lost(ip);
@@ -70,7 +72,7 @@ impl Driver {
         self.tell_listening();
     }
 
-    /// Tells the machine and the network where this node listens.
+    /// Tells the machine and the discovery where this node listens.
     pub(super) fn tell_listening(&mut self) {
         self.announce();
         let listening = self.listening();
@@ -78,24 +80,39 @@ impl Driver {
         self.tell(Input::Listening(addresses));
     }
 
-    /// Has others of the network find this node, or not find it any more.
+    /// Announces this node in the networks where it is expected, and no longer in others.
     pub(super) fn announce(&mut self) {
-        let expected = || self.machine.is_inviting() || self.connections.has_any();
-        let addresses = if self.announces == Announces::Always || expected() {
-            self.listening()
-        } else {
-            Vec::new()
-        };
-        if addresses == self.announced {
-            return;
-        }
-        for discovery in &mut self.discoveries {
-            discovery.announce(&addresses);
-        }
-        self.announced = addresses;
+        let (listening, by) = (self.listening(), self.expected());
+        self.nearby.announce(&listening, by);
     }
 
-    /// A member tells where it is, or another where it is.
+    fn expected(&self) -> Expected {
+        let others = self.others().count();
+        Expected {
+            by_invitation: self.machine.is_inviting(),
+            by_members: others > 0,
+        }
+    }
+
+    /// The other members of the circle.
+    fn others(&self) -> impl Iterator<Item = PeerId> {
+        let members = self.machine.circle().members().map(|member| member.peer);
+        members.filter(|peer| self.machine.is_member(*peer))
+    }
+
+    /// Remembers that a member was reached at this address.
+    pub(super) fn met(&mut self, at: &Multiaddr) {
+        let Some(ip) = ip_of(at) else {
+            return;
+        };
+        let listening = self.listening();
+        if let Err(error) = self.nearby.met(ip, &listening) {
+            let words = format!("cannot remember in which networks paired devices are: {error}");
+            self.tell_watchers(&NodeEvent::Problem(words));
+        }
+    }
+
+    /// A member told its own addresses, or those of another member.
     pub(super) fn learn_addresses(&mut self, peer: PeerId, addresses: &[Address]) {
         let peer = ids::to_libp2p(peer);
         for address in addresses.iter().filter_map(|a| a.as_str().parse().ok()) {
@@ -104,26 +121,40 @@ impl Driver {
         self.look_after_peers();
     }
 
-    /// Dials members that are not connected, and whom this device is about to join; and ends
-    /// connections that are of no use any more.
+    /// Dials members that are not connected and the device that this one is joining, and closes
+    /// connections that have become useless.
     pub(super) fn look_after_peers(&mut self) {
         let now = self.now();
         for connection in self.pairings.due(now) {
             self.swarm.close_connection(connection);
         }
-        let members = self.machine.circle().members().map(|member| member.peer);
-        let absent = members
-            .filter(|peer| self.machine.is_member(*peer) && !self.connections.contains(*peer));
         let joining = self.joining_whom();
-        // Both may still list each other as members: it is dialled to pair then, and nothing else.
+        let absent = self.others();
+        let absent = absent.filter(|peer| !self.connections.contains(*peer));
+        // The device that this one is joining may still be listed as a member; it is dialled to pair only.
         let absent: Vec<_> = absent.filter(|peer| joining != Some(*peer)).collect();
+        if !absent.is_empty() {
+            self.look_for_others();
+        }
         for peer in absent {
             self.dial(ids::to_libp2p(peer), false);
         }
         self.look_for_inviter();
     }
 
-    /// Dials whom this device is about to join, as long as it is looked for.
+    /// Sends a discovery query from time to time. If no member is found, tells the owner once that this
+    /// device does not announce itself here.
+    fn look_for_others(&mut self) {
+        let (now, listening, by) = (self.now(), self.listening(), self.expected());
+        self.nearby.look_sometimes(now, &listening);
+        let connected = self.connections.has_any();
+        let told = self.nearby.unannounced(now, &listening, by, connected);
+        if let Some(words) = told {
+            self.tell_watchers(&NodeEvent::Problem(words.to_owned()));
+        }
+    }
+
+    /// Dials the device that this one is joining, until the search times out.
     fn look_for_inviter(&mut self) {
         let Some(joining) = self.joining.as_ref() else {
             return;
@@ -139,11 +170,10 @@ impl Driver {
         }
     }
 
-    /// Dials a peer wherever it may be, if it is time; whether only to pair with it.
+    /// Dials all known addresses of a peer, if a dial is due. `to_join`: the connection is for pairing only.
     fn dial(&mut self, peer: libp2p::PeerId, to_join: bool) {
         let now = self.now();
-        let discoveries = self.discoveries.iter_mut();
-        let found = discoveries.flat_map(|discovery| discovery.known(&peer));
+        let found = self.nearby.known(&peer).into_iter();
         let found: Vec<_> = found.map(|address| without_peer(&address)).collect();
         let addresses = self.addresses.due(now, &peer, &found);
         if addresses.is_empty() {
@@ -165,7 +195,8 @@ impl Driver {
         }
     }
 
-    /// Nobody was reached, or somebody else. It is tried again, but not where others are.
+    /// A dial failed, or another device answered. The peer is dialled again later, but not at an address
+    /// where another device answered.
     pub(super) fn dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
         let dialled = self.addresses.dial_ended(connection);
         let now = self.now();
@@ -179,15 +210,15 @@ impl Driver {
         };
         match error {
             DialError::WrongPeerId { address, .. } => {
-                // Whoever answered first has kept those from answering who were dialled with it.
+                // The first answer has ended the dials that ran in parallel with it.
                 self.addresses.is_not_at(now, peer, &without_peer(address));
                 let is_joined = self.joining_whom() == ids::of_libp2p(&peer);
                 if is_joined && !self.addresses.is_known(&peer) {
                     self.not_reached(NOT_THERE.to_owned());
                 }
             }
-            // These come of this node alone: a dial of another peer's or of itself, or one without
-            // addresses, is none that it makes; who is denied is no member any more.
+            // Caused by this node itself. It does not dial another peer's connection, itself, or without
+            // addresses; a peer that is denied has ceased to be a member.
             DialError::LocalPeerId { .. }
             | DialError::NoAddresses
             | DialError::DialPeerConditionFalse(_)
@@ -197,8 +228,8 @@ impl Driver {
         }
     }
 
-    /// An address where a device of the network may be, as it was found. Of others than members, and
-    /// whom this device joins, nothing is kept.
+    /// Discovery found a device. Its address is kept only if it is a member or the device that this one
+    /// is joining.
     pub(super) fn add_found(&mut self, address: &Multiaddr) {
         let Some(peer) = peer_in(address) else {
             return;
@@ -209,10 +240,12 @@ impl Driver {
         if is_awaited {
             self.addresses.insert(peer, without_peer(address), false);
             self.look_after_peers();
+        } else {
+            tracing::trace!(%address, "a device that is not paired was found");
         }
     }
 
-    /// A multiaddress where a peer may be, as a person or another program gave it.
+    /// Adds an address of a peer that a person or another program gave.
     pub(super) fn add_address(&mut self, address: &Multiaddr) {
         match peer_in(address) {
             Some(peer) if !self.is_of_this_device(&peer) => {
@@ -224,8 +257,7 @@ impl Driver {
     }
 }
 
-/// Those of this node's addresses that others are told, the likeliest first: what only this device
-/// reaches itself by only where there is nothing else.
+/// The addresses of this node that peers are told, the most reachable first. See [`by_reach`].
 pub(super) fn told_addresses(listening: &[Multiaddr]) -> Vec<Address> {
     let texts = listening.iter();
     let addresses: Vec<_> = texts
@@ -234,8 +266,8 @@ pub(super) fn told_addresses(listening: &[Multiaddr]) -> Vec<Address> {
     by_reach(addresses, &routed(), Invitation::MAX_ADDRESSES)
 }
 
-/// The addresses that the system would send from to all others, and to the devices of its network.
-/// Nothing is sent to learn it.
+/// The source addresses that the system would choose for the internet and for multicast. Connecting a UDP
+/// socket tells them without sending anything.
 fn routed() -> Vec<IpAddr> {
     let elsewhere: [IpAddr; 3] = [
         Ipv4Addr::new(203, 0, 113, 1).into(),

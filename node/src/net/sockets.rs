@@ -1,10 +1,10 @@
-//! TCP connections that end when they are of no use any more.
+//! TCP connections that end when they have become useless.
 //!
-//! A connection whose local address is gone never hears of its end: its bytes go nowhere, and TCP tries
-//! for a quarter of an hour. So each connection is known here by its local address, and ends when that
-//! does. A connection that is closed says so to the other side (Yamux's goodbye), which takes for ever
-//! where nothing is sent any more: it gets [`GOODBYE`] for it. And the system gives up a connection on
-//! which nothing was acknowledged for [`UNACKNOWLEDGED`], where it can be told so.
+//! When a device loses an address, TCP does not report it: the connections from that address retransmit
+//! for a quarter of an hour. So this module keeps the local address of each connection and ends the
+//! connection when the address goes. Closing sends Yamux's goodbye to the other side, which never
+//! finishes on a dead connection, so it is limited to [`GOODBYE`]. Where the system allows it, a
+//! connection on which nothing was acknowledged for [`UNACKNOWLEDGED`] is ended, too.
 
 use std::io;
 use std::net::IpAddr;
@@ -20,13 +20,14 @@ use libp2p::futures::{AsyncRead, AsyncWrite};
 use libp2p::tcp;
 use tokio::time::Sleep;
 
-/// How long a connection that is closed may take to say so.
+/// How long closing a connection may take.
 const GOODBYE: Duration = Duration::from_millis(500);
-/// How long TCP tries in vain. Longer than the machine waits for a peer: it decides who is gone.
+/// TCP's user timeout. Longer than the machine waits for a silent peer, so that the machine decides who
+/// is gone.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
-/// The connections that are open, each with its local address.
+/// The open connections and their local addresses.
 #[derive(Clone, Default)]
 pub(super) struct Sockets(Arc<Mutex<Vec<Open>>>);
 
@@ -41,11 +42,11 @@ struct Cut {
 }
 
 impl Sockets {
-    /// Watches over a connection that is new.
+    /// Adds a new connection.
     pub(super) fn add(&self, stream: tcp::tokio::TcpStream) -> Socket {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
-            // Without it a dead connection costs memory for longer, and nothing else.
+            // If it cannot be set, a dead connection only holds memory for longer.
             let _ = socket2::SockRef::from(&stream.0).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         }
         let cut = Arc::new(Cut::default());
@@ -57,7 +58,7 @@ impl Sockets {
         Socket { stream, cut }
     }
 
-    /// This device has this address no more: ends the connections from it.
+    /// Ends the connections from an address that this device has lost.
     pub(super) fn lost(&self, ip: IpAddr) {
         let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lost = open.iter().filter(|(local, _)| *local == ip);
@@ -75,7 +76,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// That it has ended. The one task that uses it is woken when it does.
+    /// An error once the connection has lost its address. Registers the task, which is woken then.
     fn check(&self, cx: &Context<'_>) -> io::Result<()> {
         self.cut.waker.register(cx.waker());
         if self.cut.is_cut.load(Ordering::Acquire) {
@@ -127,7 +128,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A multiplexer that is closed within [`GOODBYE`], whether or not its other side hears of it.
+/// A multiplexer that closes within [`GOODBYE`], whether or not the other side receives the goodbye.
 pub(super) struct Hasty<M> {
     muxer: M,
     closing: Option<Pin<Box<Sleep>>>,

@@ -1,23 +1,23 @@
-//! Which invitation or joining of this node an event of pairing is of.
+//! Assigns pairing events to the invitation or joining that they belong to.
 //!
-//! Several commands may use one node, and each is to hear, answer and end only what it began.
+//! Several commands may use one node. Each receives, answers and ends only the pairing that it began.
 
 use std::time::Duration;
 
 use potluck_protocol::PeerId;
 use potluck_protocol::pairing::{Event, Invitation, Wish};
 
-/// One invitation or one joining of a node; no other of that node has the same.
+/// Identifies an invitation or a joining of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PairingId(u64);
 
-/// An invitation that this device is to use.
+/// An invitation that this device is going to use.
 pub(super) struct Joining {
     pub(super) id: PairingId,
     pub(super) invitation: Invitation,
     /// What its owner said beforehand.
     pub(super) wish: Wish,
-    /// Until when the device that invites is looked for.
+    /// When to give up looking for the inviting device.
     pub(super) until: Duration,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Underway {
 }
 
 impl Underway {
-    /// An id for another one.
+    /// A new id.
     pub(super) fn another(&mut self) -> PairingId {
         self.last += 1;
         PairingId(self.last)
@@ -44,7 +44,7 @@ impl Underway {
         }
     }
 
-    /// Whose event this is. What has ended with it is not under way any more.
+    /// The pairing that an event belongs to. If the event ends it, it is removed.
     pub(super) fn take_event(&mut self, event: &Event) -> Option<PairingId> {
         let peer = match event {
             Event::Proposed(proposal) => return self.with(proposal.peer),

@@ -5,6 +5,7 @@
 //! then: what one of two that write in the same moment says is lost, which does no harm.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use potluck_model::Compute;
 use potluck_protocol::correction::TimedRows;
@@ -54,13 +55,38 @@ impl Measurements {
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Option<Self>, MeasureError> {
         let with = MeasuredWith::now(compute, sensors);
-        let watch = Watch::begin(sensors);
-        let Some(mut measurements) = measure(compute, with, cancel, on_progress)? else {
+        let span = tracing::info_span!("measuring", threads = with.threads, isa = &*with.isa);
+        let _in = span.enter();
+        let (watch, begin) = (Watch::begin(sensors), Instant::now());
+        tracing::info!("this device measures itself");
+        let measured = measure(compute, with, cancel, on_progress)
+            .inspect_err(|error| tracing::warn!(why = %error, "this device cannot be measured"))?;
+        let Some(mut measurements) = measured else {
+            tracing::info!("measuring was cancelled");
             return Ok(None);
         };
         measurements.measured_while_busy = watch.was_busy(sensors);
+        measurements.log(begin.elapsed());
         measurements.remember(home);
         Ok(Some(measurements))
+    }
+
+    /// Logs the rates, after so much time of measuring.
+    fn log(&self, took: Duration) {
+        for (format, bytes_per_s) in &self.decode_bytes_per_s {
+            tracing::debug!(format, bytes_per_s, "weights are read in decode");
+        }
+        let (after_s, busy) = (took.as_secs_f32(), self.measured_while_busy);
+        let kv_bytes_per_s = self.kv_read_bytes_per_s;
+        let multiply_adds_per_s = self.prefill_multiply_adds_per_s;
+        let busy = busy.map_or("unknown", |busy| if busy { "yes" } else { "no" });
+        tracing::info!(
+            after_s,
+            busy,
+            kv_bytes_per_s,
+            multiply_adds_per_s,
+            "this device is measured"
+        );
     }
 
     /// What this home remembers of the power supply that there is now, or else of the other, whatever
@@ -99,8 +125,12 @@ impl Measurements {
     }
 
     fn remember(&self, home: &Home) {
-        if let Ok(text) = serde_json::to_string_pretty(self) {
-            let _ = private_file::replace(&path(home, self.with.on_battery), text.as_bytes());
+        let Ok(text) = serde_json::to_string_pretty(self) else {
+            return;
+        };
+        let written = private_file::replace(&path(home, self.with.on_battery), text.as_bytes());
+        if let Err(error) = written {
+            tracing::warn!(why = %error, "measurements cannot be kept: they are due again next time");
         }
     }
 }

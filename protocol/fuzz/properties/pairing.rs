@@ -30,6 +30,7 @@ impl Device {
         Local {
             identity: &self.identity,
             circle: &mut self.circle,
+            unix_s: Some(1_800_000_000),
         }
     }
 }

@@ -60,7 +60,7 @@ pub enum Input {
     PairingClosed(PeerId),
     /// The system's clock, which goes on while a device sleeps, when the time of inputs may stand still. It
     /// is to be told regularly while [`Machine::is_inviting`](super::Machine::is_inviting), and before
-    /// [`PairingOpened`](Self::PairingOpened).
+    /// [`PairingOpened`](Self::PairingOpened) and [`Machine::join`](super::Machine::join).
     Clock {
         /// Seconds since 1970 (UTC).
         unix_s: u64,

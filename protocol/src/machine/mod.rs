@@ -281,7 +281,7 @@ impl Machine {
             Input::PairingOpened { peer, ephemeral } => self.pairing_opened(now, peer, ephemeral),
             Input::PairingBytes(peer, bytes) => self.pairing_bytes(now, peer, &bytes),
             Input::PairingClosed(peer) => self.pairing_closed(peer),
-            Input::Clock { unix_s } => self.clock_told(unix_s),
+            Input::Clock { unix_s } => self.clock_told(now, unix_s),
             Input::Loaded {
                 stage,
                 epoch,

@@ -22,6 +22,8 @@ pub(super) struct Pairing {
     joiner: Option<(PeerId, Joiner)>,
     /// Which pairing caused the change of the circle that is being stored.
     changed_by: Option<Side>,
+    /// What the system's clock showed when it was told last, and when that was.
+    clock: Option<(u64, Duration)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +47,11 @@ impl Machine {
         wish: Wish,
     ) -> Result<(), BeginError> {
         let name = (self.name.clone(), wish);
+        self.pairing.clock = Some((now_unix_s, now));
         let local = Local {
             identity: &self.identity,
             circle: &mut self.circle,
+            unix_s: Some(now_unix_s),
         };
         let inviter = Inviter::open(now, now_unix_s, invitation, name, &local)?;
         self.stop_inviting(now);
@@ -69,7 +73,8 @@ impl Machine {
     }
 
     /// Pairs by an invitation on a pairing stream that was opened to `remote`. `ephemeral` are 32
-    /// random bytes that are used for nothing else.
+    /// random bytes that are used for nothing else. [`Input::Clock`] comes before this, so that the
+    /// other device can say if the two clocks do not agree.
     ///
     /// # Errors
     /// [`BeginError`] if the invitation is another's than `remote`'s, or another
@@ -90,6 +95,7 @@ impl Machine {
         let local = Local {
             identity: &self.identity,
             circle: &mut self.circle,
+            unix_s: self.pairing.unix_s(now),
         };
         let (name, key) = ((&self.name, wish), ephemeral);
         let joiner = Joiner::begin(now, invitation, remote, name, key, &local)?;
@@ -102,7 +108,7 @@ impl Machine {
     /// answered.
     pub fn answer_pairing(&mut self, now: Duration, peer: PeerId, agrees: bool) -> bool {
         let before = self.circle.clone();
-        let Some((side, mut local, pairing)) = self.pairing_with(peer) else {
+        let Some((side, mut local, pairing)) = self.pairing_with(now, peer) else {
             return false;
         };
         match (side, &mut pairing.inviter, &mut pairing.joiner) {
@@ -124,7 +130,11 @@ impl Machine {
     }
 
     /// The side that this device is of a pairing with a peer, and what it needs.
-    fn pairing_with(&mut self, peer: PeerId) -> Option<(Side, Local<'_>, &mut Pairing)> {
+    fn pairing_with(
+        &mut self,
+        now: Duration,
+        peer: PeerId,
+    ) -> Option<(Side, Local<'_>, &mut Pairing)> {
         let side = if self.pairing.joins(peer) {
             Side::Joiner
         } else if self.pairing.inviter.is_some() && self.pairing.served == Some(peer) {
@@ -135,6 +145,7 @@ impl Machine {
         let local = Local {
             identity: &self.identity,
             circle: &mut self.circle,
+            unix_s: self.pairing.unix_s(now),
         };
         Some((side, local, &mut self.pairing))
     }
@@ -149,7 +160,8 @@ impl Machine {
     }
 
     /// The system's clock shows this.
-    pub(super) fn clock_told(&mut self, now_unix_s: u64) {
+    pub(super) fn clock_told(&mut self, now: Duration, now_unix_s: u64) {
+        self.pairing.clock = Some((now_unix_s, now));
         if let Some(inviter) = &mut self.pairing.inviter {
             inviter.handle_clock(now_unix_s);
         }
@@ -207,7 +219,7 @@ impl Machine {
     fn served_bytes(&mut self, now: Duration, peer: PeerId, bytes: &[u8]) {
         // A stranger who has not proved to have the secret changes nothing, and costs no copy.
         let before = self.pairing.may_change().then(|| self.circle.clone());
-        let Some((side, mut local, pairing)) = self.pairing_with(peer) else {
+        let Some((side, mut local, pairing)) = self.pairing_with(now, peer) else {
             return;
         };
         match (side, &mut pairing.inviter, &mut pairing.joiner) {
@@ -311,6 +323,12 @@ impl Pairing {
     fn may_change(&self) -> bool {
         let proven = self.inviter.as_ref().is_some_and(Inviter::is_claimed);
         proven || self.joiner.is_some()
+    }
+
+    /// What the system's clock shows now.
+    fn unix_s(&self, now: Duration) -> Option<u64> {
+        let (unix_s, told_at) = self.clock?;
+        Some(unix_s.saturating_add(now.saturating_sub(told_at).as_secs()))
     }
 
     fn joins(&self, peer: PeerId) -> bool {

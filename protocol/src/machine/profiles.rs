@@ -7,8 +7,10 @@ use super::Machine;
 use super::links::links_differ;
 use super::peer::Told;
 use super::{PeerStatus, differ, microseconds};
+use crate::circle::Member;
 use crate::placement::{
-    Devices, Holdings, ModelShape, PlacementError, PlacementOptions, Plan, plan,
+    Devices, Holdings, ModelShape, PlacementError, PlacementOptions, Plan, Unused, UnusedReason,
+    plan,
 };
 use crate::profile::{Measured, Profile, Rate, Unwilling};
 use crate::wire::{COMPUTES_SINCE, ContentHash, HandOverReason, ProfileUpdate};
@@ -94,15 +96,19 @@ impl Machine {
 
     /// What the other members are called that are not in reach.
     pub fn away(&self) -> Vec<String> {
-        let members = self.circle.members();
-        let away = members.filter(|member| {
-            let connected = self.peers.get(&member.peer);
-            member.peer != self.me && connected.is_none_or(|peer| peer.greeted.is_none())
-        });
-        away.map(|member| member.name.as_str().to_owned()).collect()
+        let names = self.absent().map(|member| member.name.as_str().to_owned());
+        names.collect()
     }
 
-    /// Where the layers of a model should run now.
+    fn absent(&self) -> impl Iterator<Item = &Member> {
+        self.circle.members().filter(|member| {
+            let connected = self.peers.get(&member.peer);
+            member.peer != self.me && connected.is_none_or(|peer| peer.greeted.is_none())
+        })
+    }
+
+    /// Where the layers of a model should run now. Members that are not in reach are among the devices
+    /// that it does not use.
     ///
     /// # Errors
     /// [`PlacementError`] if there is no placement.
@@ -112,7 +118,13 @@ impl Machine {
         model: &ModelShape,
         options: &PlacementOptions,
     ) -> Result<Plan, PlacementError> {
-        plan(model, &self.devices_for(manifest), options)
+        let mut plan = plan(model, &self.devices_for(manifest), options)?;
+        let absent = self.absent().map(|member| Unused {
+            peer: member.peer,
+            reason: UnusedReason::Away,
+        });
+        plan.unused.extend(absent);
+        Ok(plan)
     }
 
     /// How this device computes.

@@ -21,6 +21,8 @@ pub struct Local<'a> {
     /// Its circle; another one after joining. After a call, the log is to be stored again if
     /// the circle's id or its number of entries has changed.
     pub circle: &'a mut Circle,
+    /// What its system's clock shows, in seconds since 1970 (UTC); `None` if that is not known.
+    pub unix_s: Option<u64>,
 }
 
 /// What a side says of itself in its message of the handshake.
@@ -34,6 +36,8 @@ pub struct Introduction {
     pub standing: Standing,
     /// What its owner has said beforehand.
     pub wish: Wish,
+    /// What its clock showed, in seconds since 1970 (UTC); older versions do not say it.
+    pub unix_s: Option<u64>,
 }
 
 impl Introduction {
@@ -46,6 +50,7 @@ impl Introduction {
             circle: local.circle.id(),
             standing: Standing::of(local.circle, local.identity.peer_id()),
             wish,
+            unix_s: local.unix_s,
         }
     }
 
@@ -64,6 +69,9 @@ impl Introduction {
         let mut out = vec![self.standing.code(), self.wish.code()];
         out.extend_from_slice(self.circle.as_bytes());
         self.name.write(&mut out);
+        if let Some(unix_s) = self.unix_s {
+            out.extend_from_slice(&unix_s.to_le_bytes());
+        }
         out
     }
 
@@ -82,6 +90,7 @@ impl Introduction {
                 wish: Wish::from_code(reader.u8()?)?,
                 circle: CircleId::from_bytes(reader.array()?),
                 name: DeviceName::read(&mut reader)?,
+                unix_s: reader.u64(),
             })
         };
         read().ok_or(Refusal::Malformed)
@@ -234,12 +243,21 @@ mod tests {
             circle: CircleId::from_bytes([7; 32]),
             standing: Standing::Company,
             wish: Wish::Joins,
+            unix_s: Some(1_800_000_000),
         };
         let mut bytes = introduction.to_bytes();
         expect![
-            "01020707070707070707070707070707070707070707070707070707070707070707076b69746368656e"
+            "01020707070707070707070707070707070707070707070707070707070707070707076b69746368656e00d2496b00000000"
         ]
         .assert_eq(&HEXLOWER.encode(&bytes));
+        // An older version says nothing of its clock.
+        let older = Introduction {
+            unix_s: None,
+            ..introduction.clone()
+        };
+        let (said, _) = bytes.split_at(bytes.len() - 8);
+        assert_eq!(older.to_bytes(), said);
+        assert_eq!(Introduction::from_bytes(said), Ok(older));
         bytes.extend_from_slice(b"more");
         assert_eq!(Introduction::from_bytes(&bytes), Ok(introduction));
         bytes.resize(257, 0);

@@ -22,7 +22,7 @@ pub enum InvitationError {
     #[error("the invitation is of version {0}: update Potluck on the device that shows it")]
     Older(u8),
     /// Its time is over.
-    #[error("the invitation has expired: ask for a new one, and check this device's clock")]
+    #[error("the invitation has expired: ask for a new one")]
     Expired,
     /// An address that is none.
     #[error("not an address: those look like /ip4/192.168.1.23/tcp/4001")]

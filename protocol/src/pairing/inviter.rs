@@ -10,7 +10,8 @@ use super::noise::{Handshake, Side, Transport};
 use super::proposal::{self, Admitter, Change, Confirming, Proposal};
 use super::standing::{self, Listed, Wish};
 use super::{
-    ATTEMPT_TIMEOUT, BeginError, CONFIRM_TIMEOUT, Event, Invitation, Output, Refusal, TRIES,
+    ATTEMPT_TIMEOUT, BeginError, CONFIRM_TIMEOUT, ClockSkew, Event, Invitation, Output, Refusal,
+    TRIES,
 };
 use crate::PeerId;
 use crate::circle::DeviceName;
@@ -66,6 +67,8 @@ struct Exchange {
     admitter: Admitter,
     mine: Introduction,
     theirs: Introduction,
+    /// How the two clocks differed when the other's message was there.
+    clock: Option<ClockSkew>,
     /// What the owner was shown that pairing changes; `None` until then.
     change: Option<Change>,
     /// The members that were shown, of the circle that is joined.
@@ -360,6 +363,7 @@ impl Inviter {
         Ok(Stage::Members(Box::new(Exchange {
             transport: handshake.finish(),
             admitter,
+            clock: ClockSkew::between(mine.unix_s, theirs.unix_s),
             mine,
             theirs,
             change: None,
@@ -394,6 +398,7 @@ impl Inviter {
             name: exchange.theirs.name.clone(),
             change,
             members,
+            clock: exchange.clock,
         };
         let devices = [self.invitation.peer(), joiner];
         let (asked, confirming) = proposal::ask(admitter, devices, circle, proposal);
@@ -416,6 +421,7 @@ impl Inviter {
             change,
             shown,
             incoming,
+            clock: _,
         } = exchange;
         match admitter {
             Admitter::Inviter { same_circle } => {

@@ -9,7 +9,9 @@ use super::frame::{Frame, FrameReader, MAX_FRAME, MAX_HANDSHAKE_FRAME, refusal_f
 use super::noise::{Handshake, Side, Transport};
 use super::proposal::{self, Admitter, Confirming, Proposal};
 use super::standing::{self, Listed, Wish};
-use super::{ATTEMPT_TIMEOUT, BeginError, CONFIRM_TIMEOUT, Event, Invitation, Output, Refusal};
+use super::{
+    ATTEMPT_TIMEOUT, BeginError, CONFIRM_TIMEOUT, ClockSkew, Event, Invitation, Output, Refusal,
+};
 use crate::PeerId;
 use crate::circle::DeviceName;
 
@@ -42,6 +44,8 @@ struct Exchange {
     transport: Transport,
     admitter: Admitter,
     theirs: Introduction,
+    /// How the two clocks differed when the other's message was there.
+    clock: Option<ClockSkew>,
     /// Whether this device knew the other one as a member when the owner was asked.
     knows_them: bool,
     /// The members that were shown, of the circle that is joined.
@@ -237,6 +241,8 @@ impl Joiner {
         Ok(Stage::Members(Box::new(Exchange {
             transport,
             admitter,
+            // Its own clock as it is now, not as it was when this device spoke first.
+            clock: ClockSkew::between(local.unix_s, theirs.unix_s),
             theirs,
             knows_them: false,
             shown: Vec::new(),
@@ -268,6 +274,7 @@ impl Joiner {
             name: exchange.theirs.name.clone(),
             change,
             members,
+            clock: exchange.clock,
         };
         let devices = [self.inviter, self.me];
         let (asked, confirming) = proposal::ask(admitter, devices, circle, proposal);

@@ -34,7 +34,8 @@
 //! payload of both handshake messages
 //!            introduction: standing u8 (0 alone in its circle, 1 in company, 2 no member of it any
 //!            more) · wish u8 (0 asks, 1 admits, 2 joins) · circle [32] · name (length u8 · UTF-8) ·
-//!            what newer versions add, ignored; at most 256 bytes
+//!            clock u64, Unix seconds (older versions end before it) · what newer versions add,
+//!            ignored; at most 256 bytes
 //! plaintext after it
 //!            1 · bytes of a log      2: the log is complete      3: the log has been taken
 //!            4 · members u8, at most 128 · (peer [32] · name) …, by their peers ascending
@@ -53,6 +54,10 @@
 //! ends the invitation if the inviter's owner says it. Only when both have agreed does anything change.
 //! (Names and ids of a circle's members are told before that to whoever pairs with one of them: who
 //! decides has to see them.)
+//!
+//! Each introduction has what the sender's clock shows. If the two differ by more than
+//! [`TOLERATED_SKEW`], each owner is shown by how much the other device's clock is ahead or behind
+//! ([`Proposal::clock`]). Pairing goes on: nothing that one device dates is judged by the other.
 //!
 //! | circles | who admits | joiner sends | inviter sends | joiner sends |
 //! |---|---|---|---|---|
@@ -91,6 +96,7 @@
 
 mod address;
 mod base32;
+mod clock;
 mod exchange;
 mod frame;
 mod invitation;
@@ -109,6 +115,7 @@ mod waiting;
 use std::time::Duration;
 
 pub use address::Address;
+pub use clock::{ClockSkew, TOLERATED_SKEW};
 pub use exchange::{Introduction, Local};
 pub use invitation::{Invitation, Secret};
 pub use invitation_error::InvitationError;

@@ -4,7 +4,7 @@ use blake2::{Blake2s256, Digest as _};
 
 use super::exchange::Introduction;
 use super::standing::{Listed, Standing, Wish, write_list};
-use super::{Event, Output, Refusal};
+use super::{ClockSkew, Event, Output, Refusal};
 use crate::PeerId;
 use crate::circle::{Circle, CircleId, DeviceName};
 
@@ -34,6 +34,8 @@ pub struct Proposal {
     pub change: Change,
     /// The members of the circle that is joined, as they are before.
     pub members: Vec<Listed>,
+    /// How the other device's clock differs from this one's, if they do not agree.
+    pub clock: Option<ClockSkew>,
 }
 
 /// Which of the two makes the other a member.
@@ -199,6 +201,7 @@ mod tests {
             circle: CircleId::from_bytes([circle; 32]),
             standing,
             wish,
+            unix_s: None,
         }
     }
 

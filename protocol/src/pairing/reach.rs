@@ -14,30 +14,31 @@ enum Reach {
     Private,
     /// Of the internet; or none that this program knows.
     Public,
+    /// Of an interface's own link, of IPv6. Whoever is on that link dials it by each of its interfaces.
+    Link,
     /// Of a private network, whose first address it is: where the system sends from another, this is a
     /// bridge to programs of the same device as a rule.
     Bridge,
     /// Behind a carrier's translation (RFC 6598, RFC 7335), or chosen for want of another (RFC 3927).
     Carrier,
-    /// This device alone reaches itself there. Link-local addresses of IPv6 are among them: they mean
-    /// nothing without the name of an interface, which is each device's own.
+    /// This device alone reaches itself there.
     Itself,
 }
 
 /// At most `most` of the addresses, the likeliest first. `routed` are those that the system sends from.
 /// Of each kind the first of each family and subnet comes before others of that subnet, and IPv4 and
-/// IPv6 take turns. Where this device alone reaches itself is told only if there is nothing else.
+/// IPv6 take turns. Link-local addresses of IPv6 are told only if there is none that is better, and
+/// where this device alone reaches itself only if there is nothing else.
 pub fn by_reach(addresses: Vec<Address>, routed: &[IpAddr], most: usize) -> Vec<Address> {
     let of = |address: &Address| address.ip().map_or(Reach::Public, |ip| reach(ip, routed));
     let mut ranked = addresses;
     ranked.sort_by_key(of);
-    if let Some(others) = ranked
-        .iter()
-        .position(|address| of(address) == Reach::Itself)
-        && others > 0
-    {
-        ranked.truncate(others);
-    }
+    let best = ranked.first().map_or(Reach::Itself, of);
+    ranked.retain(|address| match of(address) {
+        Reach::Link => best == Reach::Link,
+        Reach::Itself => best == Reach::Itself,
+        Reach::Routed | Reach::Private | Reach::Public | Reach::Bridge | Reach::Carrier => true,
+    });
     let mut subnets = BTreeSet::new();
     let mut turns = [0_usize; 2];
     // Sorting is stable: of equals the one that came first stays first.
@@ -56,7 +57,7 @@ fn reach(ip: IpAddr, routed: &[IpAddr]) -> Reach {
     let is_routed = routed.contains(&ip);
     match ip {
         _ if ip.is_loopback() => Reach::Itself,
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => Reach::Itself,
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Reach::Link,
         IpAddr::V4(ip) if ip.is_link_local() || is_translated(ip) => Reach::Carrier,
         IpAddr::V4(ip) if !ip.is_private() => Reach::Public,
         IpAddr::V6(ip) if !ip.is_unique_local() => Reach::Public,
@@ -134,6 +135,17 @@ mod tests {
             "/ip4/192.0.0.4/tcp/7",
         ];
         assert_eq!(told(&all, &["100.70.1.2"], 8), expected);
+    }
+
+    #[test]
+    fn a_device_that_has_nothing_but_its_link_tells_that() {
+        let (link, other) = ("/ip6/fe80::1/tcp/7", "/ip6/fe80::2/tcp/7");
+        let all = ["/ip4/172.17.0.1/tcp/7", "/ip4/127.0.0.1/tcp/7", other, link];
+        let expected = [other, link, "/ip4/172.17.0.1/tcp/7"];
+        assert_eq!(told(&all, &[], 8), expected);
+        for better in ["/ip4/192.168.1.2/tcp/7", "/ip6/2001:db8::5/tcp/7"] {
+            assert_eq!(told(&[link, better], &[], 8), [better]);
+        }
     }
 
     #[test]

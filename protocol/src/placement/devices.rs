@@ -73,6 +73,9 @@ pub enum UnusedReason {
         /// What the smallest layer needs, with headroom.
         needs_bytes: u64,
     },
+    /// It is paired and not in reach.
+    #[error("it is away: run `potluck up` on it in this network")]
+    Away,
     /// No link to or from it is known.
     #[error("the links to it are not measured")]
     LinkUnknown,

@@ -152,12 +152,13 @@ fn not_divided(devices: usize, offers_bytes: u64, needs_bytes: u64) -> String {
     )
 }
 
-/// The model does not fit on the requester alone.
+/// The model does not fit on the requester alone. Pairing more devices does not change that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AloneError {
     /// Its budget is too small.
     #[error(
-        "this device offers {}, the model needs {}: pair another device or choose a smaller model",
+        "this device offers {}, the model needs {}: allow it more memory or choose a smaller model or \
+         a shorter context",
         Offered(*offers_bytes), Needed(*needs_bytes)
     )]
     TooLarge {

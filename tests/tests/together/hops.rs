@@ -29,7 +29,7 @@ fn hops() -> usize {
 }
 
 /// Runs lines of a shell at a station.
-fn shell(station: &Station, lines: &str) {
+pub(crate) fn shell(station: &Station, lines: &str) {
     let mut command = station.command("sh");
     let status = command.args(["-ec", lines]).status().expect("it runs");
     assert!(status.success(), "{lines}: {status}");
@@ -45,10 +45,15 @@ fn with_small_buffers(wifi: &Wifi) {
     }
 }
 
-/// Gives stations other addresses, of which each has some of its own that come again.
+/// How many addresses each device has in turn: they come again, but not soon.
+fn addresses() -> usize {
+    (hops() / 2).clamp(7, 100)
+}
+
+/// Gives stations other addresses, each its own.
 fn hop(wifi: &Wifi, hop: usize, who: &[usize]) {
     for &number in who {
-        let address = 10 + hop % 7 * 2 + number;
+        let address = 10 + hop % addresses() * 2 + number;
         let lines = format!(
             "ip -4 address flush dev wlan0
              ip address add 10.77.0.{address}/24 dev wlan0
@@ -135,7 +140,7 @@ fn measure(wifi: &Wifi, circle: &Circle<'_>) {
     print("stalls of answers", &mut stalls);
 }
 
-/// 200 hops and what they cost: `POTLUCK_HOPS=200 cargo test --release --workspace --test together --
+/// 200 hops among 100 addresses and what they cost: `POTLUCK_HOPS=200 cargo test --release --workspace --test together --
 /// --nocapture a_device_that_hops`
 #[test]
 fn a_device_that_hops_is_reached_again_and_the_tokens_are_the_same() {

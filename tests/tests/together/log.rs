@@ -112,6 +112,19 @@ fn a_device_that_is_not_paired_is_refused_and_the_owner_told() {
 }
 
 #[test]
+fn what_is_measured_is_logged() {
+    let args = ["bench", "--profile", "--json", "--threads", "1", "-vv"];
+    let log = Device::new().potluck(args).success().stderr;
+    for logged in [
+        "this device measures itself",
+        "this device is measured",
+        "Q4_0",
+    ] {
+        assert!(log.contains(logged), "{logged}: {log}");
+    }
+}
+
+#[test]
 fn without_a_node_there_is_no_log_and_a_wrong_filter_is_refused() {
     let device = Device::new();
     let _ = device.potluck(["log"]).failure(1, &["`potluck up`"]);

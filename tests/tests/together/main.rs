@@ -7,6 +7,8 @@
 #![cfg(unix)]
 
 mod again;
+#[cfg(target_os = "linux")]
+mod announced;
 mod caveats;
 mod failures;
 mod follows;
@@ -14,6 +16,8 @@ mod follows;
 mod hops;
 #[cfg(target_os = "linux")]
 mod hostile;
+#[cfg(target_os = "linux")]
+mod link_local;
 mod log;
 #[cfg(target_os = "linux")]
 mod measured;

@@ -1,4 +1,4 @@
-//! A conversation with a program: a JSON line in, a JSON object out.
+//! `chat --json`: a JSON line in, a JSON object out.
 
 use potluck::answer::{Answer, AnswerError};
 use potluck::conversation::{ConversationError, Reply};
@@ -27,23 +27,23 @@ enum Ask {
     Clear,
 }
 
-/// What an answer is, besides what `run` prints.
+/// An answer: what `run` prints, and more.
 #[derive(Serialize)]
 struct Turn<'a> {
     #[serde(flatten)]
     answer: &'a Answer,
-    /// Turns that the model is no longer shown, to make room for this one.
+    /// Turns dropped from the context to make room for this one.
     left_out: usize,
 }
 
-/// What was done, where nothing is answered.
+/// Reported for a line that gets no answer.
 #[derive(Serialize)]
 struct Done {
     done: &'static str,
 }
 
-/// Answers each line of input with one object. A line that cannot be answered gets an error, and the
-/// conversation goes on as it was, unless every other line would get the same.
+/// Answers each line of input with one object. A line that cannot be answered gets an error object and
+/// leaves the conversation unchanged; an error that every line would get ends the command.
 pub(super) fn serve<S: Sequence>(
     mut chat: Chat<'_, S>,
     lines: &mut Lines,
@@ -63,7 +63,7 @@ where
             Line::End => return Ok(Outcome::Done),
             Line::Terminated => return Ok(Outcome::Interrupted),
         };
-        // A Ctrl-C that came when there was no answer to stop must not stop the next one.
+        // A Ctrl-C that arrived between answers must not stop the next one.
         chat.cancel.take();
         if interrupt::is_terminated() {
             return Ok(Outcome::Interrupted);
@@ -75,7 +75,7 @@ where
     }
 }
 
-/// What to say of a line that asks for nothing.
+/// The error for a line that makes no valid request.
 fn not_an_ask(error: &serde_json::Error) -> String {
     format!(
         "a line is {{\"user\": TEXT}}, {{\"system\": TEXT}}, \"retry\" or \"clear\", as JSON; this one \
@@ -125,7 +125,7 @@ fn print(reply: Result<Reply, ConversationError>) -> anyhow::Result<()> {
             answer: &answer,
             left_out,
         }),
-        // Told as what ends the command.
+        // Reported as the error that ends the command.
         Err(ConversationError::Answer(error)) if error.is_file_changed() => Err(error.into()),
         Err(error) => failure::print(Code::of(&error), &words::of(&error)),
     }

@@ -1,4 +1,4 @@
-//! Two devices that pair, from one device's command.
+//! One device's side of a pairing, as its command runs it.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use potluck::device::Device;
 use potluck::home::Home;
 use potluck::local::{ChangeView, Client, ClientError, PairingWish, ProposalView, Reply, Request};
 use potluck_protocol::circle::Circle;
-use potluck_protocol::pairing::{CONFIRM_TIMEOUT, Invitation};
+use potluck_protocol::pairing::{CONFIRM_TIMEOUT, ClockSkew, Invitation};
 use qrcode::render::unicode;
 use qrcode::{EcLevel, QrCode};
 use serde_json::json;
@@ -17,9 +17,9 @@ use crate::cli::nodes::{self, NodeArgs, OwnNode, Purpose};
 use crate::cli::output;
 use crate::cli::person::{Person, agrees};
 
-/// How often waiting looks for Ctrl-C and for what is typed.
+/// How often waiting checks for Ctrl-C and typed lines.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How long joining may take, beyond the machine's own limits and what owners take to answer.
+/// How long joining may take in all, without the time that owners take to answer.
 const JOINING: Duration = Duration::from_secs(40);
 
 /// The other device.
@@ -32,38 +32,37 @@ pub(super) struct Pairing {
 /// A command that pairs.
 pub(super) struct Session<'a> {
     pub(super) home: &'a Home,
-    /// What a node of its own is told.
+    /// Options of a node that this command starts.
     pub(super) args: &'a NodeArgs,
     pub(super) client: Client,
-    /// The node, if it is of this process.
+    /// The node, if this process runs it.
     pub(super) own: Option<OwnNode>,
-    /// Whom to ask; nobody, if `wish` says it all.
+    /// The person to ask; `None` if `wish` decides.
     pub(super) person: Option<Person>,
     pub(super) json: bool,
     pub(super) wish: PairingWish,
     pub(super) name: Option<String>,
-    /// The other device's, if it is to be used and none to be shown.
+    /// The other device's invitation; `None` to show one.
     pub(super) invitation: Option<String>,
-    /// The circle as it was on the disk when this began, if that could be read. A node that runs does
-    /// without.
+    /// The circle on disk when the command started, if it could be read.
     pub(super) before: Option<Circle>,
-    /// With whom it was agreed to pair.
+    /// The device that the person agreed to pair with.
     pub(super) agreed: Option<Pairing>,
     pub(super) cancel: Cancel,
 }
 
-/// What is done with a line that a person typed.
+/// What a typed line means.
 enum Typed {
     Nothing,
-    /// The other device's invitation, which is to be used.
+    /// The other device's invitation, to be used.
     Invitation(String),
-    /// The person does not agree.
+    /// The person declines.
     Declined,
 }
 
 impl Session<'_> {
-    /// Uses the other device's invitation, or shows one for so many minutes; again, by another node, if
-    /// the one that it used ends meanwhile.
+    /// Uses the other device's invitation, or shows one for this many minutes. Starts again with another
+    /// node if the node that it uses ends.
     pub(super) fn pair(&mut self, minutes: u64) -> anyhow::Result<Option<Pairing>> {
         let mut is_lost = false;
         nodes::again_if_lost(|| {
@@ -80,8 +79,8 @@ impl Session<'_> {
         })
     }
 
-    /// With whom a node has paired that ended before it said so: whom the circle on the disk has, and
-    /// had not before.
+    /// The device that was paired by a node that ended before it reported so: it is in the circle on disk
+    /// now and was not before.
     fn paired_before_loss(&self) -> anyhow::Result<Option<Pairing>> {
         let (Some(agreed), Some(before)) = (&self.agreed, &self.before) else {
             return Ok(None);
@@ -115,7 +114,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Shows an invitation until it is used; or uses the other's, if the person types that.
+    /// Shows an invitation until it is used, or uses the other device's if the person types it.
     fn invite(&mut self, minutes: u64) -> anyhow::Result<Option<Pairing>> {
         let name = self.name.clone();
         let text = self.client.invite(minutes * 60, name, self.wish)?;
@@ -213,7 +212,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Asks the person, or does what they said beforehand.
+    /// Asks the person, or answers as they said beforehand.
     fn propose(&mut self, proposal: &ProposalView) -> anyhow::Result<()> {
         if self.json {
             output::json(&json!({"proposed": proposal}))?;
@@ -223,7 +222,7 @@ impl Session<'_> {
                 .for_each(|line| output::note(line));
         }
         if let Some(person) = &self.person {
-            // What was typed before the question does not answer it.
+            // Lines typed before the question do not answer it.
             person.forget_lines();
             output::note("Pair? [y/N]");
             return Ok(());
@@ -240,7 +239,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The other side is to hear the answer before this one is gone.
+    /// Lets the other side hear the answer before this process ends.
     fn await_told(&mut self) {
         let _ = self.client.next(PATIENCE);
     }
@@ -259,7 +258,7 @@ impl Session<'_> {
         Ok(self.client.send(&request, &[])?)
     }
 
-    /// Takes what was typed, which may answer what the person was asked.
+    /// Reads a typed line, which may answer the question.
     fn typed(&mut self, asked: &mut Option<ProposalView>) -> anyhow::Result<Typed> {
         let Some(line) = self.person.as_ref().and_then(Person::line) else {
             return Ok(Typed::Nothing);
@@ -290,7 +289,7 @@ impl Session<'_> {
         Ok(Typed::Nothing)
     }
 
-    /// Withdraws the invitation, which ends with the connection to the node, and has another one.
+    /// Withdraws the invitation by closing the connection to the node, and opens another connection.
     fn end_inviting(&mut self) -> anyhow::Result<()> {
         self.client = match &self.own {
             Some(own) => Client::within(own.local.clone())?,
@@ -304,8 +303,8 @@ fn tell_too_late() {
     output::note("the answer came too late: that pairing is over");
 }
 
-/// Whether what the owner said beforehand agrees to a change. Nobody is asked then, so this is looked
-/// at here, whatever the node that asks has refused already.
+/// Whether what the owner said beforehand agrees to a change. Checked here although the node checks it
+/// too, because nobody else confirms it.
 fn is_wished(wish: PairingWish, change: ChangeView) -> bool {
     match (wish, change) {
         (PairingWish::Asks, _)
@@ -317,7 +316,7 @@ fn is_wished(wish: PairingWish, change: ChangeView) -> bool {
     }
 }
 
-/// What pairing would change, in words.
+/// Describes what pairing would change.
 fn describe(proposal: &ProposalView) -> Vec<String> {
     let who = format!("{} ({})", proposal.name, proposal.peer_id);
     let first = match proposal.change {
@@ -327,7 +326,7 @@ fn describe(proposal: &ProposalView) -> Vec<String> {
         ChangeView::Renew => format!("{who} and this device are in one circle already:"),
     };
     let shown = match proposal.change {
-        // The list has only the one of the two that admits.
+        // The list would have only the admitting device.
         ChangeView::Begin => &[][..],
         ChangeView::TheyJoin | ChangeView::WeJoin | ChangeView::Renew => &proposal.members,
     };
@@ -335,8 +334,15 @@ fn describe(proposal: &ProposalView) -> Vec<String> {
     let members = members.map(|member| format!("  {}  {}", member.peer_id, member.name));
     let means =
         "Devices of one circle compute for each other, and can read along in what they compute.";
+    let clock = proposal.clock_ahead_s.map(|ahead_s| {
+        let skew = ClockSkew { ahead_s };
+        format!(
+            "note: the clock of {} is {skew}. Set the one that is wrong; the devices pair all the same.",
+            proposal.name
+        )
+    });
     let lines = std::iter::once(first).chain(members);
-    lines.chain([means.to_owned()]).collect()
+    lines.chain([means.to_owned()]).chain(clock).collect()
 }
 
 #[cfg(test)]
@@ -372,6 +378,7 @@ mod tests {
             name: "tablet".to_owned(),
             change,
             members: vec![listed("kitchen"), listed("laptop")],
+            clock_ahead_s: None,
         };
         let said = describe(&proposal(ChangeView::TheyJoin));
         assert_eq!(
@@ -387,5 +394,24 @@ mod tests {
             said[0],
             "this device would join the circle of tablet (id of tablet):"
         );
+    }
+
+    #[test]
+    fn a_person_is_told_whose_clock_differs_by_how_much() {
+        let described = |clock_ahead_s| {
+            let proposal = ProposalView {
+                peer_id: "id of tablet".to_owned(),
+                name: "tablet".to_owned(),
+                change: ChangeView::Begin,
+                members: Vec::new(),
+                clock_ahead_s,
+            };
+            describe(&proposal).join("\n")
+        };
+        assert!(!described(None).contains("clock"));
+        let behind = described(Some(-4_200));
+        let words = "the clock of tablet is 70 minutes behind this device's";
+        assert!(behind.contains(words), "{behind}");
+        assert!(described(Some(90_000)).contains("25 hours ahead of"));
     }
 }

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use crate::cli::nodes::OwnNode;
 use crate::cli::{format, output};
 
-/// Objects that wait for a program to read them; while it does not, what happens is not told it.
+/// Objects that wait for a program to read them. If it does not, further events are dropped.
 const WAITING: usize = 256;
 
-/// Tells the owner what comes to this device.
+/// Tells the owner what happens at this device.
 pub(super) struct Teller<'a> {
     own: &'a OwnNode,
     /// Whether it was told that weights are fetched.
@@ -60,12 +60,12 @@ impl<'a> Teller<'a> {
     }
 }
 
-/// A thread that writes objects: a program that does not read keeps it waiting, and nobody else.
+/// Starts a thread that writes objects, so that a program that does not read blocks nothing else.
 fn tell_programs() -> anyhow::Result<SyncSender<Value>> {
     let (tell, told) = sync_channel::<Value>(WAITING);
     let write = move || {
         for object in told {
-            // Whoever read the first line may want no more.
+            // The program may have read the first line and closed the pipe.
             if output::json(&object).is_err() {
                 return;
             }
@@ -78,7 +78,7 @@ fn tell_programs() -> anyhow::Result<SyncSender<Value>> {
 
 /// What a member is called, or its id.
 fn name_of(own: &OwnNode, peer: PeerId) -> String {
-    // A node that has stopped knows nobody.
+    // A node that has stopped has no members.
     let members = own.local.node.members().unwrap_or_default();
     let mut named = members.into_iter().map(|(member, _)| member);
     let found = named.find(|member| member.peer == peer);
@@ -165,7 +165,7 @@ fn computed(who: &str, rows: u64, time: Duration) -> String {
     format!("computed for {who}: {tokens} in {seconds:.1} s")
 }
 
-/// Of a pairing the command that asked for it tells the rest.
+/// Only failures: the command that pairs tells the rest.
 fn of_pairing(event: &pairing::Event, name: &dyn Fn(PeerId) -> String) -> Option<Told> {
     match event {
         pairing::Event::Failed { peer, why } => {
@@ -208,14 +208,10 @@ fn of_machine(event: &Event, name: &dyn Fn(PeerId) -> String) -> Option<Told> {
                 "event": "joined", "name": name.as_str(), "peer_id": peer.to_string(),
                 "admitted_by": member.admitted_by.to_string(),
             });
-            let words = format!("{name} ({peer}) is in the circle now: admitted by {by}");
+            let words = format!("{name} ({peer}) joined the circle, admitted by {by}");
             Told::new(words, object)
         }
-        Event::MemberLeft(peer) => about(
-            "left",
-            *peer,
-            format!("{peer} is not in the circle any more"),
-        ),
+        Event::MemberLeft(peer) => about("left", *peer, format!("{peer} left the circle")),
         Event::Copied(peer) => about("copied", *peer, copied(*peer, &name(*peer))),
         Event::ThisIsCopied { told_by } => {
             about("this_is_copied", *told_by, this_is_copied(&name(*told_by)))
@@ -239,7 +235,7 @@ fn of_machine(event: &Event, name: &dyn Fn(PeerId) -> String) -> Option<Told> {
             let words = format!("could not fetch weights: {why}");
             Told::new(words, json!({"event": "not_fetched", "reason": why}))
         }
-        // These are told otherwise, once in a while.
+        // These are told by other events, at intervals.
         Event::Refused { .. } | Event::Pairing(_) | Event::Session(..) => None,
     }
 }
@@ -260,8 +256,8 @@ fn this_is_copied(told_by: &str) -> String {
 
 fn outdated(told_by: &str) -> String {
     format!(
-        "this Potluck is too old: {told_by} has a newer circle log, which may say that a device was \
-         removed. Until it is updated and started again it computes alone: update Potluck here"
+        "this Potluck is too old to read the circle log of {told_by}, which may say that a device was \
+         removed: update Potluck on this device and start it again. Until then it computes alone"
     )
 }
 

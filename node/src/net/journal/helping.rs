@@ -1,4 +1,4 @@
-//! Stages that are computed here.
+//! Stages that this device computes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ struct Stage {
     epoch: PlanEpoch,
     layers: LayerRange,
     standby: bool,
-    /// Since when layers are computed for another, and which the owner was told.
+    /// Since when layers are computed for another device, and which ones the owner was told of.
     told: Option<(Duration, LayerRange)>,
     /// How many rows were computed.
     rows: u64,

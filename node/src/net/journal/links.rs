@@ -1,4 +1,4 @@
-//! Peers: who is connected, who is not reached, who is refused.
+//! Connections: established, failed and refused ones.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,20 +14,20 @@ use super::name;
 use super::seldom::Seldom;
 use crate::net::report::{AskedFor, NodeEvent};
 
-/// Of the addresses where a device was not reached so many are told.
+/// Addresses named in a message about a failed dial.
 const MOST_ADDRESSES: usize = 3;
 
-/// Connections to members, and those that came to nothing.
+/// The spans of connected members, and what was told of failures.
 #[derive(Default)]
 pub(in crate::net) struct Links {
     peers: BTreeMap<PeerId, Peer>,
-    /// Why connections have ended whose end the machine has not told yet.
+    /// Why connections ended, until the machine reports that the peer is gone.
     ended: BTreeMap<PeerId, String>,
     /// Members that are not reached.
     unreached: Seldom<PeerId>,
-    /// Who was refused what; strangers, who may have any number of ids, are one.
+    /// Refused peers and requests. All strangers count as one, because they can have any number of ids.
     refused: Seldom<(Option<PeerId>, AskedFor)>,
-    /// Connections that came from anybody and broke.
+    /// Inbound connections that broke during the handshake.
     broken: Seldom<()>,
 }
 
@@ -61,7 +61,7 @@ impl Links {
 
     /// A connection has ended, or is about to: why.
     pub(in crate::net) fn ended(&mut self, peer: PeerId, why: String) {
-        // What is noticed first is the cause of the rest.
+        // The first cause leads to the others.
         self.ended.entry(peer).or_insert(why);
     }
 
@@ -70,7 +70,7 @@ impl Links {
         tracing::info!(parent: &peer.span, software, "connected");
     }
 
-    /// A peer is gone; `why` if it was this node that let it go. Why, as far as anybody knows.
+    /// A peer is gone; `why` if this node dropped it. Returns the best known reason.
     pub(super) fn gone(
         &mut self,
         now: Duration,
@@ -95,8 +95,8 @@ impl Links {
         why
     }
 
-    /// A dial has failed. `peer` is whom it was to reach, if it was anybody; `connected` whether another
-    /// connection to it is there.
+    /// A dial failed. `peer` is the one dialled, if the dial named one; `connected` whether it is connected
+    /// otherwise.
     pub(in crate::net) fn dial_failed(
         &mut self,
         now: Duration,
@@ -111,8 +111,7 @@ impl Links {
             return None;
         };
         let who = name(machine, peer);
-        // Of these the person who joins is told, and who dials beside a connection that is there misses
-        // nothing.
+        // Joining reports its own failures, and a failed second dial of a connected peer does no harm.
         if connected || !machine.is_member(peer) {
             tracing::debug!(name = who, why, "not reached");
             return None;
@@ -125,7 +124,7 @@ impl Links {
         Some(NodeEvent::Unreached { peer, why })
     }
 
-    /// A connection that came has ended before it was one.
+    /// An inbound connection failed before it was established.
     pub(in crate::net) fn incoming_failed(
         &mut self,
         now: Duration,
@@ -136,7 +135,7 @@ impl Links {
     ) -> Option<NodeEvent> {
         let why = root(error);
         if let ListenError::Denied { .. } = error {
-            // Not kept: strangers come as often as they like.
+            // At trace, so that strangers cannot fill the log.
             tracing::trace!(%address, why, "a connection is refused");
             return self.refused(now, machine, peer, AskedFor::Connection, why);
         }
@@ -147,7 +146,7 @@ impl Links {
         None
     }
 
-    /// Somebody is refused.
+    /// A request was refused.
     pub(in crate::net) fn refused(
         &mut self,
         now: Duration,
@@ -173,7 +172,7 @@ impl Links {
     }
 }
 
-/// Why a device is not reached, in a sentence.
+/// Why a dial failed, in one sentence.
 fn why_not_reached(error: &DialError) -> String {
     match error {
         DialError::Transport(tried) => {
@@ -193,7 +192,7 @@ fn why_not_reached(error: &DialError) -> String {
     }
 }
 
-/// What is at the bottom of an error: those above say "failed" in other words.
+/// The innermost cause of an error; the outer ones only say that something failed.
 fn root(error: &dyn Error) -> String {
     let mut lowest = error;
     while let Some(below) = lowest.source() {

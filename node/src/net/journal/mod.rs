@@ -1,13 +1,14 @@
-//! What the log has of the network, and what of that the node's owner is told.
+//! Logs what happens on the network, and reports some of it to the node's owner.
 //!
-//! The machine does no I/O, so it logs nothing. The driver hands in here what goes into the machine and
-//! what comes out, and this keeps the spans that [`log`](crate::log) names: an event about a peer, a
-//! session or a stage stands in its span. Some events are for the owner, too: a [`NodeEvent`] is returned
-//! then, which `up` prints.
+//! The machine does no I/O and logs nothing. The driver passes the machine's inputs and outputs to this
+//! module, which keeps the spans listed in [`log`](crate::log), so that an event about a peer, a session or
+//! a stage is logged in its span. For events that matter to the owner it returns a [`NodeEvent`], which
+//! `up` prints.
 //!
-//! What others can make happen again and again, as being refused, is told once in a while with how often
-//! it was (`seldom`): nobody pushes everything else out of the log.
+//! Events that others can cause any number of times, such as being refused, are logged at intervals with a
+//! count (`seldom`), so that nobody can push everything else out of the log.
 
+mod giving;
 mod helping;
 mod links;
 mod pairing;
@@ -24,23 +25,25 @@ use potluck_protocol::wire::ContentHash;
 use tracing::Span;
 
 use super::report::{AskedFor, NodeEvent};
+use giving::Giving;
 use helping::Helping;
 use links::Links;
 use pairing::Pairings;
 use sessions::Sessions;
 
-/// The spans that are open.
+/// The open spans.
 #[derive(Default)]
 pub(super) struct Journal {
     pub(super) links: Links,
     pub(super) sessions: Sessions,
     pub(super) helping: Helping,
     pub(super) pairings: Pairings,
-    /// Weights that are fetched, and since when.
+    pub(super) giving: Giving,
+    /// Transfers of weights to this device, and when they began.
     transfers: BTreeMap<ContentHash, (Span, Duration)>,
 }
 
-/// What a device is called: its name in the circle, or its id.
+/// A device's name in the circle, or its id if it has none.
 fn name(machine: &Machine, peer: PeerId) -> String {
     let member = machine.circle().member(peer);
     member.map_or_else(
@@ -50,8 +53,8 @@ fn name(machine: &Machine, peer: PeerId) -> String {
 }
 
 impl Journal {
-    /// What the machine tells, but for sessions and pairings. What is returned is for the owner, if
-    /// anything.
+    /// Logs an event of the machine, except those of sessions and pairings. Returns an event for the owner, if
+    /// it matters to them.
     pub(super) fn event(
         &mut self,
         now: Duration,
@@ -78,7 +81,7 @@ impl Journal {
             Event::MemberJoined(member) => {
                 let by = name(machine, member.admitted_by);
                 let (who, id) = (member.name.as_str(), member.peer);
-                tracing::info!(name = who, %id, by, "a device is in the circle now");
+                tracing::info!(name = who, %id, by, "a device joined the circle");
             }
             Event::MemberLeft(peer) => tracing::info!(id = %peer, "a device left the circle"),
             Event::Revoked => tracing::warn!("this device was removed from its circle"),
@@ -113,7 +116,7 @@ impl Journal {
             tracing::info!(parent: &span, bytes = of_bytes, "weights are fetched");
             (span, now)
         });
-        tracing::trace!(parent: &*span, kept_bytes, of_bytes, "weights came");
+        tracing::trace!(parent: &*span, kept_bytes, of_bytes, "weights received");
     }
 
     fn fetched(&mut self, now: Duration, model: ContentHash, failed: Option<&String>) {
@@ -125,13 +128,13 @@ impl Journal {
         match failed {
             None => tracing::info!(parent: &span, after_s, "the weights are here"),
             Some(why) => {
-                tracing::warn!(parent: &span, after_s, why, "the weights are not to be had");
+                tracing::warn!(parent: &span, after_s, why, "the weights could not be fetched");
             }
         }
     }
 }
 
-/// A model, as a log has it.
+/// The first bytes of a model's hash, for the log.
 fn short(model: &ContentHash) -> String {
     let bytes = model.0.iter().take(4);
     bytes.map(|byte| format!("{byte:02x}")).collect()

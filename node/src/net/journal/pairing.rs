@@ -1,4 +1,4 @@
-//! Invitations, and joinings.
+//! Invitations and joinings.
 
 use potluck_protocol::PeerId;
 use potluck_protocol::machine::Machine;
@@ -8,12 +8,12 @@ use tracing::Span;
 use super::name;
 use crate::net::underway::PairingId;
 
-/// The pairings under way: one invitation and one joining at most.
+/// The pairings in progress: at most one invitation and one joining.
 #[derive(Default)]
 pub(in crate::net) struct Pairings(Vec<(PairingId, Span)>);
 
 impl Pairings {
-    /// This device invites for so many seconds.
+    /// This device shows an invitation for this many seconds.
     pub(in crate::net) fn invites(&mut self, of: PairingId, seconds: u64) {
         let span = tracing::info_span!("pairing", side = "inviter");
         tracing::info!(parent: &span, seconds, "an invitation is open");
@@ -37,13 +37,13 @@ impl Pairings {
         self.0.retain(|(id, _)| *id != of);
     }
 
-    /// A joining has ended before the handshake.
+    /// A joining failed before the handshake.
     pub(in crate::net) fn not_reached(&mut self, of: PairingId, why: &str) {
-        tracing::warn!(parent: &self.span(of), why, "the device that invites is not reached");
+        tracing::warn!(parent: &self.span(of), why, "the inviting device was not reached");
         self.is_over(of);
     }
 
-    /// What happened; `joins` is whether it is of a joining, which ends with its only try.
+    /// Logs a pairing event. `joins`: it belongs to a joining, which ends with its first attempt.
     pub(in crate::net) fn event(
         &mut self,
         machine: &Machine,
@@ -56,13 +56,16 @@ impl Pairings {
             Event::Proposed(proposal) => {
                 let (name, id) = (proposal.name.as_str(), proposal.peer);
                 tracing::info!(parent: &span, name, %id, "the owner is asked whether to pair");
+                if let Some(skew) = proposal.clock {
+                    tracing::warn!(parent: &span, name, "the other device's clock is {skew}");
+                }
             }
             Event::Paired { peer, name } => {
                 tracing::info!(parent: &span, name = name.as_str(), id = %peer, "paired");
             }
             Event::Failed { peer, why } => {
                 let name = name(machine, *peer);
-                tracing::warn!(parent: &span, name, why = %why, "a try to pair failed");
+                tracing::warn!(parent: &span, name, why = %why, "an attempt to pair failed");
             }
             Event::Over { why: Refusal::Used } => {}
             Event::Over { why } => {

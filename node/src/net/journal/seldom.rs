@@ -1,14 +1,14 @@
-//! What happens again and again, and is told once in a while.
+//! Limits how often repeated events are told.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The same is told again after so long.
+/// The same event with the same words is told again after this time.
 const AGAIN: Duration = Duration::from_secs(600);
-/// Something else about the same, after so long.
+/// With other words, after this time.
 const OTHERWISE: Duration = Duration::from_secs(10);
 
-/// What was told last about each of some things; there are few of them.
+/// What was told last about each key. The caller keeps the number of keys small.
 #[derive(Debug)]
 pub(super) struct Seldom<K>(BTreeMap<K, Last>);
 
@@ -26,7 +26,7 @@ impl<K> Default for Seldom<K> {
 }
 
 impl<K: Ord> Seldom<K> {
-    /// How often it happened since it was told last, if it is to be told now; `None` if not.
+    /// How often the event was suppressed since it was told last, if it is to be told now; else `None`.
     ///
     /// | it happens | told |
     /// |---|---|
@@ -54,7 +54,7 @@ impl<K: Ord> Seldom<K> {
         Some(std::mem::take(&mut last.untold))
     }
 
-    /// It is over: the next time is the first again.
+    /// Forgets a key: its next event counts as the first.
     pub(super) fn forget(&mut self, of: &K) {
         self.0.remove(of);
     }

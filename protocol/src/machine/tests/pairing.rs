@@ -222,19 +222,40 @@ fn who_says_nothing_whole_has_two_seconds() {
     );
 }
 
+/// How far ahead the other device's clock is, as a device's owner was shown.
+fn shown_ahead_s(world: &Devices, node: usize) -> Option<i64> {
+    let proposed = |event: &&pairing::Event| match event {
+        pairing::Event::Proposed(proposal) => Some(proposal.clock),
+        _ => None,
+    };
+    let mut proposed = pairings(world, node)
+        .into_iter()
+        .filter_map(|event| proposed(&event));
+    let clock = proposed.next().expect("it was asked");
+    clock.map(|clock| clock.ahead_s)
+}
+
 #[test]
-fn an_invitation_of_a_device_whose_clock_is_behind_is_good() {
-    let mut world = strangers(2);
-    let secret = Secret::from_random([9; 16]);
-    // By the joiner's clock it expired an hour ago.
-    let behind = UNIX_S - 4_200;
-    let invitation =
-        Invitation::new(world.peer(0), secret, behind + 600, vec![]).expect("few addresses");
-    let now = world.now;
-    let machine = &mut world.nodes[0].machine;
-    let invited = machine.invite(now, behind, invitation.clone(), Wish::Asks);
-    invited.expect("its own");
-    join(&mut world, 1, 0, &invitation).expect("the inviter decides");
-    world.pass(Duration::from_millis(100));
-    assert!(world.nodes[0].machine.circle().contains(world.peer(1)));
+fn an_invitation_of_a_device_whose_clock_is_wrong_is_good_and_both_owners_are_told() {
+    // By the joiner's clock the first expired an hour ago, and the second was made in the future.
+    for ahead_s in [-4_200, 4_200] {
+        let mut world = strangers(2);
+        let secret = Secret::from_random([9; 16]);
+        let inviters = UNIX_S.saturating_add_signed(ahead_s);
+        let invitation = Invitation::new(world.peer(0), secret, inviters + 600, vec![]);
+        let invitation = invitation.expect("few addresses");
+        let now = world.now;
+        let machine = &mut world.nodes[0].machine;
+        let invited = machine.invite(now, inviters, invitation.clone(), Wish::Asks);
+        invited.expect("its own");
+        let told = Input::Clock { unix_s: UNIX_S };
+        world.nodes[1].machine.handle_input(now, told);
+        // Time passes that neither is told of before the stream opens.
+        world.pass(Duration::from_secs(300));
+        join(&mut world, 1, 0, &invitation).expect("the inviter decides");
+        world.pass(Duration::from_millis(100));
+        assert!(world.nodes[0].machine.circle().contains(world.peer(1)));
+        assert_eq!(shown_ahead_s(&world, 0), Some(-ahead_s));
+        assert_eq!(shown_ahead_s(&world, 1), Some(ahead_s));
+    }
 }

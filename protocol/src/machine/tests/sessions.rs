@@ -6,9 +6,10 @@ use super::device::{CONTEXT, MIB, ask, devices, measured, model, request, talk};
 use super::finish;
 use crate::SessionId;
 use crate::machine::{Choice, Input, LoadRefused, MAX_REQUESTS, StartError};
-use crate::placement::PlacementOptions;
+use crate::placement::{PlacementOptions, UnusedReason};
 use crate::session::{Cause, SessionEvent, SubmitError};
 use crate::wire::{Answer, HandOverReason, StageRefusedCode};
+use crate::world::{Fault, Life};
 
 const WANTED: usize = 40;
 /// None has room for all: the first holds one layer, the others five, eight and three.
@@ -40,6 +41,29 @@ fn the_best_placement_gives_the_tokens_of_one_device() {
     world.pass(Duration::from_secs(1));
     assert!((0..4).all(|node| world.nodes[node].machine.is_idle()));
     assert!((0..4).all(|node| world.hosts[node].sessions().count() == 0));
+}
+
+#[test]
+fn a_plan_names_the_members_that_are_away() {
+    let mut world = measured(&OFFERS);
+    world.strike(Fault::Set(3, Life::Dead));
+    world.pass(Duration::from_secs(1));
+    let options = PlacementOptions {
+        context: CONTEXT,
+        ..PlacementOptions::default()
+    };
+    let machine = &world.nodes[0].machine;
+    let plan = machine.plan(super::shelf::MANIFEST, &model(), &options);
+    let unused = plan.expect("the others have room").unused;
+    let away = unused
+        .iter()
+        .find(|unused| unused.reason == UnusedReason::Away);
+    assert_eq!(away.map(|unused| unused.peer), Some(world.peer(3)));
+    let said = UnusedReason::Away.to_string();
+    assert!(
+        said.contains("away") && said.contains("potluck up"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -168,7 +192,7 @@ fn a_helper_that_leaves_without_another_computes_on_until_it_is_gone() {
         |(_, event): &&(Duration, SessionEvent)| matches!(event, SessionEvent::Leaving { .. });
     assert_eq!(found.events.iter().filter(leaving).count(), 1);
     // It is measured anew, as one with a fuller battery: the session may go back to it.
-    world.strike(crate::world::Fault::Set(1, crate::world::Life::Dead));
+    world.strike(Fault::Set(1, Life::Dead));
     world.pass(Duration::from_secs(1));
     assert_eq!(talk(&world, 0, 1).waited().len(), 1);
 }

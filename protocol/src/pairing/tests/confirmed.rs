@@ -44,6 +44,7 @@ fn both_owners_are_asked_who_joins_whom_and_see_the_members() {
         name: of.name.clone(),
         change,
         members: members.clone(),
+        clock: None,
     };
     assert_eq!(a.asked, [asked(&c, Change::TheyJoin)]);
     assert_eq!(c.asked, [asked(&a, Change::WeJoin)]);

@@ -1,5 +1,6 @@
 //! Two machines that pair over bytes in memory.
 
+mod clocks;
 mod confirmed;
 mod one_circle;
 mod refused;
@@ -24,6 +25,8 @@ struct Device {
     agrees: bool,
     /// What its owner was asked.
     asked: Vec<Proposal>,
+    /// What its clock shows.
+    unix_s: Option<u64>,
 }
 
 impl Device {
@@ -37,6 +40,7 @@ impl Device {
             wish: Wish::Asks,
             agrees: true,
             asked: Vec::new(),
+            unix_s: Some(START_UNIX_S),
         }
     }
 
@@ -48,24 +52,19 @@ impl Device {
         Local {
             identity: &self.identity,
             circle: &mut self.circle,
+            unix_s: self.unix_s,
         }
     }
 
     fn invite(&mut self) -> Inviter {
         let secret = Secret::from_random([9; 16]);
         let address = Address::new("/ip4/192.168.1.23/tcp/40123").expect("an address");
-        let expires = START_UNIX_S + 600;
-        let invitation = Invitation::new(self.peer(), secret, expires, vec![address]);
+        let opened = self.unix_s.unwrap_or(START_UNIX_S);
+        let invitation = Invitation::new(self.peer(), secret, opened + 600, vec![address]);
         let name = (self.name.clone(), self.wish);
         let invitation = invitation.expect("few addresses");
-        Inviter::open(
-            Duration::ZERO,
-            START_UNIX_S,
-            invitation,
-            name,
-            &self.local(),
-        )
-        .expect("its own and in time")
+        Inviter::open(Duration::ZERO, opened, invitation, name, &self.local())
+            .expect("its own and in time")
     }
 
     fn join(&mut self, invitation: &Invitation, key: u8) -> Joiner {

@@ -68,8 +68,8 @@ fn a_model_too_large_for_one_is_divided_and_alone_is_refused_in_words() {
         .expect_err("60 MiB and headroom do not fit into 40");
     assert_eq!(
         alone.to_string(),
-        "this device offers 40 MiB, the model needs 75 MiB: pair another device or choose a \
-         smaller model"
+        "this device offers 40 MiB, the model needs 75 MiB: allow it more memory or choose a \
+         smaller model or a shorter context"
     );
     assert_eq!(plan.by_devices[0], None);
     assert!(plan.by_devices[2].is_some());
