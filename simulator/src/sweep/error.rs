@@ -3,7 +3,7 @@
 use super::MOST_RUNS;
 use crate::{RunError, ScenarioError};
 
-/// What goes wrong with a sweep.
+/// Errors of a sweep.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// Not a field and its values.
