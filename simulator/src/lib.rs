@@ -40,9 +40,9 @@ pub struct Options {
     pub seed: Option<u64>,
     /// The session, by its index, whose events are to be written to [`Record::trace`].
     pub trace: Option<usize>,
-    /// Whether it is over when all was asked and answered, and no fault is to come.
+    /// Whether it ends when all questions were asked and answered and no fault is pending.
     pub until_answered: bool,
-    /// How long it goes on then, so that what is left over shows.
+    /// How long it continues then, so that leftovers show.
     pub linger: units::Span,
 }
 
@@ -70,7 +70,7 @@ pub enum RunError {
 /// Runs a scenario.
 ///
 /// # Errors
-/// [`RunError`] if it cannot begin; whatever goes wrong in it is in the record.
+/// [`RunError`] if it cannot begin. What goes wrong during the run is in the record.
 pub fn run(scenario: &Scenario, options: &Options) -> Result<Record, RunError> {
     run_watched(scenario, options, &mut |_| true)
 }

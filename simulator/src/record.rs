@@ -79,7 +79,7 @@ pub struct SessionRecord {
     pub waits: Vec<WaitRecord>,
     /// How it ended.
     pub ending: Ending,
-    /// When it ended; `None` if it had not at the run's end.
+    /// When it ended; `None` if it was still under way at the run's end.
     pub ended_at_us: Option<u64>,
     /// Bytes of its data frames, of all hops.
     pub data_bytes: u64,
@@ -90,13 +90,13 @@ pub struct SessionRecord {
 pub struct PlacementRecord {
     /// When it was decided.
     pub at_us: u64,
-    /// When rows could be sent; `None` if that never came.
+    /// When all stages were ready; `None` if they never were.
     pub ready_at_us: Option<u64>,
     /// In the order of their layers.
     pub stages: Vec<StageRecord>,
     /// What the planner expected of a step, in microseconds.
     pub predicted_step_us: u64,
-    /// What it expected as energy of a step, in joules, if all devices tell theirs.
+    /// The predicted energy of a step, in joules, if all devices report theirs.
     pub predicted_step_joules: Option<f64>,
 }
 
@@ -122,7 +122,7 @@ pub struct RecoveryRecord {
     pub cause: String,
     /// Whether it left in order, rather than failed.
     pub left: bool,
-    /// When the next token came; `None` if none did.
+    /// When the next token was generated; `None` if none was.
     pub resumed_at_us: Option<u64>,
     /// From the last token before (or the request) until the next one.
     pub stall_us: Option<u64>,
@@ -143,7 +143,7 @@ pub struct WaitRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "how", content = "why")]
 pub enum Ending {
-    /// All tokens came.
+    /// All tokens were generated.
     Complete,
     /// It was at work when the run ended.
     Running,
@@ -155,7 +155,7 @@ pub enum Ending {
     Refused(String),
 }
 
-/// A device, and what became of it.
+/// A device and its state over time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceRecord {
     /// Its name.
@@ -191,7 +191,7 @@ pub struct DeviceRecord {
     /// Bytes of weights that it has of others, each of which was checked.
     #[serde(default)]
     pub kept_bytes: u64,
-    /// Pieces of weights that came and were not right.
+    /// Wrong pieces of weights that arrived.
     #[serde(default)]
     pub refused_pieces: u64,
 }

@@ -13,7 +13,7 @@ pub enum UnitError {
     #[error("{0:?} does not begin with a number: write one and a unit, such as {1:?}")]
     NoNumber(String, &'static str),
     /// Its unit is not known.
-    #[error("{0:?} has no unit that is known here: write one of {1}")]
+    #[error("{0:?} has no known unit: write one of {1}")]
     UnknownUnit(String, &'static str),
     /// It is negative, not finite, or too large.
     #[error("{0:?} is out of range: write a number from 0 to {1}")]

@@ -12,7 +12,7 @@ const KEY_LIMIT: u64 = 65_535;
 ///
 /// Getters convert between integer widths, as writers differ in the one they choose, and refuse
 /// everything else: an absent key is `Ok(None)`, a value of another type or out of range an error
-/// that names the key, what was expected and what the file has. Their `require_*` twins make
+/// that names the key, what was expected and what the file has. Some have `require_*` twins that make
 /// absence an error, too.
 #[derive(Debug, Clone, Default)]
 pub struct Metadata {
@@ -168,28 +168,12 @@ impl Metadata {
         required(key, self.str(key)?)
     }
 
-    /// [`Self::bool`], where absence is [`GgufError::MissingKey`].
-    ///
-    /// # Errors
-    /// Those of [`Self::bool`], and absence.
-    pub fn require_bool(&self, key: &str) -> Result<bool, GgufError> {
-        required(key, self.bool(key)?)
-    }
-
     /// [`Self::u32`], where absence is [`GgufError::MissingKey`].
     ///
     /// # Errors
     /// Those of [`Self::u32`], and absence.
     pub fn require_u32(&self, key: &str) -> Result<u32, GgufError> {
         required(key, self.u32(key)?)
-    }
-
-    /// [`Self::u64`], where absence is [`GgufError::MissingKey`].
-    ///
-    /// # Errors
-    /// Those of [`Self::u64`], and absence.
-    pub fn require_u64(&self, key: &str) -> Result<u64, GgufError> {
-        required(key, self.u64(key)?)
     }
 
     /// [`Self::f32`], where absence is [`GgufError::MissingKey`].
@@ -206,22 +190,6 @@ impl Metadata {
     /// Those of [`Self::strings`], and absence.
     pub fn require_strings(&self, key: &str) -> Result<StringArray, GgufError> {
         required(key, self.strings(key)?)
-    }
-
-    /// [`Self::f32s`], where absence is [`GgufError::MissingKey`].
-    ///
-    /// # Errors
-    /// Those of [`Self::f32s`], and absence.
-    pub fn require_f32s(&self, key: &str) -> Result<NumberArray<f32>, GgufError> {
-        required(key, self.f32s(key)?)
-    }
-
-    /// [`Self::i32s`], where absence is [`GgufError::MissingKey`].
-    ///
-    /// # Errors
-    /// Those of [`Self::i32s`], and absence.
-    pub fn require_i32s(&self, key: &str) -> Result<NumberArray<i32>, GgufError> {
-        required(key, self.i32s(key)?)
     }
 
     /// [`Self::u32s`], where absence is [`GgufError::MissingKey`].

@@ -13,41 +13,43 @@ use crate::transfer::{Progress, StoreAnswer, StoreOrder};
 use crate::wire::{ContentHash, HandOverReason, HiddenShape, StageRefusedCode};
 use crate::{PeerId, PlanEpoch, SessionId, StageId};
 
-/// What a node is before anything happens.
+/// A node's state before the first input.
 #[derive(Debug)]
 pub struct MachineSetup {
     /// Its key.
     pub identity: Identity,
-    /// Its circle, as it was stored.
+    /// Its circle, as stored.
     pub circle: Circle,
-    /// What this device calls itself when it pairs.
+    /// The name that this device offers when it pairs.
     pub name: DeviceName,
-    /// Its program and version, for people; what does not fit into a greeting is cut off.
+    /// Its program and version, for people; truncated to fit into a greeting.
     pub software: String,
-    /// What it computes for others at most.
+    /// Limits of what it computes for others.
     pub stages: StageLimits,
-    /// Random, for this run of the node: how others notice that two run with one key. 0 says nothing.
+    /// A random number for this run of the node, by which others notice that two run with one key; 0 for
+    /// none.
     pub run: u64,
 }
 
-/// What happened to a node.
+/// Inputs of a machine.
 #[derive(Debug)]
 pub enum Input {
-    /// A connection to a member is up; it has proved who the peer is and hides what it carries. At
-    /// most one to a peer counts: a second one stands for `Disconnected` and `Connected`. A device
-    /// that is only here to pair is not reported.
+    /// A connection to a member is up. It is encrypted and has proved who the peer is. A peer has at most
+    /// one: a second one counts as `Disconnected` and `Connected`. Devices that only pair are not
+    /// reported.
     Connected(PeerId),
     /// The connection in force has ended.
     Disconnected(PeerId),
     /// Bytes of the control stream of the connection in force.
     ControlBytes(PeerId, Vec<u8>),
-    /// Bytes of its data stream. While [`Machine::wants_data`](super::Machine::wants_data) says no, they should wait.
+    /// Bytes of its data stream. They should wait while
+    /// [`Machine::wants_data`](super::Machine::wants_data) says no.
     DataBytes(PeerId, Vec<u8>),
-    /// Bytes of its stream for weights.
+    /// Bytes of its weights stream.
     TransferBytes(PeerId, Vec<u8>),
-    /// A peer, maybe of no circle of ours, opened a pairing stream. There is at most one with a peer.
+    /// A peer, which need not be a member, opened a pairing stream. There is at most one with a peer.
     PairingOpened {
-        /// Who, as the link proved.
+        /// The peer, as the link proved.
         peer: PeerId,
         /// 32 random bytes that are used for nothing else.
         ephemeral: [u8; 32],
@@ -56,8 +58,8 @@ pub enum Input {
     PairingBytes(PeerId, Vec<u8>),
     /// The pairing stream with a peer was closed by the other side.
     PairingClosed(PeerId),
-    /// The system's clock, which goes on while a device sleeps and the time of inputs may stand still:
-    /// told now and then while [`Machine::is_inviting`](super::Machine::is_inviting), and before
+    /// The system's clock, which goes on while a device sleeps, when the time of inputs may stand still. It
+    /// is to be told regularly while [`Machine::is_inviting`](super::Machine::is_inviting), and before
     /// [`PairingOpened`](Self::PairingOpened) and [`Machine::join`](super::Machine::join).
     Clock {
         /// Seconds since 1970 (UTC).
@@ -79,8 +81,8 @@ pub enum Input {
         /// For each of its parts the hidden states behind the layers, `[rows, d_model]`.
         hidden: Vec<Vec<u8>>,
     },
-    /// So much waits to be sent to a peer that nothing more should be computed for it; or it does not
-    /// any more, as at the beginning of a connection.
+    /// Whether so much waits to be sent to a peer that nothing more should be computed for it. A connection
+    /// begins without congestion.
     Congested {
         /// Who.
         peer: PeerId,
@@ -89,14 +91,14 @@ pub enum Input {
     },
     /// An [`Output::Store`] is done.
     Stored(StoreAnswer),
-    /// This node listens there now; those behind the eighth are not told to others.
+    /// The addresses at which this node listens now; others are told the first eight.
     Listening(Vec<Address>),
-    /// This device measured itself. Nothing of it was measured later than now.
+    /// This device measured itself; no measurement is later than now.
     Profile(Profile),
-    /// This device's owner computes something beside the stages, or has stopped: others wait more.
+    /// Whether this device's owner computes something beside the stages; then others wait longer.
     OwnerBusy(bool),
-    /// The node is about to stop helping. It refuses stages from now on, until a
-    /// [`Profile`](Self::Profile) comes by which it is willing.
+    /// The node is about to stop helping. It refuses stages until a [`Profile`](Self::Profile) makes it
+    /// willing again.
     HandOver {
         /// Why.
         reason: HandOverReason,
@@ -116,20 +118,20 @@ pub struct LoadRefused {
     pub available_bytes: u64,
 }
 
-/// What is to be done, in this order.
+/// Outputs of a machine, to be carried out in order.
 #[derive(Debug)]
 pub enum Output {
     /// Send bytes on the control stream.
     SendControl(PeerId, Vec<u8>),
     /// Send bytes on the data stream.
     SendData(PeerId, Vec<u8>),
-    /// Send bytes on the stream for weights, which is to be opened if it is not.
+    /// Send bytes on the weights stream; open it first if it is not open.
     SendTransfer(PeerId, Vec<u8>),
-    /// End the connection after what was to be sent. The machine already treats the peer as gone.
+    /// End the connection after everything was sent. The machine already treats the peer as gone.
     Disconnect(PeerId),
     /// Send bytes on the pairing stream.
     SendPairing(PeerId, Vec<u8>),
-    /// Close the pairing stream after what was to be sent.
+    /// Close the pairing stream after everything was sent.
     ClosePairing(PeerId),
     /// Make a stage ready, then answer with [`Input::Loaded`]. A session that had the same layers of
     /// the same model keeps its caches. Waits for the step that is being computed.
@@ -139,18 +141,19 @@ pub enum Output {
     /// Free a stage's caches, and its weights if no other has them. Waits for the step that is being
     /// computed.
     Free(StageId),
-    /// Do something with the weights that are kept on this device.
+    /// An order to the store of weights.
     Store(StoreOrder),
-    /// Store the circle's log; who is a member may have changed. All that follows from it comes after;
-    /// if it cannot be stored, [`Machine::circle_not_stored`](super::Machine::circle_not_stored) is to be called before anything else.
+    /// Store the circle's log; its members may have changed. Outputs that depend on the change come after.
+    /// If storing fails, [`Machine::circle_not_stored`](super::Machine::circle_not_stored) is to be called
+    /// before anything else.
     CircleChanged,
-    /// A member listens there: to be dialled if it is not connected, and to be remembered.
+    /// Addresses of a member, to be remembered, and dialled if it is not connected.
     PeerAddresses(PeerId, Vec<Address>),
     /// Tell those concerned: the owner, or the driver of a session.
     Event(Event),
 }
 
-/// What a person or the node's own program should know.
+/// Events for the owner or the node's program.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Of a pairing.
@@ -162,14 +165,14 @@ pub enum Event {
         /// Its program.
         software: String,
     },
-    /// A peer is gone that was connected, whether or not it had greeted.
+    /// A connected peer is gone, whether or not it had greeted.
     PeerGone {
         /// Who.
         peer: PeerId,
         /// Why, in words, if it was dropped or it refused; `None` if the connection ended.
         why: Option<String>,
     },
-    /// This device was revoked by another member: it has no peers any more.
+    /// Another member revoked this device, which has no peers any more.
     Revoked,
     /// Another device became a member of this device's circle.
     MemberJoined(Member),
@@ -177,25 +180,25 @@ pub enum Event {
     MemberLeft(PeerId),
     /// Two nodes run with a member's key, as when a home was copied. Told once.
     Copied(PeerId),
-    /// A peer says that of this device. It is to be left in peace for a while.
+    /// A peer says that of this device. The node should not connect to it for a while.
     ThisIsCopied {
         /// Who says so.
         told_by: PeerId,
     },
-    /// A member's log of the circle has entries that this program is too old to read. They may say that
-    /// a device was removed, so no layers go to others, and none of theirs are computed here, until it is
-    /// updated. Told once.
+    /// A member's log of the circle has entries that this program is too old to read. They may remove a
+    /// device. So until the program is updated, it places no layers on others and computes none for them.
+    /// Told once.
     Outdated {
         /// Whose log it is.
         told_by: PeerId,
     },
-    /// Weights of a model are fetched, for a stage: how far that is.
+    /// Progress of fetching a model's weights for a stage.
     Fetching(Progress),
-    /// They are here.
+    /// The weights have arrived.
     Fetched(ContentHash),
-    /// They are not to be had: why, in words.
+    /// The weights cannot be fetched: why, in words.
     NotFetched(ContentHash, String),
-    /// A device asked for something here and was refused. As often as it asks.
+    /// A device asked for something here and was refused. Told each time.
     Refused {
         /// Who.
         peer: PeerId,
@@ -204,11 +207,11 @@ pub enum Event {
         /// Why, in words.
         why: String,
     },
-    /// Of a session that this node asked for.
+    /// Of a session of this node.
     Session(SessionId, SessionEvent),
 }
 
-/// A conversation that this node asks for.
+/// What a session of this node needs to start.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Chosen at random.
@@ -219,23 +222,24 @@ pub struct Request {
     pub hidden: HiddenShape,
     /// The model in numbers.
     pub model: ModelShape,
-    /// What the placement is wanted for; `context` is the session's context.
+    /// The objective of the placement, and the session's context.
     pub options: PlacementOptions,
     /// Who may compute.
     pub choice: Choice,
-    /// How long it may be without a placement before it is given up; as long as it takes if `None`.
+    /// How long it may wait for a placement before it is given up; for ever if `None`.
     pub patience: Option<Duration>,
 }
 
 /// Who may compute for a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    /// The best by the objective, staying alone among the candidates.
+    /// The best placement by the objective; this device alone is one of the candidates.
     Best,
     /// Only this device.
     Alone,
-    /// As a person wrote it; when a device of it fails or leaves, the best over this device and those
-    /// it names that are left, or over all if it [allows others](Forced::allows_others).
+    /// A placement that a person wrote. When one of its devices fails or leaves: the best placement over
+    /// this device and the other devices that it names, or over all devices if it [allows
+    /// others](Forced::allows_others).
     Forced(Forced),
 }
 
@@ -251,7 +255,7 @@ pub enum Reach {
 /// Why a session cannot begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// As many as there may be.
+    /// The limit is reached.
     #[error("this device has {MAX_REQUESTS} conversations open: finish one first")]
     TooMany,
     /// One with this id is open.
@@ -259,18 +263,18 @@ pub enum StartError {
     InUse,
 }
 
-/// What a device can be refused.
+/// What a device asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// A stage of its session, whether or not it had one until then.
+    /// A stage of its session, which it may have had until then.
     Stage(SessionId),
     /// To pair. Once its handshake has begun, [`Event::Pairing`] says how it ends.
     Pairing,
 }
 
-/// The most sessions that a node asks for at once.
+/// The most sessions that a node has of its own at once.
 pub const MAX_REQUESTS: usize = 64;
-/// How long after a peer's greeting a session that takes the best placement waits for the peer's
-/// profile and the way to it, if it was connected when the session began: so whoever asks right after
-/// connecting does not stay alone. As long as measuring takes, and some.
+/// How long after a peer's greeting a session waits for its profile and link, if it takes the best
+/// placement and the peer was connected when it started. So a session that starts right after connecting
+/// does not stay alone. Somewhat longer than measuring takes.
 pub const PLAN_GRACE: Duration = Duration::from_secs(1);

@@ -8,7 +8,8 @@
 //! node stay inside the machine, unencoded.
 //!
 //! # A connection
-//! A node has one connection to each member, at most [`MAX_MEMBERS`], and none to anybody else.
+//! A node has one connection to each member, at most
+//! [`MAX_MEMBERS`](crate::circle::MAX_MEMBERS), and none to anybody else.
 //! - **Greeting.** Both sides send `Hello` at once. A peer that has not greeted within ten seconds is
 //!   dropped.
 //! - **Greeted.** When `Hello` arrives, a node sends its `CircleDigest`, its `ProfileUpdate` (if it has
@@ -134,6 +135,7 @@
 //! [`SessionEvent::GivenUp`]: crate::session::SessionEvent::GivenUp
 
 mod addresses;
+mod connections;
 mod control;
 mod copies;
 mod exclusions;
@@ -167,7 +169,6 @@ use copies::Runs;
 use exclusions::Exclusions;
 use gossip::{Unstored, version};
 use holders::Holders;
-use links::Due;
 use pairing::Pairing;
 use peer::Peer;
 use placing::Placing;
@@ -175,10 +176,10 @@ use profiles::Announced;
 use weights::Awaiting;
 use words::{software_for_peer, words_for_peer};
 
-use crate::circle::{Circle, CircleId, DeviceName, Identity, MAX_MEMBERS};
+use crate::circle::{Circle, CircleId, DeviceName, Identity};
 use crate::stage::Stages;
 use crate::transfer::{StoreAnswer, Transfers};
-use crate::wire::{Control, Frame, Hello, MINOR, Refuse, RefuseCode};
+use crate::wire::{Control, Frame, Hello, MINOR};
 use crate::{PeerId, SessionId, StageId};
 
 /// A node; see the module's page. Times are since any fixed moment, and never go back.
@@ -372,79 +373,6 @@ impl Machine {
         while self.settle_stages(now) || self.settle_sessions(now) || self.settle_transfers(now) {}
         if self.announcement_due().is_some_and(|due| due <= now) {
             self.announce(now, None);
-        }
-    }
-
-    fn connected(&mut self, now: Duration, peer: PeerId) {
-        self.gone(now, peer, None);
-        let refuse = if !self.is_member(peer) {
-            let words = "you are no member of this device's circle: pair with it";
-            Some((RefuseCode::NotAMember, words))
-        } else if self.peers.len() >= MAX_MEMBERS {
-            Some((RefuseCode::TooMany, "this device has too many connections"))
-        } else {
-            None
-        };
-        if let Some((code, words)) = refuse {
-            let words = words.to_owned();
-            self.push(peer, &Refuse { code, words }.into());
-            self.outputs.push_back(Output::Disconnect(peer));
-            return;
-        }
-        self.peers.insert(peer, Peer::new(now));
-        self.stages.connected(now, peer);
-        self.transfers.connected(peer);
-        self.send(peer, self.hello.clone());
-    }
-
-    /// Lets a peer go: what it is told, and what the person is.
-    fn drop_peer(&mut self, now: Duration, peer: PeerId, refuse: Option<Refuse>, why: String) {
-        if let Some(refuse) = refuse {
-            self.send(peer, refuse);
-        }
-        if self.peers.contains_key(&peer) {
-            self.outputs.push_back(Output::Disconnect(peer));
-            self.gone(now, peer, Some(why));
-        }
-    }
-
-    /// A peer is not connected any more.
-    fn gone(&mut self, now: Duration, peer: PeerId, why: Option<String>) {
-        if self.peers.remove(&peer).is_some() {
-            self.addresses.forget(peer);
-            self.link_lost();
-            // Without a reason of ours it is the other side that has ended it.
-            self.stages.orphan(now, peer, why.is_none());
-            self.transfers.gone(peer);
-            self.holders.gone(peer);
-            self.failed.gone(peer);
-            for placing in self.sessions.values_mut() {
-                placing.gone(peer);
-            }
-            self.event(Event::PeerGone { peer, why });
-        }
-    }
-
-    /// Sends the pings that are due to a peer, or lets it go if it is silent.
-    fn ping(&mut self, now: Duration, to: PeerId) {
-        let runs = |placing: &Placing| placing.goes_over(to);
-        let may_pad = !self.sessions.values().any(runs);
-        loop {
-            let peer = self.peers.get_mut(&to);
-            let Some(greeted) = peer.and_then(|peer| peer.greeted.as_mut()) else {
-                return;
-            };
-            if greeted.pings.poll_timeout() > now {
-                return;
-            }
-            match greeted.pings.handle_timeout(now, may_pad) {
-                Due::Send(ping) => self.send(to, ping),
-                Due::Silent => {
-                    let why = "nothing was heard of it for 15 seconds".to_owned();
-                    return self.drop_peer(now, to, None, why);
-                }
-                Due::Nothing => {}
-            }
         }
     }
 

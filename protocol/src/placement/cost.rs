@@ -19,8 +19,8 @@ pub(super) const MOST_TERM: u64 = 1 << 50;
 /// many rows: as measured, 8 for Q4_1 by AVX2. Both are arithmetic, so devices differ little in it.
 pub const UNPACKING_ROWS: u32 = 8;
 
-/// Rows of one step find a layer's cache where the row before them left it, near the processor: so
-/// many of them take as long in attention as one that comes alone, as measured for SmolLM2 by AVX2.
+/// Rows of one step find a layer's cache near the processor, where the row before them left it. So many of
+/// them take as long in attention as a single row, as measured for SmolLM2 with AVX2.
 pub const ROWS_PER_CACHE_READ: u32 = 2;
 
 /// Bytes of a data frame before its rows.
@@ -228,7 +228,7 @@ pub(super) fn hop_energy(from: &Energy, to: &Energy, bytes: u64) -> u64 {
     sending.saturating_add(receiving).min(MOST_TERM)
 }
 
-/// `bytes` and the headroom that goes with them, rounded up.
+/// `bytes` with headroom, rounded up.
 pub(super) fn with_headroom(bytes: u64, headroom_percent: u32) -> u64 {
     let needed = (u128::from(bytes) * (100 + u128::from(headroom_percent))).div_ceil(100);
     u64::try_from(needed).unwrap_or(u64::MAX)

@@ -18,7 +18,7 @@ pub struct Devices {
     /// The links between them. A link that is known in one direction only is assumed to be the same in
     /// the other.
     pub links: BTreeMap<(PeerId, PeerId), Link>,
-    /// Who has which layers of the model that is to be placed.
+    /// Which devices have which layers of the model.
     pub holdings: Holdings,
 }
 
@@ -76,7 +76,7 @@ pub enum UnusedReason {
     /// It is paired and not in reach.
     #[error("it is away: run `potluck up` on it in this network")]
     Away,
-    /// No known way leads to it or from it.
+    /// No link to or from it is known.
     #[error("the links to it are not measured")]
     LinkUnknown,
     /// More than [`MOST_DEVICES`] may help, and others promise more.

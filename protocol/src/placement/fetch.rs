@@ -13,8 +13,8 @@ use super::stage::Stage;
 pub struct Fetch {
     /// Bytes of layers that it lacks; 0 if it has all.
     pub bytes: u64,
-    /// How long they are on their way, each layer over the quickest measured way from a device that
-    /// has it; `None` if of some layer no such way is known. Less if several devices send at once.
+    /// How long that takes, each layer over the fastest measured link from a device that has it; `None` if
+    /// no such link is known for a layer. Less if several devices send at once.
     pub time: Option<Duration>,
 }
 

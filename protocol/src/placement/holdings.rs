@@ -11,7 +11,7 @@ use crate::{LayerRange, PeerId};
 pub struct Holdings(BTreeMap<PeerId, Vec<LayerRange>>);
 
 impl Holdings {
-    /// A device says which layers it has whole, and no others.
+    /// Sets the layers that a device has whole, as it says.
     pub fn insert(&mut self, peer: PeerId, layers: Vec<LayerRange>) {
         self.0.insert(peer, layers);
     }

@@ -164,8 +164,8 @@ impl<'a> Search<'a> {
 
     /// A ring that is nearly as good as the best and fetches less, if there is one.
     ///
-    /// The best itself costs at most a hundredth more by the price of what it fetches. So whatever is
-    /// least by that price costs at most a hundredth more, and fetches no more.
+    /// By the price of its fetches the best placement itself costs at most a hundredth more. So the cheapest
+    /// one by that price costs at most a hundredth more, and fetches no more.
     fn fetching_less(&self, best: &Ring) -> Option<Ring> {
         let costs = self.costs;
         let bytes = costs.lacked_bytes(self.chosen, &best.stages);

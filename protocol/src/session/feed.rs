@@ -5,45 +5,45 @@ use std::ops::Range;
 
 use crate::wire::Answer;
 
-/// Steps that are on their way at a time: enough to keep every stage of a small circle busy, few
-/// enough that little waits in queues.
+/// Steps under way at a time: enough to keep every stage of a small circle busy, and few enough to keep
+/// queues short.
 pub const STEPS_ON_THE_WAY: usize = 6;
 
-/// A requester's tokens, and which of them its pipeline was given: what is to be
-/// [submitted](crate::machine::Machine::submit) next, and what the answers are of.
+/// A requester's tokens, and how far its pipeline has them: which rows to
+/// [submit](crate::machine::Machine::submit) next, and which rows the answers belong to.
 ///
-/// Behind the tokens that are wanted may go *drafts*, guesses of those that follow, a step each. While
-/// one token goes round the ring the stages that it has left, or not reached yet, compute the drafts.
-/// When the next token is known and was guessed right, its row is on its way already; else it is rolled
-/// back with those behind it. By the exactness of the arithmetic neither changes a bit of any token.
+/// The wanted tokens may be followed by *drafts*, guesses of the next tokens, one step each. While one
+/// token passes round the ring, the stages that it has left or not reached yet compute the drafts. If the
+/// next token was guessed right, its row is already under way; otherwise it is rolled back with the rows
+/// after it. By the exactness of the arithmetic, drafts change no bit of any token.
 ///
-/// All that happens is told in the order in which it happened. Where rows and events cross each other
-/// (the session is in another process), a roll-back has a mark: answers before
-/// [`rolled_back`](Self::rolled_back) may be of what was dropped, and are passed over.
+/// Events are to be told in order. Where rows and events cross each other, as with a session in another
+/// process, a mark shows the end of a roll-back: answers before [`rolled_back`](Self::rolled_back) may
+/// belong to dropped rows, and are ignored.
 #[derive(Debug, Clone)]
 pub struct Feed<T> {
-    /// What is wanted, and drafts behind that.
+    /// Wanted tokens, followed by drafts.
     tokens: Vec<T>,
     /// INVARIANT: at most `tokens.len()`; so is `read`.
     wanted: usize,
-    /// So many went through all layers, and the answers have come.
+    /// The number of tokens that went through all layers and were answered.
     read: usize,
-    /// Positions at most, drafts included.
+    /// The most positions, drafts included.
     capacity: usize,
-    /// Steps were submitted whose answers a failure may have kept from coming.
+    /// Whether a failure may have prevented answers of submitted steps.
     unsettled: bool,
-    /// Where rows go, while they can.
+    /// The pipeline, while it takes rows.
     flow: Option<Flow>,
-    /// Roll-backs whose mark has not come.
+    /// Roll-backs whose mark has not arrived.
     rolling_back: usize,
-    /// Hidden states that came, each with the position after it, ascending.
+    /// Hidden states that arrived, each with the position after it, ascending.
     came: VecDeque<(usize, Vec<u8>)>,
 }
 
-/// How far a pipeline that works was given rows.
+/// The rows that a working pipeline was given.
 #[derive(Debug, Clone)]
 struct Flow {
-    /// The position that is next.
+    /// The next position.
     next: usize,
     /// Steps whose answers are due.
     due: VecDeque<Range<usize>>,
@@ -95,18 +95,17 @@ impl<T: Copy + PartialEq> Feed<T> {
         &self.tokens[..self.wanted]
     }
 
-    /// How many of [`tokens`](Self::tokens) surely went through all layers.
+    /// How many of [`tokens`](Self::tokens) are known to have gone through all layers.
     pub fn read(&self) -> usize {
         self.read.min(self.wanted)
     }
 
-    /// Drafts of which it is not known whether they are right.
+    /// Drafts that are neither confirmed nor rejected.
     pub fn drafts(&self) -> &[T] {
         &self.tokens[self.wanted..]
     }
 
-    /// These are to be read next. What was guessed right is on its way already, unless something among
-    /// them was guessed wrong.
+    /// Adds tokens to read. Rows of right drafts are already under way, unless one of them was wrong.
     ///
     /// # Panics
     /// There is no [room](Self::new) for them.
@@ -155,26 +154,24 @@ impl<T: Copy + PartialEq> Feed<T> {
         self.rolling_back = self.rolling_back.saturating_sub(1);
     }
 
-    /// The pipeline works no more, or will be another: until [`ready`](Self::ready) there is nothing to
-    /// submit.
+    /// The pipeline broke or is being replaced: nothing is submitted until [`ready`](Self::ready).
     pub fn interrupted(&mut self) {
         let flow = self.flow.take();
         self.unsettled |= flow.is_some_and(|flow| !flow.due.is_empty());
     }
 
-    /// The pipeline is gone with all that it held, and nothing that it was told is answered any more:
-    /// what is [ready](Self::ready) next is another one, which holds nothing.
+    /// The pipeline is gone with everything that it held, and answers nothing any more: the next one that
+    /// is [ready](Self::ready) holds nothing.
     pub fn lost(&mut self) {
         self.flow = None;
         self.unsettled = false;
         self.rolling_back = 0;
     }
 
-    /// Rows from `from` on can be submitted, in prefill steps of so many.
+    /// Rows from `from` on can be submitted, in prefill steps of `prefill_rows`.
     ///
-    /// Drafts, and rows whose answers have not come, are rolled back: the new pipeline may have taken
-    /// what was submitted after it was ready and before that was known here, in other steps than are
-    /// submitted now.
+    /// Drafts and unanswered rows are rolled back: the new pipeline may have accepted rows that were
+    /// submitted after it was ready and before that was known here, in other steps than the next ones.
     pub fn ready(&mut self, from: u32, prefill_rows: u32) -> Option<RollBack> {
         self.interrupted();
         // A roll-back that is on its way is not in it.
@@ -222,8 +219,8 @@ impl<T: Copy + PartialEq> Feed<T> {
         })
     }
 
-    /// Rows went through all layers: what came of them, and where they begin. False if it is not what is
-    /// due, and passed over.
+    /// Rows went through all layers: the first position and the hidden states. False if it is not the answer
+    /// that is due, and is ignored.
     pub fn answered(&mut self, start_position: u32, hidden: Vec<u8>) -> bool {
         let flow = self.flow.as_mut().filter(|_| self.rolling_back == 0);
         // Hidden states that come back are those of the last row.
@@ -243,7 +240,7 @@ impl<T: Copy + PartialEq> Feed<T> {
         true
     }
 
-    /// The hidden states behind the last of [`tokens`](Self::tokens), once they have come.
+    /// The hidden states behind the last of [`tokens`](Self::tokens), once they have arrived.
     pub fn take_hidden(&mut self) -> Option<Vec<u8>> {
         while let Some((end, hidden)) = self.came.pop_front_if(|(end, _)| *end <= self.wanted) {
             if end == self.wanted {

@@ -23,7 +23,7 @@ pub(super) struct Liveness {
 #[derive(Debug)]
 struct Heard {
     peer: PeerId,
-    /// When anything came of it.
+    /// When anything last arrived from it.
     at: Duration,
     /// After so long without anything it has failed.
     limit: Duration,
@@ -148,7 +148,7 @@ impl Liveness {
         }
     }
 
-    /// Rows that are due come in.
+    /// Rows that are due arrive.
     pub(super) fn arriving(&mut self, now: Duration) {
         if let Some(due) = &mut self.due {
             due.busy_at = now;
@@ -271,7 +271,7 @@ fn stage_of(stages: &mut [Heard], peer: PeerId) -> Option<&mut Heard> {
 }
 
 impl Heard {
-    /// When it has failed if it is made ready and comes no further.
+    /// When it counts as failed while it is made ready, if it makes no progress.
     fn opens_by(&self, due_end: u32) -> Duration {
         match self.opening {
             Opening::Since(at, within) if due_end == 0 => at + within,
@@ -279,7 +279,7 @@ impl Heard {
         }
     }
 
-    /// For how long it has come no further in being made ready.
+    /// How long it may be made ready without progress.
     fn opens_for(&self, now: Duration) -> Duration {
         match self.opening {
             Opening::Since(at, _) => now.saturating_sub(at),
@@ -289,8 +289,8 @@ impl Heard {
 }
 
 impl Due {
-    /// When it is clear that nothing moves, though all may live. What stalls on the way from one stage
-    /// to the next stalls as on the ways that are seen from here.
+    /// When rows count as lost, though all stages may live. Links between stages are assumed to stall as
+    /// long as the links that are seen from here.
     fn stands_still_at(&self, patience: Duration) -> Duration {
         if self.end == 0 {
             // Stages open: each has a time of its own.
@@ -301,7 +301,7 @@ impl Due {
         lost.min(self.stuck_at())
     }
 
-    /// When those that are at it have had their time.
+    /// When the stages that compute have used up their time.
     fn stuck_at(&self) -> Duration {
         (self.progress_at + STUCK_AFTER).min(self.since + ANSWER_WITHIN)
     }

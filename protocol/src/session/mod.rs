@@ -78,24 +78,24 @@ use crate::placement::Stage;
 use crate::wire::{ContentHash, Control, Frame, FrameError, HiddenShape};
 use crate::{Arithmetic, PeerId, SessionId};
 
-/// A stage that has been silent for so long is asked whether it is there.
+/// A stage that has been silent for so long is queried.
 pub const PROBE_AFTER: Duration = Duration::from_millis(300);
 /// A stage that has been silent for so long has failed, if it never was silent for long before.
 pub const FAIL_AFTER: Duration = Duration::from_millis(750);
 /// A stage that has been silent for so long has failed, whatever it was like before.
 pub const MOST_PATIENCE: Duration = Duration::from_secs(3);
-/// Rows that no stage has been at for so long, and that do not arrive at one, are lost.
+/// Rows that no stage computes for so long, and that do not arrive at one, are lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(2);
-/// After so long without a row that came further a pipeline is given up, whatever its stages say.
+/// A pipeline in which no row makes progress for so long is given up, whatever its stages say.
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
-/// An answer that has not come after so long does not come, however far stages say that they are.
+/// A pipeline whose answer is due for so long is given up, whatever progress its stages report.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(300);
-/// A stage that has its weights is ready after so long, or has failed.
+/// A stage that has its weights has failed if it is not ready after so long.
 pub const LOAD_WITHIN: Duration = Duration::from_secs(60);
-/// A stage whose weights come has another thousandth of them after so long, or has failed.
+/// A stage that fetches weights has failed if no other thousandth of them arrives for so long.
 pub const FETCH_WITHIN: Duration = Duration::from_secs(300);
 
-/// So long a requester sends no drafts after it has heard that a stage has rows of others, too.
+/// How long a requester sends no drafts after it heard that a stage has rows of others, too.
 pub const DRAFTS_PAUSE: Duration = Duration::from_secs(1);
 
 /// What stays the same for a whole session.
@@ -124,7 +124,7 @@ pub struct PlacedStage {
     pub memory_bytes: u64,
 }
 
-/// What is to be done for a session, and what came of it.
+/// Outputs of a session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SessionOutput {
     /// Send a message to a peer, or to this node's own [`Stages`](crate::stage::Stages).

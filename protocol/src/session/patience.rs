@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::{FAIL_AFTER, MOST_PATIENCE};
 
-/// Silences are remembered for at least so long, and at most twice.
+/// Silences are remembered for at least so long, and at most for twice as long.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
-/// What is remembered of the silences of one peer, on one connection, that ended: who was silent for
-/// long and then went on, as on a way that stalls, is given more time than others.
+/// The recent silences of one peer, on one connection, that ended. A peer that was silent for long and
+/// then went on, as over a link that stalls, gets more time than others.
 ///
 /// Times are since any fixed moment, and never go back.
 #[derive(Debug, Clone, Copy, Default)]

@@ -39,7 +39,7 @@ pub struct Session {
     answered_end: u32,
     awaited: VecDeque<Awaited>,
     liveness: Liveness,
-    /// From when on it is told again that a stage is shared.
+    /// When it may be told again that a stage is shared.
     shared_at: Duration,
     outputs: VecDeque<SessionOutput>,
 }
@@ -49,7 +49,7 @@ enum State {
     Opening {
         /// What those hold that have answered.
         held: BTreeMap<PeerId, u32>,
-        /// What those have told that lack weights.
+        /// Progress of the stages that lack weights.
         fetches: Fetches,
     },
     Running,
@@ -75,7 +75,7 @@ impl Session {
         }
     }
 
-    /// What is to be done next, or what came.
+    /// The next output.
     pub fn poll_output(&mut self) -> Option<SessionOutput> {
         self.outputs.pop_front()
     }
@@ -274,7 +274,7 @@ impl Session {
             && header.branch <= self.branch
     }
 
-    /// Anything came of a peer, be it a part of a frame or of another session: how long it was silent
+    /// Anything arrived from a peer, even a part of a frame or of another session: how long it was silent
     /// while something was due of it, for its [`Patience`](super::Patience).
     pub fn heard(&mut self, now: Duration, peer: PeerId) -> Option<Duration> {
         self.liveness.heard(now, peer)
@@ -286,7 +286,7 @@ impl Session {
         self.liveness.allow_silence(peer, limit);
     }
 
-    /// A part of a frame came from a peer: what is due may be behind it.
+    /// A part of a frame arrived from a peer: what is due may follow it.
     pub fn handle_part(&mut self, now: Duration, from: PeerId) {
         let last = self.ring.last().map(|placed| placed.stage.peer);
         if last == Some(from) {
@@ -294,7 +294,7 @@ impl Session {
         }
     }
 
-    /// A frame of this session came.
+    /// A frame of this session arrived.
     pub fn handle_frame(&mut self, now: Duration, from: PeerId, frame: Frame) {
         if !self.expects(from, frame.header()) {
             return;
@@ -328,7 +328,7 @@ impl Session {
         });
     }
 
-    /// A message of a peer about this session came.
+    /// A message of a peer about this session arrived.
     pub fn handle_control(&mut self, now: Duration, from: PeerId, message: Control) {
         self.liveness.told(now, from);
         match message {
@@ -454,7 +454,7 @@ impl Session {
         self.liveness.poll_timeout()
     }
 
-    /// Asks those who are silent, and gives up on who does not answer.
+    /// Queries silent stages, and gives up on those that do not answer.
     pub fn handle_timeout(&mut self, now: Duration) {
         let verdict = self.liveness.judge(now);
         for peer in verdict.ask {
@@ -469,7 +469,7 @@ impl Session {
         }
     }
 
-    /// Frees all stages. Nothing comes of the session any more.
+    /// Frees all stages and ends the session.
     pub fn close(&mut self) {
         for placed in std::mem::take(&mut self.ring) {
             self.close_stage(placed.stage.peer);

@@ -7,8 +7,8 @@ use super::{BACK_FOR, CLOSED_FOR, ORPHANED_FOR, Stages};
 use crate::PeerId;
 
 impl Stages {
-    /// The connection to a peer ended: what it does not open again is freed in a while, which is short
-    /// if the peer `closed` it.
+    /// The connection to a peer ended. Its stages are freed after a while unless it opens them again; the
+    /// while is short if the peer `closed` the connection.
     pub fn orphan(&mut self, now: Duration, peer: PeerId, closed: bool) {
         self.set_congested(now, peer, false);
         let until = now + if closed { CLOSED_FOR } else { ORPHANED_FOR };
@@ -30,8 +30,8 @@ impl Stages {
         }
     }
 
-    /// Frees what a requester lost first and has not opened again, as it needs the room for something
-    /// else; whether there was any. A session that it goes on with begins anew here.
+    /// Frees the stage that a requester lost first and has not opened again, as it needs the room for
+    /// something else. Returns whether there was one. If its session goes on, it starts anew here.
     pub(super) fn free_lost(&mut self, requester: PeerId) -> bool {
         let lost = self.stages.iter().filter_map(|(&id, held)| {
             let until = held.orphaned_until?;
@@ -44,7 +44,7 @@ impl Stages {
         true
     }
 
-    /// A peer has left the circle: nothing of it stays.
+    /// A peer has left the circle: all its stages are freed.
     pub fn forget(&mut self, peer: PeerId) {
         let ids = self.stages.keys().copied();
         let ids: Vec<_> = ids.filter(|id| id.requester == peer).collect();

@@ -40,7 +40,7 @@ pub(super) struct Held {
     pub(super) shared_at: Duration,
 }
 
-/// What became of a frame.
+/// What was done with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
     Queued,
@@ -120,7 +120,7 @@ impl Held {
         self.is_ready() && from == self.open.predecessor && header.epoch == self.open.epoch
     }
 
-    /// Its requester is gone: what waits would be computed for nobody, and is sent again if it comes
+    /// Its requester is gone: queued rows would be computed for nobody, and are sent again if it comes
     /// back.
     pub(super) fn orphan(&mut self, until: Duration) {
         self.orphaned_until.get_or_insert(until);
@@ -128,7 +128,7 @@ impl Held {
         self.rejected = true;
     }
 
-    /// Whether rows may come.
+    /// Whether rows are accepted.
     pub(super) fn is_ready(&self) -> bool {
         self.is_loaded && !self.open.standby
     }

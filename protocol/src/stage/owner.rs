@@ -41,7 +41,7 @@ impl Owner {
         self.busy = busy;
     }
 
-    /// Rows of a session came, or were computed.
+    /// Rows of a session arrived, or were computed.
     pub(super) fn rows_of(&mut self, now: Duration, requester: PeerId) {
         if requester == self.peer {
             self.active_until = now + ACTIVE_FOR;

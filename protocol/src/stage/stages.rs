@@ -132,7 +132,7 @@ impl Stages {
         (!held.is_loaded).then_some(&held.open)
     }
 
-    /// Weights that a [`Load`](super::Load) of this epoch lacked have come: it is to be done again.
+    /// Weights that a [`Load`](super::Load) of this epoch lacked have arrived: it is to be repeated.
     pub fn load_again(&mut self, id: StageId, epoch: PlanEpoch) {
         if let Some(held) = self.stages.get(&id)
             && held.open.epoch == epoch
@@ -207,7 +207,7 @@ impl Stages {
             .all(|held| held.has_room(&self.limits))
     }
 
-    /// Hidden states came from a predecessor.
+    /// Hidden states arrived from a predecessor.
     pub fn handle_frame(&mut self, now: Duration, from: PeerId, frame: Frame) {
         let Some(id) = self.fed_by(from, frame.header().session) else {
             return;
@@ -295,7 +295,7 @@ impl Stages {
         }
     }
 
-    /// Whether rows come of this peer, or go to it.
+    /// Whether rows arrive from this peer, or go to it.
     pub fn runs_over(&self, peer: PeerId) -> bool {
         let mut ready = self.stages.values().filter(|held| held.is_ready());
         ready.any(|held| held.open.predecessor == peer || held.open.successor == peer)
@@ -312,7 +312,7 @@ impl Stages {
         self.stages.is_empty()
     }
 
-    /// Whose sessions are here, once for each session.
+    /// The requesters of the sessions here, once for each session.
     pub fn requesters(&self) -> impl Iterator<Item = PeerId> {
         self.stages.values().map(|held| held.requester)
     }

@@ -55,33 +55,33 @@ use crate::wire::limits::MAX_PIECE_BYTES;
 use crate::wire::{ByteRange, ContentHash, Control, ModelOffer, ShardRefusedCode};
 use crate::{LayerRange, PeerId};
 
-/// Peers are asked anew what they have so often.
+/// How often peers are asked again what they have.
 pub const ASK_EVERY: Duration = Duration::from_secs(3);
-/// A peer that owes pieces and sends nothing for so long is not counted on.
+/// A peer that owes pieces and sends nothing for so long counts as stalled.
 pub const STALLED_AFTER: Duration = Duration::from_secs(2);
-/// An idle peer is asked for a piece, too, that another owes for so long.
+/// An idle peer is also asked for a piece that another has owed for so long.
 pub const HEDGE_AFTER: Duration = Duration::from_secs(1);
-/// A peer that has too many transfers is left alone for so long.
+/// How long a busy peer is not asked.
 pub const BUSY_FOR: Duration = Duration::from_millis(500);
-/// So long nobody need offer what is missing: devices come and go.
+/// How long missing pieces may be offered by nobody, as devices join and leave.
 pub const STARVED_AFTER: Duration = Duration::from_secs(3);
-/// A fetch that keeps nothing for so long is over.
+/// A fetch that has kept nothing for so long fails.
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// Pieces that are read for a peer at a time, those that wait for what went before included.
+/// The most pieces that are read for a peer at a time, including those that wait for earlier ones.
 pub const MOST_READ_FOR_PEER: usize = 32;
-/// Pieces that are read for all peers together.
+/// The most pieces that are read for all peers together.
 pub const MOST_READ: usize = 128;
-/// Models that are fetched at a time.
+/// The most models that are fetched at a time.
 pub const MOST_FETCHES: u32 = 4;
-/// Time between the beginnings of two fetches on average, as each asks all peers; as many as may be
-/// under way may begin at once.
+/// The mean time between the starts of two fetches, as each asks all peers; as many as may be under way
+/// may start at once.
 pub const FETCH_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often a fetch looks after who has not kept to the times above.
+/// How often a fetch checks the times above.
 const TICK: Duration = Duration::from_millis(250);
 
-/// What an object is of its model.
+/// The part of a model that an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// What every device needs.
@@ -90,12 +90,12 @@ pub enum Part {
     Layer(u32),
 }
 
-/// An object of which something is missing.
+/// An object with missing pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lacking {
-    /// What it is named by.
+    /// Its name: a hash.
     pub content: ContentHash,
-    /// What it is.
+    /// The part that it is.
     pub part: Part,
     /// Its length.
     pub bytes: u64,
@@ -103,7 +103,7 @@ pub struct Lacking {
     pub missing: Vec<u32>,
 }
 
-/// Where a piece of an object of so many bytes is in it; `None` if it has no such piece.
+/// The byte range of a piece in an object of so many bytes; `None` if it has no such piece.
 pub fn piece_range(object_bytes: u64, piece: u32) -> Option<ByteRange> {
     let first = u64::from(piece) * MAX_PIECE_BYTES;
     ByteRange::new(first, object_bytes.min(first + MAX_PIECE_BYTES))
@@ -120,13 +120,13 @@ pub enum TransferOutput {
     Store(StoreOrder),
     /// All that was wanted of this model is kept.
     Fetched(ContentHash),
-    /// It is not to be had: why, in words.
+    /// It cannot be fetched: why, in words.
     Failed(ContentHash, String),
-    /// How far a fetch is.
+    /// Progress of a fetch.
     Progress(Progress),
 }
 
-/// How far a fetch is: told every quarter of a second, if it came further.
+/// Progress of a fetch: told every quarter of a second, if there is any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// The model.
@@ -137,10 +137,10 @@ pub struct Progress {
     pub of_bytes: u64,
 }
 
-/// What whoever keeps weights on this device is to do.
+/// Orders to the store of weights on this device.
 #[derive(Clone, PartialEq, Eq)]
 pub enum StoreOrder {
-    /// Say what of a model can be given: [`StoreAnswer::Has`].
+    /// Say what can be given of a model: [`StoreAnswer::Has`].
     Tell {
         /// Who asks.
         to: PeerId,
@@ -185,7 +185,7 @@ pub enum StoreOrder {
         /// Which bytes, at most a piece.
         range: ByteRange,
     },
-    /// Nothing more comes of this model.
+    /// The fetch of this model has ended.
     End {
         /// The model.
         manifest: ContentHash,
@@ -207,7 +207,7 @@ impl std::fmt::Debug for StoreOrder {
     }
 }
 
-/// What came of a [`StoreOrder`].
+/// Results of a [`StoreOrder`].
 #[derive(Clone, PartialEq, Eq)]
 pub enum StoreAnswer {
     /// What can be given of a model.
@@ -224,14 +224,14 @@ pub enum StoreAnswer {
         /// What is missing.
         result: Result<Missing, String>,
     },
-    /// What became of a manifest.
+    /// Whether a manifest was kept.
     ManifestKept {
         /// The model.
         manifest: ContentHash,
         /// What became of it.
         kept: Kept,
     },
-    /// What became of a piece.
+    /// Whether a piece was kept.
     Kept {
         /// The model.
         manifest: ContentHash,
@@ -281,12 +281,12 @@ pub enum Missing {
     Pieces(Vec<Lacking>),
 }
 
-/// What became of what came.
+/// Whether bytes that arrived were kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
     /// It is right, and kept.
     Kept,
-    /// It is not what its hash says.
+    /// It does not match its hash.
     Corrupt,
     /// It cannot be kept: why, in words.
     Failed(String),

@@ -41,7 +41,7 @@ pub(crate) enum Seen {
     },
     /// A host holds so many bytes of weights and caches.
     Held { host: u32, bytes: u64, budget: u64 },
-    /// Bytes came to a host.
+    /// Bytes arrived at a host.
     Delivered { from: u32, to: u32 },
     /// A host wants to send to one that it is not paired with.
     SentToStranger { host: u32 },
@@ -53,13 +53,13 @@ pub(crate) enum Seen {
         at: u32,
         right: bool,
     },
-    /// An answer came that was not due.
+    /// An answer arrived that was not due.
     WrongAnswer { session: usize, came: u32, due: u32 },
-    /// A piece of weights came to a host, to be checked.
+    /// A piece of weights arrived at a host, to be checked.
     PieceCame { host: u32, of: CameOf },
     /// A host's machine takes for fetched what it has not.
     FetchedTooLittle { host: u32 },
-    /// So many wrong pieces came to a host in one fetch: more than were on their way of all its peers.
+    /// So many wrong pieces arrived at a host in one fetch: more than its peers had under way.
     WrongPieces { host: u32, wrong: u64 },
     /// A host that is about to be suspended takes a stage of another's.
     StageWhileLeaving { host: u32 },
@@ -158,7 +158,7 @@ impl Checks {
         self.report(now, finding);
     }
 
-    /// A host was disturbed: what goes over it may stand still for a while.
+    /// A host was disturbed: its sessions may make no progress for a while.
     pub(crate) fn disturbed(&mut self, now: u64, host: u32) {
         self.progress.disturbed(now, host);
     }

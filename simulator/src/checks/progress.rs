@@ -6,11 +6,12 @@ use super::Finding;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Standing<'a> {
     pub(crate) session: usize,
-    /// When it last got on: was placed, ready, answered, or had a token.
+    /// When it last made progress: was placed, ready, answered, or had a token.
     pub(crate) progress_at: u64,
     /// All that it could go over.
     pub(crate) circle: &'a [(potluck_protocol::PeerId, u32)],
-    /// Whether some of it are away, suspended or ended now: who was asked to wait for them may.
+    /// Whether some of its devices are away, suspended or ended now: a session that waits for them by
+    /// choice may.
     pub(crate) whole: bool,
 }
 

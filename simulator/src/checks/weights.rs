@@ -5,7 +5,7 @@ use super::Finding;
 
 const NAME: &str = "weights";
 
-/// A piece of weights that came.
+/// A piece of weights that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CameOf {
     /// Whether its device was ever asked to hold the layer.

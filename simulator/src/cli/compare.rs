@@ -16,23 +16,23 @@ use super::interrupt::{self, EXIT_INTERRUPTED};
 use super::sweeping::{self, RunningArgs};
 use super::{EXIT_FINDING, output};
 
-/// Say what differs between runs, by how much, and whether that is more than chance
+/// Compare runs: what differs, by how much, and whether that is more than chance
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Scenarios (.toml), results (.json) or sweeps (.jsonl); all others are compared with the first
     #[arg(required = true)]
     what: Vec<PathBuf>,
-    /// Of one scenario: a field and its values; all others are compared with the first
+    /// For one scenario: a field and its values; all others are compared with the first
     #[arg(long, value_name = "FIELD=VALUE,…")]
     vary: Option<Axis>,
-    /// Of scenarios: how many seeds, or a range as 10..20
+    /// For scenarios: how many seeds, or a range such as 10..20
     #[arg(long, value_name = "SEEDS")]
     seeds: Option<Seeds>,
-    /// What counts as no difference, in percent of the first
+    /// Ignore differences up to this percentage of the first
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     tolerance: f64,
-    /// In this form
+    /// Output format
     #[arg(long = "as", value_name = "FORM", value_enum, default_value_t = Form::Table)]
     form: Form,
     #[command(flatten)]

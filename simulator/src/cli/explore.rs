@@ -15,20 +15,20 @@ use super::output;
 /// Look for violations in random scenarios with faults
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// How many
+    /// How many seeds
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     seeds: u64,
     /// The first seed
     #[arg(long, value_name = "N", default_value_t = 0)]
     first: u64,
-    /// Where to write what is left of those that violate something
+    /// Folder for the shrunk scenarios of seeds that violate a check
     #[arg(long, value_name = "FOLDER", default_value = "simulator/regressions")]
     keep: PathBuf,
-    /// Compute an actual model in the hosts: a generated one, or that of this GGUF file
+    /// Compute a real model in the hosts: a generated one, or this GGUF file
     #[cfg(feature = "real")]
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     real: Option<Option<PathBuf>>,
-    /// Only count and show them
+    /// Only report violations, without shrinking their scenarios
     #[arg(long)]
     no_shrink: bool,
 }
@@ -101,7 +101,7 @@ fn show(found: &Found, args: &Args, model: &Model) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What hosts compute.
+/// The model that hosts compute.
 enum Model {
     MadeUp,
     #[cfg(feature = "real")]

@@ -10,17 +10,17 @@ use potluck_sim::sweep::{self, Line, Merged, Missing, groups, merge, read_lines}
 
 use super::{EXIT_FINDING, output, sweep as swept};
 
-/// Put the results of a sweep's parts together, and say what is missing
+/// Combine the results of a sweep's parts, and report what is missing
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Files that `sweep --out` wrote
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// In this form
+    /// Output format
     #[arg(long = "as", value_name = "FORM", value_enum, default_value_t = Form::Lines)]
     form: Form,
-    /// To this file, rather than to stdout
+    /// Write to this file instead of stdout
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -33,7 +33,7 @@ Examples:
 
 Exit codes: 0, 1 for a failure or a violation, 3 if runs are missing.";
 
-/// What results are written as.
+/// Output formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {
     /// Lines of JSON, as the files themselves
@@ -73,7 +73,7 @@ fn written(lines: &[Line], form: Form) -> anyhow::Result<String> {
     })
 }
 
-/// Says what was repeated and what is missing.
+/// Reports repeated and missing runs.
 fn told(merged: &Merged) -> ExitCode {
     let count = merged.lines.len();
     output::note(&format!(

@@ -10,7 +10,7 @@ use super::output;
 /// List the devices that scenarios can name
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Show this one, and where its numbers are from; a name, or the path of a file
+    /// Show one profile and the source of its numbers: a name, or the path of a file
     name: Option<String>,
 }
 

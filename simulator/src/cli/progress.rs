@@ -7,12 +7,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output;
 
-/// Between two lines about a sweep, where no person looks at a bar.
+/// Time between two lines about a sweep, where stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(30);
-/// Between two lines about a run.
+/// Time between two lines about a run.
 const RUN_LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// How many of something are done, on stderr: a bar for a person, now and then a line for a log.
+/// Progress on stderr: a bar on a terminal, a line now and then in a log.
 pub(super) enum Progress {
     Silent,
     Bar(ProgressBar),
@@ -26,7 +26,7 @@ pub(super) enum Progress {
 }
 
 impl Progress {
-    /// Of so many runs.
+    /// For so many runs.
     pub(super) fn of_runs(all: usize, quiet: bool) -> Self {
         if quiet || all < 2 {
             return Self::Silent;
@@ -37,7 +37,7 @@ impl Progress {
         Self::lines(all, "runs", LINE_EVERY)
     }
 
-    /// Of one run of so many seconds of virtual time: on a terminal, or wherever somebody wants it.
+    /// For one run of so many seconds of virtual time: on a terminal, or where it was asked for.
     pub(super) fn of_seconds(all: usize, wanted: bool) -> Self {
         if io::stderr().is_terminal() {
             return Self::bar(all, "seconds");

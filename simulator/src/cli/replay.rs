@@ -21,7 +21,7 @@ pub(super) struct Args {
     /// Show what happens to this session, by its number from 0
     #[arg(long, value_name = "SESSION")]
     trace: Option<usize>,
-    /// Write its scenario to this file, too
+    /// Also write its scenario to this file
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
 }

@@ -19,37 +19,37 @@ use super::progress::Progress;
 use super::sweeping::RunningArgs;
 use super::{compare as comparing, output};
 
-/// Run a scenario, and check what must hold
+/// Run a scenario with all checks
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The scenario's file
     scenario: PathBuf,
-    /// A seed instead of the scenario's
+    /// Use this seed instead of the scenario's
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Print the figures as one JSON object
     #[arg(long)]
     json: bool,
-    /// Tell of every session and device, however many
+    /// List every session and device, however many
     #[arg(long, conflicts_with = "json")]
     all: bool,
     /// Write a page with plots to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Write everything that is known of the run to this file, as JSON
+    /// Write the whole record of the run to this file, as JSON
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Show what happens to this session, by its number from 0
     #[arg(long, value_name = "SESSION")]
     trace: Option<usize>,
-    /// Show the same with other placements beside it: alone, memory-proportional, ring-by-rtt
+    /// Also run other placements for comparison: alone, memory-proportional, ring-by-rtt
     #[arg(long, value_name = "CHOICE,…", value_delimiter = ',')]
     against: Vec<String>,
-    /// Say how far it is where stderr is no terminal, too
+    /// Print progress even if stderr is not a terminal
     #[arg(long)]
     progress: bool,
-    /// Seeds of which that shows the means
+    /// With --against: average over this many seeds
     #[arg(long, value_name = "SEEDS", requires = "against")]
     seeds: Option<Seeds>,
     #[command(flatten)]
@@ -66,7 +66,7 @@ Stopped by Ctrl-C, it tells of what there was until then.
 
 Exit codes: 0, 1 for a failure or a violation, 130 after Ctrl-C.";
 
-/// What takes no longer than this needs no bar.
+/// A run that takes no longer than this gets no progress bar.
 const SHOWN_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -118,7 +118,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(code(&record))
 }
 
-/// Runs a scenario until its end or Ctrl-C, and tells how far it is if that takes long.
+/// Runs a scenario until its end or Ctrl-C, with progress if that takes long.
 fn watched(
     scenario: &Scenario,
     options: &Options,
@@ -141,7 +141,7 @@ fn watched(
     Ok(record?)
 }
 
-/// Failure, if something was violated.
+/// Failure, if a check was violated.
 pub(super) fn code(record: &Record) -> ExitCode {
     match record.violations.is_empty() {
         true => ExitCode::SUCCESS,
@@ -167,7 +167,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| path.display().to_string())
 }
 
-/// The scenario as it is and with other placements; `None` after Ctrl-C.
+/// Runs the scenario as it is and with other placements; `None` after Ctrl-C.
 fn against(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<Option<Vec<Comparison>>> {
     let own = ["best".to_owned()];
     let axis = Axis {

@@ -21,7 +21,7 @@ const CIRCLE: u32 = 5;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// How many phones, a run each; circles have five
+    /// Numbers of phones, one run each, in circles of five
     #[arg(
         long,
         value_name = "N,…",
@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// Questions a minute, of all phones together
     #[arg(long, value_name = "N", default_value_t = 10)]
     questions: u32,
-    /// Run nothing, and show what --json printed to this file before
+    /// Run nothing, and show the results that --json printed to this file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "questions"])]
     from: Option<PathBuf>,
     /// Write a page with plots to this file
@@ -105,7 +105,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<Cost>> {
     costs.with_context(|| format!("{}: not what scale --json prints", path.display()))
 }
 
-/// So that the memory of one run is not counted to the next.
+/// Measures a run in a process of its own, so that its memory does not count for the next run.
 fn in_its_own_process(args: &Args, phones: u32) -> anyhow::Result<Cost> {
     let (duration, questions) = (args.duration.to_string(), args.questions.to_string());
     let mut command = Command::new(env::current_exe()?);
@@ -143,7 +143,7 @@ fn measured(args: &Args, phones: u32) -> anyhow::Result<Cost> {
     })
 }
 
-/// Homes of five phones, of a model that none of them holds.
+/// Circles of five phones, with a model that none of them can hold alone.
 fn scenario(phones: u32, args: &Args) -> String {
     let every = 60_000_000 / u64::from(args.questions);
     format!(
@@ -162,7 +162,7 @@ fn scenario(phones: u32, args: &Args) -> String {
     )
 }
 
-/// The most memory that this process had, where the system tells.
+/// The peak memory of this process, where the system tells.
 fn peak_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status
@@ -172,7 +172,7 @@ fn peak_bytes() -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// How long this thread, which is the one that runs everything, had a core, where the system tells.
+/// The processor time of this thread, which runs everything, where the system tells.
 fn cpu_s() -> Option<f64> {
     let text = fs::read_to_string("/proc/self/schedstat").ok()?;
     let nanoseconds: u64 = text.split_whitespace().next()?.parse().ok()?;

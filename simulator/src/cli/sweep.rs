@@ -20,13 +20,13 @@ pub(super) struct Args {
     /// A field by its path, and the values that it takes; may be given several times
     #[arg(long, value_name = "FIELD=VALUE,…")]
     vary: Vec<Axis>,
-    /// How many seeds from the scenario's on, or a range as 10..20
+    /// How many seeds from the scenario's on, or a range such as 10..20
     #[arg(long, value_name = "SEEDS")]
     seeds: Option<Seeds>,
     /// Only every n-th run, from the i-th on, counted from 0
     #[arg(long, value_name = "I/N", default_value = "0/1")]
     shard: Shard,
-    /// Add results to this file, and run only what it has not; without it they go to stdout
+    /// Append results to this file, and run only what it lacks [default: stdout]
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -88,8 +88,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(violations(&lines))
 }
 
-/// What of these runs is left, and the results that a file has of the others. A result that it has of
-/// another sweep counts, and is written as this one's.
+/// The runs that are left, and the file's results of the others. A result of another sweep counts as
+/// well, and is written as one of this sweep.
 fn left(
     sweep: &Sweep,
     runs: Vec<usize>,
@@ -125,7 +125,7 @@ fn left(
     Ok((left, lines))
 }
 
-/// Says which runs violated anything, and fails if any did.
+/// Reports the runs that violated a check, and fails if any did.
 pub(super) fn violations(lines: &[Line]) -> ExitCode {
     let violated = lines
         .iter()

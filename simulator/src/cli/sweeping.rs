@@ -12,13 +12,13 @@ use potluck_sim::sweep::{Axis, Line, Seeds, Sweep, start};
 
 use super::progress::Progress;
 
-/// How soon Ctrl-C is noticed.
+/// How often Ctrl-C is looked for.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// How runs are run.
+/// Options of commands that run many scenarios.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunningArgs {
-    /// Runs at a time; 0: as many as there are cores
+    /// Parallel runs; 0 means one for each core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) threads: usize,
     /// Print nothing but results and errors
@@ -33,8 +33,8 @@ pub(super) fn open(path: &Path, axes: Vec<Axis>, seeds: Option<&Seeds>) -> anyho
     Sweep::new(&text, axes, seeds).with_context(named)
 }
 
-/// Runs these runs, and gives each result as it is there to `each`. Whether all were run: not if
-/// Ctrl-C was pressed, which does not wait for those under way.
+/// Runs these runs, and passes each result to `each` when it is done. Returns whether all were run: not
+/// after Ctrl-C, which does not wait for runs under way.
 pub(super) fn run(
     sweep: &Arc<Sweep>,
     runs: Vec<usize>,

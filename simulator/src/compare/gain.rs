@@ -32,7 +32,7 @@ fn answers(comparison: &Comparison) -> Option<String> {
 /// A figure, and how to say what it gains.
 struct Part {
     figure: &'static str,
-    /// After the factor, as of 1.4: what is that many times as much.
+    /// The noun after a factor such as 1.4.
     words: &'static str,
 }
 

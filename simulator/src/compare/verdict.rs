@@ -41,7 +41,7 @@ pub struct Difference {
 pub enum Verdict {
     /// Every pair is equal.
     Equal,
-    /// No more than what is tolerated, or than chance explains with 95 % confidence.
+    /// Within the tolerance, or within what chance explains with 95 % confidence.
     Alike,
     /// It is better.
     Better,

@@ -197,7 +197,7 @@ impl Body {
         self.battery.is_some() && self.charge_joules() <= 0.0
     }
 
-    /// What it tells of its power.
+    /// Its power state, as it reports it.
     pub(crate) fn power(&self) -> Power {
         match self.charge() {
             None => Power::Mains,
@@ -208,7 +208,7 @@ impl Body {
         }
     }
 
-    /// What it tells of its heat.
+    /// Its thermal state, as it reports it.
     pub(crate) fn thermal(&self) -> Thermal {
         let Some(heat) = &self.heat else {
             return Thermal::Nominal;

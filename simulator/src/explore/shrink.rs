@@ -7,7 +7,7 @@ use crate::units::Span;
 /// Runs that making one scenario smaller may take.
 const MOST_RUNS: usize = 400;
 
-/// What is left of a scenario.
+/// A shrunk scenario.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shrunk {
     /// It.

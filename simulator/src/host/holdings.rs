@@ -32,7 +32,7 @@ pub(crate) struct Holdings {
     pub(crate) peak_bytes: u64,
 }
 
-/// What loading a stage came to.
+/// The result of loading a stage.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     /// Why not, if it cannot be.
@@ -41,7 +41,7 @@ pub(crate) struct Loaded {
     pub(crate) new_bytes: u64,
 }
 
-/// What a part of a step came to.
+/// The result of a part of a step.
 #[derive(Debug)]
 pub(crate) struct Computed {
     /// The hidden states; none if it could not be computed.

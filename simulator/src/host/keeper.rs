@@ -12,7 +12,7 @@ const ENOUGH: u64 = 2 * MAX_PIECE_BYTES;
 /// Pieces that are read for a peer at once.
 const AT_ONCE: usize = 2;
 
-/// What is to be done with weights.
+/// Orders about weights.
 #[derive(Debug, Default)]
 pub(crate) struct Keeper {
     pub(crate) waiting: VecDeque<StoreOrder>,
@@ -42,7 +42,7 @@ impl Keeper {
         !self.giving.is_empty()
     }
 
-    /// An order comes; one to read waits until its peer has taken what was read before.
+    /// Adds an order; an order to read waits until its peer has taken what was read before.
     pub(crate) fn order(&mut self, order: StoreOrder) {
         match order {
             StoreOrder::Read { to, .. } => {

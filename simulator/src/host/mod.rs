@@ -68,7 +68,7 @@ pub(crate) struct Host {
     pub(crate) number: u32,
     pub(crate) peer: PeerId,
     pub(crate) name: String,
-    /// Its name without what tells several apart.
+    /// Its name, without the suffix that tells several apart.
     pub(crate) base_name: String,
     pub(crate) circle: String,
     pub(crate) members: Members,
@@ -79,7 +79,7 @@ pub(crate) struct Host {
     pub(crate) life: Life,
     /// Whether it is out of everyone's reach.
     pub(crate) away: bool,
-    /// When it first comes into reach.
+    /// When it first joins.
     pub(crate) joins_at: u64,
     /// How many times its program began: timers of an earlier one are nobody's.
     pub(crate) incarnation: u32,
@@ -100,13 +100,13 @@ pub(crate) struct Host {
     pub(crate) store: Store,
     /// When it last kept a piece of weights.
     pub(crate) fetched_at: u64,
-    /// The stages that its machine has taken, and of which epochs.
+    /// The stages that its machine has accepted, and their epochs.
     pub(crate) taken: BTreeMap<StageId, PlanEpoch>,
     pub(crate) talks: BTreeMap<SessionId, Talk>,
     /// How long after it went to the background it is suspended.
     pub(crate) suspended_after: u64,
     pub(crate) in_background: bool,
-    /// What it told of itself last.
+    /// The profile that it sent last.
     pub(crate) told: Option<Profile>,
     pub(crate) series: Vec<Sample>,
     pub(crate) sent_bytes: u64,
@@ -154,8 +154,8 @@ impl Host {
         wire.map(|wire| wire.connection)
     }
 
-    /// What it tells of itself now: rates as they were measured when it was cool, as a real node's,
-    /// and what its system tells of power and heat.
+    /// Its profile now: rates as measured when it was cool, as a real node's, and power and heat as its
+    /// system reports them.
     pub(crate) fn profile(&self, now: u64) -> Profile {
         let at_us = now;
         let hardware = &self.body.hardware;

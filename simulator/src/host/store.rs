@@ -119,7 +119,7 @@ pub(crate) struct Store {
     /// Bytes that its owner lets it keep for others.
     quota: u64,
     manifest: bool,
-    /// Pieces that came and were right.
+    /// Right pieces that arrived.
     pieces: BTreeSet<(Part, u32)>,
     kept_bytes: u64,
     /// Whether what it gives is wrong, as its storage is.
@@ -128,7 +128,7 @@ pub(crate) struct Store {
     wanted: Vec<LayerRange>,
     /// Layers that it was asked to hold, whether or not they were there.
     asked: BTreeSet<u32>,
-    /// Pieces that were not right, and how many of them came in the fetch under way.
+    /// Wrong pieces that arrived, and how many of them in the fetch under way.
     pub(crate) refused: u64,
     pub(crate) refused_now: u64,
 }
@@ -179,7 +179,7 @@ impl Store {
         self.whole || pieces.all(|piece| self.pieces.contains(&(part, piece)))
     }
 
-    /// Whether a stage of these layers can be computed with what is here.
+    /// Whether the weights of these layers are here.
     pub(crate) fn has(&self, layers: LayerRange) -> bool {
         let mut layers = layers.first()..layers.end();
         self.has_part(Part::Common) && layers.all(|layer| self.has_part(Part::Layer(layer)))

@@ -47,9 +47,9 @@ pub(crate) enum Heard {
     Nothing,
     /// The head makes a token of this.
     Sample(Vec<u8>),
-    /// What came is not what was asked for.
+    /// An answer that was not due.
     Wrong {
-        /// The position that came.
+        /// Its position.
         came: u32,
         /// The position that was due.
         due: u32,
@@ -143,7 +143,7 @@ impl Talk {
         self.next_sample().map_or(Heard::Nothing, Heard::Sample)
     }
 
-    /// What the head is to make a token of now, if it is free and that has come.
+    /// The hidden states from which the head is to make a token now, if it is free and they have arrived.
     fn next_sample(&mut self) -> Option<Vec<u8>> {
         if self.sampling || self.is_done() {
             return None;
@@ -179,7 +179,7 @@ impl Talk {
         }
     }
 
-    /// All rows that are not in the pipeline, of which the last shall come back, and guesses.
+    /// Submits all rows that are not in the pipeline, the last of which is to be answered, and guesses.
     fn submit(&mut self, now: u64, machine: &mut Machine) {
         if self.sampling || self.is_done() {
             return;

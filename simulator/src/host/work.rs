@@ -13,14 +13,14 @@ use potluck_protocol::{PlanEpoch, SessionId, StageId};
 #[derive(Debug)]
 pub(crate) enum Work {
     Load(Load),
-    /// A load that it is at, and what will come of it.
+    /// A load under way, and its result.
     Loading(StageId, PlanEpoch, Result<(), LoadRefused>),
     /// With whether it was ordered while the device's owner needed it.
     Step(Step, bool),
-    /// A step that it is at: its number, and what will come of it.
+    /// A step under way: its number and its result.
     Computing(u64, Vec<Vec<u8>>),
     Free(StageId),
-    /// Makes a token of the hidden state that came back.
+    /// Makes a token of a hidden state.
     Ends(SessionId, Vec<u8>),
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Bench {
     pub(crate) number: u32,
     /// When the last step with rows of others ended, and how long it took.
     pub(crate) of_others: Option<(u64, u64)>,
-    /// Whether the step that it is at has rows of others.
+    /// Whether the step under way has rows of others.
     pub(crate) at_others: bool,
     pub(crate) busy_us: u64,
     pub(crate) steps: u64,

@@ -26,7 +26,7 @@ pub(crate) struct Air {
     series: Vec<u64>,
 }
 
-/// What became of a burst.
+/// The result of sending a burst.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Burst {
     /// Until when it takes the air.
@@ -66,7 +66,7 @@ impl Air {
         u64::from(self.spec.burst_packets) * SEGMENT
     }
 
-    /// How often what goes between these two is on the air.
+    /// How many times the air carries what these two send each other.
     fn times(&self, from: u32, to: u32) -> u64 {
         match self.spec.kind {
             NetworkKind::AccessPoint => 2,

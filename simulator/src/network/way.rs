@@ -13,7 +13,7 @@ const MOST_WINDOW: u64 = 4 << 20;
 const TIMEOUT: u64 = 200_000;
 /// Bytes that a receiver that does not read takes, of all streams.
 const MOST_UNREAD: u64 = 1 << 20;
-/// Bytes of the data stream that a node that does not want them lets come (Yamux' window).
+/// Bytes of the data stream that arrive at a node that does not read them (Yamux' window).
 const MOST_UNREAD_DATA: u64 = 256 << 10;
 
 /// The streams between two nodes.
@@ -63,12 +63,12 @@ pub(crate) struct Way {
     /// Whether it is to be looked at again when more is acknowledged.
     pub(crate) wakes: bool,
     last_sent: u64,
-    /// What came and was not read: its receiver stands still, or does not want data.
+    /// What arrived and was not read: the receiver is suspended, or does not want data.
     pub(crate) unread: VecDeque<Piece>,
     unread_bytes: [u64; 3],
     /// Arrivals that were due while nothing passed.
     pub(crate) held: usize,
-    /// Whether the sender has closed it: the receiver is told when all has come.
+    /// Whether the sender has closed it: the receiver is told when everything has arrived.
     pub(crate) closing: bool,
 }
 
@@ -94,7 +94,7 @@ impl Way {
         self.queued[stream as usize]
     }
 
-    /// Bytes that came and were not read.
+    /// Bytes that arrived and were not read.
     pub(crate) fn unread_total(&self) -> u64 {
         self.unread_bytes.iter().sum()
     }
@@ -180,7 +180,7 @@ impl Way {
         self.flights.push_back(pieces);
     }
 
-    /// This came, and is not read yet.
+    /// This arrived, and is not read yet.
     pub(crate) fn leave_unread(&mut self, piece: Piece) {
         self.unread_bytes[piece.stream as usize] += piece.bytes.len() as u64;
         self.unread.push_back(piece);

@@ -126,7 +126,7 @@ pub enum ProfileError {
         why: std::io::Error,
     },
     /// Its text is no profile.
-    #[error("the profile {name:?} is none: {words}")]
+    #[error("{name:?} is not a profile: {words}")]
     Unreadable {
         /// Its name.
         name: String,

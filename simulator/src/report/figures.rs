@@ -22,7 +22,7 @@ pub struct Figure {
     pub of: fn(&Summary) -> Option<f64>,
 }
 
-/// All of them, the most telling first.
+/// All figures, the most important first.
 pub const FIGURES: [Figure; 13] = [
     Figure {
         name: "tokens/s",

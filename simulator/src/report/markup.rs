@@ -1,6 +1,6 @@
 //! Escaping of text in a page.
 
-/// A text of which nothing is read as markup.
+/// A text with all markup escaped.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

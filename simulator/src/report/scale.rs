@@ -15,7 +15,7 @@ pub struct Cost {
     pub duration_s: f64,
     /// Questions that were asked.
     pub sessions: u64,
-    /// Tokens that came.
+    /// Tokens that were generated.
     pub tokens: u64,
     /// What checkers found.
     pub violations: u64,
@@ -23,9 +23,9 @@ pub struct Cost {
     pub events: u64,
     /// How long the run took, in seconds.
     pub wall_s: f64,
-    /// How long a core worked on it, in seconds; `None` where the system does not tell.
+    /// Processor time, in seconds; `None` where the system does not tell.
     pub cpu_s: Option<f64>,
-    /// The most memory that it had, in bytes; `None` where the system does not tell.
+    /// Peak memory, in bytes; `None` where the system does not tell.
     pub peak_bytes: Option<u64>,
 }
 

@@ -28,11 +28,11 @@ pub struct Summary {
     pub complete: u64,
     /// Those that were at work when the run ended.
     pub running: u64,
-    /// Those that had not a single token.
+    /// Sessions without a single token.
     pub unanswered: u64,
     /// Questions that found their device not running.
     pub unasked: u64,
-    /// Tokens that came.
+    /// Tokens that were generated.
     pub tokens: u64,
     /// Tokens that were wanted.
     pub wanted_tokens: u64,
@@ -67,7 +67,7 @@ pub struct Summary {
     pub bytes: u64,
     /// Of the hottest chip, in °C.
     pub hottest_celsius: Option<f64>,
-    /// What the emptiest battery had at the end, from 0 to 1; `None` if no device has one.
+    /// The lowest battery charge at the end, from 0 to 1; `None` if no device has a battery.
     pub least_battery: Option<f64>,
 }
 

@@ -9,7 +9,7 @@ use super::times::Times;
 use super::words;
 use crate::record::{DeviceRecord, Ending, NetworkRecord, PlacementRecord, Record, SessionRecord};
 
-/// How much of a run is told.
+/// How much of a run is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Detail {
     /// What fits a screen or two: of many sessions and devices the ones that did most.
@@ -19,7 +19,7 @@ pub enum Detail {
     All,
 }
 
-/// Rows of a table that are told if not all are wanted.
+/// Rows of a table if not all are wanted.
 const ROWS: usize = 20;
 
 /// A run as text: a sentence, then a table each of sessions, devices and networks.

@@ -74,7 +74,7 @@ pub fn count(number: u64, thing: &str) -> String {
     }
 }
 
-/// What is not there.
+/// A missing value.
 pub const NONE: &str = "–";
 
 /// A value in words, or [`NONE`].

@@ -8,13 +8,12 @@ use crate::units::{ByteCount, Span};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checks {
-    /// A session that has a placement, on devices of which none was disturbed meanwhile, gets on
-    /// within this.
+    /// A session that has a placement, and whose devices nothing disturbs, makes progress within this.
     pub progress_within: Span,
-    /// The most that may wait to be sent to one peer.
+    /// The most bytes that may wait to be sent to one peer.
     pub queued: ByteCount,
-    /// Whether every session completes whose requester's program did not end: for scenarios whose
-    /// faults stop early enough, and in which a placement is possible then.
+    /// Whether every session must complete, unless its requester's program ended: for scenarios whose
+    /// faults end early enough, and in which a placement is possible then.
     pub all_complete: bool,
 }
 

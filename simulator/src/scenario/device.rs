@@ -5,51 +5,51 @@ use serde::{Deserialize, Serialize};
 use super::error::ScenarioError;
 use crate::units::{ByteCount, Span};
 
-/// Some devices of one kind.
+/// Devices of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeviceSpec {
     /// A profile of the library, or the path of a file with one.
     pub profile: String,
-    /// What it is called; the profile's name if nothing is said. Of several, the second is `name#2`.
-    /// In the copies of a circle, the third copy's is `3/name`.
+    /// Its name; default: the profile's name. Of several devices, the second is `name#2`; in the third
+    /// copy of a circle it is `3/name`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// How many.
+    /// The number of devices.
     pub count: u32,
     /// The circle that they are paired in.
     pub circle: String,
-    /// The network that they are on; the first if nothing is said.
+    /// The network that they are on; default: the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// What its owner offers, instead of what the profile says.
+    /// The memory that its owner offers, instead of the profile's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<ByteCount>,
-    /// Charge in percent at the beginning, 100 if nothing is said.
+    /// Charge at the beginning, in percent; default: 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub battery: Option<f64>,
     /// Whether it is plugged in.
     pub charging: bool,
     /// Its owner's limit: below this charge, in percent, it does not help.
     pub min_battery: u8,
-    /// Its owner's limit: it helps only on a charger.
+    /// Its owner's limit: it helps only while it charges.
     pub only_when_charging: bool,
-    /// Whether it tells what computing takes. Real nodes do not yet, so that nothing can be planned
-    /// by energy; if nothing is said, it does where a request is planned by energy.
+    /// Whether its profile has the energy of computing. Real nodes do not measure it yet, so they cannot
+    /// plan by energy. Default: only if a request is planned by energy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tells_energy: Option<bool>,
-    /// Temperature at the beginning, in °C; that of the air if nothing is said.
+    /// Temperature at the beginning, in °C; default: that of the air.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub celsius: Option<f64>,
-    /// Times that it is slower than its profile.
+    /// The factor by which it is slower than its profile.
     pub slow: f64,
-    /// When it first comes into reach.
+    /// When it first joins.
     pub joins_at: Span,
     /// The weights that it has.
     pub weights: Weights,
-    /// What it keeps at most of weights that come from others.
+    /// The most bytes of weights that it keeps of others.
     pub storage: ByteCount,
-    /// How long after it went to the background its system suspends it.
+    /// The time from its app's going to the background until the system suspends it.
     pub suspended_after: Span,
 }
 
@@ -60,8 +60,8 @@ pub enum Weights {
     /// The whole file.
     #[default]
     All,
-    /// None: what a stage needs is fetched from others first, and stays. It cannot ask, as embedding
-    /// and head stay with whoever does.
+    /// None: what a stage needs is fetched from others first, and kept. Such a device cannot be a
+    /// requester, as requesters need embedding and head.
     None,
 }
 
@@ -90,7 +90,7 @@ impl Default for DeviceSpec {
 }
 
 impl DeviceSpec {
-    /// Its name, without what tells several apart.
+    /// Its name, without the suffix that tells several apart.
     pub fn base_name(&self) -> &str {
         let of_profile = || {
             let file = self.profile.rsplit(['/', '\\']).next().unwrap_or_default();
@@ -136,12 +136,12 @@ impl DeviceSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CircleSpec {
-    /// What devices name it by.
+    /// The name by which devices refer to it.
     pub name: String,
-    /// How many there are of it, each of devices and networks of its own.
+    /// The number of copies, each with devices and networks of its own.
     #[serde(default = "one")]
     pub copies: u32,
-    /// Whether all its copies are on the same networks, and share their air.
+    /// Whether all copies are on the same networks and share their airtime.
     #[serde(default)]
     pub shared_networks: bool,
 }

@@ -3,8 +3,8 @@
 /// What is wrong with a scenario.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScenarioError {
-    /// It is no TOML, or a field is unknown or of the wrong kind; the words have line and field.
-    #[error("this is no scenario: {0}")]
+    /// It is not TOML, or a field is unknown or of the wrong kind; the words name line and field.
+    #[error("not a scenario: {0}")]
     Unreadable(String),
     /// A field has a value that makes no sense.
     #[error("{}{place}: {words}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]

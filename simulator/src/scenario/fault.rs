@@ -9,41 +9,41 @@ use crate::units::Span;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
-    /// Its program is ended: its system closes its connections.
+    /// Its program ends, and its system closes its connections.
     Kill,
-    /// Its program, ended or not, begins anew.
+    /// Its program starts again, whether or not it had ended.
     Restart,
-    /// Its power is gone: nobody is told.
+    /// It loses power, without closing its connections.
     PowerOff,
-    /// It stands still, as a laptop whose lid is closed.
+    /// It is suspended, as a laptop whose lid is closed.
     Freeze,
-    /// It runs on.
+    /// It resumes.
     Thaw,
-    /// It and another do not hear each other.
+    /// It and another device cannot reach each other.
     Cut,
-    /// They do again.
+    /// They can again.
     Heal,
-    /// It walks out of everyone's reach.
+    /// It leaves the reach of all others.
     Leave,
     /// It is back.
     Join,
-    /// It computes so many times slower.
+    /// It computes more slowly, by a factor.
     Slow,
-    /// Its app goes to the background: suspended some seconds later.
+    /// Its app goes to the background, and is suspended some seconds later.
     Background,
-    /// Its app is on the screen again.
+    /// Its app returns to the foreground.
     Foreground,
-    /// Its owner is called, and needs it.
+    /// Its owner gets a call and uses the device.
     Call,
     /// The call is over.
     CallEnds,
-    /// Something outside heats it: its system slows it at once.
+    /// Something outside heats it, and its system slows it at once.
     Throttle,
-    /// That is over.
+    /// The heat ends.
     Cool,
-    /// Its storage is faulty: what it gives others of its weights is wrong.
+    /// Its storage is faulty: the weights that it gives to others are wrong.
     Spoil,
-    /// That is over.
+    /// Its storage is right again.
     Mend,
 }
 
@@ -71,7 +71,7 @@ impl FaultKind {
         })
     }
 
-    /// Whether it is about two devices.
+    /// Whether it concerns two devices.
     pub fn needs_other(self) -> bool {
         matches!(self, Self::Cut | Self::Heal)
     }
@@ -85,15 +85,15 @@ pub struct FaultSpec {
     pub at: Span,
     /// What.
     pub kind: FaultKind,
-    /// Whom: a device's name, `first`, `any`, `each`, or a circle's name for each of it.
+    /// The device: a name, `first`, `any`, `each`, or a circle's name for each of its devices.
     pub who: String,
-    /// The other of a cut; if nobody is named, all others.
+    /// The other device of a cut; default: all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other: Option<String>,
-    /// How many times slower.
+    /// The factor by which it is slower.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<f64>,
-    /// After so long it is undone.
+    /// The time after which it is undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lasts: Option<Span>,
 }
@@ -124,24 +124,23 @@ impl FaultSpec {
     }
 }
 
-/// Faults that strike at random: for each kind the mean time between two on one device, exponentially
-/// distributed.
+/// Random faults: for each kind the mean time between two on one device, exponentially distributed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandomFaults {
-    /// Programs end, and begin anew.
+    /// Programs end and start again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kill: Option<Span>,
     /// Devices lose their power, and get it back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_off: Option<Span>,
-    /// Devices stand still.
+    /// Devices are suspended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze: Option<Span>,
-    /// Two devices do not hear each other.
+    /// Two devices cannot reach each other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut: Option<Span>,
-    /// Devices walk out of reach.
+    /// Devices leave the reach of all others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leave: Option<Span>,
     /// Devices are slower, two to twenty times.
@@ -156,12 +155,12 @@ pub struct RandomFaults {
     /// Devices are heated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttle: Option<Span>,
-    /// How long each lasts, on average, exponentially distributed.
+    /// The mean duration of each, exponentially distributed.
     pub lasts: Span,
-    /// None begins after this.
+    /// No fault begins after this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Span>,
-    /// Whether those who ask are spared what ends their program.
+    /// Whether requesters are spared the faults that end their program.
     pub requesters_live: bool,
 }
 
@@ -185,7 +184,7 @@ impl Default for RandomFaults {
 }
 
 impl RandomFaults {
-    /// Each kind with its mean time, of those that strike.
+    /// The kinds that occur, each with its mean time.
     pub fn rates(&self) -> impl Iterator<Item = (FaultKind, Span)> {
         let rates = [
             (FaultKind::Kill, self.kill),

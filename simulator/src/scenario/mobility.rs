@@ -7,13 +7,13 @@ use crate::units::Span;
 
 /// How long devices stay in reach and away.
 ///
-/// Both are heavy-tailed: who has stayed for `t` stays for another `Δ` with probability
-/// `t / (t + Δ)`, as contacts of people do. From `least` on that is the Pareto distribution of
+/// Both are heavy-tailed, as contacts of people are: a device that has stayed for `t` stays for another
+/// `Δ` with probability `t / (t + Δ)`. From `least` on that is the Pareto distribution of
 /// exponent 1, `P(longer than t) = least / t`, cut at `most`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mobility {
-    /// Who moves: a circle, a device, or `each`.
+    /// The devices that move: a circle, a device, or `each`.
     pub who: String,
     /// The shortest stay.
     pub stays_least: Span,
@@ -23,7 +23,7 @@ pub struct Mobility {
     pub away_least: Span,
     /// The longest.
     pub away_most: Span,
-    /// Whether those who ask stay.
+    /// Whether requesters stay.
     pub requesters_stay: bool,
 }
 

@@ -41,23 +41,23 @@ pub const MOST_DEVICES: usize = 100_000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scenario {
-    /// What reports call it.
+    /// Its name in reports.
     pub name: String,
-    /// What it is about, for people; paragraphs are divided by empty lines.
+    /// A description for people, in paragraphs divided by empty lines.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub about: String,
-    /// Of all that is random.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// How long it runs, in virtual time.
+    /// Duration, in virtual time.
     pub duration: Span,
-    /// How often each device's state is recorded; if nothing is said, 120 times in all.
+    /// How often each device's state is recorded; default: 120 times in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub series_every: Option<Span>,
     /// Temperature of the air around all devices, in °C.
     pub ambient: f64,
     /// The model that all sessions use.
     pub model: ModelSpec,
-    /// Mobility of all devices: they come and go.
+    /// Mobility: devices that join and leave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mobility: Option<Mobility>,
     /// Random faults.
@@ -68,13 +68,13 @@ pub struct Scenario {
     /// The devices.
     #[serde(rename = "device")]
     pub devices: Vec<DeviceSpec>,
-    /// Circles that are more than a name.
+    /// Circles with properties beside their name.
     #[serde(rename = "circle", skip_serializing_if = "Vec::is_empty")]
     pub circles: Vec<CircleSpec>,
-    /// The networks; one quiet home's if none is named.
+    /// The networks; default: that of one quiet home.
     #[serde(rename = "network", skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<NetworkSpec>,
-    /// The questions; one of the first device if none is named.
+    /// The questions; default: one by the first device.
     #[serde(rename = "request", skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<RequestSpec>,
     /// Faults at given times.
@@ -115,7 +115,7 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Reads a scenario that was taken apart, as a sweep does to set a field.
+    /// Reads a scenario from a table, in which a sweep has set fields.
     ///
     /// # Errors
     /// As [`from_toml`](Self::from_toml), without the line.

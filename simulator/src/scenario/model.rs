@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ScenarioError;
 use crate::quantisation::Format;
 
-/// A model: a name, or numbers, or a name of which some numbers are others.
+/// A model: a name, numbers, or a name with some numbers replaced.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSpec {
@@ -177,7 +177,7 @@ impl ModelSpec {
         Some(numbers)
     }
 
-    /// Query heads for each head of keys; 1 of a model that is not known.
+    /// Query heads for each head of keys; 1 for an unknown model.
     pub fn queries(&self) -> f64 {
         self.numbers().map_or(1.0, |numbers| {
             f64::from(numbers.heads) / f64::from(numbers.kv_heads.max(1))
@@ -212,9 +212,8 @@ impl ModelSpec {
         Ok(())
     }
 
-    /// The model in the numbers that the protocol places by; as `potluck` counts those of a file,
-    /// but for the few bytes of norms, which are counted as one vector of 4 bytes a value for each
-    /// layer's two.
+    /// The model in the numbers that the protocol places by. They equal those that `potluck` counts of a
+    /// file, except for the few bytes of norms: two vectors of 4 bytes a value for each layer.
     ///
     /// # Errors
     /// As [`Scenario::check`](super::Scenario::check).

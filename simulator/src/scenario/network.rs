@@ -9,23 +9,23 @@ use crate::units::{BitRate, Span};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkSpec {
-    /// What devices name it by.
+    /// The name by which devices refer to it.
     pub name: String,
     /// How its devices reach each other.
     pub kind: NetworkKind,
-    /// From one device to another, beside the airtime.
+    /// The delay from one device to another, beside the airtime.
     pub delay: Span,
-    /// The most that is added to it, each time by another share, evenly distributed.
+    /// Jitter: the maximum that is added to the delay, uniformly distributed.
     pub jitter: Span,
-    /// What all its devices send together; of each pair alone, on a direct one.
+    /// The rate that all its devices share; on a direct network, that of each pair.
     pub rate: BitRate,
-    /// Probability that a packet is lost and repeated, which is seen as a stall.
+    /// Probability that a packet is lost and sent again, which causes a stall.
     pub stall_rate: f64,
-    /// The mean stall, each between half of it and one and a half times of it.
+    /// The mean stall; each takes between half and one and a half times of it.
     pub stall: Span,
-    /// Packets that a device sends before others get the air.
+    /// Packets that a device sends before others get their turn.
     pub burst_packets: u32,
-    /// Whether the access point keeps devices from each other, as in many public places.
+    /// Whether the access point isolates devices from each other, as in many public places.
     pub isolated: bool,
     /// The phone that is the access point of a hotspot.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,17 +36,17 @@ pub struct NetworkSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkKind {
-    /// By one access point: what goes from device to device is on the one air twice.
+    /// Through an access point: what one device sends to another uses the air twice.
     #[default]
     AccessPoint,
-    /// By a phone that is the access point: what it sends or receives itself is on the air once.
+    /// Through a phone that is the access point: what it sends or receives itself uses the air once.
     Hotspot,
     /// In pairs that do not disturb each other (Wi-Fi Direct, Wi-Fi Aware).
     Direct,
 }
 
 impl Default for NetworkSpec {
-    /// A quiet home, as that of the emulated Wi-Fi of the end-to-end tests.
+    /// A quiet home, like the emulated Wi-Fi of the end-to-end tests.
     fn default() -> Self {
         Self {
             name: "wifi".to_owned(),

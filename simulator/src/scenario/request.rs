@@ -8,43 +8,43 @@ use crate::units::Span;
 
 /// Questions of one kind.
 ///
-/// Without `every` and `think` there is one, at `at`. With `every` there is one after the other in
-/// an open loop, whether or not the last was answered; with `think` the next one comes so long after
-/// the last answer, in a closed loop.
+/// Without `every` and `think` there is one question, at `at`. With `every`, questions are asked in an open
+/// loop, whether or not the last was answered. With `think`, the next one is asked so long after the last
+/// answer, in a closed loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestSpec {
-    /// Whose user asks: a device's name; `first`; `any` of all devices, each time another; `each`; or
-    /// a circle's name, for any of it, each time another.
+    /// The requester: a device's name, `first`, `each`, `any` for a random device each time, or a circle's
+    /// name for a random device of it each time.
     pub who: String,
-    /// When the first comes.
+    /// When the first question is asked.
     pub at: Span,
     /// The mean time between two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<Span>,
     /// Whether that time is always the same; if not, it is exponentially distributed.
     pub evenly: bool,
-    /// How long after an answer the next one comes.
+    /// The time from an answer to the next question.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub think: Option<Span>,
-    /// How many there are at most.
+    /// The most questions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
-    /// None comes after this.
+    /// No question is asked after this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Span>,
     /// Rows of the prompt.
     pub prompt: u32,
     /// Tokens of the answer.
     pub tokens: u32,
-    /// Tokens that are guessed behind each one and follow it through the layers, at most 5 at a time; two
-    /// in three are right, and from the first wrong one on they are rolled back.
+    /// Drafts: guessed tokens that follow each token through the layers, at most 5 at a time. Two in three
+    /// are right; from the first wrong one on they are rolled back.
     pub guesses: u32,
     /// Who may compute.
     pub choice: ChoiceSpec,
-    /// What the placement is to be good at.
+    /// The objective of the placement.
     pub objective: Goal,
-    /// Positions to reserve; those of prompt and answer if nothing is said.
+    /// Positions to reserve; default: those of prompt and answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<u32>,
     /// Memory to leave free on every device, in percent of what is placed there.
@@ -55,14 +55,14 @@ pub struct RequestSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum ChoiceSpec {
-    /// The best by the objective, staying alone among the candidates.
+    /// The best by the objective; the requester alone is one of the candidates.
     #[default]
     Best,
     /// The requester alone.
     Alone,
-    /// As others place: `memory-proportional`, `ring-by-rtt`.
+    /// As other programs place: `memory-proportional`, `ring-by-rtt`.
     Baseline(Baseline),
-    /// As written: `self:0..6,tablet:6..30`; with `,*` at the end others may take over.
+    /// As written: `self:0..6,tablet:6..30`; with `,*` at the end other devices may take over.
     Forced(String),
 }
 
@@ -90,14 +90,14 @@ impl From<ChoiceSpec> for String {
     }
 }
 
-/// What a placement is to be good at.
+/// The objective of a placement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Goal {
     /// One conversation's speed.
     #[default]
     Latency,
-    /// The speed of all together.
+    /// The speed of all conversations together.
     Throughput,
     /// Little energy.
     Energy,

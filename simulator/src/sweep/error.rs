@@ -3,11 +3,11 @@
 use super::MOST_RUNS;
 use crate::{RunError, ScenarioError};
 
-/// What goes wrong with a sweep.
+/// Errors of a sweep.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// Not a field and its values.
-    #[error("{0:?} varies nothing: write a field and its values, as network.delay=1ms,5ms")]
+    #[error("{0:?} varies nothing: write a field and its values, such as network.delay=1ms,5ms")]
     NotAnAxis(String),
     /// Not the path of a field.
     #[error(
@@ -30,10 +30,14 @@ pub enum SweepError {
     #[error("seed is not varied as a field: use --seeds 5, or --seeds 10..20")]
     SeedVaried,
     /// Not a number of seeds, nor a range.
-    #[error("{0:?} names no seeds: write how many, as 5, or a range, as 10..20, which has no 20")]
+    #[error(
+        "{0:?} names no seeds: write a number, such as 5, or a range, such as 10..20, which ends before 20"
+    )]
     NotSeeds(String),
     /// Not a shard.
-    #[error("{0:?} is no shard: write i/n, with i from 0 to n - 1, as 0/4 for the first of four")]
+    #[error(
+        "{0:?} is not a shard: write i/n, with i from 0 to n - 1, such as 0/4 for the first of four"
+    )]
     NotAShard(String),
     /// More runs than anyone waits for.
     #[error("this sweep has more than {MOST_RUNS} runs: vary less, or name fewer seeds")]

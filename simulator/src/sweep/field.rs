@@ -7,9 +7,9 @@ use toml::{Table, Value};
 
 use super::SweepError;
 
-/// Sections of which a scenario has several.
+/// Sections that a scenario may have several times.
 const MANY: [&str; 5] = ["device", "circle", "network", "request", "fault"];
-/// Those of which a scenario has one if it names none.
+/// Those that a scenario has once if it names none.
 const ASSUMED: [&str; 2] = ["network", "request"];
 
 /// A field of a scenario by its path: `duration`, `model.name`; `network.delay` of all networks,

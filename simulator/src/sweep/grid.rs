@@ -24,7 +24,7 @@ pub struct Sweep {
 pub struct Run {
     /// Its number from 0: seeds follow each other, then values of the last field.
     pub index: usize,
-    /// What is set, by the fields' paths.
+    /// The values of the varied fields, by their paths.
     pub set: BTreeMap<String, String>,
     /// The scenario, with its seed.
     pub scenario: Scenario,
@@ -67,7 +67,7 @@ impl Sweep {
         Ok(sweep)
     }
 
-    /// What tells it from other sweeps: 16 hexadecimal digits.
+    /// An identifier of the sweep: 16 hexadecimal digits.
     pub fn id(&self) -> &str {
         &self.id
     }

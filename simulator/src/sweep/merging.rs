@@ -28,7 +28,7 @@ pub struct Missing {
     pub first: Vec<u64>,
 }
 
-/// Numbers of missing runs that are told.
+/// How many missing runs are listed.
 const TOLD: usize = 20;
 
 /// Puts results together: in one order whatever the order of the lines, each run once.

@@ -13,7 +13,7 @@ use super::{Line, Sweep, SweepError};
 use crate::report::Summary;
 use crate::{Options, run};
 
-/// What comes of each run.
+/// The result of each run.
 pub type Finished = Result<Line, SweepError>;
 
 /// Runs these runs of a sweep on so many threads (0: as many as there are cores), the first ones

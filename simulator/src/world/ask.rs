@@ -38,12 +38,12 @@ impl Asking {
         }
     }
 
-    /// How long after an answer the next question comes, in a closed loop.
+    /// The time from an answer to the next question, in a closed loop.
     pub(super) fn think(&self) -> Option<u64> {
         self.spec.think.map(|think| think.0)
     }
 
-    /// Whether one more may come now.
+    /// Whether one more question may be asked now.
     fn may_ask(&self, now: u64) -> bool {
         let times = match (self.spec.every, self.spec.think) {
             (None, None) => Some(1),
@@ -66,7 +66,7 @@ impl Asking {
 }
 
 impl World {
-    /// A request's next question comes.
+    /// Asks a request's next question.
     pub(super) fn ask(&mut self, number: usize) {
         let now = self.now;
         if !self.asking[number].may_ask(now) {

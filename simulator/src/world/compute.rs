@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    /// What comes of a step, which its device says when it is done; and how long that takes.
+    /// The result of a step, which its device reports when it is done, and the step's duration.
     fn begin_step(&mut self, host: u32, step: Step, needed: bool) -> (Work, u64) {
         let mut hidden = Vec::with_capacity(step.parts.len());
         let mut rows = Vec::with_capacity(step.parts.len());
@@ -170,7 +170,7 @@ impl World {
         self.tell(host, Input::Computed { number, hidden });
     }
 
-    /// A host tells what it held back, if there is room now.
+    /// A host reports the results that it held back, if there is room now.
     pub(super) fn release(&mut self, host: u32) {
         while self.host(host).runs() && !self.is_congested(host) {
             let Some((number, hidden)) = self.host(host).bench.held_back.pop_front() else {

@@ -7,7 +7,7 @@ use super::{Event, World};
 use crate::host::{Life, Wire};
 use crate::network::{Connection, ConnectionId, Way};
 
-/// How long after one attempt the next comes, and at most after many, as in a real node.
+/// The pause after one attempt to connect, and the longest after many, as in a real node.
 const PAUSES: (u64, u64) = (500_000, 15_000_000);
 /// A connection that lasted so long was a good one.
 const LASTED: u64 = 10_000_000;
@@ -15,7 +15,7 @@ const LASTED: u64 = 10_000_000;
 const ROUND_TRIPS: u64 = 5;
 /// TCP sends again first after this, then after twice as long each time.
 const SENT_AGAIN: u64 = 200_000;
-/// Nodes that come into reach see each other within this (mDNS), but not at once.
+/// Nodes that come into reach discover each other within this (mDNS), but not at once.
 const SEEN_WITHIN: (u64, u64) = (200_000, 800_000);
 
 impl World {
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    /// A host takes a connection for ended, and tells nobody.
+    /// A host treats a connection as ended, without closing it.
     fn forget_wire(&mut self, host: u32, id: ConnectionId) {
         let of = self.host(host);
         of.wires.retain(|wire| wire.connection != id);

@@ -38,7 +38,7 @@ impl World {
         }
     }
 
-    /// Has the checkers look at what hosts hold of sessions that do not go over them any more.
+    /// Has the checkers look for stages of sessions that do not use their hosts any more.
     pub(super) fn look_for_leftovers(&mut self) {
         for host in self.hosts.iter().filter(|host| host.runs()) {
             for id in host.holdings.stages() {

@@ -64,9 +64,9 @@ pub(crate) struct World {
     moving: Random,
     asking: Vec<Asking>,
     unasked: u64,
-    /// Questions and faults that are to come, if the run ends when there are none.
+    /// Pending questions and faults, if the run ends when there are none.
     pending: Option<u64>,
-    /// How long it goes on when there are none.
+    /// How long the run continues when there are none.
     linger: u64,
     strikes: Vec<Strike>,
     drawings: Vec<Drawing>,
@@ -126,14 +126,14 @@ impl World {
         }
     }
 
-    /// A question or fault that was to come is over.
+    /// A pending question or fault is over.
     fn came(&mut self) {
         if let Some(pending) = &mut self.pending {
             *pending = pending.saturating_sub(1);
         }
     }
 
-    /// A question or fault is to come.
+    /// A question or fault is pending.
     fn expects(&mut self) {
         if let Some(pending) = &mut self.pending {
             *pending += 1;
@@ -185,7 +185,7 @@ impl World {
         &mut self.hosts[host as usize]
     }
 
-    /// Something happened to a host's machine, which has been told.
+    /// Continues after an input to a host's machine.
     fn settle(&mut self, host: u32) {
         loop {
             while let Some(output) = self
@@ -277,7 +277,7 @@ impl World {
         self.tell_profile(host, false);
     }
 
-    /// A host's machine is told what its device is like, if that has changed or `always`.
+    /// Gives a host's machine its device's profile, if that has changed or `always`.
     fn tell_profile(&mut self, host: u32, always: bool) {
         let now = self.now;
         let of = self.host(host);

@@ -224,7 +224,7 @@ impl World {
         }
     }
 
-    /// A host that runs reads a piece that it had left unread; whether there was one.
+    /// A host that runs reads a piece that it had left unread. Returns whether there was one.
     pub(super) fn read_on(&mut self, host: u32) -> bool {
         let of = self.host(host);
         if of.unread.is_empty() || !of.runs() {
@@ -269,7 +269,7 @@ impl World {
         Some((from, piece?))
     }
 
-    /// Whether so much waits to be sent that a host should tell nothing more of what it computed.
+    /// Whether so much waits to be sent that a host should hold back results.
     pub(super) fn is_congested(&self, host: u32) -> bool {
         let wires = &self.hosts[host as usize].wires;
         wires.iter().any(|wire| {

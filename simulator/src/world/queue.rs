@@ -22,7 +22,7 @@ pub(super) enum Event {
     Done(u32, u32),
     /// A host's keeper is done with what it began as this.
     Stored(u32, u32),
-    /// A host may tell what it computed while too much waited to be sent.
+    /// A host may report results that it held back while too much waited to be sent.
     Release(u32),
     /// Two hosts try to reach each other.
     Dial(u32, u32),
@@ -38,7 +38,7 @@ pub(super) enum Event {
     Strike(u32),
     /// The next random fault of a kind on a host.
     Draw(u32),
-    /// A host comes or goes.
+    /// A host joins or leaves.
     Move(u32),
     /// A host looks at its battery and heat.
     Sense(u32),

@@ -23,10 +23,10 @@ use crate::random::{Purpose, Random};
 use crate::scenario::{DeviceSpec, FaultKind, Goal, Scenario, ScenarioError, Weights};
 use crate::{Options, RunError};
 
-/// All devices' first attempts to connect come within this.
+/// All devices' first attempts to connect are within this.
 const FIRST_DIALS: u64 = 500_000;
 
-/// What is known by the time that hosts are made.
+/// What is known when hosts are made.
 struct Making<'a> {
     scenario: &'a Scenario,
     seed: u64,

@@ -306,7 +306,7 @@ impl World {
         }
     }
 
-    /// A host that comes and goes by itself does so.
+    /// A host that joins and leaves by itself does so.
     pub(super) fn moves(&mut self, host: u32) {
         let Some(mobility) = &self.scenario.mobility else {
             return;

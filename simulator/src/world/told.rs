@@ -10,7 +10,7 @@ use crate::host::{Heard, Work, duration};
 use crate::record::{Ending, PlacementRecord, RecoveryRecord, StageRecord, WaitRecord};
 
 impl World {
-    /// A host's machine says something of a session that its user asked for.
+    /// Handles an event of a session of a host's user.
     pub(super) fn told(&mut self, host: u32, id: SessionId, event: SessionEvent) {
         let now = self.now;
         let of = &mut self.hosts[host as usize];
@@ -130,7 +130,7 @@ impl World {
         self.settle(host);
     }
 
-    /// A conversation is over.
+    /// Ends a conversation.
     pub(super) fn end_talk(&mut self, host: u32, id: SessionId, ending: Ending) {
         let now = self.now;
         let of = &mut self.hosts[host as usize];

@@ -30,7 +30,7 @@ impl Trace {
         self.hash = mix(mix(self.hash, now), (kind << 56) ^ of);
     }
 
-    /// These bytes came.
+    /// These bytes arrived.
     pub(super) fn bytes(&mut self, piece: &Piece) {
         let head = &piece.bytes[..piece.bytes.len().min(HASHED)];
         let (words, rest) = head.as_chunks::<8>();

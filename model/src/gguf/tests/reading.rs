@@ -103,15 +103,15 @@ fn values_are_read_by_type() {
         "llama"
     );
     assert_eq!(metadata.require_u32("answer").unwrap(), 42);
-    assert_eq!(metadata.require_u64("answer").unwrap(), 42);
+    assert_eq!(metadata.u64("answer").unwrap().unwrap(), 42);
     assert_eq!(metadata.require_f32("ratio").unwrap(), 0.5);
-    assert!(metadata.require_bool("flag").unwrap());
+    assert!(metadata.bool("flag").unwrap().unwrap());
     let texts = metadata.require_strings("texts").unwrap();
     let texts: Vec<&str> = texts.iter().map(Result::unwrap).collect();
     assert_eq!(texts, ["a", "", "ünï"]);
-    let ids = metadata.require_i32s("ids").unwrap();
+    let ids = metadata.i32s("ids").unwrap().unwrap();
     assert_eq!(ids.iter().collect::<Vec<_>>(), [3, -1, 7]);
-    let scores = metadata.require_f32s("scores").unwrap();
+    let scores = metadata.f32s("scores").unwrap().unwrap();
     assert_eq!(scores.iter().collect::<Vec<_>>(), [0.25, -1.5]);
 }
 
@@ -136,9 +136,9 @@ fn integers_of_every_width_are_read_where_they_fit() {
     for value in &sevens {
         let key = value.value_type().name();
         assert_eq!(gguf.metadata().require_u32(key).unwrap(), 7, "{key}");
-        assert_eq!(gguf.metadata().require_u64(key).unwrap(), 7, "{key}");
+        assert_eq!(gguf.metadata().u64(key).unwrap().unwrap(), 7, "{key}");
     }
-    assert_eq!(gguf.metadata().require_u64("big").unwrap(), 1 << 32);
+    assert_eq!(gguf.metadata().u64("big").unwrap().unwrap(), 1 << 32);
     let error = gguf.metadata().u32("big").unwrap_err().to_string();
     assert_eq!(
         error,
@@ -223,9 +223,9 @@ fn arrays_of_other_widths_are_converted() {
         .raw_metadata(b"doubles", array, &doubles);
     let gguf = Gguf::parse(bytes_of(&writer)).unwrap();
     let metadata = gguf.metadata();
-    let numbers = metadata.require_i32s("bytes").unwrap();
+    let numbers = metadata.i32s("bytes").unwrap().unwrap();
     assert_eq!(numbers.iter().collect::<Vec<_>>(), [1, 255]);
-    let numbers = metadata.require_f32s("doubles").unwrap();
+    let numbers = metadata.f32s("doubles").unwrap().unwrap();
     assert_eq!(numbers.iter().collect::<Vec<_>>(), [0.1_f32]);
 }
 

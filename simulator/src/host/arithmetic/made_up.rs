@@ -31,7 +31,7 @@ impl Row {
         }
     }
 
-    /// What is wrong with it, where it came as the row of a position, for a placement in force.
+    /// What is wrong with it as the row of a position, for a placement in force.
     fn fault(&self, position: u32, epoch: u32) -> Option<Fault> {
         if self.epoch < epoch {
             return Some(Fault::Stale {
@@ -112,7 +112,7 @@ struct Memo {
     folds: Folds,
     /// Positions that all of them hold, for the rows as they are.
     filled: u32,
-    /// What went into all of them, and came out.
+    /// What went into all of the layers, and came out.
     known: Known,
     /// The same of those that stayed when the stage became another: their folds hold as much.
     kept: Option<Known>,

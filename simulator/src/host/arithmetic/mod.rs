@@ -25,7 +25,7 @@ pub(crate) trait Arithmetic: Debug {
     /// The position that a row says it is of, if it does.
     fn position(&self, row: &[u8]) -> Option<u32>;
 
-    /// Caches of a stage, of which nothing is filled.
+    /// Empty caches of a stage.
     fn caches(&self, layers: LayerRange, context: u32) -> Box<dyn Caches>;
 }
 
@@ -38,12 +38,12 @@ pub(crate) trait Caches: Debug {
     /// force for a placement; what was held from there on is dropped.
     fn pass(&mut self, start: u32, rows: u32, hidden: Vec<u8>, epoch: u32) -> Passed;
 
-    /// The caches of other layers of the same session, of which nothing is filled. What is known of
+    /// Empty caches of other layers of the same session. What is known of
     /// layers that stay may be of use.
     fn of_layers(self: Box<Self>, layers: LayerRange) -> Box<dyn Caches>;
 }
 
-/// What came of rows that went through layers.
+/// The result of rows that went through layers.
 #[derive(Debug)]
 pub(crate) struct Passed {
     /// The hidden states behind them; none if they could not be computed.
@@ -73,7 +73,7 @@ pub(crate) enum Fault {
     Misplaced {
         /// The position that it was made for.
         made_for: u32,
-        /// Where it came.
+        /// The position at which it arrived.
         came_as: u32,
     },
 }
