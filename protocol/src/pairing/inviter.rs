@@ -149,18 +149,11 @@ impl Inviter {
         ephemeral: [u8; 32],
     ) -> Result<(), Refusal> {
         self.handle_timeout(now);
-        let refusal = if let Some(over) = self.over {
-            Some(over)
-        } else if joiner == self.invitation.peer() {
-            Some(Refusal::WrongSecret)
-        } else if self.claimed_by.is_some_and(|peer| peer != joiner) {
-            Some(Refusal::Used)
-        } else if self.attempt.is_some() {
-            Some(Refusal::Busy)
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
+        let own = (joiner == self.invitation.peer()).then_some(Refusal::WrongSecret);
+        let claimed = self.claimed_by.filter(|peer| *peer != joiner);
+        let used = claimed.map(|_| Refusal::Used);
+        let busy = self.attempt.as_ref().map(|_| Refusal::Busy);
+        if let Some(refusal) = self.over.or(own).or(used).or(busy) {
             self.refused = self.refused.saturating_add(1);
             return Err(refusal);
         }
