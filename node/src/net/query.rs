@@ -58,7 +58,9 @@ impl Queries {
                     Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
                         tracing::debug!(number, why = %error, "the mDNS group could not be joined");
                     }
-                    Ok(()) | Err(_) => drop(self.joined.insert(number)),
+                    Ok(()) | Err(_) => {
+                        self.joined.insert(number);
+                    }
                 }
             }
             let group = SocketAddrV6::new(GROUP_6, PORT, 0, number);

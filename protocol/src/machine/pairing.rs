@@ -163,7 +163,7 @@ impl Machine {
     pub(super) fn clock_told(&mut self, now: Duration, now_unix_s: u64) {
         self.pairing.clock = Some((now_unix_s, now));
         if let Some(inviter) = &mut self.pairing.inviter {
-            inviter.handle_clock(now_unix_s);
+            inviter.handle_clock(now, now_unix_s);
         }
     }
 

@@ -77,8 +77,7 @@ struct Exchange {
 }
 
 impl Inviter {
-    /// Opens pairing by `invitation`, which this device shows, at a time `now` that is `now_unix_s`
-    /// seconds since 1970 (UTC).
+    /// Opens pairing by `invitation`, which this device shows, `now_unix_s` seconds after 1970 (UTC).
     ///
     /// # Errors
     /// [`BeginError`] if the invitation is another device's or has expired, or this device is no
@@ -142,8 +141,7 @@ impl Inviter {
     /// are 32 random bytes that are used for nothing else.
     ///
     /// # Errors
-    /// [`Refusal`]: send its [`to_bytes`](Refusal::to_bytes) on that stream and close it. Another
-    /// one that is being served is not touched, and no try is lost.
+    /// Send the refusal's [`to_bytes`](Refusal::to_bytes) on that stream and close it; nothing else changes.
     pub fn begin(
         &mut self,
         now: Duration,
@@ -151,18 +149,11 @@ impl Inviter {
         ephemeral: [u8; 32],
     ) -> Result<(), Refusal> {
         self.handle_timeout(now);
-        let refusal = if let Some(over) = self.over {
-            Some(over)
-        } else if joiner == self.invitation.peer() {
-            Some(Refusal::WrongSecret)
-        } else if self.claimed_by.is_some_and(|peer| peer != joiner) {
-            Some(Refusal::Used)
-        } else if self.attempt.is_some() {
-            Some(Refusal::Busy)
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
+        let own = (joiner == self.invitation.peer()).then_some(Refusal::WrongSecret);
+        let claimed = self.claimed_by.filter(|peer| *peer != joiner);
+        let used = claimed.map(|_| Refusal::Used);
+        let busy = self.attempt.as_ref().map(|_| Refusal::Busy);
+        if let Some(refusal) = self.over.or(own).or(used).or(busy) {
             self.refused = self.refused.saturating_add(1);
             return Err(refusal);
         }
@@ -220,12 +211,16 @@ impl Inviter {
         }
     }
 
-    /// The system's clock shows this: an invitation also ends while the clock that `now` is of stood
-    /// still, as in a device that sleeps.
-    pub fn handle_clock(&mut self, now_unix_s: u64) {
+    /// The system's clock shows this. The invitation also expires by this clock, as the one that `now` is
+    /// of stands still while a device sleeps.
+    pub fn handle_clock(&mut self, now: Duration, now_unix_s: u64) {
+        self.handle_timeout(now);
         let expired = self.invitation.check_open(now_unix_s).is_err();
-        if expired && self.attempt.is_none() {
-            self.close(Refusal::Expired);
+        if expired && self.attempt.is_none() && self.over.is_none() {
+            // To joiners it has expired.
+            self.over = Some(Refusal::Expired);
+            let why = Refusal::ClockMoved;
+            self.outputs.push_back(Output::Event(Event::Over { why }));
         }
     }
 
@@ -254,8 +249,7 @@ impl Inviter {
         }
     }
 
-    /// The circle as this left it cannot be stored, and is what it was before: what was to be said
-    /// since is not, and the other side is told.
+    /// The circle could not be stored and is as it was before. Drops what was to be sent, and tells the joiner.
     pub fn handle_not_stored(&mut self) {
         let Some(joiner) = self.claimed_by else {
             return;

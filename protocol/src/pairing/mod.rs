@@ -83,7 +83,8 @@
 //! - A first message while one that authenticated is served (code 5), anyone else once one has proved to have the secret
 //!   (3), anyone after success (3), expiry (2), cancelling (14) or [`TRIES`] failed tries (4). An
 //!   invitation expires by the clock that machines count by and by the system's, whichever is first:
-//!   the former stands still while a device sleeps. The joiner's clock decides nothing. A first
+//!   the former stands still while a device sleeps. If the system's is first, because the device slept or
+//!   a clock that was wrong was set, the owner is told so. The joiner's clock decides nothing. A first
 //!   message that does not authenticate is a failed try, and so is one that did and did not end in
 //!   pairing, whatever the reason; each is over within [`ATTEMPT_TIMEOUT`] before and after the
 //!   owners are asked, and [`CONFIRM_TIMEOUT`] while they are. So a stranger on the network can spoil

@@ -74,6 +74,11 @@ pub enum Refusal {
          leave that circle with `potluck circle new` on it"
     )]
     HasCompany,
+    /// The invitation expired by the system's clock before so much time had passed. Not sent.
+    #[error(
+        "this device slept, or its clock was set, while the invitation was open: show another one"
+    )]
+    ClockMoved,
     /// The stream ended. Not sent.
     #[error("the connection broke off: try again with the same invitation")]
     Closed,

@@ -204,12 +204,21 @@ fn an_invitation_expires_by_the_clock_on_the_wall_while_a_device_sleeps() {
     let (mut a, b) = (Device::new(1, "kitchen"), Device::new(2, "tablet"));
     let mut invites = a.invite();
     // No time has passed by the clock that stood still.
-    invites.handle_clock(START_UNIX_S + 599);
+    let now = Duration::ZERO;
+    invites.handle_clock(now, START_UNIX_S + 599);
     assert_eq!(invites.over(), None);
-    invites.handle_clock(START_UNIX_S + 600);
+    invites.handle_clock(now, START_UNIX_S + 600);
     assert_eq!(invites.over(), Some(Refusal::Expired));
+    // The owner hears why it ended so early: or the clock was behind, and was set.
+    let events = said(|| invites.poll_output()).events;
+    assert_eq!(events, [over(Refusal::ClockMoved)]);
     let refused = invites.begin(Duration::ZERO, b.peer(), [1; 32]);
     assert_eq!(refused, Err(Refusal::Expired));
+    // Where both clocks agree, it has just expired.
+    let mut invites = a.invite();
+    invites.handle_clock(Duration::from_secs(600), START_UNIX_S + 600);
+    let events = said(|| invites.poll_output()).events;
+    assert_eq!(events, [over(Refusal::Expired)]);
 }
 
 #[test]
