@@ -20,30 +20,30 @@ use super::options::{ModelOptions, at_least_one, threads};
 use super::up::{self, HelpingArgs, PATIENCE, Teller};
 use super::{Outcome, format, interrupt, obtain, output};
 
-/// Let programs use this device by HTTP, as they use OpenAI or Ollama, and help as `up` does
+/// Serve an HTTP API for clients of OpenAI and Ollama, and help paired devices as `up` does
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Where to listen for programs; port 0 is any that is free
+    /// Address to serve the API at; port 0 takes any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:11435", value_parser = address)]
     http: SocketAddr,
-    /// Let every program of this device in, without a token
+    /// Require no token: every program on this device may use the API
     #[arg(long)]
     open: bool,
-    /// Let a web page of this origin in, such as https://example.org; may be given several times
+    /// Allow web pages of this origin, such as https://example.org; may be given several times
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     origin: Vec<String>,
-    /// Another name under which this device is reached, such as host.docker.internal; may be given
+    /// Another host name that clients use for this device, such as host.docker.internal; may be given
     /// several times
     #[arg(long, value_name = "NAME", value_parser = host)]
     host: Vec<String>,
-    /// Listen on an address that other devices reach, though nothing is encrypted: whoever is in the
-    /// network can read what is asked and answered, and the token
+    /// Allow --http to be an address that other devices can reach. Nothing is encrypted: anyone on that
+    /// network can read prompts, answers and the token
     #[arg(long)]
     insecure_http: bool,
     #[command(flatten)]
     model: ModelOptions,
-    /// Another name for a model, for programs that ask for one of their own, such as
+    /// Another name for a model, for clients that insist on their own, such as
     /// gpt-4o-mini=smollm2:135m; may be given several times
     #[arg(long, value_name = "NAME=MODEL", value_parser = alias)]
     alias: Vec<(String, String)>,
@@ -54,10 +54,11 @@ pub(super) struct Args {
     /// lower]
     #[arg(long, short, value_name = "N", value_parser = at_least_one)]
     context: Option<NonZeroUsize>,
-    /// Requests that are answered at once; others wait
+    /// Requests that are answered at the same time; more wait
     #[arg(long, value_name = "N", default_value = "16", value_parser = at_least_one)]
     streams: NonZeroUsize,
-    /// Compute answers on this device only, as is done anyway: sending layers to others comes later
+    /// Compute answers on this device only. `serve` always does; this also says so against
+    /// POTLUCK_WITH_PEERS
     #[arg(long)]
     alone: bool,
     /// As `run` has it.
@@ -68,7 +69,7 @@ pub(super) struct Args {
     #[command(flatten)]
     helping: HelpingArgs,
     /// Print one JSON line when ready, {"http": "http://127.0.0.1:11435", "token_file": …, "peer_id": …,
-    /// "listening": […], "caveats": {…}}, and one for each thing that happens, as `up` does
+    /// "listening": […], "caveats": {…}}, and one for each event, as `up` does
     #[arg(long)]
     json: bool,
 }
@@ -80,19 +81,19 @@ Examples:
   potluck serve --open --origin http://localhost:3000
   potluck serve --http 127.0.0.1:0 --json
 
-Clients of OpenAI's API take base_url http://127.0.0.1:11435/v1 and, as the API key, the text of the
-file http-token in the data folder, which is made at the first start and which only its owner reads.
-Clients of Ollama's API take http://127.0.0.1:11435; those that cannot send a key need --open. GET
-/openapi.json says what there is, /metrics what was served.
+OpenAI clients: set base_url to http://127.0.0.1:11435/v1 and the API key to the text of the file
+http-token in the data folder. The first start creates it; only its owner can read it.
+Ollama clients: set the host to http://127.0.0.1:11435. Use --open for those that cannot send a key.
+GET /openapi.json describes the API, GET /metrics has numbers for Prometheus.
 
-Requests name a model of the catalogue that is here, a file of the models folder, or an alias; those
-that name none get --model. A model is loaded at its first use and let go when nobody uses it. Answers
-to several at once are computed together. The same request with the same seed has the same answer.
+A request can name a catalogue model that is on this device, a file in the models folder, or an alias.
+Without a name it gets --model. Models load at first use and unload when idle. Requests are computed
+together; the same request with the same seed always gets the same answer.
 
-A web page is let in only with --origin, and a host name only with --host. Python's clients send even
-requests to this device through HTTP_PROXY, unless NO_PROXY has 127.0.0.1. Answers are computed on this
-device; paired devices are helped meanwhile, as by `up`. Ctrl-C ends it: answers may go on for some
-seconds. -v tells of each request: path, model, status, tokens, times; never what was said.";
+Only --origin lets web pages in, and only --host adds host names. Python clients send even local
+requests through HTTP_PROXY: set NO_PROXY=127.0.0.1. Answers are computed on this device only.
+Ctrl-C stops the server; running answers get a few seconds. -v logs one line for each request, with
+path, model, status, tokens and times, but no text.";
 
 /// How long a connection may take to end after the last answer has.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -152,26 +153,26 @@ fn check(args: &Args) -> anyhow::Result<()> {
     let is_loopback = args.http.ip().is_loopback();
     if !is_loopback && !args.insecure_http {
         let words = format!(
-            "other devices reach {}, and HTTP is not encrypted: listen on 127.0.0.1, or say \
-             --insecure-http if everybody in that network may read along",
+            "other devices can reach {}, and HTTP is not encrypted: use 127.0.0.1, or add \
+             --insecure-http if everyone on that network may read along",
             args.http
         );
         return Err(failure::refusal(Code::Usage, words));
     }
     if is_loopback && args.insecure_http {
-        let words = "--insecure-http has no effect with an address that only this device reaches: \
-                     leave it out, or give another with --http";
+        let words = "--insecure-http has no effect at an address that only this device can reach: leave \
+                     it out, or give another address with --http";
         return Err(failure::refusal(Code::Usage, words));
     }
     if !is_loopback && args.open {
-        let words = "--open is for programs of this device: other devices reach this address, and need \
-                     the token";
+        let words = "--open is for programs on this device: other devices can reach this address, so it \
+                     needs the token";
         return Err(failure::refusal(Code::Usage, words));
     }
     if args.peers_by_default && !args.alone {
         output::note(
-            "POTLUCK_WITH_PEERS is set, but answers to programs are computed on this device only: \
-             --alone says so",
+            "POTLUCK_WITH_PEERS is set, but `serve` computes answers on this device only; --alone \
+             silences this note",
         );
     }
     Ok(())
@@ -215,15 +216,17 @@ fn tell_ready(
             "listening": peers, "caveats": caveats,
         }));
     }
-    output::line(&format!("programs are answered at http://{address}"))?;
-    output::line(&format!("  OpenAI's clients: base_url http://{address}/v1"))?;
-    output::line(&format!("  Ollama's clients: http://{address}"))?;
+    output::line(&format!("serving at http://{address}"))?;
+    output::line(&format!("  OpenAI clients: base_url http://{address}/v1"))?;
+    output::line(&format!("  Ollama clients: host http://{address}"))?;
     match file {
         Some(file) => output::line(&format!("  API key: the text of {}", file.display()))?,
-        None => output::line("  no API key is needed: every program of this device is let in")?,
+        None => {
+            output::line("  no API key is needed: every program on this device may use the API")?
+        }
     }
     for peer in peers {
-        output::line(&format!("paired devices reach this one at {peer}"))?;
+        output::line(&format!("listening for paired devices on {peer}"))?;
     }
     for line in caveats.in_words(&format::bytes) {
         output::note(&line);
@@ -254,7 +257,7 @@ impl Owner {
 /// Lets answers in flight go on for a while, and their clients read them.
 fn stop(server: &Server, service: &Service, grace: Duration) {
     if service.numbers().running > 0 {
-        output::note("waiting for answers that are under way…");
+        output::note("waiting for running answers…");
     }
     server.stop(grace + LAST_WORDS);
     service.stop();

@@ -21,14 +21,15 @@
 //! | body | 16 MiB, 60 s | 413, 408 |
 //! | an answer that is not read | 60 s | the connection and the answer end |
 //!
-//! A client that goes ends its answer at once: what a handler waits for is dropped with the connection,
-//! and with it the request.
+//! When a client disconnects, hyper drops the handler or the body, and with it the request: computing
+//! stops.
 //!
-//! # What is not said
-//! As long as a request says nothing else, tokens are chosen as `potluck run` does, and an answer may
-//! be as long as the context allows. A model whose template has no switch for thinking answers without,
-//! whatever was asked. `num_ctx` and `keep_alive` are accepted: the node decides about both, and a prompt
-//! that is too long is refused, never cut.
+//! # Defaults
+//! Tokens are chosen as `potluck run` does unless a request says otherwise, and an answer may be as long
+//! as the context allows. A model whose template has no switch for thinking ignores a wish that it
+//! thinks. `num_ctx` and `keep_alive` are accepted without effect, except `keep_alive: 0` in a request
+//! without messages: the node's context and idle time hold, and a prompt that is too long is refused,
+//! never cut.
 
 mod account;
 mod answers;

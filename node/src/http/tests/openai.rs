@@ -206,7 +206,7 @@ fn what_clients_say_reaches_the_service() {
         panic!("a conversation");
     };
     assert_eq!(chat.tool_choice, ToolChoice::Named("W".to_owned()));
-    assert!(!chat.parallel_tool_calls && chat.thinking.is_none());
+    assert!(!chat.parallel_tool_calls && chat.thinking == Some(false));
 }
 
 #[test]
