@@ -1,12 +1,12 @@
 //! Against figures that others published, where the inputs are given; `simulator/FIDELITY.md` says
 //! what they are and what the model does not explain.
 
-mod common;
+mod answered;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::run;
+use answered::run;
 use potluck_sim::record::Record;
 
 /// Tokens a second of the first answer, but for the first token.

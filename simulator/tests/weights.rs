@@ -1,8 +1,8 @@
 //! Devices that lack weights fetch those of their stages from others.
 
-mod common;
+mod answered;
 
-use common::run;
+use answered::run;
 use potluck_sim::record::{Ending, Record};
 
 /// Of the model below, bytes of a layer: two norms, and matrices of 4.5 bits a weight.
