@@ -135,28 +135,31 @@ impl Client {
         }
     }
 
+    // An end is counted before it is told: whoever heard of it finds it in the numbers.
+
     /// The answer is whole.
     pub(super) fn done(mut self, last: Update) {
+        self.counters.ended(Outcome::Answered);
         self.tell(last);
-        self.end(Outcome::Answered);
+        self.reply = None;
     }
 
     pub(super) fn embedded(mut self, embedded: Embedded) {
+        self.counters.ended(Outcome::Answered);
         if let Some(Reply::Embedding(vectors)) = self.reply.take() {
             let _ = vectors.send(Ok(embedded));
         }
-        self.end(Outcome::Answered);
     }
 
     pub(super) fn fail(mut self, error: RequestError) {
-        let outcome = outcome_of(&error);
+        self.counters.ended(outcome_of(&error));
         self.say_failed(error);
-        self.end(outcome);
     }
 
     /// Nobody listens.
     pub(super) fn cancelled(mut self) {
-        self.end(Outcome::Cancelled);
+        self.counters.ended(Outcome::Cancelled);
+        self.reply = None;
     }
 
     fn say_failed(&mut self, error: RequestError) {
@@ -166,18 +169,13 @@ impl Client {
             None => {}
         }
     }
-
-    fn end(&mut self, outcome: Outcome) {
-        self.reply = None;
-        self.counters.ended(outcome);
-    }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
         if self.reply.is_some() {
-            self.say_failed(ended());
             self.counters.ended(Outcome::Failed);
+            self.say_failed(ended());
         }
     }
 }
