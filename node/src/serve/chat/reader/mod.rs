@@ -80,7 +80,7 @@ enum State {
     Start,
     Reasoning,
     Content,
-    /// In calls, behind this mark.
+    /// In calls, behind this mark and the white space before it.
     Calls(String, Body),
     Harmony(Harmony),
     /// The only call that is wanted is whole.
@@ -250,10 +250,15 @@ impl AnswerReader {
         let openers = syntax.openers.iter();
         let openers = || openers.clone().map(|opener| (opener.mark, opener));
         if let Some((at, mark, opener)) = first_mark(&self.held, openers()) {
-            let before = self.held[..at].to_owned();
-            self.content_before_call(&before, out);
+            let mut before = self.held[..at].to_owned();
             self.held.drain(..at + mark.len());
-            self.state = State::Calls(mark.to_owned(), Body::new(opener.close, opener.known_only));
+            if !(self.is_fresh && before.trim().is_empty()) {
+                self.content(&before, out);
+                before.clear();
+            }
+            // White space before a call is content only if that turns out to be none.
+            let body = Body::new(opener.close, opener.known_only);
+            self.state = State::Calls(before + mark, body);
             return true;
         }
         let kept = openers().map(|(mark, _)| beginning_at_end(&self.held, mark));
@@ -319,13 +324,6 @@ impl AnswerReader {
         if !has_call {
             (self.is_fresh, self.drops_space) = (fresh, drops_space);
             self.content(mark, out);
-        }
-    }
-
-    /// Content before a call, of which white space alone is none.
-    fn content_before_call(&mut self, text: &str, out: Out<'_>) {
-        if !(self.is_fresh && text.trim().is_empty()) {
-            self.content(text, out);
         }
     }
 
