@@ -8,7 +8,7 @@
 # waits for somebody sends the question itself, as Potluck does: answers go to all.
 #
 # Seen with libp2p-mdns 0.49.0, in 12 seconds after the start:
-#   nobody answers: 5 questions
+#   nobody answers: 4 questions
 #   somebody else answers the first: 1 question
 set -euo pipefail
 [ "$(uname)" = Linux ] || { echo "this is run on Linux"; exit 0; }

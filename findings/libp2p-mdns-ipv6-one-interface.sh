@@ -69,6 +69,7 @@ unshare --map-root-user --net sh -ec '
   ip link add one type veth peer name one-end
   ip link add two type veth peer name two-end
   for name in one two; do
+    echo 1 > /proc/sys/net/ipv6/conf/$name-end/disable_ipv6
     ip link set $name up; ip link set $name-end up
   done
   ip address add 10.9.1.1/24 dev one
