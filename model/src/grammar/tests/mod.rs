@@ -207,7 +207,6 @@ fn what_cannot_be_kept_to_is_refused_by_name() {
             "oneOf",
         ),
         (says(&Grammar::regex("(a")), "regular expression"),
-        (says(&Grammar::regex("a{1000}{1000}")), "regular expression"),
         (says(&Grammar::lark("start: unknown")), "unknown"),
         (says(&Grammar::lark("begin: \"a\"")), "start"),
         (says(&Grammar::lark("x".repeat(40_000))), "at most 32768"),

@@ -76,7 +76,7 @@ pub(super) fn of_answer(allowed: &Allowed<'_>, tokenizer: &Tokenizer) -> Option<
         (None, _) => {}
         (Some(Format::Text), None) => return None,
         (Some(Format::Text), Some((_, syntax))) if !allowed.in_channels => {
-            answers.extend(rules.free_text(syntax.wanted.open));
+            answers.extend(rules.free_text(syntax.wanted.open)?);
         }
         (Some(Format::Text), Some(_)) => {
             rules.text.push_str("TEXT: /(.|\\n)+/\n");
@@ -150,25 +150,22 @@ impl Rules<'_> {
         "thoughts".to_owned()
     }
 
-    /// Answers in words, and calls after some words, where this opens calls.
-    fn free_text(&mut self, open: &str) -> Vec<String> {
+    /// Answers in words, and calls after some words, where this opens calls; `None` if words and calls
+    /// cannot be told apart token by token.
+    fn free_text(&mut self, open: &str) -> Option<Vec<String>> {
         if open.is_empty() {
             // What begins otherwise is no call.
             self.text
                 .push_str("TEXT: /[ \\n\\t]*[^ \\n\\t{\\[](.|\\n)*/\n");
-            return vec!["TEXT?".to_owned()];
+            return Some(vec!["TEXT?".to_owned()]);
         }
         let mark = self.literal(open);
         if mark.starts_with('<') {
             self.text.push_str("TEXT: /(.|\\n)+/\n");
-            return vec!["TEXT?".to_owned(), "TEXT calls".to_owned()];
+            return Some(vec!["TEXT?".to_owned(), "TEXT calls".to_owned()]);
         }
-        let mark = escaped(open);
-        let _ = write!(
-            self.text,
-            "TEXT: /(.|\\n)+/ & ~/(.|\\n)*{mark}(.|\\n)*/\nhead[lazy]: /(.|\\n)+{mark}/\n"
-        );
-        vec!["TEXT?".to_owned(), "head body".to_owned()]
+        // A mark that is no token of its own would have to be looked for in the words.
+        None
     }
 
     /// The rules `calls`, and `body` for what follows the mark that opens them.
