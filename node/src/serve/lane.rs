@@ -11,19 +11,8 @@ use std::time::{Duration, Instant};
 use super::client::Client;
 use super::models::Found;
 use super::pace::Departures;
-use super::prepare::Ready;
-use super::{Input, Request, RequestError, Update};
-
-/// A request as it came.
-pub(super) struct Raw {
-    pub(super) client: Client,
-    pub(super) work: RawWork,
-}
-
-pub(super) enum RawWork {
-    Answer(Box<Request>),
-    Embed(Vec<Input>),
-}
+use super::work::{Raw, Ready};
+use super::{RequestError, Update};
 
 /// A model's requests, and what others see of it.
 pub(super) struct Lane {

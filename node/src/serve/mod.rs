@@ -14,6 +14,7 @@
 
 pub mod chat;
 mod client;
+mod engine_thread;
 mod lane;
 mod models;
 mod numbers;
@@ -31,6 +32,7 @@ mod shared;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use client::{Answering, Embedded, Embedding};
 pub use models::ModelCard;

@@ -4,37 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use potluck_model::tokenizer::SpecialTokens;
 
-use super::client::Client;
-use super::lane::{Lane, Raw, RawWork};
+use super::lane::Lane;
 use super::reader::Reader;
+use super::work::{Answer, Raw, RawWork, Ready, Work};
 use super::{Input, Request, RequestError, chat};
-use crate::engine::{Engine, GenerateOptions, Mask, TokenId};
+use crate::engine::{Engine, GenerateOptions, TokenId};
 use crate::prompt::{self, PromptError};
-
-/// A request that an engine can read.
-pub(super) struct Ready {
-    pub(super) client: Client,
-    pub(super) work: Work,
-}
-
-/// What is to be computed.
-pub(super) enum Work {
-    Answer(Box<Answer>),
-    /// Texts that become vectors, none of them empty.
-    Embed(Vec<Vec<TokenId>>),
-}
-
-/// An answer that is to be written.
-pub(super) struct Answer {
-    /// Tokens that fit the context with room for one more.
-    pub(super) prompt: Vec<TokenId>,
-    /// With as many tokens as there is room for, at most.
-    pub(super) options: GenerateOptions,
-    pub(super) mask: Option<Box<dyn Mask>>,
-    /// Control tokens that are written in the text.
-    pub(super) shown: Vec<TokenId>,
-    pub(super) reader: Reader,
-}
 
 /// The life of the thread that prepares requests while the engine's thread computes.
 pub(super) fn prepare_all(engine: &Engine, lane: &Lane) {

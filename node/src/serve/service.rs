@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::{Answering, Client, Embedding, outcome_of};
-use super::lane::{Raw, RawWork};
+use super::engine_thread::live;
 use super::models::ModelCard;
 use super::numbers::Numbers;
 use super::shared::Shared;
+use super::work::{Raw, RawWork};
 use super::{Input, Request, RequestError, Settings};
 use crate::engine::ModelError;
 
@@ -176,7 +177,7 @@ impl Service {
 
     fn give(&self, model: &str, raw: Raw) -> Result<(), RequestError> {
         match self.shared().models.find(model) {
-            Ok(found) => self.shared().submit(found, raw),
+            Ok(found) => self.shared().submit(found, raw, live),
             Err(error) => {
                 raw.client.fail(error.clone());
                 Err(error)

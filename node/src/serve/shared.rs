@@ -1,23 +1,15 @@
 //! What all models' threads share: settings, names, memory, and each other.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::lane::{Lane, NotTaken, Raw};
+use super::lane::{Lane, NotTaken};
 use super::models::{Found, Models};
 use super::numbers::Counters;
-use super::prepare::prepare_all;
-use super::scheduler::Scheduler;
+use super::work::Raw;
 use super::{RequestError, Settings};
 use crate::Cancel;
-use crate::catalogue::{self, FetchEvent, FetchOptions};
-use crate::engine::{Engine, Gguf, ModelConfig, OpenOptions, open};
-use crate::stages::Reservation;
-
-/// How long one who lacks memory waits before looking again whether others have freed some.
-const MOMENT: Duration = Duration::from_millis(20);
 
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
@@ -27,7 +19,7 @@ pub(super) struct Shared {
     /// A lane has gone.
     gone: Condvar,
     /// Fetching ends with the service.
-    cancel: Cancel,
+    pub(super) cancel: Cancel,
 }
 
 #[derive(Default)]
@@ -57,8 +49,13 @@ impl Shared {
         self.lock().all.clone()
     }
 
-    /// Gives a request to the model's threads, which are started if there are none.
-    pub(super) fn submit(self: &Arc<Self>, model: Found, mut raw: Raw) -> Result<(), RequestError> {
+    /// Gives a request to the model's thread. If there is none, a new one begins `life`.
+    pub(super) fn submit(
+        self: &Arc<Self>,
+        model: Found,
+        mut raw: Raw,
+        life: fn(&Self, &Arc<Lane>),
+    ) -> Result<(), RequestError> {
         let Settings {
             streams, waiting, ..
         } = *self.settings;
@@ -86,7 +83,7 @@ impl Shared {
         let (of_thread, shared) = (Arc::clone(&lane), Arc::clone(self));
         let thread = thread::Builder::new()
             .name("potluck-engine".to_owned())
-            .spawn(move || shared.live(&of_thread));
+            .spawn(move || life(&shared, &of_thread));
         match thread {
             Ok(_runs_alone) => lanes.all.push(lane),
             Err(error) => lane.close(&RequestError::Failed {
@@ -96,107 +93,10 @@ impl Shared {
         Ok(())
     }
 
-    /// The life of an engine's thread.
-    fn live(&self, lane: &Arc<Lane>) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.serve(lane)));
-        let error = match outcome {
-            Ok(Ok(())) => RequestError::Stopping,
-            Ok(Err(error)) => {
-                tracing::warn!(model = lane.model.name, %error, "a model is no longer served");
-                error
-            }
-            Err(_panic) => RequestError::Failed {
-                message: "the thread that computes has failed: ask again".to_owned(),
-            },
-        };
-        lane.close(&error);
+    /// A lane whose thread ends.
+    pub(super) fn remove(&self, lane: &Arc<Lane>) {
         self.lock().all.retain(|other| !Arc::ptr_eq(other, lane));
         self.gone.notify_all();
-    }
-
-    fn serve(&self, lane: &Lane) -> Result<(), RequestError> {
-        let began = Instant::now();
-        let (engine, memory) = self.load(lane)?;
-        let load_ms = began.elapsed().as_millis() as u64;
-        tracing::info!(model = lane.model.name, load_ms, "a model is loaded");
-        lane.loaded(engine.context());
-        thread::scope(|scope| {
-            let closer = Closer(lane);
-            let prepare = thread::Builder::new()
-                .name("potluck-prepare".to_owned())
-                .spawn_scoped(scope, || prepare_all(&engine, lane));
-            prepare.map_err(|error| RequestError::Failed {
-                message: format!("the system gives no thread for the model: {error}"),
-            })?;
-            let served = Scheduler::new(&engine, lane, self, memory.bytes()).run();
-            if let Err(error) = &served {
-                lane.close(error);
-            }
-            drop(closer);
-            served
-        })?;
-        tracing::info!(model = lane.model.name, "a model is unloaded");
-        Ok(())
-    }
-
-    fn load(&self, lane: &Lane) -> Result<(Engine, Reservation), RequestError> {
-        let Found {
-            path,
-            entry,
-            is_default,
-            ..
-        } = &lane.model;
-        if let Some(entry) = entry {
-            let options = FetchOptions {
-                offline: self.settings.fetch.offline || !is_default,
-                ..self.settings.fetch.clone()
-            };
-            let (models, total) = (&self.settings.models, entry.bytes);
-            let fetched = catalogue::fetch(entry, models, &options, &self.cancel, &mut |event| {
-                if let FetchEvent::Fetched(done) | FetchEvent::Checked(done) = event {
-                    lane.tell_loading(done, total);
-                }
-            });
-            fetched.map_err(|error| failed(&error))?;
-        }
-        let files = potluck_model::gguf::files_at(path);
-        let lengths = files.iter().filter_map(|file| file.metadata().ok());
-        let bytes = lengths.map(|file| file.len()).sum();
-        let memory = self.memory_for_weights(lane, bytes)?;
-        lane.loading(bytes);
-        Ok((self.open(lane)?, memory))
-    }
-
-    fn memory_for_weights(&self, lane: &Lane, bytes: u64) -> Result<Reservation, RequestError> {
-        loop {
-            let no_room = match self.settings.memory.reserve(bytes) {
-                Ok(reservation) => return Ok(reservation),
-                Err(no_room) => no_room,
-            };
-            if bytes > no_room.limit || !self.ask_for_room(lane) {
-                return Err(RequestError::NoMemory {
-                    message: format!("{no_room}: choose a smaller model"),
-                });
-            }
-            lane.pause(MOMENT);
-        }
-    }
-
-    fn open(&self, lane: &Lane) -> Result<Engine, RequestError> {
-        let Found {
-            path, is_default, ..
-        } = &lane.model;
-        let gguf = Gguf::open(path).map_err(|error| failed(&error))?;
-        let config = ModelConfig::from_gguf(&gguf).map_err(|error| failed(&error))?;
-        let context = self.settings.context(config.context, *is_default);
-        let usual = &self.settings.open;
-        let options = OpenOptions {
-            threads: usual.threads,
-            context: context.try_into().ok(),
-            template: usual.template.clone().filter(|_| *is_default),
-        };
-        let opened = open(path, &options).map_err(|error| failed(&error))?;
-        Ok(opened.engine)
     }
 
     /// Has another model unloaded that nobody uses, the longest unused first; whether memory will come
@@ -232,24 +132,7 @@ impl Shared {
     }
 }
 
-/// Closes a lane, so that the thread that prepares ends, too.
-struct Closer<'a>(&'a Lane);
-
-impl Drop for Closer<'_> {
-    fn drop(&mut self) {
-        self.0.close(&RequestError::Failed {
-            message: "the thread that computes has failed: ask again".to_owned(),
-        });
-    }
-}
-
 fn refuse(raw: Raw, error: RequestError) -> Result<(), RequestError> {
     raw.client.fail(error.clone());
     Err(error)
-}
-
-fn failed(error: &(dyn std::error::Error + 'static)) -> RequestError {
-    RequestError::Failed {
-        message: crate::words::of(error),
-    }
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::chat::Piece;
 use super::client::Client;
-use super::prepare::Answer;
 use super::reader::Reader;
+use super::work::Answer;
 use super::{Finish, RequestError, Summary, TokenInfo, Update};
 use crate::engine::{Chosen, ChosenToken, Engine, Generator, ModelError, StopReason, TokenId};
 

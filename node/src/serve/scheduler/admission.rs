@@ -6,9 +6,9 @@ use crate::serve::RequestError;
 use crate::serve::client::Client;
 use crate::serve::pooling::Pooling;
 use crate::serve::prefix::{Kept, WORTH, common, kv_bytes};
-use crate::serve::prepare::{Answer, Ready, Work};
 use crate::serve::running::{Follows, Running};
 use crate::serve::talk::Talk;
+use crate::serve::work::{Answer, Ready, Work};
 use crate::stages::Reservation;
 
 /// There is no memory for a request.

@@ -1,0 +1,142 @@
+//! The thread of a loaded model.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::RequestError;
+use super::lane::Lane;
+use super::models::Found;
+use super::prepare::prepare_all;
+use super::scheduler::Scheduler;
+use super::shared::Shared;
+use crate::catalogue::{self, FetchEvent, FetchOptions};
+use crate::engine::{Engine, Gguf, ModelConfig, OpenOptions, open};
+use crate::stages::Reservation;
+
+/// How long to wait for memory before looking again whether other models have freed some.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// The life of the thread: from loading the model until it is unloaded.
+pub(super) fn live(shared: &Shared, lane: &Arc<Lane>) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| serve(shared, lane)));
+    let error = match outcome {
+        Ok(Ok(())) => RequestError::Stopping,
+        Ok(Err(error)) => {
+            tracing::warn!(model = lane.model.name, %error, "a model is no longer served");
+            error
+        }
+        Err(_panic) => RequestError::Failed {
+            message: "the thread that computes has failed: ask again".to_owned(),
+        },
+    };
+    lane.close(&error);
+    shared.remove(lane);
+}
+
+fn serve(shared: &Shared, lane: &Lane) -> Result<(), RequestError> {
+    let began = Instant::now();
+    let (engine, memory) = load(shared, lane)?;
+    let load_ms = began.elapsed().as_millis() as u64;
+    tracing::info!(model = lane.model.name, load_ms, "a model is loaded");
+    lane.loaded(engine.context());
+    thread::scope(|scope| {
+        let closer = Closer(lane);
+        let prepare = thread::Builder::new()
+            .name("potluck-prepare".to_owned())
+            .spawn_scoped(scope, || prepare_all(&engine, lane));
+        prepare.map_err(|error| RequestError::Failed {
+            message: format!("the system gives no thread for the model: {error}"),
+        })?;
+        let served = Scheduler::new(&engine, lane, shared, memory.bytes()).run();
+        if let Err(error) = &served {
+            lane.close(error);
+        }
+        drop(closer);
+        served
+    })?;
+    tracing::info!(model = lane.model.name, "a model is unloaded");
+    Ok(())
+}
+
+fn load(shared: &Shared, lane: &Lane) -> Result<(Engine, Reservation), RequestError> {
+    let Found {
+        path,
+        entry,
+        is_default,
+        ..
+    } = &lane.model;
+    if let Some(entry) = entry {
+        let options = FetchOptions {
+            offline: shared.settings.fetch.offline || !is_default,
+            ..shared.settings.fetch.clone()
+        };
+        let (models, total) = (&shared.settings.models, entry.bytes);
+        let fetched = catalogue::fetch(entry, models, &options, &shared.cancel, &mut |event| {
+            if let FetchEvent::Fetched(done) | FetchEvent::Checked(done) = event {
+                lane.tell_loading(done, total);
+            }
+        });
+        fetched.map_err(|error| failed(&error))?;
+    }
+    let files = potluck_model::gguf::files_at(path);
+    let lengths = files.iter().filter_map(|file| file.metadata().ok());
+    let bytes = lengths.map(|file| file.len()).sum();
+    let memory = memory_for_weights(shared, lane, bytes)?;
+    lane.loading(bytes);
+    Ok((open_engine(shared, lane)?, memory))
+}
+
+fn memory_for_weights(
+    shared: &Shared,
+    lane: &Lane,
+    bytes: u64,
+) -> Result<Reservation, RequestError> {
+    loop {
+        let no_room = match shared.settings.memory.reserve(bytes) {
+            Ok(reservation) => return Ok(reservation),
+            Err(no_room) => no_room,
+        };
+        if bytes > no_room.limit || !shared.ask_for_room(lane) {
+            return Err(RequestError::NoMemory {
+                message: format!("{no_room}: choose a smaller model"),
+            });
+        }
+        lane.pause(MOMENT);
+    }
+}
+
+fn open_engine(shared: &Shared, lane: &Lane) -> Result<Engine, RequestError> {
+    let Found {
+        path, is_default, ..
+    } = &lane.model;
+    let gguf = Gguf::open(path).map_err(|error| failed(&error))?;
+    let config = ModelConfig::from_gguf(&gguf).map_err(|error| failed(&error))?;
+    let context = shared.settings.context(config.context, *is_default);
+    let usual = &shared.settings.open;
+    let options = OpenOptions {
+        threads: usual.threads,
+        context: context.try_into().ok(),
+        template: usual.template.clone().filter(|_| *is_default),
+    };
+    let opened = open(path, &options).map_err(|error| failed(&error))?;
+    Ok(opened.engine)
+}
+
+/// Closes a lane, so that the thread that prepares ends, too.
+struct Closer<'a>(&'a Lane);
+
+impl Drop for Closer<'_> {
+    fn drop(&mut self) {
+        self.0.close(&RequestError::Failed {
+            message: "the thread that computes has failed: ask again".to_owned(),
+        });
+    }
+}
+
+fn failed(error: &(dyn std::error::Error + 'static)) -> RequestError {
+    RequestError::Failed {
+        message: crate::words::of(error),
+    }
+}
