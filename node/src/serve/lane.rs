@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::client::Client;
 use super::models::Found;
 use super::pace::Departures;
 use super::work::{Raw, Ready};
