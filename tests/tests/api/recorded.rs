@@ -191,6 +191,10 @@ fn check_whole(kind: &str, answer: &Value) {
             let call = &message["tool_calls"][0];
             assert!(call["id"].is_string() && call["type"] == "function");
             let arguments = call["function"]["arguments"].as_str().expect("text");
+            // The model may not come to the end of its calls.
+            if choice["finish_reason"] == "length" {
+                return;
+            }
             assert!(
                 serde_json::from_str::<Value>(arguments).is_ok(),
                 "{arguments}"
