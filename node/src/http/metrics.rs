@@ -108,6 +108,10 @@ fn of_service(text: &mut String, numbers: &Numbers) {
     ] {
         write_times(text, name, help, times);
     }
+    gauges_of_service(text, numbers);
+}
+
+fn gauges_of_service(text: &mut String, numbers: &Numbers) {
     let (waiting, running) = (numbers.waiting as u64, numbers.running as u64);
     let (models, kept) = (numbers.models as u64, numbers.kept_prefixes as u64);
     let gauges: [Number; 7] = [
