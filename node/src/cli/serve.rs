@@ -64,14 +64,14 @@ pub(super) struct Args {
     /// As `run` has it.
     #[arg(long = "POTLUCK_WITH_PEERS", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
     peers_by_default: bool,
-    #[command(flatten)]
-    node: NodeArgs,
-    #[command(flatten)]
-    helping: HelpingArgs,
     /// Print one JSON line when ready, {"http": "http://127.0.0.1:11435", "token_file": …, "peer_id": …,
     /// "listening": […], "caveats": {…}}, and one for each event, as `up` does
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    node: NodeArgs,
+    #[command(flatten)]
+    helping: HelpingArgs,
 }
 
 const EXAMPLES: &str = "\

@@ -64,6 +64,9 @@ pub(super) fn text(counters: &Counters, connections: usize, numbers: &Numbers) -
     text
 }
 
+/// What a number is: its name after `potluck_`, its kind, its help, itself.
+type Number = (&'static str, &'static str, &'static str, u64);
+
 fn of_service(text: &mut String, numbers: &Numbers) {
     let name = "potluck_requests_total";
     head(
@@ -105,37 +108,43 @@ fn of_service(text: &mut String, numbers: &Numbers) {
     ] {
         write_times(text, name, help, times);
     }
-    write_gauges(text, numbers);
+    gauges_of_service(text, numbers);
 }
 
-fn write_gauges(text: &mut String, numbers: &Numbers) {
-    let gauges = [
-        (
-            "requests_waiting",
-            "Requests that wait.",
-            numbers.waiting as u64,
-        ),
+fn gauges_of_service(text: &mut String, numbers: &Numbers) {
+    let (waiting, running) = (numbers.waiting as u64, numbers.running as u64);
+    let (models, kept) = (numbers.models as u64, numbers.kept_prefixes as u64);
+    let gauges: [Number; 7] = [
+        ("requests_waiting", "gauge", "Requests that wait.", waiting),
         (
             "requests_running",
+            "gauge",
             "Requests that are answered.",
-            numbers.running as u64,
+            running,
         ),
-        ("models_loaded", "Models in memory.", numbers.models as u64),
-        ("weight_bytes", "Weights of those.", numbers.weight_bytes),
-        ("kv_bytes", "Caches in use.", numbers.kv_bytes),
+        ("models_loaded", "gauge", "Models in memory.", models),
+        (
+            "weight_bytes",
+            "gauge",
+            "Weights of those.",
+            numbers.weight_bytes,
+        ),
+        ("kv_bytes", "gauge", "Caches in use.", numbers.kv_bytes),
         (
             "kept_bytes",
+            "gauge",
             "Caches kept for requests that begin alike.",
             numbers.kept_bytes,
         ),
         (
             "kept_prefixes",
+            "gauge",
             "How many of those there are.",
-            numbers.kept_prefixes as u64,
+            kept,
         ),
     ];
-    for (name, help, value) in gauges {
-        one(text, &format!("potluck_{name}"), "gauge", help, value);
+    for (name, kind, help, value) in gauges {
+        one(text, &format!("potluck_{name}"), kind, help, value);
     }
 }
 

@@ -190,6 +190,7 @@ async fn converse(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_headers(MOST_HEADERS)
+        .max_header_size(MOST_HEAD_BYTES)
         .max_buf_size(MOST_HEAD_BYTES)
         .serve_connection(TokioIo::new(Patient::new(stream)), answer);
     let mut connection = std::pin::pin!(connection);

@@ -229,7 +229,7 @@ impl<'e> Talk<'e> {
         let first_ms = self
             .first
             .map(|first| (first - self.client.arrived).as_millis() as u64);
-        tracing::info!(
+        tracing::debug!(
             parent: &self.client.span,
             outcome,
             prompt_tokens = self.prompt_tokens,

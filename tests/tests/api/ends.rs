@@ -42,7 +42,7 @@ fn the_log_tells_of_each_request_and_has_none_of_its_words() {
     assert_eq!(served.post(CHAT, &wrong).status, 400);
     let unknown = said(secret, json!({"model": "nonesuch"}));
     assert_eq!(served.post(CHAT, &unknown).status, 404);
-    let told = served.told("first_token_ms=");
+    let told = served.told("how=done");
     for words in [
         "request{",
         "path=/v1/chat/completions",

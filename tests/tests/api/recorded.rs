@@ -191,6 +191,10 @@ fn check_whole(kind: &str, answer: &Value) {
             let call = &message["tool_calls"][0];
             assert!(call["id"].is_string() && call["type"] == "function");
             let arguments = call["function"]["arguments"].as_str().expect("text");
+            // The model may not come to the end of its calls.
+            if choice["finish_reason"] == "length" {
+                return;
+            }
             assert!(
                 serde_json::from_str::<Value>(arguments).is_ok(),
                 "{arguments}"
@@ -205,8 +209,8 @@ fn check_whole(kind: &str, answer: &Value) {
             let vectors = answer["embeddings"].as_array().expect("vectors");
             assert_eq!(vectors.len(), 2);
         }
-        "completion" => assert!(choice["text"].is_string()),
         "response" => check_response(answer),
+        "completion" => assert!(choice["text"].is_string()),
         "model" => assert_eq!(
             (&answer["id"], &answer["object"]),
             (&json!("org/name:tag"), &json!("model"))
@@ -215,10 +219,7 @@ fn check_whole(kind: &str, answer: &Value) {
             assert!(answer["done"] == true);
             assert!(answer["message"]["content"].is_string() || answer["response"].is_string());
         }
-        "shown" => {
-            assert!(answer["model_info"]["llama.context_length"].is_u64());
-            assert!(answer["capabilities"].is_array() && answer["details"].is_object());
-        }
+        "shown" => assert!(answer["model_info"]["llama.context_length"].is_u64()),
         kind => panic!("no kind of answer is called {kind}"),
     }
 }
