@@ -37,6 +37,9 @@ pub enum Wants {
 /// Receives what parts want: a part's index, and the values, or why this part has none.
 pub type ReadPart<'a> = dyn FnMut(usize, Result<&[f32], ModelError>) + 'a;
 
+/// The same of one part's states.
+type ReadState<'a> = dyn FnMut(Result<&[f32], ModelError>) + 'a;
+
 impl<'s> Part<'s> {
     /// Tokens that are only read.
     pub fn reading(session: &'s mut Session, tokens: &'s [TokenId]) -> Self {
@@ -108,7 +111,7 @@ impl Engine {
         &self,
         hidden: Tensor<2>,
         session: &Session,
-        read: &mut dyn FnMut(Result<&[f32], ModelError>),
+        read: &mut ReadState<'_>,
     ) -> Result<(), ModelError> {
         self.shard.normed(hidden, |states| {
             for state in states.chunks_exact(self.config.d_model) {

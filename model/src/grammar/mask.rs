@@ -68,7 +68,7 @@ mod tests {
         for size in [0_usize, 1, 31, 32, 33, 64, 100] {
             for rows in [size, size + 1, size + 64, size / 2] {
                 let mut allowed = SimpleVob::alloc(size);
-                let is_allowed = |id: usize| id % 3 == 0 || (32..64).contains(&id);
+                let is_allowed = |id: usize| id.is_multiple_of(3) || (32..64).contains(&id);
                 for id in (0..size).filter(|&id| is_allowed(id)) {
                     allowed.allow_token(id as TokenId);
                 }

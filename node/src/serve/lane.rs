@@ -74,9 +74,9 @@ impl Load {
 /// Why a lane does not take a request.
 pub(super) enum NotTaken {
     /// Its threads have ended: another one is to be started.
-    Closed(Raw),
+    Closed(Box<Raw>),
     Busy {
-        raw: Raw,
+        raw: Box<Raw>,
         error: RequestError,
     },
 }
@@ -118,7 +118,12 @@ impl Lane {
     }
 
     /// Takes a request, if fewer than so many are answered and wait.
-    pub(super) fn submit(&self, raw: Raw, streams: usize, most: usize) -> Result<(), NotTaken> {
+    pub(super) fn submit(
+        &self,
+        raw: Box<Raw>,
+        streams: usize,
+        most: usize,
+    ) -> Result<(), NotTaken> {
         let mut state = self.lock();
         if state.closed {
             return Err(NotTaken::Closed(raw));
@@ -146,7 +151,7 @@ impl Lane {
         state.used = Instant::now();
         // Who asks wants it.
         state.unwanted = false;
-        state.raw.push_back(raw);
+        state.raw.push_back(*raw);
         drop(state);
         self.changed.notify_all();
         Ok(())
@@ -208,6 +213,11 @@ impl Lane {
     /// The next request to compute.
     pub(super) fn next_ready(&self) -> Option<Ready> {
         self.lock().ready.pop_front()
+    }
+
+    /// Drops requests that nobody waits for any more.
+    pub(super) fn forget_the_gone(&self) {
+        self.lock().forget_the_gone();
     }
 
     /// Tells those who wait that others were begun.

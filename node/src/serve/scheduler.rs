@@ -108,6 +108,7 @@ impl<'e> Scheduler<'e> {
 
     /// Drops requests that nobody waits for any more. What they read is kept.
     fn drop_the_gone(&mut self) {
+        self.lane.forget_the_gone();
         for at in (0..self.running.len()).rev() {
             if self.running[at].talk.is_gone() {
                 self.end(at).cancelled();

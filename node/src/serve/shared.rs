@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::client::Client;
 use super::lane::{Lane, NotTaken};
 use super::models::{Found, Models};
 use super::numbers::Counters;
@@ -53,15 +54,16 @@ impl Shared {
     pub(super) fn submit(
         self: &Arc<Self>,
         model: Found,
-        mut raw: Raw,
+        raw: Raw,
         life: fn(&Self, &Arc<Lane>),
     ) -> Result<(), RequestError> {
         let Settings {
             streams, waiting, ..
         } = *self.settings;
+        let mut raw = Box::new(raw);
         let mut lanes = self.lock();
         if lanes.stopping {
-            return refuse(raw, RequestError::Stopping);
+            return refuse(raw.client, RequestError::Stopping);
         }
         let same = lanes
             .all
@@ -71,14 +73,14 @@ impl Shared {
             match lane.submit(raw, streams, waiting) {
                 Ok(()) => return Ok(()),
                 Err(NotTaken::Closed(back)) => raw = back,
-                Err(NotTaken::Busy { raw, error }) => return refuse(raw, error),
+                Err(NotTaken::Busy { raw, error }) => return refuse(raw.client, error),
             }
         }
         let lane = Arc::new(Lane::new(model));
         match lane.submit(raw, streams, waiting) {
             Ok(()) => {}
-            Err(NotTaken::Closed(raw)) => return refuse(raw, RequestError::Stopping),
-            Err(NotTaken::Busy { raw, error }) => return refuse(raw, error),
+            Err(NotTaken::Closed(raw)) => return refuse(raw.client, RequestError::Stopping),
+            Err(NotTaken::Busy { raw, error }) => return refuse(raw.client, error),
         }
         let (of_thread, shared) = (Arc::clone(&lane), Arc::clone(self));
         let thread = thread::Builder::new()
@@ -132,7 +134,7 @@ impl Shared {
     }
 }
 
-fn refuse(raw: Raw, error: RequestError) -> Result<(), RequestError> {
-    raw.client.fail(error.clone());
+fn refuse(client: Client, error: RequestError) -> Result<(), RequestError> {
+    client.fail(error.clone());
     Err(error)
 }

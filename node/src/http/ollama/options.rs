@@ -139,7 +139,7 @@ mod tests {
             "mirostat": null, "num_ctx": null, "num_thread": null, "repeat_penalty": null,
             "temperature": null, "stop": null, "tfs_z": null, "top_k": null, "top_p": null, "seed": 1,
         }});
-        let read = with(nulls, options).ok().expect("options");
+        let read = with(nulls, options).expect("options");
         let usual = SamplerSettings {
             seed: 1,
             ..SamplerSettings::default()
@@ -149,10 +149,10 @@ mod tests {
         let said = json!({"options": {
             "temperature": 0.5, "num_ctx": 4096, "num_predict": 7, "stop": ["a", "b"],
         }});
-        let read = with(said, options).ok().expect("options");
+        let read = with(said, options).expect("options");
         assert_eq!((read.max_tokens, read.stop.len()), (Some(7), 2));
         let endless = with(json!({"options": {"num_predict": -2}}), options);
-        assert_eq!(endless.ok().expect("options").max_tokens, None);
+        assert_eq!(endless.expect("options").max_tokens, None);
         let fault = with(json!({"options": {"mirostat": 1}}), options).err();
         let field = fault.and_then(|fault| fault.param);
         assert_eq!(field.as_deref(), Some("options.mirostat"));

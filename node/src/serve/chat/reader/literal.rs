@@ -133,24 +133,30 @@ impl<'t> Literal<'t> {
     fn escape(&mut self, text: &mut String) -> Option<()> {
         let char = self.rest.chars().next()?;
         self.take(char.len_utf8());
-        let digits = match char {
-            'n' => return text.push('\n').into(),
-            't' => return text.push('\t').into(),
-            'r' => return text.push('\r').into(),
-            'b' => return text.push('\u{8}').into(),
-            'f' => return text.push('\u{c}').into(),
-            '0' => return text.push('\0').into(),
+        let plain = match char {
+            'n' => '\n',
+            't' => '\t',
+            'r' => '\r',
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            '0' => '\0',
+            '\\' | '\'' | '"' | '/' => char,
             '\n' => return Some(()),
-            '\\' | '\'' | '"' | '/' => return text.push(char).into(),
-            'x' => 2,
-            'u' => 4,
-            'U' => 8,
+            'x' => return self.character(2, text),
+            'u' => return self.character(4, text),
+            'U' => return self.character(8, text),
             _ => {
                 // As Python has it.
-                text.extend(['\\', char]);
-                return Some(());
+                text.push('\\');
+                char
             }
         };
+        text.push(plain);
+        Some(())
+    }
+
+    /// A character by so many hexadecimal digits.
+    fn character(&mut self, digits: usize, text: &mut String) -> Option<()> {
         let mut code = self.code(digits)?;
         // Two halves of a character, as JSON has them.
         if (0xd800..0xdc00).contains(&code) && self.rest.starts_with("\\u") {
