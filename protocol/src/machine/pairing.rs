@@ -73,8 +73,8 @@ impl Machine {
     }
 
     /// Pairs by an invitation on a pairing stream that was opened to `remote`. `ephemeral` are 32
-    /// random bytes that are used for nothing else. [`Input::Clock`] comes before this, so that the
-    /// other device can say if the two clocks do not agree.
+    /// random bytes that are used for nothing else. [`Input::Clock`](super::Input::Clock) comes
+    /// before this, so that the other device can say if the two clocks do not agree.
     ///
     /// # Errors
     /// [`BeginError`] if the invitation is another's than `remote`'s, or another

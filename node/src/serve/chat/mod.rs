@@ -6,9 +6,9 @@
 //! | what | where |
 //! |---|---|
 //! | how each family writes calls | [`format`] |
-//! | the conversation and its tools as a template takes them | [`messages`] |
-//! | masks of answers | [`grammar`] |
-//! | the answer's text in pieces | [`reader`] |
+//! | the conversation and its tools as a template takes them | `messages` |
+//! | masks of answers | `grammar` |
+//! | the answer's text in pieces | `reader` |
 
 mod format;
 mod grammar;
