@@ -92,7 +92,6 @@ class Server:
             "stream": True,
             "stream_options": {"include_usage": True},
             # No answer is to end before the others.
-            "ignore_eos": True,
             "logit_bias": {"2": -100, "0": -100},
         }
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
