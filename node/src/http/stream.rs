@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::account::Account;
 use super::answers::{Choices, lost};
+use super::api::comment;
 use super::fault::Fault;
 use crate::serve::{RequestError, Update};
 
@@ -23,12 +24,18 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Writes what happens to a request as a stream of one dialect.
 pub(super) trait Writer: Send + 'static {
-    /// The content's type.
-    fn content_type(&self) -> &'static str;
+    /// The content's type: events, unless a dialect has another.
+    fn content_type(&self) -> &'static str {
+        "text/event-stream; charset=utf-8"
+    }
     /// What is sent with the head.
-    fn open(&mut self, out: &mut Vec<u8>);
+    fn open(&mut self, out: &mut Vec<u8>) {
+        comment(out);
+    }
     /// What is sent so that nobody takes the connection for dead.
-    fn keep_alive(&mut self, out: &mut Vec<u8>);
+    fn keep_alive(&mut self, out: &mut Vec<u8>) {
+        comment(out);
+    }
     /// What happened to a choice; not [`Update::Failed`].
     fn write(&mut self, choice: usize, update: Update, out: &mut Vec<u8>);
     /// The answer is not whole and will not be.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Usage, finish_reason, logprobs};
-use crate::http::api::{comment, event};
+use crate::http::api::event;
 use crate::http::fault::Fault;
 use crate::http::stream::Writer;
 use crate::serve::{RequestError, TokenInfo, Update};
@@ -107,18 +107,6 @@ impl Chunks {
 }
 
 impl Writer for Chunks {
-    fn content_type(&self) -> &'static str {
-        "text/event-stream; charset=utf-8"
-    }
-
-    fn open(&mut self, out: &mut Vec<u8>) {
-        comment(out);
-    }
-
-    fn keep_alive(&mut self, out: &mut Vec<u8>) {
-        comment(out);
-    }
-
     fn write(&mut self, index: usize, update: Update, out: &mut Vec<u8>) {
         match update {
             Update::Reasoning(text) => {

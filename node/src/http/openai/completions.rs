@@ -15,7 +15,7 @@ use super::{
 };
 use crate::engine::TokenId;
 use crate::http::account::Account;
-use crate::http::api::{Api, comment, event, new_id, unix_now};
+use crate::http::api::{Api, event, new_id, unix_now};
 use crate::http::body;
 use crate::http::fault::{Fault, respond};
 use crate::http::fields::{Fields, NotDone, is_nothing};
@@ -229,18 +229,6 @@ impl Texts {
 }
 
 impl Writer for Texts {
-    fn content_type(&self) -> &'static str {
-        "text/event-stream; charset=utf-8"
-    }
-
-    fn open(&mut self, out: &mut Vec<u8>) {
-        comment(out);
-    }
-
-    fn keep_alive(&mut self, out: &mut Vec<u8>) {
-        comment(out);
-    }
-
     fn write(&mut self, index: usize, update: Update, out: &mut Vec<u8>) {
         let (text, logprobs, reason) = match update {
             Update::Content { text, tokens } => {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::output::{function_call, message, output_text, reasoning, reasoning_text};
 use super::{Frame, status_of};
-use crate::http::api::{comment, new_id};
+use crate::http::api::new_id;
 use crate::http::fault::Fault;
 use crate::http::stream::Writer;
 use crate::serve::{RequestError, Update};
@@ -178,19 +178,11 @@ impl Events {
 }
 
 impl Writer for Events {
-    fn content_type(&self) -> &'static str {
-        "text/event-stream; charset=utf-8"
-    }
-
     fn open(&mut self, out: &mut Vec<u8>) {
         let response = self.frame.object("in_progress", &[], None);
         for name in ["response.created", "response.in_progress"] {
             self.event(name, json!({"response": response.clone()}), out);
         }
-    }
-
-    fn keep_alive(&mut self, out: &mut Vec<u8>) {
-        comment(out);
     }
 
     fn write(&mut self, _: usize, update: Update, out: &mut Vec<u8>) {

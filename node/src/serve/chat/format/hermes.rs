@@ -13,10 +13,6 @@ pub(super) const SYNTAX: Syntax = Syntax {
         close: "</tool_call>",
         around: ["\n", "\n"],
         between: Some(&["\n", "</tool_call>", "\n", "<tool_call>", "\n"]),
-        call: Call::Json {
-            before: "{\"name\": \"",
-            between: &["\", \"arguments\": "],
-            after: "}",
-        },
+        call: Call::ARGUMENTS,
     },
 };

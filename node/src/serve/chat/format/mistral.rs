@@ -12,11 +12,7 @@ pub(super) const SYNTAX: Syntax = Syntax {
         close: "",
         around: ["[", "]"],
         between: Some(&[", "]),
-        call: Call::Json {
-            before: "{\"name\": \"",
-            between: &["\", \"arguments\": "],
-            after: "}",
-        },
+        call: Call::ARGUMENTS,
     },
 };
 

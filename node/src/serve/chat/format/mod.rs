@@ -99,6 +99,15 @@ pub(super) enum Call {
     Python,
 }
 
+impl Call {
+    /// `{"name": "f", "arguments": {…}}`
+    const ARGUMENTS: Self = Self::Json {
+        before: "{\"name\": \"",
+        between: &["\", \"arguments\": "],
+        after: "}",
+    };
+}
+
 impl ToolFormat {
     /// The format that a model was trained with, by the source of its template and its vocabulary.
     pub(super) fn of(source: &str, tokenizer: &Tokenizer) -> Self {

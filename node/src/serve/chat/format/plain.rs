@@ -26,11 +26,7 @@ pub(super) const WANTED: Wanted = Wanted {
     close: "",
     around: ["", ""],
     between: Some(&["\n"]),
-    call: Call::Json {
-        before: "{\"name\": \"",
-        between: &["\", \"arguments\": "],
-        after: "}",
-    },
+    call: Call::ARGUMENTS,
 };
 
 /// What the prompt says of the form.

@@ -71,6 +71,17 @@ fn pieces(reading: &Reading, parts: &[&str]) -> String {
     lines.collect()
 }
 
+/// Checks that all of a text is content, however it is cut.
+#[track_caller]
+fn check_content(reading: &Reading, text: &str) {
+    let same = format!("content: {text:?}\n");
+    assert_eq!(pieces(reading, &[text]), same);
+    for (at, _) in text.char_indices() {
+        let (first, second) = text.split_at(at);
+        assert_eq!(pieces(reading, &[first, second]), same, "cut at {at}");
+    }
+}
+
 /// Checks the pieces of an answer, and that they are the same however it is cut.
 #[track_caller]
 fn check(reading: &Reading, answer: &str, expected: Expect) {
@@ -147,12 +158,7 @@ fn what_is_no_call_is_content_and_nothing_is_lost() {
         "{\"name\": \"now\", \"arguments\": {}}",
         "<tool_call>{\"name\": \"\", \"arguments\": {}}",
     ] {
-        let same = format!("content: {text:?}\n");
-        assert_eq!(pieces(&hermes, &[text]), same);
-        for (at, _) in text.char_indices() {
-            let (first, second) = text.split_at(at);
-            assert_eq!(pieces(&hermes, &[first, second]), same, "cut at {at}");
-        }
+        check_content(&hermes, text);
     }
     check(
         &hermes,
@@ -281,12 +287,7 @@ fn llama_calls_may_have_no_mark() {
         "{\"type\": \"object\"}",
         "{",
     ] {
-        let same = format!("content: {text:?}\n");
-        assert_eq!(pieces(&llama, &[text]), same);
-        for (at, _) in text.char_indices() {
-            let (first, second) = text.split_at(at);
-            assert_eq!(pieces(&llama, &[first, second]), same, "cut at {at}");
-        }
+        check_content(&llama, text);
     }
 }
 
