@@ -4,7 +4,6 @@ mod embedding;
 mod generate;
 mod generator;
 mod score;
-mod sequence;
 mod session;
 mod step;
 mod stop;
@@ -16,33 +15,21 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 pub use self::embedding::MeanPool;
-pub use self::generate::{Event, Generation, generate};
+pub use self::generate::{Event, Generation, LocalSequence, Sequence, generate};
 pub use self::generator::{
     Chosen, ChosenToken, GenerateOptions, Generator, StopReason, TokenLogprobs,
 };
 pub use self::score::Score;
-pub use self::sequence::{LocalSequence, Sequence};
 pub use self::session::Session;
-pub use self::step::{Part, ReadPart, Wants};
+pub use self::step::{PREFILL_CHUNK, Part, ReadLogits, ReadPart, Wants};
 use crate::compute::Compute;
 use crate::gguf::Gguf;
 use crate::grammar::{GrammarError, Grammars};
 use crate::kv_cache::KvCache;
-use crate::sampler::SamplerError;
 use crate::shard::{Shard, ShardRange};
 use crate::template::{ChatTemplate, Date, TemplateError};
-use crate::tokenizer::{TokenId, Tokenizer};
+use crate::tokenizer::Tokenizer;
 use crate::{Isa, ModelConfig, ModelError};
-
-/// Positions of a prefill step. More would not be faster, and intermediate results take memory in
-/// proportion.
-pub const PREFILL_CHUNK: usize = 256;
-
-/// Positions whose logits are computed at once when every position's are wanted.
-const LOGITS_ROWS: usize = 16;
-
-/// Receives a position's index and its logits.
-pub type ReadLogits<'a> = dyn FnMut(usize, &[f32]) -> Result<(), ModelError> + 'a;
 
 /// How to open a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,109 +187,5 @@ impl Engine {
             tokens: Vec::new(),
             cache,
         })
-    }
-
-    /// Reads `tokens` into the session and calls `read` with the logits of the last position.
-    ///
-    /// `progress` is called after each step with the tokens read so far; if it returns false,
-    /// reading stops (what was read stays in the session) and the result is `None`.
-    ///
-    /// # Errors
-    /// No token, one beyond the vocabulary, or more than the session has room for (checked before
-    /// any is read); logits that are not numbers.
-    pub fn prefill<T>(
-        &self,
-        session: &mut Session,
-        tokens: &[TokenId],
-        progress: &mut dyn FnMut(usize) -> bool,
-        read: impl FnOnce(&[f32]) -> T,
-    ) -> Result<Option<T>, ModelError> {
-        self.check(session, tokens)?;
-        let (mut done, mut read, mut value) = (0, Some(read), None);
-        for chunk in tokens.chunks(PREFILL_CHUNK) {
-            done += chunk.len();
-            let mut part = Part::reading(session, chunk);
-            if done == tokens.len() {
-                part.wants = Wants::Logits;
-            }
-            self.step(&mut [part], &mut |_part, logits| {
-                let read = read.take().expect("one part has logits once");
-                value = Some(logits.map(read));
-            })?;
-            if !progress(done) {
-                return Ok(None);
-            }
-        }
-        value.transpose()
-    }
-
-    /// Reads `tokens` and calls `read` with each position's index among them and its logits.
-    ///
-    /// # Errors
-    /// As [`Engine::prefill`], and those of `read`.
-    pub fn evaluate(
-        &self,
-        session: &mut Session,
-        tokens: &[TokenId],
-        read: &mut ReadLogits<'_>,
-    ) -> Result<(), ModelError> {
-        self.check(session, tokens)?;
-        let mut at = 0;
-        for chunk in tokens.chunks(PREFILL_CHUNK) {
-            let hidden = self.forward(&mut [Part::reading(session, chunk)])?;
-            for first in (0..chunk.len()).step_by(LOGITS_ROWS) {
-                let rows = LOGITS_ROWS.min(chunk.len() - first);
-                let hidden = hidden.clone().narrow(0, first, rows);
-                self.shard.logits(hidden, |logits| {
-                    for row in logits.chunks_exact(self.config.vocabulary) {
-                        if is_none(row) {
-                            return Err(no_logits(session));
-                        }
-                        read(at, row)?;
-                        at += 1;
-                    }
-                    Ok::<_, ModelError>(())
-                })??;
-            }
-        }
-        Ok(())
-    }
-
-    fn check(&self, session: &Session, tokens: &[TokenId]) -> Result<(), ModelError> {
-        // Computing tells, too, but only when it is done.
-        self.shard.check_file()?;
-        self.check_tokens(session, tokens)
-    }
-
-    fn check_tokens(&self, session: &Session, tokens: &[TokenId]) -> Result<(), ModelError> {
-        if tokens.is_empty() {
-            return Err(ModelError::EmptyPrompt);
-        }
-        if tokens.len() > session.free() {
-            return Err(ModelError::ContextFull {
-                needed: tokens.len(),
-                free: session.free(),
-                capacity: session.capacity(),
-            });
-        }
-        let vocabulary = self.config.vocabulary;
-        match tokens.iter().find(|id| **id as usize >= vocabulary) {
-            Some(&id) => Err(ModelError::UnknownToken { id, vocabulary }),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Whether a position's logits are not numbers. A single number of its hidden state that is none
-/// makes all of them so, by the norm before the head.
-fn is_none(logits: &[f32]) -> bool {
-    logits.first().is_some_and(|logit| logit.is_nan())
-}
-
-/// Why logits are not numbers.
-fn no_logits(session: &Session) -> ModelError {
-    match session.cache.overflowed() {
-        Some(layer) => ModelError::CacheOverflow { layer },
-        None => SamplerError::NotANumber.into(),
     }
 }
