@@ -102,7 +102,7 @@ pub enum FetchError {
         folder: PathBuf,
     },
     /// The user asked to stop. What was fetched so far is kept for the next time.
-    #[error("cancelled; the next fetch of {name} goes on from here")]
+    #[error("cancelled; the next fetch of {name} continues from here")]
     Cancelled {
         /// The model's name.
         name: &'static str,

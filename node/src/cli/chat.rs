@@ -27,28 +27,28 @@ use super::together::{self, Requester, TogetherArgs};
 use super::{Outcome, format, input, interrupt, nodes, obtain, output};
 use command::{ChatLine, HELP};
 
-/// Hold a conversation
+/// Chat with a model in the terminal
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Instructions for the whole conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// The most tokens in one answer [default: what the context has room for]
+    /// Maximum number of tokens in an answer [default: as many as the context has room for]
     #[arg(long, short = 'n', value_name = "N", value_parser = at_least_one)]
     max_tokens: Option<NonZeroUsize>,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
     engine: EngineArgs,
-    /// Read and print JSON: for each line {"user": TEXT}, {"system": TEXT}, "retry" or "clear" on stdin
-    /// one object
+    /// Read and print JSON: one object for each line {"user": TEXT}, {"system": TEXT}, "retry" or
+    /// "clear" on stdin
     #[arg(long)]
     json: bool,
-    /// Print nothing but answers and errors
+    /// Print only answers and errors
     #[arg(long, short, conflicts_with = "stats")]
     quiet: bool,
-    /// Print times to stderr after each answer
+    /// Print timings to stderr after each answer
     #[arg(long, conflicts_with = "json")]
     stats: bool,
     #[command(flatten)]
@@ -67,10 +67,10 @@ Examples:
   printf 'Hello!\\nWhat did I just say?\\n' | potluck chat
   echo '{\"user\": \"Hello!\"}' | potluck chat --json
 
-Type /help for commands. When the context is full, the oldest turns are left out of what the
-model is shown, a quarter of the context at a time, never the system message. The model reads the
-others again while you type. What you type is kept in memory only, and nothing is sent to other
-devices unless --with-peers or --placement says so, or POTLUCK_WITH_PEERS=1 is set.";
+Type /help for commands. When the context is full, the model no longer sees the oldest turns; a
+quarter of the context is freed at a time, and the system message always stays. The model reads the
+remaining turns again while you type. The conversation is kept in memory only. Other devices compute
+only with --with-peers or --placement, or if POTLUCK_WITH_PEERS=1 is set.";
 
 pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     args.together.node.quiet = args.quiet;
@@ -109,7 +109,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Holds a conversation in this sequence; `computes_in` is the home if this process computes it.
+/// Runs the conversation in this sequence; `computes_in` is the home if this process computes it.
 fn hold<S: Sequence>(
     args: &Args,
     engine: &Engine,
@@ -163,7 +163,7 @@ struct Chat<'a, S> {
     quiet: bool,
     stats: bool,
     computes_in: Option<&'a Home>,
-    /// A person types the lines.
+    /// Whether a person types the lines.
     is_typed: bool,
     remarked: bool,
 }
@@ -189,7 +189,7 @@ where
                 Line::End => return Ok(Outcome::Done),
                 Line::Terminated => return Ok(Outcome::Interrupted),
             };
-            // A Ctrl-C that came when there was no answer to stop must not stop the next one.
+            // A Ctrl-C between answers must not stop the next one.
             self.cancel.take();
             if interrupt::is_terminated() {
                 break;
@@ -202,8 +202,8 @@ where
         Ok(Outcome::Interrupted)
     }
 
-    /// Reads what the next answer needs anyway while no line is there. Lines of a pipe are there at
-    /// once, and wait for it as the answer would.
+    /// Prefills what the next answer needs anyway, until a line is typed. Lines from a pipe are there
+    /// at once, and would have to wait for the same prefill.
     fn catch_up(&mut self, lines: &mut Lines) {
         let (is_typed, cancel) = (self.is_typed, self.cancel.clone());
         let mut go_on = || {
@@ -217,9 +217,9 @@ where
             wanted && !cancel.is_cancelled() && !interrupt::is_terminated()
         };
         let started = Instant::now();
-        // A failure is that of the next answer, too, which tells it.
+        // The next answer would fail in the same way, and reports it.
         let read = self.conversation.catch_up(self.engine, &mut go_on);
-        // A person would find it in the line that is being typed.
+        // On a terminal this would appear in the line that is being typed.
         if let (Ok(read @ 1..), true, false) = (read, self.stats, is_typed) {
             let tokens = format::count(read, "token");
             let took = started.elapsed().as_secs_f64();
@@ -285,8 +285,8 @@ where
         self.finish(reply)
     }
 
-    /// Says what is worth saying about it. A turn that failed does not end the chat, unless every
-    /// other would fail, too.
+    /// Prints the notes and statistics of an answer. A failed turn ends the chat only if all further
+    /// turns would fail as well.
     fn finish(&mut self, reply: Result<Reply, ConversationError>) -> anyhow::Result<()> {
         self.cancel.take();
         let Reply { answer, left_out } = match reply {
@@ -302,7 +302,7 @@ where
         if left_out > 0 {
             let turns = format::count(left_out, "oldest turn");
             self.tell(&format!(
-                "the conversation takes too much of the context: the model is no longer shown the {turns}"
+                "the context is full: the model no longer sees the {turns}"
             ));
         }
         let words = format::cut(&answer, "/clear makes room");
@@ -310,7 +310,7 @@ where
             output::note(&words);
         }
         if answer.says_nothing() {
-            self.tell("the model ended its answer without a word");
+            self.tell("the model ended its turn without any text");
         }
         if self.stats {
             output::note(&format::answer_stats(&answer));
@@ -330,7 +330,7 @@ where
         ));
     }
 
-    /// Says once what the model makes of a system message.
+    /// Says once how the model treats a system message.
     fn tell_remark(&mut self) -> anyhow::Result<()> {
         let has_system = self.conversation.system().is_some();
         if has_system && !self.remarked {

@@ -26,38 +26,37 @@ use serde::Serialize;
 use super::interrupt::Stopped;
 use super::{input, output};
 
-/// What a failure is to a program: the `code` of the `error` that `--json` prints. A code keeps
-/// its meaning; new ones may come, which a program treats as [`Code::Failed`].
+/// The `code` of the `error` that `--json` prints. A code keeps its meaning; programs should treat
+/// unknown ones, which later versions may add, as [`Code::Failed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Code {
     /// The arguments are wrong; the exit code is 2.
     Usage,
-    /// Ctrl-C or another signal came before there was anything to print.
+    /// A signal such as Ctrl-C came before there was anything to print.
     Interrupted,
-    /// What was given cannot be used: a text that is empty, too long or not UTF-8, a name that no
-    /// device has, a file to write that exists.
+    /// An input cannot be used: a text that is empty, too long or not UTF-8, a name that no device has,
+    /// an output file that exists.
     Input,
-    /// The model is not on this device and could not be fetched.
+    /// The model is not on this device and could not be downloaded.
     Fetch,
     /// The model's file cannot be read or run.
     Model,
-    /// A node could not be started or asked, or refused: its words say why.
+    /// A node could not be started or reached, or it refused; the message says why.
     Node,
     /// Anything else.
     Failed,
 }
 
 impl Code {
-    /// What kind of failure an error is, by the first of its causes that tells.
+    /// The code of an error: that of the first known error in its chain of causes.
     pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
         let mut causes = iter::successors(Some(error), |&error| error.source());
         causes.find_map(known).unwrap_or(Self::Failed)
     }
 }
 
-/// What this error alone tells. Some hand on the words of their cause and hide it, so what they hold
-/// is looked at.
+/// The code of this error alone. Transparent errors hide their cause, so it is matched here.
 fn known(error: &(dyn Error + 'static)) -> Option<Code> {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return Some(refusal.code);
@@ -79,7 +78,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
     let is_input = error.is::<PromptError>()
         || error.is::<ScoreError>()
         || error.is::<BenchError>()
-        // Of a template's file: those of a model's are told by their cause.
+        // Errors of a template's file; those of a model's file have a cause with a code.
         || error.is::<OpenError>()
         || error.is::<InvitationError>()
         || error.is::<serve::StartError>()
@@ -104,7 +103,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
     .find_map(|(is, code)| is.then_some(code))
 }
 
-/// What is refused in words, and of what kind that is.
+/// A refusal with a message and a code.
 #[derive(Debug, thiserror::Error)]
 #[error("{words}")]
 pub(super) struct Refusal {
@@ -112,13 +111,13 @@ pub(super) struct Refusal {
     words: String,
 }
 
-/// A refusal of this kind.
+/// A refusal with this code.
 pub(super) fn refusal(code: Code, words: impl Into<String>) -> anyhow::Error {
     let words = words.into();
     Refusal { code, words }.into()
 }
 
-/// An error of this kind, if it tells of none itself.
+/// The error, with this code unless it has one.
 pub(super) fn of_kind(code: Code, error: anyhow::Error) -> anyhow::Error {
     let is_told = error.is::<Stopped>() || is_broken_pipe(&error);
     if is_told || Code::of(error.as_ref()) != Code::Failed {
@@ -127,7 +126,7 @@ pub(super) fn of_kind(code: Code, error: anyhow::Error) -> anyhow::Error {
     refusal(code, words::of(error.as_ref()))
 }
 
-/// The object of a failure.
+/// The JSON object of a failure.
 #[derive(Debug, Serialize)]
 struct Failure<'a> {
     error: Report<'a>,
@@ -139,8 +138,8 @@ struct Report<'a> {
     message: &'a str,
 }
 
-/// Whether the arguments ask for JSON. They are looked at here, not after they were parsed, so that
-/// wrong ones are told as JSON, too. No option takes a value that begins with a hyphen.
+/// Whether the arguments have `--json`. This looks at them before they are parsed, so that parse errors
+/// are reported as JSON as well. No option takes a value that begins with a hyphen.
 pub(super) fn is_json(arguments: impl IntoIterator<Item = OsString>) -> bool {
     let mut options = arguments
         .into_iter()
@@ -148,25 +147,24 @@ pub(super) fn is_json(arguments: impl IntoIterator<Item = OsString>) -> bool {
     options.any(|argument| argument == "--json")
 }
 
-/// Tells of a failure: to people on stderr and, if `json` is set, to programs on stdout.
+/// Reports a failure on stderr and, with `json`, as an object on stdout.
 pub(super) fn tell(code: Code, message: &str, json: bool) {
     output::note(&format!("error: {message}"));
     if json {
-        // Where stdout is closed there is nobody to tell.
+        // If stdout is closed, nobody reads it.
         let _ = print(code, message);
     }
 }
 
-/// Prints the object of a failure.
+/// Prints the JSON object of a failure.
 pub(super) fn print(code: Code, message: &str) -> anyhow::Result<()> {
     let error = Report { code, message };
     output::json(&Failure { error })
 }
 
-/// Tells of arguments that clap refuses, or prints the help that they ask for. Returns the exit
-/// code.
+/// Reports a parse error of clap, or prints the help it asks for. Returns the exit code.
 pub(super) fn tell_usage(error: &clap::Error, json: bool) -> u8 {
-    // A closed stdout or stderr is no reason to fail otherwise.
+    // A closed stdout or stderr does not change the exit code.
     let _ = error.print();
     if !error.use_stderr() {
         return 0;
@@ -174,21 +172,21 @@ pub(super) fn tell_usage(error: &clap::Error, json: bool) -> u8 {
     if json {
         let whole = error.render().to_string();
         let message = whole.strip_prefix("error: ").unwrap_or(&whole);
-        // What follows an empty line is advice for people.
+        // The lines after an empty one are advice for people.
         let message = message.split("\n\n").next().unwrap_or(message).trim();
         let _ = print(Code::Usage, message);
     }
     2
 }
 
-/// Tells of an error that ended a command. Returns the exit code.
+/// Reports the error that ended a command. Returns the exit code.
 pub(super) fn tell_error(error: &anyhow::Error, json: bool) -> u8 {
     let code = Code::of(error.as_ref());
     tell(code, &words::of(error.as_ref()), json);
     if code == Code::Usage { 2 } else { 1 }
 }
 
-/// Whether nobody reads our output any more.
+/// Whether the error is a closed pipe at our output.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()

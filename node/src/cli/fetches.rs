@@ -1,4 +1,4 @@
-//! How far the weights of helpers' layers are, as people on stderr see it.
+//! Progress of helpers that fetch their layers' weights, on stderr.
 
 use std::time::{Duration, Instant};
 
@@ -7,20 +7,20 @@ use potluck_protocol::PeerId;
 
 use super::{format, output};
 
-/// Where stderr is no terminal a line is written at most so often.
+/// Minimum time between lines if stderr is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(3);
 
-/// Shows what devices fetch: one line that changes on a terminal, a few elsewhere.
+/// Shows the progress of fetches: one changing line on a terminal, single lines elsewhere.
 pub(super) struct Fetches {
     of: Vec<Fetch>,
     live: ProgressBar,
-    /// Whether a terminal shows the line that changes.
+    /// Whether stderr is a terminal.
     is_terminal: bool,
     quiet: bool,
     written_at: Option<Instant>,
 }
 
-/// What one device fetches.
+/// The progress of one device.
 #[derive(Debug)]
 pub(super) struct Fetch {
     pub(super) peer: PeerId,
@@ -40,7 +40,7 @@ impl Fetches {
         }
     }
 
-    /// A device says how far it is.
+    /// Shows a device's progress.
     pub(super) fn show(&mut self, fetch: Fetch) {
         note(&mut self.of, fetch);
         if self.quiet {
@@ -57,7 +57,7 @@ impl Fetches {
         }
     }
 
-    /// Nothing is fetched any more, or something else is to be said.
+    /// Removes the line: nothing is fetched any more, or another line comes.
     pub(super) fn end(&mut self) {
         self.of.clear();
         self.live.finish_and_clear();
@@ -65,7 +65,7 @@ impl Fetches {
     }
 }
 
-/// Notes how far a device is, behind those that were heard of before it.
+/// Updates a device's progress, or appends a device that is new.
 fn note(of: &mut Vec<Fetch>, fetch: Fetch) {
     let mut known = of.iter_mut();
     match known.find(|known| known.peer == fetch.peer) {
@@ -82,7 +82,7 @@ fn line(of: &[Fetch]) -> String {
     fetches.collect::<Vec<_>>().join(" · ")
 }
 
-/// Whether a line may be written after the one before.
+/// Whether enough time has passed since the last line.
 fn is_due(before: Option<Instant>, now: Instant) -> bool {
     before.is_none_or(|before| now.saturating_duration_since(before) >= LINE_EVERY)
 }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_seldom_where_they_stay() {
+    fn lines_that_stay_are_written_seldom() {
         let now = Instant::now();
         assert!(is_due(None, now));
         assert!(!is_due(Some(now), now + LINE_EVERY / 2));

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Outcome, format, obtain, output};
 
-/// List the catalogue and what of it is on this device
+/// List the models of the catalogue and which are on this device
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -36,7 +36,7 @@ struct Row {
     licence_url: &'static str,
     /// `ready`, `unchecked`, `partial`, `damaged` or `absent`.
     state: &'static str,
-    /// How much of it is on this device.
+    /// Bytes that are on this device.
     cached_bytes: u64,
     path: String,
 }
@@ -105,6 +105,6 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
             "{name:<14} {size:>9}  {state:<16} {licence:<20} {title}"
         ))?;
     }
-    output::line(&format!("\nkept in {}", report.folder))?;
+    output::line(&format!("\nstored in {}", report.folder))?;
     Ok(Outcome::Done)
 }

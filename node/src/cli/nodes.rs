@@ -1,4 +1,4 @@
-//! The node of this home: the one that runs, or one that a command starts for itself.
+//! This home's node: the one that is running, or one that a command starts for itself.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -22,31 +22,31 @@ use super::failure::{self, Code};
 use super::interrupt::Stopped;
 use super::{format, output};
 
-/// How a node meets others, and what it may take.
+/// Options: how a node finds other devices, and how much memory it may use.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "This device's node")]
 pub(super) struct NodeArgs {
-    /// Where to listen, such as /ip4/0.0.0.0/tcp/4001; may be given several times [default: any
-    /// free port of all addresses]
+    /// Address to listen on, such as /ip4/0.0.0.0/tcp/4001; may be given several times [default: a free
+    /// port on all addresses]
     #[arg(long, value_name = "MULTIADDR", value_parser = address)]
     pub(super) listen: Vec<Multiaddr>,
-    /// Neither look for devices on the local network nor be found there
+    /// Do not look for devices on the local network, and do not announce this one there
     #[arg(long)]
     pub(super) no_mdns: bool,
-    /// Let devices find this one in every network. Whoever listens there learns its id, which never
-    /// changes. Without it, only networks where a paired device was met before learn it, and others while
+    /// Announce this device in every network. Everyone there can then see its id, which never changes.
+    /// Without this flag it is announced only in networks where it met a paired device before, and while
     /// an invitation is open
     #[arg(long, conflicts_with = "no_mdns")]
     pub(super) mdns: bool,
-    /// Where a paired device may be, such as /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…; may be given
-    /// several times
+    /// Address of a paired device, such as /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…; may be given several
+    /// times
     #[arg(long, value_name = "MULTIADDR", value_parser = address)]
     pub(super) peer: Vec<Multiaddr>,
-    /// Memory for weights and caches, such as 800M or 2G [default: half of what is free, within a
+    /// Memory for weights and caches, such as 800M or 2G [default: half of the free memory, within a
     /// container's limit]
     #[arg(long, value_name = "SIZE", value_parser = format::parse_bytes)]
     pub(super) memory: Option<u64>,
-    /// Whether the command prints nothing but its result and errors.
+    /// Whether the command prints only its result and errors.
     #[arg(skip)]
     pub(super) quiet: bool,
 }
@@ -69,8 +69,7 @@ impl NodeArgs {
         }
     }
 
-    /// The first of the options given, and of how many threads were, that a node which runs was not
-    /// told.
+    /// The first given option, `--threads` included, that a running node was not started with.
     fn unknown_to(&self, threads: Option<usize>, running: &NodeSettings) -> Option<&'static str> {
         let ours = self.settings(threads);
         let within = |ours: &[String], theirs: &[String]| ours.iter().all(|a| theirs.contains(a));
@@ -95,7 +94,7 @@ impl NodeArgs {
         .find_map(|(flag, holds)| (!holds).then_some(flag))
     }
 
-    /// Refuses what is only of use to a node that computes, if this one does not.
+    /// Refuses options that only matter to a node that computes, if this one does not.
     fn check_computes(&self, computes: bool) -> anyhow::Result<()> {
         if computes || self.memory.is_none() {
             return Ok(());
@@ -105,7 +104,7 @@ impl NodeArgs {
         Err(failure::refusal(Code::Usage, words))
     }
 
-    /// Refuses what the node that runs does not do, and would not be asked to.
+    /// Refuses options that the running node was not started with, as it would not apply them.
     fn check_running(
         &self,
         threads: Option<NonZeroUsize>,
@@ -141,38 +140,38 @@ impl NodeArgs {
     }
 }
 
-/// How long another process may take to start the node of this home.
+/// How long another process may take to start this home's node.
 const STARTING: Duration = Duration::from_secs(20);
-/// How often waiting looks again.
+/// How often a wait checks again.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How long another command's node may take to end, or to say that it stays.
+/// How long another command's node may take to stop, or to answer that it will not.
 const GIVING_WAY: Duration = Duration::from_secs(5);
-/// How long a node may take to hear that its owner computes.
+/// How long a node may take to acknowledge that its owner computes.
 const HEARD: Duration = Duration::from_secs(1);
-/// A command that has lost its node gives so long to another one that may be starting, as `up` does,
-/// before it starts its own.
+/// How long a command that lost its node waits for another one to start, such as `up`'s, before it
+/// starts its own.
 const ANOTHER: Duration = Duration::from_secs(2);
 
-/// A command that loses so many nodes does not take that for an accident.
+/// A command that lost its node this often gives up.
 const MOST_LOST: usize = 5;
 
-/// What a command needs a node for. [`potluck::local`] says what follows for other commands.
+/// What a command needs a node for. [`potluck::local`] says what that means for other commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To help, as `up` does.
+    /// To help other devices, as `up` does.
     Helping,
     /// To compute an answer.
     Computing,
-    /// To plan that.
+    /// To plan a placement.
     Planning,
-    /// To pair. This device is not measured for it.
+    /// To pair. This does not measure the device.
     Pairing,
-    /// Only to tell other devices something. This device is not measured for it.
+    /// Only to tell other devices something. This does not measure the device.
     Telling,
 }
 
 impl Purpose {
-    /// Whether this device has to be measured first, if it never was.
+    /// Whether a device that was never measured is measured first.
     fn measures(self) -> bool {
         match self {
             Self::Helping | Self::Computing | Self::Planning => true,
@@ -189,7 +188,7 @@ impl Purpose {
     }
 }
 
-/// A node that this process runs.
+/// A node in this process.
 pub(super) struct OwnNode {
     pub(super) local: LocalNode,
     pub(super) memory: MemoryBudget,
@@ -199,21 +198,21 @@ pub(super) struct OwnNode {
 
 impl Drop for OwnNode {
     fn drop(&mut self) {
-        // Helpers are told before the process ends.
+        // Helpers must hear of it before the process ends.
         self.local.node.stop();
     }
 }
 
-/// What the owner of a node lets it do.
+/// The limits that the owner sets for helping.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct OwnerWishes {
     /// When it helps.
     pub(super) limits: OwnerLimits,
-    /// Bytes of weights that it keeps for others; the usual share of the disk if nothing is said.
+    /// Bytes of disk for weights received from others; the default share if `None`.
     pub(super) store: Option<u64>,
 }
 
-/// Starts the node of this home in this process, and serves other commands if that is its purpose.
+/// Starts this home's node in this process, and serves other commands if its purpose allows it.
 pub(super) fn start(
     home: &Home,
     args: &NodeArgs,
@@ -263,7 +262,7 @@ pub(super) fn start(
     };
     let node = Node::start(home, device, options)?;
     if !purpose.measures() {
-        // Whoever pairs has not said that this device is to help.
+        // Pairing does not mean that the owner wants this device to help.
         node.hand_over(HandOverReason::Stopping, Duration::ZERO)?;
     }
     let local = LocalNode {
@@ -283,7 +282,7 @@ pub(super) fn start(
     })
 }
 
-/// This device as it was measured, now if it never was; `None` if the user stopped that.
+/// The profile of this device, measured now if it never was; `None` if the user stopped that.
 fn measured(
     home: &Home,
     compute: &Compute,
@@ -295,7 +294,7 @@ fn measured(
     let bar = output::count_bar(0, !quiet).with_message("measuring this device, once");
     let mut told = false;
     let measurements = Measurements::get(home, compute, &*sensors, cancel, &mut |done, all| {
-        // Where there is no bar it takes seconds, too.
+        // Without a bar, say why nothing happens for some seconds.
         if !std::mem::replace(&mut told, true) && !quiet && bar.is_hidden() {
             output::note("measuring this device, once: this takes some seconds");
         }
@@ -310,11 +309,11 @@ fn measured(
 /// A command's connection to the node of this home.
 pub(super) struct Connected {
     pub(super) client: Client,
-    /// The node, if it is of this process.
+    /// The node, if this process runs it.
     pub(super) own: Option<OwnNode>,
 }
 
-/// As [`connect`], for a command whose node has ended.
+/// As [`connect`], for a command that has lost its node.
 pub(super) fn connect_again(
     home: &Home,
     args: &NodeArgs,
@@ -327,16 +326,16 @@ pub(super) fn connect_again(
         return Ok(Connected { client, own: None });
     }
     if cancel.is_cancelled() {
-        // No node is started for what is not wanted any more.
+        // The user has stopped the command: do not start a node for it.
         return Err(Stopped.into());
     }
     connect_to_any(home, args, purpose, threads, cancel)
 }
 
-/// Asks the node that runs in this home, or starts one for this command.
+/// Connects to this home's node, or starts one for this command.
 ///
 /// # Errors
-/// The node that runs was not told what `args` say, among others.
+/// Among others, the running node was not started with these options.
 pub(super) fn connect(
     home: &Home,
     args: &NodeArgs,
@@ -347,7 +346,7 @@ pub(super) fn connect(
     let mut connected = connect_to_any(home, args, purpose, threads, cancel)?;
     if connected.own.is_none() {
         match args.check_running(threads, &mut connected.client) {
-            // Who uses it finds out, and connects to another.
+            // The next request fails in the same way, and its caller connects again.
             Err(error) if is_lost(&error) => {}
             checked => checked?,
         }
@@ -355,7 +354,7 @@ pub(super) fn connect(
     Ok(connected)
 }
 
-/// As [`connect`], whatever a node that runs was told.
+/// As [`connect`], whatever options a running node was started with.
 fn connect_to_any(
     home: &Home,
     args: &NodeArgs,
@@ -373,7 +372,7 @@ fn connect_to_any(
                 let own = Some(own);
                 Ok(Some(Connected { client, own }))
             }
-            // It may be measuring this device, and serves commands when that is done.
+            // Another process is starting the node; it may be measuring this device first.
             Err(error) if matches!(error.downcast_ref(), Some(ServeError::Running)) => Ok(None),
             Err(error) => Err(error),
         }
@@ -381,7 +380,7 @@ fn connect_to_any(
     connected.ok_or_else(|| ServeError::Running.into())
 }
 
-/// Looks until there is something, once at least.
+/// Calls `look` until it finds something, at least once.
 fn until_some<T>(
     at_most: Duration,
     cancel: &Cancel,
@@ -397,21 +396,21 @@ fn until_some<T>(
     }
 }
 
-/// The node that runs in this home, if one does.
+/// A connection to this home's node, if one is running.
 pub(super) fn running(home: &Home) -> anyhow::Result<Option<Client>> {
     let stream = Socket::connect(home)?;
     Ok(stream.map(Client::over).transpose()?)
 }
 
-/// Whether a command's node is gone, so that it needs another.
+/// Whether an error means that the node is gone and another is needed.
 pub(super) fn is_lost(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<ClientError>();
     error.is_some_and(ClientError::is_lost)
 }
 
-/// Does this again when the node that it asks is lost meanwhile, as that of another command which
-/// ended; `ask` connects to whichever node runs then, or to one of its own. What changes something has
-/// to look first whether the lost node did it.
+/// Calls `ask` again if it lost its node, such as that of another command which ended. `ask` connects
+/// to whichever node then runs, or starts one. A request that changes something must check first
+/// whether the lost node has done it.
 pub(super) fn again_if_lost<T>(mut ask: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let mut lost = 0;
     loop {
@@ -423,8 +422,8 @@ pub(super) fn again_if_lost<T>(mut ask: impl FnMut() -> anyhow::Result<T>) -> an
     }
 }
 
-/// Asks the command whose node runs in this home to end it, so that this process can be the home's.
-/// A node that stays, as that of a command that pairs, is waited for.
+/// Asks the command that runs this home's node to stop it, so that this process can run one. Waits for
+/// the answer; some nodes stay, such as that of a command that pairs.
 pub(super) fn ask_to_give_way(home: &Home) {
     if let Ok(Some(mut client)) = running(home)
         && client.send(&Request::GiveWay, &[]).is_ok()
@@ -433,17 +432,17 @@ pub(super) fn ask_to_give_way(home: &Home) {
     }
 }
 
-/// Has a node that runs in this home let its owner's answer, which this process computes, go first
-/// while this is kept.
+/// Tells this home's node that its owner's answer, which this process computes, goes first until the
+/// result is dropped.
 pub(super) fn compute_here(home: &Home) -> Option<Client> {
-    // Where none can be asked, nobody else is computed for. One that stands still is not waited for.
+    // Without a node nothing is computed for others. A node that hangs is not waited for.
     let mut client = running(home).ok().flatten()?;
     client.send(&Request::ComputeHere, &[]).ok()?;
     client.next(HEARD).ok()?;
     Some(client)
 }
 
-/// Waits until all other members are connected, but no longer than this.
+/// Waits until all other members are connected, at most this long.
 pub(super) fn wait_for_peers(
     client: &mut Client,
     at_most: Duration,

@@ -1,4 +1,4 @@
-//! Having a model on this device, and showing people how it gets there.
+//! Locating a model, or downloading it with progress on stderr.
 
 use std::env;
 use std::error::Error;
@@ -13,14 +13,14 @@ use potluck::{Cancel, ModelRef};
 use super::options::{ModelOptions, NetworkOptions};
 use super::{format, output};
 
-/// The store of this process's home.
+/// The models folder of this process's home.
 pub(super) fn store() -> anyhow::Result<ModelsFolder> {
     Ok(ModelsFolder::of(&Home::from_environment()?))
 }
 
-/// What the arguments and the environment say about fetching.
+/// How to download, by the arguments and the environment.
 pub(super) fn fetch_options(network: &NetworkOptions) -> FetchOptions {
-    // The hub's own tools know this variable, for mirrors.
+    // The hub's own tools use this variable for mirrors.
     let hub_endpoint = env::var("HF_ENDPOINT")
         .ok()
         .filter(|endpoint| !endpoint.is_empty());
@@ -31,8 +31,8 @@ pub(super) fn fetch_options(network: &NetworkOptions) -> FetchOptions {
     }
 }
 
-/// Opens the model that a command names, fetching it first if need be. `None` when the user
-/// stopped the fetch.
+/// Opens the model that a command names, downloaded first if necessary. `None` if the user stopped the
+/// download.
 pub(super) fn open(
     model: &ModelOptions,
     options: &OpenOptions,
@@ -45,7 +45,7 @@ pub(super) fn open(
     Ok(Some(open_file(&path, options, quiet)?.engine))
 }
 
-/// Opens the model in a file, and tells which of its settings are not used.
+/// Opens a model file, and prints which of its settings are not used.
 pub(super) fn open_file(path: &Path, options: &OpenOptions, quiet: bool) -> anyhow::Result<Opened> {
     let opened = engine::open(path, options).map_err(|error| match error {
         OpenError::Model(error) => naming(path, error),
@@ -58,14 +58,14 @@ pub(super) fn open_file(path: &Path, options: &OpenOptions, quiet: bool) -> anyh
     Ok(opened)
 }
 
-/// Names the settings of a model's file that this build passes over.
+/// Prints the settings of a model file that this build does not use.
 pub(super) fn tell_unused(config: &ModelConfig) {
     for setting in &config.unused_settings {
         output::note(&format!("warning: {setting}"));
     }
 }
 
-/// The error with the file's name, if it does not say that itself.
+/// The error, with the file's name unless it already has it.
 pub(super) fn naming(path: &Path, error: impl Error + Send + Sync + 'static) -> anyhow::Error {
     let path = path.display().to_string();
     let said = error.to_string().contains(&path);
@@ -77,7 +77,7 @@ pub(super) fn naming(path: &Path, error: impl Error + Send + Sync + 'static) -> 
     }
 }
 
-/// The file of a model, fetched if need be. `None` when the user stopped the fetch.
+/// The file of a model, downloaded if necessary. `None` if the user stopped the download.
 pub(super) fn path(
     model: &ModelRef,
     options: &FetchOptions,
@@ -99,7 +99,7 @@ pub(super) fn path(
     match outcome {
         Err(FetchError::Cancelled { .. }) => {
             if !quiet {
-                output::note("stopped; the next fetch goes on from here");
+                output::note("stopped; the next fetch continues from here");
             }
             Ok(None)
         }
@@ -107,7 +107,7 @@ pub(super) fn path(
     }
 }
 
-/// Shows a fetch on stderr: a bar on a terminal, the important lines anywhere.
+/// Shows a download on stderr: a bar on a terminal, the important lines everywhere.
 struct FetchDisplay {
     entry: &'static Entry,
     bar: ProgressBar,
@@ -154,7 +154,7 @@ impl FetchDisplay {
         }
     }
 
-    /// Says once what is about to be downloaded and under which licence.
+    /// Says once what will be downloaded, and its licence.
     fn announce(&mut self) {
         if !self.announced {
             self.announced = true;

@@ -23,29 +23,29 @@ use super::{Outcome, format, input, interrupt, nodes, obtain, output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// What to ask; without it, or with `-`, read from stdin (one final line end is dropped)
+    /// The prompt; read from stdin if absent or `-` (one final line end is dropped)
     prompt: Option<String>,
     /// Instructions for the whole answer
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     system: Option<String>,
-    /// Give the model the text as it stands, without its chat template; special tokens that are
-    /// written out in it, such as <|im_end|>, become those tokens
+    /// Give the model the text as it is, without its chat template; special tokens written in it,
+    /// such as <|im_end|>, become those tokens
     #[arg(long, conflicts_with_all = ["chat_template", "thinking"])]
     raw: bool,
-    /// The most tokens to generate
+    /// Maximum number of tokens to generate
     #[arg(long, short = 'n', value_name = "N", default_value = "512", value_parser = at_least_one)]
     max_tokens: NonZeroUsize,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
     engine: EngineArgs,
-    /// Print one JSON object when done, instead of the text as it comes
+    /// Print one JSON object at the end instead of streaming the text
     #[arg(long)]
     json: bool,
-    /// Print nothing but the answer and errors
+    /// Print only the answer and errors
     #[arg(long, short, conflicts_with = "stats")]
     quiet: bool,
-    /// Print times to stderr even if that is not a terminal
+    /// Print timings to stderr even if it is not a terminal
     #[arg(long)]
     stats: bool,
     #[command(flatten)]
@@ -65,9 +65,9 @@ Examples:
   potluck run --json --seed 7 \"Name three colours.\"
   potluck run --with-peers --model big.gguf \"Why is the sky blue?\"
 
-Nothing is sent to other devices unless --with-peers or --placement says so, or POTLUCK_WITH_PEERS=1
-is set, which --alone overrides. The first line says who computes, where others could.
-Ctrl-C ends the answer; what was generated stays, and the exit code is 130.";
+Other devices compute only with --with-peers or --placement, or if POTLUCK_WITH_PEERS=1 is set;
+--alone overrides that. If there are paired devices, the first line says which of them compute.
+Ctrl-C ends the answer and keeps the text so far; the exit code is then 130.";
 
 pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     args.together.node.quiet = args.quiet;
@@ -81,7 +81,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     if piped {
         prompt = input::without_final_newline(prompt);
     }
-    // Before a model is fetched for nothing.
+    // Checked before a model is downloaded.
     prompt::check_not_empty(&prompt)?;
     let cancel = interrupt::on_ctrl_c()?;
     let fetch = obtain::fetch_options(&args.model.network);
@@ -138,13 +138,13 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     tell(&answer, &devices, show, args.stats)
 }
 
-/// Says what there is to say when an answer has ended.
+/// Prints the JSON report, the statistics and the notes of a finished answer.
 fn tell(answer: &Answer, devices: &Devices, show: Show, stats: bool) -> anyhow::Result<Outcome> {
     if show.json {
         output::json(&Report { answer, devices })?;
     }
     if answer.says_nothing() && !show.quiet {
-        output::note("the model ended its answer without a word");
+        output::note("the model ended its turn without any text");
     }
     if stats || (output::stderr_is_terminal() && !show.quiet && !show.json) {
         output::note(&format::answer_stats(answer));
@@ -160,7 +160,7 @@ fn tell(answer: &Answer, devices: &Devices, show: Show, stats: bool) -> anyhow::
     })
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
@@ -169,7 +169,7 @@ struct Report<'a> {
     devices: &'a Devices,
 }
 
-/// How an answer is shown while it comes.
+/// How to show an answer while it streams.
 #[derive(Clone, Copy)]
 struct Show {
     json: bool,
@@ -193,7 +193,7 @@ where
     }
 }
 
-/// Answers, printing each piece of text as it comes.
+/// Answers, and prints each piece of text as it comes.
 fn stream<S: Sequence>(
     engine: &Engine,
     sequence: &mut S,
@@ -212,7 +212,7 @@ where
     Ok(answer?)
 }
 
-/// Prints tokens to stdout as they come, and before the first one how far the prompt is read.
+/// Prints tokens to stdout as they come, and the progress of a long prefill before them.
 pub(super) struct Printer<'a> {
     cancel: &'a Cancel,
     started: Instant,
@@ -244,7 +244,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// A bar for prompts that take long enough to wonder.
+    /// Shows a progress bar for prompts that take longer than a second.
     fn prefill(&mut self, done: usize, total: usize) {
         if self.bar.is_hidden() && self.show_bar && self.started.elapsed().as_secs() >= 1 {
             self.show_bar = false;
@@ -258,7 +258,7 @@ impl<'a> Printer<'a> {
         if self.failure.is_none()
             && let Err(error) = output::write(text)
         {
-            // Nobody reads any more: no reason to go on computing.
+            // The reader is gone, so the rest of the answer has no use.
             self.failure = Some(error);
             self.cancel.cancel();
         }
@@ -268,8 +268,8 @@ impl<'a> Printer<'a> {
     pub(super) fn finish(mut self, answer: Option<&Answer>) -> io::Result<()> {
         self.bar.finish_and_clear();
         if let Some(answer) = answer {
-            // An answer cut in the middle of a character has a sign for it at its end, which came
-            // with no token.
+            // An answer cut in the middle of a character ends with a replacement character, which
+            // belongs to no token.
             let rest = answer.text.get(self.printed..).unwrap_or_default();
             self.print(&format!("{rest}\n"));
         }

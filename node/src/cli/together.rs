@@ -1,4 +1,4 @@
-//! Answering with the paired devices: what `run` and `chat` share.
+//! Answering with paired devices, for `run` and `chat`.
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -29,22 +29,22 @@ use super::fetches::{Fetch, Fetches};
 use super::nodes::{self, Connected, NodeArgs, OwnNode, Purpose};
 use super::{format, output};
 
-/// Who may compute.
+/// Options: which devices may compute.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Devices")]
 pub(super) struct TogetherArgs {
-    /// Compute with the paired devices, if the plan says that this is better than alone
+    /// Compute with paired devices if the plan predicts that this is better than alone
     /// [default: only this device, unless POTLUCK_WITH_PEERS is set to 1]
     #[arg(long)]
     with_peers: bool,
-    /// What a person once chose; an argument, so that it is read and refused as one, by the variable's
-    /// name.
+    /// The default of `--with-peers` from the environment. It is an argument so that clap parses it and
+    /// reports errors by the variable's name.
     #[arg(long = "POTLUCK_WITH_PEERS", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
     peers_by_default: bool,
-    /// Compute on this device only: nothing is sent to any other
+    /// Compute on this device only and send nothing to others
     #[arg(long, conflicts_with_all = ["with_peers", "placement", "objective", "listen", "peer", "no_drafts"])]
     alone: bool,
-    /// Send no guesses of the next tokens ahead: the others compute less, and answers may take longer
+    /// Do not draft tokens ahead: other devices compute less, but answers may take longer
     #[arg(long)]
     no_drafts: bool,
     #[command(flatten)]
@@ -53,20 +53,20 @@ pub(super) struct TogetherArgs {
     pub(super) node: NodeArgs,
 }
 
-/// Where layers may be.
+/// Options: where layers may be placed.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Devices")]
 pub(super) struct PlacementArgs {
-    /// Give these devices these layers, such as self:0..6,kitchen:6..30. No other device gets any,
-    /// whatever fails; this one may take over. ",*" at the end lets others, too
+    /// Place these layers on these devices, such as self:0..6,kitchen:6..30. If one fails, only this
+    /// device takes over its layers; with ",*" at the end, any other may
     #[arg(long, value_name = "STAGES")]
     placement: Option<String>,
-    /// What the plan is to make best: latency, throughput or energy [default: latency]
+    /// What the plan optimises: latency, throughput or energy [default: latency]
     #[arg(long, value_name = "WHAT", conflicts_with = "placement", value_parser = ["latency", "throughput", "energy"])]
     objective: Option<String>,
 }
 
-/// A device's layers, as a program is told.
+/// A device's layers, in the JSON output.
 #[derive(Debug, Clone, Serialize)]
 struct Share {
     name: String,
@@ -75,12 +75,12 @@ struct Share {
     end_layer: u32,
 }
 
-/// What a program is told of who computed.
+/// Who computed an answer, in the JSON output.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Devices {
-    /// Who computed which layers at the end, in their order.
+    /// Which device computed which layers at the end, in layer order.
     computing_on: Vec<Share>,
-    /// Who computed which layers at the end; `null` if only this device.
+    /// The placement at the end; `null` if only this device computed.
     placement: Option<PlacementView>,
     recoveries: Vec<Recovery>,
     drafts: Drafts,
@@ -89,9 +89,9 @@ pub(super) struct Devices {
 }
 
 impl Devices {
-    /// This device has all layers.
+    /// This device computed all layers.
     pub(super) fn only_this(home: &Home, layers: usize) -> Self {
-        // A home that never met another gets no identity for this.
+        // An identity is not created only for this.
         let device = Device::is_known(home).then(|| Device::open(home).ok());
         let name = device
             .flatten()
@@ -119,18 +119,18 @@ fn computing_on(placement: &PlacementView) -> Vec<Share> {
     placement.stages.iter().map(share).collect()
 }
 
-/// How long a command's own node waits for devices to connect.
+/// How long a node that was started for a command waits for devices to connect.
 const CONNECTING: Duration = Duration::from_secs(3);
 
-/// What a node is asked.
+/// The request for a session with this model file and placement.
 pub(super) fn request(
     path: &Path,
     context: usize,
     args: &PlacementArgs,
 ) -> anyhow::Result<SessionRequest> {
     Ok(SessionRequest {
-        // The node may have another working folder.
-        // Links stay: the parts of a split model are found by their names.
+        // Absolute, as the node may have another working folder. Links are not resolved: the parts
+        // of a split model are found by their names.
         model: std::path::absolute(path)
             .with_context(|| format!("cannot find {}", path.display()))?,
         context: u32::try_from(context).context("the context is longer than any model's")?,
@@ -142,7 +142,7 @@ pub(super) fn request(
     })
 }
 
-/// Refuses a model that is beyond the memory that the owner allows, where that was said.
+/// Refuses a model that needs more memory than `--memory` allows.
 pub(super) fn check_room(
     shape: &Result<Arc<ModelShape>, ShapeError>,
     context: usize,
@@ -166,14 +166,13 @@ pub(super) fn check_room(
 }
 
 impl TogetherArgs {
-    /// Whether other devices may be asked: where that is wished, now or by a default that a person
-    /// once set.
+    /// Whether other devices may compute, by the flags or by POTLUCK_WITH_PEERS.
     pub(super) fn wants_peers(&self) -> bool {
         let wished = self.with_peers || self.placement.placement.is_some();
         !self.alone && (wished || self.peers_by_default)
     }
 
-    /// Refuses what only matters where other devices may be asked, if none may.
+    /// Refuses flags that matter only if other devices may compute, if none may.
     pub(super) fn check_effects(&self) -> anyhow::Result<()> {
         let asks = [
             ("--objective", self.placement.objective.is_some()),
@@ -193,13 +192,13 @@ impl TogetherArgs {
         }
     }
 
-    /// The memory that the owner allows, if that was said.
+    /// The memory that the owner allows, if given.
     pub(super) fn memory(&self) -> Option<u64> {
         self.node.memory
     }
 }
 
-/// Says that nothing is sent to any other device, where there are others or a person looks.
+/// Says that nothing is sent to other devices, if there are paired ones or stderr is a terminal.
 pub(super) fn tell_alone(home: &Home, quiet: bool) {
     let paired = || Device::open(home).is_ok_and(|device| device.circle.member_count() > 1);
     if !quiet && (output::stderr_is_terminal() || (Device::is_known(home) && paired())) {
@@ -207,7 +206,7 @@ pub(super) fn tell_alone(home: &Home, quiet: bool) {
     }
 }
 
-/// A node, and the requester's part of a model.
+/// A node and the requester's part of a model: its embedding and head.
 pub(super) struct Requester {
     node: NodeInUse,
     ends: Ends,
@@ -215,21 +214,21 @@ pub(super) struct Requester {
     drafts: bool,
 }
 
-/// The node that a conversation goes over.
+/// The node that a session runs at.
 struct NodeInUse {
     home: Home,
     args: NodeArgs,
     threads: Option<NonZeroUsize>,
     cancel: Cancel,
     request: SessionRequest,
-    /// Until the first conversation begins.
+    /// Set until the first session begins.
     client: Option<Client>,
     own: Option<OwnNode>,
 }
 
 impl NodeInUse {
-    /// Begins the conversation, at another node if there was one already. Of a process that is ending
-    /// the socket may still be there.
+    /// Begins the session, at a new node if there was one before. It tries again while the socket of
+    /// a process that is ending is still there.
     fn begin(&mut self) -> anyhow::Result<Pipeline> {
         nodes::again_if_lost(|| self.begin_once())
     }
@@ -238,7 +237,7 @@ impl NodeInUse {
         let client = match self.client.take() {
             Some(client) => client,
             None => {
-                // Its right to be the home's node goes with it.
+                // Dropped first: only one process can be the home's node.
                 self.own = None;
                 let (home, args, cancel) = (&self.home, &self.args, &self.cancel);
                 let purpose = Purpose::Computing;
@@ -249,7 +248,7 @@ impl NodeInUse {
         Ok(client.begin(self.request.clone())?)
     }
 
-    /// Waits for the devices of a node that has just started.
+    /// Waits for devices to connect, if the node has just started.
     fn ready(&mut self, connected: Connected) -> anyhow::Result<Client> {
         let Connected { mut client, own } = connected;
         self.own = own;
@@ -261,8 +260,8 @@ impl NodeInUse {
 }
 
 impl Requester {
-    /// Asks the node of this home, or starts one; `None` if that of this home places no layers, and
-    /// nobody was named: then this device is alone.
+    /// Connects to this home's node, or starts one. `None` if that node places no layers and the
+    /// placement names no devices: this device then computes alone.
     pub(super) fn open(
         home: &Home,
         args: &TogetherArgs,
@@ -290,11 +289,11 @@ impl Requester {
                 if node.request.placement == PlacementChoice::Best {
                     return Ok(None);
                 }
-                let words = "potluck pair has this home's node, and this device was never measured: \
-                             end it, or run `potluck bench --profile` first";
+                let words = "`potluck pair` runs this home's node, and this device was never \
+                             measured: end it, or run `potluck bench --profile` first";
                 return Err(failure::refusal(Code::Node, words));
             }
-            // Another one is looked for when the conversation begins.
+            // The session will look for another node when it begins.
             Err(error) if error.is_lost() => {}
             told => {
                 told?;
@@ -313,7 +312,7 @@ impl Requester {
         }))
     }
 
-    /// Begins a conversation and gives its sequence to `with`.
+    /// Begins a session and passes its sequence to `with`.
     pub(super) fn converse<T>(
         self,
         cancel: &Cancel,
@@ -357,7 +356,7 @@ impl Requester {
     }
 }
 
-/// Tells people on stderr what the devices do.
+/// Prints to stderr what happens to a session.
 struct Notices {
     quiet: bool,
     placed: Option<String>,
@@ -370,7 +369,7 @@ impl Notices {
             Notice::Session(event, names) => (event, names),
             Notice::NodeLost => {
                 self.placed = None;
-                let line = "the node of this device has ended; going on with another…";
+                let line = "this device's node has ended; continuing with another…";
                 return self.line(line.to_owned());
             }
         };
@@ -380,7 +379,7 @@ impl Notices {
                 let words = placement.in_words();
                 let rate = format::rate(placement.tokens_per_s);
                 let line = format!("{words} · {rate} predicted");
-                // Said once, however often a placement comes back.
+                // The same placement is printed once.
                 if self.placed.as_ref() == Some(&words) {
                     return self.fetches.end();
                 }
@@ -400,14 +399,14 @@ impl Notices {
             SessionEvent::Broken { peer, cause } => {
                 self.placed = None;
                 let name = names.of(*peer);
-                self.line(format!("{name}: {cause}; going on without it…"));
+                self.line(format!("{name}: {cause}; continuing without it…"));
             }
             SessionEvent::Leaving { peer, .. } => {
                 let name = names.of(*peer);
-                self.line(format!("{name} leaves; its layers are moved…"));
+                self.line(format!("{name} is leaving; its layers are moved…"));
             }
             SessionEvent::Waiting(words) => self.line(format!("waiting: {words}")),
-            // Its words are those of the error that ends the answer.
+            // `GivenUp` is printed as the error that ends the answer.
             SessionEvent::Ready { .. } | SessionEvent::GivenUp(_) => self.fetches.end(),
             SessionEvent::Answered { .. }
             | SessionEvent::RolledBack

@@ -17,7 +17,7 @@ use super::options::threads;
 use super::{Outcome, format, interrupt, output};
 pub(super) use told::Teller;
 
-/// Let this device help: compute layers for the paired devices until Ctrl-C
+/// Compute layers for paired devices until Ctrl-C
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -26,29 +26,28 @@ pub(super) struct Args {
     /// Processor threads to compute with [default: all usable]
     #[arg(long, short, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
-    /// A model file that layers may be taken from, beside those in the models folder; may be given
-    /// several times
+    /// A model file to offer layers of, beside those in the models folder; may be given several times
     #[arg(long, value_name = "FILE")]
     model: Vec<PathBuf>,
     #[command(flatten)]
     helping: HelpingArgs,
     /// Print one JSON line when ready, {"listening": […], "peer_id": …, "caveats": {…}}, and one for each
-    /// thing that happens, {"event": "connected", "name": …}
+    /// event, {"event": "connected", "name": …}
     #[arg(long)]
     json: bool,
 }
 
-/// When a device helps others, and what it keeps for them.
+/// Options: when a device helps others, and what it stores for them.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct HelpingArgs {
-    /// Room on this disk for weights that paired devices give, such as 5G; 0 for none [default: half
-    /// of what is free, at most 20G]
+    /// Disk space for weights received from paired devices, such as 5G; 0 for none [default: half of
+    /// the free space, at most 20G]
     #[arg(long, value_name = "SIZE", value_parser = format::parse_bytes)]
     store: Option<u64>,
     /// Help only while plugged in
     #[arg(long)]
     only_when_charging: bool,
-    /// Do not help with less battery than this, in percent
+    /// Do not help below this battery level, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     min_battery: u8,
 }
@@ -71,14 +70,14 @@ Examples:
   potluck up --memory 800M --only-when-charging
   potluck up --json --no-mdns --listen /ip4/127.0.0.1/tcp/0
 
-Only paired devices are let in. Layers that a model here lacks come from those that have them, and
-are kept for the next time; layers of the models here are given to those that lack them. Of this
-device's other files they see nothing. Other commands of this home speak with this one while it runs.
-It says who connects, for whom it computes, and whom it refuses; `potluck log` has more.";
+Only paired devices can connect. This device fetches layers that it lacks from devices that have
+them, and keeps them; it gives layers of its own models to devices that lack them. They cannot see
+any other file. While this command runs, other commands of the same home use its node.
+It prints who connects, for whom it computes and whom it refuses; `potluck log` shows more.";
 
-/// How often waiting looks for Ctrl-C.
+/// How often a wait checks for Ctrl-C.
 pub(super) const PATIENCE: Duration = Duration::from_millis(100);
-/// How long a node that is told to stop waits for its layers to be taken over.
+/// How long a stopping node waits for other devices to take over its layers.
 const HAND_OVER: Duration = Duration::from_secs(3);
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
@@ -110,14 +109,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         while let Ok(event) = events.try_recv() {
             teller.tell(event);
         }
-        // It ends by itself only if a thread of it has failed.
+        // Fails only if one of the node's threads has.
         own.local.node.is_idle()?;
     }
     leave(&own)?;
     Ok(Outcome::Interrupted)
 }
 
-/// Starts the node of this home, once no other command runs one there; `None` after Ctrl-C.
+/// Starts this home's node once no other command runs one; `None` after Ctrl-C.
 pub(super) fn start(
     home: &Home,
     args: &NodeArgs,
@@ -133,7 +132,7 @@ pub(super) fn start(
             Err(error) if matches!(error.downcast_ref(), Some(ServeError::Running)) => {
                 nodes::ask_to_give_way(home);
                 if !std::mem::replace(&mut waiting, true) {
-                    output::note("waiting: another potluck runs in this home");
+                    output::note("waiting: another potluck is running in this home");
                 }
             }
             Err(error) => return Err(error),
@@ -143,7 +142,7 @@ pub(super) fn start(
     Ok(None)
 }
 
-/// Finds out which models are here.
+/// Offers the models of this device, and prints which files cannot be offered.
 pub(super) fn add_models(
     home: &Home,
     named: &[PathBuf],
@@ -157,7 +156,7 @@ pub(super) fn add_models(
     Ok(())
 }
 
-/// Where the node listens, once it does.
+/// The addresses that the node listens on, once there are some.
 pub(super) fn listening(own: &OwnNode, cancel: &Cancel) -> anyhow::Result<Vec<String>> {
     let mut client = Client::within(own.local.clone())?;
     let until = Instant::now() + Duration::from_secs(5);
@@ -174,11 +173,11 @@ pub(super) fn listening(own: &OwnNode, cancel: &Cancel) -> anyhow::Result<Vec<St
     }
 }
 
-/// Hands this device's layers over before it goes.
+/// Hands over this device's layers, then stops the node.
 pub(super) fn leave(own: &OwnNode) -> anyhow::Result<()> {
     let node = &own.local.node;
     if !node.is_idle()? {
-        output::note("handing over what is computed here…");
+        output::note("handing over this device's layers…");
         node.hand_over(potluck::net::HandOverReason::Stopping, HAND_OVER)?;
         let until = Instant::now() + HAND_OVER;
         while Instant::now() < until && !node.is_idle()? {

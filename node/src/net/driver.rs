@@ -38,16 +38,17 @@ use crate::profile::DeviceProfile;
 use crate::shard_store::Keeper;
 use crate::stages::{Done, StageExecutor, Stopped};
 
-/// How often peers that are not connected are looked after.
+/// How often to try peers that are not connected.
 const TICK: Duration = Duration::from_millis(250);
-/// A node that ends waits at most so long for what it has to say, and for its connections to close.
+/// How long a stopping node waits for its queued messages to be sent, and again for its connections
+/// to close.
 const LEAVING: Duration = Duration::from_millis(500);
-/// How often battery and heat are looked at.
+/// How often to read battery and temperature.
 const SENSE: Duration = Duration::from_secs(10);
-/// Pieces that were read and wait for the driver.
+/// Capacity of the queue of received pieces that wait for the driver.
 const ARRIVALS: usize = 64;
 
-/// What the handle asks of the driver: run on its thread, between two events.
+/// A request of the handle. The driver runs it on its own thread, between two events.
 pub(super) type Command = Box<dyn FnOnce(&mut Driver) + Send>;
 
 /// Everything that the network thread owns.
@@ -56,8 +57,8 @@ pub(super) struct Driver {
     pub(super) device: Device,
     pub(super) swarm: Swarm<Gate>,
     started: Instant,
-    /// What the machine's clock showed then: time since 1970, so that what was measured in another
-    /// run has an age.
+    /// The machine's clock at that moment: time since 1970, so that measurements of earlier runs have
+    /// an age.
     started_at: Duration,
     pub(super) connections: Connections,
     pub(super) pairings: Pairings,
@@ -65,10 +66,10 @@ pub(super) struct Driver {
     pub(super) sockets: Sockets,
     pub(super) ports: Ports,
     pub(super) nearby: Nearby,
-    /// When it dialled an address last without knowing whose it is.
+    /// When it last dialled an address without knowing whose it is.
     pub(super) dialled_anyone: Option<Duration>,
     pub(super) joining: Option<Joining>,
-    /// The connection on which it is to be used, once there is one.
+    /// The connection that the joining uses, once there is one.
     pub(super) joining_over: Option<ConnectionId>,
     pub(super) underway: Underway,
     pub(super) journal: Journal,
@@ -78,20 +79,20 @@ pub(super) struct Driver {
     pub(super) profile: Option<DeviceProfile>,
     sessions: BTreeMap<SessionId, Sender<SessionEvent>>,
     watchers: Vec<mpsc::UnboundedSender<NodeEvent>>,
-    /// What the first watcher is told, as it happened before there was one.
+    /// An event from before there was a watcher, for the first one.
     pub(super) untold: Option<NodeEvent>,
     pub(super) traffic: Traffic,
     arrivals: mpsc::Receiver<Arrival>,
     drained: Arc<Notify>,
-    /// What its owner computes beside it.
+    /// How many computations of this device's owner run beside the node.
     owner_works: usize,
-    /// Why the circle that was to be stored last is not.
+    /// Why the last attempt to store the circle failed.
     pub(super) unstored: Option<DeviceError>,
-    /// Whether the circle that is held is to be stored again, since that failed.
+    /// Whether to store the circle again, because the last attempt failed.
     pub(super) is_to_store: bool,
-    /// Whether it has begun to hand its layers over.
+    /// Whether it has begun to hand over its layers.
     pub(super) leaving: bool,
-    /// Whether to end after what is to be sent.
+    /// Whether to end once the queued messages are sent.
     stopping: bool,
 }
 
@@ -149,7 +150,7 @@ impl Driver {
         self.started_at + self.started.elapsed()
     }
 
-    /// Runs until it is told to stop, or nobody can tell it anything any more.
+    /// Runs until it is told to stop or its last handle is dropped.
     pub(super) async fn run(
         mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
@@ -198,7 +199,7 @@ impl Driver {
         self.leave().await;
     }
 
-    /// Does what the machine wants done.
+    /// Performs the machine's outputs.
     pub(super) fn follow_up(&mut self) {
         for (peer, congested) in self.connections.congestion() {
             self.tell(Input::Congested { peer, congested });
@@ -256,7 +257,7 @@ impl Driver {
                 Input::Computed { number, hidden }
             }
             Done::Failed => {
-                // Peers notice at once that this node is gone, where they would wait for a stage.
+                // Without an executor every stage here would hang. Peers notice a lost node at once.
                 self.tell_watchers(&NodeEvent::Problem(Stopped.to_string()));
                 self.stopping = true;
                 return;
@@ -348,7 +349,9 @@ impl Driver {
         if !self.connections.send(peer, purpose, bytes)
             && let Some(connection) = self.connections.drop_peer(peer)
         {
-            let words = format!("{peer} asks for more than it takes: its connection is closed");
+            let words = format!(
+                "{peer} sends requests but does not read the answers: its connection is closed"
+            );
             self.tell_watchers(&NodeEvent::Problem(words));
             self.swarm.close_connection(connection);
             self.tell(Input::Disconnected(peer));
@@ -370,7 +373,7 @@ impl Driver {
             .retain(|watcher| watcher.send(event.clone()).is_ok());
     }
 
-    /// Finds devices, and is found, by these means as well.
+    /// Adds these means of finding devices and of being found.
     pub(super) fn discover(
         &mut self,
         by: Vec<Box<dyn Discovery>>,
@@ -397,7 +400,7 @@ impl Driver {
         self.traffic
     }
 
-    /// Whom a session's events are for.
+    /// Registers the receiver of a session's events.
     pub(super) fn add_session(&mut self, session: SessionId, events: Sender<SessionEvent>) {
         self.sessions.insert(session, events);
         self.journal.sessions.started(self.now(), session);
@@ -410,13 +413,13 @@ impl Driver {
         self.machine.finish(now, session);
     }
 
-    /// Has those for whom stages are computed here place them elsewhere, and takes no more.
+    /// Asks the requesters of this device's stages to place them elsewhere, and accepts no new ones.
     pub(super) fn hand_over(&mut self, reason: HandOverReason, within: Duration) {
         self.leaving = true;
         self.tell(Input::HandOver { reason, within });
     }
 
-    /// This device's owner begins to compute something beside the node, or has ended it.
+    /// Counts computations of this device's owner beside the node, as they begin and end.
     pub(super) fn owner_computes(&mut self, begins: bool) {
         if begins {
             self.owner_works += 1;
@@ -430,16 +433,14 @@ impl Driver {
         self.stopping = true;
     }
 
-    /// Finishes its conversations, and ends connections once what was to be sent has gone, but does
-    /// not wait for long.
+    /// Finishes the sessions, sends what is queued and closes the connections, each within [`LEAVING`].
     async fn leave(mut self) {
         let sessions: Vec<_> = self.sessions.keys().copied().collect();
         for session in sessions {
             self.finish(session);
         }
         self.follow_up();
-        // Helpers hear that nothing more is wanted of them. The data that is on its way to them is not
-        // waited for.
+        // Helpers must hear that the sessions are over. Queued data is no longer of use to them.
         let told = async {
             while self.connections.control_queued() > 0 {
                 tokio::select! {
@@ -468,7 +469,7 @@ impl Driver {
     pub(super) fn store_addresses(&mut self) {
         let gate = self.swarm.behaviour();
         if let Err(error) = self.addresses.store(|peer| gate.is_member(peer)) {
-            let words = format!("cannot remember where peers are: {error}");
+            let words = format!("cannot store the addresses of peers: {error}");
             self.tell_watchers(&NodeEvent::Problem(words));
         }
     }

@@ -1,4 +1,4 @@
-//! The handle of a running node.
+//! Starting a node, and the handle of a running one.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -28,35 +28,36 @@ use crate::profile::{Caveats, DeviceProfile};
 use crate::shard_store::{Keeper, OwnModels};
 use crate::stages::{MemoryBudget, StageExecutor};
 
-/// How often answers that are waited for are looked at.
+/// How often a wait checks for its result.
 const ANSWERS: Duration = Duration::from_millis(2);
-/// A node that is told to stop ends sooner than this.
+/// How long [`Node::stop`] waits at most.
 const STOPPING: Duration = Duration::from_secs(3);
 
-/// What a node is started with.
+/// Options of a node.
 pub struct NodeOptions {
-    /// Where it listens.
+    /// Addresses to listen on.
     pub listen: Vec<Multiaddr>,
-    /// How to find devices, and to be found: [`Mdns::both`](super::Mdns::both) as a rule.
+    /// Means of finding devices and of being found, usually [`Mdns::both`](super::Mdns::both).
     pub discovery: Vec<Box<dyn Discovery>>,
-    /// When it is to be found by them.
+    /// When to announce this device by them.
     pub announces: Announces,
-    /// Addresses where peers may be.
+    /// Addresses at which to try peers.
     pub peers: Vec<Multiaddr>,
-    /// What stages are computed with.
+    /// Computes the stages.
     pub compute: potluck_model::Compute,
-    /// The models that it has, and where weights of others are kept.
+    /// The models on this device, and the store for weights received from others.
     pub models: OwnModels,
-    /// What stages may take.
+    /// Memory for stages.
     pub memory: MemoryBudget,
-    /// This device as it was measured, and its sensors. Without it layers can be placed neither here
-    /// nor from here; pairing needs none.
+    /// The measured device and its sensors. Without it no layers can be placed on or by this node;
+    /// pairing needs none.
     pub profile: Option<DeviceProfile>,
 }
 
-/// A node that runs on threads of its own, until it is told to stop or the last handle goes.
+/// A node on threads of its own. It runs until it is told to stop or its last handle is dropped.
 ///
-/// Calls wait for the network thread, microseconds as a rule: not to be made on it.
+/// Calls block until the network thread answers, usually for microseconds; do not call them on that
+/// thread.
 #[derive(Clone)]
 pub struct Node {
     peer: PeerId,
@@ -65,20 +66,20 @@ pub struct Node {
     _thread: Arc<Thread>,
 }
 
-/// Joined with the last handle.
+/// Joined when the last handle is dropped.
 struct Thread(Option<JoinHandle<()>>);
 
 impl Drop for Thread {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take() {
-            // Its panic, if it had one, was printed.
+            // A panic was printed when it happened.
             let _ = thread.join();
         }
     }
 }
 
 impl Node {
-    /// Starts a node for a device of this home.
+    /// Starts a node for the device of this home.
     ///
     /// # Errors
     /// [`NodeError`].
@@ -99,7 +100,7 @@ impl Node {
             let _in_runtime = runtime.enter();
             let swarm = swarm::build(&ids::keypair(device.seed()))?;
             let report = move |report| {
-                // A network thread that has ended wants nothing any more.
+                // The network thread may have ended.
                 let _ = results.send(report);
             };
             let executor = StageExecutor::start(
@@ -145,7 +146,7 @@ impl Node {
         })
     }
 
-    /// Calls `question` on the network thread, and waits for its answer.
+    /// Runs `question` on the network thread and waits for its result.
     pub(super) fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Driver) -> T + Send + 'static,
@@ -153,7 +154,7 @@ impl Node {
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         let command: Command = Box::new(move |driver| {
             let answered = question(driver);
-            // Done, then said: whoever asked may end this process when it hears the answer.
+            // Follow up before answering: the caller may end this process on the answer.
             driver.follow_up();
             let _ = answer.send(answered);
         });
@@ -163,22 +164,22 @@ impl Node {
         answered.recv().map_err(|_| NodeError::Stopped)
     }
 
-    /// This node.
+    /// The node's identity.
     pub fn peer_id(&self) -> PeerId {
         self.peer
     }
 
-    /// Whether it was started with a profile of its device, and so places layers.
+    /// Whether it was started with a profile of its device, and so can place layers.
     pub fn computes(&self) -> bool {
         self.computes
     }
 
-    /// Whether it has ended: nothing that is asked of it will be answered.
+    /// Whether it has stopped and answers no more calls.
     pub fn has_stopped(&self) -> bool {
         self.commands.is_closed()
     }
 
-    /// What happens from now on.
+    /// Subscribes to the node's events.
     ///
     /// # Errors
     /// It has stopped.
@@ -186,7 +187,7 @@ impl Node {
         self.ask(Driver::watch)
     }
 
-    /// Where others reach this node.
+    /// The addresses that this node listens on.
     ///
     /// # Errors
     /// It has stopped.
@@ -194,7 +195,7 @@ impl Node {
         self.ask(|driver| driver.listening())
     }
 
-    /// The members of the circle, this device among them, and what is known of the others.
+    /// The members of the circle, this device included, and the status of the others.
     ///
     /// # Errors
     /// It has stopped.
@@ -211,8 +212,8 @@ impl Node {
         })
     }
 
-    /// Asks all devices which layers of a model they have, for the plans to come, and waits until
-    /// all have said so, but no longer than `within`.
+    /// Asks all devices which layers of a model they have, and waits for their answers for at most
+    /// `within`. Later plans use the answers.
     ///
     /// # Errors
     /// It has stopped.
@@ -231,7 +232,7 @@ impl Node {
         Ok(())
     }
 
-    /// The devices that layers of this model may be placed on now.
+    /// The devices on which layers of this model can be placed now.
     ///
     /// # Errors
     /// It has stopped.
@@ -239,7 +240,7 @@ impl Node {
         self.ask(move |driver| driver.machine.devices_for(manifest))
     }
 
-    /// Tells of an address where a peer may be, as discovery by the system's own service does.
+    /// Adds an address at which to try a peer, such as one found by the system's own discovery.
     ///
     /// # Errors
     /// It has stopped.
@@ -247,7 +248,7 @@ impl Node {
         self.ask(move |driver| driver.add_address(&address))
     }
 
-    /// What the other members are called that are not in reach.
+    /// The names of the members that are not connected.
     ///
     /// # Errors
     /// It has stopped.
@@ -255,10 +256,10 @@ impl Node {
         self.ask(|driver| driver.machine.away())
     }
 
-    /// Where a model's layers should run.
+    /// The best placements of a model's layers now.
     ///
     /// # Errors
-    /// It has stopped; in the inner result, why there is no placement.
+    /// It has stopped; the inner result says why there is no placement.
     pub fn plan(
         &self,
         manifest: ContentHash,
@@ -268,8 +269,8 @@ impl Node {
         self.ask(move |driver| driver.machine.plan(manifest, &model, &options))
     }
 
-    /// Takes up what this device is like now, for the plans to come, and says what its owner should
-    /// know of its figures.
+    /// Reads the sensors, so that later plans use this device's present state, and returns what its
+    /// owner should know about the measurements.
     ///
     /// # Errors
     /// It has stopped.
@@ -280,7 +281,7 @@ impl Node {
         })
     }
 
-    /// Asks those for whom stages are computed here to place them elsewhere.
+    /// Asks the requesters of this node's stages to place them elsewhere.
     ///
     /// # Errors
     /// It has stopped.
@@ -288,7 +289,7 @@ impl Node {
         self.ask(move |driver| driver.hand_over(reason, within))
     }
 
-    /// Whether nothing is computed here for others.
+    /// Whether it has no stages of other devices.
     ///
     /// # Errors
     /// It has stopped.
@@ -296,7 +297,7 @@ impl Node {
         self.ask(|driver| driver.machine.is_idle())
     }
 
-    /// Bytes so far.
+    /// Bytes sent and received so far.
     ///
     /// # Errors
     /// It has stopped.
@@ -304,10 +305,10 @@ impl Node {
         self.ask(|driver| driver.traffic())
     }
 
-    /// Ends the node, and waits for that, but not for long: its conversations are finished, so that
-    /// helpers free what they have for them, and its connections closed after what was to be sent.
+    /// Stops the node and waits a few seconds at most. Its sessions are finished, so that helpers free
+    /// their stages; queued messages are sent, then connections are closed.
     pub fn stop(&self) {
-        // One that has stopped is what was wanted.
+        // A node that has already stopped is fine.
         let _ = self.ask(Driver::stop);
         let until = Instant::now() + STOPPING;
         while !self.has_stopped() && Instant::now() < until {

@@ -1,4 +1,4 @@
-//! What a node tells those who use it: events and errors.
+//! Events and errors of a node.
 
 use std::io;
 use std::time::Duration;
@@ -16,74 +16,74 @@ use crate::device::DeviceError;
 /// What happens at a node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeEvent {
-    /// What the protocol tells, except for pairing.
+    /// An event of the protocol, except for pairing.
     Machine(Event),
-    /// What the protocol tells of pairing.
+    /// An event of pairing.
     Pairing {
-        /// Which invitation or joining it is of.
+        /// The invitation or joining.
         of: PairingId,
         /// What happened.
         event: pairing::Event,
     },
-    /// A joining has ended before the protocol began it: why.
+    /// A joining failed before it reached the inviter.
     NotReached {
-        /// Which.
+        /// The joining.
         of: PairingId,
-        /// In words.
+        /// Why, in words.
         why: String,
     },
-    /// A member is not reached: the first time, with another reason, and then once in a while.
+    /// A member cannot be reached. Told the first time, for each new reason, and then now and then.
     Unreached {
         /// Who.
         peer: PeerId,
         /// Why, in words.
         why: String,
     },
-    /// Somebody was refused: the first time, for another reason, and then once in a while.
+    /// A device was refused. Told the first time, for each new reason, and then now and then.
     Refused {
-        /// Who, if that is known.
+        /// Its identity, if it is known.
         peer: Option<PeerId>,
-        /// What for.
+        /// What it asked for.
         request: AskedFor,
         /// Why, in words.
         why: String,
-        /// How often it was since it was told last.
+        /// How many more refusals there were since the last such event.
         others: u32,
     },
-    /// Layers are computed here for another device from now on.
+    /// This device begins to compute layers for another device.
     Helping {
-        /// For whom.
+        /// The requester.
         peer: PeerId,
-        /// For which conversation of it.
+        /// Its session.
         session: SessionId,
-        /// Which.
+        /// The layers.
         layers: LayerRange,
     },
-    /// No more are, for this conversation.
+    /// It computes no more for that session.
     Helped {
-        /// For whom they were.
+        /// The requester.
         peer: PeerId,
-        /// For which conversation.
+        /// Its session.
         session: SessionId,
-        /// Which.
+        /// The layers.
         layers: LayerRange,
-        /// Rows that went through them: tokens, and guesses of some.
+        /// Rows computed, drafts included.
         rows: u64,
-        /// For how long.
+        /// How long the stage was here.
         time: Duration,
     },
-    /// Something that the owner should know.
+    /// A problem that the owner should know of.
     Problem(String),
 }
 
-/// What a device can be refused.
+/// Requests of a device that can be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AskedFor {
     /// To connect.
     Connection,
     /// To pair.
     Pairing,
-    /// To have layers computed here.
+    /// To place layers on this device.
     Stage,
 }
 
@@ -98,45 +98,45 @@ impl AskedFor {
     }
 }
 
-/// A node cannot start, or has ended.
+/// A node cannot start, has stopped, or refuses a request.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// Its key or circle.
+    /// The device's key or circle.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// No encryption.
+    /// Encryption cannot be set up.
     #[error("cannot set up encryption")]
     Noise(#[from] libp2p::noise::Error),
-    /// No way to find devices.
+    /// mDNS cannot be used.
     #[error("cannot look for devices on the network: use --no-mdns")]
     Discovery(#[source] io::Error),
     /// It cannot listen.
     #[error("cannot listen on {address}")]
     Listen {
-        /// Where.
+        /// The address.
         address: Multiaddr,
         /// Why.
         #[source]
         source: listen::ListenError,
     },
-    /// The system has no threads or no event queue for it.
+    /// The system provides no more threads, or no event queue.
     #[error("cannot start the node's threads")]
     Threads(#[source] io::Error),
-    /// It has ended.
+    /// The node has stopped.
     #[error("the node has stopped")]
     Stopped,
-    /// The circle cannot be changed so.
+    /// The circle refuses this change.
     #[error(transparent)]
     Circle(#[from] EntryError),
-    /// An invitation cannot be made or used.
+    /// An invitation cannot be created or used.
     #[error(transparent)]
     Pairing(#[from] BeginError),
-    /// Another command uses an invitation at this node.
+    /// Another command is using an invitation at this node.
     #[error(
-        "another command of this device uses an invitation now: end that one, or try again in a minute"
+        "another command on this device is using an invitation: end it, or try again in a minute"
     )]
     Joins,
-    /// An address of this device cannot be part of an invitation.
+    /// An address of this device does not fit into an invitation.
     #[error(transparent)]
     Invitation(#[from] pairing::InvitationError),
 }

@@ -1,4 +1,4 @@
-//! What a program holds of a running node: a conversation, and its own work beside the node.
+//! Handles of a running node: a session over its peers, and the owner's own work beside it.
 
 use std::sync::mpsc::Receiver;
 
@@ -11,20 +11,20 @@ use super::node::Node;
 use super::report::NodeError;
 
 impl Node {
-    /// This device's owner computes something beside the node until this is dropped: others for whom
-    /// stages are computed here wait more.
+    /// Marks this device's owner as busy until the result is dropped. Steps for other devices wait
+    /// longer meanwhile.
     ///
     /// # Errors
-    /// It has stopped.
+    /// The node has stopped.
     pub fn owner_work(&self) -> Result<OwnerWork, NodeError> {
         self.ask(|driver| driver.owner_computes(true))?;
         Ok(OwnerWork(self.clone()))
     }
 
-    /// Begins a conversation; the receiver is told what comes of it.
+    /// Begins a session, whose events the receiver gets.
     ///
     /// # Errors
-    /// It has stopped; in the inner result, why it cannot begin.
+    /// The node has stopped; the inner result says why the session cannot begin.
     pub fn start_session(
         &self,
         request: Request,
@@ -45,27 +45,27 @@ impl Node {
     }
 }
 
-/// Something that is computed for this device's owner beside the node.
+/// Work of this device's owner beside the node; it ends when this is dropped.
 pub struct OwnerWork(pub(super) Node);
 
 impl Drop for OwnerWork {
     fn drop(&mut self) {
-        // A node that has stopped computes for nobody.
+        // A stopped node has nothing to be told.
         let _ = self.0.ask(|driver| driver.owner_computes(false));
     }
 }
 
-/// A conversation over the circle's devices. Dropping it frees its stages.
+/// A session over the circle's devices. Dropping it frees its stages.
 pub struct NodeSession {
     pub(super) node: Node,
     pub(super) id: SessionId,
 }
 
 impl NodeSession {
-    /// Sends rows through all layers.
+    /// Sends hidden states, `[rows, d_model]` in little-endian `f32`, through all layers.
     ///
     /// # Errors
-    /// The node has stopped; in the inner result, why the rows cannot go now.
+    /// The node has stopped; the inner result says why the rows cannot be sent now.
     pub fn submit(
         &self,
         start_position: u32,
@@ -82,7 +82,7 @@ impl NodeSession {
         })
     }
 
-    /// Drops the positions from `position` on: [`SessionEvent::RolledBack`] comes.
+    /// Drops the positions from `position` on; [`SessionEvent::RolledBack`] follows.
     ///
     /// # Errors
     /// The node has stopped.
@@ -98,7 +98,7 @@ impl NodeSession {
 impl Drop for NodeSession {
     fn drop(&mut self) {
         let id = self.id;
-        // One that has stopped has no sessions.
+        // A stopped node has no sessions.
         let _ = self.node.ask(move |driver| driver.finish(id));
     }
 }

@@ -1,9 +1,8 @@
 //! Two devices whose clocks do not agree.
 //!
-//! No pairing fails for it. The only time that two devices speak of is when an invitation ends, and the
-//! device that made it judges that alone, by the clock that it was made by. Owners are told, because a
-//! clock that is wrong by more than the devices need to talk was set by nobody, and other programs of
-//! that device fail for it.
+//! Pairing does not fail because of it. The only time in the protocol is an invitation's end, and only
+//! the device that created it checks that, by the same clock. Owners are told because such a clock is
+//! wrong on one of the devices, and other programs there will fail.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the two sides say inside the handshake and after it.
+//! The messages inside the handshake and after it.
 
 use super::Refusal;
 use super::noise::MAX_PLAINTEXT;
@@ -13,35 +13,35 @@ const DONE: u8 = 3;
 const MEMBERS: u8 = 4;
 const CONFIRM: u8 = 5;
 
-/// This device, for as long as a call lasts.
+/// This device's state, borrowed for a call.
 #[derive(Debug)]
 pub struct Local<'a> {
     /// Its key.
     pub identity: &'a Identity,
-    /// Its circle; another one after joining. After a call, the log is to be stored again if
-    /// the circle's id or its number of entries has changed.
+    /// Its circle; joining replaces it. The caller stores the log again if the circle's id or its
+    /// number of entries has changed after a call.
     pub circle: &'a mut Circle,
-    /// What its system's clock shows, in seconds since 1970 (UTC); `None` if that is not known.
+    /// The system's clock, in seconds since 1970 (UTC); `None` if unknown.
     pub unix_s: Option<u64>,
 }
 
-/// What a side says of itself in its message of the handshake.
+/// A side's introduction, in its handshake message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Introduction {
-    /// What it is called.
+    /// The device's name.
     pub name: DeviceName,
     /// Its circle.
     pub circle: CircleId,
-    /// What it is in that circle.
+    /// Its standing in that circle.
     pub standing: Standing,
-    /// What its owner has said beforehand.
+    /// The wish that its owner gave beforehand.
     pub wish: Wish,
-    /// What its clock showed, in seconds since 1970 (UTC); older versions do not say it.
+    /// Its clock, in seconds since 1970 (UTC); older versions do not send it.
     pub unix_s: Option<u64>,
 }
 
 impl Introduction {
-    /// The longest introduction that is read. Those of newer versions may have more at the end.
+    /// The longest introduction that is accepted. Newer versions may append fields.
     pub const MAX_BYTES: usize = 256;
 
     pub(super) fn of(local: &Local<'_>, name: &DeviceName, wish: Wish) -> Self {
@@ -54,8 +54,7 @@ impl Introduction {
         }
     }
 
-    /// Whether the circle that was introduced may still be left for another: nobody has come to it
-    /// since.
+    /// Checks that the introduced circle can still be replaced: nobody has joined it since.
     pub(super) fn check_replaceable(&self, local: &Local<'_>) -> Result<(), Refusal> {
         let now = Self::of(local, &self.name, self.wish);
         if now.standing == Standing::Company || now.circle != self.circle {
@@ -64,7 +63,7 @@ impl Introduction {
         Ok(())
     }
 
-    /// The bytes that travel.
+    /// The encoded introduction.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![self.standing.code(), self.wish.code()];
         out.extend_from_slice(self.circle.as_bytes());
@@ -75,7 +74,7 @@ impl Introduction {
         out
     }
 
-    /// Reads an introduction.
+    /// Decodes an introduction.
     ///
     /// # Errors
     /// [`Refusal::Oversize`] or [`Refusal::Malformed`].
@@ -152,7 +151,7 @@ pub(super) fn log_messages(log: &[u8]) -> impl Iterator<Item = Message<'_>> {
         .chain([Message::End])
 }
 
-/// A log that is coming in.
+/// A log that is being received.
 #[derive(Debug, Default)]
 pub(super) struct Incoming(Vec<u8>);
 
@@ -165,8 +164,8 @@ impl Incoming {
         Ok(())
     }
 
-    /// Merges a log of the circle that this device has into that, if these are still `members` then:
-    /// pairing is no way to remove a device. An empty log changes nothing. `lacking` is why not.
+    /// Merges the log into this device's circle, if all `members` are members afterwards: pairing must
+    /// not remove a device. An empty log changes nothing. `lacking` is the refusal if one is missing.
     pub(super) fn merge_into(
         &self,
         circle: &mut Circle,
@@ -184,13 +183,13 @@ impl Incoming {
         Ok(())
     }
 
-    /// Whether nothing came.
+    /// Whether nothing was received.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The circle of the log: the one announced, with both devices in it, and nobody whom the owner
-    /// was not shown.
+    /// The circle of the log. It must have the announced id, contain both devices, and contain nobody
+    /// whom the owner was not shown.
     pub(super) fn into_circle(
         self,
         id: CircleId,
@@ -212,13 +211,14 @@ impl Incoming {
     }
 }
 
-/// Makes `peer` a member unless it is one.
+/// Admits `peer`, unless it is a member already.
 pub(super) fn admit(peer: PeerId, name: &DeviceName, local: &mut Local<'_>) -> Result<(), Refusal> {
     if local.circle.contains(peer) {
         return Ok(());
     }
     let why = match local.circle.admit(local.identity, peer, name) {
-        // With more heads than an entry has parents, a revocation may not be in its past.
+        // An entry has a limited number of parents. With more heads than that, a revocation may not
+        // be in its past.
         Ok(_) if local.circle.contains(peer) => return Ok(()),
         Err(EntryError::CircleFull) => Refusal::CircleFull,
         Err(EntryError::AuthorNotMember) => Refusal::NotAMember,

@@ -19,12 +19,11 @@ const REFUSAL: u8 = 1;
 pub(super) enum Frame {
     /// A message of the handshake, or of the transport after it.
     Noise(Vec<u8>),
-    /// The other side refused, and is gone.
+    /// The other side refused and has closed the stream.
     Refusal(Refusal),
 }
 
-/// Puts frames together from bytes as they come. Holds at most one frame, of a length that was
-/// checked before.
+/// Assembles frames from received bytes. Buffers at most one frame, whose length was checked first.
 #[derive(Debug, Default)]
 pub(super) struct FrameReader(Vec<u8>);
 
@@ -53,7 +52,7 @@ impl FrameReader {
         }
     }
 
-    /// Whether `len` bytes are held after taking what there is.
+    /// Buffers input up to `len` bytes; whether they are complete.
     fn fill(&mut self, input: &mut &[u8], len: usize) -> bool {
         let wanted = len.saturating_sub(self.0.len());
         self.0.extend_from_slice(take_up_to(input, wanted));
@@ -66,7 +65,7 @@ pub(super) fn noise_frame(message: &[u8]) -> Vec<u8> {
     frame(NOISE, message)
 }
 
-/// The frame that says why one refuses.
+/// The frame of a refusal.
 pub(super) fn refusal_frame(why: Refusal) -> Vec<u8> {
     frame(REFUSAL, &[why.code()])
 }

@@ -1,4 +1,4 @@
-//! What one device shows and the other reads.
+//! The invitation that one device shows and another reads.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,8 @@ const VERSION: u8 = 2;
 const CHECKSUM: usize = 4;
 const DOMAIN: &[u8] = b"potluck invitation\0";
 
-/// One use, 128 bits, random: whoever has it saw the inviter's screen. Never shown but in the text.
+/// A random secret of 128 bits for one use. It proves that the joiner saw the inviter's screen. Only
+/// the invitation's text shows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret([u8; 16]);
 
@@ -74,7 +75,7 @@ impl Invitation {
         })
     }
 
-    /// Who invites.
+    /// The inviter.
     pub fn peer(&self) -> PeerId {
         self.peer
     }
@@ -84,7 +85,7 @@ impl Invitation {
         self.expires_unix_s
     }
 
-    /// Where the inviter can be reached, the best first.
+    /// The inviter's addresses, the best first.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
@@ -101,7 +102,7 @@ impl Invitation {
         }
     }
 
-    /// The secret, which cannot be read but in another invitation's text.
+    /// The secret.
     pub fn secret(&self) -> &Secret {
         &self.secret
     }

@@ -117,28 +117,28 @@ impl Inviter {
         &self.invitation
     }
 
-    /// How many tries may still fail.
+    /// How many more attempts may fail.
     pub fn tries_left(&self) -> u8 {
         self.tries_left
     }
 
-    /// How many streams were refused and tries have failed.
+    /// The number of refused streams and failed attempts.
     pub fn refused(&self) -> u32 {
         self.refused
     }
 
-    /// Whether a device has proved to have the secret.
+    /// Whether a device has proved that it knows the secret.
     pub fn is_claimed(&self) -> bool {
         self.claimed_by.is_some()
     }
 
-    /// Why no one can pair by this invitation any more; [`Refusal::Used`] is the good end.
+    /// Why this invitation is over; [`Refusal::Used`] if a device has paired.
     pub fn over(&self) -> Option<Refusal> {
         self.over
     }
 
-    /// Begins to pair on a stream whose link proved that `joiner` is at its other end. `ephemeral`
-    /// are 32 random bytes that are used for nothing else.
+    /// Begins an attempt on a stream whose link has authenticated `joiner`. `ephemeral` are 32 random
+    /// bytes that are used for nothing else.
     ///
     /// # Errors
     /// Send the refusal's [`to_bytes`](Refusal::to_bytes) on that stream and close it; nothing else changes.
@@ -167,7 +167,7 @@ impl Inviter {
         Ok(())
     }
 
-    /// Takes bytes that came on the stream.
+    /// Handles received bytes of the stream.
     pub fn handle_bytes(&mut self, now: Duration, mut bytes: &[u8], local: &mut Local<'_>) {
         self.handle_timeout(now);
         while let Some(mut attempt) = self.attempt.take() {
@@ -194,14 +194,15 @@ impl Inviter {
         }
     }
 
-    /// The stream was closed by the other side.
+    /// Handles that the other side closed the stream.
     pub fn handle_closed(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             self.end_attempt(attempt.joiner, Refusal::Closed);
         }
     }
 
-    /// Ends what has taken too long. An attempt that began in time may end after the invitation.
+    /// Ends an attempt or an invitation whose time is over. An attempt that began in time may continue
+    /// after the invitation has expired.
     pub fn handle_timeout(&mut self, now: Duration) {
         if let Some(attempt) = self.attempt.take_if(|attempt| attempt.gives_up_at <= now) {
             self.fail(attempt.joiner, Refusal::TimedOut);
@@ -211,20 +212,20 @@ impl Inviter {
         }
     }
 
-    /// The system's clock shows this. The invitation also expires by this clock, as the one that `now` is
-    /// of stands still while a device sleeps.
+    /// Handles the system's clock. The invitation expires by it as well, because the clock of `now` stands
+    /// still while a device sleeps.
     pub fn handle_clock(&mut self, now: Duration, now_unix_s: u64) {
         self.handle_timeout(now);
         let expired = self.invitation.check_open(now_unix_s).is_err();
         if expired && self.attempt.is_none() && self.over.is_none() {
-            // To joiners it has expired.
+            // Joiners are told that it has expired.
             self.over = Some(Refusal::Expired);
             let why = Refusal::ClockMoved;
             self.outputs.push_back(Output::Event(Event::Over { why }));
         }
     }
 
-    /// The owner's answer to [`Event::Proposed`]. Nothing, if nothing is proposed now.
+    /// Handles the owner's answer to [`Event::Proposed`]; ignored if nothing is proposed.
     pub fn answer(&mut self, now: Duration, agrees: bool) {
         let Some(mut attempt) = self.attempt.take() else {
             return;
@@ -249,7 +250,8 @@ impl Inviter {
         }
     }
 
-    /// The circle could not be stored and is as it was before. Drops what was to be sent, and tells the joiner.
+    /// Handles that the circle could not be stored and was restored. Drops queued outputs, and tells the
+    /// joiner.
     pub fn handle_not_stored(&mut self) {
         let Some(joiner) = self.claimed_by else {
             return;
@@ -261,7 +263,7 @@ impl Inviter {
         self.close(Refusal::NotStored);
     }
 
-    /// Closes pairing, as its owner wants.
+    /// Ends the invitation for the owner.
     pub fn cancel(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             self.fail(attempt.joiner, Refusal::Cancelled);
@@ -278,7 +280,7 @@ impl Inviter {
         }
     }
 
-    /// What to do next.
+    /// The next output.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
@@ -298,7 +300,7 @@ impl Inviter {
                 let Message::Members(theirs) = Message::parse(&plaintext)? else {
                     return Err(Refusal::Malformed);
                 };
-                // Only who made a fresh key and has the secret can have sent this.
+                // This message proves the secret and a fresh key.
                 self.claimed_by = Some(joiner);
                 let confirming = self.propose(joiner, &mut exchange, theirs, local)?;
                 attempt.gives_up_at = now.saturating_add(CONFIRM_TIMEOUT);
@@ -366,7 +368,7 @@ impl Inviter {
         })))
     }
 
-    /// Tells the joiner who is in this device's circle, and asks the owner.
+    /// Sends the members of this device's circle to the joiner, and asks the owner.
     fn propose(
         &mut self,
         joiner: PeerId,
@@ -427,7 +429,8 @@ impl Inviter {
                 }
                 let me = self.invitation.peer();
                 incoming.merge_into(local.circle, &[me], Refusal::OtherMembers)?;
-                // Revoked since the owner was asked, or by its own log: nobody agreed to its return.
+                // The joiner was revoked since the owner was asked, or by its own log. Nobody has agreed
+                // to admit it again.
                 if change == Some(Change::Renew) && !local.circle.contains(joiner) {
                     return Err(Refusal::OtherMembers);
                 }
@@ -460,7 +463,7 @@ impl Inviter {
         self.close(Refusal::Used);
     }
 
-    /// Refuses on this side.
+    /// Sends a refusal and ends the attempt.
     fn fail(&mut self, peer: PeerId, why: Refusal) {
         self.send(refusal_frame(why));
         self.end_attempt(peer, why);
@@ -485,7 +488,7 @@ impl Inviter {
     }
 }
 
-/// What follows an owner's agreement.
+/// The stage after an owner has agreed.
 fn after(exchange: Box<Exchange>, confirming: Confirming) -> Stage {
     if confirming.is_complete() {
         Stage::Log(exchange)

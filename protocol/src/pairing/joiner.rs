@@ -1,4 +1,4 @@
-//! The side that reads the invitation.
+//! The side that uses an invitation.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,14 +15,14 @@ use super::{
 use crate::PeerId;
 use crate::circle::DeviceName;
 
-/// Tries once to pair by an invitation, on one stream; see the module's documentation.
+/// One attempt to pair by an invitation, on one stream; see the module's documentation.
 pub struct Joiner {
     me: PeerId,
     inviter: PeerId,
     mine: Introduction,
     gives_up_at: Duration,
     frames: FrameReader,
-    /// `None` when it is over.
+    /// `None` once the attempt is over.
     stage: Option<Stage>,
     outputs: VecDeque<Output>,
 }
@@ -36,7 +36,7 @@ enum Stage {
     Confirming(Box<Exchange>, Confirming),
     /// Waits for the inviter's log.
     Log(Box<Exchange>),
-    /// Has admitted the inviter, and waits for it to have taken the log.
+    /// Has admitted the inviter; waits for it to take the log.
     Done(Transport, DeviceName),
 }
 
@@ -44,23 +44,23 @@ struct Exchange {
     transport: Transport,
     admitter: Admitter,
     theirs: Introduction,
-    /// How the two clocks differed when the other's message was there.
+    /// The difference of the two clocks when the inviter's message came.
     clock: Option<ClockSkew>,
-    /// Whether this device knew the other one as a member when the owner was asked.
+    /// Whether the inviter was a member of this device's circle when the owner was asked.
     knows_them: bool,
-    /// The members that were shown, of the circle that is joined.
+    /// The members of the circle to join, as the owner was shown them.
     shown: Vec<Listed>,
     incoming: Incoming,
 }
 
 impl Joiner {
-    /// Begins to pair on a stream whose link proved that `remote` is at its other end, at a time
-    /// `now`. `ephemeral` are 32 random bytes that are used for nothing else.
+    /// Begins an attempt on a stream whose link has authenticated `remote`. `ephemeral` are 32 random
+    /// bytes that are used for nothing else.
     ///
     /// # Errors
-    /// [`BeginError`] if the invitation is this device's own or another's than
-    /// `remote`'s. Nothing has been sent then: the secret stays one. Whether the
-    /// invitation has expired says the inviter, whose clock it is of.
+    /// [`BeginError`] if the invitation is this device's own or not `remote`'s. Nothing has been sent
+    /// then, and the secret stays secret. Expiry is not checked here: the inviter does, by its own
+    /// clock.
     pub fn begin(
         now: Duration,
         invitation: &Invitation,
@@ -95,7 +95,7 @@ impl Joiner {
         self.stage.is_none()
     }
 
-    /// Takes bytes that came on the stream.
+    /// Handles received bytes of the stream.
     pub fn handle_bytes(&mut self, now: Duration, mut bytes: &[u8], local: &mut Local<'_>) {
         self.handle_timeout(now);
         while let Some(stage) = self.stage.take() {
@@ -120,14 +120,14 @@ impl Joiner {
         }
     }
 
-    /// The stream was closed by the other side.
+    /// Handles that the other side closed the stream.
     pub fn handle_closed(&mut self) {
         if self.stage.take().is_some() {
             self.end(Refusal::Closed);
         }
     }
 
-    /// The owner's answer to [`Event::Proposed`]. Nothing, if nothing is proposed now.
+    /// Handles the owner's answer to [`Event::Proposed`]; ignored if nothing is proposed.
     pub fn answer(&mut self, now: Duration, agrees: bool, local: &mut Local<'_>) {
         match self.stage.take() {
             Some(Stage::Confirming(mut exchange, mut confirming))
@@ -146,22 +146,22 @@ impl Joiner {
         }
     }
 
-    /// Ends it, as its owner wants.
+    /// Ends the attempt for the owner.
     pub fn cancel(&mut self) {
         if self.stage.take().is_some() {
             self.fail(Refusal::Cancelled);
         }
     }
 
-    /// The circle as this left it cannot be stored, and is what it was before: what was to be said
-    /// since is not, and the other side is told.
+    /// Handles that the circle could not be stored and was restored. Drops queued outputs, and tells the
+    /// inviter.
     pub fn handle_not_stored(&mut self) {
         self.stage = None;
         self.outputs.clear();
         self.fail(Refusal::NotStored);
     }
 
-    /// Gives up what has taken too long.
+    /// Ends an attempt whose time is over.
     pub fn handle_timeout(&mut self, now: Duration) {
         if self.gives_up_at <= now && self.stage.take().is_some() {
             self.fail(Refusal::TimedOut);
@@ -173,7 +173,7 @@ impl Joiner {
         self.stage.is_some().then_some(self.gives_up_at)
     }
 
-    /// What to do next.
+    /// The next output.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
@@ -241,7 +241,7 @@ impl Joiner {
         Ok(Stage::Members(Box::new(Exchange {
             transport,
             admitter,
-            // Its own clock as it is now, not as it was when this device spoke first.
+            // Its own clock now, not when it sent its introduction.
             clock: ClockSkew::between(local.unix_s, theirs.unix_s),
             theirs,
             knows_them: false,
@@ -282,7 +282,7 @@ impl Joiner {
         Ok(confirming)
     }
 
-    /// Once both owners have agreed: sends the log, or word that there is none.
+    /// Sends the log, or an empty one, once both owners have agreed.
     fn confirm(
         &mut self,
         now: Duration,
@@ -296,8 +296,8 @@ impl Joiner {
         self.gives_up_at = now.saturating_add(ATTEMPT_TIMEOUT);
         let mut exchange = exchange;
         let log = match exchange.admitter {
-            // Any device can say that it holds this circle: only one that is known as a member gets
-            // the log. Another one gets the news as a member once its own log has shown that it is.
+            // Any device can claim to be in this circle, so only a known member gets the log. Another
+            // one gets it later, once its own log has proved that it is a member.
             Admitter::Inviter { same_circle } if same_circle && exchange.knows_them => {
                 local.circle.to_log()
             }
@@ -350,7 +350,7 @@ impl Joiner {
             .push_back(Output::Event(Event::Paired { peer, name }));
     }
 
-    /// Refuses on this side.
+    /// Sends a refusal and ends the attempt.
     fn fail(&mut self, why: Refusal) {
         self.send(refusal_frame(why));
         self.end(why);

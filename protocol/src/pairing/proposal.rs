@@ -1,4 +1,4 @@
-//! What the two owners are asked before anything changes: who joins whose circle.
+//! The proposal that both owners confirm before anything changes: who joins whose circle.
 
 use blake2::{Blake2s256, Digest as _};
 
@@ -10,35 +10,35 @@ use crate::circle::{Circle, CircleId, DeviceName};
 
 const DOMAIN: &[u8] = b"potluck pairing choice v2\0";
 
-/// What pairing changes, as one of the two devices sees it.
+/// What pairing changes, from one device's point of view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// The other device becomes a member of this device's circle.
     TheyJoin,
-    /// This device, which has no company, becomes a member of the other's circle.
+    /// This device, which is alone, becomes a member of the other's circle.
     WeJoin,
-    /// Neither has company: they become a circle of two.
+    /// Both are alone: they become a circle of two.
     Begin,
-    /// Both are in one circle already, and tell each other what they have heard of it.
+    /// Both are in the same circle already, and exchange their logs of it.
     Renew,
 }
 
-/// What is to be confirmed by both owners: nothing has changed yet.
+/// A proposal to both owners. Nothing has changed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
     /// The other device.
     pub peer: PeerId,
-    /// What it calls itself.
+    /// Its name for itself.
     pub name: DeviceName,
     /// What confirming changes.
     pub change: Change,
-    /// The members of the circle that is joined, as they are before.
+    /// The members of the circle to join, before the change.
     pub members: Vec<Listed>,
-    /// How the other device's clock differs from this one's, if they do not agree.
+    /// The difference of the two clocks, if it is more than tolerated.
     pub clock: Option<ClockSkew>,
 }
 
-/// Which of the two makes the other a member.
+/// Which of the two admits the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admitter {
     /// The inviter, who then sends the log. The joiner sends its own first if the circle is the same.
@@ -79,7 +79,7 @@ impl Admitter {
         }
     }
 
-    /// What it changes for one side, `mine` being that side's introduction.
+    /// The change for one side, whose introduction is `mine`.
     pub(super) fn change(
         self,
         is_inviter: bool,
@@ -106,9 +106,8 @@ impl Admitter {
 }
 
 impl Change {
-    /// Whether it is not the other way than what the owner said beforehand.
-    /// [`Admitter::choose`] has seen to it where the circles differ; in one circle it shows only here
-    /// who knows whom.
+    /// Checks the change against the owner's wish. [`Admitter::choose`] has done so for different
+    /// circles; within one circle, only now is it known who knows whom.
     pub(super) fn check_wish(self, wish: Wish) -> Result<(), Refusal> {
         match (self, wish) {
             (Self::TheyJoin, Wish::Joins) | (Self::WeJoin, Wish::Admits) => Err(Refusal::OtherWay),
@@ -117,7 +116,7 @@ impl Change {
     }
 }
 
-/// Who has agreed to what.
+/// Which owners have agreed, and to what.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Confirming {
     pub(super) choice: [u8; 32],
@@ -141,7 +140,7 @@ impl Confirming {
     }
 }
 
-/// Whether a circle is still the one whose members were shown.
+/// Checks that a circle still has the members that were shown.
 pub(super) fn check_shown(circle: &Circle, id: CircleId, shown: &[Listed]) -> Result<(), Refusal> {
     let was_shown = |peer: PeerId| shown.iter().any(|listed| listed.peer == peer);
     if circle.id() == id && circle.members().all(|member| was_shown(member.peer)) {
@@ -151,7 +150,7 @@ pub(super) fn check_shown(circle: &Circle, id: CircleId, shown: &[Listed]) -> Re
     }
 }
 
-/// What an owner agrees to: both sides must name the same.
+/// A hash of what an owner agrees to. Both sides must send the same.
 fn choice(
     admitter: Admitter,
     inviter: PeerId,

@@ -1,34 +1,34 @@
-//! Which of a device's addresses others are told, and in which order.
+//! Which of a device's addresses go into an invitation, and in which order.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Address;
 
-/// How likely others reach an address, the likeliest first.
+/// How likely it is that others reach an address, the most likely first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reach {
-    /// Of a private network, and the system sends from there.
+    /// In a private network, and a source address of the system's routes.
     Routed,
-    /// Of a private network.
+    /// In a private network.
     Private,
-    /// Of the internet; or none that this program knows.
+    /// On the internet, or of an unknown kind.
     Public,
-    /// Of an interface's own link, of IPv6. Whoever is on that link dials it by each of its interfaces.
+    /// IPv6 link-local. A device on that link dials it through each of its interfaces.
     Link,
-    /// Of a private network, whose first address it is: where the system sends from another, this is a
-    /// bridge to programs of the same device as a rule.
+    /// The first address of a private network, while the system sends from another: usually a bridge to
+    /// virtual machines or containers of the same device.
     Bridge,
     /// Behind a carrier's translation (RFC 6598, RFC 7335), or chosen for want of another (RFC 3927).
     Carrier,
-    /// This device alone reaches itself there.
+    /// Loopback: only this device can reach it.
     Itself,
 }
 
-/// At most `most` of the addresses, the likeliest first. `routed` are those that the system sends from.
-/// Of each kind the first of each family and subnet comes before others of that subnet, and IPv4 and
-/// IPv6 take turns. Link-local addresses of IPv6 are told only if there is none that is better, and
-/// where this device alone reaches itself only if there is nothing else.
+/// At most `most` of the addresses, the most likely first. `routed` are the source addresses of the
+/// system's routes. Within a kind, the first address of each family and subnet comes before others of
+/// that subnet, and IPv4 and IPv6 take turns. IPv6 link-local addresses are used only if there is no
+/// better one, loopback addresses only if there is nothing else.
 pub fn by_reach(addresses: Vec<Address>, routed: &[IpAddr], most: usize) -> Vec<Address> {
     let of = |address: &Address| address.ip().map_or(Reach::Public, |ip| reach(ip, routed));
     let mut ranked = addresses;
@@ -72,7 +72,7 @@ fn is_translated(ip: Ipv4Addr) -> bool {
     (a == 100 && b & 0xc0 == 64) || (a, b, c) == (192, 0, 0)
 }
 
-/// The subnet that an address is in as a rule.
+/// The subnet that an address is usually in.
 fn subnet(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => {

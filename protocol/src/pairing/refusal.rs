@@ -1,4 +1,4 @@
-//! Why a pairing comes to nothing.
+//! Why a pairing failed.
 
 use super::invitation_error::InvitationError;
 use crate::circle::MAX_MEMBERS;

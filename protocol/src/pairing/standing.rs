@@ -1,18 +1,16 @@
-//! What a device says of its circle, of the circle's members and of what its owner wants, before
-//! anything changes.
+//! A device's standing in its circle, the list of members, and the owner's wish.
 
 use crate::PeerId;
 use crate::circle::{Circle, DeviceName, MAX_MEMBERS};
 use crate::reader::Reader;
 
-/// The most members that are listed. Concurrent admissions can bring a circle over
-/// [`MAX_MEMBERS`].
+/// The largest list that is accepted. Concurrent admissions can bring a circle over [`MAX_MEMBERS`].
 const MAX_LISTED: usize = 2 * MAX_MEMBERS;
 
-/// What a device's owner has said beforehand about who joins whose circle.
+/// The owner's wish about who joins whose circle, given beforehand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Wish {
-    /// Nothing: the owner is asked when it is known who the other device is.
+    /// No wish: the owner is asked once the other device is known.
     #[default]
     Asks,
     /// The other device joins this one's circle.

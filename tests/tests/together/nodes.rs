@@ -40,7 +40,7 @@ fn an_answer_goes_on_when_the_node_that_it_used_is_gone() {
     let first = ask(&circle, &model.question(STEADY_TOKENS, &["--seed", "3"]));
     let mut second = ask(&circle, &question);
     first.kill();
-    let _ = second.told("has ended; going on with another");
+    let _ = second.told("has ended; continuing with another");
     let _ = second.told("predicted");
     let answer = Answer::of(second.end());
     assert_eq!(answer.tokens, alone(&question).tokens);
@@ -53,7 +53,7 @@ fn the_node_of_an_answer_gives_way_to_that_of_up() {
     let question = Model::steady().question(STEADY_TOKENS, &SAMPLED);
     let mut run = ask(&circle, &question);
     circle.node_mut("laptop").up();
-    let _ = run.told("has ended; going on with another");
+    let _ = run.told("has ended; continuing with another");
     let answer = Answer::of(run.end());
     assert_eq!(answer.tokens, alone(&question).tokens);
     assert_eq!(answer.stages(), ["laptop:0..8", "kitchen:8..16"]);

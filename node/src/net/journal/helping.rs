@@ -1,4 +1,4 @@
-//! Stages that this device computes.
+//! Log entries of the stages that this device computes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,25 +12,25 @@ use super::name;
 use super::sessions::id;
 use crate::net::report::NodeEvent;
 
-/// The stages that are here.
+/// The stages on this device.
 #[derive(Default)]
 pub(in crate::net) struct Helping(BTreeMap<StageId, Stage>);
 
 struct Stage {
     span: Span,
-    /// Whether it is for a conversation of this node.
+    /// Whether this node is its requester.
     own: bool,
     epoch: PlanEpoch,
     layers: LayerRange,
     standby: bool,
-    /// Since when layers are computed for another device, and which ones the owner was told of.
+    /// When the owner was told that this device helps, and with which layers.
     told: Option<(Duration, LayerRange)>,
-    /// How many rows were computed.
+    /// Rows computed.
     rows: u64,
 }
 
 impl Helping {
-    /// A stage is to be made ready.
+    /// A stage is loaded.
     pub(in crate::net) fn load(&mut self, me: PeerId, machine: &Machine, load: &Load) {
         let Some(open) = machine.opening(load.stage) else {
             return;
@@ -53,10 +53,11 @@ impl Helping {
         (stage.epoch, stage.layers, stage.standby) = (epoch, layers, standby);
         let (epoch, context) = (epoch.0, load.context);
         let span = &stage.span;
-        tracing::debug!(parent: span, epoch, %layers, context, standby, "layers are loaded");
+        tracing::debug!(parent: span, epoch, %layers, context, standby, "loading layers");
     }
 
-    /// It is ready, with so many bytes, or is not. For the owner, once for each range of layers.
+    /// A stage is ready, or could not be loaded. Returns the event for the owner, once for each range
+    /// of layers.
     pub(in crate::net) fn loaded(
         &mut self,
         now: Duration,
@@ -73,7 +74,7 @@ impl Helping {
                 ..
             }) => {
                 let why = words;
-                tracing::debug!(parent: &stage.span, why, available_bytes, "layers are not loaded");
+                tracing::debug!(parent: &stage.span, why, available_bytes, "cannot load layers");
                 return None;
             }
         };
@@ -83,7 +84,7 @@ impl Helping {
         if stage.own || stage.standby || is_told {
             return None;
         }
-        tracing::info!(parent: &stage.span, %layers, "layers are computed here for it");
+        tracing::info!(parent: &stage.span, %layers, "helping");
         stage.told = Some((now, layers));
         Some(NodeEvent::Helping {
             peer: of.requester,
@@ -92,7 +93,7 @@ impl Helping {
         })
     }
 
-    /// Rows are computed.
+    /// A step is computed.
     pub(in crate::net) fn compute(&mut self, step: &Step) {
         for part in &step.parts {
             if let Some(stage) = self.0.get_mut(&part.stage) {
@@ -102,7 +103,7 @@ impl Helping {
         tracing::trace!(
             number = step.number,
             parts = step.parts.len(),
-            "a step is computed"
+            "computing a step"
         );
     }
 
@@ -111,11 +112,11 @@ impl Helping {
         let Stage {
             span, told, rows, ..
         } = self.0.remove(&of)?;
-        tracing::debug!(parent: &span, rows, "layers are freed");
+        tracing::debug!(parent: &span, rows, "layers freed");
         let (since, layers) = told?;
         let time = now.saturating_sub(since);
         let after_s = time.as_secs();
-        tracing::info!(parent: &span, %layers, rows, after_s, "no layers are computed here for it any more");
+        tracing::info!(parent: &span, %layers, rows, after_s, "stopped helping");
         Some(NodeEvent::Helped {
             peer: of.requester,
             session: of.session,

@@ -1,4 +1,4 @@
-//! Conversations that this node asks for.
+//! Log entries of the sessions that this node requests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,28 +11,28 @@ use tracing::Span;
 
 use super::name;
 
-/// The conversations under way.
+/// The active sessions.
 #[derive(Default)]
 pub(in crate::net) struct Sessions(BTreeMap<SessionId, Session>);
 
 struct Session {
     span: Span,
     since: Duration,
-    /// Its placement.
+    /// The span of its placement.
     epoch: Option<Span>,
-    /// Since a stage failed.
+    /// The span of a recovery, and when it began.
     recovery: Option<(Span, Duration)>,
 }
 
 impl Session {
-    /// What an event stands in.
+    /// The innermost span, for events.
     fn inner(&self) -> &Span {
         let recovery = self.recovery.as_ref().map(|(span, _)| span);
         recovery.or(self.epoch.as_ref()).unwrap_or(&self.span)
     }
 }
 
-/// A session, as a log has it.
+/// A session's id in the log.
 pub(super) fn id(session: SessionId) -> String {
     format!("{:016x}", session.0)
 }
@@ -40,7 +40,7 @@ pub(super) fn id(session: SessionId) -> String {
 impl Sessions {
     pub(in crate::net) fn started(&mut self, now: Duration, session: SessionId) {
         let span = tracing::info_span!("session", id = id(session));
-        tracing::info!(parent: &span, "a conversation begins");
+        tracing::info!(parent: &span, "session started");
         let session_span = Session {
             span,
             since: now,
@@ -53,11 +53,11 @@ impl Sessions {
     pub(in crate::net) fn finished(&mut self, now: Duration, session: SessionId) {
         if let Some(Session { span, since, .. }) = self.0.remove(&session) {
             let after_s = now.saturating_sub(since).as_secs();
-            tracing::info!(parent: &span, after_s, "the conversation is over");
+            tracing::info!(parent: &span, after_s, "session finished");
         }
     }
 
-    /// What comes of one. Nothing is looked up for what comes with each token.
+    /// Logs an event of a session. Events of single tokens look nothing up.
     pub(in crate::net) fn event(
         &mut self,
         now: Duration,
@@ -75,7 +75,7 @@ impl Sessions {
                 session = id(session),
                 start_position,
                 bytes,
-                "rows came back"
+                "rows returned"
             );
             return;
         }
@@ -97,27 +97,27 @@ impl Sessions {
                 total_bytes,
             } => {
                 let name = name(machine, *peer);
-                tracing::trace!(parent: told.inner(), name, received_bytes, total_bytes, "it fetches");
+                tracing::trace!(parent: told.inner(), name, received_bytes, total_bytes, "fetching weights");
             }
             SessionEvent::Shared { peer } => {
                 let name = name(machine, *peer);
-                tracing::trace!(parent: told.inner(), name, "others wait there: no drafts");
+                tracing::trace!(parent: told.inner(), name, "stage is shared: drafts paused");
             }
             SessionEvent::Leaving { peer, within, .. } => {
                 let (name, within_s) = (name(machine, *peer), within.as_secs_f32());
-                tracing::info!(parent: told.inner(), name, within_s, "a stage will leave");
+                tracing::info!(parent: told.inner(), name, within_s, "stage is leaving");
             }
             SessionEvent::Broken { peer, cause } => {
                 let (span, name) = (&told.span, name(machine, *peer));
                 let recovery = || tracing::info_span!(parent: span, "recovery", of = name.clone());
                 let (span, _) = told.recovery.get_or_insert_with(|| (recovery(), now));
-                tracing::warn!(parent: &*span, name, why = %cause, "a stage failed");
+                tracing::warn!(parent: &*span, name, why = %cause, "stage failed");
             }
             SessionEvent::Waiting(why) => {
-                tracing::info!(parent: told.inner(), why, "no placement: it waits");
+                tracing::info!(parent: told.inner(), why, "no placement: waiting");
             }
             SessionEvent::GivenUp(why) => {
-                tracing::warn!(parent: told.inner(), why, "no placement: it is given up");
+                tracing::warn!(parent: told.inner(), why, "no placement: given up");
             }
             SessionEvent::Answered { .. } | SessionEvent::RolledBack => {}
         }
