@@ -225,7 +225,7 @@ impl Engine {
         Ok(hidden)
     }
 
-    fn check(&self, session: &Session, tokens: &[TokenId]) -> Result<(), ModelError> {
+    pub(super) fn check(&self, session: &Session, tokens: &[TokenId]) -> Result<(), ModelError> {
         // Computing tells, too, but only when it is done.
         self.shard.check_file()?;
         self.check_tokens(session, tokens)
