@@ -14,6 +14,7 @@
 //! | `up` | [`net::Node`], [`local::Socket`] |
 //! | `serve` | [`serve::Service`], [`http::Listening`] |
 //! | `log` | [`log::Recent`], by [`local::Client::log`] |
+//! | `config` | [`config::ConfigFile`] |
 //!
 //! What a node that works with others is made of: who has which weights ([`manifest`]), what a model
 //! and this device are in numbers ([`shape`], [`profile`]), the layers it computes ([`stages`]) and
@@ -30,6 +31,7 @@ pub mod answer;
 pub mod bench;
 mod cancel;
 pub mod catalogue;
+pub mod config;
 pub mod conversation;
 pub mod device;
 pub mod engine;

@@ -23,6 +23,7 @@ pub fn model_path(name: &str) -> PathBuf {
     let mut pull = Command::new(potluck_binary());
     pull.args(["pull", "--quiet", name])
         .env("POTLUCK_HOME", &home)
+        .env("POTLUCK_CONFIG", NO_CONFIG)
         .env("HF_ENDPOINT", NO_HUB);
     let output = pull.output().expect("the binary runs");
     let message = String::from_utf8_lossy(&output.stderr);
@@ -36,6 +37,9 @@ pub fn model_path(name: &str) -> PathBuf {
 fn entry(name: &str) -> &'static Entry {
     catalogue::find(name).expect("tests name models of the catalogue")
 }
+
+/// A configuration file without settings.
+const NO_CONFIG: &str = if cfg!(windows) { "NUL" } else { "/dev/null" };
 
 /// A device.
 pub struct Device {
@@ -184,6 +188,8 @@ impl Device {
             .current_dir(self.folder.path())
             .env("POTLUCK_HOME", self.home())
             .env("HF_ENDPOINT", NO_HUB)
+            // Not what the person who runs the tests has set.
+            .env("POTLUCK_CONFIG", NO_CONFIG)
             .env_remove("POTLUCK_OFFLINE")
             .env_remove("POTLUCK_WITH_PEERS")
             .env_remove("POTLUCK_LOG")

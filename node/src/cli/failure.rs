@@ -7,6 +7,7 @@ use std::{io, iter};
 use potluck::answer::AnswerError;
 use potluck::bench::BenchError;
 use potluck::catalogue::{FetchError, ModelsFolderError};
+use potluck::config::ConfigError;
 use potluck::conversation::ConversationError;
 use potluck::device::DeviceError;
 use potluck::engine::{ModelError, OpenError};
@@ -31,7 +32,7 @@ use super::{input, output};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Code {
-    /// The arguments are wrong; the exit code is 2.
+    /// The arguments are wrong, or the configuration file; the exit code is 2.
     Usage,
     /// Ctrl-C or another signal came before there was anything to print.
     Interrupted,
@@ -61,6 +62,10 @@ impl Code {
 fn known(error: &(dyn Error + 'static)) -> Option<Code> {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return Some(refusal.code);
+    }
+    if error.is::<ConfigError>() {
+        // Settings stand for flags.
+        return Some(Code::Usage);
     }
     if let Some(ClientError::NotMeant(_)) = error.downcast_ref() {
         return Some(Code::Input);
@@ -141,10 +146,10 @@ struct Report<'a> {
 
 /// Whether the arguments ask for JSON. They are looked at here, not after they were parsed, so that
 /// wrong ones are told as JSON, too. No option takes a value that begins with a hyphen.
-pub(super) fn is_json(arguments: impl IntoIterator<Item = OsString>) -> bool {
+pub(super) fn is_json<'a>(arguments: impl IntoIterator<Item = &'a OsString>) -> bool {
     let mut options = arguments
         .into_iter()
-        .take_while(|argument| argument != "--");
+        .take_while(|argument| *argument != "--");
     options.any(|argument| argument == "--json")
 }
 
@@ -200,7 +205,8 @@ mod tests {
     use super::*;
 
     fn asks(arguments: &[&str]) -> bool {
-        is_json(arguments.iter().map(OsString::from))
+        let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
+        is_json(&arguments)
     }
 
     #[test]

@@ -20,7 +20,7 @@ use potluck::stages::MemoryBudget;
 
 use super::failure::{self, Code};
 use super::interrupt::Stopped;
-use super::{format, output};
+use super::{format, given, output};
 
 /// How a node meets others, and what it may take.
 #[derive(Debug, Clone, Args)]
@@ -70,34 +70,37 @@ impl NodeArgs {
     }
 
     /// The first of the options given, and of how many threads were, that a node which runs was not
-    /// told.
+    /// told. Settings for every call are none of them.
     fn unknown_to(&self, threads: Option<usize>, running: &NodeSettings) -> Option<&'static str> {
         let ours = self.settings(threads);
         let within = |ours: &[String], theirs: &[String]| ours.iter().all(|a| theirs.contains(a));
         [
-            ("--listen", within(&ours.listen, &running.listen)),
-            ("--no-mdns", !ours.no_mdns || running.no_mdns),
+            ("--listen", "listen", within(&ours.listen, &running.listen)),
+            ("--no-mdns", "no_mdns", !ours.no_mdns || running.no_mdns),
             (
                 "--mdns",
+                "mdns",
                 ours.announces == Announces::WhereExpected || running.announces == ours.announces,
             ),
-            ("--peer", within(&ours.peers, &running.peers)),
+            ("--peer", "peer", within(&ours.peers, &running.peers)),
             (
                 "--memory",
+                "memory",
                 ours.memory.is_none() || ours.memory == running.memory,
             ),
             (
                 "--threads",
+                "threads",
                 ours.threads.is_none() || ours.threads == running.threads,
             ),
         ]
         .into_iter()
-        .find_map(|(flag, holds)| (!holds).then_some(flag))
+        .find_map(|(flag, id, holds)| (!holds && given::has(id)).then_some(flag))
     }
 
     /// Refuses what is only of use to a node that computes, if this one does not.
     fn check_computes(&self, computes: bool) -> anyhow::Result<()> {
-        if computes || self.memory.is_none() {
+        if computes || self.memory.is_none() || !given::has("memory") {
             return Ok(());
         }
         let words = "--memory has no effect here: this device was never measured, so nothing is \
