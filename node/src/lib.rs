@@ -34,18 +34,19 @@ pub mod catalogue;
 pub mod config;
 pub mod conversation;
 pub mod device;
+pub mod disk;
 pub mod engine;
 pub mod home;
 pub mod http;
 pub mod inspect;
-#[cfg(unix)]
 pub mod local;
 pub mod log;
 pub mod manifest;
 mod model_ref;
 pub mod net;
-#[cfg(unix)]
 pub mod offered_models;
+#[cfg(all(feature = "otlp", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub mod otlp;
 mod parts;
 mod private;
 mod private_file;
@@ -57,7 +58,6 @@ pub mod shape;
 pub mod shard_store;
 pub mod stages;
 pub mod step_times;
-#[cfg(unix)]
 pub mod together;
 pub mod words;
 

@@ -115,6 +115,7 @@ impl Default for Device {
 
 impl Device {
     /// Where a home remembers how fast the device is.
+    #[cfg(unix)]
     pub(crate) const MEASUREMENTS: &str = "measurements.json";
 
     /// A device without models.
@@ -201,6 +202,7 @@ impl Device {
     }
 
     /// Gives it what another device of this machine measured, so that it need not measure itself.
+    #[cfg(unix)]
     pub(crate) fn remember_measurements(&self, measured: &[u8]) {
         fs::create_dir_all(self.home()).expect("created");
         fs::write(self.home().join(Self::MEASUREMENTS), measured).expect("written");

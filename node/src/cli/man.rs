@@ -118,8 +118,18 @@ fn page(command: &Command, words: &[String]) -> io::Result<Page> {
     Ok(Page {
         command: words.to_vec(),
         name: man.get_filename(),
-        // clap's texts are UTF-8.
-        text: String::from_utf8_lossy(&text).into_owned(),
+        text: ascii(&String::from_utf8_lossy(&text)),
+    })
+}
+
+/// A page with other characters than ASCII's written as roff does in every locale.
+fn ascii(page: &str) -> String {
+    page.chars().fold(String::new(), |mut page, c| {
+        match c.is_ascii() {
+            true => page.push(c),
+            false => page.push_str(&format!("\\[u{:04X}]", u32::from(c))),
+        }
+        page
     })
 }
 
@@ -162,6 +172,7 @@ mod tests {
             let page = page.unwrap_or_else(|| panic!("{words:?} has no page"));
             assert_eq!(page.name, format!("potluck-{}.1", words.join("-")));
             assert!(page.text.contains(".SH NAME"), "{}", page.text);
+            assert!(page.text.is_ascii(), "{words:?}");
             assert!(!page.text.contains("POTLUCK_WITH_PEERS\\fR"), "{words:?}");
             for long in command.get_arguments().filter_map(clap::Arg::get_long) {
                 let flag = format!("--{long}").replace('-', "\\-");

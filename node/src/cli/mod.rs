@@ -113,9 +113,9 @@ const EXIT_BROKEN_PIPE: u8 = 141;
 pub(crate) fn main() -> ExitCode {
     let arguments: Vec<_> = env::args_os().collect();
     let json = failure::is_json(arguments.iter().skip(1));
-    let command = match arguments::parse(&arguments) {
+    let (command, logging) = match arguments::parse(&arguments) {
         Ok(Cli { command, log }) => match log.start() {
-            Ok(()) => command,
+            Ok(logging) => (command, logging),
             Err(error) => return failure::tell_error(&error, json).into(),
         },
         Err(NoCommand::Usage(error)) => return failure::tell_usage(&error, json).into(),
@@ -125,6 +125,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) if error.is::<interrupt::Stopped>() => Ok(Outcome::Interrupted),
         outcome => outcome,
     };
+    logging.finish();
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Interrupted) => {
