@@ -14,6 +14,7 @@
 //! | `up` | [`net::Node`], [`local::Socket`] |
 //! | `serve` | [`serve::Service`], [`http::Listening`] |
 //! | `log` | [`log::Recent`], by [`local::Client::log`] |
+//! | `config` | [`config::ConfigFile`] |
 //!
 //! What a node that works with others is made of: who has which weights ([`manifest`]), what a model
 //! and this device are in numbers ([`shape`], [`profile`]), the layers it computes ([`stages`]) and
@@ -30,20 +31,22 @@ pub mod answer;
 pub mod bench;
 mod cancel;
 pub mod catalogue;
+pub mod config;
 pub mod conversation;
 pub mod device;
+pub mod disk;
 pub mod engine;
 pub mod home;
 pub mod http;
 pub mod inspect;
-#[cfg(unix)]
 pub mod local;
 pub mod log;
 pub mod manifest;
 mod model_ref;
 pub mod net;
-#[cfg(unix)]
 pub mod offered_models;
+#[cfg(all(feature = "otlp", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub mod otlp;
 mod parts;
 mod private;
 mod private_file;
@@ -55,7 +58,6 @@ pub mod shape;
 pub mod shard_store;
 pub mod stages;
 pub mod step_times;
-#[cfg(unix)]
 pub mod together;
 pub mod words;
 

@@ -4,11 +4,15 @@ use std::process::Command;
 
 use expect_test::{ExpectFile, expect_file};
 
+/// A configuration file without settings.
+const NO_CONFIG: &str = if cfg!(windows) { "NUL" } else { "/dev/null" };
+
 fn help(command: &[String]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_potluck"))
         .args(command)
         .arg("--help")
         .env_remove("POTLUCK_OFFLINE")
+        .env("POTLUCK_CONFIG", NO_CONFIG)
         .output()
         .expect("the binary runs");
     assert!(output.status.success());
@@ -86,6 +90,7 @@ fn wrong_usage_exits_with_2() {
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_potluck"))
             .args(arguments)
+            .env("POTLUCK_CONFIG", NO_CONFIG)
             .output()
             .expect("the binary runs");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -23,6 +23,7 @@ pub fn model_path(name: &str) -> PathBuf {
     let mut pull = Command::new(potluck_binary());
     pull.args(["pull", "--quiet", name])
         .env("POTLUCK_HOME", &home)
+        .env("POTLUCK_CONFIG", NO_CONFIG)
         .env("HF_ENDPOINT", NO_HUB);
     let output = pull.output().expect("the binary runs");
     let message = String::from_utf8_lossy(&output.stderr);
@@ -36,6 +37,9 @@ pub fn model_path(name: &str) -> PathBuf {
 fn entry(name: &str) -> &'static Entry {
     catalogue::find(name).expect("tests name models of the catalogue")
 }
+
+/// A configuration file without settings.
+const NO_CONFIG: &str = if cfg!(windows) { "NUL" } else { "/dev/null" };
 
 /// A device.
 pub struct Device {
@@ -111,6 +115,7 @@ impl Default for Device {
 
 impl Device {
     /// Where a home remembers how fast the device is.
+    #[cfg(unix)]
     pub(crate) const MEASUREMENTS: &str = "measurements.json";
 
     /// A device without models.
@@ -184,6 +189,8 @@ impl Device {
             .current_dir(self.folder.path())
             .env("POTLUCK_HOME", self.home())
             .env("HF_ENDPOINT", NO_HUB)
+            // Not what the person who runs the tests has set.
+            .env("POTLUCK_CONFIG", NO_CONFIG)
             .env_remove("POTLUCK_OFFLINE")
             .env_remove("POTLUCK_WITH_PEERS")
             .env_remove("POTLUCK_LOG")
@@ -195,6 +202,7 @@ impl Device {
     }
 
     /// Gives it what another device of this machine measured, so that it need not measure itself.
+    #[cfg(unix)]
     pub(crate) fn remember_measurements(&self, measured: &[u8]) {
         fs::create_dir_all(self.home()).expect("created");
         fs::write(self.home().join(Self::MEASUREMENTS), measured).expect("written");

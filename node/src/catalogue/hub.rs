@@ -91,17 +91,28 @@ fn agent(endpoint: &str) -> Result<Agent, SourceError> {
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_recv_response(Some(STALL_TIMEOUT))
         .timeout_per_read(Some(STALL_TIMEOUT));
-    if endpoint.starts_with("https:") {
-        if !tls_is_supported() {
-            return Err(SourceError::NoTls);
-        }
-        let provider = Arc::new(rustls_graviola::default_provider());
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(provider);
-        config = config.tls_config(tls.build());
+    if let Some(tls) = tls_for(endpoint)? {
+        config = config.tls_config(tls);
     }
     Ok(config.build().new_agent())
+}
+
+/// How to encrypt what goes to this address, if it is to be encrypted.
+///
+/// # Errors
+/// [`SourceError::NoTls`]: this processor cannot.
+pub(crate) fn tls_for(endpoint: &str) -> Result<Option<TlsConfig>, SourceError> {
+    if !endpoint.starts_with("https:") {
+        return Ok(None);
+    }
+    if !tls_is_supported() {
+        return Err(SourceError::NoTls);
+    }
+    let provider = Arc::new(rustls_graviola::default_provider());
+    let tls = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(provider);
+    Ok(Some(tls.build()))
 }
 
 /// Whether this processor has the instructions that Graviola's code is written in; it has no

@@ -19,6 +19,8 @@ mod wheel;
 
 pub use entries::entries;
 pub use fetch::{FetchError, FetchEvent, FetchOptions, SourceFailure, fetch};
+#[cfg(all(feature = "otlp", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) use hub::tls_for;
 pub use models_folder::{CacheState, ModelsFolder, ModelsFolderError};
 pub use source_error::SourceError;
 pub use verify::Sha256;

@@ -7,6 +7,7 @@ use std::{io, iter};
 use potluck::answer::AnswerError;
 use potluck::bench::BenchError;
 use potluck::catalogue::{FetchError, ModelsFolderError};
+use potluck::config::ConfigError;
 use potluck::conversation::ConversationError;
 use potluck::device::DeviceError;
 use potluck::engine::{ModelError, OpenError};
@@ -31,7 +32,7 @@ use super::{input, output};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Code {
-    /// The arguments are wrong; the exit code is 2.
+    /// The arguments are wrong, or the configuration file; the exit code is 2.
     Usage,
     /// A signal such as Ctrl-C came before there was anything to print.
     Interrupted,
@@ -60,6 +61,10 @@ impl Code {
 fn known(error: &(dyn Error + 'static)) -> Option<Code> {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return Some(refusal.code);
+    }
+    if error.is::<ConfigError>() {
+        // Settings stand for flags.
+        return Some(Code::Usage);
     }
     if let Some(ClientError::NotMeant(_)) = error.downcast_ref() {
         return Some(Code::Input);
@@ -140,10 +145,10 @@ struct Report<'a> {
 
 /// Whether the arguments have `--json`. This looks at them before they are parsed, so that parse errors
 /// are reported as JSON as well. No option takes a value that begins with a hyphen.
-pub(super) fn is_json(arguments: impl IntoIterator<Item = OsString>) -> bool {
+pub(super) fn is_json<'a>(arguments: impl IntoIterator<Item = &'a OsString>) -> bool {
     let mut options = arguments
         .into_iter()
-        .take_while(|argument| argument != "--");
+        .take_while(|argument| *argument != "--");
     options.any(|argument| argument == "--json")
 }
 
@@ -198,7 +203,8 @@ mod tests {
     use super::*;
 
     fn asks(arguments: &[&str]) -> bool {
-        is_json(arguments.iter().map(OsString::from))
+        let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
+        is_json(&arguments)
     }
 
     #[test]

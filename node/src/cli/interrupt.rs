@@ -1,14 +1,22 @@
-//! Signals that ask a command to end: Ctrl-C (SIGINT), SIGTERM and SIGHUP.
+//! Signals that ask a command to end: Ctrl-C (SIGINT), SIGTERM and SIGHUP. On Windows there is Ctrl-C only,
+//! which closing the console, too, is taken for.
 
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+use std::process;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::{process, thread};
 
 use anyhow::Context as _;
 use potluck::Cancel;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::terminal;
+#[cfg(unix)]
+use unix::{SIGINT, listen};
+#[cfg(windows)]
+use windows::{SIGINT, listen};
 
 /// A signal arrived before there was a result.
 #[derive(Debug, thiserror::Error)]
@@ -27,36 +35,22 @@ static TERMINATED_BY: AtomicI32 = AtomicI32::new(0);
 pub(super) fn on_ctrl_c() -> anyhow::Result<Cancel> {
     let cancel = Cancel::new();
     let flag = cancel.clone();
-    let mut wanted = vec![SIGINT, SIGTERM];
-    if !hangup_is_ignored() {
-        wanted.push(SIGHUP);
-    }
-    let mut signals = Signals::new(wanted).context("cannot handle signals")?;
-    thread::Builder::new()
-        .name("potluck-signals".to_owned())
-        .spawn(move || {
-            let mut last = None;
-            for signal in signals.forever() {
-                let again = last.replace(signal) == Some(signal);
-                let ends = signal != SIGINT;
-                if ends {
-                    let _ = TERMINATED_BY.compare_exchange(
-                        0,
-                        signal,
-                        Ordering::SeqCst,
-                        Ordering::SeqCst,
-                    );
-                }
-                let unheeded = again && (ends || flag.is_cancelled());
-                if unheeded || LEAVE_AT_ONCE.load(Ordering::SeqCst) {
-                    terminal::restore();
-                    potluck::finish_writing();
-                    process::exit(code_of(signal).into());
-                }
-                flag.cancel();
-            }
-        })
-        .context("cannot handle signals")?;
+    let mut last = None;
+    let follow = move |signal| {
+        let again = last.replace(signal) == Some(signal);
+        let ends = signal != SIGINT;
+        if ends {
+            let _ = TERMINATED_BY.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
+        }
+        let unheeded = again && (ends || flag.is_cancelled());
+        if unheeded || LEAVE_AT_ONCE.load(Ordering::SeqCst) {
+            terminal::restore();
+            potluck::finish_writing();
+            process::exit(code_of(signal).into());
+        }
+        flag.cancel();
+    };
+    listen(follow).context("cannot handle signals")?;
     Ok(cancel)
 }
 
@@ -82,43 +76,14 @@ fn code_of(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
-/// Whether this process was started with SIGHUP ignored, which no safe function tells.
-fn hangup_is_ignored() -> bool {
-    hangup_is_ignored_by_proc().unwrap_or_else(hangup_is_ignored_by_a_child)
-}
-
-/// Reads it from `/proc` on Linux.
-fn hangup_is_ignored_by_proc() -> Option<bool> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))?;
-    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
-    Some(mask & (1 << (SIGHUP - 1)) != 0)
-}
-
-/// Elsewhere: a shell inherits ignored signals, and survives one only if it is ignored.
-fn hangup_is_ignored_by_a_child() -> bool {
-    let shell = process::Command::new("/bin/sh")
-        .args(["-c", "kill -HUP $$"])
-        .stdin(process::Stdio::null())
-        .status();
-    shell.is_ok_and(|status| status.success())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_os = "linux")]
-    fn both_ways_to_ask_about_hangups_agree() {
-        let told = hangup_is_ignored_by_proc();
-        assert_eq!(told, Some(hangup_is_ignored_by_a_child()));
-    }
-
-    #[test]
+    #[cfg(unix)]
     fn exit_codes_are_those_of_shells() {
+        use unix::{SIGHUP, SIGTERM};
         assert_eq!([SIGHUP, SIGINT, SIGTERM].map(code_of), [129, 130, 143]);
     }
 }

@@ -1,17 +1,22 @@
 //! The command line: arguments in, text or JSON out. What the commands do is in the library.
 
+mod arguments;
 mod bench;
 mod chat;
 mod circle;
+mod completions;
+mod config;
 mod failure;
 mod fetches;
 mod format;
+mod given;
 mod id;
 mod input;
 mod inspect;
 mod interrupt;
 mod lines;
 mod log;
+mod man;
 mod models;
 mod nodes;
 mod obtain;
@@ -25,6 +30,8 @@ mod pull;
 mod run;
 mod score;
 mod serve;
+mod settings;
+mod shown;
 mod synth;
 mod terminal;
 mod together;
@@ -34,6 +41,7 @@ mod verbosity;
 use std::env;
 use std::process::ExitCode;
 
+use arguments::NoCommand;
 use clap::{Parser, Subcommand};
 use failure::Code;
 
@@ -53,7 +61,8 @@ Examples:
   potluck chat
   potluck models
 
-Models and settings are kept in $POTLUCK_HOME, or else in the platform's data folder.
+Models and this device's identity are kept in $POTLUCK_HOME, or else in the platform's data folder.
+What you set for every call is in the file that `potluck config path` prints.
 
 -v tells on stderr what happens; so does POTLUCK_LOG, a level (error, warn, info, debug, trace, off) or
 levels of parts, such as info,potluck::net=trace,libp2p=debug. No log has words of prompts or answers.
@@ -82,6 +91,9 @@ enum Command {
     Score(score::Args),
     Bench(bench::Args),
     Synth(synth::Args),
+    Config(config::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// How a command ended, when it did not fail.
@@ -99,18 +111,21 @@ const EXIT_BROKEN_PIPE: u8 = 141;
 /// usage, and as shells report signals: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP,
 /// 141 where nobody reads what is printed.
 pub(crate) fn main() -> ExitCode {
-    let json = failure::is_json(env::args_os().skip(1));
-    let command = match Cli::try_parse() {
+    let arguments: Vec<_> = env::args_os().collect();
+    let json = failure::is_json(arguments.iter().skip(1));
+    let (command, logging) = match arguments::parse(&arguments) {
         Ok(Cli { command, log }) => match log.start() {
-            Ok(()) => command,
+            Ok(logging) => (command, logging),
             Err(error) => return failure::tell_error(&error, json).into(),
         },
-        Err(error) => return failure::tell_usage(&error, json).into(),
+        Err(NoCommand::Usage(error)) => return failure::tell_usage(&error, json).into(),
+        Err(NoCommand::Config(error)) => return failure::tell_error(&error.into(), json).into(),
     };
     let outcome = match run_command(command) {
         Err(error) if error.is::<interrupt::Stopped>() => Ok(Outcome::Interrupted),
         outcome => outcome,
     };
+    logging.finish();
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Interrupted) => {
@@ -144,5 +159,8 @@ fn run_command(command: Command) -> anyhow::Result<Outcome> {
         Command::Score(args) => score::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Synth(args) => synth::run(args),
+        Command::Config(args) => config::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
     }
 }

@@ -20,7 +20,7 @@ use potluck::stages::MemoryBudget;
 
 use super::failure::{self, Code};
 use super::interrupt::Stopped;
-use super::{format, output};
+use super::{format, given, output};
 
 /// Options: how a node finds other devices, and how much memory it may use.
 #[derive(Debug, Clone, Args)]
@@ -69,34 +69,38 @@ impl NodeArgs {
         }
     }
 
-    /// The first given option, `--threads` included, that a running node was not started with.
+    /// The first given option, `--threads` included, that a running node was not started with. Settings
+    /// of the configuration file do not count as given.
     fn unknown_to(&self, threads: Option<usize>, running: &NodeSettings) -> Option<&'static str> {
         let ours = self.settings(threads);
         let within = |ours: &[String], theirs: &[String]| ours.iter().all(|a| theirs.contains(a));
         [
-            ("--listen", within(&ours.listen, &running.listen)),
-            ("--no-mdns", !ours.no_mdns || running.no_mdns),
+            ("--listen", "listen", within(&ours.listen, &running.listen)),
+            ("--no-mdns", "no_mdns", !ours.no_mdns || running.no_mdns),
             (
                 "--mdns",
+                "mdns",
                 ours.announces == Announces::WhereExpected || running.announces == ours.announces,
             ),
-            ("--peer", within(&ours.peers, &running.peers)),
+            ("--peer", "peer", within(&ours.peers, &running.peers)),
             (
                 "--memory",
+                "memory",
                 ours.memory.is_none() || ours.memory == running.memory,
             ),
             (
                 "--threads",
+                "threads",
                 ours.threads.is_none() || ours.threads == running.threads,
             ),
         ]
         .into_iter()
-        .find_map(|(flag, holds)| (!holds).then_some(flag))
+        .find_map(|(flag, id, holds)| (!holds && given::has(id)).then_some(flag))
     }
 
     /// Refuses options that only matter to a node that computes, if this one does not.
     fn check_computes(&self, computes: bool) -> anyhow::Result<()> {
-        if computes || self.memory.is_none() {
+        if computes || self.memory.is_none() || !given::has("memory") {
             return Ok(());
         }
         let words = "--memory has no effect here: this device was never measured, so nothing is \

@@ -10,6 +10,7 @@ use potluck::engine::{Compute, GivenTemplate, OpenOptions, SamplerError, Sampler
 use potluck::prompt::PromptOptions;
 
 use super::failure::{self, Code};
+use super::given;
 
 /// Which model, and whether it may be fetched.
 #[derive(Debug, Clone, Args)]
@@ -145,19 +146,38 @@ impl SamplingArgs {
             .is_some_and(|temperature| temperature == 0.0);
         let penalises = self.repetition_penalty.is_none_or(|penalty| penalty != 1.0);
         let greedily = "--temperature 0, which always takes the most likely token";
-        let given = [
-            ("--top-k", self.top_k.is_some() && is_greedy, greedily),
-            ("--top-p", self.top_p.is_some() && is_greedy, greedily),
-            ("--min-p", self.min_p.is_some() && is_greedy, greedily),
-            ("--seed", self.seed.is_some() && is_greedy, greedily),
+        let settings = [
+            (
+                "--top-k",
+                "top_k",
+                self.top_k.is_some() && is_greedy,
+                greedily,
+            ),
+            (
+                "--top-p",
+                "top_p",
+                self.top_p.is_some() && is_greedy,
+                greedily,
+            ),
+            (
+                "--min-p",
+                "min_p",
+                self.min_p.is_some() && is_greedy,
+                greedily,
+            ),
+            ("--seed", "seed", self.seed.is_some() && is_greedy, greedily),
             (
                 "--repetition-window",
+                "repetition_window",
                 self.repetition_window.is_some() && !penalises,
                 "--repetition-penalty 1, which is off",
             ),
         ];
-        match given.iter().find(|(_, is_vain, _)| *is_vain) {
-            Some((flag, _, because)) => Err(failure::refusal(
+        let in_vain = settings
+            .iter()
+            .find(|(_, id, is_vain, _)| *is_vain && given::has(id));
+        match in_vain {
+            Some((flag, .., because)) => Err(failure::refusal(
                 Code::Usage,
                 format!("{flag} has no effect with {because}: leave out one of the two"),
             )),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::failure::{self, Code};
 use super::nodes::{self, NodeArgs, Purpose};
-use super::{Outcome, format, interrupt, output, person};
+use super::{Outcome, format, given, interrupt, output, person};
 
 /// List the paired devices
 #[derive(Debug, clap::Args)]
@@ -133,7 +133,7 @@ struct Forgotten {
 }
 
 pub(super) fn forget(args: ForgetArgs) -> anyhow::Result<Outcome> {
-    if args.node.memory.is_some() {
+    if args.node.memory.is_some() && given::has("memory") {
         let words = "--memory has no effect on forgetting a device, for which nothing is computed: leave \
                      it out";
         return Err(failure::refusal(Code::Usage, words));

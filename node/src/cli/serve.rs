@@ -18,7 +18,7 @@ use super::failure::{self, Code};
 use super::nodes::{NodeArgs, OwnNode};
 use super::options::{ModelOptions, at_least_one, threads};
 use super::up::{self, HelpingArgs, PATIENCE, Teller};
-use super::{Outcome, format, interrupt, obtain, output};
+use super::{Outcome, format, given, interrupt, obtain, output};
 
 /// Serve an HTTP API for clients of OpenAI and Ollama, and help paired devices as `up` does
 #[derive(Debug, clap::Args)]
@@ -159,7 +159,7 @@ fn check(args: &Args) -> anyhow::Result<()> {
         );
         return Err(failure::refusal(Code::Usage, words));
     }
-    if is_loopback && args.insecure_http {
+    if is_loopback && args.insecure_http && given::has("insecure_http") {
         let words = "--insecure-http has no effect at an address that only this device can reach: leave \
                      it out, or give another address with --http";
         return Err(failure::refusal(Code::Usage, words));

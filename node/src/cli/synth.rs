@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use indicatif::ProgressBar;
-use potluck::Cancel;
+use potluck::{Cancel, disk};
 use potluck_model::gguf::part_path;
 use potluck_model::gguf::synth::{Architecture, PRESETS, SynthPart, SynthSpec, TypeMix};
 use serde::Serialize;
@@ -166,10 +166,9 @@ fn check_parameters(spec: &SynthSpec) -> anyhow::Result<()> {
 fn check_room(file: &Path, bytes: u64) -> anyhow::Result<()> {
     let folder = file.parent().filter(|folder| *folder != Path::new(""));
     let folder = folder.unwrap_or(Path::new("."));
-    let Ok(disk) = rustix::fs::statvfs(folder) else {
+    let Some(free) = disk::free_bytes(folder) else {
         return Ok(());
     };
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     ensure!(
         bytes <= free,
         "{} needs {}, and its disk has {} free: choose a smaller shape or another disk",

@@ -1,39 +1,11 @@
 //! The terminal's mode: line editing changes it, and however a command ends it is put back.
 
-use std::io::{self, IsTerminal as _};
-use std::sync::{Mutex, PoisonError};
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-
-/// The mode before the first line was edited.
-static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
-
-/// What line editing asks of a terminal: to mark what is pasted.
-const NO_BRACKETED_PASTE: &str = "\x1b[?2004l";
-
-/// Keeps the mode of stdin's terminal, to be restored.
-pub(super) fn remember() {
-    let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
-    if before.is_none() {
-        *before = tcgetattr(io::stdin()).ok();
-    }
-}
-
-/// Whether a line is being edited.
-pub(super) fn is_raw() -> bool {
-    tcgetattr(io::stdin()).is_ok_and(|mode| !mode.local_modes.contains(LocalModes::ICANON))
-}
-
-/// Puts back the mode that was remembered, if a line is being edited.
-pub(super) fn restore() {
-    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(mode) = before.as_ref().filter(|_| is_raw()) else {
-        return;
-    };
-    let _ = tcsetattr(io::stdin(), OptionalActions::Now, mode);
-    if io::stdout().is_terminal() {
-        // Not through `io::stdout`, which another thread may hold.
-        let _ = rustix::io::write(io::stdout(), NO_BRACKETED_PASTE.as_bytes());
-        let _ = rustix::io::write(io::stdout(), b"\n");
-    }
-}
+#[cfg(unix)]
+pub(super) use unix::{is_raw, remember, restore};
+#[cfg(windows)]
+pub(super) use windows::{is_raw, remember, restore};

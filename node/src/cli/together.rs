@@ -27,7 +27,7 @@ use serde::Serialize;
 use super::failure::{self, Code};
 use super::fetches::{Fetch, Fetches};
 use super::nodes::{self, Connected, NodeArgs, OwnNode, Purpose};
-use super::{format, output};
+use super::{format, given, output};
 
 /// Options: which devices may compute.
 #[derive(Debug, Clone, Args)]
@@ -175,13 +175,18 @@ impl TogetherArgs {
     /// Refuses flags that matter only if other devices may compute, if none may.
     pub(super) fn check_effects(&self) -> anyhow::Result<()> {
         let asks = [
-            ("--objective", self.placement.objective.is_some()),
-            ("--no-drafts", self.no_drafts),
-            ("--listen", !self.node.listen.is_empty()),
-            ("--peer", !self.node.peer.is_empty()),
+            (
+                "--objective",
+                "objective",
+                self.placement.objective.is_some(),
+            ),
+            ("--no-drafts", "no_drafts", self.no_drafts),
+            ("--listen", "listen", !self.node.listen.is_empty()),
+            ("--peer", "peer", !self.node.peer.is_empty()),
         ];
-        match asks.iter().find(|(_, given)| *given && !self.wants_peers()) {
-            Some((flag, _)) => Err(failure::refusal(
+        let in_vain = |id, asked| asked && given::has(id) && !self.wants_peers();
+        match asks.iter().find(|(_, id, asked)| in_vain(id, *asked)) {
+            Some((flag, ..)) => Err(failure::refusal(
                 Code::Usage,
                 format!(
                     "{flag} has no effect while only this device computes: add --with-peers or \

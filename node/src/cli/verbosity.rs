@@ -30,6 +30,34 @@ pub(super) struct LogArgs {
         default_value = "text"
     )]
     log_format: Format,
+    /// Send the spans of requests to this collector of OpenTelemetry, such as http://127.0.0.1:4318:
+    /// models, numbers, names and addresses, but no text
+    #[cfg(feature = "otlp")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        hide_env_values = true
+    )]
+    otlp: Option<String>,
+}
+
+/// What is to be finished when the command has ended.
+#[derive(Debug, Default)]
+pub(super) struct Logging {
+    #[cfg(feature = "otlp")]
+    otlp: Option<potluck::otlp::Otlp>,
+}
+
+impl Logging {
+    /// Tells what was not told yet.
+    pub(super) fn finish(self) {
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = self.otlp {
+            otlp.finish();
+        }
+    }
 }
 
 /// How an event is written.
@@ -43,12 +71,31 @@ impl LogArgs {
     /// Begins to log.
     ///
     /// # Errors
-    /// `POTLUCK_LOG` asks for nothing that there is.
-    pub(super) fn start(&self) -> anyhow::Result<()> {
+    /// `POTLUCK_LOG` asks for nothing that there is, or `--otlp` is no address.
+    pub(super) fn start(&self) -> anyhow::Result<Logging> {
         let filter = filter(self.verbose, env::var_os(VARIABLE))?;
         let format = self.log_format;
-        log::start(filter, move |record| output::log_line(line(record, format)))
-            .context("cannot log")
+        let logging = self.logging()?;
+        #[cfg(feature = "otlp")]
+        let beside = logging.otlp.as_ref().map(potluck::otlp::Otlp::layer);
+        #[cfg(not(feature = "otlp"))]
+        let beside = None;
+        let show = move |record: &Record| output::log_line(line(record, format));
+        log::start(filter, show, beside).context("cannot log")?;
+        Ok(logging)
+    }
+
+    #[cfg(feature = "otlp")]
+    fn logging(&self) -> anyhow::Result<Logging> {
+        let address = self.otlp.as_deref().filter(|address| !address.is_empty());
+        let otlp = address.map(potluck::otlp::Otlp::to).transpose();
+        let otlp = otlp.map_err(|error| failure::refusal(Code::Usage, error.to_string()))?;
+        Ok(Logging { otlp })
+    }
+
+    #[cfg(not(feature = "otlp"))]
+    fn logging(&self) -> anyhow::Result<Logging> {
+        Ok(Logging::default())
     }
 }
 

@@ -1,9 +1,22 @@
-//! What is told of each request: one event of the log, and numbers. Never text.
+//! What is told of each request: a span with one event of the log at its end, and numbers. Never text.
+//!
+//! | field | |
+//! |---|---|
+//! | `method`, `path` | the path as the API has it, `/v1/models/{*id}`; `other` for all that it has not |
+//! | `client` | the address that asks |
+//! | `model` | by the name that this node has for it |
+//! | `status`, `how` | what HTTP said at the beginning, and how the answer ended: `done`, `failed`, `the client went` |
+//! | `prompt_tokens`, `cached_tokens` | tokens of the prompt, and how many of them were in a cache |
+//! | `tokens` | tokens of the answer, of all choices together |
+//! | `waited_ms`, `first_token_ms`, `ms` | from the request's head to its turn, its first text, its end |
+//! | `tokens_per_s` | tokens after the first in the time after it |
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::Span;
+use tracing::field::Empty;
 
 use super::connection::Phase;
 use super::metrics::Counters;
@@ -16,6 +29,7 @@ pub(super) struct Account {
     begun: Instant,
     method: String,
     route: String,
+    client: Option<String>,
     counters: Arc<Counters>,
     phase: Option<Phase>,
     seen: Mutex<Seen>,
@@ -41,11 +55,31 @@ impl Account {
         method: &str,
         route: &str,
         counters: Arc<Counters>,
+        client: Option<IpAddr>,
         phase: Option<Phase>,
     ) -> Arc<Self> {
         counters.begun();
+        let span = tracing::info_span!(
+            "request",
+            method,
+            path = route,
+            client = Empty,
+            model = Empty,
+            status = Empty,
+            how = Empty,
+            prompt_tokens = Empty,
+            cached_tokens = Empty,
+            tokens = Empty,
+            waited_ms = Empty,
+            first_token_ms = Empty,
+            tokens_per_s = Empty,
+        );
+        if let Some(client) = client {
+            span.record("client", tracing::field::display(client));
+        }
         Arc::new(Self {
-            span: tracing::info_span!("request", method, path = route),
+            span,
+            client: client.map(|client| client.to_string()),
             begun: Instant::now(),
             method: method.to_owned(),
             route: route.to_owned(),
@@ -115,6 +149,26 @@ impl Seen {
             (false, false) => "done",
         }
     }
+
+    /// Tokens after the first, of an answer that took so long with all before it.
+    fn tokens_per_s(&self, all: Duration) -> Option<f64> {
+        let tokens = self.completion_tokens.checked_sub(1).filter(|n| *n > 0)?;
+        let time = all.checked_sub(self.first_token?)?.as_secs_f64();
+        let rate = tokens as f64 / time;
+        rate.is_finite().then(|| (rate * 10.0).round() / 10.0)
+    }
+
+    /// Tells the span what came of it.
+    fn record(&self, span: &Span, all: Duration) {
+        span.record("model", self.model.as_deref());
+        span.record("how", self.how());
+        span.record("prompt_tokens", self.prompt_tokens);
+        span.record("cached_tokens", self.cached_tokens);
+        span.record("tokens", self.completion_tokens);
+        span.record("waited_ms", self.waited.map(milliseconds));
+        span.record("first_token_ms", self.first_token.map(milliseconds));
+        span.record("tokens_per_s", self.tokens_per_s(all));
+    }
 }
 
 impl Drop for Account {
@@ -125,18 +179,23 @@ impl Drop for Account {
         let seen = self.seen.get_mut().unwrap_or_else(PoisonError::into_inner);
         let seen = std::mem::take(seen);
         self.counters.ended(&self.route, seen.status);
+        self.span.record("status", seen.status);
+        let client = self.client.as_deref();
         if seen.asked == 0 {
             // Nobody computed anything.
             let _in_span = self.span.enter();
             if self.method == "GET" && seen.status < 400 {
-                tracing::debug!(status = seen.status, "answered");
+                tracing::debug!(client, status = seen.status, "answered");
             } else {
-                tracing::info!(status = seen.status, "answered");
+                tracing::info!(client, status = seen.status, "answered");
             }
             return;
         }
+        let all = self.begun.elapsed();
+        seen.record(&self.span, all);
         let _in_span = self.span.enter();
         tracing::info!(
+            client,
             model = seen.model.as_deref().unwrap_or_default(),
             status = seen.status,
             how = seen.how(),
@@ -145,7 +204,8 @@ impl Drop for Account {
             tokens = seen.completion_tokens,
             waited_ms = seen.waited.map(milliseconds),
             first_token_ms = seen.first_token.map(milliseconds),
-            ms = milliseconds(self.begun.elapsed()),
+            ms = milliseconds(all),
+            tokens_per_s = seen.tokens_per_s(all),
             "answered"
         );
     }
@@ -153,4 +213,23 @@ impl Drop for Account {
 
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_of_the_tokens_after_the_first() {
+        let seen = |completion_tokens, first: u64| Seen {
+            completion_tokens,
+            first_token: Some(Duration::from_millis(first)),
+            ..Seen::default()
+        };
+        let all = Duration::from_millis(1500);
+        assert_eq!(seen(11, 500).tokens_per_s(all), Some(10.0));
+        assert_eq!(seen(1, 500).tokens_per_s(all), None);
+        assert_eq!(seen(11, 1500).tokens_per_s(all), None);
+        assert_eq!(Seen::default().tokens_per_s(all), None);
+    }
 }

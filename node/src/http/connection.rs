@@ -20,6 +20,10 @@ use tokio::time::Sleep;
 /// A client that does not read its answer for so long is taken to be gone.
 const UNREAD: Duration = Duration::from_secs(60);
 
+/// The address at a connection's other end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Remote(pub(super) std::net::IpAddr);
+
 /// What one connection does at present.
 #[derive(Clone)]
 pub(super) struct Phase(Arc<Shared>);

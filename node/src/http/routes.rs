@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::account::Account;
 use super::api::Api;
-use super::connection::Phase;
+use super::connection::{Phase, Remote};
 use super::fault::{Dialect, Fault, respond};
 use super::{guard, metrics, ollama, openai, openapi};
 
@@ -72,7 +72,8 @@ async fn pass(State(api): State<Arc<Api>>, request: Request, next: Next) -> Resp
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     };
-    let account = Account::new(method, &route, counters, phase);
+    let client = parts.extensions.get::<Remote>().map(|remote| remote.0);
+    let account = Account::new(method, &route, counters, client, phase);
     let dialect = Dialect::of(parts.uri.path());
     let (mut response, origin) = match api.guard.check_source(&parts) {
         Err(fault) => (fault.respond(dialect), None),

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::connection::{Admitted, Connections, Patient};
+use super::connection::{Admitted, Connections, Patient, Remote};
 
 /// Connections at once.
 pub(super) const MOST_CONNECTIONS: usize = 256;
@@ -152,11 +152,12 @@ async fn serve(
             _ = stopped.changed() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 // Without a place it ends here.
                 if let Some(admitted) = connections.admit() {
                     let (service, stopped) = (service.clone(), stopped.clone());
-                    tokio::spawn(converse(stream, admitted, service, stopped));
+                    let from = Remote(from.ip());
+                    tokio::spawn(converse(stream, from, admitted, service, stopped));
                 }
             }
             Err(error) => {
@@ -175,6 +176,7 @@ async fn serve(
 /// Answers the requests of one connection.
 async fn converse(
     stream: TcpStream,
+    from: Remote,
     admitted: Admitted,
     service: TowerToHyperService<Router>,
     mut stopped: watch::Receiver<Option<Instant>>,
@@ -184,6 +186,7 @@ async fn converse(
     let phase = admitted.phase.clone();
     let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(phase.clone());
+        request.extensions_mut().insert(from);
         service.call(request.map(Body::new))
     });
     let connection = http1::Builder::new()

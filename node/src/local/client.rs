@@ -1,7 +1,6 @@
 //! A command's side of the connection.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use super::framing;
 use super::message::{PairingWish, Reply, Request, SessionRequest};
 use super::node::LocalNode;
+use super::place::Stream;
 use super::server::Service;
 use super::views::{MemberView, Names, PlanView};
 use crate::log::{Level, Page};
@@ -20,7 +20,7 @@ const REPLIES: usize = 64;
 /// A connection to a node.
 #[derive(Debug)]
 pub struct Client {
-    requests: UnixStream,
+    requests: Stream,
     replies: Receiver<(Reply, Vec<u8>)>,
 }
 
@@ -56,7 +56,7 @@ impl Client {
     ///
     /// # Errors
     /// The system has no more threads.
-    pub fn over(stream: UnixStream) -> Result<Self, ClientError> {
+    pub fn over(stream: Stream) -> Result<Self, ClientError> {
         let mut incoming = stream.try_clone().map_err(ClientError::Connection)?;
         let (tell, replies) = mpsc::sync_channel(REPLIES);
         thread::Builder::new()
@@ -80,7 +80,7 @@ impl Client {
     /// # Errors
     /// The system has no more sockets or threads.
     pub fn within(local: LocalNode) -> Result<Self, ClientError> {
-        let (ours, theirs) = UnixStream::pair().map_err(ClientError::Connection)?;
+        let (ours, theirs) = Stream::pair().map_err(ClientError::Connection)?;
         thread::Builder::new()
             .name("potluck-command".to_owned())
             .spawn(move || Service::serve(local, theirs, None))

@@ -1,6 +1,7 @@
 //! Asking a node of this home: the one that `potluck up` runs, or one of this process.
 //!
-//! A node serves a socket of the home that only its user may use; commands speak to it there. A
+//! A node serves a socket of the home that only its user may use, on Windows a named pipe; commands
+//! speak to it there. A
 //! command that finds none starts a node of its own and serves itself one end of a pair of sockets,
 //! so there is one way for both. What is said is of one version: a node serves commands of its own
 //! program.
@@ -43,6 +44,7 @@ mod views;
 pub use client::{Client, ClientError, Pipeline};
 pub use message::{NodeSettings, PairingWish, PlacementChoice, Reply, Request, SessionRequest};
 pub use node::LocalNode;
+pub use place::Stream;
 pub use server::Service;
 pub(crate) use sessions::identify;
 pub use socket::{ServeError, Socket};

@@ -2,18 +2,18 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::framing;
 use super::message::Reply;
+use super::place::Stream;
 
 /// Where replies go, from any thread.
 #[derive(Clone)]
-pub(super) struct Replies(Arc<Mutex<UnixStream>>);
+pub(super) struct Replies(Arc<Mutex<Stream>>);
 
 impl Replies {
-    pub(super) fn new(stream: UnixStream) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         Self(Arc::new(Mutex::new(stream)))
     }
 

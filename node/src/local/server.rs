@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 
 use potluck_protocol::PeerId;
 use potluck_protocol::machine::Reach;
@@ -11,6 +10,7 @@ use super::framing;
 use super::meant::{device, why_nobody, why_not_to_leave};
 use super::message::{Reply, Request};
 use super::node::LocalNode;
+use super::place::Stream;
 use super::replies::Replies;
 use super::right::Right;
 use super::sessions::{self, Asked};
@@ -41,11 +41,7 @@ impl Service {
     ///
     /// # Errors
     /// The connection failed.
-    pub(super) fn serve(
-        local: LocalNode,
-        stream: UnixStream,
-        right: Option<Right>,
-    ) -> io::Result<()> {
+    pub(super) fn serve(local: LocalNode, stream: Stream, right: Option<Right>) -> io::Result<()> {
         let mut requests = stream.try_clone()?;
         let mut service = Self {
             local,

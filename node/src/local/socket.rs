@@ -2,14 +2,13 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::node::LocalNode;
-use super::place;
+use super::place::{self, Listener, Stream};
 use super::right::{Claim, Right};
 use super::server::Service;
 use crate::home::Home;
@@ -97,7 +96,7 @@ impl Socket {
     ///
     /// # Errors
     /// The socket is there and cannot be used, or is another user's.
-    pub fn connect(home: &Home) -> Result<Option<UnixStream>, ServeError> {
+    pub fn connect(home: &Home) -> Result<Option<Stream>, ServeError> {
         place::connect(home).map_err(socket_failed(home))
     }
 }
@@ -108,7 +107,7 @@ impl Drop for Socket {
     }
 }
 
-fn accept(listener: &UnixListener, local: &LocalNode, right: Option<&Right>, goes_on: &AtomicBool) {
+fn accept(listener: &Listener, local: &LocalNode, right: Option<&Right>, goes_on: &AtomicBool) {
     let served = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         if !goes_on.load(Ordering::SeqCst) {

@@ -18,6 +18,12 @@ pub struct FilterError {
     text: String,
 }
 
+impl From<Filter> for Targets {
+    fn from(filter: Filter) -> Self {
+        filter.0
+    }
+}
+
 impl Filter {
     /// Nothing but what `level` says of this program, and of libraries warnings at most.
     pub fn level(level: Option<Level>) -> Self {

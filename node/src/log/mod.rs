@@ -51,6 +51,8 @@ mod layer;
 mod recent;
 mod record;
 
+use tracing_subscriber::Layer;
+use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use filter::{Filter, FilterError};
@@ -63,16 +65,20 @@ pub use record::{Level, Record, SpanRecord};
 #[error("events of this process are logged already")]
 pub struct StartError;
 
+/// What takes up spans and events, too, by a filter of its own.
+pub type Beside = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Keeps events of this process from now on, and gives those that `filter` asks for to `show`, on the
-/// thread where they happen: it must not wait for that thread, nor log.
+/// thread where they happen: it must not wait for that thread, nor log. `beside` has them as well.
 ///
 /// # Errors
 /// It was done before.
 pub fn start(
     filter: Filter,
     show: impl Fn(&Record) + Send + Sync + 'static,
+    beside: Option<Beside>,
 ) -> Result<(), StartError> {
     let recorder = layer::Recorder::new(filter, recent(), Box::new(show));
-    let subscriber = tracing_subscriber::registry().with(recorder);
+    let subscriber = tracing_subscriber::registry().with(beside).with(recorder);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| StartError)
 }

@@ -13,6 +13,7 @@ use potluck_protocol::wire::{ByteRange, ContentHash, ModelOffer};
 use super::StoreError;
 use super::offers::{cut, ranges};
 use super::stored_model::StoredModel;
+use crate::disk;
 use crate::home::Home;
 use crate::manifest::content_of;
 
@@ -35,20 +36,9 @@ const MOST_BYTES: u64 = 20_000_000_000;
 /// is.
 fn default_quota(folder: &Path, kept_bytes: u64) -> u64 {
     let there = folder.ancestors().find(|folder| folder.exists());
-    let free = there.and_then(free_bytes);
+    let free = there.and_then(disk::free_bytes);
     let half = free.map_or(MOST_BYTES, |free| free.saturating_add(kept_bytes) / 2);
     half.min(MOST_BYTES)
-}
-
-#[cfg(unix)]
-fn free_bytes(folder: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(folder).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-#[cfg(not(unix))]
-fn free_bytes(_folder: &Path) -> Option<u64> {
-    None
 }
 
 impl ShardStore {

@@ -17,6 +17,11 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::home::Home;
 
+/// A connection between a command and a node.
+pub type Stream = UnixStream;
+/// Where a node waits for commands.
+pub(in crate::local) type Listener = UnixListener;
+
 /// What the socket is called in its folder.
 const NAME: &str = "node.sock";
 /// The longest path that sockets have on every Unix.
@@ -37,7 +42,7 @@ struct Stranger {
 ///
 /// # Errors
 /// What the system says.
-pub(super) fn bind(home: &Home) -> io::Result<UnixListener> {
+pub(in crate::local) fn bind(home: &Home) -> io::Result<UnixListener> {
     at(home.root(), |path| {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -54,7 +59,7 @@ pub(super) fn bind(home: &Home) -> io::Result<UnixListener> {
 ///
 /// # Errors
 /// What the system says, and that it is another user's.
-pub(super) fn connect(home: &Home) -> io::Result<Option<UnixStream>> {
+pub(in crate::local) fn connect(home: &Home) -> io::Result<Option<UnixStream>> {
     match at(home.root(), |path| UnixStream::connect(path)) {
         Ok(stream) => {
             check_other_end(&stream)?;
@@ -68,7 +73,7 @@ pub(super) fn connect(home: &Home) -> io::Result<Option<UnixStream>> {
 }
 
 /// Removes the socket of a home.
-pub(super) fn remove(home: &Home) {
+pub(in crate::local) fn remove(home: &Home) {
     // The next node removes what stays.
     let _ = at(home.root(), |path| std::fs::remove_file(path));
 }
@@ -77,7 +82,7 @@ pub(super) fn remove(home: &Home) {
 ///
 /// # Errors
 /// It is not, or the system does not tell.
-pub(super) fn check_other_end(stream: &UnixStream) -> io::Result<()> {
+pub(in crate::local) fn check_other_end(stream: &UnixStream) -> io::Result<()> {
     let (theirs, ours) = (other_uid(stream)?, own_uid()?);
     if theirs == ours {
         return Ok(());
