@@ -13,6 +13,7 @@
 //! | `pair`, `peers`, `forget`, `plan` | [`local::Client`], which asks a [`net::Node`] |
 //! | `up` | [`net::Node`], [`local::Socket`] |
 //! | `serve` | [`serve::Service`], [`http::Listening`] |
+//! | `serve --share`, `guests` | [`guests::Share`], [`guests::GuestBook`] |
 //! | `log` | [`log::Recent`], by [`local::Client::log`] |
 //!
 //! What a node that works with others is made of: who has which weights ([`manifest`]), what a model
@@ -33,6 +34,7 @@ pub mod catalogue;
 pub mod conversation;
 pub mod device;
 pub mod engine;
+pub mod guests;
 pub mod home;
 pub mod http;
 pub mod inspect;
@@ -55,6 +57,7 @@ pub mod shape;
 pub mod shard_store;
 pub mod stages;
 pub mod step_times;
+mod tls;
 #[cfg(unix)]
 pub mod together;
 pub mod words;

@@ -10,6 +10,7 @@ use potluck::catalogue::{FetchError, ModelsFolderError};
 use potluck::conversation::ConversationError;
 use potluck::device::DeviceError;
 use potluck::engine::{ModelError, OpenError};
+use potluck::guests::GuestError;
 use potluck::http;
 use potluck::inspect::InspectError;
 use potluck::local::{ClientError, ServeError};
@@ -83,6 +84,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
         || error.is::<OpenError>()
         || error.is::<InvitationError>()
         || error.is::<serve::StartError>()
+        || is_input_of_guests(error)
         || error.is::<input::Unusable>();
     let is_fetch = error.is::<FetchError>() || error.is::<ModelsFolderError>();
     let is_model =
@@ -93,7 +95,8 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
         || error.is::<ServeError>()
         || error.is::<NodeError>()
         || error.is::<http::StartError>()
-        || error.is::<http::TokenError>();
+        || error.is::<http::TokenError>()
+        || error.is::<http::ShareError>();
     [
         (is_input, Code::Input),
         (is_fetch, Code::Fetch),
@@ -102,6 +105,18 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
     ]
     .into_iter()
     .find_map(|(is, code)| is.then_some(code))
+}
+
+/// Whether a guest was named that there is not, or cannot be.
+fn is_input_of_guests(error: &(dyn Error + 'static)) -> bool {
+    let error = error.downcast_ref::<GuestError>();
+    error.is_some_and(|error| match error {
+        GuestError::Name | GuestError::Taken { .. } | GuestError::Unknown { .. } => true,
+        GuestError::File { .. }
+        | GuestError::Damaged { .. }
+        | GuestError::Full
+        | GuestError::Random => false,
+    })
 }
 
 /// What is refused in words, and of what kind that is.

@@ -6,6 +6,7 @@ mod circle;
 mod failure;
 mod fetches;
 mod format;
+mod guests;
 mod id;
 mod input;
 mod inspect;
@@ -74,6 +75,7 @@ enum Command {
     Id(id::Args),
     Up(up::Args),
     Serve(serve::Args),
+    Guests(guests::Args),
     Log(log::Args),
     Plan(plan::Args),
     Pull(pull::Args),
@@ -136,6 +138,7 @@ fn run_command(command: Command) -> anyhow::Result<Outcome> {
         Command::Id(args) => id::run(args),
         Command::Up(args) => up::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Guests(args) => guests::run(args),
         Command::Log(args) => log::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Pull(args) => pull::run(args),
