@@ -235,11 +235,16 @@ impl Files {
     }
 }
 
-/// What the system calls this device, as far as that can be a name.
-fn system_name() -> DeviceName {
+/// What the system calls this device in networks.
+pub(crate) fn host_name() -> Option<String> {
     let told = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let told = told.or_else(crate::profile::host_name_of_macos);
-    let told = told.and_then(|name| DeviceName::chosen(name.trim()).ok());
+    told.map(|name| name.trim().to_owned())
+}
+
+/// What the system calls this device, as far as that can be a name.
+fn system_name() -> DeviceName {
+    let told = host_name().and_then(|name| DeviceName::chosen(&name).ok());
     told.unwrap_or_else(|| DeviceName::new("this device").expect("a plain name"))
 }
 

@@ -13,6 +13,7 @@
 //! | `pair`, `peers`, `forget`, `plan` | [`local::Client`], which asks a [`net::Node`] |
 //! | `up` | [`net::Node`], [`local::Socket`] |
 //! | `serve` | [`serve::Service`], [`http::Listening`] |
+//! | `serve --share`, `guests` | [`guests::Share`], [`guests::GuestBook`] |
 //! | `log` | [`log::Recent`], by [`local::Client::log`] |
 //! | `config` | [`config::ConfigFile`] |
 //!
@@ -36,6 +37,7 @@ pub mod conversation;
 pub mod device;
 pub mod disk;
 pub mod engine;
+pub mod guests;
 pub mod home;
 pub mod http;
 pub mod inspect;
@@ -58,6 +60,7 @@ pub mod shape;
 pub mod shard_store;
 pub mod stages;
 pub mod step_times;
+mod tls;
 pub mod together;
 pub mod words;
 

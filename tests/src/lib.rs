@@ -16,6 +16,7 @@ pub mod fidelity;
 #[cfg(target_os = "linux")]
 pub mod mdns;
 mod model_file;
+mod pinned;
 #[cfg(unix)]
 mod served;
 #[cfg(unix)]
@@ -30,8 +31,9 @@ pub use device::{Device, Output, model_path, run};
 #[cfg(unix)]
 pub use fake_python::{FakePython, Wheel};
 pub use model_file::ModelFile;
+pub use pinned::Pinned;
 #[cfg(unix)]
-pub use served::{Answer, Client, Served, content_of};
+pub use served::{Answer, Client, Connection, Served, content_of};
 #[cfg(target_os = "linux")]
 pub use terminal::Terminal;
 

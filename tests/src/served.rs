@@ -4,12 +4,13 @@ use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::circle::{PATIENCE, Program};
-use crate::{Device, Output};
+use crate::{Device, Output, Pinned};
 
 /// A device that serves programs. It ends with this.
 pub struct Served {
@@ -26,7 +27,14 @@ pub struct Client {
     address: SocketAddr,
     /// The text of the token file; none if everybody is let in.
     token: Option<String>,
+    /// How it is spoken to by TLS.
+    tls: Option<Arc<Pinned>>,
 }
+
+/// A connection to it.
+pub trait Connection: Read + io::Write + Send {}
+
+impl<T: Read + io::Write + Send> Connection for T {}
 
 impl Deref for Served {
     type Target = Client;
@@ -65,6 +73,7 @@ impl Served {
             client: Client {
                 address: address.parse().expect("an address"),
                 token: token.map(|token| token.trim().to_owned()),
+                tls: None,
             },
             ready,
         }
@@ -85,6 +94,40 @@ impl Served {
         self.program.end()
     }
 
+    /// A client from elsewhere, who trusts the key that the device said it has, and sends no token.
+    ///
+    /// # Panics
+    /// When nothing is shared.
+    pub fn guest(&self) -> Client {
+        let share = &self.ready["share"];
+        let address = share["https"][0].as_str().expect("an address");
+        let address = address.strip_prefix("https://").expect("an address");
+        let fingerprint = share["fingerprint"].as_str().expect("a fingerprint");
+        Client {
+            address: address.parse().expect("an address"),
+            token: None,
+            tls: Some(Arc::new(Pinned::new(fingerprint))),
+        }
+    }
+
+    /// The next object on stdout that is this event.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn event(&mut self, name: &str) -> Value {
+        loop {
+            let event = self.program.json();
+            if event["event"] == name {
+                return event;
+            }
+        }
+    }
+
+    /// Waits for its end, and keeps the device.
+    pub fn end_and_keep(self) -> (Output, Device) {
+        (self.program.end(), self.device)
+    }
+
     /// What it tells on stderr, up to a line with these words.
     pub fn told(&mut self, words: &str) -> String {
         self.program.told(words)
@@ -102,12 +145,21 @@ impl Client {
         self.token.as_deref()
     }
 
+    /// The same with this token.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        Self {
+            token: Some(token.to_owned()),
+            ..self.clone()
+        }
+    }
+
     /// Sends a request with these headers, besides those that every client sends.
     ///
     /// # Panics
     /// When it cannot be sent.
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut stream = self.connect();
+        let mut stream = self.open();
         let mut head = format!("{method} {path} HTTP/1.1\r\n");
         let has = |name: &str| headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
         if !has("host") {
@@ -126,6 +178,7 @@ impl Client {
         stream.write_all(head.as_bytes()).expect("it listens");
         // It may answer before it has read all of a body that is too long.
         let _ = stream.write_all(body);
+        let _ = stream.flush();
         Answer::read(stream).expect("an answer")
     }
 
@@ -140,7 +193,16 @@ impl Client {
         self.send("GET", path, &[], b"")
     }
 
-    /// A connection.
+    /// A connection on which a request can be sent.
+    fn open(&self) -> Box<dyn Connection> {
+        let stream = self.connect();
+        match &self.tls {
+            None => Box::new(stream),
+            Some(tls) => Box::new(tls.over(stream, &self.address.ip().to_string())),
+        }
+    }
+
+    /// A connection of TCP.
     ///
     /// # Panics
     /// When there is none.
@@ -178,9 +240,11 @@ pub struct Answer {
     body: Body,
 }
 
+type Reader = BufReader<Box<dyn Read + Send>>;
+
 enum Body {
-    Chunked(BufReader<TcpStream>),
-    Whole(BufReader<TcpStream>, usize),
+    Chunked(Reader),
+    Whole(Reader, usize),
 }
 
 impl Answer {
@@ -188,8 +252,8 @@ impl Answer {
     ///
     /// # Errors
     /// The connection broke.
-    pub fn read(stream: TcpStream) -> io::Result<Self> {
-        let mut reader = BufReader::new(stream);
+    pub fn read(stream: impl Read + Send + 'static) -> io::Result<Self> {
+        let mut reader: Reader = BufReader::new(Box::new(stream));
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

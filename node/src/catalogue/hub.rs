@@ -5,7 +5,6 @@
 //! 290 crates against about 20).
 
 use std::io::Read as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, StatusCode};
@@ -105,33 +104,11 @@ pub(crate) fn tls_for(endpoint: &str) -> Result<Option<TlsConfig>, SourceError> 
     if !endpoint.starts_with("https:") {
         return Ok(None);
     }
-    if !tls_is_supported() {
-        return Err(SourceError::NoTls);
-    }
-    let provider = Arc::new(rustls_graviola::default_provider());
+    let provider = crate::tls::provider().ok_or(SourceError::NoTls)?;
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .unversioned_rustls_crypto_provider(provider);
     Ok(Some(tls.build()))
-}
-
-/// Whether this processor has the instructions that Graviola's code is written in; it has no
-/// fallback and stops the program without them.
-fn tls_is_supported() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("aes")
-        && is_x86_feature_detected!("pclmulqdq")
-        && is_x86_feature_detected!("ssse3")
-        && is_x86_feature_detected!("avx")
-        && is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("adx")
-        && is_x86_feature_detected!("bmi1")
-        && is_x86_feature_detected!("bmi2");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("neon")
-        && std::arch::is_aarch64_feature_detected!("aes")
-        && std::arch::is_aarch64_feature_detected!("pmull")
-        && std::arch::is_aarch64_feature_detected!("sha2");
 }
 
 /// Asks what the hub has at `address`, and refuses other bytes before downloading them: for large

@@ -11,6 +11,7 @@ use potluck::config::ConfigError;
 use potluck::conversation::ConversationError;
 use potluck::device::DeviceError;
 use potluck::engine::{ModelError, OpenError};
+use potluck::guests::GuestError;
 use potluck::http;
 use potluck::inspect::InspectError;
 use potluck::local::{ClientError, ServeError};
@@ -87,6 +88,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
         || error.is::<OpenError>()
         || error.is::<InvitationError>()
         || error.is::<serve::StartError>()
+        || is_input_of_guests(error)
         || error.is::<input::Unusable>();
     let is_fetch = error.is::<FetchError>() || error.is::<ModelsFolderError>();
     let is_model =
@@ -97,7 +99,8 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
         || error.is::<ServeError>()
         || error.is::<NodeError>()
         || error.is::<http::StartError>()
-        || error.is::<http::TokenError>();
+        || error.is::<http::TokenError>()
+        || error.is::<http::ShareError>();
     [
         (is_input, Code::Input),
         (is_fetch, Code::Fetch),
@@ -106,6 +109,18 @@ fn known(error: &(dyn Error + 'static)) -> Option<Code> {
     ]
     .into_iter()
     .find_map(|(is, code)| is.then_some(code))
+}
+
+/// Whether a guest was named that there is not, or cannot be.
+fn is_input_of_guests(error: &(dyn Error + 'static)) -> bool {
+    let error = error.downcast_ref::<GuestError>();
+    error.is_some_and(|error| match error {
+        GuestError::Name | GuestError::Taken { .. } | GuestError::Unknown { .. } => true,
+        GuestError::File { .. }
+        | GuestError::Damaged { .. }
+        | GuestError::Full
+        | GuestError::Random => false,
+    })
 }
 
 /// A refusal with a message and a code.

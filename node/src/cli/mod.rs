@@ -10,6 +10,7 @@ mod failure;
 mod fetches;
 mod format;
 mod given;
+mod guests;
 mod id;
 mod input;
 mod inspect;
@@ -83,6 +84,7 @@ enum Command {
     Id(id::Args),
     Up(up::Args),
     Serve(serve::Args),
+    Guests(guests::Args),
     Log(log::Args),
     Plan(plan::Args),
     Pull(pull::Args),
@@ -151,6 +153,7 @@ fn run_command(command: Command) -> anyhow::Result<Outcome> {
         Command::Id(args) => id::run(args),
         Command::Up(args) => up::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Guests(args) => guests::run(args),
         Command::Log(args) => log::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Pull(args) => pull::run(args),

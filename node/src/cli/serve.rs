@@ -1,5 +1,7 @@
 //! `potluck serve`.
 
+mod share;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -7,6 +9,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use potluck::catalogue::ModelsFolder;
+use potluck::device::Device;
 use potluck::engine::OpenOptions;
 use potluck::home::Home;
 use potluck::http::{Access, Listening, Server, Token};
@@ -19,6 +22,7 @@ use super::nodes::{NodeArgs, OwnNode};
 use super::options::{ModelOptions, at_least_one, threads};
 use super::up::{self, HelpingArgs, PATIENCE, Teller};
 use super::{Outcome, format, given, interrupt, obtain, output};
+use share::{ShareArgs, Sharing};
 
 /// Serve an HTTP API for clients of OpenAI and Ollama, and help paired devices as `up` does
 #[derive(Debug, clap::Args)]
@@ -41,6 +45,8 @@ pub(super) struct Args {
     /// network can read prompts, answers and the token
     #[arg(long)]
     insecure_http: bool,
+    #[command(flatten)]
+    share: ShareArgs,
     #[command(flatten)]
     model: ModelOptions,
     /// Another name for a model, for clients that insist on their own, such as
@@ -65,7 +71,9 @@ pub(super) struct Args {
     #[arg(long = "POTLUCK_WITH_PEERS", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
     peers_by_default: bool,
     /// Print one JSON line when ready, {"http": "http://127.0.0.1:11435", "token_file": …, "peer_id": …,
-    /// "listening": […], "caveats": {…}}, and one for each event, as `up` does
+    /// "listening": […], "caveats": {…}}, and one for each event, as `up` does. With --share it has
+    /// "share": {"https": […], "fingerprint": …, "join": …, "pin": …}, and events are guest_joined,
+    /// guest_removed and guest_invitation, too
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -79,6 +87,7 @@ Examples:
   potluck serve
   potluck serve --model big.gguf --context 4096 --streams 4
   potluck serve --open --origin http://localhost:3000
+  potluck serve --share
   potluck serve --http 127.0.0.1:0 --json
 
 OpenAI clients: set base_url to http://127.0.0.1:11435/v1 and the API key to the text of the file
@@ -89,6 +98,9 @@ GET /openapi.json describes the API, GET /metrics has numbers for Prometheus.
 A request can name a catalogue model that is on this device, a file in the models folder, or an alias.
 Without a name it gets --model. Models load at first use and unload when idle. Requests are computed
 together; the same request with the same seed always gets the same answer.
+
+--share lets guests in by HTTPS, each with a token and limits of their own: `potluck guests` has more.
+Requests of the owner, those at --http and those with the owner's token, go before those of guests.
 
 Only --origin lets web pages in, and only --host adds host names. Python clients send even local
 requests through HTTP_PROXY: set NO_PROXY=127.0.0.1. Answers are computed on this device only.
@@ -104,6 +116,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let cancel = interrupt::on_ctrl_c()?;
     // Before anything that takes long: the port may be another's.
     let listening = Listening::on(args.http)?;
+    let (shared, mut sharing) = Sharing::open(&args.share, &home, &args.host, args.json)?.unzip();
     let token = match args.open {
         true => None,
         false => Some(Token::of(&home)?),
@@ -126,15 +139,28 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         hosts: args.host.clone(),
         origins: args.origin.clone(),
     };
-    let server = listening.serve(service.clone(), access)?;
+    let server = listening.serve_with(service.clone(), access, shared)?;
     let peers = up::listening(&own, &cancel)?;
-    tell_ready(&args, address, token.as_ref(), &own, &peers)?;
+    if let Some(sharing) = sharing.as_mut().filter(|_| !args.node.no_mdns) {
+        sharing.announce(Device::open(&home)?.name.as_str());
+    }
+    tell_ready(
+        &args,
+        address,
+        token.as_ref(),
+        &own,
+        &peers,
+        sharing.as_mut(),
+    )?;
     let mut teller = Teller::new(&own, args.json)?;
     let mut owner = Owner::default();
     while !cancel.is_cancelled() {
         std::thread::sleep(PATIENCE);
         while let Ok(event) = events.try_recv() {
             teller.tell(event);
+        }
+        if let Some(sharing) = &mut sharing {
+            sharing.look()?;
         }
         owner.follow(&own, service.numbers().running > 0)?;
         // Both end by themselves only if a thread of theirs has failed.
@@ -144,6 +170,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         }
     }
     stop(&server, &service, grace);
+    if let Some(sharing) = sharing {
+        sharing.end();
+    }
     up::leave(&own)?;
     Ok(Outcome::Interrupted)
 }
@@ -206,6 +235,7 @@ fn tell_ready(
     token: Option<&Token>,
     own: &OwnNode,
     peers: &[String],
+    sharing: Option<&mut Sharing>,
 ) -> anyhow::Result<()> {
     let peer_id = own.local.node.peer_id().to_string();
     let caveats = own.local.node.look_at_device()?;
@@ -213,7 +243,7 @@ fn tell_ready(
     if args.json {
         return output::json(&json!({
             "http": format!("http://{address}"), "token_file": file, "peer_id": peer_id,
-            "listening": peers, "caveats": caveats,
+            "listening": peers, "caveats": caveats, "share": sharing.map(|sharing| sharing.object()),
         }));
     }
     output::line(&format!("serving at http://{address}"))?;
@@ -227,6 +257,9 @@ fn tell_ready(
     }
     for peer in peers {
         output::line(&format!("listening for paired devices on {peer}"))?;
+    }
+    if let Some(sharing) = sharing {
+        sharing.show()?;
     }
     for line in caveats.in_words(&format::bytes) {
         output::note(&line);

@@ -12,14 +12,17 @@
 //! | `tokens_per_s` | tokens after the first in the time after it |
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::Span;
 use tracing::field::Empty;
 
 use super::connection::Phase;
+use super::fault::Fault;
+use super::guard::Visitor;
 use super::metrics::Counters;
+use crate::guests::Places;
 use crate::serve::{RequestError, Update};
 
 /// One request, from its head to the end of its answer's body. When the last one who has a part in it
@@ -32,6 +35,9 @@ pub(super) struct Account {
     client: Option<String>,
     counters: Arc<Counters>,
     phase: Option<Phase>,
+    visitor: OnceLock<Visitor>,
+    /// What a guest has until the answer's end.
+    places: Mutex<Option<Places>>,
     seen: Mutex<Seen>,
 }
 
@@ -85,6 +91,8 @@ impl Account {
             route: route.to_owned(),
             counters,
             phase,
+            visitor: OnceLock::new(),
+            places: Mutex::default(),
             seen: Mutex::default(),
         })
     }
@@ -96,6 +104,30 @@ impl Account {
     /// Does something for it: what is told meanwhile stands in its span.
     pub(super) fn within<T>(&self, act: impl FnOnce() -> T) -> T {
         self.span.in_scope(act)
+    }
+
+    /// Who sends it, once that is known.
+    pub(super) fn is_sent_by(&self, visitor: Visitor) {
+        self.counters.sent_by(visitor.kind());
+        // It is said once.
+        let _ = self.visitor.set(visitor);
+    }
+
+    /// Who sends it.
+    pub(super) fn visitor(&self) -> &Visitor {
+        self.visitor.get().unwrap_or(&Visitor::Nobody)
+    }
+
+    /// Takes places for so many answers, if a guest asks for them.
+    ///
+    /// # Errors
+    /// The guest may not have them now.
+    pub(super) fn take_places(&self, answers: usize) -> Result<(), Fault> {
+        if let Some(guest) = self.visitor().guest() {
+            let places = guest.begin(answers)?;
+            *self.places.lock().unwrap_or_else(PoisonError::into_inner) = Some(places);
+        }
+        Ok(())
     }
 
     /// The status that the client is told.

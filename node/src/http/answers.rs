@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use super::account::Account;
 use crate::serve::{
-    Embedded, Input, LoadedModel, ModelCard, Numbers, Request, RequestError, Update,
+    Caller, Embedded, Input, LoadedModel, ModelCard, Numbers, Request, RequestError, Update,
 };
 
 /// Answers requests: the node's [`Service`](crate::serve::Service), or a script in a test. What looks at
@@ -31,6 +31,7 @@ pub(super) trait Answers: Send + Sync + 'static {
         &self,
         model: &str,
         inputs: Vec<Input>,
+        caller: Caller,
     ) -> Result<BoxFuture<'static, Result<Embedded, RequestError>>, RequestError>;
     /// What there is to measure.
     fn numbers(&self) -> Numbers;

@@ -9,10 +9,11 @@ use super::account::Account;
 use super::answers::{Answers, Choices};
 use super::connection::Connections;
 use super::fault::Fault;
-use super::guard::Guard;
+use super::guard::{Guard, Visitor};
 use super::metrics::Counters;
 use crate::device::random;
-use crate::serve::{ModelCard, Request, RequestError};
+use crate::guests::{ALL_MODELS, DEFAULT_MODEL};
+use crate::serve::{Embedded, Input, ModelCard, Request, RequestError};
 
 /// Bytes of a model's name.
 const LONGEST_NAME: usize = 256;
@@ -22,29 +23,62 @@ pub(super) struct Api {
     pub(super) answers: Arc<dyn Answers>,
     pub(super) guard: Guard,
     pub(super) counters: Arc<Counters>,
-    pub(super) connections: Arc<Connections>,
+    /// Those of this device, and those of guests.
+    pub(super) connections: Vec<Arc<Connections>>,
 }
 
 impl Api {
     /// The model of this name; the default one if it is empty.
     ///
     /// # Errors
-    /// There is none.
-    pub(super) async fn card(&self, name: &str) -> Result<ModelCard, RequestError> {
+    /// There is none, or it is not for this visitor.
+    pub(super) async fn card(&self, visitor: &Visitor, name: &str) -> Result<ModelCard, Fault> {
         if name.len() > LONGEST_NAME {
             // It would be repeated in the error.
-            return Err(RequestError::Invalid {
+            let error = RequestError::Invalid {
                 field: Some("model"),
                 message: format!("model must be a name of at most {LONGEST_NAME} bytes"),
-            });
+            };
+            return Err(error.into());
         }
-        let name = name.to_owned();
-        self.looked_up(move |answers| answers.card(&name)).await?
+        let (name, visitor) = (name.to_owned(), visitor.clone());
+        let found = self.looked_up(move |answers| {
+            let card = answers.card(&name);
+            card.map(|card| (may_use(answers, &visitor, &card), card))
+        });
+        match found.await?? {
+            (true, card) => Ok(card),
+            (false, _) => Err(Fault::forbidden(
+                "model_not_allowed",
+                "guests may not use this model: GET /v1/models lists those that this guest may",
+            )),
+        }
     }
 
-    /// All models.
-    pub(super) async fn models(&self) -> Result<Vec<ModelCard>, RequestError> {
-        self.looked_up(|answers| answers.models()).await
+    /// All models that this visitor may use.
+    pub(super) async fn models(&self, visitor: &Visitor) -> Result<Vec<ModelCard>, RequestError> {
+        let visitor = visitor.clone();
+        let found = self.looked_up(move |answers| {
+            let mut all = answers.models();
+            all.retain(|card| may_use(answers, &visitor, card));
+            all
+        });
+        found.await
+    }
+
+    /// Texts as vectors.
+    ///
+    /// # Errors
+    /// A text is wrong, or the request is refused.
+    pub(super) async fn embed(
+        &self,
+        card: &ModelCard,
+        inputs: Vec<Input>,
+        account: &Account,
+    ) -> Result<Embedded, Fault> {
+        account.take_places(1)?;
+        let caller = account.visitor().caller();
+        Ok(self.answers.embed(&card.name, inputs, caller)?.await?)
     }
 
     /// Does what looks at files on another thread: answers to others go on meanwhile.
@@ -70,8 +104,14 @@ impl Api {
         account: &Arc<Account>,
         request: impl Fn(usize) -> Result<Request, Fault>,
     ) -> Result<Choices, Fault> {
-        let requests: Result<Vec<_>, _> = (0..choices).map(request).collect();
-        let requests = requests?;
+        let caller = account.visitor().caller();
+        let requests = (0..choices).map(|choice| {
+            // The dialects do not know who asks.
+            let caller = caller.clone();
+            request(choice).map(|request| Request { caller, ..request })
+        });
+        let requests = requests.collect::<Result<Vec<_>, _>>()?;
+        account.take_places(choices)?;
         account.asks(&card.name, choices);
         Ok(Choices::begin(
             &*self.answers,
@@ -79,6 +119,21 @@ impl Api {
             Arc::clone(account),
         )?)
     }
+}
+
+/// Whether a visitor may use a model. Looks at files.
+fn may_use(answers: &dyn Answers, visitor: &Visitor, card: &ModelCard) -> bool {
+    let Some(guest) = visitor.guest() else {
+        return true;
+    };
+    guest.models().iter().any(|allowed| match allowed.as_str() {
+        ALL_MODELS => true,
+        DEFAULT_MODEL => card.is_default,
+        // It may have several names.
+        name => answers
+            .card(name)
+            .is_ok_and(|meant| meant.path == card.path),
+    })
 }
 
 /// A new id, which begins with this.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,6 +70,15 @@ impl Phase {
     fn since(&self) -> u64 {
         self.0.since.load(Ordering::Relaxed)
     }
+}
+
+/// By which door a connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// The address of `--http`.
+    Own,
+    /// That of `--share-at`, for this other end.
+    Shared(IpAddr),
 }
 
 /// All connections.

@@ -1,10 +1,13 @@
 //! Why a request is not answered, before it is written in a dialect.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::guests::OverLimit;
 use crate::serve::RequestError;
 
 /// The seconds that clients wait when they are told to: some ignore more than a minute.
@@ -78,9 +81,13 @@ impl Fault {
         Self::new(StatusCode::REQUEST_TIMEOUT, Some("request_timeout"), words)
     }
 
-    /// No token, or another one.
-    pub(super) fn unauthorized(given: bool) -> Self {
+    /// No token, or another one; of one who comes by the shared door.
+    pub(super) fn unauthorized(given: bool, is_shared: bool) -> Self {
         let words = match given {
+            _ if is_shared => {
+                "this node needs a guest's token as the API key, `Authorization: Bearer …`: /join gives \
+                 one to whoever sees this device's screen"
+            }
             true => {
                 "the API key is not this node's: give the text of its token file as the API key, \
                  `Authorization: Bearer …`"
@@ -91,6 +98,26 @@ impl Fault {
             }
         };
         Self::new(StatusCode::UNAUTHORIZED, Some("invalid_api_key"), words)
+    }
+
+    /// A token whose time is over.
+    pub(super) fn over(message: String) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, Some("invalid_api_key"), message)
+    }
+
+    /// Somebody guessed too often.
+    pub(super) fn too_many_guesses(message: String, retry_after: Duration) -> Self {
+        let whole = Duration::from_secs(retry_after.as_secs() + 1);
+        Self::over_limit("too_many_guesses", message, whole)
+    }
+
+    /// A guest asks more than it may now.
+    fn over_limit(code: &'static str, message: String, retry_after: Duration) -> Self {
+        let mut fault = Self::new(StatusCode::TOO_MANY_REQUESTS, Some(code), message);
+        fault.kind = "rate_limit_error";
+        // Truly, even where that is hours away.
+        fault.retry_after = Some(retry_after.as_secs().max(1));
+        fault
     }
 
     /// A web page or a name that nobody allowed.
@@ -169,6 +196,10 @@ impl From<RequestError> for Fault {
                 fault.retry_after = Some(seconds.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end()));
                 fault
             }
+            RequestError::Spent { retry_after } => {
+                Self::over_limit(OUT_OF_TOKENS, message, retry_after)
+            }
+            RequestError::Withdrawn => Self::over(message),
             RequestError::Invalid { field, .. } => {
                 let code = Some("invalid_value");
                 let mut fault = Self::new(StatusCode::BAD_REQUEST, code, message);
@@ -189,6 +220,25 @@ impl From<RequestError> for Fault {
                 fault.retry_after = Some(5);
                 fault
             }
+        }
+    }
+}
+
+/// By this code clients do not try again.
+const OUT_OF_TOKENS: &str = "insufficient_quota";
+
+impl From<OverLimit> for Fault {
+    fn from(over: OverLimit) -> Self {
+        let message = over.to_string();
+        match over {
+            OverLimit::TooOften { retry_after, .. }
+            | OverLimit::TooManyAtOnce { retry_after, .. } => {
+                Self::over_limit("rate_limit_exceeded", message, retry_after)
+            }
+            OverLimit::Spent { retry_after, .. } => {
+                Self::over_limit(OUT_OF_TOKENS, message, retry_after)
+            }
+            OverLimit::TooManyAnswers { .. } => Self::invalid("n", message),
         }
     }
 }
@@ -228,8 +278,6 @@ pub(super) fn respond(status: StatusCode, body: &Value) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -3,19 +3,89 @@
 //! A web page that a person has open can send requests to this device. So the `Host` has to be a name of
 //! this device that was meant (a page can make its own name lead here), and a page of another origin is
 //! refused unless it is named.
+//!
+//! | token | by `--http` | by `--share-at` |
+//! |---|---|---|
+//! | the owner's | everything | everything |
+//! | a guest's | none: 401 | [answers](GUEST_ROUTES), within the guest's limits |
+//! | none | [`OPEN_PATHS`]; everything with `--open` | [`OPEN_PATHS`], and joining |
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 
+use super::connection::Door;
 use super::fault::Fault;
 use super::token::Token;
+use crate::guests::{NotAdmitted, Share, Visit};
+use crate::serve::{Caller, Tab};
 
 /// Paths that tell nothing of what this node does: no token is needed.
 const OPEN_PATHS: [&str; 4] = ["/", "/health", "/openapi.json", "/api/version"];
+
+/// Where people become guests: for those by the shared door who have no token yet.
+pub(super) const JOIN_PATHS: [&str; 2] = ["/join", "/guests/join"];
+/// Routes that answer guests, without the `/v1` that some have before them. Whatever is added is the
+/// owner's until it is named here.
+const GUEST_ROUTES: [&str; 13] = [
+    "/chat/completions",
+    "/completions",
+    "/responses",
+    "/embeddings",
+    "/models",
+    "/models/{*id}",
+    "/api/chat",
+    "/api/generate",
+    "/api/embed",
+    "/api/embeddings",
+    "/api/show",
+    "/api/tags",
+    // What is nowhere: it is said so.
+    "other",
+];
+
+/// Who sends a request.
+#[derive(Clone, Default)]
+pub(super) enum Visitor {
+    /// Somebody without a token, who may see what everybody may.
+    #[default]
+    Nobody,
+    Owner,
+    Guest(Visit),
+}
+
+impl Visitor {
+    /// As metrics have it.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Owner => "owner",
+            Self::Guest(_) => "guest",
+        }
+    }
+
+    /// The guest, if it is one.
+    pub(super) fn guest(&self) -> Option<&Visit> {
+        match self {
+            Self::Guest(visit) => Some(visit),
+            Self::Nobody | Self::Owner => None,
+        }
+    }
+
+    /// For whom answers are.
+    pub(super) fn caller(&self) -> Caller {
+        match self {
+            // Nothing is computed for them. If it were, it would be nothing of the owner's.
+            Self::Nobody => Caller::Guest(Arc::new(Tab::new(0, 0, 0))),
+            Self::Owner => Caller::Owner,
+            Self::Guest(visit) => visit.caller(),
+        }
+    }
+}
 
 /// Who is let in.
 pub(super) struct Guard {
@@ -26,6 +96,17 @@ pub(super) struct Guard {
     pub(super) any_address: bool,
     /// Web pages that may ask, as in `https://example.org:8080`.
     pub(super) origins: Vec<String>,
+    /// Whose guests are let in by the shared door.
+    pub(super) share: Option<Share>,
+    /// Names of this device there, in lower case. Whoever is in the local network can have such a name
+    /// lead anywhere, so they are none by the other door.
+    pub(super) shared_hosts: Vec<String>,
+}
+
+/// By which door a request came.
+pub(super) fn door(request: &Parts) -> Door {
+    let door = request.extensions.get::<Door>();
+    door.copied().unwrap_or(Door::Own)
 }
 
 impl Guard {
@@ -36,19 +117,34 @@ impl Guard {
     /// It does not.
     pub(super) fn check_source(&self, request: &Parts) -> Result<Option<HeaderValue>, Fault> {
         let host = self.check_host(request)?;
-        self.check_origin(&request.headers, &host)
+        let scheme = match door(request) {
+            Door::Own => "http",
+            Door::Shared(_) => "https",
+        };
+        self.check_origin(&request.headers, scheme, &host)
     }
 
-    /// Whether a request has the token, if it needs it.
+    /// Who sends a request, if it has a token that is good for this route or needs none.
     ///
     /// # Errors
     /// It has not.
-    pub(super) fn check_key(&self, request: &Parts) -> Result<(), Fault> {
-        let is_open = OPEN_PATHS.contains(&request.uri.path());
+    pub(super) fn check_key(&self, request: &Parts, route: &str) -> Result<Visitor, Fault> {
+        let door = door(request);
+        let path = request.uri.path();
+        let is_shared = matches!(door, Door::Shared(_));
+        let is_open = OPEN_PATHS.contains(&path) || (is_shared && JOIN_PATHS.contains(&path));
         // A browser's question has none.
-        match is_open || request.method == Method::OPTIONS {
-            true => Ok(()),
-            false => self.check_token(&request.headers),
+        if is_open || request.method == Method::OPTIONS {
+            return Ok(Visitor::Nobody);
+        }
+        let visitor = self.check_token(&request.headers, is_shared)?;
+        let route = route.strip_prefix("/v1").unwrap_or(route);
+        match visitor.guest().is_some() && !GUEST_ROUTES.contains(&route) {
+            true => Err(Fault::forbidden(
+                "not_for_guests",
+                "guests of this node may ask models and list them, and this path is the owner's",
+            )),
+            false => Ok(visitor),
         }
     }
 
@@ -61,7 +157,8 @@ impl Guard {
         let Some(first) = named.first() else {
             return Err(refused("the request names no host"));
         };
-        match named.iter().all(|authority| self.is_own_name(authority)) {
+        let door = door(request);
+        match named.iter().all(|name| self.is_own_name(name, door)) {
             true => Ok((*first).clone()),
             false => Err(refused(
                 "this node does not answer under this host name: use 127.0.0.1 or localhost, or start \
@@ -70,15 +167,20 @@ impl Guard {
         }
     }
 
-    fn is_own_name(&self, authority: &Authority) -> bool {
+    fn is_own_name(&self, authority: &Authority, door: Door) -> bool {
         if authority.as_str().contains('@') {
             return false;
         }
         let host = authority.host().trim_start_matches('[');
         let host = host.trim_end_matches([']', '.']).to_ascii_lowercase();
+        let is_shared = matches!(door, Door::Shared(_));
         match host.parse::<IpAddr>() {
             // No page can have an address lead elsewhere.
-            Ok(address) => address.is_loopback() || self.any_address || self.hosts.contains(&host),
+            Ok(address) => {
+                let any = self.any_address || is_shared;
+                any || address.is_loopback() || self.hosts.contains(&host)
+            }
+            Err(_) if is_shared && self.shared_hosts.contains(&host) => true,
             Err(_) => host == "localhost" || self.hosts.contains(&host),
         }
     }
@@ -86,13 +188,14 @@ impl Guard {
     fn check_origin(
         &self,
         headers: &HeaderMap,
+        scheme: &str,
         host: &Authority,
     ) -> Result<Option<HeaderValue>, Fault> {
         let Some(origin) = headers.get(header::ORIGIN) else {
             return Ok(None);
         };
         let text = origin.to_str().unwrap_or_default();
-        if text == format!("http://{host}") {
+        if text == format!("{scheme}://{host}") {
             return Ok(None);
         }
         match self.origins.iter().any(|allowed| allowed == text) {
@@ -105,16 +208,25 @@ impl Guard {
         }
     }
 
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), Fault> {
-        let Some(token) = &self.token else {
-            return Ok(());
-        };
+    fn check_token(&self, headers: &HeaderMap, is_shared: bool) -> Result<Visitor, Fault> {
+        if self.token.is_none() && !is_shared {
+            return Ok(Visitor::Owner);
+        }
         let given = headers.get(header::AUTHORIZATION);
         let given = given.and_then(|value| value.to_str().ok()?.split_once(' '));
         let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        match given {
-            Some((_, key)) if token.is(key.trim()) => Ok(()),
-            given => Err(Fault::unauthorized(given.is_some())),
+        let Some((_, key)) = given else {
+            return Err(Fault::unauthorized(false, is_shared));
+        };
+        let key = key.trim();
+        if self.token.as_ref().is_some_and(|token| token.is(key)) {
+            return Ok(Visitor::Owner);
+        }
+        let share = self.share.as_ref().filter(|_| is_shared);
+        match share.map(|share| share.admit(key)) {
+            Some(Ok(visit)) => Ok(Visitor::Guest(visit)),
+            Some(Err(NotAdmitted::Over)) => Err(Fault::over(NotAdmitted::Over.to_string())),
+            Some(Err(NotAdmitted::Unknown)) | None => Err(Fault::unauthorized(true, is_shared)),
         }
     }
 }
@@ -162,6 +274,8 @@ mod tests {
             token: None,
             hosts: vec!["kitchen.local".to_owned()],
             any_address: false,
+            share: None,
+            shared_hosts: vec!["potluck-ab.local".to_owned()],
             origins: vec!["https://example.org".to_owned()],
         }
     }
@@ -207,6 +321,20 @@ mod tests {
         assert!(is_let_in(&loopback, whole, "127.0.0.1:11435"));
         let foreign = "http://example.org/v1/models";
         assert!(!is_let_in(&loopback, foreign, "127.0.0.1"));
+        let mut shared = parts("/", &[("host", "potluck-ab.local:11436")]);
+        assert!(loopback.check_source(&shared).is_err());
+        let door = Door::Shared([192, 168, 1, 7].into());
+        shared.extensions.insert(door);
+        assert!(loopback.check_source(&shared).is_ok());
+        for (host, is_own) in [
+            ("192.168.1.5", true),
+            ("kitchen.local", true),
+            ("x.local", false),
+        ] {
+            let mut shared = parts("/", &[("host", host)]);
+            shared.extensions.insert(door);
+            assert_eq!(loopback.check_source(&shared).is_ok(), is_own, "{host}");
+        }
         let open = Guard {
             any_address: true,
             ..guard()

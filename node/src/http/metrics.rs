@@ -12,12 +12,19 @@ use crate::serve::{Histogram, Numbers};
 pub(super) struct Counters {
     active: AtomicU64,
     ended: Mutex<BTreeMap<(String, u16), u64>>,
+    callers: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Counters {
     /// A request came.
     pub(super) fn begun(&self) {
         self.active.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Somebody of this kind sends it.
+    pub(super) fn sent_by(&self, kind: &'static str) {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        *callers.entry(kind).or_default() += 1;
     }
 
     /// It is answered, with this status; 0 if its client went before.
@@ -53,6 +60,13 @@ pub(super) fn text(counters: &Counters, connections: usize, numbers: &Numbers) -
         );
     }
     drop(ended);
+    let name = "potluck_http_callers_total";
+    let help = "Requests by who sends them: the owner, a guest, or nobody in particular.";
+    head(&mut text, name, "counter", help);
+    let callers = counters.callers.lock();
+    for (kind, count) in &*callers.unwrap_or_else(PoisonError::into_inner) {
+        let _ = writeln!(text, "{name}{{caller=\"{kind}\"}} {count}");
+    }
     let gauge = "gauge";
     let active = counters.active.load(Ordering::Relaxed);
     let name = "potluck_http_requests_active";
@@ -175,6 +189,7 @@ mod tests {
         counters.begun();
         counters.begun();
         counters.ended("/v1/models", 200);
+        counters.sent_by("guest");
         let mut numbers = Numbers {
             cached_tokens: 7,
             running: 2,
@@ -187,6 +202,7 @@ mod tests {
         for line in [
             "# TYPE potluck_http_requests_total counter",
             "potluck_http_requests_total{path=\"/v1/models\",status=\"200\"} 1",
+            "potluck_http_callers_total{caller=\"guest\"} 1",
             "potluck_http_requests_active 1",
             "potluck_http_connections 3",
             "potluck_requests_total{outcome=\"busy\"} 4",

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `server`, `connection` | the thread, its connections and their bounds |
 //! | `guard`, `token` | who is let in |
+//! | `shared`, `certificate`, `join`, `nearby` | HTTPS for guests, how people become guests, how they find it |
 //! | `routes`, `api` | paths, and what handlers share |
 //! | `body`, `fields`, `fault` | a request's JSON, field by field, and why it is refused |
 //! | `messages`, `sampling`, `tools`, `inputs` | what both dialects say alike |
@@ -15,7 +16,8 @@
 //! # Bounds
 //! | what | bound | then |
 //! |---|---|---|
-//! | connections | 256 | the one that has waited longest for a request gives way |
+//! | connections | 256, and 128 of guests | the one that has waited longest for a request gives way |
+//! | agreeing on keys | 10 s | the connection ends |
 //! | head | 100 lines, 64 KiB | 431 |
 //! | head, and the time between two requests | 75 s | the connection ends |
 //! | body | 16 MiB, 60 s | 413, 408 |
@@ -35,13 +37,16 @@ mod account;
 mod answers;
 mod api;
 mod body;
+mod certificate;
 mod connection;
 mod fault;
 mod fields;
 mod guard;
 mod inputs;
+mod join;
 mod messages;
 mod metrics;
+mod nearby;
 mod ollama;
 mod openai;
 mod openapi;
@@ -51,6 +56,7 @@ mod sampling;
 mod script;
 mod server;
 mod service;
+mod shared;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -62,9 +68,13 @@ use std::sync::Arc;
 
 use connection::Connections;
 use guard::Guard;
-use server::MOST_CONNECTIONS;
+use server::{Entrance, MOST_CONNECTIONS, MOST_SHARED};
+use tokio_rustls::TlsAcceptor;
 
+pub use certificate::{Certificate, CertificateError};
+pub use nearby::Nearby;
 pub use server::{Listening, Server, StartError};
+pub use shared::{ShareError, Shared, SharedAt};
 pub use token::{Token, TokenError};
 
 use crate::serve::Service;
@@ -86,28 +96,51 @@ impl Listening {
     /// # Errors
     /// The system has no more threads.
     pub fn serve(self, service: Service, access: Access) -> Result<Server, StartError> {
-        self.answer(Arc::new(service), access)
+        self.serve_with(service, access, None)
     }
 
-    fn answer(
+    /// As [`Self::serve`], and for guests, too.
+    ///
+    /// # Errors
+    /// As there, and [`StartError::Certificate`].
+    pub fn serve_with(
         self,
-        answers: Arc<dyn answers::Answers>,
+        service: Service,
         access: Access,
+        shared: Option<Shared>,
     ) -> Result<Server, StartError> {
-        let connections = Connections::new(MOST_CONNECTIONS);
+        let answers: Arc<dyn answers::Answers> = Arc::new(service);
         let hosts = access.hosts.iter().map(|host| host.to_ascii_lowercase());
         let guard = Guard {
             token: access.token,
             hosts: hosts.collect(),
             any_address: !self.address.ip().is_loopback(),
             origins: access.origins,
+            share: shared.as_ref().map(|shared| shared.at.share().clone()),
+            shared_hosts: shared
+                .as_ref()
+                .map_or_else(Vec::new, |shared| shared.at.hosts()),
         };
+        let mut entrances = vec![Entrance {
+            listening: self,
+            connections: Connections::new(MOST_CONNECTIONS),
+            tls: None,
+        }];
+        if let Some(shared) = shared {
+            let config = shared.at.certificate().config()?;
+            entrances.push(Entrance {
+                listening: shared.listening,
+                connections: Connections::new(MOST_SHARED),
+                tls: Some(TlsAcceptor::from(config)),
+            });
+        }
+        let connections = entrances.iter().map(|one| Arc::clone(&one.connections));
         let api = Arc::new(api::Api {
             answers,
             guard,
             counters: Arc::default(),
-            connections: Arc::clone(&connections),
+            connections: connections.collect(),
         });
-        Server::start(self, routes::router(api), connections)
+        Server::start(entrances, routes::router(api))
     }
 }

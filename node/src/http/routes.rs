@@ -14,7 +14,7 @@ use super::account::Account;
 use super::api::Api;
 use super::connection::{Phase, Remote};
 use super::fault::{Dialect, Fault, respond};
-use super::{guard, metrics, ollama, openai, openapi};
+use super::{guard, join, metrics, ollama, openai, openapi};
 
 /// All paths.
 pub(super) fn router(api: Arc<Api>) -> Router {
@@ -23,6 +23,8 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/health", get(health))
         .route("/metrics", get(measure))
         .route("/openapi.json", get(document))
+        .route("/join", get(join::page))
+        .route("/guests/join", post(join::join))
         .merge(openai_routes(""))
         .merge(openai_routes("/v1"))
         .merge(ollama_routes())
@@ -78,10 +80,11 @@ async fn pass(State(api): State<Arc<Api>>, request: Request, next: Next) -> Resp
     let (mut response, origin) = match api.guard.check_source(&parts) {
         Err(fault) => (fault.respond(dialect), None),
         Ok(origin) => {
-            let response = match api.guard.check_key(&parts) {
+            let response = match api.guard.check_key(&parts, &route) {
                 Err(fault) => fault.respond(dialect),
-                Ok(()) if parts.method == Method::OPTIONS => guard::preflight(&parts.headers),
-                Ok(()) => {
+                Ok(_) if parts.method == Method::OPTIONS => guard::preflight(&parts.headers),
+                Ok(visitor) => {
+                    account.is_sent_by(visitor);
                     let mut request = Request::from_parts(parts, body);
                     request.extensions_mut().insert(Arc::clone(&account));
                     next.run(request).await
@@ -119,7 +122,8 @@ async fn health() -> Response {
 
 async fn measure(State(api): State<Arc<Api>>) -> Response {
     let numbers = api.answers.numbers();
-    let text = metrics::text(&api.counters, api.connections.count(), &numbers);
+    let open = api.connections.iter().map(|all| all.count()).sum();
+    let text = metrics::text(&api.counters, open, &numbers);
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -18,8 +18,8 @@ use super::connection::Connections;
 use super::guard::Guard;
 use super::routes::router;
 use crate::serve::{
-    Embedded, Finish, Input, LoadedModel, ModelCard, Numbers, Request, RequestError, Summary,
-    TokenInfo, Update,
+    Caller, Embedded, Finish, Input, LoadedModel, ModelCard, Numbers, Request, RequestError,
+    Summary, TokenInfo, Update,
 };
 
 /// What is answered: each request the same.
@@ -152,6 +152,7 @@ impl Answers for Script {
         &self,
         _: &str,
         inputs: Vec<Input>,
+        _: Caller,
     ) -> Result<BoxFuture<'static, Result<Embedded, RequestError>>, RequestError> {
         let embedded = Embedded {
             vectors: vec![vec![0.6, -0.8]; inputs.len()],
@@ -227,10 +228,12 @@ pub(super) fn api(script: Script) -> Arc<Api> {
             token: access.token,
             hosts: access.hosts,
             any_address: false,
+            share: None,
+            shared_hosts: Vec::new(),
             origins: vec!["https://example.org".to_owned()],
         },
         counters: Arc::default(),
-        connections: Connections::new(1),
+        connections: vec![Connections::new(1)],
     })
 }
 

@@ -1,7 +1,7 @@
-//! The thread that serves connections.
+//! The thread that serves connections: those of this device, and those of guests by TLS.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,14 +13,21 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
 
-use super::connection::{Admitted, Connections, Patient, Remote};
+use super::connection::{Admitted, Connections, Door, Patient, Remote};
 
 /// Connections at once.
 pub(super) const MOST_CONNECTIONS: usize = 256;
+/// Connections of guests at once. They take no places from those of this device.
+pub(super) const MOST_SHARED: usize = 128;
+/// A client that has not agreed on keys for so long is given up.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// A connection that sends no whole head for so long ends: between two requests, too.
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
 /// Lines of a head.
@@ -35,13 +42,16 @@ const NO_ROOM: Duration = Duration::from_millis(100);
 pub enum StartError {
     /// The address cannot be listened on.
     #[error(
-        "cannot listen on {address} for HTTP: {}",
+        "cannot listen on {address} for {}: {} {option}",
+        if *option == SHARE_OPTION { "HTTPS" } else { "HTTP" },
         match source.kind() {
-            io::ErrorKind::AddrInUse => "another program uses this port: end it, or choose another with --http",
-            _ => "choose another address with --http",
+            io::ErrorKind::AddrInUse => "another program uses this port: end it, or choose another with",
+            _ => "choose another address with",
         }
     )]
     Listen {
+        /// The option that says so.
+        option: &'static str,
         /// Which.
         address: SocketAddr,
         /// Why not.
@@ -51,7 +61,16 @@ pub enum StartError {
     /// The system has no more threads.
     #[error("cannot serve HTTP")]
     Threads(#[source] io::Error),
+    /// There is no TLS.
+    #[error(transparent)]
+    Certificate(#[from] super::CertificateError),
 }
+
+const HTTP_OPTION: &str = "--http";
+const SHARE_OPTION: &str = "--share-at";
+
+/// The port of a shared API, unless its owner says otherwise.
+const SHARED_PORT: u16 = 11436;
 
 /// A port that is this process's: connections wait until they are served.
 pub struct Listening {
@@ -65,8 +84,39 @@ impl Listening {
     /// # Errors
     /// [`StartError::Listen`].
     pub fn on(address: SocketAddr) -> Result<Self, StartError> {
-        let failed = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).map_err(failed)?;
+        Self::of(address, HTTP_OPTION, TcpListener::bind(address))
+    }
+
+    /// Listens for guests, on this address or else on a port of all addresses that is known for it.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`].
+    pub fn shared(address: Option<SocketAddr>) -> Result<Self, StartError> {
+        if let Some(address) = address {
+            return Self::of(address, SHARE_OPTION, TcpListener::bind(address));
+        }
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, SHARED_PORT));
+        match Self::of(address, SHARE_OPTION, bind_both(address)) {
+            // A system without IPv6.
+            Err(StartError::Listen { source, .. }) if source.kind() != io::ErrorKind::AddrInUse => {
+                let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, SHARED_PORT));
+                Self::of(address, SHARE_OPTION, TcpListener::bind(address))
+            }
+            listening => listening,
+        }
+    }
+
+    fn of(
+        address: SocketAddr,
+        option: &'static str,
+        bound: io::Result<TcpListener>,
+    ) -> Result<Self, StartError> {
+        let failed = |source| StartError::Listen {
+            option,
+            address,
+            source,
+        };
+        let listener = bound.map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address })
@@ -78,6 +128,25 @@ impl Listening {
     }
 }
 
+/// An address of IPv6 that takes connections over IPv4, too.
+fn bind_both(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_only_v6(false)?;
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
+}
+
+/// A port and how its connections are served.
+pub(super) struct Entrance {
+    pub(super) listening: Listening,
+    pub(super) connections: Arc<Connections>,
+    /// For guests.
+    pub(super) tls: Option<TlsAcceptor>,
+}
+
 /// An API that is served on a thread of its own, until this is dropped.
 pub struct Server {
     stopping: watch::Sender<Option<Instant>>,
@@ -85,11 +154,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub(super) fn start(
-        listening: Listening,
-        router: Router,
-        connections: Arc<Connections>,
-    ) -> Result<Self, StartError> {
+    pub(super) fn start(entrances: Vec<Entrance>, router: Router) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             // For bodies that take long to read; they end when they are read.
@@ -97,11 +162,16 @@ impl Server {
             .build()
             .map_err(StartError::Threads)?;
         let (stopping, stopped) = watch::channel(None);
+        let service = TowerToHyperService::new(router);
         let serve = move || {
             runtime.block_on(async {
-                match tokio::net::TcpListener::from_std(listening.listener) {
-                    Ok(listener) => serve(listener, &router, &connections, stopped).await,
-                    Err(error) => tracing::error!(why = %error, "HTTP is not served"),
+                let all = entrances.into_iter().map(|entrance| {
+                    let (service, stopped) = (service.clone(), stopped.clone());
+                    tokio::spawn(serve(entrance, service, stopped))
+                });
+                for entrance in all.collect::<Vec<_>>() {
+                    // Its panic, if it had one, was printed.
+                    let _ = entrance.await;
                 }
             });
         };
@@ -140,12 +210,19 @@ impl Drop for Server {
 }
 
 async fn serve(
-    listener: tokio::net::TcpListener,
-    router: &Router,
-    connections: &Arc<Connections>,
+    entrance: Entrance,
+    service: TowerToHyperService<Router>,
     mut stopped: watch::Receiver<Option<Instant>>,
 ) {
-    let service = TowerToHyperService::new(router.clone());
+    let Entrance {
+        listening,
+        connections,
+        tls,
+    } = entrance;
+    let listener = match tokio::net::TcpListener::from_std(listening.listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(why = %error, "HTTP is not served"),
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -157,7 +234,32 @@ async fn serve(
                 if let Some(admitted) = connections.admit() {
                     let (service, stopped) = (service.clone(), stopped.clone());
                     let from = Remote(from.ip());
-                    tokio::spawn(converse(stream, from, admitted, service, stopped));
+                    // A token is sent when it is there.
+                    let _ = stream.set_nodelay(true);
+                    match &tls {
+                        None => {
+                            let stream = Patient::new(stream);
+                            tokio::spawn(converse(
+                                stream,
+                                (from, Door::Own),
+                                admitted,
+                                service,
+                                stopped,
+                            ));
+                        }
+                        Some(tls) => {
+                            let tls = tls.clone();
+                            let door = Door::Shared(from.0.to_canonical());
+                            tokio::spawn(greet(
+                                stream,
+                                tls,
+                                (from, door),
+                                admitted,
+                                service,
+                                stopped,
+                            ));
+                        }
+                    }
                 }
             }
             Err(error) => {
@@ -173,20 +275,62 @@ async fn serve(
     }
 }
 
-/// Answers the requests of one connection.
-async fn converse(
+/// Agrees on keys with a client, in bounded time, and answers it.
+async fn greet(
     stream: TcpStream,
-    from: Remote,
+    tls: TlsAcceptor,
+    client: (Remote, Door),
     admitted: Admitted,
     service: TowerToHyperService<Router>,
     mut stopped: watch::Receiver<Option<Instant>>,
 ) {
-    // A token is sent when it is there.
-    let _ = stream.set_nodelay(true);
+    let agreed = tokio::select! {
+        agreed = timeout(HANDSHAKE_WITHIN, handshake(stream, tls)) => agreed,
+        // Another needs the place.
+        () = admitted.phase.closed() => return,
+        _ = stopped.wait_for(Option::is_some) => return,
+    };
+    if let Ok(Ok(stream)) = agreed {
+        converse(stream, client, admitted, service, stopped).await;
+    }
+}
+
+/// What TLS begins with.
+const TLS_HANDSHAKE: u8 = 22;
+/// What a client is told who begins otherwise.
+const NOT_HTTPS: &str = "this port is for HTTPS: use an address that begins with https://\n";
+
+async fn handshake(
+    mut stream: TcpStream,
+    tls: TlsAcceptor,
+) -> io::Result<impl AsyncRead + AsyncWrite + Unpin> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && first[0] != TLS_HANDSHAKE {
+        // What was sent and is not read would take the answer with it.
+        let _ = stream.read(&mut [0; 4096]).await?;
+        let length = NOT_HTTPS.len();
+        let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close";
+        let answer = format!("{head}\r\ncontent-length: {length}\r\n\r\n{NOT_HTTPS}");
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    tls.accept(Patient::new(stream)).await
+}
+
+/// Answers the requests of one connection.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    (from, door): (Remote, Door),
+    admitted: Admitted,
+    service: TowerToHyperService<Router>,
+    mut stopped: watch::Receiver<Option<Instant>>,
+) {
     let phase = admitted.phase.clone();
     let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(phase.clone());
         request.extensions_mut().insert(from);
+        request.extensions_mut().insert(door);
         service.call(request.map(Body::new))
     });
     let connection = http1::Builder::new()
@@ -195,7 +339,7 @@ async fn converse(
         .max_headers(MOST_HEADERS)
         .max_header_size(MOST_HEAD_BYTES)
         .max_buf_size(MOST_HEAD_BYTES)
-        .serve_connection(TokioIo::new(Patient::new(stream)), answer);
+        .serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         // A connection that broke is the client's affair.

@@ -5,7 +5,7 @@ use futures_util::stream;
 
 use super::answers::{Answers, Updates};
 use crate::serve::{
-    Embedded, Input, LoadedModel, ModelCard, Numbers, Request, RequestError, Service,
+    Caller, Embedded, Input, LoadedModel, ModelCard, Numbers, Request, RequestError, Service,
 };
 
 impl Answers for Service {
@@ -39,8 +39,9 @@ impl Answers for Service {
         &self,
         model: &str,
         inputs: Vec<Input>,
+        caller: Caller,
     ) -> Result<BoxFuture<'static, Result<Embedded, RequestError>>, RequestError> {
-        let embedding = self.embed(model, inputs)?;
+        let embedding = self.embed(model, inputs, caller)?;
         Ok(Box::pin(embedding))
     }
 

@@ -57,7 +57,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use filter::{Filter, FilterError};
 pub use recent::{KEPT, Page, Recent, recent};
-pub(crate) use record::time_of;
+pub use record::time_of;
 pub use record::{Level, Record, SpanRecord};
 
 /// A second subscriber was started.

@@ -196,7 +196,7 @@ pub(super) fn now() -> String {
 }
 
 /// A time as events have it: RFC 3339, in UTC.
-pub(crate) fn time_of(when: SystemTime) -> String {
+pub fn time_of(when: SystemTime) -> String {
     let since = when.duration_since(UNIX_EPOCH);
     let ms = since.unwrap_or_default().as_millis();
     time(u64::try_from(ms).unwrap_or(u64::MAX))

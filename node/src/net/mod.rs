@@ -51,6 +51,7 @@ pub use potluck_protocol::wire::HandOverReason;
 
 pub use discovery::{Announces, Discovery, Mdns};
 pub use listen::ListenError;
+pub use networks::reachable_addresses;
 pub use node::{Node, NodeOptions};
 pub use report::{AskedFor, NodeError, NodeEvent};
 pub use session::{NodeSession, OwnerWork};

@@ -71,6 +71,12 @@ pub(super) fn own() -> Vec<(IpAddr, Network)> {
         .collect()
 }
 
+/// The addresses at which devices of the same networks can reach this one: not those of loopback or of
+/// one link alone.
+pub fn reachable_addresses() -> Vec<IpAddr> {
+    own().into_iter().map(|(ip, _network)| ip).collect()
+}
+
 /// The networks, most recent first, kept in a file.
 #[derive(Debug, Default)]
 pub(super) struct Networks {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::numbers::{Counters, Outcome};
-use super::{RequestError, Update};
+use super::{Caller, RequestError, Update};
 
 /// An answer as it comes. Dropping it cancels the request: nothing is computed for it beyond the step
 /// at hand.
@@ -79,6 +79,7 @@ fn ended() -> RequestError {
 pub(super) struct Client {
     reply: Option<Reply>,
     counters: Arc<Counters>,
+    pub(super) caller: Caller,
     /// What events of the request stand in.
     pub(super) span: tracing::Span,
     pub(super) arrived: Instant,
@@ -92,22 +93,23 @@ enum Reply {
 }
 
 impl Client {
-    pub(super) fn answering(counters: &Arc<Counters>) -> (Self, Answering) {
+    pub(super) fn answering(counters: &Arc<Counters>, caller: Caller) -> (Self, Answering) {
         let (updates, answering) = unbounded_channel();
-        let client = Self::new(Reply::Answer(updates), counters);
+        let client = Self::new(Reply::Answer(updates), counters, caller);
         (client, Answering(answering))
     }
 
-    pub(super) fn embedding(counters: &Arc<Counters>) -> (Self, Embedding) {
+    pub(super) fn embedding(counters: &Arc<Counters>, caller: Caller) -> (Self, Embedding) {
         let (vectors, embedding) = oneshot::channel();
-        let client = Self::new(Reply::Embedding(vectors), counters);
+        let client = Self::new(Reply::Embedding(vectors), counters, caller);
         (client, Embedding(embedding))
     }
 
-    fn new(reply: Reply, counters: &Arc<Counters>) -> Self {
+    fn new(reply: Reply, counters: &Arc<Counters>, caller: Caller) -> Self {
         Self {
             reply: Some(reply),
             counters: Arc::clone(counters),
+            caller,
             span: tracing::Span::current(),
             arrived: Instant::now(),
             loading: Duration::ZERO,
@@ -118,8 +120,11 @@ impl Client {
         &self.counters
     }
 
-    /// Whether nobody listens any more.
+    /// Whether nobody listens any more, or whoever does may ask no longer.
     pub(super) fn is_gone(&self) -> bool {
+        if self.caller.is_withdrawn() {
+            return true;
+        }
         match &self.reply {
             Some(Reply::Answer(updates)) => updates.is_closed(),
             Some(Reply::Embedding(vectors)) => vectors.is_closed(),
@@ -156,9 +161,12 @@ impl Client {
         self.say_failed(error);
     }
 
-    /// Nobody listens.
+    /// It [is gone](Self::is_gone).
     pub(super) fn cancelled(mut self) {
         self.counters.ended(Outcome::Cancelled);
+        if self.caller.is_withdrawn() {
+            self.say_failed(RequestError::Withdrawn);
+        }
         self.reply = None;
     }
 
@@ -186,6 +194,8 @@ pub(super) fn outcome_of(error: &RequestError) -> Outcome {
         RequestError::UnknownModel { .. }
         | RequestError::NotFetched { .. }
         | RequestError::TooLong { .. }
+        | RequestError::Spent { .. }
+        | RequestError::Withdrawn
         | RequestError::Invalid { .. } => Outcome::Refused,
         RequestError::Busy { .. } => Outcome::Busy,
         RequestError::NoMemory { .. } | RequestError::Failed { .. } | RequestError::Stopping => {

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::caller::{Caller, CallerId, Turns};
 use super::models::Found;
 use super::pace::Departures;
 use super::work::{Raw, Ready};
@@ -22,9 +23,10 @@ pub(super) struct Lane {
 
 struct State {
     raw: VecDeque<Raw>,
-    /// One is taken out of `raw` and not yet in `ready`.
-    preparing: bool,
+    /// Whose is taken out of `raw` and not yet in `ready`.
+    preparing: Option<CallerId>,
     ready: VecDeque<Ready>,
+    turns: Turns,
     /// Requests that are answered, and when the oldest began.
     running: usize,
     oldest: Option<Instant>,
@@ -48,6 +50,8 @@ pub(super) struct View {
     pub(super) kept_bytes: u64,
     pub(super) kept_prefixes: usize,
     pub(super) context: usize,
+    /// How many of the requests that are answered are those of guests.
+    pub(super) guests: usize,
     /// What waits has no memory, and nothing runs that will free some.
     pub(super) is_starved: bool,
 }
@@ -96,8 +100,9 @@ impl Lane {
             model,
             state: Mutex::new(State {
                 raw: VecDeque::new(),
-                preparing: false,
+                preparing: None,
                 ready: VecDeque::new(),
+                turns: Turns::default(),
                 running: 0,
                 oldest: None,
                 departures: Departures::default(),
@@ -117,7 +122,8 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a request, if fewer than so many are answered and wait.
+    /// Takes a request, if fewer than so many are answered and wait. The owner's do not count those of
+    /// guests; guests have half of the places to wait.
     pub(super) fn submit(
         &self,
         raw: Box<Raw>,
@@ -128,10 +134,17 @@ impl Lane {
         if state.closed {
             return Err(NotTaken::Closed(raw));
         }
-        if state.running + state.waiting() >= streams + most {
+        let is_guest = raw.client.caller.is_guest();
+        let most = if is_guest { most / 2 } else { most };
+        let count = |state: &State| match is_guest {
+            true => (state.waiting(), state.running),
+            false => (state.owner_waiting(), state.owner_running()),
+        };
+        let (waiting, running) = count(&state);
+        if running + waiting >= streams + most {
             state.forget_the_gone();
         }
-        let (waiting, running) = (state.waiting(), state.running);
+        let (waiting, running) = count(&state);
         if running + waiting >= streams + most {
             let now = Instant::now();
             let oldest = state.oldest.map_or(Duration::ZERO, |oldest| now - oldest);
@@ -183,8 +196,10 @@ impl Lane {
             if state.closed {
                 return None;
             }
-            if let Some(mut raw) = state.raw.pop_front() {
-                state.preparing = true;
+            let callers = state.raw.iter().map(|raw| &raw.client.caller);
+            let next = state.turns.next(callers);
+            if let Some(mut raw) = next.and_then(|at| state.raw.remove(at)) {
+                state.preparing = Some(raw.client.caller.id());
                 let from = state.loading_since.max(raw.client.arrived);
                 let loaded = state.loaded.unwrap_or(from);
                 raw.client.loading = loaded.saturating_duration_since(from);
@@ -197,7 +212,7 @@ impl Lane {
     /// What came of the request that was taken out last.
     pub(super) fn prepared(&self, ready: Option<Ready>) {
         let mut state = self.lock();
-        state.preparing = false;
+        state.preparing = None;
         if state.closed {
             drop(state);
             if let Some(Ready { client, .. }) = ready {
@@ -210,9 +225,16 @@ impl Lane {
         self.changed.notify_all();
     }
 
-    /// The next request to compute.
-    pub(super) fn next_ready(&self) -> Option<Ready> {
-        self.lock().ready.pop_front()
+    /// The next request to compute; only of the owner, if `owner_only`.
+    pub(super) fn next_ready(&self, owner_only: bool) -> Option<Ready> {
+        let mut state = self.lock();
+        let callers = state.ready.iter().map(|ready| &ready.client.caller);
+        let next = state.turns.next(callers)?;
+        // If there is one of the owner, it is that.
+        let is_meant = !owner_only || !state.ready[next].client.caller.is_guest();
+        let ready = is_meant.then(|| state.ready.remove(next)).flatten()?;
+        state.turns.begun(ready.client.caller.id());
+        Some(ready)
     }
 
     /// Drops requests that nobody waits for any more.
@@ -222,14 +244,21 @@ impl Lane {
 
     /// Tells those who wait that others were begun.
     pub(super) fn advanced(&self) {
-        for (before, next) in self.lock().ready.iter().enumerate() {
+        let state = self.lock();
+        let is_owners = |ready: &&Ready| !ready.client.caller.is_guest();
+        let owners = state.ready.iter().filter(is_owners);
+        let guests = state.ready.iter().filter(|ready| !is_owners(ready));
+        for (before, next) in owners.chain(guests).enumerate() {
             next.client.tell(Update::Waiting { before });
         }
     }
 
     /// Puts a request back that cannot be computed yet.
     pub(super) fn put_back(&self, ready: Ready) {
-        self.lock().ready.push_front(ready);
+        let mut state = self.lock();
+        // Smaller ones of others do not overtake it.
+        state.turns.goes_first(ready.client.caller.id());
+        state.ready.push_front(ready);
     }
 
     /// How many are answered now, since when the oldest is, and what they take.
@@ -255,7 +284,7 @@ impl Lane {
             if !state.ready.is_empty() {
                 return Wake::Look;
             }
-            let rests = state.raw.is_empty() && !state.preparing;
+            let rests = state.raw.is_empty() && state.preparing.is_none();
             let left = idle.saturating_sub(state.used.elapsed());
             if rests && (left.is_zero() || state.unwanted || state.stop_at.is_some()) {
                 state.closed = true;
@@ -350,7 +379,19 @@ impl Waiting {
 
 impl State {
     fn waiting(&self) -> usize {
-        self.raw.len() + usize::from(self.preparing) + self.ready.len()
+        self.raw.len() + usize::from(self.preparing.is_some()) + self.ready.len()
+    }
+
+    fn owner_waiting(&self) -> usize {
+        let is_owners = |caller: &&Caller| !caller.is_guest();
+        let raw = self.raw.iter().map(|raw| &raw.client.caller);
+        let ready = self.ready.iter().map(|ready| &ready.client.caller);
+        let preparing = self.preparing == Some(CallerId::Owner);
+        raw.chain(ready).filter(is_owners).count() + usize::from(preparing)
+    }
+
+    fn owner_running(&self) -> usize {
+        self.running.saturating_sub(self.view.guests)
     }
 
     fn take_waiting(&mut self) -> Waiting {

@@ -11,7 +11,10 @@
 //! - A request is dropped between two steps when whoever asked goes away.
 //! - Nothing grows without bound: requests, those that wait, their memory and what is kept of them have
 //!   limits ([`Settings`]).
+//! - The owner's requests go before those of guests, and no guest learns what the owner or another guest
+//!   asked ([`Caller`], `prefix`).
 
+mod caller;
 pub mod chat;
 mod client;
 mod engine_thread;
@@ -34,6 +37,7 @@ mod talk;
 mod tests;
 mod work;
 
+pub use caller::{Caller, Tab, day_of, until_next_day};
 pub use client::{Answering, Embedded, Embedding};
 pub use models::ModelCard;
 pub use numbers::{Histogram, Numbers, Outcome};

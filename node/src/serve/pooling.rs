@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::RequestError;
 use super::client::{Client, Embedded};
+use super::{Caller, RequestError};
 use crate::engine::{Engine, MeanPool, ModelError, Part, Session, TokenId, Wants};
 use crate::stages::Reservation;
 
@@ -35,6 +35,7 @@ impl Pooling {
         let tokens = texts.iter().map(Vec::len).sum();
         let waited = client.arrived.elapsed();
         client.counters().started(tokens, 0, waited);
+        client.caller.charge(tokens);
         client.loading = client.loading.min(waited);
         Self {
             client,
@@ -47,6 +48,10 @@ impl Pooling {
 
     pub(super) fn is_gone(&self) -> bool {
         self.client.is_gone()
+    }
+
+    pub(super) fn caller(&self) -> &Caller {
+        &self.client.caller
     }
 
     /// Tokens of the next text that would be begun, if one is to be: while there are few, and fewer

@@ -1,5 +1,10 @@
-//! KV caches that are kept after a request, for the next one that begins alike.
+//! KV caches that are kept after a request, for the next one of the same caller that begins alike.
+//!
+//! A kept beginning shows in how soon an answer begins and in `cached_tokens`: one who asks with a guess
+//! of another's words would learn whether they were said. So each caller has its own: what the owner or
+//! one guest asked is never the beginning of another's request.
 
+use super::caller::CallerId;
 use crate::engine::{ModelConfig, ModelError, Session, TokenId};
 use crate::stages::Reservation;
 
@@ -7,7 +12,7 @@ use crate::stages::Reservation;
 pub(super) const WORTH: usize = 16;
 
 /// Sessions that nobody uses, bounded in bytes: first the longest unused shrinks to what it holds, then
-/// it goes.
+/// it goes; those of guests before those of the owner.
 ///
 /// Sessions are found by the ids of their tokens, so what is taken over or copied holds what the new
 /// request would compute.
@@ -19,6 +24,8 @@ pub(super) struct Prefixes {
 
 /// A session and its memory.
 pub(super) struct Kept {
+    /// Whose tokens these are.
+    pub(super) of: CallerId,
     pub(super) session: Session,
     // INVARIANT: the bytes of the session's capacity.
     pub(super) memory: Reservation,
@@ -78,11 +85,12 @@ impl Prefixes {
         self.kept.iter().map(|kept| kept.memory.bytes()).sum()
     }
 
-    /// Which session has the longest common beginning with `wanted`, and how long that is; none if it is
-    /// not worth it.
-    pub(super) fn find(&self, wanted: &[TokenId]) -> Option<(usize, usize)> {
+    /// Which session of this caller has the longest common beginning with `wanted`, and how long that
+    /// is; none if it is not worth it.
+    pub(super) fn find(&self, of: CallerId, wanted: &[TokenId]) -> Option<(usize, usize)> {
         let same = |(at, kept): (usize, &Kept)| (at, common(kept.session.tokens(), wanted));
-        let found = self.kept.iter().enumerate().map(same);
+        let own = (self.kept.iter().enumerate()).filter(|(_at, kept)| kept.of == of);
+        let found = own.map(same);
         // Of equal ones the last, which others are more likely to be done with.
         let best = found.max_by_key(|&(_at, same)| same);
         best.filter(|&(_at, same)| same >= WORTH)
@@ -103,39 +111,44 @@ impl Prefixes {
         &self.kept[at].session
     }
 
-    /// Keeps a session as the one used last, in place of those that hold nothing else.
+    /// Keeps a session as the one used last, in place of the caller's that hold nothing else.
     pub(super) fn keep(&mut self, mut new: Kept, config: &ModelConfig) {
         let tokens = new.session.tokens();
         if tokens.len() < WORTH {
             return;
         }
         let within = |a: &[TokenId], b: &[TokenId]| common(a, b) == a.len();
-        if let Some(at) = (self.kept.iter()).position(|kept| within(tokens, kept.session.tokens()))
-        {
+        let of = new.of;
+        let holds = |kept: &Kept| kept.of == of && within(tokens, kept.session.tokens());
+        if let Some(at) = self.kept.iter().position(holds) {
             let longer = self.kept.remove(at);
             self.kept.push(longer);
             return;
         }
-        (self.kept).retain(|kept| !within(kept.session.tokens(), tokens));
+        (self.kept).retain(|kept| kept.of != of || !within(kept.session.tokens(), tokens));
         new.settle(config);
         self.kept.push(new);
         while self.bytes() > self.limit && self.free_some(config) {}
     }
 
-    /// Frees a part of what is kept, the longest unused first; false if nothing is kept.
+    /// Frees a part of what is kept, guests' before the owner's and of those the longest unused first;
+    /// false if nothing is kept.
     pub(super) fn free_some(&mut self, config: &ModelConfig) -> bool {
-        for kept in &mut self.kept {
-            // One that cannot be copied for want of memory goes.
-            match kept.shrink(config) {
-                Ok(false) => {}
-                Ok(true) => return true,
-                Err(_) => break,
+        for of_guests in [true, false] {
+            let is_next = |kept: &Kept| kept.of.is_guest() == of_guests;
+            for kept in self.kept.iter_mut().filter(|kept| is_next(kept)) {
+                // One that cannot be copied for want of memory goes.
+                match kept.shrink(config) {
+                    Ok(false) => {}
+                    Ok(true) => return true,
+                    Err(_) => break,
+                }
+            }
+            if let Some(at) = self.kept.iter().position(is_next) {
+                self.kept.remove(at);
+                return true;
             }
         }
-        if self.kept.is_empty() {
-            return false;
-        }
-        self.kept.remove(0);
-        true
+        false
     }
 }

@@ -7,7 +7,7 @@ use potluck_model::tokenizer::SpecialTokens;
 use super::lane::Lane;
 use super::reader::Reader;
 use super::work::{Answer, Raw, RawWork, Ready, Work};
-use super::{Input, Request, RequestError, chat};
+use super::{Caller, Input, Request, RequestError, chat};
 use crate::engine::{Engine, GenerateOptions, TokenId};
 use crate::prompt::{self, PromptError};
 
@@ -19,7 +19,7 @@ pub(super) fn prepare_all(engine: &Engine, lane: &Lane) {
             lane.prepared(None);
             continue;
         }
-        let work = catch_unwind(AssertUnwindSafe(|| prepare(engine, work)));
+        let work = catch_unwind(AssertUnwindSafe(|| prepare(engine, work, &client.caller)));
         let work = work.unwrap_or_else(|_panic| {
             let message = "the request could not be written for the model".to_owned();
             Err(RequestError::Failed { message })
@@ -34,12 +34,18 @@ pub(super) fn prepare_all(engine: &Engine, lane: &Lane) {
     }
 }
 
-fn prepare(engine: &Engine, work: RawWork) -> Result<Work, RequestError> {
+fn prepare(engine: &Engine, work: RawWork, caller: &Caller) -> Result<Work, RequestError> {
     match work {
         RawWork::Answer(request) => Ok(Work::Answer(Box::new(answer(engine, *request)?))),
         RawWork::Embed(inputs) => {
             let texts = inputs.into_iter().map(|input| text(engine, input));
-            Ok(Work::Embed(texts.collect::<Result<_, _>>()?))
+            let texts = texts.collect::<Result<Vec<_>, _>>()?;
+            // Nothing of them is kept from before.
+            let tokens: usize = texts.iter().map(Vec::len).sum();
+            match tokens as u64 > caller.left() {
+                true => Err(RequestError::spent()),
+                false => Ok(Work::Embed(texts)),
+            }
         }
     }
 }

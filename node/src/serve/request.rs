@@ -3,13 +3,16 @@
 //! The dialects (`http`) translate into these types and nothing else; what is said here and cannot be
 //! done is refused by name, with a [`RequestError`].
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::{Caller, until_next_day};
 use crate::Private;
 use crate::engine::{Message, SamplerSettings, TokenId};
 
 /// A text that a model is to write.
 pub struct Request {
+    /// Who asks.
+    pub caller: Caller,
     /// The model as the program names it; the default one if empty.
     pub model: String,
     /// What it goes on from.
@@ -196,6 +199,14 @@ pub enum Finish {
     ToolCalls,
 }
 
+impl RequestError {
+    /// A guest has no tokens left for this.
+    pub(super) fn spent() -> Self {
+        let retry_after = until_next_day(SystemTime::now());
+        Self::Spent { retry_after }
+    }
+}
+
 /// A request that is not answered. No text of a request or an answer is in it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RequestError {
@@ -227,6 +238,19 @@ pub enum RequestError {
         /// When it is worth trying again, at least 1 s.
         retry_after: Duration,
     },
+    /// A guest has used the day's tokens, or has too few left for this.
+    #[error(
+        "this guest's tokens for today are used up: a new day begins in {} min; the owner can allow more \
+         with `potluck guests set`",
+        retry_after.as_secs().div_ceil(60)
+    )]
+    Spent {
+        /// When there are new ones.
+        retry_after: Duration,
+    },
+    /// A guest may use this node no longer.
+    #[error("the owner of this node has ended this guest's access, or its time is over")]
+    Withdrawn,
     /// Something that was said is wrong.
     #[error("{message}")]
     Invalid {

@@ -3,10 +3,11 @@
 //! A round is one step of the engine: the next token of every answer, and beside it parts of the prompts
 //! that are still to be read, in turns, as many tokens as answers can wait for ([`Pace`]). Whoever has
 //! gone away is dropped between rounds. By invariant I1 nobody's tokens depend on who shares a step.
+//! While the owner and guests are answered, each have rounds of their own ([`Courtesy`]).
 //!
 //! | what | bound |
 //! |---|---|
-//! | requests answered at once | [`Settings::streams`](super::Settings::streams) |
+//! | requests answered at once | [`Settings::streams`](super::Settings::streams); the owner's do not count those of guests |
 //! | memory | reserved when a request begins, for its prompt and all tokens it may get; else it waits, if others will free some, or fails |
 //! | kept prefixes | [`Settings::kept_bytes`](super::Settings::kept_bytes); they go first where memory is wanted |
 
@@ -15,6 +16,7 @@ mod admission;
 use std::time::{Duration, Instant};
 
 use super::RequestError;
+use super::caller::{Courtesy, Side};
 use super::lane::{Lane, View, Wake};
 use super::pace::Pace;
 use super::pooling::{self, Pooling};
@@ -38,6 +40,7 @@ pub(super) struct Scheduler<'e> {
     poolings: Vec<Pooling>,
     prefixes: Prefixes,
     pace: Pace,
+    courtesy: Courtesy,
     next_id: u64,
     /// Whose prompt was read last.
     turn: u64,
@@ -74,6 +77,7 @@ impl<'e> Scheduler<'e> {
             poolings: Vec::new(),
             prefixes: Prefixes::new(shared.settings.kept_bytes),
             pace: Pace::default(),
+            courtesy: Courtesy::default(),
             next_id: 0,
             turn: 0,
         }
@@ -100,6 +104,15 @@ impl<'e> Scheduler<'e> {
                 return Ok(());
             }
         }
+    }
+
+    /// How many requests of the owner are answered, and how many of guests.
+    fn answered(&self) -> (usize, usize) {
+        let answers = self.running.iter().map(|running| running.talk.caller());
+        let all = answers.chain(self.poolings.iter().map(Pooling::caller));
+        let guests = all.filter(|caller| caller.is_guest()).count();
+        let count = self.running.len() + self.poolings.len();
+        (count - guests, guests)
     }
 
     fn is_computing(&self) -> bool {
@@ -139,7 +152,9 @@ impl<'e> Scheduler<'e> {
 
     /// Says how much is answered and what it takes.
     fn tell(&self, lacks_memory: bool) {
+        let (_owner, guests) = self.answered();
         let view = View {
+            guests,
             weight_bytes: self.weight_bytes,
             kv_bytes: self.running.iter().map(Running::kv_bytes).sum(),
             kept_bytes: self.prefixes.bytes(),
@@ -153,19 +168,28 @@ impl<'e> Scheduler<'e> {
     }
 
     /// How many tokens each request reads in the next step, and how many texts to embed may.
-    fn plan(&mut self) -> (Vec<usize>, usize) {
+    fn plan(&mut self, side: Side) -> (Vec<usize>, usize) {
+        let is_in = |running: &Running<'_>| side.has(running.talk.caller());
         let is_answer = |running: &Running<'_>| running.unread() == 1;
-        let tokens = |running: &Running<'_>| usize::from(is_answer(running));
+        let tokens = |running: &Running<'_>| usize::from(is_in(running) && is_answer(running));
         let mut plan: Vec<_> = self.running.iter().map(tokens).collect();
-        let budget = self.pace.prompt_tokens(plan.iter().sum());
-        let reads = |running: &Running<'_>| !is_answer(running) && running.follows.is_none();
+        // The owner's answers wait for a guest's prompt, too.
+        let waiting = plan
+            .iter()
+            .sum::<usize>()
+            .max((side == Side::Guests).into());
+        let budget = self.pace.prompt_tokens(waiting);
+        let reads = |running: &Running<'_>| {
+            is_in(running) && !is_answer(running) && running.follows.is_none()
+        };
         let mut readers: Vec<_> = (0..plan.len())
             .filter(|&at| reads(&self.running[at]))
             .collect();
-        let texts = match (self.poolings.is_empty(), readers.is_empty()) {
-            (true, _) => 0,
-            (false, true) => budget,
-            (false, false) => budget / 2,
+        let embeds = (self.poolings.iter()).any(|pooling| side.has(pooling.caller()));
+        let texts = match (embeds, readers.is_empty()) {
+            (false, _) => 0,
+            (true, true) => budget,
+            (true, false) => budget / 2,
         };
         let mut left = budget - texts;
         // After the one whose turn was last.
@@ -184,7 +208,9 @@ impl<'e> Scheduler<'e> {
     /// One step for all.
     fn round(&mut self) -> Result<(), RequestError> {
         self.catch_up();
-        let (mut plan, texts) = self.plan();
+        let (owner, guests) = self.answered();
+        let side = self.courtesy.next(owner, guests);
+        let (mut plan, texts) = self.plan(side);
         for at in (0..plan.len()).rev() {
             if let Err(error) = self.running[at].grow(plan[at]) {
                 plan.remove(at);
@@ -192,10 +218,10 @@ impl<'e> Scheduler<'e> {
                 talk.fail(memory_error(&error));
             }
         }
-        self.begin_texts(texts);
+        self.begin_texts(texts, side);
         let began = Instant::now();
         let answers = plan.iter().filter(|&&tokens| tokens == 1).count();
-        let tokens = match self.step(&plan, texts) {
+        let tokens = match self.step(&plan, texts, side) {
             Ok(tokens) => tokens,
             Err(error) => {
                 let error = failed(&error);
@@ -204,16 +230,20 @@ impl<'e> Scheduler<'e> {
             }
         };
         if tokens == 0 {
+            // The others may have what these wait for.
+            self.courtesy.took(side, MOMENT);
             self.lane.pause(MOMENT);
             return Ok(());
         }
-        self.pace.took(answers, tokens - answers, began.elapsed());
+        let took = began.elapsed();
+        self.pace.took(answers, tokens - answers, took);
+        self.courtesy.took(side, took);
         self.after_step(&plan);
         Ok(())
     }
 
     /// Has the engine read what is planned; how many tokens that were.
-    fn step(&mut self, plan: &[usize], texts: usize) -> Result<usize, ModelError> {
+    fn step(&mut self, plan: &[usize], texts: usize, side: Side) -> Result<usize, ModelError> {
         let (mut parts, mut listeners) = (Vec::new(), Vec::new());
         for (running, &tokens) in self.running.iter_mut().zip(plan) {
             if tokens == 0 {
@@ -228,8 +258,10 @@ impl<'e> Scheduler<'e> {
             parts.push(part);
             listeners.push(Listener::Talk(talk));
         }
-        let each = texts.div_ceil(self.poolings.len().max(1));
-        for (part, text) in self.poolings.iter_mut().flat_map(|p| p.parts(each)) {
+        let poolings = self.poolings.iter_mut();
+        let mut poolings: Vec<_> = poolings.filter(|p| side.has(p.caller())).collect();
+        let each = texts.div_ceil(poolings.len().max(1));
+        for (part, text) in poolings.iter_mut().flat_map(|p| p.parts(each)) {
             parts.push(part);
             listeners.push(Listener::Text(text));
         }
@@ -270,8 +302,11 @@ impl<'e> Scheduler<'e> {
     }
 
     /// Begins texts to embed, as many as the next step reads.
-    fn begin_texts(&mut self, tokens: usize) {
+    fn begin_texts(&mut self, tokens: usize, side: Side) {
         for at in (0..self.poolings.len()).rev() {
+            if !side.has(self.poolings[at].caller()) {
+                continue;
+            }
             while let Some(next) = self.poolings[at].next(tokens) {
                 let bytes = kv_bytes(self.engine.config(), next);
                 let error = match self.reserve(bytes) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::caller::Caller;
 use super::client::{Answering, Client, Embedding, outcome_of};
 use super::engine_thread::live;
 use super::models::ModelCard;
@@ -149,7 +150,8 @@ impl Service {
     /// [`RequestError::UnknownModel`], [`RequestError::NotFetched`], [`RequestError::Busy`],
     /// [`RequestError::Stopping`].
     pub fn submit(&self, request: Request) -> Result<Answering, RequestError> {
-        let (client, answering) = Client::answering(&self.shared().counters);
+        let caller = request.caller.clone();
+        let (client, answering) = Client::answering(&self.shared().counters, caller);
         let model = request.model.clone();
         let work = RawWork::Answer(Box::new(request));
         self.give(&model, Raw { client, work })?;
@@ -160,8 +162,13 @@ impl Service {
     ///
     /// # Errors
     /// As [`Self::submit`], and [`RequestError::Invalid`] for no text at all.
-    pub fn embed(&self, model: &str, inputs: Vec<Input>) -> Result<Embedding, RequestError> {
-        let (client, embedding) = Client::embedding(&self.shared().counters);
+    pub fn embed(
+        &self,
+        model: &str,
+        inputs: Vec<Input>,
+        caller: Caller,
+    ) -> Result<Embedding, RequestError> {
+        let (client, embedding) = Client::embedding(&self.shared().counters, caller);
         if inputs.is_empty() {
             let error = RequestError::Invalid {
                 field: None,

@@ -6,7 +6,7 @@ use super::chat::Piece;
 use super::client::Client;
 use super::reader::Reader;
 use super::work::Answer;
-use super::{Finish, RequestError, Summary, TokenInfo, Update};
+use super::{Caller, Finish, RequestError, Summary, TokenInfo, Update};
 use crate::engine::{Chosen, ChosenToken, Engine, Generator, ModelError, StopReason, TokenId};
 
 /// An answer that is being written.
@@ -85,6 +85,10 @@ impl<'e> Talk<'e> {
         self.client.is_gone()
     }
 
+    pub(super) fn caller(&self) -> &Caller {
+        &self.client.caller
+    }
+
     /// The prompt is read from here on, but for what was in a cache.
     pub(super) fn start(&mut self, cached_tokens: usize) {
         self.started = Instant::now();
@@ -94,6 +98,8 @@ impl<'e> Talk<'e> {
             prompt_tokens: self.prompt_tokens,
             cached_tokens,
         });
+        let new = self.prompt_tokens.saturating_sub(cached_tokens);
+        self.client.caller.charge(new);
         let counters = self.client.counters();
         counters.started(self.prompt_tokens, cached_tokens, self.waited);
     }
@@ -117,6 +123,7 @@ impl<'e> Talk<'e> {
                 match self.generator.ended() {
                     Some(reason) => Heard::End(reason),
                     None if self.reader.is_finished() => Heard::End(StopReason::EndOfTurn),
+                    None if self.client.caller.left() == 0 => Heard::End(StopReason::MaxTokens),
                     None => Heard::Token(id),
                 }
             }
@@ -134,6 +141,7 @@ impl<'e> Talk<'e> {
     /// A token came.
     fn tick(&mut self) {
         let now = Instant::now();
+        self.client.caller.charge(1);
         let counters = self.client.counters();
         match self.first {
             Some(_) => counters.token(now - self.last),

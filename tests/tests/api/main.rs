@@ -3,6 +3,7 @@
 
 mod answers;
 mod ends;
+mod guests;
 mod many;
 mod recorded;
 mod refused;

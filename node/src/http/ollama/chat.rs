@@ -23,7 +23,7 @@ use crate::http::messages::{arguments, content};
 use crate::http::stream as streamed;
 use crate::http::tools::tools;
 use crate::http::whole::collect;
-use crate::serve::{Chat, Format, Input, ModelCard, Request, ToolChoice};
+use crate::serve::{Caller, Chat, Format, Input, ModelCard, Request, ToolChoice};
 
 /// What would change an answer and is not done.
 const NOT_DONE: [NotDone; 6] = [
@@ -71,7 +71,9 @@ pub(in crate::http) async fn chat(
     if messages.is_empty() {
         return answer_nothing(&api, account, &fields, Shape::Chat).await;
     }
-    let card = api.card(fields.needed_text("model")?).await?;
+    let card = api
+        .card(account.visitor(), fields.needed_text("model")?)
+        .await?;
     let input = || {
         let messages: Result<Vec<_>, _> = messages.iter().map(message).collect();
         to_chat(&fields, &card, messages?)
@@ -91,7 +93,9 @@ pub(in crate::http) async fn generate(
     if prompt.is_empty() {
         return answer_nothing(&api, account, &fields, Shape::Generate).await;
     }
-    let card = api.card(fields.needed_text("model")?).await?;
+    let card = api
+        .card(account.visitor(), fields.needed_text("model")?)
+        .await?;
     let is_raw = fields.flag("raw")?.unwrap_or(false);
     let system = fields.text("system")?.filter(|text| !text.is_empty());
     let input = || {
@@ -126,6 +130,7 @@ async fn answer(
         lets_go(fields)?;
         let options = options(fields)?;
         Ok(Request {
+            caller: Caller::Owner,
             model: card.name.clone(),
             input: input()?,
             sampling: options.sampling,
@@ -156,8 +161,12 @@ async fn answer_nothing(
     shape: Shape,
 ) -> Result<Response, Refusal> {
     let model = fields.needed_text("model")?;
-    let card = api.card(model).await?;
+    let card = api.card(account.visitor(), model).await?;
     let reason = match lets_go(fields)? {
+        true if account.visitor().guest().is_some() => {
+            let words = "guests may not unload a model: leave keep_alive out";
+            return Err(Fault::forbidden("not_for_guests", words).into());
+        }
         true => {
             api.answers.unload(&card.name)?;
             "unload"
@@ -181,6 +190,7 @@ async fn answer_nothing(
 /// What is answered as soon as a model is ready.
 fn shortest(card: &ModelCard) -> Request {
     Request {
+        caller: Caller::Owner,
         model: card.name.clone(),
         input: Input::Text(" ".to_owned().into()),
         sampling: SamplerSettings::greedy(),

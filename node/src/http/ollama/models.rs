@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use axum::Extension;
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::Refusal;
+use crate::http::account::Account;
 use crate::http::answers::has_thinking_switch;
 use crate::http::api::Api;
 use crate::http::body;
@@ -18,16 +20,23 @@ use crate::log;
 use crate::serve::ModelCard;
 
 /// `/api/tags`: all models.
-pub(in crate::http) async fn tags(State(api): State<Arc<Api>>) -> Result<Response, Refusal> {
-    let models: Vec<_> = api.models().await?.iter().map(row).collect();
+pub(in crate::http) async fn tags(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Arc<Account>>,
+) -> Result<Response, Refusal> {
+    let models = api.models(account.visitor()).await?;
+    let models: Vec<_> = models.iter().map(row).collect();
     Ok(respond(StatusCode::OK, &json!({"models": models})))
 }
 
 /// `/api/ps`: those in memory.
-pub(in crate::http) async fn ps(State(api): State<Arc<Api>>) -> Result<Response, Refusal> {
+pub(in crate::http) async fn ps(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Arc<Account>>,
+) -> Result<Response, Refusal> {
     let mut rows = Vec::new();
     for loaded in api.answers.loaded() {
-        let mut row = row(&api.card(&loaded.name).await?);
+        let mut row = row(&api.card(account.visitor(), &loaded.name).await?);
         row["size"] = (loaded.weight_bytes + loaded.kv_bytes).into();
         row["size_vram"] = 0.into();
         row["context_length"] = loaded.context.into();
@@ -40,6 +49,7 @@ pub(in crate::http) async fn ps(State(api): State<Arc<Api>>) -> Result<Response,
 /// `/api/show`: one model. Clients of old call it `name`.
 pub(in crate::http) async fn show(
     State(api): State<Arc<Api>>,
+    Extension(account): Extension<Arc<Account>>,
     request: HttpRequest,
 ) -> Result<Response, Refusal> {
     let body = body::json(request).await?;
@@ -49,7 +59,7 @@ pub(in crate::http) async fn show(
         said => said,
     };
     let card = match name {
-        Some(name) => api.card(name).await?,
+        Some(name) => api.card(account.visitor(), name).await?,
         None => return Err(fields.wrong("model", "given, as a string").into()),
     };
     let row = row(&card);

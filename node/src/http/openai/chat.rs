@@ -24,7 +24,7 @@ use crate::http::sampling::{sampling, stop};
 use crate::http::stream as streamed;
 use crate::http::tools::{format, tool_choice, tools};
 use crate::http::whole::{Whole, collect};
-use crate::serve::{Chat, Format, Input, ModelCard, Request, Summary};
+use crate::serve::{Caller, Chat, Format, Input, ModelCard, Request, Summary};
 
 /// What would change an answer and is not done.
 const NOT_DONE: [NotDone; 7] = [
@@ -81,7 +81,7 @@ pub(in crate::http) async fn chat(
     let count = choices(&fields)?;
     let with_logprobs = top_logprobs(&fields)?.is_some();
     let model = fields.text("model")?.unwrap_or_default();
-    let card = api.card(model).await?;
+    let card = api.card(account.visitor(), model).await?;
     let make = |choice| to_request(&fields, &card, choice);
     let begun = api.begin(&card, count, &account, make)?;
     let common = Common {
@@ -173,6 +173,7 @@ fn to_request(fields: &Fields<'_>, card: &ModelCard, choice: usize) -> Result<Re
         thinking: answers::thinking(card, thinking),
     };
     Ok(Request {
+        caller: Caller::Owner,
         model: card.name.clone(),
         input: Input::Chat(chat),
         sampling: sampling(fields, choice)?,

@@ -23,7 +23,7 @@ use crate::http::sampling::{sampling, stop};
 use crate::http::stream::{self as streamed, Writer};
 use crate::http::tools::format;
 use crate::http::whole::collect;
-use crate::serve::{Input, ModelCard, Request, RequestError, Update};
+use crate::serve::{Caller, Input, ModelCard, Request, RequestError, Update};
 
 /// What would change an answer and is not done.
 const NOT_DONE: [NotDone; 2] = [
@@ -76,7 +76,7 @@ pub(in crate::http) async fn completions(
     let echoes = echoes(&fields, &prompts, each)?;
     let with_logprobs = with_logprobs(&fields)?;
     let model = fields.text("model")?.unwrap_or_default();
-    let card = api.card(model).await?;
+    let card = api.card(account.visitor(), model).await?;
     let make = |choice: usize| {
         let input = prompts[choice / each].input();
         to_request(&fields, &card, input, choice % each)
@@ -185,6 +185,7 @@ fn to_request(
     choice: usize,
 ) -> Result<Request, Fault> {
     Ok(Request {
+        caller: Caller::Owner,
         model: card.name.clone(),
         input,
         sampling: sampling(fields, choice)?,

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use data_encoding::BASE64;
 use serde_json::json;
 
+use crate::http::account::Account;
 use crate::http::api::Api;
 use crate::http::body;
 use crate::http::fault::{Fault, respond};
@@ -17,6 +19,7 @@ use crate::http::inputs::{check_dimensions, inputs};
 /// Vectors of texts.
 pub(in crate::http) async fn embeddings(
     State(api): State<Arc<Api>>,
+    Extension(account): Extension<Arc<Account>>,
     request: HttpRequest,
 ) -> Result<Response, Fault> {
     let body = body::json(request).await?;
@@ -28,8 +31,8 @@ pub(in crate::http) async fn embeddings(
         Some(_) => return Err(fields.wrong("encoding_format", "float or base64")),
     };
     let model = fields.text("model")?.unwrap_or_default();
-    let card = api.card(model).await?;
-    let embedded = api.answers.embed(&card.name, inputs)?.await?;
+    let card = api.card(account.visitor(), model).await?;
+    let embedded = api.embed(&card, inputs, &account).await?;
     check_dimensions(&fields, embedded.vectors.first().map_or(0, Vec::len))?;
     let vectors = embedded.vectors.iter().enumerate();
     let data: Vec<_> = vectors

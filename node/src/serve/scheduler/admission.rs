@@ -3,6 +3,7 @@
 use super::{Scheduler, memory_error};
 use crate::engine::{ModelError, TokenId};
 use crate::serve::RequestError;
+use crate::serve::caller::CallerId;
 use crate::serve::client::Client;
 use crate::serve::pooling::Pooling;
 use crate::serve::prefix::{Kept, WORTH, common, kv_bytes};
@@ -25,10 +26,7 @@ impl Scheduler<'_> {
     pub(super) fn admit(&mut self) -> bool {
         let mut begun = false;
         let mut lacks_memory = false;
-        while self.running.len() + self.poolings.len() < self.shared.settings.streams {
-            let Some(Ready { client, work }) = self.lane.next_ready() else {
-                break;
-            };
+        while let Some(Ready { client, work }) = self.next_ready() {
             if client.is_gone() {
                 client.cancelled();
                 continue;
@@ -51,14 +49,27 @@ impl Scheduler<'_> {
         lacks_memory
     }
 
+    /// The next request that there is a place for. Guests take the places that are free; the owner does
+    /// not wait for those that guests have.
+    fn next_ready(&self) -> Option<Ready> {
+        let streams = self.shared.settings.streams;
+        let (owner, guests) = self.answered();
+        match owner + guests < streams {
+            true => self.lane.next_ready(false),
+            false if owner < streams => self.lane.next_ready(true),
+            false => None,
+        }
+    }
+
     /// Begins an answer, or gives it back if there is no memory now.
     fn begin(&mut self, client: Client, answer: Box<Answer>) -> Result<(), Ready> {
         let prompt = answer.prompt.clone();
         let most = prompt.len() + answer.options.max_tokens.max(1) - 1;
         // The logits after the last token are not kept.
         let wanted = &prompt[..prompt.len() - 1];
-        let ahead = self.ahead(wanted);
-        let kept = match self.session_for(wanted, most, ahead) {
+        let of = client.caller.id();
+        let ahead = self.ahead(of, wanted);
+        let kept = match self.session_for(of, wanted, most, ahead) {
             Ok(kept) => kept,
             Err(Short::Now) => {
                 return Err(Ready {
@@ -71,11 +82,17 @@ impl Scheduler<'_> {
                 return Ok(());
             }
         };
-        self.next_id += 1;
         let cached = kept.session.len();
+        let follows = ahead.filter(|ahead| ahead.same >= cached + WORTH);
+        if follows.is_none() && client.caller.left() < (prompt.len() - cached) as u64 {
+            self.prefixes.keep(kept, self.engine.config());
+            client.fail(RequestError::spent());
+            return Ok(());
+        }
+        self.next_id += 1;
         let talk = Talk::new(self.engine, client, *answer);
         let mut running = Running::new(self.next_id, talk, kept, prompt, most);
-        running.follows = ahead.filter(|ahead| ahead.same >= cached + WORTH);
+        running.follows = follows;
         if running.follows.is_none() {
             running.talk.start(cached);
         }
@@ -83,17 +100,15 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    /// Who is answered now and has, or will have read, most of this.
-    fn ahead(&self, wanted: &[TokenId]) -> Option<Follows> {
+    /// Which of the caller's requests is answered now and has, or will have read, most of this.
+    fn ahead(&self, of: CallerId, wanted: &[TokenId]) -> Option<Follows> {
         let follow = |running: &Running<'_>| Follows {
             id: running.id,
             same: common(running.tokens(), wanted),
         };
         let read = |running: &Running<'_>| running.session().len();
-        let all = self
-            .running
-            .iter()
-            .map(|running| (follow(running), read(running)));
+        let own = (self.running.iter()).filter(|running| running.talk.caller().id() == of);
+        let all = own.map(|running| (follow(running), read(running)));
         let best = all.max_by_key(|(follows, read)| (follows.same, *read));
         best.map(|(follows, _read)| follows)
     }
@@ -101,6 +116,7 @@ impl Scheduler<'_> {
     /// A session that holds as much of `wanted` as there is, with memory for `most` positions.
     fn session_for(
         &mut self,
+        of: CallerId,
         wanted: &[TokenId],
         most: usize,
         ahead: Option<Follows>,
@@ -111,7 +127,7 @@ impl Scheduler<'_> {
             let at = self.running.iter().position(|running| running.id == id)?;
             Some((at, same.min(self.running[at].session().len())))
         });
-        let found = self.prefixes.find(wanted);
+        let found = self.prefixes.find(of, wanted);
         if let Some((at, same)) = ahead
             && same >= WORTH
             && found.is_none_or(|(_at, kept)| kept < same)
@@ -119,12 +135,20 @@ impl Scheduler<'_> {
             let memory = self.reserve(bytes)?;
             let session = self.running[at].session().copy_prefix(same, capacity);
             let session = session.map_err(no_memory)?;
-            return Ok(Kept { session, memory });
+            return Ok(Kept {
+                of,
+                session,
+                memory,
+            });
         }
         let Some((at, same)) = found else {
             let memory = self.reserve(bytes)?;
             let session = self.engine.session(capacity).map_err(no_memory)?;
-            return Ok(Kept { session, memory });
+            return Ok(Kept {
+                of,
+                session,
+                memory,
+            });
         };
         let mut kept = self.prefixes.take(at);
         if !kept.is_little_beyond(same)
@@ -133,7 +157,11 @@ impl Scheduler<'_> {
             let session = kept.session.copy_prefix(same, capacity);
             self.prefixes.put(kept);
             let session = session.map_err(no_memory)?;
-            return Ok(Kept { session, memory });
+            return Ok(Kept {
+                of,
+                session,
+                memory,
+            });
         }
         match self.reserve(bytes.saturating_sub(kept.memory.bytes())) {
             Ok(more) => kept.memory.join(more),
@@ -185,7 +213,7 @@ impl Scheduler<'_> {
                 None => {
                     let running = &mut self.running[at];
                     let wanted = &running.tokens()[..running.tokens().len() - 1];
-                    let found = self.prefixes.find(wanted);
+                    let found = self.prefixes.find(running.talk.caller().id(), wanted);
                     match found.filter(|&(_at, same)| same > running.session().len()) {
                         Some((kept, same)) => running.take_up(self.prefixes.session(kept), same),
                         None => Ok(()),

@@ -129,14 +129,20 @@ fn texts_become_the_vectors_that_the_engine_makes_while_others_are_answered() {
     until_content(&mut talking);
     let texts: Vec<_> = (0..40).map(|n| tokens(n, 1 + 9 * n as usize)).collect();
     let inputs = texts.iter().map(|text| Input::Tokens(text.clone().into()));
-    let embedding = service.embed("", inputs.collect()).expect("it is taken");
+    let embedding = service
+        .embed("", inputs.collect(), Caller::Owner)
+        .expect("it is taken");
     let embedded = embedding.blocking().expect("it computes");
     assert_eq!(embedded.tokens, texts.iter().map(Vec::len).sum::<usize>());
     for (vector, text) in embedded.vectors.iter().zip(&texts) {
         assert!(vector == &kitchen.engine.embed(text).expect("it computes"));
     }
     assert!(hear(talking).ids[..] == kitchen.alone(&tokens(1, 5), 1, 900)[1..]);
-    let refused = |inputs| service.embed("", inputs).map(Embedding::blocking);
+    let refused = |inputs| {
+        service
+            .embed("", inputs, Caller::Owner)
+            .map(Embedding::blocking)
+    };
     assert!(refused(Vec::new()).is_err());
     let empty = refused(vec![Input::Tokens(Vec::new().into())]).expect("it is taken");
     assert!(matches!(empty, Err(RequestError::Invalid { .. })));

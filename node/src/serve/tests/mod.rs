@@ -2,6 +2,7 @@
 
 mod answers;
 mod bounds;
+mod callers;
 mod naming;
 mod prefixes;
 
@@ -104,6 +105,7 @@ impl Kitchen {
     /// A request whose answer has `tokens` tokens: none of them ends it.
     fn request(&self, prompt: &[TokenId], seed: u64, tokens: usize) -> Request {
         Request {
+            caller: Caller::Owner,
             model: String::new(),
             input: Input::Tokens(prompt.to_vec().into()),
             sampling: self.sampling(seed),

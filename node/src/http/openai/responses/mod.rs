@@ -24,7 +24,7 @@ use crate::http::sampling::{sampling, stop};
 use crate::http::stream as streamed;
 use crate::http::tools::{flat_tools, format, tool_choice};
 use crate::http::whole::collect;
-use crate::serve::{Chat, Finish, Format, Input, ModelCard, Request, Summary};
+use crate::serve::{Caller, Chat, Finish, Format, Input, ModelCard, Request, Summary};
 use events::Events;
 
 /// What would change an answer and is not done.
@@ -71,7 +71,7 @@ pub(in crate::http) async fn responses(
     let fields = Fields::of(&body)?;
     let (streams, _) = stream(&fields)?;
     let model = fields.text("model")?.unwrap_or_default();
-    let card = api.card(model).await?;
+    let card = api.card(account.visitor(), model).await?;
     let begun = api.begin(&card, 1, &account, |_| to_request(&fields, &card))?;
     let frame = Frame::new(&fields, card.name);
     if streams {
@@ -110,6 +110,7 @@ fn to_request(fields: &Fields<'_>, card: &ModelCard) -> Result<Request, Fault> {
         thinking: answers::thinking(card, thinking(fields, effort)?),
     };
     Ok(Request {
+        caller: Caller::Owner,
         model: card.name.clone(),
         input: Input::Chat(chat),
         sampling: sampling(fields, 0)?,

@@ -1,0 +1,394 @@
+//! `potluck guests`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args as ClapArgs, Subcommand};
+use potluck::guests::{ALL_MODELS, DEFAULT_MODEL, Guest, GuestBook, Limits, Usage};
+use potluck::home::Home;
+use potluck::log::time_of;
+use potluck::serve::day_of;
+use qrcode::render::unicode;
+use qrcode::{EcLevel, QrCode};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Outcome, output};
+
+/// List, add, limit and remove the guests who use this device's API
+#[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Add(AddArgs),
+    Set(SetArgs),
+    Remove(RemoveArgs),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  potluck guests
+  potluck guests add anna --tokens-a-day 20000 --until 2027-01-31
+  potluck guests set anna --model qwen3:0.6b --model smollm2:135m
+  potluck guests remove anna
+
+Guests use the API of `potluck serve --share` by HTTPS, each with a token of their own. They join by the
+code or the PIN on its screen, or get the token that `add` prints. They may ask models and list them, and
+nothing else; the owner's requests go first. A server that runs follows each change at once: the running
+answers of a guest who is removed end.";
+
+/// Add a guest, and print its token
+#[derive(Debug, ClapArgs)]
+#[command(after_help = ADD_EXAMPLES)]
+struct AddArgs {
+    /// What the guest is called
+    name: String,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// Where the API is shared, such as https://192.168.1.5:11436: shows a code that leads there
+    #[arg(long, value_name = "URL", value_parser = share_url)]
+    at: Option<String>,
+    /// Print one JSON object, with the token
+    #[arg(long)]
+    json: bool,
+}
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  potluck guests add anna
+  potluck guests add anna --requests 10 --at-once 1 --until never
+  potluck guests add anna --at https://192.168.1.5:11436
+
+The token is shown once and kept nowhere on this device: only its hash is.";
+
+/// Change what a guest may use
+#[derive(Debug, ClapArgs)]
+#[command(after_help = SET_EXAMPLES)]
+struct SetArgs {
+    /// What the guest is called
+    name: String,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  potluck guests set anna --tokens-a-day 500000
+  potluck guests set anna --model all --until never
+
+What is not given stays as it is.";
+
+/// Remove a guest: its token ends at once, and so do its running answers
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Example:\n  potluck guests remove anna")]
+struct RemoveArgs {
+    /// What the guest is called
+    name: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a guest may use.
+#[derive(Debug, ClapArgs)]
+struct LimitArgs {
+    /// Tokens of prompts and answers a day, which begins at midnight UTC [new guests: 100000]
+    #[arg(long, value_name = "N")]
+    tokens_a_day: Option<u64>,
+    /// Requests a minute [new guests: 30]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    requests: Option<u32>,
+    /// Answers at the same time [new guests: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    at_once: Option<u32>,
+    /// A model that the guest may use, by name; `default` for the one of `serve --model`, `all` for every
+    /// one; may be given several times [new guests: default]
+    #[arg(long, value_name = "MODEL")]
+    model: Vec<String>,
+    /// The last day, such as 2027-01-31, or a number of days, such as 7d, or never [new guests: 30d]
+    #[arg(long, value_name = "WHEN", value_parser = until)]
+    until: Option<Until>,
+}
+
+/// When a guest's time is over, in seconds since 1970; never if `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Until(Option<u64>);
+
+impl LimitArgs {
+    fn change(&self, limits: &mut Limits) {
+        if let Some(tokens) = self.tokens_a_day {
+            limits.tokens_a_day = tokens;
+        }
+        if let Some(requests) = self.requests {
+            limits.requests_a_minute = requests;
+        }
+        if let Some(answers) = self.at_once {
+            limits.at_once = answers;
+        }
+        if !self.model.is_empty() {
+            limits.models.clone_from(&self.model);
+        }
+        if let Some(Until(until)) = self.until {
+            limits.until = until;
+        }
+    }
+}
+
+/// A guest, as it is listed.
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    since: String,
+    last_seen: Option<String>,
+    tokens_today: u64,
+    is_over: bool,
+    limits: Limits,
+}
+
+impl Listed {
+    fn new(guest: &Guest, usage: &Usage) -> Self {
+        let now = SystemTime::now();
+        Self {
+            name: guest.name.clone(),
+            since: time(guest.since),
+            last_seen: usage.seen(guest.id).map(time),
+            tokens_today: usage.used(guest.id, day_of(now)),
+            is_over: guest.limits.is_over(now),
+            limits: guest.limits.clone(),
+        }
+    }
+
+    fn words(&self) -> String {
+        let Self {
+            name,
+            since,
+            last_seen,
+            tokens_today,
+            is_over,
+            limits,
+        } = self;
+        let seen = match last_seen {
+            Some(seen) => format!("last seen {seen}"),
+            None => "not seen yet".to_owned(),
+        };
+        let over = if *is_over { "  (its time is over)" } else { "" };
+        let most = limits.tokens_a_day;
+        format!(
+            "{name}  since {since}, {seen}{over}\n  {tokens_today} of {most} tokens used today\n  {}",
+            limits_in_words(limits)
+        )
+    }
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+    let home = Home::from_environment()?;
+    let book = GuestBook::of(&home);
+    match args.command {
+        None => list(&home, &book, args.json)?,
+        Some(Command::Add(args)) => add(&book, &args)?,
+        Some(Command::Set(args)) => {
+            let guest = book.set(&args.name, |limits| args.limits.change(limits))?;
+            tell(&home, &guest, args.json)?;
+        }
+        Some(Command::Remove(args)) => {
+            let guest = book.remove(&args.name)?;
+            match args.json {
+                true => output::json(&json!({"removed": guest.name}))?,
+                false => output::line(&format!("{} is no guest any more", guest.name))?,
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn list(home: &Home, book: &GuestBook, json: bool) -> anyhow::Result<()> {
+    let usage = Usage::of(home);
+    let guests = book.read()?;
+    let listed = guests.iter().map(|guest| Listed::new(guest, &usage));
+    let listed: Vec<_> = listed.collect();
+    if json {
+        return output::json(&json!({"guests": listed}));
+    }
+    for guest in &listed {
+        output::line(&guest.words())?;
+    }
+    if listed.is_empty() {
+        output::note(
+            "there are no guests: `potluck serve --share` shows how they join, and `potluck guests add` \
+             adds one",
+        );
+    }
+    Ok(())
+}
+
+fn tell(home: &Home, guest: &Guest, json: bool) -> anyhow::Result<()> {
+    let listed = Listed::new(guest, &Usage::of(home));
+    match json {
+        true => output::json(&json!({"guest": listed})),
+        false => Ok(output::line(&listed.words())?),
+    }
+}
+
+fn add(book: &GuestBook, args: &AddArgs) -> anyhow::Result<()> {
+    let now = SystemTime::now();
+    let mut limits = Limits::usual(now);
+    args.limits.change(&mut limits);
+    let (guest, token) = book.add(&args.name, limits, now)?;
+    let (name, token) = (&guest.name, token.text());
+    if args.json {
+        let (since, limits) = (time(guest.since), &guest.limits);
+        let object = json!({"name": name, "since": since, "token": token, "limits": limits});
+        return output::json(&json!({"guest": object}));
+    }
+    if let Some(url) = &args.at {
+        let url = url.trim_end_matches('/');
+        let name = encoded(name);
+        let picture = picture(&format!("{url}/join#token={token}&name={name}"))?;
+        output::line(&format!("{picture}\n"))?;
+    }
+    output::line(token)?;
+    output::note(&format!(
+        "this is {name}'s token (API key), shown only now. {}",
+        limits_in_words(&guest.limits)
+    ));
+    Ok(())
+}
+
+/// A code for cameras.
+pub(super) fn picture(text: &str) -> anyhow::Result<String> {
+    let code = QrCode::with_error_correction_level(text, EcLevel::L)?;
+    Ok(code.render::<unicode::Dense1x2>().build())
+}
+
+fn limits_in_words(limits: &Limits) -> String {
+    let Limits {
+        tokens_a_day,
+        requests_a_minute,
+        at_once,
+        models,
+        until,
+    } = limits;
+    let model = |name: &String| match name.as_str() {
+        DEFAULT_MODEL => "the default model".to_owned(),
+        ALL_MODELS => "all models".to_owned(),
+        name => name.to_owned(),
+    };
+    let models: Vec<_> = models.iter().map(model).collect();
+    let until = until.map_or_else(
+        || "no end".to_owned(),
+        |until| format!("until {}", time(until)),
+    );
+    format!(
+        "may use {}: {tokens_a_day} tokens a day, {requests_a_minute} requests a minute, {at_once} at \
+         once, {until}",
+        models.join(", ")
+    )
+}
+
+fn time(seconds: u64) -> String {
+    // Further than any clock that a file is read with.
+    let seconds = Duration::from_secs(seconds.min(u64::from(u32::MAX)));
+    time_of(UNIX_EPOCH + seconds)
+}
+
+/// As much of a name as an address needs to have in another way.
+fn encoded(name: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    name.bytes().map(byte).collect()
+}
+
+fn share_url(text: &str) -> Result<String, String> {
+    match text
+        .strip_prefix("https://")
+        .is_some_and(|rest| !rest.is_empty())
+    {
+        true => Ok(text.to_owned()),
+        false => Err(
+            "write the address that `potluck serve --share` shows, like https://192.168.1.5:11436"
+                .to_owned(),
+        ),
+    }
+}
+
+fn until(text: &str) -> Result<Until, String> {
+    const WRONG: &str = "write a day like 2027-01-31, a number of days like 7d, or never";
+    if text == "never" {
+        return Ok(Until(None));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_secs();
+    let day = 24 * 60 * 60;
+    if let Some(days) = text.strip_suffix('d') {
+        let days: u32 = days.parse().map_err(|_| WRONG)?;
+        let days = u64::from(days.min(36_500));
+        return Ok(Until(Some(now + days * day)));
+    }
+    let mut parts = text.splitn(3, '-').map(|part| part.parse::<u32>().ok());
+    let mut next = || parts.next().flatten();
+    let (Some(year), Some(month), Some(of_month)) = (next(), next(), next()) else {
+        return Err(WRONG.to_owned());
+    };
+    if !(1970..=2099).contains(&year) || !(1..=12).contains(&month) {
+        return Err(WRONG.to_owned());
+    }
+    let is_leap = |year: u32| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days_of = |month: u32| match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if is_leap(year) => 29,
+        2 => 28,
+        _ => 31,
+    };
+    if !(1..=days_of(month)).contains(&of_month) {
+        return Err(WRONG.to_owned());
+    }
+    let years = (1970..year).map(|year| 365 + u64::from(is_leap(year)));
+    let months = (1..month).map(|month| u64::from(days_of(month)));
+    let before = years.chain(months).sum::<u64>() + u64::from(of_month);
+    // To the end of that day.
+    Ok(Until(Some(before * day)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_the_last_one_and_never_is_no_end() {
+        assert_eq!(until("never"), Ok(Until(None)));
+        assert_eq!(until("1970-01-01"), Ok(Until(Some(86_400))));
+        // 2028-03-01T00:00:00Z
+        assert_eq!(until("2028-02-29"), Ok(Until(Some(1_835_481_600))));
+        assert!(matches!(until("7d"), Ok(Until(Some(_)))));
+        for wrong in [
+            "2027-02-29",
+            "2027-13-01",
+            "2027-1",
+            "tomorrow",
+            "d",
+            "2027-01-32",
+            "",
+        ] {
+            assert!(until(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_in_addresses_are_written_as_addresses_have_them() {
+        assert_eq!(encoded("Ann a&=ä"), "Ann%20a%26%3D%C3%A4");
+        assert!(share_url("https://192.168.1.5:11436").is_ok());
+        assert!(share_url("http://192.168.1.5").is_err() && share_url("https://").is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! `potluck serve --share`: what guests see, and what the owner is shown.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use potluck::guests::ShareEvent;
+use potluck::home::Home;
+use potluck::http::{Nearby, Shared, SharedAt};
+use serde_json::{Value, json};
+
+use crate::cli::person::Person;
+use crate::cli::{guests, output};
+
+/// How the API is shared.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Guests")]
+pub(super) struct ShareArgs {
+    /// Also serve the API to the local network by HTTPS, for guests who have no node: the screen shows a
+    /// code and a PIN by which they join. `potluck guests` lists, limits and removes them
+    #[arg(long)]
+    share: bool,
+    /// Address to share the API at; port 0 takes any free port [default: port 11436 of all addresses]
+    #[arg(long, value_name = "ADDRESS", requires = "share", value_parser = super::address)]
+    share_at: Option<SocketAddr>,
+}
+
+/// How often addresses of this device are looked at.
+const ADDRESSES: Duration = Duration::from_secs(10);
+
+/// The API as guests have it, and what happens there.
+pub(super) struct Sharing {
+    pub(super) at: SharedAt,
+    told: Receiver<ShareEvent>,
+    nearby: Option<Nearby>,
+    /// Who presses Enter to see the code again.
+    person: Option<Person>,
+    looked: Instant,
+    json: bool,
+}
+
+impl Sharing {
+    /// Opens the port of guests, if the API is shared.
+    pub(super) fn open(
+        args: &ShareArgs,
+        home: &Home,
+        hosts: &[String],
+        json: bool,
+    ) -> anyhow::Result<Option<(Shared, Self)>> {
+        if !args.share {
+            return Ok(None);
+        }
+        let (shared, told) = Shared::open(home, args.share_at, hosts)?;
+        let sharing = Self {
+            at: shared.at.clone(),
+            told,
+            nearby: None,
+            person: None,
+            looked: Instant::now(),
+            json,
+        };
+        Ok(Some((shared, sharing)))
+    }
+
+    /// Announces it in the local network.
+    pub(super) fn announce(&mut self, device: &str) {
+        let fingerprint = self.at.certificate().fingerprint();
+        match Nearby::announce(self.at.address(), device, fingerprint) {
+            Ok(nearby) => self.nearby = nearby,
+            Err(why) => output::note(&format!(
+                "the shared API is not announced in the local network ({why}): guests need its address"
+            )),
+        }
+    }
+
+    /// For the line that says that the server is ready.
+    pub(super) fn object(&self) -> Value {
+        let mut object = self.invitation();
+        object["https"] = self.at.urls().into();
+        object["fingerprint"] = self.at.certificate().fingerprint().into();
+        object
+    }
+
+    fn invitation(&self) -> Value {
+        let invitation = self.at.share().invitation();
+        json!({"join": self.link(), "pin": invitation.pin})
+    }
+
+    /// What the code on the screen says. Browsers do not send what is behind the `#`.
+    fn link(&self) -> String {
+        let key = self.at.share().invitation().key;
+        format!("{}#key={key}", self.join_url())
+    }
+
+    fn join_url(&self) -> String {
+        let url = self.at.urls().into_iter().next().unwrap_or_default();
+        format!("{url}/join")
+    }
+
+    /// Shows people that it is ready.
+    pub(super) fn show(&mut self) -> anyhow::Result<()> {
+        for url in self.at.urls() {
+            output::line(&format!("sharing with guests at {url}"))?;
+        }
+        let fingerprint = self.at.certificate().fingerprint();
+        output::line(&format!("  SHA-256 of its public key: {fingerprint}"))?;
+        output::note(
+            "guests' programs and browsers warn of the certificate, because this device made it itself: \
+             the fingerprint shows that it is the right one",
+        );
+        self.person = Person::there();
+        self.show_invitation(true)
+    }
+
+    /// Shows how to join now, with the code where people are looking.
+    fn show_invitation(&self, with_code: bool) -> anyhow::Result<()> {
+        if with_code && self.person.is_some() {
+            let picture = guests::picture(&self.link())?;
+            output::line(&format!("\n{picture}\n"))?;
+        }
+        let pin = self.at.share().invitation().spaced_pin();
+        let url = self.join_url();
+        output::line(&format!(
+            "to join: scan the code, or open {url} and type the PIN {pin}"
+        ))?;
+        if self.person.is_some() {
+            output::note("Enter shows the code and the PIN of the moment");
+        }
+        Ok(())
+    }
+
+    /// Tells what happened, and follows files, clock and addresses.
+    pub(super) fn look(&mut self) -> anyhow::Result<()> {
+        self.at.share().look();
+        while let Ok(event) = self.told.try_recv() {
+            self.tell(event)?;
+        }
+        if self.looked.elapsed() >= ADDRESSES {
+            self.looked = Instant::now();
+            match self.at.follow_addresses() {
+                Ok(false) => {}
+                Ok(true) => self.tell(ShareEvent::Invites)?,
+                Err(error) => self.tell(ShareEvent::Problem(error.to_string()))?,
+            }
+        }
+        let asks = self.person.as_ref().is_some_and(|person| {
+            let asks = person.line().is_some();
+            person.forget_lines();
+            asks
+        });
+        match asks {
+            true => self.show_invitation(true),
+            false => Ok(()),
+        }
+    }
+
+    fn tell(&self, event: ShareEvent) -> anyhow::Result<()> {
+        let (words, object) = match event {
+            ShareEvent::Joined { name, from } => (
+                format!(
+                    "{name} joined as a guest, from {from}: `potluck guests` limits and removes"
+                ),
+                json!({"event": "guest_joined", "name": name, "from": from.to_string()}),
+            ),
+            ShareEvent::Removed { name } => (
+                format!("the guest {name} was removed"),
+                json!({"event": "guest_removed", "name": name}),
+            ),
+            ShareEvent::Problem(words) => {
+                let object = json!({"event": "problem", "message": words});
+                (words, object)
+            }
+            ShareEvent::Invites => {
+                if !self.json {
+                    return self.show_invitation(false);
+                }
+                let mut object = self.invitation();
+                object["event"] = "guest_invitation".into();
+                return output::json(&object);
+            }
+        };
+        output::note(&words);
+        match self.json {
+            true => output::json(&object),
+            false => Ok(()),
+        }
+    }
+
+    /// The server ends.
+    pub(super) fn end(&self) {
+        self.at.share().write();
+    }
+}

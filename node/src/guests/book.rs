@@ -1,0 +1,405 @@
+//! The guests of a home, in a file.
+//!
+//! Commands and a server that runs may change it at the same time: whoever does holds a lock, and the file
+//! is replaced as a whole. Whoever follows it looks at its [`Stamp`].
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::limits::Limits;
+use super::unix;
+use crate::device::random;
+use crate::home::Home;
+use crate::private_file;
+
+/// Guests of a home.
+const MOST_GUESTS: usize = 64;
+/// Bytes of the file that are read.
+const MOST_BYTES: usize = 1 << 20;
+/// Characters of a name.
+const LONGEST_NAME: usize = 32;
+/// The version of the file.
+const VERSION: u32 = 1;
+
+/// A guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// Which no other ever has.
+    pub id: u64,
+    /// What it is called; no two are called the same.
+    pub name: String,
+    /// The SHA-256 of its token, in hexadecimal.
+    token_sha256: String,
+    /// When it came, in seconds since 1970.
+    pub since: u64,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+impl Guest {
+    /// Whether this is its token. Hashes are compared: their time says nothing of the token.
+    pub(super) fn has_token(&self, hash: &TokenHash) -> bool {
+        self.token_sha256 == hash.0
+    }
+
+    /// Whether it has the token of another state of the same guest.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && self.token_sha256 == other.token_sha256
+    }
+}
+
+/// What is compared of a token.
+pub(super) struct TokenHash(String);
+
+impl TokenHash {
+    pub(super) fn of(token: &str) -> Self {
+        Self(HEXLOWER.encode(&Sha256::digest(token.as_bytes())))
+    }
+}
+
+/// A token that was just made. It is shown once and kept nowhere.
+pub struct NewToken(String);
+
+impl NewToken {
+    /// What begins each.
+    pub const PREFIX: &str = "pg-";
+
+    fn new() -> Result<Self, GuestError> {
+        let bytes: [u8; 32] = random().map_err(|_| GuestError::Random)?;
+        let text = BASE64URL_NOPAD.encode(&bytes);
+        Ok(Self(format!("{}{text}", Self::PREFIX)))
+    }
+
+    /// The text that the guest sends as its API key.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Guests cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// A file.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It holds something else.
+    #[error(
+        "{} is damaged, so no guest is let in: restore it from a backup, or remove it and add guests anew",
+        path.display()
+    )]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+    },
+    /// No name.
+    #[error(
+        "a guest's name has 1 to {LONGEST_NAME} characters, with none that cannot be seen and no space at \
+         either end"
+    )]
+    Name,
+    /// It is another's.
+    #[error("a guest is called \"{name}\" already: choose another name")]
+    Taken {
+        /// Which.
+        name: String,
+    },
+    /// There is no room.
+    #[error(
+        "there are {MOST_GUESTS} guests already: `potluck guests remove` one that is not needed"
+    )]
+    Full,
+    /// Nobody is called so.
+    #[error("no guest is called \"{name}\": `potluck guests` lists them")]
+    Unknown {
+        /// So.
+        name: String,
+    },
+    /// The system has no random numbers.
+    #[error("cannot make a token")]
+    Random,
+}
+
+/// The file of a home's guests.
+#[derive(Debug, Clone)]
+pub struct GuestBook {
+    path: PathBuf,
+}
+
+/// By what a file's content is known to be another. It is replaced as a whole, so that it has another
+/// number then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+    number: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    version: u32,
+    /// The id of the next guest.
+    next: u64,
+    guests: Vec<Guest>,
+}
+
+impl GuestBook {
+    /// That of a home.
+    pub fn of(home: &Home) -> Self {
+        Self {
+            path: home.root().join("guests.json"),
+        }
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All guests, in the order in which they came.
+    ///
+    /// # Errors
+    /// [`GuestError::File`], [`GuestError::Damaged`].
+    pub fn read(&self) -> Result<Vec<Guest>, GuestError> {
+        Ok(self.content()?.guests)
+    }
+
+    /// Adds a guest.
+    ///
+    /// # Errors
+    /// [`GuestError`]. The file is as it was then.
+    pub fn add(
+        &self,
+        name: &str,
+        limits: Limits,
+        now: SystemTime,
+    ) -> Result<(Guest, NewToken), GuestError> {
+        check_name(name)?;
+        let token = NewToken::new()?;
+        let TokenHash(token_sha256) = TokenHash::of(token.text());
+        let guest = self.change(|content| {
+            if content.guests.iter().any(|guest| is_called(guest, name)) {
+                let name = name.to_owned();
+                return Err(GuestError::Taken { name });
+            }
+            if content.guests.len() >= MOST_GUESTS {
+                return Err(GuestError::Full);
+            }
+            let guest = Guest {
+                id: content.next,
+                name: name.to_owned(),
+                token_sha256,
+                since: unix(now),
+                limits,
+            };
+            content.next += 1;
+            content.guests.push(guest.clone());
+            Ok(guest)
+        })?;
+        Ok((guest, token))
+    }
+
+    /// Changes a guest's limits.
+    ///
+    /// # Errors
+    /// [`GuestError`].
+    pub fn set(&self, name: &str, change: impl FnOnce(&mut Limits)) -> Result<Guest, GuestError> {
+        self.change(|content| {
+            let guest = find(&mut content.guests, name)?;
+            change(&mut content.guests[guest].limits);
+            Ok(content.guests[guest].clone())
+        })
+    }
+
+    /// Removes a guest: its token is nobody's from now on.
+    ///
+    /// # Errors
+    /// [`GuestError`].
+    pub fn remove(&self, name: &str) -> Result<Guest, GuestError> {
+        self.change(|content| {
+            let guest = find(&mut content.guests, name)?;
+            Ok(content.guests.remove(guest))
+        })
+    }
+
+    /// What the file is like now; `None` if there is none.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        let metadata = fs::metadata(&self.path).ok()?;
+        Some(Stamp {
+            modified: metadata.modified().ok(),
+            length: metadata.len(),
+            #[cfg(unix)]
+            number: std::os::unix::fs::MetadataExt::ino(&metadata),
+            #[cfg(not(unix))]
+            number: 0,
+        })
+    }
+
+    fn content(&self) -> Result<Content, GuestError> {
+        let bytes = private_file::read(&self.path, MOST_BYTES).map_err(failed(&self.path))?;
+        let Some(bytes) = bytes else {
+            return Ok(Content {
+                version: VERSION,
+                next: 1,
+                guests: Vec::new(),
+            });
+        };
+        let content: Option<Content> = serde_json::from_slice(&bytes).ok();
+        let content = content.filter(|content| content.version == VERSION);
+        content.ok_or_else(|| GuestError::Damaged {
+            path: self.path.clone(),
+        })
+    }
+
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Content) -> Result<T, GuestError>,
+    ) -> Result<T, GuestError> {
+        let _lock = self.lock()?;
+        let mut content = self.content()?;
+        let changed = change(&mut content)?;
+        let bytes = serde_json::to_vec(&content).map_err(io::Error::from);
+        let written = bytes.and_then(|bytes| private_file::replace(&self.path, &bytes));
+        written.map_err(failed(&self.path))?;
+        Ok(changed)
+    }
+
+    /// Waits until no other process changes the file.
+    fn lock(&self) -> Result<File, GuestError> {
+        let path = self.path.with_extension("lock");
+        if let Some(folder) = path.parent() {
+            private_file::create_folder(folder).map_err(failed(folder))?;
+        }
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true);
+        let file = options.open(&path).map_err(failed(&path))?;
+        match file.lock() {
+            // Some network file systems have no locks. The file is whole all the same.
+            Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(failed(&path)(error)),
+            _ => Ok(file),
+        }
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> GuestError {
+    let path = path.to_owned();
+    move |source| GuestError::File { path, source }
+}
+
+/// Names are compared as people read them.
+fn is_called(guest: &Guest, name: &str) -> bool {
+    guest.name.to_lowercase() == name.to_lowercase()
+}
+
+fn find(guests: &mut [Guest], name: &str) -> Result<usize, GuestError> {
+    let found = guests.iter().position(|guest| is_called(guest, name));
+    found.ok_or_else(|| GuestError::Unknown {
+        name: name.to_owned(),
+    })
+}
+
+/// Whether somebody can be called so.
+pub(super) fn check_name(name: &str) -> Result<(), GuestError> {
+    let is_seen = |c: char| !c.is_control() && !is_invisible(c);
+    let is_name = (1..=LONGEST_NAME).contains(&name.chars().count())
+        && name.trim() == name
+        && name.chars().all(is_seen);
+    match is_name {
+        true => Ok(()),
+        false => Err(GuestError::Name),
+    }
+}
+
+/// Marks that change how what stands around them is shown, or show nothing.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book() -> (tempfile::TempDir, GuestBook) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let book = GuestBook::of(&Home::at(folder.path().join("home")));
+        (folder, book)
+    }
+
+    fn add(book: &GuestBook, name: &str) -> Result<(Guest, NewToken), GuestError> {
+        let now = SystemTime::now();
+        book.add(name, Limits::usual(now), now)
+    }
+
+    #[test]
+    fn the_file_has_no_token_and_only_its_owner_reads_it() {
+        let (_folder, book) = book();
+        assert!(book.read().expect("nobody yet").is_empty());
+        let (anna, token) = add(&book, "Anna").expect("added");
+        assert!(token.text().len() > 40 && token.text().starts_with("pg-"));
+        assert!(anna.has_token(&TokenHash::of(token.text())));
+        assert!(!anna.has_token(&TokenHash::of("pg-")));
+        let text = fs::read_to_string(book.path()).expect("readable");
+        assert!(!text.contains(&token.text()[3..]), "{text}");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(book.path())
+                .expect("there")
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_ids_are_never_used_again() {
+        let (_folder, book) = book();
+        let (anna, _) = add(&book, "Anna").expect("added");
+        assert!(matches!(add(&book, "anna"), Err(GuestError::Taken { .. })));
+        book.remove("ANNA").expect("removed");
+        assert!(matches!(
+            book.remove("Anna"),
+            Err(GuestError::Unknown { .. })
+        ));
+        let (again, _) = add(&book, "Anna").expect("added");
+        assert!(again.id > anna.id && !again.is_same(&anna));
+        for wrong in ["", " a", "a ", "a\nb", "\u{202e}a", &"a".repeat(33)] {
+            assert!(
+                matches!(add(&book, wrong), Err(GuestError::Name)),
+                "{wrong:?}"
+            );
+        }
+        for n in 0..MOST_GUESTS - 1 {
+            add(&book, &format!("guest {n}")).expect("added");
+        }
+        assert!(matches!(add(&book, "one more"), Err(GuestError::Full)));
+    }
+
+    #[test]
+    fn whoever_follows_the_file_sees_each_change_and_damage_is_told() {
+        let (_folder, book) = book();
+        assert_eq!(book.stamp(), None);
+        add(&book, "Anna").expect("added");
+        let first = book.stamp();
+        let changed = book.set("Anna", |limits| limits.tokens_a_day = 5);
+        assert_eq!(changed.expect("there").limits.tokens_a_day, 5);
+        assert_ne!(book.stamp(), first);
+        assert_eq!(book.read().expect("readable")[0].limits.tokens_a_day, 5);
+        for damaged in ["{", "{}", r#"{"version":2,"next":1,"guests":[]}"#] {
+            fs::write(book.path(), damaged).expect("writable");
+            assert!(matches!(book.read(), Err(GuestError::Damaged { .. })));
+            assert!(matches!(add(&book, "B"), Err(GuestError::Damaged { .. })));
+        }
+    }
+}

@@ -1,0 +1,532 @@
+//! What a running server knows of its guests: whose token a request has, and what that guest may use.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::book::{Guest, GuestBook, Stamp, TokenHash};
+use super::unix;
+use super::usage::Usage;
+use crate::home::Home;
+use crate::serve::{Caller, Tab, day_of, until_next_day};
+
+/// How often what was used is written.
+const WRITE: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+/// The longest time after which it is said to be worth trying again where it cannot be known: clients
+/// ignore longer ones.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// The guests of a server that runs. It follows the file, at the latest when one asks something.
+pub(super) struct Desk {
+    book: GuestBook,
+    usage: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The file as it was read; none if there was none.
+    stamp: Option<Stamp>,
+    /// Why nobody is let in, if the file cannot be read.
+    damaged: Option<String>,
+    seats: BTreeMap<u64, Seat>,
+    /// What was written last, with guests that are gone.
+    day: u64,
+    written: Usage,
+    write_at: Instant,
+    /// What the owner is to hear.
+    news: Vec<News>,
+}
+
+/// A change that somebody else made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum News {
+    Removed(String),
+    Problem(String),
+}
+
+/// A guest, and what it does.
+struct Seat {
+    guest: Guest,
+    tab: Arc<Tab>,
+    seen: Option<u64>,
+    /// When it asked within the last minute.
+    asked: VecDeque<Instant>,
+    /// When each of its answers was begun that are not over.
+    answers: Vec<Instant>,
+}
+
+/// Why a token lets nobody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// It is no guest's.
+    #[error("this token is no guest's of this node")]
+    Unknown,
+    /// Its time is over.
+    #[error("the time of this guest's token is over: ask the owner of this node for another")]
+    Over,
+}
+
+/// What a guest asked is more than it may.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OverLimit {
+    /// Too many requests in a minute.
+    #[error("this guest may ask {limit} times a minute: try again in {} s", retry_after.as_secs())]
+    TooOften {
+        /// Requests a minute.
+        limit: u32,
+        /// When the next may be made, in whole seconds.
+        retry_after: Duration,
+    },
+    /// Its other answers are under way.
+    #[error("this guest may have {limit} answers at the same time: try again when one is done")]
+    TooManyAtOnce {
+        /// Answers at the same time.
+        limit: u32,
+        /// As long as the oldest of them has taken, at least 1 s and at most a minute.
+        retry_after: Duration,
+    },
+    /// One request asks for more answers than it may ever have.
+    #[error("this guest may have {limit} answers at the same time: ask for fewer at once")]
+    TooManyAnswers {
+        /// Answers at the same time.
+        limit: u32,
+    },
+    /// No tokens are left.
+    #[error("this guest's {limit} tokens of today are used up: a new day begins in {} min", retry_after.as_secs().div_ceil(60))]
+    Spent {
+        /// Tokens a day.
+        limit: u64,
+        /// When there are new ones.
+        retry_after: Duration,
+    },
+}
+
+/// A guest who was let in with one request.
+#[derive(Clone)]
+pub struct Visit {
+    desk: Arc<Desk>,
+    tab: Arc<Tab>,
+    name: String,
+    models: Vec<String>,
+}
+
+/// Places for answers, which are free again when this is dropped.
+pub struct Places {
+    desk: Arc<Desk>,
+    id: u64,
+    begun: Instant,
+    count: usize,
+}
+
+impl Visit {
+    /// Who asks.
+    pub fn caller(&self) -> Caller {
+        Caller::Guest(Arc::clone(&self.tab))
+    }
+
+    /// What the guest is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The models it may use, as [`Limits::models`](super::Limits::models) has them.
+    pub fn models(&self) -> &[String] {
+        &self.models
+    }
+
+    /// Takes places for so many answers of one request.
+    ///
+    /// # Errors
+    /// [`OverLimit`].
+    pub fn begin(&self, answers: usize) -> Result<Places, OverLimit> {
+        let now = Instant::now();
+        let id = self.tab.id();
+        let mut state = self.desk.lock();
+        if let Some(seat) = state.seats.get_mut(&id) {
+            seat.begin(answers, now)?;
+        }
+        drop(state);
+        Ok(Places {
+            desk: Arc::clone(&self.desk),
+            id,
+            begun: now,
+            count: answers,
+        })
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        let mut state = self.desk.lock();
+        let Some(seat) = state.seats.get_mut(&self.id) else {
+            return;
+        };
+        for _ in 0..self.count {
+            let begun = seat.answers.iter().position(|&begun| begun == self.begun);
+            begun.map(|at| seat.answers.swap_remove(at));
+        }
+    }
+}
+
+impl Seat {
+    fn begin(&mut self, answers: usize, now: Instant) -> Result<(), OverLimit> {
+        let limits = &self.guest.limits;
+        if self.tab.left() == 0 {
+            return Err(OverLimit::Spent {
+                limit: limits.tokens_a_day,
+                retry_after: until_next_day(SystemTime::now()),
+            });
+        }
+        let limit = limits.at_once;
+        if answers > limit as usize {
+            return Err(OverLimit::TooManyAnswers { limit });
+        }
+        if self.answers.len() + answers > limit as usize {
+            let oldest = self.answers.iter().min();
+            let age = oldest.map_or(Duration::ZERO, |&oldest| now - oldest);
+            return Err(OverLimit::TooManyAtOnce {
+                limit,
+                retry_after: whole_seconds(age).min(LONGEST_RETRY),
+            });
+        }
+        let limit = limits.requests_a_minute;
+        let is_old = |asked: &Instant| now.saturating_duration_since(*asked) >= MINUTE;
+        while self.asked.front().is_some_and(is_old) {
+            self.asked.pop_front();
+        }
+        if self.asked.len() >= limit as usize {
+            let free = self.asked.len() - limit as usize;
+            let next = self.asked.get(free).map_or(now, |&asked| asked) + MINUTE;
+            let retry_after = whole_seconds(next - now);
+            return Err(OverLimit::TooOften { limit, retry_after });
+        }
+        self.asked.push_back(now);
+        self.answers.extend((0..answers).map(|_| now));
+        Ok(())
+    }
+}
+
+/// What can be said in seconds: at least one.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs_f64().ceil().max(1.0) as u64)
+}
+
+impl Desk {
+    pub(super) fn open(home: &Home) -> Self {
+        let written = Usage::of(home);
+        let desk = Self {
+            book: GuestBook::of(home),
+            usage: Usage::path(home),
+            state: Mutex::new(State {
+                stamp: None,
+                damaged: None,
+                seats: BTreeMap::new(),
+                day: written.day(day_of(SystemTime::now())),
+                written,
+                write_at: Instant::now(),
+                news: Vec::new(),
+            }),
+        };
+        desk.follow(&mut desk.lock(), SystemTime::now());
+        desk
+    }
+
+    pub(super) fn book(&self) -> &GuestBook {
+        &self.book
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the guest in whose token this is.
+    pub(super) fn admit(self: &Arc<Self>, token: &str) -> Result<Visit, NotAdmitted> {
+        let hash = TokenHash::of(token);
+        let now = SystemTime::now();
+        let mut state = self.lock();
+        self.follow(&mut state, now);
+        let mut seats = state.seats.values_mut();
+        let seat = seats.find(|seat| seat.guest.has_token(&hash));
+        let seat = seat.ok_or(NotAdmitted::Unknown)?;
+        seat.seen = Some(unix(now));
+        match seat.guest.limits.is_over(now) {
+            true => Err(NotAdmitted::Over),
+            false => Ok(Visit {
+                desk: Arc::clone(self),
+                tab: Arc::clone(&seat.tab),
+                name: seat.guest.name.clone(),
+                models: seat.guest.limits.models.clone(),
+            }),
+        }
+    }
+
+    /// Follows the file and the clock, and writes what was used, if that is due; what happened since it
+    /// was asked last.
+    pub(super) fn look(&self) -> Vec<News> {
+        let mut state = self.lock();
+        self.follow(&mut state, SystemTime::now());
+        let news = std::mem::take(&mut state.news);
+        let is_due = Instant::now() >= state.write_at;
+        drop(state);
+        if is_due {
+            self.write();
+        }
+        news
+    }
+
+    /// Writes what was used, if that is news.
+    pub(super) fn write(&self) {
+        let mut state = self.lock();
+        state.write_at = Instant::now() + WRITE;
+        let usage = state.usage();
+        if usage == state.written {
+            return;
+        }
+        // The disk may take its time; nobody is to wait for it.
+        drop(state);
+        match usage.write(&self.usage) {
+            Ok(()) => self.lock().written = usage,
+            Err(error) => tracing::warn!(why = %error, "what guests used is not written"),
+        }
+    }
+
+    fn follow(&self, state: &mut State, now: SystemTime) {
+        let stamp = self.book.stamp();
+        if stamp != state.stamp {
+            state.stamp = stamp;
+            match self.book.read() {
+                Ok(guests) => state.seat(guests),
+                Err(error) => state.close(&crate::words::of(&error)),
+            }
+        }
+        let day = day_of(now);
+        if day > state.day {
+            state.day = day;
+            state.seats.values().for_each(|seat| seat.tab.begin_day());
+        }
+        for seat in state.seats.values() {
+            seat.tab.set_withdrawn(seat.guest.limits.is_over(now));
+        }
+    }
+}
+
+impl State {
+    /// These are the guests from now on.
+    fn seat(&mut self, guests: Vec<Guest>) {
+        self.damaged = None;
+        let mut before = std::mem::take(&mut self.seats);
+        for guest in guests {
+            let known = before.remove(&guest.id);
+            let seat = match known.filter(|seat| seat.guest.is_same(&guest)) {
+                Some(seat) => Seat { guest, ..seat },
+                None => {
+                    let id = guest.id;
+                    let used = self.written.used(id, self.day);
+                    Seat {
+                        tab: Arc::new(Tab::new(id, used, guest.limits.tokens_a_day)),
+                        seen: self.written.seen(id),
+                        guest,
+                        asked: VecDeque::new(),
+                        answers: Vec::new(),
+                    }
+                }
+            };
+            seat.tab.set_limit(seat.guest.limits.tokens_a_day);
+            self.seats.insert(seat.guest.id, seat);
+        }
+        for seat in before.into_values() {
+            seat.tab.set_withdrawn(true);
+            self.news.push(News::Removed(seat.guest.name));
+        }
+    }
+
+    /// The file cannot be read: nobody is let in until it can.
+    fn close(&mut self, why: &str) {
+        for seat in std::mem::take(&mut self.seats).into_values() {
+            seat.tab.set_withdrawn(true);
+        }
+        if self.damaged.as_deref() != Some(why) {
+            self.damaged = Some(why.to_owned());
+            self.news.push(News::Problem(why.to_owned()));
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        // Of guests that cannot be read now nothing is forgotten.
+        let mut usage = match &self.damaged {
+            Some(_) => self.written.clone(),
+            None => Usage::new(self.day),
+        };
+        for (&id, seat) in &self.seats {
+            usage.note(id, seat.tab.used(), seat.seen);
+        }
+        usage
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guests::Limits;
+
+    struct Kitchen {
+        _folder: tempfile::TempDir,
+        home: Home,
+    }
+
+    impl Kitchen {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let home = Home::at(folder.path());
+            Self {
+                _folder: folder,
+                home,
+            }
+        }
+
+        fn add(&self, name: &str, change: impl FnOnce(&mut Limits)) -> String {
+            let now = SystemTime::now();
+            let mut limits = Limits::usual(now);
+            change(&mut limits);
+            let added = GuestBook::of(&self.home).add(name, limits, now);
+            added.expect("added").1.text().to_owned()
+        }
+
+        fn desk(&self) -> Arc<Desk> {
+            Arc::new(Desk::open(&self.home))
+        }
+    }
+
+    fn charge(visit: &Visit, tokens: usize) {
+        // As an answer of so many tokens does.
+        visit.caller().charge(tokens);
+    }
+
+    #[test]
+    fn a_guest_is_known_by_its_token_and_gone_at_its_next_request_after_it_was_removed() {
+        let kitchen = Kitchen::new();
+        let desk = kitchen.desk();
+        assert_eq!(desk.admit("pg-x").err(), Some(NotAdmitted::Unknown));
+        let token = kitchen.add("Anna", |_| ());
+        let visit = desk.admit(&token).expect("known at once");
+        assert_eq!(
+            (visit.name(), visit.models()),
+            ("Anna", &["default".to_owned()][..])
+        );
+        assert_eq!(desk.admit("").err(), Some(NotAdmitted::Unknown));
+        let places = visit.begin(1).expect("a place");
+        GuestBook::of(&kitchen.home)
+            .remove("Anna")
+            .expect("removed");
+        assert_eq!(desk.admit(&token).err(), Some(NotAdmitted::Unknown));
+        assert!(visit.tab.is_withdrawn(), "its answers end");
+        assert_eq!(desk.look(), [News::Removed("Anna".to_owned())]);
+        drop(places);
+    }
+
+    #[test]
+    fn whose_time_is_over_is_refused_and_let_in_again_when_it_is_made_longer() {
+        let kitchen = Kitchen::new();
+        let desk = kitchen.desk();
+        let token = kitchen.add("Anna", |limits| limits.until = Some(1000));
+        assert_eq!(desk.admit(&token).err(), Some(NotAdmitted::Over));
+        let book = GuestBook::of(&kitchen.home);
+        book.set("Anna", |limits| limits.until = None).expect("set");
+        let visit = desk.admit(&token).expect("let in");
+        assert!(!visit.tab.is_withdrawn());
+        book.set("Anna", |limits| limits.until = Some(1000))
+            .expect("set");
+        let _ = desk.look();
+        assert!(visit.tab.is_withdrawn(), "its answers end");
+    }
+
+    #[test]
+    fn requests_a_minute_and_answers_at_once_are_bounded_with_a_time_to_try_again() {
+        let kitchen = Kitchen::new();
+        let desk = kitchen.desk();
+        let token = kitchen.add("Anna", |limits| {
+            (limits.at_once, limits.requests_a_minute) = (2, 3);
+        });
+        let visit = desk.admit(&token).expect("let in");
+        assert_eq!(
+            visit.begin(3).err(),
+            Some(OverLimit::TooManyAnswers { limit: 2 })
+        );
+        let two = visit.begin(2).expect("two places");
+        let Err(OverLimit::TooManyAtOnce { retry_after, .. }) = visit.begin(1) else {
+            panic!("both places are taken");
+        };
+        assert_eq!(retry_after.as_secs(), 1);
+        drop(two);
+        let _one = visit.begin(1).expect("a place");
+        let _two = visit.begin(1).expect("a place");
+        drop(_two);
+        let Err(OverLimit::TooOften {
+            limit: 3,
+            retry_after,
+        }) = visit.begin(1)
+        else {
+            panic!("it asked three times");
+        };
+        assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
+        // Another guest has its own.
+        let other = kitchen.add("Ben", |_| ());
+        assert!(desk.admit(&other).expect("let in").begin(1).is_ok());
+    }
+
+    #[test]
+    fn the_days_tokens_are_not_handed_out_again_by_a_restart_or_a_change() {
+        let kitchen = Kitchen::new();
+        let token = kitchen.add("Anna", |limits| limits.tokens_a_day = 10);
+        {
+            let desk = kitchen.desk();
+            let visit = desk.admit(&token).expect("let in");
+            charge(&visit, 9);
+            assert!(visit.begin(1).is_ok());
+            desk.write();
+        }
+        let desk = kitchen.desk();
+        let visit = desk.admit(&token).expect("let in");
+        assert_eq!(visit.tab.left(), 1);
+        charge(&visit, 1);
+        let Err(OverLimit::Spent {
+            limit: 10,
+            retry_after,
+        }) = visit.begin(1)
+        else {
+            panic!("nothing is left");
+        };
+        assert!(retry_after.as_secs() <= 24 * 60 * 60 && retry_after.as_secs() > 0);
+        let book = GuestBook::of(&kitchen.home);
+        book.set("Anna", |limits| limits.tokens_a_day = 15)
+            .expect("set");
+        let visit = desk.admit(&token).expect("let in");
+        assert_eq!(visit.tab.left(), 5);
+    }
+
+    #[test]
+    fn nobody_is_let_in_while_the_file_is_damaged_and_nothing_is_forgotten() {
+        let kitchen = Kitchen::new();
+        let token = kitchen.add("Anna", |limits| limits.tokens_a_day = 10);
+        let desk = kitchen.desk();
+        let visit = desk.admit(&token).expect("let in");
+        charge(&visit, 4);
+        desk.write();
+        let book = GuestBook::of(&kitchen.home);
+        let whole = std::fs::read(book.path()).expect("readable");
+        std::fs::write(book.path(), b"{").expect("writable");
+        assert_eq!(desk.admit(&token).err(), Some(NotAdmitted::Unknown));
+        assert!(matches!(&desk.look()[..], [News::Problem(_)]));
+        desk.write();
+        std::fs::write(book.path(), whole).expect("writable");
+        assert_eq!(desk.admit(&token).expect("let in").tab.left(), 6);
+    }
+}

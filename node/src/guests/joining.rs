@@ -1,0 +1,358 @@
+//! PINs and keys by which people become guests.
+//!
+//! The PIN is for people who type it; the code on the screen has a key of 128 bits in the part of its
+//! address that browsers do not send. Both are valid for one guest and a short time.
+//!
+//! | what | bound | then |
+//! |---|---|---|
+//! | a PIN | 8 digits, 15 minutes, one guest | another one |
+//! | wrong guesses at one PIN | 5 | another one |
+//! | wrong guesses of one address (IPv6: of its /64) | 5 in 10 minutes | it waits |
+//! | wrong PINs of all | 30 in an hour | nobody joins by PIN for the rest of it; by key they do |
+//!
+//! So whoever guesses all day has 720 tries at 100,000,000 numbers.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use data_encoding::BASE64URL_NOPAD;
+
+use super::book::GuestError;
+use crate::device::random;
+
+const PIN_DIGITS: usize = 8;
+const LIFETIME: Duration = Duration::from_secs(15 * 60);
+const WRONG_OF_PIN: u32 = 5;
+const OF_ADDRESS: Bound = Bound {
+    most: 5,
+    within: Duration::from_secs(10 * 60),
+};
+const OF_ALL: Bound = Bound {
+    most: 30,
+    within: Duration::from_secs(60 * 60),
+};
+/// Addresses that are remembered. The one that guessed longest ago is forgotten first: the bound of all
+/// holds on.
+const MOST_ADDRESSES: usize = 256;
+
+/// What somebody shows who wants to be a guest.
+pub enum Proof<'a> {
+    /// The number on the screen, with spaces or not.
+    Pin(&'a str),
+    /// The key that is in the code on the screen.
+    Key(&'a str),
+}
+
+/// Why somebody does not become a guest.
+#[derive(Debug, thiserror::Error)]
+pub enum NotJoined {
+    /// It is not what the screen shows.
+    #[error(
+        "this is not what the screen shows now: look again, a PIN is valid for a few minutes and for one guest"
+    )]
+    Wrong,
+    /// There were too many wrong guesses.
+    #[error("there were too many wrong guesses: try again in {} min", retry_after.as_secs().div_ceil(60))]
+    TooMany {
+        /// When it can be tried again.
+        retry_after: Duration,
+    },
+    /// The rest.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+}
+
+/// How somebody becomes a guest now.
+#[derive(Clone)]
+pub struct Invitation {
+    /// To be typed.
+    pub pin: String,
+    /// To be scanned.
+    pub key: String,
+    /// When both are others.
+    pub until: Instant,
+}
+
+impl Invitation {
+    /// A new one.
+    fn new(now: Instant) -> Result<Self, GuestError> {
+        let key: [u8; 16] = random().map_err(|_| GuestError::Random)?;
+        Ok(Self {
+            pin: new_pin()?,
+            key: BASE64URL_NOPAD.encode(&key),
+            until: now + LIFETIME,
+        })
+    }
+
+    /// The PIN as people read it.
+    pub fn spaced_pin(&self) -> String {
+        let (first, last) = self.pin.split_at(PIN_DIGITS / 2);
+        format!("{first} {last}")
+    }
+}
+
+/// Digits, each as likely as the others.
+fn new_pin() -> Result<String, GuestError> {
+    let all = 10_u64.pow(PIN_DIGITS as u32);
+    loop {
+        let bytes: [u8; 8] = random().map_err(|_| GuestError::Random)?;
+        let number = u64::from_le_bytes(bytes);
+        // The rest of the numbers would make small ones likelier.
+        if number < u64::MAX - u64::MAX % all {
+            return Ok(format!("{:0PIN_DIGITS$}", number % all));
+        }
+    }
+}
+
+/// So many within such a time.
+struct Bound {
+    most: u32,
+    within: Duration,
+}
+
+/// Wrong guesses since a time.
+#[derive(Clone, Copy)]
+struct Wrong {
+    since: Instant,
+    count: u32,
+}
+
+impl Bound {
+    /// How long to wait, if there were too many.
+    fn wait(&self, wrong: &Wrong, now: Instant) -> Option<Duration> {
+        let over = (wrong.since + self.within).checked_duration_since(now)?;
+        (wrong.count >= self.most && !over.is_zero()).then_some(over)
+    }
+
+    fn add(&self, wrong: &mut Wrong, now: Instant) {
+        if now.saturating_duration_since(wrong.since) >= self.within {
+            *wrong = Wrong {
+                since: now,
+                count: 0,
+            };
+        }
+        wrong.count += 1;
+    }
+}
+
+/// The invitation at hand and the guesses at it.
+pub(super) struct Joining {
+    invitation: Invitation,
+    wrong: u32,
+    of_all: Wrong,
+    of_address: BTreeMap<IpAddr, Wrong>,
+}
+
+impl Joining {
+    pub(super) fn new(now: Instant) -> Result<Self, GuestError> {
+        Ok(Self {
+            invitation: Invitation::new(now)?,
+            wrong: 0,
+            of_all: Wrong {
+                since: now,
+                count: 0,
+            },
+            of_address: BTreeMap::new(),
+        })
+    }
+
+    pub(super) fn invitation(&self) -> &Invitation {
+        &self.invitation
+    }
+
+    /// Makes another invitation if this one is over; whether it was.
+    pub(super) fn renew_if_over(&mut self, now: Instant) -> Result<bool, GuestError> {
+        let is_over = now >= self.invitation.until || self.wrong >= WRONG_OF_PIN;
+        if is_over {
+            self.renew(now)?;
+        }
+        Ok(is_over)
+    }
+
+    /// Makes another invitation.
+    pub(super) fn renew(&mut self, now: Instant) -> Result<(), GuestError> {
+        self.invitation = Invitation::new(now)?;
+        self.wrong = 0;
+        Ok(())
+    }
+
+    /// Whether somebody at this address may become a guest.
+    pub(super) fn check(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        proof: &Proof<'_>,
+    ) -> Result<(), NotJoined> {
+        self.renew_if_over(now)?;
+        let from = group(from);
+        let refused = |retry_after| Err(NotJoined::TooMany { retry_after });
+        let own = self.of_address.get(&from);
+        if let Some(wait) = own.and_then(|wrong| OF_ADDRESS.wait(wrong, now)) {
+            return refused(wait);
+        }
+        // Hashes are compared in constant time, and have one length.
+        let same = |given: &str, meant: &str| {
+            blake3::hash(given.as_bytes()) == blake3::hash(meant.as_bytes())
+        };
+        let is_right = match proof {
+            Proof::Key(key) => same(key, &self.invitation.key),
+            Proof::Pin(pin) => {
+                if let Some(wait) = OF_ALL.wait(&self.of_all, now) {
+                    return refused(wait);
+                }
+                let is_digit = |c: &char| !c.is_whitespace() && *c != '-';
+                same(
+                    &pin.chars().filter(is_digit).collect::<String>(),
+                    &self.invitation.pin,
+                )
+            }
+        };
+        if is_right {
+            return Ok(());
+        }
+        self.note_wrong(now, from, proof);
+        Err(NotJoined::Wrong)
+    }
+
+    fn note_wrong(&mut self, now: Instant, from: IpAddr, proof: &Proof<'_>) {
+        if let Proof::Pin(_) = proof {
+            self.wrong += 1;
+            OF_ALL.add(&mut self.of_all, now);
+        }
+        let known = self.of_address.contains_key(&from);
+        if !known && self.of_address.len() >= MOST_ADDRESSES {
+            let oldest = self.of_address.iter().min_by_key(|(_, wrong)| wrong.since);
+            if let Some(oldest) = oldest.map(|(&address, _)| address) {
+                self.of_address.remove(&oldest);
+            }
+        }
+        let new = Wrong {
+            since: now,
+            count: 0,
+        };
+        OF_ADDRESS.add(self.of_address.entry(from).or_insert(new), now);
+    }
+}
+
+/// The addresses that one device can take as it likes.
+fn group(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
+        ip => ip,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn at(n: u8) -> IpAddr {
+        [192, 168, 1, n].into()
+    }
+
+    fn wrong(joining: &Joining) -> &'static str {
+        match joining.invitation.pin == "00000000" {
+            true => "00000001",
+            false => "00000000",
+        }
+    }
+
+    fn pin(joining: &mut Joining, now: Instant, from: IpAddr, pin: &str) -> &'static str {
+        told(joining.check(now, from, &Proof::Pin(pin)))
+    }
+
+    fn told(checked: Result<(), NotJoined>) -> &'static str {
+        match checked {
+            Ok(()) => "right",
+            Err(NotJoined::Wrong) => "wrong",
+            Err(NotJoined::TooMany { .. }) => "too many",
+            Err(NotJoined::Guest(_)) => "failed",
+        }
+    }
+
+    #[test]
+    fn a_pin_or_a_key_lets_in_as_it_is_on_the_screen_and_not_when_its_time_is_over() {
+        let now = Instant::now();
+        let mut joining = Joining::new(now).expect("random numbers");
+        let shown = joining.invitation().clone();
+        assert_eq!(shown.pin.len(), PIN_DIGITS);
+        assert!(shown.key.len() >= 21);
+        assert_eq!(pin(&mut joining, now, at(1), &shown.spaced_pin()), "right");
+        assert_eq!(
+            told(joining.check(now, at(1), &Proof::Key(&shown.key))),
+            "right"
+        );
+        for wrong in ["", &shown.pin[1..], &shown.key] {
+            assert_eq!(pin(&mut joining, now, at(1), wrong), "wrong");
+        }
+        assert_eq!(
+            told(joining.check(now, at(2), &Proof::Key(&shown.pin))),
+            "wrong"
+        );
+        let later = now + LIFETIME;
+        assert_eq!(pin(&mut joining, later, at(3), &shown.pin), "wrong");
+        assert_ne!(joining.invitation().key, shown.key);
+    }
+
+    #[test]
+    fn a_pin_that_was_guessed_at_too_often_is_replaced() {
+        let now = Instant::now();
+        let mut joining = Joining::new(now).expect("random numbers");
+        let shown = joining.invitation().clone();
+        for n in 0..5 {
+            let guess = wrong(&joining);
+            assert_eq!(pin(&mut joining, now, at(n), guess), "wrong");
+        }
+        assert_eq!(pin(&mut joining, now, at(9), &shown.pin), "wrong");
+    }
+
+    #[test]
+    fn wrong_guesses_are_bounded_by_address_and_for_all() {
+        let now = Instant::now();
+        let mut joining = Joining::new(now).expect("random numbers");
+        for n in 0..5 {
+            // Addresses of one device.
+            let from = IpAddr::from([0xfd00, 1, 2, 3, 4, 5, 6, n]);
+            let guess = wrong(&joining);
+            assert_eq!(pin(&mut joining, now, from, guess), "wrong");
+        }
+        let same = IpAddr::from([0xfd00, 1, 2, 3, 9, 9, 9, 9]);
+        let right = joining.invitation().pin.clone();
+        assert_eq!(pin(&mut joining, now, same, &right), "too many");
+        let refused = joining.check(now + MINUTE, same, &Proof::Pin(&right));
+        let Err(NotJoined::TooMany { retry_after }) = refused else {
+            panic!("it waits");
+        };
+        assert_eq!(retry_after, OF_ADDRESS.within - MINUTE);
+        for n in 0..25 {
+            let guess = wrong(&joining);
+            assert_eq!(pin(&mut joining, now, at(n), guess), "wrong");
+        }
+        let shown = joining.invitation().clone();
+        assert_eq!(pin(&mut joining, now, at(99), &shown.pin), "too many");
+        // Whoever sees the code still may.
+        assert_eq!(
+            told(joining.check(now, at(99), &Proof::Key(&shown.key))),
+            "right"
+        );
+        let later = now + OF_ALL.within;
+        joining.renew_if_over(later).expect("random numbers");
+        let shown = joining.invitation().clone();
+        assert_eq!(pin(&mut joining, later, at(99), &shown.pin), "right");
+        assert_eq!(pin(&mut joining, later, same, &shown.pin), "right");
+    }
+
+    #[test]
+    fn addresses_that_are_remembered_are_bounded() {
+        let now = Instant::now();
+        let mut joining = Joining::new(now).expect("random numbers");
+        for n in 0..1000_u32 {
+            let from = IpAddr::from([10, 0, (n >> 8) as u8, n as u8]);
+            let _ = joining.check(now, from, &Proof::Key("x"));
+        }
+        assert_eq!(joining.of_address.len(), MOST_ADDRESSES);
+    }
+}

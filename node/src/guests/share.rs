@@ -1,0 +1,203 @@
+//! What `potluck serve --share` shares: who is let in, how people become guests, what the owner hears.
+
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use super::book::{GuestError, check_name};
+use super::desk::{Desk, News, NotAdmitted, Visit};
+use super::joining::{Invitation, Joining, NotJoined, Proof};
+use super::limits::Limits;
+use crate::home::Home;
+
+/// The guests of a server that runs. Clones are the same.
+#[derive(Clone)]
+pub struct Share(Arc<Shared>);
+
+struct Shared {
+    desk: Arc<Desk>,
+    joining: Mutex<Joining>,
+    tell: Mutex<Sender<ShareEvent>>,
+}
+
+/// What the owner of a server hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShareEvent {
+    /// Somebody became a guest.
+    Joined {
+        /// What it is called.
+        name: String,
+        /// From where, as the address of its connection.
+        from: IpAddr,
+    },
+    /// A guest was removed; its answers have ended.
+    Removed {
+        /// What it was called.
+        name: String,
+    },
+    /// [`Share::invitation`] is another.
+    Invites,
+    /// Something does not work: what, and what to do.
+    Problem(String),
+}
+
+/// Somebody who has become a guest.
+pub struct Joined {
+    /// What it is called.
+    pub name: String,
+    /// What it sends as its API key. It is told now and never again.
+    pub token: String,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+impl Share {
+    /// That of a home, and what happens there.
+    ///
+    /// # Errors
+    /// [`GuestError`].
+    pub fn open(home: &Home) -> Result<(Self, Receiver<ShareEvent>), GuestError> {
+        let (tell, told) = channel();
+        let share = Self(Arc::new(Shared {
+            desk: Arc::new(Desk::open(home)),
+            joining: Mutex::new(Joining::new(Instant::now())?),
+            tell: Mutex::new(tell),
+        }));
+        // Before anything is shared: a damaged file is not to be found by guests.
+        share.0.desk.book().read()?;
+        Ok((share, told))
+    }
+
+    fn joining(&self) -> MutexGuard<'_, Joining> {
+        self.0
+            .joining
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, event: ShareEvent) {
+        let tell = self.0.tell.lock().unwrap_or_else(PoisonError::into_inner);
+        // The owner may not listen.
+        let _ = tell.send(event);
+    }
+
+    /// Lets the guest in whose token this is. It looks at the guests' file.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`].
+    pub fn admit(&self, token: &str) -> Result<Visit, NotAdmitted> {
+        self.0.desk.admit(token)
+    }
+
+    /// How somebody becomes a guest now.
+    pub fn invitation(&self) -> Invitation {
+        self.joining().invitation().clone()
+    }
+
+    /// Makes somebody a guest who shows what is on the screen. It is on the disk when this returns, and
+    /// the screen shows something else then.
+    ///
+    /// # Errors
+    /// [`NotJoined`].
+    pub fn join(&self, from: IpAddr, name: &str, proof: &Proof<'_>) -> Result<Joined, NotJoined> {
+        // Told before anything is guessed at.
+        check_name(name)?;
+        let now = Instant::now();
+        let mut joining = self.joining();
+        let shown = joining.invitation().pin.clone();
+        let joined = joining.check(now, from, proof).and_then(|()| {
+            let limits = Limits::usual(SystemTime::now());
+            let added = self.0.desk.book().add(name, limits, SystemTime::now());
+            let (guest, token) = added?;
+            Ok(Joined {
+                name: guest.name,
+                token: token.text().to_owned(),
+                limits: guest.limits,
+            })
+        });
+        if joined.is_ok() {
+            let _ = joining.renew(now);
+        }
+        let _ = joining.renew_if_over(now);
+        let is_other = joining.invitation().pin != shown;
+        drop(joining);
+        if let Ok(joined) = &joined {
+            tracing::info!(from = %from.to_canonical(), "a guest joined");
+            let name = joined.name.clone();
+            let from = from.to_canonical();
+            self.tell(ShareEvent::Joined { name, from });
+        }
+        if is_other {
+            self.tell(ShareEvent::Invites);
+        }
+        joined
+    }
+
+    /// Follows the guests' file and the clock, and writes what guests used. To be called often, by the
+    /// thread that may wait for the disk.
+    pub fn look(&self) {
+        for news in self.0.desk.look() {
+            self.tell(match news {
+                News::Removed(name) => ShareEvent::Removed { name },
+                News::Problem(words) => ShareEvent::Problem(words),
+            });
+        }
+        let renewed = self.joining().renew_if_over(Instant::now());
+        match renewed {
+            Ok(false) => {}
+            Ok(true) => self.tell(ShareEvent::Invites),
+            Err(error) => self.tell(ShareEvent::Problem(error.to_string())),
+        }
+    }
+
+    /// Writes what guests used: the server ends.
+    pub fn write(&self) {
+        self.0.desk.write();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_joins_has_a_token_and_the_screen_shows_another_pin() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Home::at(folder.path());
+        let (share, told) = Share::open(&home).expect("it opens");
+        let from = IpAddr::from([192, 168, 1, 7]);
+        let shown = share.invitation();
+        let joined = share.join(from, "Anna", &Proof::Pin(&shown.pin));
+        let Ok(Joined { name, token, .. }) = joined else {
+            panic!("it is the PIN");
+        };
+        assert_eq!(share.admit(&token).expect("a guest").name(), name);
+        let event = told.try_recv();
+        assert_eq!(event, Ok(ShareEvent::Joined { name, from }));
+        assert_eq!(told.try_recv(), Ok(ShareEvent::Invites));
+        // It was for one guest.
+        for proof in [Proof::Pin(&shown.pin), Proof::Key(&shown.key)] {
+            let again = share.join(from, "Ben", &proof);
+            assert!(matches!(again, Err(NotJoined::Wrong)));
+        }
+        // A name that is taken uses nothing up.
+        let shown = share.invitation();
+        for name in ["anna", "", "a\tb"] {
+            let refused = share.join(from, name, &Proof::Key(&shown.key));
+            assert!(matches!(refused, Err(NotJoined::Guest(_))), "{name:?}");
+        }
+        assert!(share.join(from, "Ben", &Proof::Key(&shown.key)).is_ok());
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_told_only_to_those_who_see_the_screen() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (share, _told) = Share::open(&Home::at(folder.path())).expect("it opens");
+        let from = IpAddr::from([192, 168, 1, 7]);
+        let pin = share.invitation().pin;
+        assert!(share.join(from, "Anna", &Proof::Pin(&pin)).is_ok());
+        let refused = share.join(from, "Anna", &Proof::Key("guess"));
+        assert!(matches!(refused, Err(NotJoined::Wrong)));
+    }
+}

@@ -1,0 +1,376 @@
+//! The certificate under which this device serves HTTPS.
+//!
+//! Browsers take no Ed25519, so the device's own key is not used: there is one for ECDSA P-256, made once
+//! and kept where only the owner reads it. The certificate is signed by itself, names what the device is
+//! reached by, and is made anew when that changes or its time is nearly over. The key stays, and with it
+//! the *fingerprint*: the SHA-256 of the public key (of its SubjectPublicKeyInfo in DER).
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use data_encoding::{BASE64, HEXLOWER};
+use rcgen::{
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SerialNumber, date_time_ymd,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{self, ServerConfig};
+
+use super::nearby::Nearby;
+use crate::device::random;
+use crate::home::Home;
+use crate::log;
+use crate::private_file;
+
+/// Systems refuse certificates that are valid for longer than 398 days.
+const VALID: Duration = days(390);
+/// How long before its end a certificate is replaced.
+const RENEW: Duration = days(30);
+/// Other devices' clocks may be behind.
+const EARLIER: Duration = days(2);
+/// Names and addresses in a certificate.
+const MOST_NAMES: usize = 48;
+/// Bytes of a file that are read.
+const MOST_BYTES: usize = 1 << 16;
+
+const fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 24 * 60 * 60)
+}
+
+/// The device's certificate, which is another when its names change. Clones are the same.
+#[derive(Clone)]
+pub struct Certificate(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    key: KeyPair,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+    fingerprint: String,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    kept: Kept,
+    certified: Arc<CertifiedKey>,
+}
+
+/// A certificate as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    names: BTreeSet<String>,
+    /// Seconds since 1970.
+    until: u64,
+    /// In base64.
+    der: String,
+}
+
+/// There is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// Nothing here can encrypt.
+    #[error(
+        "this build has no TLS for this processor, so nothing can be shared: serve HTTP on this device only"
+    )]
+    NoTls,
+    /// A file.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The key's file holds something else.
+    #[error(
+        "{} holds no key: remove it, and a new one is made; guests then see another fingerprint",
+        path.display()
+    )]
+    Key {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It cannot be made.
+    #[error("cannot make a certificate: {0}")]
+    Making(String),
+}
+
+impl Certificate {
+    /// That of a home, for these names and addresses.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn of(home: &Home, names: &[String]) -> Result<Self, CertificateError> {
+        let provider = crate::tls::provider().ok_or(CertificateError::NoTls)?;
+        let key = key_of(home)?;
+        let fingerprint = HEXLOWER.encode(&Sha256::digest(key.subject_public_key_info()));
+        let path = home.root().join("https-certificate.json");
+        let now = SystemTime::now();
+        let names = usable(names, &fingerprint);
+        let bytes = private_file::read(&path, MOST_BYTES).ok().flatten();
+        let kept = bytes.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+        let kept = kept.filter(|kept| kept.names == names && !kept.is_nearly_over(now));
+        // One that cannot be read, or is another key's, is replaced.
+        let certified = kept.and_then(|kept| {
+            let certified = certify(&kept, &key, &provider).ok()?;
+            Some(Current { kept, certified })
+        });
+        let current = match certified {
+            Some(current) => current,
+            None => make(&path, names, &key, &provider, now)?,
+        };
+        Ok(Self(Arc::new(Inner {
+            path,
+            key,
+            provider,
+            fingerprint,
+            current: Mutex::new(current),
+        })))
+    }
+
+    /// The SHA-256 of the public key, in hexadecimal. It stays the same.
+    pub fn fingerprint(&self) -> &str {
+        &self.0.fingerprint
+    }
+
+    /// Replaces the certificate if its time is nearly over or these are not the names in it; whether it
+    /// did.
+    ///
+    /// # Errors
+    /// [`CertificateError`]; it is as it was then.
+    pub fn renew_for(&self, names: &[String]) -> Result<bool, CertificateError> {
+        let names = usable(names, &self.0.fingerprint);
+        let now = SystemTime::now();
+        let mut current = self
+            .0
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if current.kept.names == names && !current.kept.is_nearly_over(now) {
+            return Ok(false);
+        }
+        *current = make(&self.0.path, names, &self.0.key, &self.0.provider, now)?;
+        Ok(true)
+    }
+
+    /// How TLS is spoken with it.
+    ///
+    /// # Errors
+    /// [`CertificateError::Making`].
+    pub(super) fn config(&self) -> Result<Arc<ServerConfig>, CertificateError> {
+        let resolver = Resolver(Arc::clone(&self.0));
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.0.provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| CertificateError::Making(error.to_string()))?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+impl Kept {
+    fn is_nearly_over(&self, now: SystemTime) -> bool {
+        let until =
+            SystemTime::UNIX_EPOCH + Duration::from_secs(self.until.min(u64::from(u32::MAX)));
+        now + RENEW >= until
+    }
+}
+
+/// Gives TLS the certificate of the moment.
+struct Resolver(Arc<Inner>);
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let current = self
+            .0
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(&current.certified))
+    }
+}
+
+/// Names that a certificate can have, ASCII and not too many, and that which is announced.
+fn usable(names: &[String], fingerprint: &str) -> BTreeSet<String> {
+    let is_usable = |name: &&String| {
+        !name.is_empty() && name.len() <= 253 && name.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    names
+        .iter()
+        .filter(is_usable)
+        .take(MOST_NAMES)
+        .map(|name| name.to_ascii_lowercase())
+        .chain([Nearby::host_name(fingerprint)])
+        .collect()
+}
+
+fn key_of(home: &Home) -> Result<KeyPair, CertificateError> {
+    let path = home.root().join("https-key.der");
+    let failed = |source| CertificateError::File {
+        path: path.clone(),
+        source,
+    };
+    if private_file::read(&path, MOST_BYTES)
+        .map_err(failed)?
+        .is_none()
+    {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| making(&error))?;
+        // Another process may just have made one: then that is it.
+        private_file::create(&path, key.serialized_der()).map_err(failed)?;
+    }
+    let bytes = private_file::read(&path, MOST_BYTES).map_err(failed)?;
+    let der = PrivatePkcs8KeyDer::from(bytes.unwrap_or_default());
+    let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256);
+    key.map_err(|_| CertificateError::Key { path })
+}
+
+fn making(error: &dyn std::error::Error) -> CertificateError {
+    CertificateError::Making(error.to_string())
+}
+
+/// Makes a certificate and keeps it.
+fn make(
+    path: &Path,
+    names: BTreeSet<String>,
+    key: &KeyPair,
+    provider: &rustls::crypto::CryptoProvider,
+    now: SystemTime,
+) -> Result<Current, CertificateError> {
+    let all: Vec<String> = names.iter().cloned().collect();
+    let mut params = CertificateParams::new(all).map_err(|error| making(&error))?;
+    let until = now + VALID;
+    let midnight = |time| {
+        let (year, month, day) = date(time);
+        date_time_ymd(year, month, day)
+    };
+    (params.not_before, params.not_after) = (midnight(now - EARLIER), midnight(until));
+    // Browsers refuse two certificates of one issuer with the same number.
+    let mut serial: [u8; 16] = random().map_err(|error| making(&error))?;
+    serial[0] &= 0x7f;
+    params.serial_number = Some(SerialNumber::from(serial.to_vec()));
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Potluck");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let made = params.self_signed(key).map_err(|error| making(&error))?;
+    let since = until.duration_since(SystemTime::UNIX_EPOCH);
+    let kept = Kept {
+        names,
+        until: since.unwrap_or_default().as_secs(),
+        der: BASE64.encode(made.der()),
+    };
+    let certified = certify(&kept, key, provider)?;
+    let bytes = serde_json::to_vec(&kept).map_err(io::Error::from);
+    let written = bytes.and_then(|bytes| private_file::replace(path, &bytes));
+    written.map_err(|source| CertificateError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Current { kept, certified })
+}
+
+/// Year, month and day of a time.
+fn date(time: SystemTime) -> (i32, u8, u8) {
+    // `2026-11-30T…`
+    let text = log::time_of(time);
+    let mut parts = text.split(['-', 'T']).map(|part| part.parse().ok());
+    let mut next = || parts.next().flatten().unwrap_or(1);
+    (next(), next() as u8, next() as u8)
+}
+
+/// A certificate as TLS has it, if it is this key's.
+fn certify(
+    kept: &Kept,
+    key: &KeyPair,
+    provider: &rustls::crypto::CryptoProvider,
+) -> Result<Arc<CertifiedKey>, CertificateError> {
+    let der = BASE64.decode(kept.der.as_bytes());
+    let der = CertificateDer::from(der.map_err(|error| making(&error))?);
+    let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let signing = provider.key_provider.load_private_key(private);
+    let certified = CertifiedKey::new(vec![der], signing.map_err(|error| making(&error))?);
+    certified.keys_match().map_err(|error| making(&error))?;
+    Ok(Arc::new(certified))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn der(certificate: &Certificate) -> Vec<u8> {
+        let current = certificate.0.current.lock().expect("no panic");
+        current.certified.cert[0].to_vec()
+    }
+
+    #[test]
+    fn a_certificate_stays_until_its_names_change_and_its_key_for_good() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Home::at(folder.path().join("home"));
+        let at_home = names(&["192.168.1.5", "kitchen.local", "fd00::1"]);
+        let first = Certificate::of(&home, &at_home).expect("made");
+        assert_eq!(first.fingerprint().len(), 64);
+        let again = Certificate::of(&home, &at_home).expect("read");
+        assert_eq!(der(&again), der(&first));
+        assert!(!again.renew_for(&at_home).expect("nothing to do"));
+        let elsewhere = names(&["10.0.0.7", "kitchen.local"]);
+        assert!(again.renew_for(&elsewhere).expect("made"));
+        assert_ne!(der(&again), der(&first));
+        assert_eq!(again.fingerprint(), first.fingerprint());
+        let third = Certificate::of(&home, &elsewhere).expect("read");
+        assert_eq!(der(&third), der(&again));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let key = home.root().join("https-key.der");
+            let mode = std::fs::metadata(key).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn damaged_files_are_replaced_or_told() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Home::at(folder.path());
+        let names = names(&["192.168.1.5", "no name", ""]);
+        let first = Certificate::of(&home, &names).expect("made");
+        let path = home.root().join("https-certificate.json");
+        let mut kept: Kept =
+            serde_json::from_slice(&std::fs::read(&path).expect("there")).expect("JSON");
+        // And the name that is announced.
+        assert_eq!(kept.names.len(), 2);
+        for damage in [
+            |kept: &mut Kept| kept.der = "AAAA".to_owned(),
+            |kept: &mut Kept| kept.until = 1_000,
+            |kept: &mut Kept| kept.der = "!".to_owned(),
+        ] {
+            damage(&mut kept);
+            std::fs::write(&path, serde_json::to_vec(&kept).expect("JSON")).expect("writable");
+            let made = Certificate::of(&home, &names).expect("made anew");
+            assert_ne!(der(&made), der(&first));
+            assert_eq!(made.fingerprint(), first.fingerprint());
+        }
+        std::fs::write(home.root().join("https-key.der"), b"x").expect("writable");
+        let error = Certificate::of(&home, &names).err().expect("refused");
+        assert!(error.to_string().contains("https-key.der"), "{error}");
+    }
+}
