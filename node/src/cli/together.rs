@@ -17,6 +17,7 @@ use potluck::local::{
     ALONE, Client, Pipeline, PlacementChoice, PlacementView, Reply, Request, SessionRequest,
     StageView,
 };
+use potluck::serve::Circle;
 use potluck::shape::ShapeError;
 use potluck::stages::{Ends, MemoryBudget};
 use potluck::together::{Drafts, Notice, Recovery, Together};
@@ -29,10 +30,19 @@ use super::fetches::{Fetch, Fetches};
 use super::nodes::{self, Connected, NodeArgs, OwnNode, Purpose};
 use super::{format, output};
 
+/// Who may compute, and the node that asks them.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TogetherArgs {
+    #[command(flatten)]
+    who: WhoArgs,
+    #[command(flatten)]
+    pub(super) node: NodeArgs,
+}
+
 /// Who may compute.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Devices")]
-pub(super) struct TogetherArgs {
+pub(super) struct WhoArgs {
     /// Compute with the paired devices, if the plan says that this is better than alone
     /// [default: only this device, unless POTLUCK_WITH_PEERS is set to 1]
     #[arg(long)]
@@ -42,15 +52,13 @@ pub(super) struct TogetherArgs {
     #[arg(long = "POTLUCK_WITH_PEERS", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
     peers_by_default: bool,
     /// Compute on this device only: nothing is sent to any other
-    #[arg(long, conflicts_with_all = ["with_peers", "placement", "objective", "listen", "peer", "no_drafts"])]
+    #[arg(long, conflicts_with_all = ["with_peers", "placement", "objective", "no_drafts"])]
     alone: bool,
     /// Send no guesses of the next tokens ahead: the others compute less, and answers may take longer
     #[arg(long)]
     no_drafts: bool,
     #[command(flatten)]
     placement: PlacementArgs,
-    #[command(flatten)]
-    pub(super) node: NodeArgs,
 }
 
 /// Where layers may be.
@@ -134,11 +142,8 @@ pub(super) fn request(
         model: std::path::absolute(path)
             .with_context(|| format!("cannot find {}", path.display()))?,
         context: u32::try_from(context).context("the context is longer than any model's")?,
-        placement: match &args.placement {
-            Some(text) => PlacementChoice::Forced(text.clone()),
-            None => PlacementChoice::Best,
-        },
-        objective: args.objective.as_deref().unwrap_or("latency").to_owned(),
+        placement: args.choice(),
+        objective: args.objective().to_owned(),
     })
 }
 
@@ -166,6 +171,26 @@ pub(super) fn check_room(
 }
 
 impl TogetherArgs {
+    /// Whether other devices may be asked.
+    pub(super) fn wants_peers(&self) -> bool {
+        self.who.wants_peers()
+    }
+
+    /// Refuses what only matters where other devices may be asked, if none may.
+    pub(super) fn check_effects(&self) -> anyhow::Result<()> {
+        self.who.check_effects(&[
+            ("--listen", !self.node.listen.is_empty()),
+            ("--peer", !self.node.peer.is_empty()),
+        ])
+    }
+
+    /// The memory that the owner allows, if that was said.
+    pub(super) fn memory(&self) -> Option<u64> {
+        self.node.memory
+    }
+}
+
+impl WhoArgs {
     /// Whether other devices may be asked: where that is wished, now or by a default that a person
     /// once set.
     pub(super) fn wants_peers(&self) -> bool {
@@ -173,15 +198,15 @@ impl TogetherArgs {
         !self.alone && (wished || self.peers_by_default)
     }
 
-    /// Refuses what only matters where other devices may be asked, if none may.
-    pub(super) fn check_effects(&self) -> anyhow::Result<()> {
+    /// Refuses what only matters where other devices may be asked, if none may: of these arguments and
+    /// `more`, each with whether it was given.
+    pub(super) fn check_effects(&self, more: &[(&str, bool)]) -> anyhow::Result<()> {
         let asks = [
             ("--objective", self.placement.objective.is_some()),
             ("--no-drafts", self.no_drafts),
-            ("--listen", !self.node.listen.is_empty()),
-            ("--peer", !self.node.peer.is_empty()),
         ];
-        match asks.iter().find(|(_, given)| *given && !self.wants_peers()) {
+        let mut asks = asks.iter().chain(more);
+        match asks.find(|(_, given)| *given && !self.wants_peers()) {
             Some((flag, _)) => Err(failure::refusal(
                 Code::Usage,
                 format!(
@@ -193,9 +218,26 @@ impl TogetherArgs {
         }
     }
 
-    /// The memory that the owner allows, if that was said.
-    pub(super) fn memory(&self) -> Option<u64> {
-        self.node.memory
+    /// How the devices of a node's circle compute the answers that this process serves.
+    pub(super) fn circle(&self, own: &OwnNode) -> Circle {
+        let circle = Circle::of(own.local.clone(), own.compute.clone());
+        match self.wants_peers() {
+            true => circle.with_peers(self.placement.choice(), self.placement.objective(), !self.no_drafts),
+            false => circle,
+        }
+    }
+}
+
+impl PlacementArgs {
+    fn choice(&self) -> PlacementChoice {
+        match &self.placement {
+            Some(text) => PlacementChoice::Forced(text.clone()),
+            None => PlacementChoice::Best,
+        }
+    }
+
+    fn objective(&self) -> &str {
+        self.objective.as_deref().unwrap_or("latency")
     }
 }
 
@@ -271,7 +313,7 @@ impl Requester {
         threads: Option<NonZeroUsize>,
         cancel: &Cancel,
     ) -> anyhow::Result<Option<Self>> {
-        let request = request(path, context, &args.placement)?;
+        let request = request(path, context, &args.who.placement)?;
         let connected = nodes::connect(home, &args.node, Purpose::Computing, threads, cancel)?;
         let mut node = NodeInUse {
             home: home.clone(),
@@ -309,7 +351,7 @@ impl Requester {
             ends: Ends::load(Arc::new(Gguf::open(path)?), compute, &memory)?,
             capacity: node.request.context as usize,
             node,
-            drafts: !args.no_drafts,
+            drafts: !args.who.no_drafts,
         }))
     }
 
@@ -332,11 +374,11 @@ impl Requester {
             placed: None,
             fetches: Fetches::new(quiet),
         };
-        let mut show = |notice: Notice<'_>| notices.show(notice);
-        let mut connect =
-            || -> Result<Pipeline, Box<dyn Error + Send + Sync>> { Ok(node.begin()?) };
-        let sequence = Together::begin(&ends, &mut connect, capacity, cancel, &mut show);
-        let mut sequence = sequence?;
+        let show = Box::new(move |notice: Notice<'_>| notices.show(notice));
+        let connect = Box::new(
+            move || -> Result<Pipeline, Box<dyn Error + Send + Sync>> { Ok(node.begin()?) },
+        );
+        let mut sequence = Together::begin(&ends, connect, capacity, cancel, show)?;
         if drafts {
             sequence = sequence.with_drafts();
         }
