@@ -19,6 +19,8 @@ mod model_file;
 #[cfg(unix)]
 mod served;
 #[cfg(unix)]
+mod served_circle;
+#[cfg(unix)]
 pub mod signals;
 #[cfg(target_os = "linux")]
 mod terminal;
@@ -32,6 +34,8 @@ pub use fake_python::{FakePython, Wheel};
 pub use model_file::ModelFile;
 #[cfg(unix)]
 pub use served::{Answer, Client, Served, content_of};
+#[cfg(unix)]
+pub use served_circle::ServedCircle;
 #[cfg(target_os = "linux")]
 pub use terminal::Terminal;
 

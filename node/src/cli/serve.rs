@@ -220,6 +220,10 @@ fn tell_ready(
             output::line("  no API key is needed: every program on this device may use the API")?
         }
     }
+    output::line(match args.who.wants_peers() {
+        true => "  answers are computed on this device and paired ones, where that is best",
+        false => "  answers are computed on this device only",
+    })?;
     for peer in peers {
         output::line(&format!("listening for paired devices on {peer}"))?;
     }

@@ -14,7 +14,7 @@
 //! |---|---|
 //! | requests answered at once, each on a thread of its own | [`Settings::streams`](super::Settings::streams), and [`PLACES`]: so many sessions a device takes of another |
 //! | sessions, kept ones too | [`PLACES`] |
-//! | memory | reserved by the devices when a session begins, for the prompt and all tokens it may get |
+//! | memory | reserved by the devices when a session begins, for the prompt and all tokens it may get; else kept sessions go, or it waits for another answer to end |
 //! | kept sessions | [`Settings::kept_bytes`](super::Settings::kept_bytes) of KV caches on all devices together, and [`Settings::idle`](super::Settings::idle); they go first where a session finds no room |
 //! | waiting for devices | [`Settings::patience`](super::Settings::patience) until an answer begins, [`LATE_PATIENCE`] in the middle of one |
 //! | fetching weights | goes on while some come: a device that gets none for long is given up by its session |
@@ -82,6 +82,13 @@ impl Drop for Place<'_, '_> {
 }
 
 impl Place<'_, '_> {
+    /// It has no session now.
+    fn goes_nowhere(&self) {
+        if let Some(running) = self.split.running().get_mut(&self.id) {
+            running.news = None;
+        }
+    }
+
     /// Its session is this one.
     fn goes_over(&self, news: &News) {
         if let Some(running) = self.split.running().get_mut(&self.id) {
@@ -112,6 +119,16 @@ impl<'e> Split<'e> {
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<u64, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Other requests that are being read or answered.
+    fn answering(&self, place: &Place<'_, '_>) -> Vec<u64> {
+        let running = self.running();
+        let others = running.iter().filter(|(id, running)| {
+            let reads = running.news.as_ref().is_some_and(News::is_ready);
+            **id != place.id && reads
+        });
+        others.map(|(id, _)| *id).collect()
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept<'e>> {

@@ -238,3 +238,120 @@ fn layers_here(prediction: &Prediction, names: &Names) -> Range<usize> {
         stage.layers.first() as usize..stage.layers.end() as usize
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::num::NonZeroU32;
+
+    use potluck_protocol::PeerId;
+
+    use super::*;
+    use crate::serve::client::Client;
+    use crate::serve::numbers::Counters;
+
+    fn peer(byte: u8) -> PeerId {
+        PeerId::from_public_key([byte; 32])
+    }
+
+    fn hear(news: &News, event: SessionEvent) {
+        let names = Names {
+            this_device: peer(1),
+            members: BTreeMap::new(),
+        };
+        news.hear(Notice::Session(&event, &names));
+    }
+
+    fn fresh(cancel: &Cancel) -> News {
+        let sizes = Sizes {
+            weights: [10, 20, 30].into(),
+            kv: 7,
+        };
+        News::new(cancel, sizes)
+    }
+
+    fn ready() -> SessionEvent {
+        SessionEvent::Ready {
+            from: 0,
+            prefill_rows: NonZeroU32::MIN,
+        }
+    }
+
+    fn refused(code: StageRefusedCode) -> SessionEvent {
+        SessionEvent::Broken {
+            peer: peer(2),
+            cause: Cause::Refused {
+                code,
+                words: String::new(),
+                available_bytes: 0,
+            },
+        }
+    }
+
+    #[test]
+    fn a_session_without_a_placement_says_since_when_and_why() {
+        let news = fresh(&Cancel::new());
+        hear(&news, ready());
+        assert!(news.is_ready());
+        assert_eq!(news.waits_for(Duration::ZERO), None);
+        hear(&news, SessionEvent::Waiting("kitchen is away".to_owned()));
+        let since = news.waits_since().expect("it waits");
+        hear(&news, SessionEvent::Waiting("all are away".to_owned()));
+        assert_eq!(news.waits_since(), Some(since));
+        let why = news.waits_for(Duration::ZERO);
+        assert_eq!(why.as_deref(), Some("all are away"));
+        assert_eq!(news.waits_for(Duration::from_secs(60)), None);
+        // It is not sure yet that there is no placement.
+        assert_eq!(news.lacks(), None);
+        // Another session of the same request goes on waiting.
+        let next = fresh(&Cancel::new());
+        next.waited_since(Some(since));
+        hear(&next, SessionEvent::Waiting("all are away".to_owned()));
+        assert_eq!(next.waits_since(), Some(since));
+    }
+
+    #[test]
+    fn room_that_a_device_lacks_is_told_once_and_other_refusals_are_not() {
+        let news = fresh(&Cancel::new());
+        for code in [StageRefusedCode::Memory, StageRefusedCode::TooManySessions] {
+            hear(&news, refused(code));
+            assert_eq!((news.lacks(), news.lacks()), (Some(Lack::Room), None));
+        }
+        hear(&news, refused(StageRefusedCode::NoWeights));
+        assert_eq!(news.lacks(), None);
+    }
+
+    #[test]
+    fn waiting_and_fetching_are_told_until_the_request_is_read_and_one_who_goes_stops_it() {
+        let cancel = Cancel::new();
+        let news = fresh(&cancel);
+        let (client, mut answering) = Client::answering(&Arc::new(Counters::default()));
+        news.tell_to(client.telling());
+        let fetching = |received_bytes| SessionEvent::Fetching {
+            peer: peer(2),
+            received_bytes,
+            total_bytes: 9,
+        };
+        hear(&news, SessionEvent::Waiting("kitchen is away".to_owned()));
+        hear(&news, fetching(4));
+        assert!(matches!(answering.now(), Some(Update::Waiting { before: 0 })));
+        assert!(matches!(answering.now(), Some(Update::Loading { done: 4, total: 9 })));
+        news.begun();
+        hear(&news, fetching(5));
+        assert!(answering.now().is_none());
+        assert!(!cancel.is_cancelled());
+        drop(answering);
+        hear(&news, SessionEvent::RolledBack);
+        assert!(cancel.is_cancelled());
+        client.cancelled();
+    }
+
+    #[test]
+    fn a_session_takes_of_this_device_the_layers_that_are_here() {
+        let news = fresh(&Cancel::new());
+        assert_eq!(news.kv_bytes(), 21);
+        news.lock().layers = 1..3;
+        let here = news.here();
+        assert_eq!((here.weight_bytes, here.kv_bytes), (50, 14));
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::news::{Lack, News};
 use super::session::{Session, refused};
-use super::{LATE_PATIENCE, PLACES, Place, Split};
+use super::{LATE_PATIENCE, MOMENT, PLACES, Place, Split};
 use crate::engine::{Sequence as _, StopReason, TokenId};
 use crate::serve::RequestError;
 use crate::serve::client::Client;
@@ -19,8 +19,19 @@ enum End {
     /// Nobody listens.
     Cancelled,
     Failed(RequestError),
-    /// There was no room for the session, and nothing is read: another one may find some.
-    NoRoom,
+    /// There was no room for the session, and nothing is read: another one finds some.
+    Again(Again),
+}
+
+/// When another session finds room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// Now: a kept one has gone.
+    Now,
+    /// If it takes less itself.
+    WithLess,
+    /// When another answer has ended.
+    AfterAnother,
 }
 
 /// An answer that is being written.
@@ -31,6 +42,8 @@ struct Writing<'t, 'e> {
     has_begun: Cell<bool>,
     /// Whether a session with less room could be begun.
     is_roomy: bool,
+    /// Other answers that were written when it began.
+    others: Vec<u64>,
 }
 
 impl Writing<'_, '_> {
@@ -66,14 +79,13 @@ impl<'e> Split<'e> {
             End::Answered(reason) => self.lane.left(talk.done(reason)),
             End::Cancelled => talk.cancelled(),
             End::Failed(error) => talk.fail(error),
-            End::NoRoom => talk.fail(RequestError::NoDevices {
-                message: "they have no room for another conversation".to_owned(),
-            }),
+            // It was begun again until it ended otherwise.
+            End::Again(_) => talk.cancelled(),
         }
     }
 
-    /// Writes the answer in a session that was kept, or else in a new one. Where there is no room for that
-    /// kept ones go first, and then the room for next turns.
+    /// Writes the answer in a session that was kept, or else in a new one. Where there is no room for that,
+    /// kept ones go first, then the room for next turns, and then it waits for another answer to end.
     fn write_somewhere(
         &self,
         place: &Place<'_, 'e>,
@@ -87,7 +99,7 @@ impl<'e> Split<'e> {
         let mut waited_since = None;
         loop {
             let kept = self.kept().take(wanted, most);
-            let is_new = kept.is_none();
+            let is_roomy = kept.is_none() && capacity > most;
             let mut session = match kept.map_or_else(|| self.open_new(talk, capacity), Ok) {
                 Ok(session) => session,
                 Err(end) => return (end, None),
@@ -99,18 +111,42 @@ impl<'e> Split<'e> {
                 talk,
                 cached: session.tokens().len(),
                 has_begun: Cell::new(false),
-                is_roomy: is_new && capacity > most,
+                is_roomy,
+                others: self.answering(place),
             };
-            let had_kept = self.kept().len() > 0;
-            match self.write(&mut session, &writing, prompt) {
-                End::NoRoom if is_new && !had_kept => capacity = most,
-                End::NoRoom => {}
+            let again = match self.write(&mut session, &writing, prompt) {
+                End::Again(again) => again,
                 end => return (end, Some(session)),
-            }
+            };
             session.news.tell_nobody();
-            waited_since = session.news.waits_since().or(waited_since);
             self.count(&mut session);
+            waited_since = session.news.waits_since().or(waited_since);
+            drop(session);
+            match again {
+                Again::Now => {}
+                Again::WithLess => capacity = most,
+                Again::AfterAnother => {
+                    waited_since = None;
+                    if let Some(end) = self.await_another(place, &talk.borrow()) {
+                        return (end, None);
+                    }
+                }
+            }
         }
+    }
+
+    /// Waits until one of the answers that are written now has ended; why not, if nothing is wanted any
+    /// more.
+    fn await_another(&self, place: &Place<'_, 'e>, talk: &Talk<'e>) -> Option<End> {
+        place.goes_nowhere();
+        let others = self.answering(place);
+        while others.iter().all(|id| self.running().contains_key(id)) && !others.is_empty() {
+            if let Some(end) = self.why_stop(talk) {
+                return Some(end);
+            }
+            self.lane.pause(MOMENT);
+        }
+        None
     }
 
     /// Begins a session, once there is a place for it.
@@ -207,8 +243,13 @@ impl<'e> Split<'e> {
         if lack == Lack::Placement {
             kept.shrink_to(0);
         }
-        let again = freed || writing.is_roomy;
-        (again && !writing.has_begun.get()).then_some(End::NoRoom)
+        let again = match (freed, writing.is_roomy, lack) {
+            (true, ..) => Again::Now,
+            (false, true, _) => Again::WithLess,
+            (false, false, Lack::Placement) if !writing.others.is_empty() => Again::AfterAnother,
+            (false, false, _) => return None,
+        };
+        (!writing.has_begun.get()).then_some(End::Again(again))
     }
 
     /// Whether devices were waited for long enough.
