@@ -290,7 +290,11 @@ impl Answer {
         Self::events_in(&text)
     }
 
-    fn events_in(text: &str) -> Vec<Value> {
+    /// As [`Self::events`], of a text.
+    ///
+    /// # Panics
+    /// When a frame has something else.
+    pub fn events_in(text: &str) -> Vec<Value> {
         let frames = text.split("\n\n").filter(|frame| !frame.is_empty());
         let frames = frames.filter(|frame| !frame.starts_with(':'));
         let data = frames.map(|frame| {

@@ -222,7 +222,11 @@ impl WhoArgs {
     pub(super) fn circle(&self, own: &OwnNode) -> Circle {
         let circle = Circle::of(own.local.clone(), own.compute.clone());
         match self.wants_peers() {
-            true => circle.with_peers(self.placement.choice(), self.placement.objective(), !self.no_drafts),
+            true => circle.with_peers(
+                self.placement.choice(),
+                self.placement.objective(),
+                !self.no_drafts,
+            ),
             false => circle,
         }
     }
@@ -375,9 +379,9 @@ impl Requester {
             fetches: Fetches::new(quiet),
         };
         let show = Box::new(move |notice: Notice<'_>| notices.show(notice));
-        let connect = Box::new(
-            move || -> Result<Pipeline, Box<dyn Error + Send + Sync>> { Ok(node.begin()?) },
-        );
+        let connect = Box::new(move || -> Result<Pipeline, Box<dyn Error + Send + Sync>> {
+            Ok(node.begin()?)
+        });
         let mut sequence = Together::begin(&ends, connect, capacity, cancel, show)?;
         if drafts {
             sequence = sequence.with_drafts();

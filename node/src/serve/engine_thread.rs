@@ -115,9 +115,7 @@ fn load(shared: &Shared, lane: &Lane) -> Result<(Engine, Reservation), RequestEr
     let files = potluck_model::gguf::files_at(&lane.model.path);
     let lengths = files.iter().filter_map(|file| file.metadata().ok());
     let bytes = lengths.map(|file| file.len()).sum();
-    let memory = with_room(shared, lane, || {
-        Ok(shared.settings.memory.reserve(bytes))
-    })?;
+    let memory = with_room(shared, lane, || Ok(shared.settings.memory.reserve(bytes)))?;
     lane.loading(bytes);
     Ok((open_engine(shared, lane)?, memory))
 }

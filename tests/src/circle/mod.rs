@@ -108,7 +108,10 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// # Panics
 /// When it does not come.
 #[track_caller]
-pub(crate) fn wait_until<T, S: fmt::Display>(what: &str, mut look: impl FnMut() -> Result<T, S>) -> T {
+pub(crate) fn wait_until<T, S: fmt::Display>(
+    what: &str,
+    mut look: impl FnMut() -> Result<T, S>,
+) -> T {
     let start = Instant::now();
     loop {
         let instead = match look() {

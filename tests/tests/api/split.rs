@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use potluck_tests::{Client, ServedCircle, content_of};
 use serde_json::{Value, json};
@@ -31,7 +32,10 @@ fn number(client: &Client, name: &str) -> u64 {
 fn put_together(events: &[Value]) -> (String, BTreeMap<u64, (String, String)>, Value) {
     let mut calls: BTreeMap<u64, (String, String)> = BTreeMap::new();
     let deltas = events.iter().map(|event| &event["choices"][0]["delta"]);
-    for delta in deltas.filter_map(|delta| delta["tool_calls"].as_array()).flatten() {
+    for delta in deltas
+        .filter_map(|delta| delta["tool_calls"].as_array())
+        .flatten()
+    {
         let call = calls
             .entry(delta["index"].as_u64().expect("an index"))
             .or_default();
@@ -39,7 +43,10 @@ fn put_together(events: &[Value]) -> (String, BTreeMap<u64, (String, String)>, V
         call.0 += function["name"].as_str().unwrap_or_default();
         call.1 += function["arguments"].as_str().unwrap_or_default();
     }
-    let last = events.iter().rev().find(|event| event["choices"][0].is_object());
+    let last = events
+        .iter()
+        .rev()
+        .find(|event| event["choices"][0].is_object());
     let finish = last.map(|last| last["choices"][0]["finish_reason"].clone());
     (content_of(events), calls, finish.unwrap_or_default())
 }
@@ -106,7 +113,9 @@ fn several_at_once_over_helpers_get_the_words_that_each_gets_alone() {
     let client: &Client = &circle;
     let together: Vec<_> = thread::scope(|scope| {
         // Two of them wait for a place.
-        let asked: Vec<_> = (0..8).map(|n| scope.spawn(move || ask(client, n))).collect();
+        let asked: Vec<_> = (0..8)
+            .map(|n| scope.spawn(move || ask(client, n)))
+            .collect();
         let answers = asked.into_iter();
         answers.map(|one| one.join().expect("an answer")).collect()
     });
@@ -171,10 +180,54 @@ fn a_client_that_goes_ends_its_conversation_at_the_helpers_and_one_that_stays_ha
     assert_eq!(again["choices"], answer["choices"]);
 }
 
+/// Two helpers, both needed, that have room for two conversations each.
+fn over_two_with_little_room() -> ServedCircle {
+    let placement = ["--placement", "kitchen:0..15,tablet:15..30"];
+    let always = ["--open", "--memory", "60M", "--context", "2048"];
+    let options: Vec<_> = always.iter().chain(&placement).copied().collect();
+    ServedCircle::start(&NAMES, "100M", &options)
+}
+
+#[test]
+fn conversations_that_are_kept_make_room_for_others_and_more_than_fit_wait() {
+    let alone = open(&["--alone", "--context", "2048"]);
+    let circle = over_two_with_little_room();
+    // They may take all of the context, and so much memory is reserved.
+    let ask = |client: &Client, n: usize| {
+        let more = json!({"seed": n, "stop": [" the", ".", ","]});
+        let answer = client.post(CHAT, &said(&format!("Tell me about number {n}."), more));
+        assert_eq!(answer.status, 200);
+        answer.json()["choices"].clone()
+    };
+    let expected: Vec<_> = (0..5).map(|n| ask(&alone, n)).collect();
+    for (n, expected) in expected.iter().enumerate() {
+        assert_eq!(ask(&circle, n), *expected);
+        circle.await_number("potluck_split_sessions_kept ", |kept| {
+            (1..=2).contains(&kept)
+        });
+    }
+    let client: &Client = &circle;
+    let together: Vec<_> = thread::scope(|scope| {
+        let asked: Vec<_> = (0..5)
+            .map(|n| scope.spawn(move || ask(client, n)))
+            .collect();
+        let answers = asked.into_iter();
+        answers.map(|one| one.join().expect("an answer")).collect()
+    });
+    assert_eq!(together, expected);
+}
+
 #[test]
 fn without_devices_a_request_fails_in_words_and_with_them_it_works() {
     // Too little for all layers.
-    let options = ["--open", "--with-peers", "--memory", "80M", "--context", "512"];
+    let options = [
+        "--open",
+        "--with-peers",
+        "--memory",
+        "80M",
+        "--context",
+        "512",
+    ];
     let mut circle = ServedCircle::start(&["kitchen"], MEMORY, &options);
     circle.helper_mut("kitchen").kill();
     circle.await_number("potluck_circle_devices_connected ", |devices| devices == 0);
@@ -196,4 +249,72 @@ fn without_devices_a_request_fails_in_words_and_with_them_it_works() {
     let alone = open(&["--alone", "--context", "512"]);
     let again = alone.post(CHAT, &question).json();
     assert_eq!(answer.json()["choices"], again["choices"]);
+}
+
+/// How long it takes until the first words of an answer come, and the whole answer's words.
+fn first_words(client: &Client, body: &Value) -> (Duration, String) {
+    let begun = Instant::now();
+    let mut answer = client.post(CHAT, body);
+    let mut text = String::new();
+    while !text.contains("\"content\":\"") {
+        text += &answer.part().expect("the body").expect("more of it");
+    }
+    let first = begun.elapsed();
+    text += &answer.text();
+    (first, content_of(&potluck_tests::Answer::events_in(&text)))
+}
+
+/// Tokens a second of so many answers at once.
+fn rate(client: &Client, streams: usize) -> f64 {
+    let ask = |n: usize| {
+        let more = json!({"seed": n, "max_tokens": 64, "logit_bias": {"2": -100, "0": -100}});
+        let answer = client.post(CHAT, &said(&format!("Tell me about {n}."), more));
+        let tokens = answer.json()["usage"]["completion_tokens"].as_u64();
+        tokens.expect("a number")
+    };
+    let begun = Instant::now();
+    let tokens: u64 = thread::scope(|scope| {
+        let asked: Vec<_> = (0..streams).map(|n| scope.spawn(move || ask(n))).collect();
+        let answers = asked.into_iter();
+        answers.map(|one| one.join().expect("an answer")).sum()
+    });
+    tokens as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// Tokens a second of 1, 4 and 16 answers at once, and the first words of a second turn after 1,500
+/// tokens, over two helpers and on one device:
+/// `cargo test --release --workspace --test api -- --ignored --nocapture figures`
+#[test]
+#[ignore = "for measuring"]
+fn figures_of_streams_and_second_turns() {
+    let circle = over_two(&[]);
+    let alone = open(&["--alone"]);
+    let nobody = open(&["--with-peers"]);
+    let all: [(_, &Client); 3] = [
+        ("two helpers", &circle),
+        ("alone", &alone),
+        ("with peers that are not there", &nobody),
+    ];
+    for (what, client) in all {
+        let _ = rate(client, 1);
+        let rates = [1, 4, 16].map(|streams| rate(client, streams));
+        println!("{what}: tokens/s of 1, 4, 16 streams: {rates:.1?}");
+        let mut ratios = Vec::new();
+        for n in 0..5 {
+            let long = format!("Story {n}. ") + &"The road went on to the sea. ".repeat(185);
+            let mut turn = said(
+                &long,
+                json!({"temperature": 0, "max_tokens": 24, "stream": true}),
+            );
+            let (cold, words) = first_words(client, &turn);
+            let messages = turn["messages"].as_array_mut().expect("messages");
+            messages.push(json!({"role": "assistant", "content": words}));
+            messages.push(json!({"role": "user", "content": "And then?"}));
+            let (next, _) = first_words(client, &turn);
+            println!("{what}: first words after {cold:.1?}, of the next turn after {next:.1?}");
+            ratios.push(next.as_secs_f64() / cold.as_secs_f64());
+        }
+        ratios.sort_by(f64::total_cmp);
+        println!("{what}: next turn by first: {ratios:.3?}");
+    }
 }

@@ -59,7 +59,9 @@ impl Split<'_> {
 
 fn no_memory(no_room: &NoRoom) -> RequestError {
     RequestError::NoMemory {
-        message: format!("{no_room}: texts are embedded on this device alone, choose a smaller model"),
+        message: format!(
+            "{no_room}: texts are embedded on this device alone, choose a smaller model"
+        ),
     }
 }
 

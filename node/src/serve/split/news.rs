@@ -37,6 +37,10 @@ struct Known {
     waited_since: Option<Instant>,
     /// A device has refused for want of memory or place.
     lacks_room: bool,
+    /// A device has failed since the request was begun, and no hidden states have come since.
+    is_broken: bool,
+    /// How often some came after that.
+    recoveries: u64,
     /// The layers on this device.
     layers: Range<usize>,
     sizes: Sizes,
@@ -93,6 +97,8 @@ impl News {
             waits: None,
             waited_since: None,
             lacks_room: false,
+            is_broken: false,
+            recoveries: 0,
             layers: 0..0,
             sizes,
         })))
@@ -108,6 +114,7 @@ impl News {
         known.telling = telling;
         known.has_begun = false;
         known.lacks_room = false;
+        known.is_broken = false;
     }
 
     /// The request is answered: nobody is told any more.
@@ -118,6 +125,11 @@ impl News {
     /// The request is being read.
     pub(super) fn begun(&self) {
         self.lock().has_begun = true;
+    }
+
+    /// Failures that answers have survived since this was asked last.
+    pub(super) fn take_recoveries(&self) -> u64 {
+        std::mem::take(&mut self.lock().recoveries)
     }
 
     /// Whether rows are read.
@@ -206,6 +218,8 @@ impl Known {
             }
             SessionEvent::Broken { cause, .. } => {
                 self.is_ready = false;
+                // One that refused before has failed no answer.
+                self.is_broken |= self.has_begun;
                 self.lacks_room |= matches!(
                     cause,
                     Cause::Refused {
@@ -214,8 +228,12 @@ impl Known {
                     }
                 );
             }
-            SessionEvent::Answered { .. }
-            | SessionEvent::RolledBack
+            SessionEvent::Answered { hidden, .. } => {
+                if !hidden.is_empty() && std::mem::take(&mut self.is_broken) {
+                    self.recoveries += 1;
+                }
+            }
+            SessionEvent::RolledBack
             | SessionEvent::Shared { .. }
             | SessionEvent::Leaving { .. }
             // Its words are those of the error that ends the answer.
@@ -322,6 +340,30 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_in_an_answer_that_goes_on_is_a_recovery_and_one_before_it_is_none() {
+        let news = fresh(&Cancel::new());
+        let failed = || SessionEvent::Broken {
+            peer: peer(2),
+            cause: Cause::Disconnected,
+        };
+        let answered = |hidden| SessionEvent::Answered {
+            start_position: 0,
+            hidden,
+        };
+        hear(&news, failed());
+        hear(&news, answered(vec![1]));
+        assert_eq!(news.take_recoveries(), 0);
+        news.begun();
+        for event in [failed(), failed(), answered(Vec::new())] {
+            hear(&news, event);
+        }
+        assert_eq!(news.take_recoveries(), 0);
+        hear(&news, answered(vec![1]));
+        hear(&news, answered(vec![1]));
+        assert_eq!((news.take_recoveries(), news.take_recoveries()), (1, 0));
+    }
+
+    #[test]
     fn waiting_and_fetching_are_told_until_the_request_is_read_and_one_who_goes_stops_it() {
         let cancel = Cancel::new();
         let news = fresh(&cancel);
@@ -334,8 +376,14 @@ mod tests {
         };
         hear(&news, SessionEvent::Waiting("kitchen is away".to_owned()));
         hear(&news, fetching(4));
-        assert!(matches!(answering.now(), Some(Update::Waiting { before: 0 })));
-        assert!(matches!(answering.now(), Some(Update::Loading { done: 4, total: 9 })));
+        assert!(matches!(
+            answering.now(),
+            Some(Update::Waiting { before: 0 })
+        ));
+        assert!(matches!(
+            answering.now(),
+            Some(Update::Loading { done: 4, total: 9 })
+        ));
         news.begun();
         hear(&news, fetching(5));
         assert!(answering.now().is_none());

@@ -18,7 +18,7 @@ pub(super) struct Session<'e> {
     pub(super) sequence: Together<'e>,
     pub(super) news: News,
     /// What of it was counted.
-    counted: (Drafts, usize),
+    counted: Drafts,
 }
 
 impl<'e> Split<'e> {
@@ -40,7 +40,7 @@ impl<'e> Split<'e> {
                 false => sequence,
             },
             news,
-            counted: (Drafts::default(), 0),
+            counted: Drafts::default(),
         })
     }
 
@@ -56,15 +56,14 @@ impl Session<'_> {
         self.sequence.tokens()
     }
 
-    /// Drafts, and failures survived, since this was asked last.
-    pub(super) fn count(&mut self) -> (Drafts, usize) {
-        let (drafts, recoveries) = (self.sequence.drafts(), self.sequence.recoveries().len());
-        let (before, recovered) = std::mem::replace(&mut self.counted, (drafts, recoveries));
-        let new = Drafts {
+    /// Drafts since this was asked last.
+    pub(super) fn take_drafts(&mut self) -> Drafts {
+        let drafts = self.sequence.drafts();
+        let before = std::mem::replace(&mut self.counted, drafts);
+        Drafts {
             sent: drafts.sent - before.sent,
             right: drafts.right - before.right,
-        };
-        (new, recoveries - recovered)
+        }
     }
 }
 

@@ -183,7 +183,9 @@ impl<'e> Split<'e> {
                         writing.talk.borrow().has_read(writing.cached + done);
                     }
                     why = self.why_stop(&writing.talk.borrow());
-                    if why.is_none() && let Some(lack) = news.lacks() {
+                    if why.is_none()
+                        && let Some(lack) = news.lacks()
+                    {
                         why = self.make_room(writing, lack);
                     }
                     if why.is_none() {
@@ -263,8 +265,9 @@ impl<'e> Split<'e> {
     }
 
     fn count(&self, session: &mut Session<'_>) {
-        let (drafts, recoveries) = session.count();
-        let counters = &self.shared.counters;
-        counters.circle(drafts.sent, drafts.right, recoveries as u64);
+        let (drafts, recoveries) = (session.take_drafts(), session.news.take_recoveries());
+        self.shared
+            .counters
+            .circle(drafts.sent, drafts.right, recoveries);
     }
 }
