@@ -6,6 +6,9 @@
 //! reason it may send guesses of the next tokens behind one that is on its way: what was guessed right
 //! has arrived the sooner, what was guessed wrong is dropped.
 //!
+//! A sequence may be kept when nothing is read, as between the turns of a conversation: the devices hold
+//! what was read until it is dropped or they fail.
+//!
 //! The node that it speaks to may be another process's, and end at any time. It begins its conversation
 //! again at another one then, and has its tokens read there: the same follow.
 
@@ -31,19 +34,22 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const MOST_LOST: usize = 4;
 
 /// Begins a conversation at the node that runs now.
-pub type Connect<'a> = dyn FnMut() -> Result<Pipeline, Box<dyn Error + Send + Sync>> + 'a;
+pub type Connect<'a> = dyn FnMut() -> Result<Pipeline, Box<dyn Error + Send + Sync>> + Send + 'a;
+
+/// Hears what happens to a conversation.
+pub type OnNotice<'a> = dyn FnMut(Notice<'_>) + Send + 'a;
 
 /// A sequence that the circle's devices read together.
 pub struct Together<'a> {
     ends: &'a Ends,
-    connect: &'a mut Connect<'a>,
+    connect: Box<Connect<'a>>,
     /// None since the node was lost.
     pipeline: Option<Pipeline>,
     /// How often it was, since a token came.
     lost: usize,
     capacity: usize,
     cancel: Cancel,
-    on_notice: &'a mut dyn FnMut(Notice<'_>),
+    on_notice: Box<OnNotice<'a>>,
     started: Instant,
     feed: Feed<TokenId>,
     /// Guesses tokens, if they are to be sent ahead.
@@ -57,6 +63,8 @@ pub struct Together<'a> {
     recoveries: Vec<Recovery>,
     /// A failure that no hidden states have come after.
     broken: Option<(Instant, Recovery)>,
+    /// Whether the devices that are to compute hold what was read.
+    is_held: bool,
 }
 
 /// Tokens that were guessed and sent ahead while the one before them was on its way.
@@ -117,10 +125,10 @@ impl<'a> Together<'a> {
     /// It cannot be begun.
     pub fn begin(
         ends: &'a Ends,
-        connect: &'a mut Connect<'a>,
+        connect: Box<Connect<'a>>,
         capacity: usize,
         cancel: &Cancel,
-        on_notice: &'a mut dyn FnMut(Notice<'_>),
+        on_notice: Box<OnNotice<'a>>,
     ) -> Result<Self, TogetherError> {
         let mut sequence = Self {
             ends,
@@ -139,6 +147,7 @@ impl<'a> Together<'a> {
             placement: None,
             recoveries: Vec::new(),
             broken: None,
+            is_held: false,
         };
         sequence.connect()?;
         Ok(sequence)
@@ -191,6 +200,22 @@ impl<'a> Together<'a> {
         Ok((0, 0))
     }
 
+    /// Takes in what happened while nothing was read: whether the devices still hold what was. Else it
+    /// would be read again, as much as they lack.
+    pub fn is_held(&mut self) -> bool {
+        while let Some(pipeline) = &mut self.pipeline {
+            let next = match pipeline.next(Duration::ZERO) {
+                Ok(Some(reply)) => self.follow(reply),
+                Ok(None) => return self.is_held,
+                Err(error) => self.failed(error),
+            };
+            if next.is_err() {
+                break;
+            }
+        }
+        false
+    }
+
     /// Begins the conversation at a node, if it is at none. Not after a person's wish to stop.
     fn connect(&mut self) -> Result<(), TogetherError> {
         if self.pipeline.is_none() && !self.cancel.is_cancelled() {
@@ -231,6 +256,7 @@ impl<'a> Together<'a> {
     /// The conversation is over at the node that it was at.
     fn failed(&mut self, error: ClientError) -> Result<(), TogetherError> {
         self.pipeline = None;
+        self.is_held = false;
         self.feed.lost();
         self.lost += 1;
         if !error.is_lost() || self.lost > MOST_LOST {
@@ -255,6 +281,7 @@ impl<'a> Together<'a> {
             // Stages have something to do while the head computes.
             self.submit(drafts)?;
             if let Some(hidden) = self.feed.take_hidden() {
+                self.is_held = true;
                 return Ok(Some(hidden));
             }
             // Looked at however much is said.
@@ -299,7 +326,7 @@ impl<'a> Together<'a> {
             let Some(pipeline) = &mut self.pipeline else {
                 break;
             };
-            let sent = pipeline.submit(step.start_position, step.rows(), last, &hidden);
+            let sent = pipeline.submit(step.start_position, step.rows(), last, hidden);
             if let Err(error) = sent {
                 return self.failed(error);
             }
@@ -316,6 +343,7 @@ impl<'a> Together<'a> {
         (self.on_notice)(Notice::Session(&event, names));
         match event {
             SessionEvent::Placed(prediction) => {
+                self.is_held = false;
                 self.feed.interrupted();
                 self.placement = Some(PlacementView::new(&prediction, names));
             }
@@ -338,6 +366,7 @@ impl<'a> Together<'a> {
                 self.no_drafts_until = Some(Instant::now() + DRAFTS_PAUSE);
             }
             SessionEvent::Broken { peer, cause } => {
+                self.is_held = false;
                 self.feed.interrupted();
                 let name = names.of(peer);
                 let recovery = Recovery {

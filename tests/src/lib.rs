@@ -20,6 +20,8 @@ mod pinned;
 #[cfg(unix)]
 mod served;
 #[cfg(unix)]
+mod served_circle;
+#[cfg(unix)]
 pub mod signals;
 #[cfg(target_os = "linux")]
 mod terminal;
@@ -34,6 +36,8 @@ pub use model_file::ModelFile;
 pub use pinned::Pinned;
 #[cfg(unix)]
 pub use served::{Answer, Client, Connection, Served, content_of};
+#[cfg(unix)]
+pub use served_circle::ServedCircle;
 #[cfg(target_os = "linux")]
 pub use terminal::Terminal;
 

@@ -337,7 +337,28 @@ impl Answer {
     /// # Panics
     /// When a frame has something else.
     pub fn events(self) -> Vec<Value> {
-        let text = self.text();
+        Self::events_in(&self.text())
+    }
+
+    /// As [`Self::events`], and does something once so many frames have come.
+    ///
+    /// # Panics
+    /// When there are no more frames than that, or one has something else.
+    pub fn events_and(mut self, frames: usize, act: impl FnOnce()) -> Vec<Value> {
+        let mut text = String::new();
+        while text.matches("\n\n").count() <= frames {
+            text += &self.part().expect("the body").expect("more of it");
+        }
+        act();
+        text += &self.text();
+        Self::events_in(&text)
+    }
+
+    /// As [`Self::events`], of a text.
+    ///
+    /// # Panics
+    /// When a frame has something else.
+    pub fn events_in(text: &str) -> Vec<Value> {
         let frames = text.split("\n\n").filter(|frame| !frame.is_empty());
         let frames = frames.filter(|frame| !frame.starts_with(':'));
         let data = frames.map(|frame| {

@@ -8,13 +8,16 @@
 
 use std::env;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use potluck_tests::{Device, Served, workspace};
+use potluck_tests::circle::Program;
+use potluck_tests::{Device, Served, ServedCircle, workspace};
+use serde_json::json;
 
 /// Longer than any client takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -100,9 +103,9 @@ fn skip(client: &str, why: &str) {
     eprintln!("skipped: {client} cannot be installed: {why}");
 }
 
-/// Drives a client by its script.
-fn drive(script: &str) {
-    let command = match script.strip_suffix(".mjs") {
+/// The command that runs a script, once its packages are there.
+fn command_of(script: &str) -> Result<Command, String> {
+    match script.strip_suffix(".mjs") {
         None => python().map(|python| {
             let mut command = Command::new(python);
             command.arg(scripts().join(script));
@@ -117,8 +120,12 @@ fn drive(script: &str) {
             command.arg(folder.join(script));
             command
         }),
-    };
-    match command {
+    }
+}
+
+/// Drives a client by its script.
+fn drive(script: &str) {
+    match command_of(script) {
         Ok(command) => {
             let served = serve(&[]);
             let (said, failed) = run(script, command, &served);
@@ -131,6 +138,32 @@ fn drive(script: &str) {
     }
 }
 
+/// Drives a client by its script at a node with two helpers, of which one is killed in the middle of an
+/// answer.
+fn drive_split(script: &str) {
+    let mut command = match command_of(script) {
+        Ok(command) => command,
+        Err(why) => return skip(script, &why),
+    };
+    let request = json!({
+        "model": "smollm2:135m", "seed": 3, "max_tokens": 60,
+        "messages": [{"role": "user", "content": "Tell me of a journey to the sea."}],
+    });
+    let expected = serve(&["--alone"]).post("/v1/chat/completions", &request);
+    let expected = expected.json()["choices"][0]["message"]["content"].clone();
+    let placement = ["--placement", "kitchen:0..15,tablet:15..30,*"];
+    let mut circle = ServedCircle::start(&["kitchen", "tablet"], "400M", &placement);
+    command
+        .env("POTLUCK_REQUEST", request.to_string())
+        .env("POTLUCK_EXPECTED", expected.as_str().expect("text"));
+    let (mut client, mut stdin) = Program::talking(script, known_to(command, &circle));
+    assert_eq!(client.line(), "in the middle");
+    circle.helper_mut("tablet").kill();
+    writeln!(stdin, "gone").expect("it listens");
+    assert_eq!(client.line(), "ok");
+    circle.await_number("potluck_recoveries_total ", |recoveries| recoveries > 0);
+}
+
 fn serve(options: &[&str]) -> Served {
     let device = Device::with_model("smollm2:135m");
     let options: Vec<_> = ["--threads", "1"].iter().chain(options).copied().collect();
@@ -138,22 +171,8 @@ fn serve(options: &[&str]) -> Served {
 }
 
 /// Runs a client to its end, which has to be a good one: what it wrote.
-fn run(what: &str, mut command: Command, served: &Served) -> (String, String) {
-    let mut child = command
-        .env("POTLUCK_BASE", format!("http://{}", served.address()))
-        .env("POTLUCK_KEY", served.token().expect("a token"))
-        .env("POTLUCK_MODEL", "smollm2:135m")
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        // It asks the network for prices when it is imported.
-        .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        // Some send even what is for this machine through a proxy.
-        .env("NO_PROXY", "127.0.0.1")
-        .env("no_proxy", "127.0.0.1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it runs");
+fn run(what: &str, command: Command, served: &Served) -> (String, String) {
+    let mut child = known_to(command, served).spawn().expect("it runs");
     let begun = Instant::now();
     while child.try_wait().expect("it is ours").is_none() {
         if begun.elapsed() > PATIENCE {
@@ -168,9 +187,37 @@ fn run(what: &str, mut command: Command, served: &Served) -> (String, String) {
     (said, failed)
 }
 
+/// A client's command, which is told where the node is.
+fn known_to(mut command: Command, served: &Served) -> Command {
+    command
+        .env("POTLUCK_BASE", format!("http://{}", served.address()))
+        .env("POTLUCK_KEY", served.token().expect("a token"))
+        .env("POTLUCK_MODEL", "smollm2:135m")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        // It asks the network for prices when it is imported.
+        .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+        // Some send even what is for this machine through a proxy.
+        .env("NO_PROXY", "127.0.0.1")
+        .env("no_proxy", "127.0.0.1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
 #[test]
 fn openai_for_python() {
     drive("openai_client.py");
+}
+
+#[test]
+fn openai_for_python_while_a_helper_is_killed() {
+    drive_split("openai_split.py");
+}
+
+#[test]
+fn openai_for_node_while_a_helper_is_killed() {
+    drive_split("openai_split.mjs");
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
 use potluck::catalogue::ModelsFolder;
 use potluck::device::Device;
 use potluck::engine::OpenOptions;
@@ -20,6 +19,7 @@ use serde_json::json;
 use super::failure::{self, Code};
 use super::nodes::{NodeArgs, OwnNode};
 use super::options::{ModelOptions, at_least_one, threads};
+use super::together::WhoArgs;
 use super::up::{self, HelpingArgs, PATIENCE, Teller};
 use super::{Outcome, format, given, interrupt, obtain, output};
 use share::{ShareArgs, Sharing};
@@ -63,19 +63,14 @@ pub(super) struct Args {
     /// Requests that are answered at the same time; more wait
     #[arg(long, value_name = "N", default_value = "16", value_parser = at_least_one)]
     streams: NonZeroUsize,
-    /// Compute answers on this device only. `serve` always does; this also says so against
-    /// POTLUCK_WITH_PEERS
-    #[arg(long)]
-    alone: bool,
-    /// As `run` has it.
-    #[arg(long = "POTLUCK_WITH_PEERS", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
-    peers_by_default: bool,
     /// Print one JSON line when ready, {"http": "http://127.0.0.1:11435", "token_file": …, "peer_id": …,
     /// "listening": […], "caveats": {…}}, and one for each event, as `up` does. With --share it has
     /// "share": {"https": […], "fingerprint": …, "join": …, "pin": …}, and events are guest_joined,
     /// guest_removed and guest_invitation, too
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    who: WhoArgs,
     #[command(flatten)]
     node: NodeArgs,
     #[command(flatten)]
@@ -88,6 +83,7 @@ Examples:
   potluck serve --model big.gguf --context 4096 --streams 4
   potluck serve --open --origin http://localhost:3000
   potluck serve --share
+  potluck serve --with-peers --model big.gguf
   potluck serve --http 127.0.0.1:0 --json
 
 OpenAI clients: set base_url to http://127.0.0.1:11435/v1 and the API key to the text of the file
@@ -103,7 +99,11 @@ together; the same request with the same seed always gets the same answer.
 Requests of the owner, those at --http and those with the owner's token, go before those of guests.
 
 Only --origin lets web pages in, and only --host adds host names. Python clients send even local
-requests through HTTP_PROXY: set NO_PROXY=127.0.0.1. Answers are computed on this device only.
+requests through HTTP_PROXY: set NO_PROXY=127.0.0.1.
+
+Nothing is sent to other devices unless --with-peers or --placement says so, or POTLUCK_WITH_PEERS=1
+is set, which --alone overrides. With them the paired devices compute, at most 16 answers of a model
+at once, and texts are embedded on this device. Requests that no devices can compute fail with 503.
 Ctrl-C stops the server; running answers get a few seconds. -v logs one line for each request, with
 path, model, status, tokens and times, but no text.";
 
@@ -162,7 +162,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         if let Some(sharing) = &mut sharing {
             sharing.look()?;
         }
-        owner.follow(&own, service.numbers().running > 0)?;
+        owner.follow(&own, service.is_computing())?;
         // Both end by themselves only if a thread of theirs has failed.
         own.local.node.is_idle()?;
         if server.has_ended() {
@@ -198,13 +198,7 @@ fn check(args: &Args) -> anyhow::Result<()> {
                      needs the token";
         return Err(failure::refusal(Code::Usage, words));
     }
-    if args.peers_by_default && !args.alone {
-        output::note(
-            "POTLUCK_WITH_PEERS is set, but `serve` computes answers on this device only; --alone \
-             silences this note",
-        );
-    }
-    Ok(())
+    args.who.check_effects(&[])
 }
 
 fn settings(home: &Home, args: &Args, own: &OwnNode) -> anyhow::Result<Settings> {
@@ -212,6 +206,7 @@ fn settings(home: &Home, args: &Args, own: &OwnNode) -> anyhow::Result<Settings>
     settings.model = args.model.model.clone();
     settings.fetch = obtain::fetch_options(&args.model.network);
     settings.memory = own.memory.clone();
+    settings.circle = Some(args.who.circle(own));
     settings.streams = args.streams.get();
     let mut aliases = BTreeMap::new();
     for (alias, model) in &args.alias {
@@ -255,6 +250,10 @@ fn tell_ready(
             output::line("  no API key is needed: every program on this device may use the API")?
         }
     }
+    output::line(match args.who.wants_peers() {
+        true => "  answers are computed on this device and paired ones, where that is best",
+        false => "  answers are computed on this device only",
+    })?;
     for peer in peers {
         output::line(&format!("listening for paired devices on {peer}"))?;
     }
@@ -289,7 +288,7 @@ impl Owner {
 
 /// Lets answers in flight go on for a while, and their clients read them.
 fn stop(server: &Server, service: &Service, grace: Duration) {
-    if service.numbers().running > 0 {
+    if service.is_computing() {
         output::note("waiting for running answers…");
     }
     server.stop(grace + LAST_WORDS);

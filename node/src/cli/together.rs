@@ -17,6 +17,7 @@ use potluck::local::{
     ALONE, Client, Pipeline, PlacementChoice, PlacementView, Reply, Request, SessionRequest,
     StageView,
 };
+use potluck::serve::Circle;
 use potluck::shape::ShapeError;
 use potluck::stages::{Ends, MemoryBudget};
 use potluck::together::{Drafts, Notice, Recovery, Together};
@@ -29,10 +30,19 @@ use super::fetches::{Fetch, Fetches};
 use super::nodes::{self, Connected, NodeArgs, OwnNode, Purpose};
 use super::{format, given, output};
 
+/// Options: which devices may compute, and the node that asks them.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TogetherArgs {
+    #[command(flatten)]
+    who: WhoArgs,
+    #[command(flatten)]
+    pub(super) node: NodeArgs,
+}
+
 /// Options: which devices may compute.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Devices")]
-pub(super) struct TogetherArgs {
+pub(super) struct WhoArgs {
     /// Compute with paired devices if the plan predicts that this is better than alone
     /// [default: only this device, unless POTLUCK_WITH_PEERS is set to 1]
     #[arg(long)]
@@ -42,15 +52,13 @@ pub(super) struct TogetherArgs {
     #[arg(long = "POTLUCK_WITH_PEERS", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
     peers_by_default: bool,
     /// Compute on this device only and send nothing to others
-    #[arg(long, conflicts_with_all = ["with_peers", "placement", "objective", "listen", "peer", "no_drafts"])]
+    #[arg(long, conflicts_with_all = ["with_peers", "placement", "objective", "no_drafts"])]
     alone: bool,
     /// Do not draft tokens ahead: other devices compute less, but answers may take longer
     #[arg(long)]
     no_drafts: bool,
     #[command(flatten)]
     placement: PlacementArgs,
-    #[command(flatten)]
-    pub(super) node: NodeArgs,
 }
 
 /// Options: where layers may be placed.
@@ -134,11 +142,8 @@ pub(super) fn request(
         model: std::path::absolute(path)
             .with_context(|| format!("cannot find {}", path.display()))?,
         context: u32::try_from(context).context("the context is longer than any model's")?,
-        placement: match &args.placement {
-            Some(text) => PlacementChoice::Forced(text.clone()),
-            None => PlacementChoice::Best,
-        },
-        objective: args.objective.as_deref().unwrap_or("latency").to_owned(),
+        placement: args.choice(),
+        objective: args.objective().to_owned(),
     })
 }
 
@@ -166,14 +171,35 @@ pub(super) fn check_room(
 }
 
 impl TogetherArgs {
+    /// Whether other devices may compute.
+    pub(super) fn wants_peers(&self) -> bool {
+        self.who.wants_peers()
+    }
+
+    /// Refuses flags that matter only if other devices may compute, if none may.
+    pub(super) fn check_effects(&self) -> anyhow::Result<()> {
+        self.who.check_effects(&[
+            ("--listen", "listen", !self.node.listen.is_empty()),
+            ("--peer", "peer", !self.node.peer.is_empty()),
+        ])
+    }
+
+    /// The memory that the owner allows, if given.
+    pub(super) fn memory(&self) -> Option<u64> {
+        self.node.memory
+    }
+}
+
+impl WhoArgs {
     /// Whether other devices may compute, by the flags or by POTLUCK_WITH_PEERS.
     pub(super) fn wants_peers(&self) -> bool {
         let wished = self.with_peers || self.placement.placement.is_some();
         !self.alone && (wished || self.peers_by_default)
     }
 
-    /// Refuses flags that matter only if other devices may compute, if none may.
-    pub(super) fn check_effects(&self) -> anyhow::Result<()> {
+    /// Refuses flags that matter only if other devices may compute, if none may: those of these options
+    /// and `more`, each with its id and whether it has a value.
+    pub(super) fn check_effects(&self, more: &[(&str, &str, bool)]) -> anyhow::Result<()> {
         let asks = [
             (
                 "--objective",
@@ -181,11 +207,10 @@ impl TogetherArgs {
                 self.placement.objective.is_some(),
             ),
             ("--no-drafts", "no_drafts", self.no_drafts),
-            ("--listen", "listen", !self.node.listen.is_empty()),
-            ("--peer", "peer", !self.node.peer.is_empty()),
         ];
         let in_vain = |id, asked| asked && given::has(id) && !self.wants_peers();
-        match asks.iter().find(|(_, id, asked)| in_vain(id, *asked)) {
+        let mut asks = asks.iter().chain(more);
+        match asks.find(|(_, id, asked)| in_vain(id, *asked)) {
             Some((flag, ..)) => Err(failure::refusal(
                 Code::Usage,
                 format!(
@@ -197,9 +222,30 @@ impl TogetherArgs {
         }
     }
 
-    /// The memory that the owner allows, if given.
-    pub(super) fn memory(&self) -> Option<u64> {
-        self.node.memory
+    /// How the devices of a node's circle compute the answers that this process serves.
+    pub(super) fn circle(&self, own: &OwnNode) -> Circle {
+        let circle = Circle::of(own.local.clone(), own.compute.clone());
+        match self.wants_peers() {
+            true => circle.with_peers(
+                self.placement.choice(),
+                self.placement.objective(),
+                !self.no_drafts,
+            ),
+            false => circle,
+        }
+    }
+}
+
+impl PlacementArgs {
+    fn choice(&self) -> PlacementChoice {
+        match &self.placement {
+            Some(text) => PlacementChoice::Forced(text.clone()),
+            None => PlacementChoice::Best,
+        }
+    }
+
+    fn objective(&self) -> &str {
+        self.objective.as_deref().unwrap_or("latency")
     }
 }
 
@@ -275,7 +321,7 @@ impl Requester {
         threads: Option<NonZeroUsize>,
         cancel: &Cancel,
     ) -> anyhow::Result<Option<Self>> {
-        let request = request(path, context, &args.placement)?;
+        let request = request(path, context, &args.who.placement)?;
         let connected = nodes::connect(home, &args.node, Purpose::Computing, threads, cancel)?;
         let mut node = NodeInUse {
             home: home.clone(),
@@ -313,7 +359,7 @@ impl Requester {
             ends: Ends::load(Arc::new(Gguf::open(path)?), compute, &memory)?,
             capacity: node.request.context as usize,
             node,
-            drafts: !args.no_drafts,
+            drafts: !args.who.no_drafts,
         }))
     }
 
@@ -336,11 +382,11 @@ impl Requester {
             placed: None,
             fetches: Fetches::new(quiet),
         };
-        let mut show = |notice: Notice<'_>| notices.show(notice);
-        let mut connect =
-            || -> Result<Pipeline, Box<dyn Error + Send + Sync>> { Ok(node.begin()?) };
-        let sequence = Together::begin(&ends, &mut connect, capacity, cancel, &mut show);
-        let mut sequence = sequence?;
+        let show = Box::new(move |notice: Notice<'_>| notices.show(notice));
+        let connect = Box::new(move || -> Result<Pipeline, Box<dyn Error + Send + Sync>> {
+            Ok(node.begin()?)
+        });
+        let mut sequence = Together::begin(&ends, connect, capacity, cancel, show)?;
         if drafts {
             sequence = sequence.with_drafts();
         }

@@ -210,6 +210,10 @@ impl From<RequestError> for Fault {
                 let code = Some("insufficient_memory");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
             }
+            RequestError::NoDevices { .. } => {
+                let code = Some("devices_unavailable");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+            }
             RequestError::Failed { .. } => {
                 let code = Some("failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, message)

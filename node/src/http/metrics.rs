@@ -122,13 +122,26 @@ fn of_service(text: &mut String, numbers: &Numbers) {
     ] {
         write_times(text, name, help, times);
     }
+    let name = "potluck_drafts_total";
+    let help = "Tokens guessed and sent ahead to devices of the circle, and those guessed right.";
+    head(text, name, "counter", help);
+    for (kind, count) in [
+        ("sent", numbers.drafts_sent),
+        ("right", numbers.drafts_right),
+    ] {
+        let _ = writeln!(text, "{name}{{kind=\"{kind}\"}} {count}");
+    }
+    let name = "potluck_recoveries_total";
+    let help = "Failures of devices of the circle that answers survived.";
+    one(text, name, "counter", help, numbers.recoveries);
     gauges_of_service(text, numbers);
 }
 
 fn gauges_of_service(text: &mut String, numbers: &Numbers) {
     let (waiting, running) = (numbers.waiting as u64, numbers.running as u64);
     let (models, kept) = (numbers.models as u64, numbers.kept_prefixes as u64);
-    let gauges: [Number; 7] = [
+    let (devices, split_kept) = (numbers.devices as u64, numbers.split_kept as u64);
+    let gauges: [Number; 9] = [
         ("requests_waiting", "gauge", "Requests that wait.", waiting),
         (
             "requests_running",
@@ -155,6 +168,18 @@ fn gauges_of_service(text: &mut String, numbers: &Numbers) {
             "gauge",
             "How many of those there are.",
             kept,
+        ),
+        (
+            "circle_devices_connected",
+            "gauge",
+            "Other devices of the circle that are connected.",
+            devices,
+        ),
+        (
+            "split_sessions_kept",
+            "gauge",
+            "Conversations that those keep for requests that begin alike.",
+            split_kept,
         ),
     ];
     for (name, kind, help, value) in gauges {
@@ -193,6 +218,11 @@ mod tests {
         let mut numbers = Numbers {
             cached_tokens: 7,
             running: 2,
+            devices: 5,
+            recoveries: 1,
+            drafts_sent: 9,
+            drafts_right: 6,
+            split_kept: 3,
             ..Numbers::default()
         };
         numbers.requests.insert(Outcome::Busy, 4);
@@ -211,6 +241,11 @@ mod tests {
             "potluck_time_to_first_token_seconds_bucket{le=\"0.05\"} 3",
             "potluck_time_to_first_token_seconds_bucket{le=\"+Inf\"} 3",
             "potluck_requests_running 2",
+            "potluck_circle_devices_connected 5",
+            "potluck_recoveries_total 1",
+            "potluck_drafts_total{kind=\"sent\"} 9",
+            "potluck_drafts_total{kind=\"right\"} 6",
+            "potluck_split_sessions_kept 3",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::framing;
 use super::message::{PairingWish, Reply, Request, SessionRequest};
 use super::node::LocalNode;
+use super::pipeline::Pipeline;
 use super::place::Stream;
 use super::server::Service;
-use super::views::{MemberView, Names, PlanView};
+use super::views::{MemberView, PlanView};
 use crate::log::{Level, Page};
 use crate::words::Kind;
 
@@ -196,10 +197,7 @@ impl Client {
     /// [`ClientError`].
     pub fn begin(mut self, request: SessionRequest) -> Result<Pipeline, ClientError> {
         match self.ask(&Request::Session { request })? {
-            Reply::Started { names } => Ok(Pipeline {
-                client: self,
-                names,
-            }),
+            Reply::Started { names } => Ok(Pipeline::over(self, names)),
             _ => Err(ClientError::OtherAnswer),
         }
     }
@@ -209,69 +207,5 @@ impl Drop for Client {
     fn drop(&mut self) {
         // The thread that reads ends with the connection.
         let _ = self.requests.shutdown(std::net::Shutdown::Both);
-    }
-}
-
-/// A conversation that has begun, over a node.
-#[derive(Debug)]
-pub struct Pipeline {
-    client: Client,
-    names: Names,
-}
-
-impl Pipeline {
-    /// What the circle's devices were called when it began.
-    pub fn names(&self) -> &Names {
-        &self.names
-    }
-
-    /// What came of it, a [`Reply::Session`] or what was asked for; `None` if nothing came within this
-    /// time.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn next(&mut self, within: Duration) -> Result<Option<Reply>, ClientError> {
-        let next = self.client.next(within)?;
-        Ok(next.map(|(reply, payload)| match reply {
-            Reply::Session { event } => Reply::Session {
-                event: event.with_hidden(payload),
-            },
-            other => other,
-        }))
-    }
-
-    /// Sends rows through all layers, if they are those that follow.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn submit(
-        &mut self,
-        start_position: u32,
-        rows: u32,
-        last: bool,
-        hidden: &[u8],
-    ) -> Result<(), ClientError> {
-        let request = Request::Submit {
-            start_position,
-            rows,
-            last,
-        };
-        self.client.send(&request, hidden)
-    }
-
-    /// Drops the positions from this one on.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn roll_back(&mut self, position: u32) -> Result<(), ClientError> {
-        self.client.send(&Request::RollBack { position }, &[])
-    }
-
-    /// Asks for what was sent and received; [`Reply::Traffic`] comes.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn ask_traffic(&mut self) -> Result<(), ClientError> {
-        self.client.send(&Request::Traffic, &[])
     }
 }

@@ -4,7 +4,8 @@
 //! speak to it there. A
 //! command that finds none starts a node of its own and serves itself one end of a pair of sockets,
 //! so there is one way for both. What is said is of one version: a node serves commands of its own
-//! program.
+//! program. What this process's own node computes for it, as for `serve`, takes no connection: a
+//! [`Pipeline`] reaches either.
 //!
 //! # Whose node
 //! A home has one node at a time, as two of one device would take each other's connections. Who has it
@@ -33,6 +34,7 @@ mod meant;
 mod message;
 mod node;
 mod pairing;
+mod pipeline;
 mod place;
 mod replies;
 mod right;
@@ -41,9 +43,10 @@ mod sessions;
 mod socket;
 mod views;
 
-pub use client::{Client, ClientError, Pipeline};
+pub use client::{Client, ClientError};
 pub use message::{NodeSettings, PairingWish, PlacementChoice, Reply, Request, SessionRequest};
 pub use node::LocalNode;
+pub use pipeline::Pipeline;
 pub use place::Stream;
 pub use server::Service;
 pub(crate) use sessions::identify;

@@ -74,6 +74,24 @@ fn ended() -> RequestError {
     }
 }
 
+/// Tells one who asked what happens before the answer, from any thread. The answer ends only when this
+/// is dropped, too.
+#[derive(Default)]
+pub(super) struct Telling(Option<UnboundedSender<Update>>);
+
+impl Telling {
+    pub(super) fn tell(&self, update: Update) {
+        if let Some(updates) = &self.0 {
+            let _ = updates.send(update);
+        }
+    }
+
+    /// Whether there was one who listened, and is no more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.0.as_ref().is_some_and(UnboundedSender::is_closed)
+    }
+}
+
 /// The one who asked, as the threads that answer see them. It hears the end exactly once: if nobody
 /// says it, that the threads failed.
 pub(super) struct Client {
@@ -129,6 +147,14 @@ impl Client {
             Some(Reply::Answer(updates)) => updates.is_closed(),
             Some(Reply::Embedding(vectors)) => vectors.is_closed(),
             None => true,
+        }
+    }
+
+    /// For telling it of what is done for it elsewhere.
+    pub(super) fn telling(&self) -> Telling {
+        match &self.reply {
+            Some(Reply::Answer(updates)) => Telling(Some(updates.clone())),
+            Some(Reply::Embedding(_)) | None => Telling::default(),
         }
     }
 
@@ -198,8 +224,9 @@ pub(super) fn outcome_of(error: &RequestError) -> Outcome {
         | RequestError::Withdrawn
         | RequestError::Invalid { .. } => Outcome::Refused,
         RequestError::Busy { .. } => Outcome::Busy,
-        RequestError::NoMemory { .. } | RequestError::Failed { .. } | RequestError::Stopping => {
-            Outcome::Failed
-        }
+        RequestError::NoMemory { .. }
+        | RequestError::NoDevices { .. }
+        | RequestError::Failed { .. }
+        | RequestError::Stopping => Outcome::Failed,
     }
 }

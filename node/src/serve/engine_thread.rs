@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::RequestError;
 use super::lane::Lane;
 use super::models::Found;
 use super::prepare::prepare_all;
 use super::scheduler::Scheduler;
 use super::shared::Shared;
+use super::split::Split;
+use super::{Circle, RequestError};
 use crate::catalogue::{self, FetchEvent, FetchOptions};
 use crate::engine::{Engine, Gguf, ModelConfig, OpenOptions, open};
-use crate::stages::Reservation;
+use crate::stages::{Ends, EndsError, NoRoom, Reservation};
 
 /// How long to wait for memory before looking again whether other models have freed some.
 const MOMENT: Duration = Duration::from_millis(20);
@@ -37,68 +38,119 @@ pub(super) fn live(shared: &Shared, lane: &Arc<Lane>) {
 
 fn serve(shared: &Shared, lane: &Lane) -> Result<(), RequestError> {
     let began = Instant::now();
-    let (engine, memory) = load(shared, lane)?;
-    let load_ms = began.elapsed().as_millis() as u64;
-    tracing::info!(model = lane.model.name, load_ms, "a model is loaded");
-    lane.loaded(engine.context());
+    fetch(shared, lane)?;
+    let circle = shared.settings.circle.as_ref();
+    let loaded = |engine: &Engine| {
+        let load_ms = began.elapsed().as_millis() as u64;
+        tracing::info!(model = lane.model.name, load_ms, "a model is loaded");
+        lane.loaded(engine.context());
+    };
+    match circle.filter(|circle| circle.has_peers()) {
+        None => {
+            let (engine, memory) = load(shared, lane)?;
+            loaded(&engine);
+            let scheduler = Scheduler::new(&engine, lane, shared, memory.bytes());
+            while_prepared(&engine, lane, || scheduler.run())?;
+        }
+        Some(circle) => {
+            let (engine, ends) = load_ends(shared, lane, circle)?;
+            loaded(&engine);
+            let split = Split::new(&engine, &ends, lane, shared, circle);
+            while_prepared(&engine, lane, || {
+                split.run();
+                Ok(())
+            })?;
+        }
+    }
+    tracing::info!(model = lane.model.name, "a model is unloaded");
+    Ok(())
+}
+
+/// Answers requests while another thread prepares them.
+fn while_prepared(
+    engine: &Engine,
+    lane: &Lane,
+    answer: impl FnOnce() -> Result<(), RequestError>,
+) -> Result<(), RequestError> {
     thread::scope(|scope| {
         let closer = Closer(lane);
         let prepare = thread::Builder::new()
             .name("potluck-prepare".to_owned())
-            .spawn_scoped(scope, || prepare_all(&engine, lane));
+            .spawn_scoped(scope, || prepare_all(engine, lane));
         prepare.map_err(|error| RequestError::Failed {
             message: format!("the system gives no thread for the model: {error}"),
         })?;
-        let served = Scheduler::new(&engine, lane, shared, memory.bytes()).run();
+        let served = answer();
         if let Err(error) = &served {
             lane.close(error);
         }
         drop(closer);
         served
-    })?;
-    tracing::info!(model = lane.model.name, "a model is unloaded");
+    })
+}
+
+/// Has the model's file here, if it is one of the catalogue.
+fn fetch(shared: &Shared, lane: &Lane) -> Result<(), RequestError> {
+    let Found {
+        entry, is_default, ..
+    } = &lane.model;
+    let Some(entry) = entry else {
+        return Ok(());
+    };
+    let options = FetchOptions {
+        offline: shared.settings.fetch.offline || !is_default,
+        ..shared.settings.fetch.clone()
+    };
+    let (models, total) = (&shared.settings.models, entry.bytes);
+    let fetched = catalogue::fetch(entry, models, &options, &shared.cancel, &mut |event| {
+        if let FetchEvent::Fetched(done) | FetchEvent::Checked(done) = event {
+            lane.tell_loading(done, total);
+        }
+    });
+    fetched.map_err(|error| failed(&error))?;
     Ok(())
 }
 
 fn load(shared: &Shared, lane: &Lane) -> Result<(Engine, Reservation), RequestError> {
-    let Found {
-        path,
-        entry,
-        is_default,
-        ..
-    } = &lane.model;
-    if let Some(entry) = entry {
-        let options = FetchOptions {
-            offline: shared.settings.fetch.offline || !is_default,
-            ..shared.settings.fetch.clone()
-        };
-        let (models, total) = (&shared.settings.models, entry.bytes);
-        let fetched = catalogue::fetch(entry, models, &options, &shared.cancel, &mut |event| {
-            if let FetchEvent::Fetched(done) | FetchEvent::Checked(done) = event {
-                lane.tell_loading(done, total);
-            }
-        });
-        fetched.map_err(|error| failed(&error))?;
-    }
-    let files = potluck_model::gguf::files_at(path);
+    let files = potluck_model::gguf::files_at(&lane.model.path);
     let lengths = files.iter().filter_map(|file| file.metadata().ok());
     let bytes = lengths.map(|file| file.len()).sum();
-    let memory = memory_for_weights(shared, lane, bytes)?;
+    let memory = with_room(shared, lane, || Ok(shared.settings.memory.reserve(bytes)))?;
     lane.loading(bytes);
     Ok((open_engine(shared, lane)?, memory))
 }
 
-fn memory_for_weights(
+/// The parts of a model that stay here where the circle's devices have its layers. Of the engine nothing
+/// is read but what writes prompts and answers.
+fn load_ends(
     shared: &Shared,
     lane: &Lane,
-    bytes: u64,
-) -> Result<Reservation, RequestError> {
+    circle: &Circle,
+) -> Result<(Engine, Ends), RequestError> {
+    let engine = open_engine(shared, lane)?;
+    let ends = with_room(shared, lane, || {
+        match circle.ends(&lane.model.path, &shared.settings.memory) {
+            Ok(ends) => Ok(Ok(ends)),
+            Err(EndsError::Memory(no_room)) => Ok(Err(no_room)),
+            Err(error) => Err(failed(&error)),
+        }
+    })?;
+    lane.loading(ends.memory_bytes());
+    Ok((engine, ends))
+}
+
+/// What `take` takes memory for, once there is room for it.
+fn with_room<T>(
+    shared: &Shared,
+    lane: &Lane,
+    mut take: impl FnMut() -> Result<Result<T, NoRoom>, RequestError>,
+) -> Result<T, RequestError> {
     loop {
-        let no_room = match shared.settings.memory.reserve(bytes) {
-            Ok(reservation) => return Ok(reservation),
+        let no_room = match take()? {
+            Ok(taken) => return Ok(taken),
             Err(no_room) => no_room,
         };
-        if bytes > no_room.limit || !shared.ask_for_room(lane) {
+        if no_room.needed > no_room.limit || !shared.ask_for_room(lane) {
             return Err(RequestError::NoMemory {
                 message: format!("{no_room}: choose a smaller model"),
             });

@@ -49,6 +49,8 @@ pub(super) struct View {
     pub(super) kv_bytes: u64,
     pub(super) kept_bytes: u64,
     pub(super) kept_prefixes: usize,
+    /// Sessions that other devices keep.
+    pub(super) split_kept: usize,
     pub(super) context: usize,
     /// How many of the requests that are answered are those of guests.
     pub(super) guests: usize,
@@ -277,8 +279,9 @@ impl Lane {
     }
 
     /// Waits until something is ready, or the model was not used for so long or is unwanted, and closes
-    /// the lane then.
-    pub(super) fn rest(&self, idle: Duration) -> Wake {
+    /// the lane then. It looks again after `at_most`, if that is given.
+    pub(super) fn rest(&self, idle: Duration, at_most: Option<Duration>) -> Wake {
+        let until = at_most.map(|time| Instant::now() + time);
         let mut state = self.lock();
         loop {
             if !state.ready.is_empty() {
@@ -292,8 +295,18 @@ impl Lane {
                 self.changed.notify_all();
                 return Wake::Unload;
             }
-            state = self.wait(state, rests.then_some(left));
+            let time_left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if time_left.is_some_and(|left| left.is_zero()) {
+                return Wake::Look;
+            }
+            let times = [rests.then_some(left), time_left];
+            state = self.wait(state, times.into_iter().flatten().min());
         }
+    }
+
+    /// Has the thread that pauses or rests look again.
+    pub(super) fn wake(&self) {
+        self.changed.notify_all();
     }
 
     /// Waits for a change, or a moment.

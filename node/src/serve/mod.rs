@@ -6,6 +6,9 @@
 //!    └── Answering ◀── updates ── Client ◀── Talk ◀────────┘
 //! ```
 //!
+//! Where the circle's devices compute, a `Split` takes the scheduler's place: each answer is a conversation
+//! over them, stepped together with the others by the devices.
+//!
 //! - The same request with the same seed gets the same answer, whatever else is served (invariants I1
 //!   and I2).
 //! - A request is dropped between two steps when whoever asked goes away.
@@ -16,6 +19,7 @@
 
 mod caller;
 pub mod chat;
+mod circle;
 mod client;
 mod engine_thread;
 mod lane;
@@ -32,12 +36,14 @@ mod scheduler;
 mod service;
 mod settings;
 mod shared;
+mod split;
 mod talk;
 #[cfg(test)]
 mod tests;
 mod work;
 
 pub use caller::{Caller, Tab, day_of, until_next_day};
+pub use circle::Circle;
 pub use client::{Answering, Embedded, Embedding};
 pub use models::ModelCard;
 pub use numbers::{Histogram, Numbers, Outcome};

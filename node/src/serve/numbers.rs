@@ -99,6 +99,16 @@ pub struct Numbers {
     pub kept_bytes: u64,
     /// How many such caches.
     pub kept_prefixes: usize,
+    /// Sessions that the circle's devices keep for later requests.
+    pub split_kept: usize,
+    /// Other devices of the circle that are connected.
+    pub devices: usize,
+    /// Failures of devices that answers survived.
+    pub recoveries: u64,
+    /// Tokens that were guessed and sent ahead to devices.
+    pub drafts_sent: u64,
+    /// Those of them that came true.
+    pub drafts_right: u64,
     /// Bytes of the weights of models that are loaded.
     pub weight_bytes: u64,
     /// Models that are loaded.
@@ -120,6 +130,11 @@ impl Default for Numbers {
             kv_bytes: 0,
             kept_bytes: 0,
             kept_prefixes: 0,
+            split_kept: 0,
+            devices: 0,
+            recoveries: 0,
+            drafts_sent: 0,
+            drafts_right: 0,
             weight_bytes: 0,
             models: 0,
         }
@@ -149,6 +164,14 @@ impl Counters {
         numbers.prompt_tokens += prompt as u64;
         numbers.cached_tokens += cached as u64;
         numbers.waited.add(waited);
+    }
+
+    /// What came of a request that the circle's devices computed.
+    pub(super) fn circle(&self, drafts_sent: u64, drafts_right: u64, recoveries: u64) {
+        let mut numbers = self.lock();
+        numbers.drafts_sent += drafts_sent;
+        numbers.drafts_right += drafts_right;
+        numbers.recoveries += recoveries;
     }
 
     pub(super) fn first_token(&self, after: Duration) {

@@ -36,16 +36,21 @@ pub(super) fn common(a: &[TokenId], b: &[TokenId]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
+/// Whether one who goes on after the first `same` of a session's `len` tokens may have the session itself,
+/// and what it holds beyond is lost: little, such as an answer that was written anew.
+pub(super) fn is_little_beyond(len: usize, same: usize) -> bool {
+    len - same <= (same / 2).max(4 * WORTH)
+}
+
 /// Bytes of a session's KV cache of so many positions.
 pub(super) fn kv_bytes(config: &ModelConfig, positions: usize) -> u64 {
     config.kv_bytes(config.layers, positions)
 }
 
 impl Kept {
-    /// Whether one who goes on after the first `same` tokens may have the session itself, and what it
-    /// holds beyond is lost: little, such as an answer that was written anew.
+    /// Whether one who goes on after the first `same` tokens may have the session itself.
     pub(super) fn is_little_beyond(&self, same: usize) -> bool {
-        self.session.len() - same <= (same / 2).max(4 * WORTH)
+        is_little_beyond(self.session.len(), same)
     }
 
     /// Gives back what the session does not take.

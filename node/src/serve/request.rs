@@ -100,12 +100,12 @@ pub enum Format {
 /// [`Self::Loading`], one [`Self::Started`], the answer's pieces, and one [`Self::Done`] or
 /// [`Self::Failed`].
 pub enum Update {
-    /// Others come first.
+    /// Others come first, or devices are waited for.
     Waiting {
-        /// How many.
+        /// How many others.
         before: usize,
     },
-    /// The model is made ready.
+    /// The model is made ready: here, or at a device that fetches its part.
     Loading {
         /// What is done of it, in bytes.
         done: u64,
@@ -263,6 +263,12 @@ pub enum RequestError {
     #[error("{message}")]
     NoMemory {
         /// What is needed and what there is.
+        message: String,
+    },
+    /// The devices that are to compute are away, or have no room.
+    #[error("the circle's devices cannot answer now: {message}")]
+    NoDevices {
+        /// Why.
         message: String,
     },
     /// The node failed.

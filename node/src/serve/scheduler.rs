@@ -100,7 +100,7 @@ impl<'e> Scheduler<'e> {
                 self.round()?;
             } else if lacks_memory {
                 self.lane.pause(MOMENT);
-            } else if let Wake::Unload = self.lane.rest(self.shared.settings.idle) {
+            } else if let Wake::Unload = self.lane.rest(self.shared.settings.idle, None) {
                 return Ok(());
             }
         }
@@ -159,6 +159,7 @@ impl<'e> Scheduler<'e> {
             kv_bytes: self.running.iter().map(Running::kv_bytes).sum(),
             kept_bytes: self.prefixes.bytes(),
             kept_prefixes: self.prefixes.len(),
+            split_kept: 0,
             context: self.engine.context(),
             is_starved: lacks_memory && !self.is_computing(),
         };

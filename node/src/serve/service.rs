@@ -10,7 +10,7 @@ use super::models::ModelCard;
 use super::numbers::Numbers;
 use super::shared::Shared;
 use super::work::{Raw, RawWork};
-use super::{Input, Request, RequestError, Settings};
+use super::{Circle, Input, Request, RequestError, Settings};
 use crate::engine::ModelError;
 
 /// Answers requests of many at once. Each model that is asked for has a thread that computes; it is
@@ -55,9 +55,9 @@ pub struct LoadedModel {
     pub name: String,
     /// Whether it can compute yet.
     pub is_loaded: bool,
-    /// Bytes of its weights.
+    /// Bytes of its weights on this device.
     pub weight_bytes: u64,
-    /// Bytes of KV caches, in use and kept.
+    /// Bytes of KV caches on this device, in use and kept.
     pub kv_bytes: u64,
     /// Positions that a request may take.
     pub context: usize,
@@ -192,15 +192,24 @@ impl Service {
         }
     }
 
+    /// Whether an answer is computed.
+    pub fn is_computing(&self) -> bool {
+        let lanes = self.shared().lanes();
+        lanes.iter().any(|lane| lane.load().running > 0)
+    }
+
     /// What was served, and what is at hand.
     pub fn numbers(&self) -> Numbers {
         let mut numbers = self.shared().counters.get();
+        let circle = self.shared().settings.circle.as_ref();
+        numbers.devices = circle.map_or(0, Circle::connected);
         for load in self.shared().lanes().iter().map(|lane| lane.load()) {
             numbers.waiting += load.waiting;
             numbers.running += load.running;
             numbers.kv_bytes += load.view.kv_bytes;
             numbers.kept_bytes += load.view.kept_bytes;
             numbers.kept_prefixes += load.view.kept_prefixes;
+            numbers.split_kept += load.view.split_kept;
             numbers.weight_bytes += load.view.weight_bytes;
             numbers.models += usize::from(load.is_loaded);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Circle;
 use crate::ModelRef;
 use crate::catalogue::{FetchOptions, ModelsFolder};
 use crate::engine::OpenOptions;
@@ -26,6 +27,10 @@ pub struct Settings {
     pub usual_context: usize,
     /// How the default model is fetched.
     pub fetch: FetchOptions,
+    /// The circle of this device's node, and which of its devices compute; only this one if `None`.
+    pub circle: Option<Circle>,
+    /// How long a request waits for devices before it is read.
+    pub patience: Duration,
     /// What weights and KV caches of all models may take.
     pub memory: MemoryBudget,
     /// Requests that are answered at once.
@@ -50,6 +55,9 @@ impl Settings {
             open: OpenOptions::default(),
             usual_context: 8192,
             fetch: FetchOptions::default(),
+            circle: None,
+            // Somewhat less than an answer's head is waited for, so that a failure has a status.
+            patience: Duration::from_secs(4),
             memory: MemoryBudget::new(None),
             streams: 16,
             waiting: 64,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::chat::Piece;
-use super::client::Client;
+use super::client::{Client, Telling};
 use super::reader::Reader;
 use super::work::Answer;
 use super::{Caller, Finish, RequestError, Summary, TokenInfo, Update};
@@ -87,6 +87,11 @@ impl<'e> Talk<'e> {
 
     pub(super) fn caller(&self) -> &Caller {
         &self.client.caller
+    }
+
+    /// For telling the one who asked of what is done elsewhere.
+    pub(super) fn telling(&self) -> Telling {
+        self.client.telling()
     }
 
     /// The prompt is read from here on, but for what was in a cache.

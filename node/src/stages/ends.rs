@@ -6,6 +6,7 @@ use potluck_model::gguf::Gguf;
 use potluck_model::{Compute, ModelConfig, ModelError, Shard, ShardRange};
 use potluck_protocol::placement::ModelShape;
 
+use super::heads::Heads;
 use super::{MemoryBudget, NoRoom, Reservation};
 use crate::shape::{ShapeError, model_shape};
 
@@ -19,6 +20,7 @@ pub struct Ends {
     config: ModelConfig,
     shape: Arc<ModelShape>,
     memory: Reservation,
+    heads: Heads,
     /// Kept, so that the file is mapped once for all who use it.
     _file: Arc<Gguf>,
 }
@@ -62,6 +64,7 @@ impl Ends {
             config,
             shape,
             memory,
+            heads: Heads::default(),
             _file: gguf,
         })
     }
@@ -98,7 +101,7 @@ impl Ends {
     }
 
     /// Calls `read` with the logits, `[rows, vocabulary]`, of the hidden states `[rows, d_model]`
-    /// behind the last layer.
+    /// behind the last layer. Rows of several threads that come at the same time share one pass.
     ///
     /// # Errors
     /// The bytes are not whole rows, or none.
@@ -107,12 +110,22 @@ impl Ends {
         hidden: &[u8],
         read: impl FnOnce(&[f32]) -> T,
     ) -> Result<T, ModelError> {
+        let d_model = self.config.d_model;
         if hidden.is_empty() {
-            return Err(ModelError::HiddenStates {
-                bytes: 0,
-                d_model: self.config.d_model,
-            });
+            return Err(ModelError::HiddenStates { bytes: 0, d_model });
         }
+        if hidden.len() != d_model * size_of::<f32>() {
+            return self.compute_logits(hidden, read);
+        }
+        let compute = |rows: &[u8], read: &mut dyn FnMut(&[f32])| self.compute_logits(rows, read);
+        self.heads.logits(hidden, compute, read)
+    }
+
+    fn compute_logits<T>(
+        &self,
+        hidden: &[u8],
+        read: impl FnOnce(&[f32]) -> T,
+    ) -> Result<T, ModelError> {
         let hidden = self.shard.hidden_from_bytes(std::iter::once(hidden))?;
         self.shard.logits(hidden, read)
     }

@@ -18,6 +18,7 @@
 
 mod ends;
 mod executor;
+mod heads;
 mod holdings;
 mod memory;
 mod recall;

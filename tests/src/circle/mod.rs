@@ -81,7 +81,7 @@ impl<'w> Circle<'w> {
 }
 
 /// Whether a node that has these members is connected to one, and knows what it can do.
-fn knows(members: &Value, name: &str) -> bool {
+pub(crate) fn knows(members: &Value, name: &str) -> bool {
     let member = member(members, name);
     member.is_some_and(|member| {
         member["connected"] == true && !member["link"].is_null() && !member["profile"].is_null()
@@ -108,7 +108,10 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// # Panics
 /// When it does not come.
 #[track_caller]
-fn wait_until<T, S: fmt::Display>(what: &str, mut look: impl FnMut() -> Result<T, S>) -> T {
+pub(crate) fn wait_until<T, S: fmt::Display>(
+    what: &str,
+    mut look: impl FnMut() -> Result<T, S>,
+) -> T {
     let start = Instant::now();
     loop {
         let instead = match look() {

@@ -103,6 +103,12 @@ fn a_request_that_is_refused_has_a_status_whether_it_is_streamed_or_not() {
         ),
         (RequestError::Stopping, 503),
         (
+            RequestError::NoDevices {
+                message: "kitchen is away".to_owned(),
+            },
+            503,
+        ),
+        (
             RequestError::Failed {
                 message: "it broke".to_owned(),
             },

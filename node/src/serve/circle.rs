@@ -1,0 +1,135 @@
+//! The devices that may compute answers.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use potluck_protocol::circle::Member;
+use potluck_protocol::machine::PeerStatus;
+
+use crate::engine::{Compute, Gguf, ModelError};
+use crate::local::{ClientError, LocalNode, Pipeline, PlacementChoice, SessionRequest};
+use crate::stages::{Ends, EndsError, MemoryBudget};
+
+/// How long a node that has just started waits for the devices of its circle to connect.
+const CONNECTING: Duration = Duration::from_secs(3);
+/// How often that is looked at.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// The circle of this process's node, and which of its devices compute answers.
+#[derive(Clone)]
+pub struct Circle {
+    node: LocalNode,
+    compute: Compute,
+    started: Instant,
+    who: Who,
+}
+
+/// Who computes.
+#[derive(Debug, Clone)]
+enum Who {
+    OnlyThisDevice,
+    Peers {
+        placement: PlacementChoice,
+        objective: String,
+        drafts: bool,
+    },
+}
+
+impl fmt::Debug for Circle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Circle").field(&self.who).finish()
+    }
+}
+
+impl Circle {
+    /// That of a node which has just started. Only this device computes answers; `compute` is what the
+    /// node computes with.
+    pub fn of(node: LocalNode, compute: Compute) -> Self {
+        Self {
+            node,
+            compute,
+            started: Instant::now(),
+            who: Who::OnlyThisDevice,
+        }
+    }
+
+    /// Paired devices compute answers, too, where this says; `objective` is `latency`, `throughput` or
+    /// `energy`. With `drafts`, guesses of the next tokens are sent ahead.
+    #[must_use]
+    pub fn with_peers(self, placement: PlacementChoice, objective: &str, drafts: bool) -> Self {
+        let who = Who::Peers {
+            placement,
+            objective: objective.to_owned(),
+            drafts,
+        };
+        Self { who, ..self }
+    }
+
+    /// Whether other devices may be asked to compute.
+    pub(super) fn has_peers(&self) -> bool {
+        matches!(self.who, Who::Peers { .. })
+    }
+
+    /// Whether guesses of the next tokens are sent ahead.
+    pub(super) fn drafts(&self) -> bool {
+        matches!(self.who, Who::Peers { drafts: true, .. })
+    }
+
+    /// How many other devices of the circle are connected.
+    pub(super) fn connected(&self) -> usize {
+        let members = self.node.node.members().unwrap_or_default().into_iter();
+        let connected = members.filter_map(|(_, status)| status?.connected_since);
+        connected.count()
+    }
+
+    /// Waits until all devices of the circle are connected, if the node has just started and
+    /// `goes_on`.
+    pub(super) fn await_devices(&self, goes_on: &mut dyn FnMut() -> bool) {
+        let me = self.node.node.peer_id();
+        while self.started.elapsed() < CONNECTING && goes_on() {
+            let members = self.node.node.members().unwrap_or_default();
+            let is_there = |(member, status): &(Member, Option<PeerStatus>)| {
+                let is_near = |s: &PeerStatus| s.connected_since.is_some() && s.link.is_some();
+                member.peer == me || status.as_ref().is_some_and(is_near)
+            };
+            if members.iter().all(is_there) {
+                return;
+            }
+            std::thread::sleep(MOMENT);
+        }
+    }
+
+    /// The part of a model that stays with this device.
+    ///
+    /// # Errors
+    /// [`EndsError`].
+    pub(super) fn ends(&self, path: &Path, memory: &MemoryBudget) -> Result<Ends, EndsError> {
+        let gguf = Gguf::open(path).map_err(ModelError::from)?;
+        Ends::load(Arc::new(gguf), self.compute.clone(), memory)
+    }
+
+    /// Begins a conversation with the model in this file, with room for so many positions.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(super) fn begin(&self, model: &Path, context: usize) -> Result<Pipeline, ClientError> {
+        let failed = |words: String| ClientError::Failed(words);
+        let Who::Peers {
+            placement,
+            objective,
+            ..
+        } = &self.who
+        else {
+            return Err(failed("no other device may be asked".to_owned()));
+        };
+        let request = SessionRequest {
+            model: std::path::absolute(model).map_err(|error| failed(error.to_string()))?,
+            context: u32::try_from(context).map_err(|error| failed(error.to_string()))?,
+            placement: placement.clone(),
+            objective: objective.clone(),
+        };
+        Pipeline::within(&self.node, &request)
+    }
+}

@@ -1,0 +1,273 @@
+//! One request, from its prompt to the end of its answer.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use super::news::{Lack, News};
+use super::session::{Session, refused};
+use super::{LATE_PATIENCE, MOMENT, PLACES, Place, Split};
+use crate::engine::{Sequence as _, StopReason, TokenId};
+use crate::serve::RequestError;
+use crate::serve::client::Client;
+use crate::serve::talk::{Heard, Talk};
+use crate::serve::work::Answer;
+
+/// How writing an answer ended.
+enum End {
+    Answered(StopReason),
+    /// Nobody listens.
+    Cancelled,
+    Failed(RequestError),
+    /// There was no room for the session, and nothing is read: another one finds some.
+    Again(Again),
+}
+
+/// When another session finds room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// Now: a kept one has gone.
+    Now,
+    /// If it takes less itself.
+    WithLess,
+    /// When another answer has ended.
+    AfterAnother,
+}
+
+/// An answer that is being written.
+struct Writing<'t, 'e> {
+    talk: &'t RefCell<Talk<'e>>,
+    /// Tokens of the prompt that the session held before.
+    cached: usize,
+    has_begun: Cell<bool>,
+    /// Whether a session with less room could be begun.
+    is_roomy: bool,
+    /// Other answers that were written when it began.
+    others: Vec<u64>,
+}
+
+impl Writing<'_, '_> {
+    /// The prompt is being read.
+    fn begin(&self, session_is_begun: impl FnOnce()) {
+        if !self.has_begun.replace(true) {
+            session_is_begun();
+            self.talk.borrow_mut().start(self.cached);
+        }
+    }
+}
+
+impl<'e> Split<'e> {
+    /// Answers a request.
+    pub(super) fn answer(&self, place: &Place<'_, 'e>, client: Client, answer: Answer) {
+        let prompt = answer.prompt.clone();
+        let most = prompt.len() + answer.options.max_tokens.max(1) - 1;
+        let talk = RefCell::new(Talk::new(self.engine, client, answer));
+        let end = AssertUnwindSafe(|| self.write_somewhere(place, &talk, &prompt, most));
+        // Whoever asked hears of a panic as the talk is dropped.
+        let Ok((end, session)) = catch_unwind(end) else {
+            return;
+        };
+        let talk = talk.into_inner();
+        if let Some(mut session) = session {
+            session.news.tell_nobody();
+            self.count(&mut session);
+            if let End::Answered(_) = end {
+                self.kept().keep(session);
+            }
+        }
+        match end {
+            End::Answered(reason) => self.lane.left(talk.done(reason)),
+            End::Cancelled => talk.cancelled(),
+            End::Failed(error) => talk.fail(error),
+            // It was begun again until it ended otherwise.
+            End::Again(_) => talk.cancelled(),
+        }
+    }
+
+    /// Writes the answer in a session that was kept, or else in a new one. Where there is no room for that,
+    /// kept ones go first, then the room for next turns, and then it waits for another answer to end.
+    fn write_somewhere(
+        &self,
+        place: &Place<'_, 'e>,
+        talk: &RefCell<Talk<'e>>,
+        prompt: &[TokenId],
+        most: usize,
+    ) -> (End, Option<Session<'e>>) {
+        // The logits after the last token are not kept.
+        let wanted = &prompt[..prompt.len() - 1];
+        let mut capacity = self.roomy(most);
+        let mut waited_since = None;
+        loop {
+            let kept = self.kept().take(wanted, most);
+            let is_roomy = kept.is_none() && capacity > most;
+            let mut session = match kept.map_or_else(|| self.open_new(talk, capacity), Ok) {
+                Ok(session) => session,
+                Err(end) => return (end, None),
+            };
+            place.goes_over(&session.news);
+            session.news.tell_to(talk.borrow().telling());
+            session.news.waited_since(waited_since);
+            let writing = Writing {
+                talk,
+                cached: session.tokens().len(),
+                has_begun: Cell::new(false),
+                is_roomy,
+                others: self.answering(place),
+            };
+            let again = match self.write(&mut session, &writing, prompt) {
+                End::Again(again) => again,
+                end => return (end, Some(session)),
+            };
+            session.news.tell_nobody();
+            self.count(&mut session);
+            waited_since = session.news.waits_since().or(waited_since);
+            drop(session);
+            match again {
+                Again::Now => {}
+                Again::WithLess => capacity = most,
+                Again::AfterAnother => {
+                    waited_since = None;
+                    if let Some(end) = self.await_another(place, &talk.borrow()) {
+                        return (end, None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until one of the answers that are written now has ended; why not, if nothing is wanted any
+    /// more.
+    fn await_another(&self, place: &Place<'_, 'e>, talk: &Talk<'e>) -> Option<End> {
+        place.goes_nowhere();
+        let others = self.answering(place);
+        while others.iter().all(|id| self.running().contains_key(id)) && !others.is_empty() {
+            if let Some(end) = self.why_stop(talk) {
+                return Some(end);
+            }
+            self.lane.pause(MOMENT);
+        }
+        None
+    }
+
+    /// Begins a session, once there is a place for it.
+    fn open_new(&self, talk: &RefCell<Talk<'e>>, capacity: usize) -> Result<Session<'e>, End> {
+        let mut why = None;
+        self.circle.await_devices(&mut || {
+            why = self.why_stop(&talk.borrow());
+            why.is_none()
+        });
+        if let Some(end) = why {
+            return Err(end);
+        }
+        let running = self.running().len();
+        self.kept().shrink_to(PLACES.saturating_sub(running));
+        self.open(capacity).map_err(End::Failed)
+    }
+
+    /// Reads the prompt, and writes the answer to its end.
+    fn write(
+        &self,
+        session: &mut Session<'e>,
+        writing: &Writing<'_, 'e>,
+        prompt: &[TokenId],
+    ) -> End {
+        let Session { sequence, news, .. } = &mut *session;
+        let mut next = prompt[writing.cached..].to_vec();
+        loop {
+            let mut why = None;
+            let read = sequence.read(
+                &next,
+                &mut |done| {
+                    if news.is_ready() {
+                        writing.begin(|| news.begun());
+                        writing.talk.borrow().has_read(writing.cached + done);
+                    }
+                    why = self.why_stop(&writing.talk.borrow());
+                    if why.is_none()
+                        && let Some(lack) = news.lacks()
+                    {
+                        why = self.make_room(writing, lack);
+                    }
+                    if why.is_none() {
+                        why = self.why_no_devices(writing, news);
+                    }
+                    why.is_none()
+                },
+                |logits| {
+                    writing.begin(|| news.begun());
+                    writing.talk.borrow_mut().hear(Ok(logits));
+                },
+            );
+            match read {
+                Err(error) => return End::Failed(refused(&error)),
+                Ok(None) => return why.unwrap_or(End::Cancelled),
+                Ok(Some(())) => {}
+            }
+            let heard = writing.talk.borrow_mut().take_heard();
+            match heard {
+                Some(Heard::Token(token)) => {
+                    next.clear();
+                    next.push(token);
+                }
+                Some(Heard::End(reason)) => return End::Answered(reason),
+                Some(Heard::Failed(error)) => {
+                    let message = crate::words::of(&error);
+                    return End::Failed(RequestError::Failed { message });
+                }
+                // It has begun with logits, and each leads to something.
+                None => return End::Cancelled,
+            }
+            if let Some(end) = self.why_stop(&writing.talk.borrow()) {
+                return end;
+            }
+        }
+    }
+
+    /// Why nothing more is wanted of an answer.
+    fn why_stop(&self, talk: &Talk<'_>) -> Option<End> {
+        if talk.is_gone() {
+            return Some(End::Cancelled);
+        }
+        self.is_stopping()
+            .then_some(End::Failed(RequestError::Stopping))
+    }
+
+    /// Whether answers are to end.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.lane.stop_at().is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// Gives a session that lacks room that of the longest unused one, or of all if there is no placement.
+    /// Before anything is read it begins anew: by itself it would try again much later.
+    fn make_room(&self, writing: &Writing<'_, '_>, lack: Lack) -> Option<End> {
+        let mut kept = self.kept();
+        let freed = kept.free_one();
+        if lack == Lack::Placement {
+            kept.shrink_to(0);
+        }
+        let again = match (freed, writing.is_roomy, lack) {
+            (true, ..) => Again::Now,
+            (false, true, _) => Again::WithLess,
+            (false, false, Lack::Placement) if !writing.others.is_empty() => Again::AfterAnother,
+            (false, false, _) => return None,
+        };
+        (!writing.has_begun.get()).then_some(End::Again(again))
+    }
+
+    /// Whether devices were waited for long enough.
+    fn why_no_devices(&self, writing: &Writing<'_, '_>, news: &News) -> Option<End> {
+        let patience = match writing.has_begun.get() {
+            true => LATE_PATIENCE,
+            false => self.shared.settings.patience,
+        };
+        let message = news.waits_for(patience)?;
+        Some(End::Failed(RequestError::NoDevices { message }))
+    }
+
+    fn count(&self, session: &mut Session<'_>) {
+        let (drafts, recoveries) = (session.take_drafts(), session.news.take_recoveries());
+        self.shared
+            .counters
+            .circle(drafts.sent, drafts.right, recoveries);
+    }
+}
