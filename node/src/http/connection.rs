@@ -23,7 +23,7 @@ const UNREAD: Duration = Duration::from_secs(60);
 
 /// The address at a connection's other end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Remote(pub(super) std::net::IpAddr);
+pub(super) struct Remote(pub(super) IpAddr);
 
 /// What one connection does at present.
 #[derive(Clone)]

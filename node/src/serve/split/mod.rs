@@ -12,7 +12,8 @@
 //!
 //! | what | bound |
 //! |---|---|
-//! | requests answered at once, each on a thread of its own | [`Settings::streams`](super::Settings::streams), and [`PLACES`]: so many sessions a device takes of another |
+//! | requests answered at once, each on a thread of its own | [`Settings::streams`](super::Settings::streams), and [`PLACES`]: so many sessions a device takes of another; guests leave [`OWNERS_PLACES`] of these free |
+//! | time of guests | while the owner is answered, a guest's answer pauses after each token for [`OWNER_SHARE`] times as long as that took |
 //! | sessions, kept ones too | [`PLACES`] |
 //! | memory | reserved by the devices when a session begins, for the prompt and all tokens it may get; else kept sessions go, or it waits for another answer to end |
 //! | kept sessions | [`Settings::kept_bytes`](super::Settings::kept_bytes) of KV caches on all devices together, and [`Settings::idle`](super::Settings::idle); they go first where a session finds no room |
@@ -42,6 +43,10 @@ use news::News;
 
 /// Sessions that a helper takes of one requester: the stages' own limit.
 const PLACES: usize = 16;
+/// Sessions that guests leave to the owner.
+const OWNERS_PLACES: usize = 2;
+/// What the owner gets for a guest's second.
+const OWNER_SHARE: u32 = 4;
 /// How long an answer waits for devices that it lost.
 const LATE_PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked at whether answers have ended, clients have gone or others wait.
@@ -64,6 +69,7 @@ pub(super) struct Split<'e> {
 /// A request that is answered.
 struct Running {
     began: Instant,
+    is_guests: bool,
     /// Of its session, once it has one.
     news: Option<News>,
 }
@@ -137,7 +143,6 @@ impl<'e> Split<'e> {
 
     /// Answers requests until the model is to be unloaded.
     pub(super) fn run(&self) {
-        let streams = self.shared.settings.streams.min(PLACES);
         thread::scope(|scope| {
             let mut next_id = 0;
             loop {
@@ -145,8 +150,7 @@ impl<'e> Split<'e> {
                 self.kept().look_after();
                 self.tell();
                 let running = self.running().len();
-                let next = (running < streams).then(|| self.lane.next_ready());
-                if let Some(ready) = next.flatten() {
+                if let Some(ready) = self.next_ready() {
                     next_id += 1;
                     self.begin(scope, next_id, ready);
                     self.lane.advanced();
@@ -163,6 +167,28 @@ impl<'e> Split<'e> {
         });
     }
 
+    /// The next request that there is a place for. The owner does not wait for guests.
+    fn next_ready(&self) -> Option<Ready> {
+        let streams = self.shared.settings.streams;
+        let (all, owner) = {
+            let running = self.running();
+            let owner = running.values().filter(|one| !one.is_guests).count();
+            (running.len(), owner)
+        };
+        match all < streams.min(PLACES - OWNERS_PLACES) {
+            true => self.lane.next_ready(false),
+            false if owner < streams && all < PLACES => self.lane.next_ready(true),
+            false => None,
+        }
+    }
+
+    /// Whether an answer of the owner is read or written.
+    fn owner_is_answered(&self) -> bool {
+        let running = self.running();
+        let mut owner = running.values().filter(|one| !one.is_guests);
+        owner.any(|one| one.news.as_ref().is_some_and(News::is_ready))
+    }
+
     /// Answers a request on a thread of its own.
     fn begin<'s>(&'s self, scope: &'s Scope<'s, '_>, id: u64, ready: Ready) {
         if ready.client.is_gone() {
@@ -171,6 +197,7 @@ impl<'e> Split<'e> {
         }
         let running = Running {
             began: Instant::now(),
+            is_guests: ready.client.caller.is_guest(),
             news: None,
         };
         self.running().insert(id, running);

@@ -265,6 +265,7 @@ mod tests {
     use potluck_protocol::PeerId;
 
     use super::*;
+    use crate::serve::Caller;
     use crate::serve::client::Client;
     use crate::serve::numbers::Counters;
 
@@ -367,7 +368,8 @@ mod tests {
     fn waiting_and_fetching_are_told_until_the_request_is_read_and_one_who_goes_stops_it() {
         let cancel = Cancel::new();
         let news = fresh(&cancel);
-        let (client, mut answering) = Client::answering(&Arc::new(Counters::default()));
+        let (client, mut answering) =
+            Client::answering(&Arc::new(Counters::default()), Caller::Owner);
         news.tell_to(client.telling());
         let fetching = |received_bytes| SessionEvent::Fetching {
             peer: peer(2),

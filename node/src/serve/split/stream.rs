@@ -2,11 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::news::{Lack, News};
 use super::session::{Session, refused};
-use super::{LATE_PATIENCE, MOMENT, PLACES, Place, Split};
+use super::{LATE_PATIENCE, MOMENT, OWNER_SHARE, PLACES, Place, Split};
 use crate::engine::{Sequence as _, StopReason, TokenId};
 use crate::serve::RequestError;
 use crate::serve::client::Client;
@@ -61,6 +62,7 @@ impl<'e> Split<'e> {
     pub(super) fn answer(&self, place: &Place<'_, 'e>, client: Client, answer: Answer) {
         let prompt = answer.prompt.clone();
         let most = prompt.len() + answer.options.max_tokens.max(1) - 1;
+        let of = client.caller.id();
         let talk = RefCell::new(Talk::new(self.engine, client, answer));
         let end = AssertUnwindSafe(|| self.write_somewhere(place, &talk, &prompt, most));
         // Whoever asked hears of a panic as the talk is dropped.
@@ -72,7 +74,7 @@ impl<'e> Split<'e> {
             session.news.tell_nobody();
             self.count(&mut session);
             if let End::Answered(_) = end {
-                self.kept().keep(session);
+                self.kept().keep(of, session);
             }
         }
         match end {
@@ -95,21 +97,26 @@ impl<'e> Split<'e> {
     ) -> (End, Option<Session<'e>>) {
         // The logits after the last token are not kept.
         let wanted = &prompt[..prompt.len() - 1];
+        let of = talk.borrow().caller().id();
         let mut capacity = self.roomy(most);
         let mut waited_since = None;
         loop {
-            let kept = self.kept().take(wanted, most);
+            let kept = self.kept().take(of, wanted, most);
             let is_roomy = kept.is_none() && capacity > most;
             let mut session = match kept.map_or_else(|| self.open_new(talk, capacity), Ok) {
                 Ok(session) => session,
                 Err(end) => return (end, None),
             };
+            let cached = session.tokens().len();
+            if talk.borrow().caller().left() < (prompt.len() - cached) as u64 {
+                return (End::Failed(RequestError::spent()), None);
+            }
             place.goes_over(&session.news);
             session.news.tell_to(talk.borrow().telling());
             session.news.waited_since(waited_since);
             let writing = Writing {
                 talk,
-                cached: session.tokens().len(),
+                cached,
                 has_begun: Cell::new(false),
                 is_roomy,
                 others: self.answering(place),
@@ -175,6 +182,7 @@ impl<'e> Split<'e> {
         let mut next = prompt[writing.cached..].to_vec();
         loop {
             let mut why = None;
+            let begun = Instant::now();
             let read = sequence.read(
                 &next,
                 &mut |done| {
@@ -220,6 +228,18 @@ impl<'e> Split<'e> {
             if let Some(end) = self.why_stop(&writing.talk.borrow()) {
                 return end;
             }
+            self.let_owner_go_first(&writing.talk.borrow(), begun.elapsed());
+        }
+    }
+
+    /// After so long a step of a guest's answer, pauses it while the owner is answered.
+    fn let_owner_go_first(&self, talk: &Talk<'_>, took: Duration) {
+        if !talk.caller().is_guest() {
+            return;
+        }
+        let until = Instant::now() + took.saturating_mul(OWNER_SHARE);
+        while Instant::now() < until && self.owner_is_answered() && self.why_stop(talk).is_none() {
+            thread::sleep(MOMENT.min(until.saturating_duration_since(Instant::now())));
         }
     }
 
