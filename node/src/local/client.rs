@@ -6,9 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::framing;
-use super::message::{PairingWish, Reply, Request, SessionRequest};
+use super::message::{PairingWish, Reply, Request};
 use super::node::LocalNode;
-use super::pipeline::Pipeline;
 use super::place::Stream;
 use super::server::Service;
 use super::views::{MemberView, PlanView};
@@ -189,17 +188,6 @@ impl Client {
     /// [`ClientError`].
     pub fn compute_here(&mut self) -> Result<(), ClientError> {
         self.ask(&Request::ComputeHere).map(drop)
-    }
-
-    /// Begins a conversation.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn begin(mut self, request: SessionRequest) -> Result<Pipeline, ClientError> {
-        match self.ask(&Request::Session { request })? {
-            Reply::Started { names } => Ok(Pipeline::over(self, names)),
-            _ => Err(ClientError::OtherAnswer),
-        }
     }
 }
 

@@ -37,12 +37,23 @@ struct Within {
     traffic: Option<Reply>,
 }
 
-impl Pipeline {
-    pub(super) fn over(client: Client, names: Names) -> Self {
-        let at = At::Connection(client);
-        Self { names, at }
+impl Client {
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn begin(mut self, request: SessionRequest) -> Result<Pipeline, ClientError> {
+        match self.ask(&Request::Session { request })? {
+            Reply::Started { names } => Ok(Pipeline {
+                names,
+                at: At::Connection(self),
+            }),
+            _ => Err(ClientError::OtherAnswer),
+        }
     }
+}
 
+impl Pipeline {
     /// Begins a conversation at a node of this process.
     ///
     /// # Errors
