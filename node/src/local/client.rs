@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::framing;
-use super::message::{PairingWish, Reply, Request};
+use super::message::{PairingWish, Reply, Request, SessionRequest};
 use super::node::LocalNode;
 use super::place::Stream;
 use super::server::Service;

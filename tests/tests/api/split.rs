@@ -264,8 +264,8 @@ fn first_words(client: &Client, body: &Value) -> (Duration, String) {
     (first, content_of(&potluck_tests::Answer::events_in(&text)))
 }
 
-/// Tokens a second of so many answers at once.
-fn rate(client: &Client, streams: usize) -> f64 {
+/// Tokens a second of so many answers at once, of which none was given before.
+fn rate(client: &Client, from: usize, streams: usize) -> f64 {
     let ask = |n: usize| {
         let more = json!({"seed": n, "max_tokens": 64, "logit_bias": {"2": -100, "0": -100}});
         let answer = client.post(CHAT, &said(&format!("Tell me about {n}."), more));
@@ -274,7 +274,8 @@ fn rate(client: &Client, streams: usize) -> f64 {
     };
     let begun = Instant::now();
     let tokens: u64 = thread::scope(|scope| {
-        let asked: Vec<_> = (0..streams).map(|n| scope.spawn(move || ask(n))).collect();
+        let asked = (from..from + streams).map(|n| scope.spawn(move || ask(n)));
+        let asked: Vec<_> = asked.collect();
         let answers = asked.into_iter();
         answers.map(|one| one.join().expect("an answer")).sum()
     });
@@ -296,8 +297,8 @@ fn figures_of_streams_and_second_turns() {
         ("with peers that are not there", &nobody),
     ];
     for (what, client) in all {
-        let _ = rate(client, 1);
-        let rates = [1, 4, 16].map(|streams| rate(client, streams));
+        let _ = rate(client, 0, 1);
+        let rates = [1, 4, 16].map(|streams| rate(client, 10 * streams, streams));
         println!("{what}: tokens/s of 1, 4, 16 streams: {rates:.1?}");
         let mut ratios = Vec::new();
         for n in 0..5 {
