@@ -331,6 +331,7 @@ mod tests {
             let guess = wrong(&joining);
             assert_eq!(pin(&mut joining, now, at(n), guess), "wrong");
         }
+        joining.renew_if_over(now).expect("random numbers");
         let shown = joining.invitation().clone();
         assert_eq!(pin(&mut joining, now, at(99), &shown.pin), "too many");
         // Whoever sees the code still may.

@@ -8,7 +8,7 @@
 //! | what | bound |
 //! |---|---|
 //! | requests answered at once | [`Settings::streams`](super::Settings::streams); the owner's do not count those of guests |
-//! | memory | reserved when a request begins, for its prompt and all tokens it may get; else it waits, if others will free some, or fails |
+//! | memory | reserved when a request begins, for its prompt and all tokens it may get; else it waits, if others will free some, or fails. Guests beside others leave enough for a long request of the owner |
 //! | kept prefixes | [`Settings::kept_bytes`](super::Settings::kept_bytes); they go first where memory is wanted |
 
 mod admission;
@@ -310,7 +310,8 @@ impl<'e> Scheduler<'e> {
             }
             while let Some(next) = self.poolings[at].next(tokens) {
                 let bytes = kv_bytes(self.engine.config(), next);
-                let error = match self.reserve(bytes) {
+                let of = self.poolings[at].caller().id();
+                let error = match self.reserve(of, bytes) {
                     Ok(memory) => match self.poolings[at].begin(self.engine, memory) {
                         Ok(()) => continue,
                         Err(error) => memory_error(&error),

@@ -27,6 +27,8 @@ mod nodes;
 mod places;
 mod restarts;
 mod same_tokens;
+#[cfg(target_os = "linux")]
+mod shared;
 mod strangers;
 mod waiting;
 #[cfg(target_os = "linux")]

@@ -132,7 +132,7 @@ impl Scheduler<'_> {
             && same >= WORTH
             && found.is_none_or(|(_at, kept)| kept < same)
         {
-            let memory = self.reserve(bytes)?;
+            let memory = self.reserve(of, bytes)?;
             let session = self.running[at].session().copy_prefix(same, capacity);
             let session = session.map_err(no_memory)?;
             return Ok(Kept {
@@ -142,7 +142,7 @@ impl Scheduler<'_> {
             });
         }
         let Some((at, same)) = found else {
-            let memory = self.reserve(bytes)?;
+            let memory = self.reserve(of, bytes)?;
             let session = self.engine.session(capacity).map_err(no_memory)?;
             return Ok(Kept {
                 of,
@@ -152,7 +152,7 @@ impl Scheduler<'_> {
         };
         let mut kept = self.prefixes.take(at);
         if !kept.is_little_beyond(same)
-            && let Ok(memory) = self.reserve(bytes)
+            && let Ok(memory) = self.reserve(of, bytes)
         {
             let session = kept.session.copy_prefix(same, capacity);
             self.prefixes.put(kept);
@@ -163,7 +163,7 @@ impl Scheduler<'_> {
                 memory,
             });
         }
-        match self.reserve(bytes.saturating_sub(kept.memory.bytes())) {
+        match self.reserve(of, bytes.saturating_sub(kept.memory.bytes())) {
             Ok(more) => kept.memory.join(more),
             Err(short) => {
                 self.prefixes.put(kept);
@@ -174,12 +174,20 @@ impl Scheduler<'_> {
         Ok(kept)
     }
 
-    /// Memory for a request, for which kept prefixes go.
-    pub(super) fn reserve(&mut self, bytes: u64) -> Result<Reservation, Short> {
+    /// Memory for a request, for which kept prefixes go. Beside others a guest leaves as much as a long
+    /// request of the owner takes, so that the owner need not wait until one of the guests is done.
+    pub(super) fn reserve(&mut self, of: CallerId, bytes: u64) -> Result<Reservation, Short> {
         let memory = &self.shared.settings.memory;
+        let left = match of.is_guest() && self.is_computing() {
+            true => kv_bytes(self.engine.config(), self.engine.context()),
+            false => 0,
+        };
         loop {
-            let no_room = match memory.reserve(bytes) {
-                Ok(reservation) => return Ok(reservation),
+            let no_room = match memory.reserve(bytes + left) {
+                Ok(mut reservation) => {
+                    drop(reservation.split(left));
+                    return Ok(reservation);
+                }
                 Err(no_room) => no_room,
             };
             let could_have = no_room.available.saturating_add(self.prefixes.bytes());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::stages::MemoryBudget;
 
 fn guest(id: u64) -> Caller {
     with_tokens(id, 1_000_000).0
@@ -153,4 +154,30 @@ fn a_guest_who_is_withdrawn_loses_what_runs_and_what_waits_and_the_others_nothin
         assert_eq!(hear(answering).error, Some(RequestError::Withdrawn));
     }
     assert_eq!(hear(other).ids, kitchen.alone(&tokens(3, 5), 1, 3));
+}
+
+#[test]
+fn guests_leave_memory_for_the_owner() {
+    let kitchen = Kitchen::new();
+    // Two long requests and a half.
+    let bytes = kitchen.weights() + kitchen.kv(CONTEXT) * 5 / 2;
+    let memory = MemoryBudget::new(Some(bytes));
+    let service = kitchen.serve(|settings| {
+        (settings.memory, settings.kept_bytes) = (memory.clone(), 0);
+    });
+    let long = |caller: &Caller, seed| {
+        let request = kitchen.request(&tokens(seed, 5), 1, CONTEXT - 5);
+        service.submit(by(caller, request)).expect("taken")
+    };
+    let mut first = long(&guest(1), 1);
+    until_content(&mut first);
+    // It would fit, and the owner would not.
+    let second = long(&guest(2), 2);
+    until(|| service.numbers().waiting == 1);
+    let mut owner = long(&Caller::Owner, 3);
+    until_content(&mut owner);
+    assert_eq!(service.numbers().waiting, 1);
+    drop((owner, first));
+    assert_eq!(hear(second).done().completion_tokens, CONTEXT - 5);
+    assert_eq!(memory.reserved(), kitchen.weights());
 }
