@@ -6,6 +6,7 @@ mod ends;
 mod many;
 mod recorded;
 mod refused;
+mod schemas;
 
 use potluck_tests::{Device, Served};
 use serde_json::{Value, json};
