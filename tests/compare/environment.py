@@ -16,6 +16,7 @@ import sys
 REQUIREMENTS = {
     "gguf": "gguf==0.19.0",
     "jinja2": "jinja2==3.1.6",
+    "jsonschema": "jsonschema[format]==4.26.0",
     "llama_cpp": "llama-cpp-python==0.3.36",
     "numpy": "numpy==2.4.6",
 }

@@ -174,6 +174,8 @@ def build_llama_server():
     tools = pathlib.Path(python).parent
     flags = ["-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF", "-DBUILD_SHARED_LIBS=OFF"]
     flags += ["-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DCMAKE_BUILD_TYPE=Release"]
+    # Its web page would be fetched.
+    flags += ["-DLLAMA_BUILD_UI=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_BUILD_APP=OFF"]
     variables = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
     configure = [tools / "cmake", "-G", "Ninja", "-S", sources, "-B", folder / "build", *flags]
     subprocess.run(configure, check=True, env=variables, stdout=subprocess.DEVNULL)

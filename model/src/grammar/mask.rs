@@ -1,30 +1,48 @@
 //! What a grammar allows, token by token.
 
-use llguidance::Matcher;
-use llguidance::toktrie::SimpleVob;
+use std::sync::Arc;
 
+use llguidance::Matcher;
+use llguidance::toktrie::{SimpleVob, TokEnv};
+
+use super::guard::{Going, Guard};
 use crate::sampler::{Mask, MaskError};
 use crate::tokenizer::TokenId;
 
 /// What a grammar allows after the tokens that came.
 pub(super) struct GrammarMask {
     matcher: Matcher,
+    guard: Option<Guarded>,
+}
+
+/// What keeps JSON from going on without end.
+pub(super) struct Guarded {
+    pub(super) guard: Guard,
+    pub(super) going: Arc<Going>,
+    pub(super) environment: TokEnv,
 }
 
 impl GrammarMask {
-    pub(super) fn new(matcher: Matcher) -> Self {
-        Self { matcher }
+    pub(super) fn new(matcher: Matcher, guard: Option<Guarded>) -> Self {
+        Self { matcher, guard }
     }
 }
 
 impl Mask for GrammarMask {
     fn apply(&mut self, logits: &mut [f32]) -> Result<(), MaskError> {
-        let allowed = self.matcher.compute_mask_or_eos().map_err(failed)?;
+        let mut allowed = self.matcher.compute_mask_or_eos().map_err(failed)?;
+        if let Some(Guarded { guard, going, .. }) = &self.guard {
+            guard.bound(&mut allowed, going);
+        }
         forbid(&allowed, logits);
         Ok(())
     }
 
     fn accept(&mut self, token: TokenId) -> Result<(), MaskError> {
+        if let Some(guarded) = &mut self.guard {
+            let trie = guarded.environment.tok_trie();
+            guarded.guard.push(trie.token(token));
+        }
         self.matcher.consume_token(token).map_err(failed)
     }
 

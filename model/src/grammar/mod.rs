@@ -10,6 +10,7 @@
 //! read on a thread whose stack is deep enough for any nesting within the bounds.
 
 mod error;
+mod guard;
 mod mask;
 mod schema;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 mod vocabulary;
 
 use std::fmt;
+use std::sync::Arc;
 use std::thread;
 
 pub use error::GrammarError;
@@ -26,7 +28,8 @@ use serde_json::{Value, json};
 
 use crate::sampler::Mask;
 use crate::tokenizer::Tokenizer;
-use mask::GrammarMask;
+use guard::{Going, Guard};
+use mask::{GrammarMask, Guarded};
 
 /// The longest grammar in Lark, and the longest regular expression.
 const LONGEST_TEXT: usize = 32 << 10;
@@ -40,6 +43,8 @@ const START: &str = "answer";
 pub struct Grammar {
     /// The first is that of the answer. It, if it is ours, names the others.
     parts: Vec<(String, Part)>,
+    /// Whether all that is in quotes is a string of JSON, and all digits outside are of numbers.
+    is_json: bool,
 }
 
 #[derive(Clone, PartialEq)]
@@ -54,7 +59,9 @@ enum Part {
 
 impl Grammar {
     /// A JSON value of this schema, of any draft from 4 on. Keywords that cannot be kept to are
-    /// refused.
+    /// refused. What the schema leaves open is narrower than it would be: objects that list their
+    /// properties get no others, white space is short, numbers have at most 18 digits and 15 behind the
+    /// point, and values are within each other 32 times at most, as far as the schema allows.
     pub fn json_schema(schema: Value) -> Self {
         Self::of(Part::JsonSchema(schema))
     }
@@ -86,11 +93,23 @@ impl Grammar {
             all.extend(grammar.next().map(|(_, part)| (name, part)));
             all.extend(grammar);
         }
-        Self { parts: all }
+        Self {
+            parts: all,
+            is_json: false,
+        }
+    }
+
+    /// The same rules, for what is nothing but JSON and marks. What JSON may have without an end (digits
+    /// of a number, values within values) is kept short.
+    #[must_use]
+    pub fn only_json(mut self) -> Self {
+        self.is_json = true;
+        self
     }
 
     fn of(part: Part) -> Self {
         Self {
+            is_json: matches!(part, Part::JsonSchema(_)),
             parts: vec![(START.to_owned(), part)],
         }
     }
@@ -130,6 +149,7 @@ impl Part {
 /// Makes masks for the vocabulary of one model.
 pub struct Grammars {
     factory: ParserFactory,
+    going: Arc<Going>,
 }
 
 impl Grammars {
@@ -152,7 +172,8 @@ impl Grammars {
             max_grammar_size: 250_000,
             ..ParserLimits::default()
         };
-        Ok(Self { factory })
+        let going = Arc::new(Going::new(environment.tok_trie()));
+        Ok(Self { factory, going })
     }
 
     /// The mask of an answer that begins.
@@ -176,7 +197,12 @@ impl Grammars {
                 })
             })
         })?;
-        Ok(Box::new(GrammarMask::new(matcher)))
+        let guard = grammar.is_json.then(|| Guarded {
+            guard: Guard::default(),
+            going: Arc::clone(&self.going),
+            environment: self.factory.tok_env().clone(),
+        });
+        Ok(Box::new(GrammarMask::new(matcher, guard)))
     }
 
     fn matcher(&self, grammar: &Grammar) -> Result<Matcher, GrammarError> {

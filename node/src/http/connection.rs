@@ -1,14 +1,16 @@
 //! Connections: how many there may be, and which goes when there are too many.
 //!
 //! A connection either *waits* for its next whole request, or is *answered*. A client that opens many
-//! and sends little can only ever take the places of those that wait, the one that has waited longest
-//! first; answers are never cut off for it.
+//! and sends little can only ever take the places of those that wait; answers are never cut off for it.
+//! Who never sent a whole request goes first, as long as these are half of all: a client that keeps its
+//! connection between two requests keeps it beside any number of such. Among equals, the one goes that
+//! has waited longest.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -33,6 +35,8 @@ struct Shared {
     /// Since when it waits, in microseconds after the epoch of its [`Connections`]; [`ANSWERED`] while
     /// it does not.
     since: AtomicU64,
+    /// Whether a whole request came.
+    has_asked: AtomicBool,
     epoch: Instant,
     closed: Notify,
 }
@@ -43,6 +47,7 @@ impl Phase {
     fn new(epoch: Instant) -> Self {
         let phase = Self(Arc::new(Shared {
             since: AtomicU64::new(0),
+            has_asked: AtomicBool::new(false),
             epoch,
             closed: Notify::new(),
         }));
@@ -60,11 +65,16 @@ impl Phase {
     /// A whole request is here.
     pub(super) fn answering(&self) {
         self.0.since.store(ANSWERED, Ordering::Relaxed);
+        self.0.has_asked.store(true, Ordering::Relaxed);
     }
 
     /// Comes back when another needs its place.
     pub(super) async fn closed(&self) {
         self.0.closed.notified().await;
+    }
+
+    fn has_asked(&self) -> bool {
+        self.0.has_asked.load(Ordering::Relaxed)
     }
 
     fn since(&self) -> u64 {
@@ -113,8 +123,12 @@ impl Connections {
         let phase = Phase::new(self.epoch);
         let mut open = self.open();
         if open.len() >= self.most {
-            let waiting = open.iter().filter(|(_, phase)| phase.since() != ANSWERED);
-            let (&longest, _) = waiting.min_by_key(|(_, phase)| phase.since())?;
+            let waiting = || open.iter().filter(|(_, phase)| phase.since() != ANSWERED);
+            let silent = waiting().filter(|(_, phase)| !phase.has_asked()).count();
+            // Else those who are new would have no time to ask.
+            let silent_first = silent >= self.most / 2;
+            let place = |phase: &Phase| (silent_first && phase.has_asked(), phase.since());
+            let (&longest, _) = waiting().min_by_key(|(_, phase)| place(phase))?;
             if let Some(longest) = open.remove(&longest) {
                 longest.0.closed.notify_one();
             }
@@ -242,5 +256,27 @@ mod tests {
         assert!(all.admit().is_none(), "all are answered");
         drop(third);
         assert!(all.admit().is_some());
+    }
+
+    #[test]
+    fn a_connection_that_is_kept_between_requests_outlives_those_that_never_ask() {
+        let all = Connections::new(4);
+        let admit = || {
+            std::thread::sleep(Duration::from_millis(2));
+            all.admit().expect("a place")
+        };
+        let kept = [admit(), admit()];
+        for connection in &kept {
+            connection.phase.answering();
+            connection.phase.waiting();
+        }
+        let silent: Vec<_> = (0..20).map(|_| admit()).collect();
+        assert!(!kept.iter().any(is_closed));
+        assert!(silent[..18].iter().all(is_closed) && !silent[18..].iter().any(is_closed));
+        // Those who are new get half of the places.
+        silent[18].phase.answering();
+        silent[18].phase.waiting();
+        let new = [admit(), admit()];
+        assert!(is_closed(&kept[0]) && !is_closed(&kept[1]) && !is_closed(&new[1]));
     }
 }

@@ -151,6 +151,7 @@ impl<'e> Talk<'e> {
         match self.first {
             Some(_) => counters.token(now - self.last),
             None => {
+                tracing::trace!(parent: &self.client.span, "a first token is chosen");
                 counters.first_token(now - self.client.arrived);
                 self.first = Some(now);
             }

@@ -7,6 +7,7 @@ mod guests;
 mod many;
 mod recorded;
 mod refused;
+mod schemas;
 mod split;
 
 use potluck_tests::{Device, Served};

@@ -178,19 +178,34 @@ fn bodies_and_heads_that_are_too_long_are_refused() {
     assert_eq!(served.get("/health").status, 200);
 }
 
+/// More than are let in at once, ten times over; `tests/compare/connections.py` holds 10,000.
 #[test]
 fn slow_connections_take_no_place_from_those_that_ask() {
     let served = open(&[]);
-    let mut slow = Vec::new();
-    // More than are let in at once.
-    for n in 0..400 {
+    let begun = [
+        "",
+        "POST ",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: ",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n{",
+    ];
+    // Those at hand are fewer than a process may have files.
+    let mut slow = std::collections::VecDeque::new();
+    for n in 0..3000 {
         let mut stream = served.connect();
-        let begun = ["", "POST ", "POST /v1/chat/completions HTTP/1.1\r\nhost: "][n % 3];
-        let _ = stream.write_all(begun.as_bytes());
-        slow.push(stream);
+        let _ = stream.write_all(begun[n % begun.len()].as_bytes());
+        slow.push_back(stream);
+        if slow.len() > 600 {
+            slow.pop_front();
+        }
+        if n % 1000 == 999 {
+            // A byte now and then keeps no place either.
+            for stream in &mut slow {
+                let _ = stream.write_all(b"x");
+            }
+            let answer = served.post(CHAT, &said("Hi", json!({"max_tokens": 2})));
+            assert_eq!(answer.status, 200);
+        }
     }
-    let answer = served.post(CHAT, &said("Hi", json!({"max_tokens": 2})));
-    assert_eq!(answer.status, 200);
     served.await_number("potluck_http_connections ", |open| open <= 256);
     // The first of them are gone.
     slow[0]

@@ -186,7 +186,7 @@ fn what_cannot_be_kept_to_is_refused_by_name() {
             "\"uniqueItems\"",
         ),
         (
-            schema(json!({"x-guidance": {"lenient": true}, "not": {}})),
+            schema(json!({"x-guidance": {"lenient": true}, "not": {"const": 1}})),
             "\"not\"",
         ),
         (schema(json!({"$ref": "#/$defs/none"})), "none"),
@@ -239,6 +239,51 @@ fn deep_grammars_are_refused_or_taken_and_no_stack_overflows() {
             let _ = mask.apply(&mut vec![0.0; 300]);
         }
     }
+}
+
+/// What a mask makes of a model that only wants one token, as long as it may have it.
+fn wanted(grammar: &Grammar, wanted: u8, most: usize) -> String {
+    let (tokenizer, grammars) = &*BYTES;
+    let mut mask = grammars.mask(grammar).unwrap();
+    let mut text = String::new();
+    while !mask.is_finished() && text.len() < most {
+        let tokens = allowed(&mut *mask);
+        let last = tokens.iter().rev().find(|id| **id < 256 && **id > 32);
+        let token = match tokens.contains(&wanted.into()) {
+            true => wanted.into(),
+            false if tokens.contains(&END) => break,
+            false => *last.unwrap_or(&tokens[0]),
+        };
+        mask.accept(token).unwrap();
+        text.push_str(&tokenizer.token_text(token));
+    }
+    text
+}
+
+#[test]
+fn numbers_and_nesting_come_to_an_end_though_a_model_would_go_on() {
+    let number = |schema: Value| wanted(&Grammar::json_schema(schema), b'3', 100);
+    assert_eq!(number(json!({"type": "integer"})), "3".repeat(18));
+    let fraction = number(json!({"type": "number", "minimum": 0, "maximum": 5}));
+    assert_eq!(fraction, format!("3.{}", "3".repeat(15)));
+    // As long as it has to be.
+    let long = 3_333_333_333_333_333_504_i64;
+    assert_eq!(number(json!({ "const": long })), long.to_string());
+
+    let tree = json!({"type": "array", "items": {"$ref": "#"}});
+    let text = wanted(&Grammar::json_schema(tree), b'[', 1000);
+    assert!(
+        text.starts_with(&"[".repeat(32)) && !text.contains(&"[".repeat(33)),
+        "{text}"
+    );
+    let list = json!({"type": "object", "required": ["a"], "properties":
+        {"a": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}});
+    let text = wanted(&Grammar::json_schema(list), b'{', 1000);
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert!(
+        value.is_object() && text.matches('{').count() == 32,
+        "{text}"
+    );
 }
 
 /// Random choices within a mask, in favour of what ends texts: what was said, and why it ended.

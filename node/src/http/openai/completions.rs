@@ -122,6 +122,9 @@ fn prompts<'a>(fields: &Fields<'a>) -> Result<Vec<Prompt<'a>>, Fault> {
     let must = "a string, a list of strings, token ids or lists of token ids";
     let wrong = || fields.wrong("prompt", must);
     let tokens = |list: &[Value]| -> Option<Vec<TokenId>> {
+        if list.is_empty() {
+            return None;
+        }
         let ids = list.iter();
         ids.map(|id| TokenId::try_from(id.as_u64()?).ok()).collect()
     };

@@ -1,5 +1,6 @@
 //! What clients are answered, by the dialect they speak.
 
+mod document;
 mod ollama;
 mod openai;
 mod responses;

@@ -76,7 +76,7 @@ pub(super) fn of_answer(allowed: &Allowed<'_>, tokenizer: &Tokenizer) -> Option<
         (None, _) => {}
         (Some(Format::Text), None) => return None,
         (Some(Format::Text), Some((_, syntax))) if !allowed.in_channels => {
-            answers.extend(rules.free_text(syntax.wanted.open)?);
+            answers.extend(rules.free_text(syntax));
         }
         (Some(Format::Text), Some(_)) => {
             rules.text.push_str("TEXT: /(.|\\n)+/\n");
@@ -90,7 +90,13 @@ pub(super) fn of_answer(allowed: &Allowed<'_>, tokenizer: &Tokenizer) -> Option<
     let thoughts = rules.thoughts(allowed.thoughts);
     let start = format!("start: {thoughts} ({})\n", answers.join(" | "));
     rules.text.insert_str(0, &start);
-    Some(Grammar::rules(rules.text, rules.parts))
+    let grammar = Grammar::rules(rules.text, rules.parts);
+    let is_json = |format: &Format| matches!(format, Format::JsonObject | Format::JsonSchema(_));
+    let only_json = allowed.thoughts == Thoughts::None && allowed.content.is_none_or(is_json);
+    Some(match only_json {
+        true => grammar.only_json(),
+        false => grammar,
+    })
 }
 
 /// Rules, and the parts that they name.
@@ -150,22 +156,42 @@ impl Rules<'_> {
         "thoughts".to_owned()
     }
 
-    /// Answers in words, and calls after some words, where this opens calls; `None` if words and calls
-    /// cannot be told apart token by token.
-    fn free_text(&mut self, open: &str) -> Option<Vec<String>> {
-        if open.is_empty() {
+    /// Answers in words, and calls after some words. Words have no mark that opens calls: what follows
+    /// the one that is wanted is `body`, and none of the others is written.
+    fn free_text(&mut self, syntax: &Syntax) -> Vec<String> {
+        let open = syntax.wanted.open;
+        let is_written = |mark: &str| !mark.is_empty() && !self.literal(mark).starts_with('<');
+        let opener_marks = syntax.openers.iter().filter(|opener| !opener.known_only);
+        let others = opener_marks
+            .map(|opener| opener.mark)
+            .filter(|mark| *mark != open);
+        let others: Vec<_> = others.filter(|mark| is_written(mark)).collect();
+        let is_open_written = is_written(open);
+        let without = |marks: &[&str]| match marks {
+            [] => String::new(),
+            marks => {
+                let marks: Vec<_> = marks.iter().map(|mark| escaped(mark)).collect();
+                format!(" & ~/(.|\\n)*({})(.|\\n)*/", marks.join("|"))
+            }
+        };
+        let mut marks = others.clone();
+        marks.extend(is_open_written.then_some(open));
+        let words = match open {
             // What begins otherwise is no call.
-            self.text
-                .push_str("TEXT: /[ \\n\\t]*[^ \\n\\t{\\[](.|\\n)*/\n");
-            return Some(vec!["TEXT?".to_owned()]);
+            "" => "/[ \\n\\t]*[^ \\n\\t{\\[](.|\\n)*/",
+            _ => "/(.|\\n)+/",
+        };
+        let _ = writeln!(self.text, "TEXT: {words}{}", without(&marks));
+        let mut answers = vec!["TEXT?".to_owned()];
+        if is_open_written {
+            let mark = escaped(open);
+            let _ = writeln!(self.text, "OPENED: /(.|\\n)*{mark}/{}", without(&others));
+            self.text.push_str("opened[lazy]: OPENED\n");
+            answers.push("opened body".to_owned());
+        } else if !open.is_empty() {
+            answers.push("TEXT calls".to_owned());
         }
-        let mark = self.literal(open);
-        if mark.starts_with('<') {
-            self.text.push_str("TEXT: /(.|\\n)+/\n");
-            return Some(vec!["TEXT?".to_owned(), "TEXT calls".to_owned()]);
-        }
-        // A mark that is no token of its own would have to be looked for in the words.
-        None
+        answers
     }
 
     /// The rules `calls`, and `body` for what follows the mark that opens them.

@@ -95,6 +95,7 @@ pub fn prepare(engine: &Engine, chat: &Chat, format: &Format) -> Result<Prepared
         // Templates of models that make one call refuse a conversation with more.
         one_call: !chat.parallel_tool_calls
             || syntax.is_some_and(|syntax| syntax.wanted.between.is_none()),
+        only_wanted: mask.is_some(),
     });
     Ok(Prepared {
         tokens,

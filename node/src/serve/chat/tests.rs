@@ -302,12 +302,6 @@ fn arguments_of_strict_tools_are_kept_to_in_free_text() {
         let engine = engine_with(has, "");
         let mut strict = chat(ToolChoice::Auto);
         strict.tools.iter_mut().for_each(|tool| tool.strict = true);
-        if matches!(family, "hermes" | "lfm2" | "granite" | "mistral") {
-            // The mark is no token of its own in this vocabulary.
-            let prepared = prepare(&engine, &strict, &Format::Text);
-            assert!(prepared.is_ok_and(|prepared| prepared.mask.is_none()));
-            continue;
-        }
         let taken = |text: &str| {
             let prepared = prepare(&engine, &strict, &Format::Text);
             let mut mask = prepared
@@ -350,6 +344,41 @@ fn arguments_of_strict_tools_are_kept_to_in_free_text() {
         );
         assert!(!taken(&call("get_weather", "Rome")).0, "{family}");
         assert!(!taken(&call("get_whether", "Oslo")).0, "{family}");
+        // The mark is no token of its own in this vocabulary.
+        if matches!(family, "hermes" | "lfm2" | "granite" | "mistral") {
+            let later = |town: &str| format!("{prose} {}", call("get_weather", town));
+            assert_eq!(taken(&later("Oslo")), (true, true), "{family}");
+            assert!(!taken(&later("Rome")).0, "{family}");
+        }
+        // Marks by which the reader would see a call all the same.
+        let other = match family {
+            "granite" | "plain" => "So: <tool_call>",
+            "gemma" => "So: ```tool_code",
+            _ => continue,
+        };
+        assert!(!taken(other).0, "{family}");
+    }
+}
+
+#[test]
+fn beside_strict_tools_a_block_of_json_is_no_call() {
+    let engine = engine_with("", "");
+    let block = "Like this:\n```json\n{\"name\": \"get_weather\", \"arguments\": {\"town\": \"Rome\"}}\n```";
+    for strict in [false, true] {
+        let mut chat = chat(ToolChoice::Auto);
+        chat.tools.iter_mut().for_each(|tool| tool.strict = strict);
+        let prepared = prepare(&engine, &chat, &Format::Text);
+        let mut reader = prepared.unwrap_or_else(|error| panic!("{error}")).reader;
+        let mut content = String::new();
+        let mut take = |piece: Piece| {
+            if let Piece::Content(text) = piece {
+                content.push_str(&text);
+            }
+        };
+        reader.push(block, &mut take);
+        reader.finish(&mut take);
+        assert_eq!(reader.has_called(), !strict);
+        assert_eq!(content == block, strict, "{content}");
     }
 }
 
@@ -370,13 +399,16 @@ fn what_cannot_be_is_refused_in_words() {
     };
     assert!(refused(&empty, &Format::Text).1.contains("there is none"));
     let schema = |schema: Value| Format::JsonSchema(schema.into());
-    let (field, message) = refused(&chat(ToolChoice::None), &schema(json!({"not": {}})));
+    let (field, message) = refused(
+        &chat(ToolChoice::None),
+        &schema(json!({"not": {"const": 1}})),
+    );
     assert!(
         field == "response_format" && message.contains("\"not\""),
         "{message}"
     );
     let odd = Chat {
-        tools: vec![tool("odd", json!({"type": "object", "not": {}}))],
+        tools: vec![tool("odd", json!({"type": "object", "not": {"const": 1}}))],
         ..chat(ToolChoice::Required)
     };
     let (field, message) = refused(&odd, &Format::Text);

@@ -58,6 +58,8 @@ pub(super) struct Reading {
     pub(super) begins_thinking: bool,
     /// Whether the first call ends the answer.
     pub(super) one_call: bool,
+    /// Whether a mask keeps calls to the form that is wanted. What looks like another form is content.
+    pub(super) only_wanted: bool,
 }
 
 /// Takes an answer's text apart. It holds some of it, so it cannot be formatted.
@@ -247,7 +249,9 @@ impl AnswerReader {
             self.state = State::Calls(space, Body::bare());
             return true;
         }
+        let only_wanted = self.reading.only_wanted;
         let openers = syntax.openers.iter();
+        let openers = openers.filter(|opener| !(only_wanted && opener.known_only));
         let openers = || openers.clone().map(|opener| (opener.mark, opener));
         if let Some((at, mark, opener)) = first_mark(&self.held, openers()) {
             let mut before = self.held[..at].to_owned();

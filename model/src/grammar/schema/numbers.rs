@@ -1,0 +1,291 @@
+//! Numbers of schemas: bounds as the library can hold them, and what it would round.
+//!
+//! The library holds bounds as f64 and reads their digits as i64. A bound that it would round is moved
+//! inward to one that it holds exactly; a constant that it would round is refused.
+
+use serde_json::{Number, Value, json};
+
+use super::{Fields, refused, types};
+use crate::grammar::GrammarError;
+
+/// The largest whole number that is an f64 and an i64.
+const MOST_WHOLE: i128 = (1 << 63) - (1 << 10);
+/// The largest bound of a number that may have a fraction.
+const MOST: f64 = 1e18;
+/// From here on the library needs a bound on the other side, too.
+const LARGE: f64 = 1e17;
+const LARGE_WHOLE: i128 = 1_000_000_000_000_000_000;
+/// The least number above zero, where zero itself is excluded.
+const LEAST: f64 = 1e-9;
+/// Whole numbers up to here are f64s, every one.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Every `multipleOf` of a schema.
+#[derive(Default)]
+pub(super) struct Multiples(Vec<(u64, u32)>);
+
+impl Multiples {
+    /// # Errors
+    /// The library could have to find a common multiple of two, and would overflow.
+    pub(super) fn check(&self) -> Result<(), GrammarError> {
+        for (at, &(first, digits)) in self.0.iter().enumerate() {
+            for &(second, others) in &self.0[at + 1..] {
+                let scale = |by: u32| 10_u64.checked_pow(by);
+                let first =
+                    scale(others.saturating_sub(digits)).and_then(|by| first.checked_mul(by));
+                let second =
+                    scale(digits.saturating_sub(others)).and_then(|by| second.checked_mul(by));
+                let product = first.zip(second).and_then(|(a, b)| a.checked_mul(b));
+                if product.is_none_or(|product| product > u32::MAX.into()) {
+                    return Err(refused(
+                        "multipleOf is supported for several such large numbers only if all are the same",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, number: &Number) -> Result<(), GrammarError> {
+        let wrong = || {
+            refused(format!(
+                "multipleOf {number} is not supported: it has to be above zero, and to have few digits"
+            ))
+        };
+        let value = number
+            .as_f64()
+            .filter(|value| *value > 0.0)
+            .ok_or_else(wrong)?;
+        let written = format!("{value}");
+        let (whole, fraction) = written.split_once('.').unwrap_or((&written, ""));
+        let digits: u64 = format!("{whole}{fraction}").parse().map_err(|_| wrong())?;
+        // As the library finds them, which may come to other digits than are written.
+        let (mut found, mut steps) = (value, 0);
+        while found.fract() != 0.0 && steps < 20 {
+            found *= 10.0;
+            steps += 1;
+        }
+        if steps as usize != fraction.len() || found != digits as f64 || digits > u32::MAX.into() {
+            return Err(wrong());
+        }
+        if !self.0.contains(&(digits, steps)) {
+            self.0.push((digits, steps));
+        }
+        Ok(())
+    }
+}
+
+/// Writes the bounds of numbers as `minimum` and `maximum`, with nothing that would be rounded outward.
+///
+/// # Errors
+/// There is no number within them that the library can hold.
+pub(super) fn rewrite(fields: &mut Fields, multiples: &mut Multiples) -> Result<(), GrammarError> {
+    if let Some(Value::Number(number)) = fields.get("multipleOf") {
+        multiples.note(number)?;
+    }
+    let types = types(fields);
+    let has = |name: &str| types.as_ref().is_none_or(|types| types.contains(&name));
+    let (has_whole, has_others) = (has("integer"), has("number"));
+    let Some(bounds) = Bounds::of(fields).filter(|_| has_whole || has_others) else {
+        return Ok(());
+    };
+    let (least, most) = match has_others {
+        true => bounds.of_numbers()?,
+        false => bounds.of_whole()?,
+    };
+    for keyword in ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] {
+        fields.shift_remove(keyword);
+    }
+    for (keyword, bound) in [("minimum", least), ("maximum", most)] {
+        if let Some(bound) = bound {
+            fields.insert(keyword.to_owned(), bound);
+        }
+    }
+    Ok(())
+}
+
+/// Bounds, each with whether it is excluded. Two of a side may be given.
+struct Bounds {
+    least: Vec<(Number, bool)>,
+    most: Vec<(Number, bool)>,
+}
+
+type Written = (Option<Value>, Option<Value>);
+
+impl Bounds {
+    /// `None` without any, or if one is no number, which the library refuses.
+    fn of(fields: &Fields) -> Option<Self> {
+        let side = |plain: &str, exclusive: &str| {
+            let mut bounds = Vec::new();
+            match fields.get(plain) {
+                Some(Value::Number(bound)) => {
+                    // As draft 4 says it.
+                    let is_excluded = fields.get(exclusive) == Some(&json!(true));
+                    bounds.push((bound.clone(), is_excluded));
+                }
+                Some(_) => return None,
+                None => {}
+            }
+            match fields.get(exclusive) {
+                Some(Value::Number(bound)) => bounds.push((bound.clone(), true)),
+                Some(Value::Bool(_)) | None => {}
+                Some(_) => return None,
+            }
+            Some(bounds)
+        };
+        let least = side("minimum", "exclusiveMinimum")?;
+        let most = side("maximum", "exclusiveMaximum")?;
+        (!least.is_empty() || !most.is_empty()).then_some(Self { least, most })
+    }
+
+    /// For whole numbers.
+    fn of_whole(&self) -> Result<Written, GrammarError> {
+        let least = self.least.iter().map(|(bound, excluded)| match excluded {
+            true => whole(bound, f64::floor).saturating_add(1),
+            false => whole(bound, f64::ceil),
+        });
+        let most = self.most.iter().map(|(bound, excluded)| match excluded {
+            true => whole(bound, f64::ceil).saturating_sub(1),
+            false => whole(bound, f64::floor),
+        });
+        let (mut least, mut most) = (least.max(), most.min());
+        if least > Some(MOST_WHOLE) || most.is_some_and(|most| most < -MOST_WHOLE) {
+            return Err(beyond());
+        }
+        if least.is_some_and(|least| least >= LARGE_WHOLE) {
+            most.get_or_insert(MOST_WHOLE);
+        }
+        if most.is_some_and(|most| most <= -LARGE_WHOLE) {
+            least.get_or_insert(-MOST_WHOLE);
+        }
+        let least = least.map(|least| {
+            let bound = least.max(-MOST_WHOLE);
+            let near = bound as f64;
+            if (near as i128) < bound {
+                near.next_up()
+            } else {
+                near
+            }
+        });
+        let most = most.map(|most| {
+            let bound = most.min(MOST_WHOLE);
+            let near = bound as f64;
+            if near as i128 > bound {
+                near.next_down()
+            } else {
+                near
+            }
+        });
+        if least.zip(most).is_some_and(|(least, most)| least > most) {
+            return Err(refused(
+                "there is no whole number within the bounds of a part of it",
+            ));
+        }
+        let written = |bound: f64| json!(bound as i64);
+        Ok((least.map(written), most.map(written)))
+    }
+
+    /// For numbers that may have a fraction. What is excluded is left out by the next number within:
+    /// those between are read as the one that is excluded.
+    fn of_numbers(&self) -> Result<Written, GrammarError> {
+        let inward = |(bound, excluded): &(Number, bool), up: bool| {
+            let bound = bound.as_f64().unwrap_or_default();
+            match (excluded, up) {
+                (false, _) => bound,
+                (true, true) if bound == 0.0 => LEAST,
+                (true, false) if bound == 0.0 => -LEAST,
+                (true, true) => bound.next_up(),
+                (true, false) => bound.next_down(),
+            }
+        };
+        let least = self
+            .least
+            .iter()
+            .map(|bound| inward(bound, true))
+            .reduce(f64::max);
+        let most = self
+            .most
+            .iter()
+            .map(|bound| inward(bound, false))
+            .reduce(f64::min);
+        if least.is_some_and(|least| least > MOST) || most.is_some_and(|most| most < -MOST) {
+            return Err(beyond());
+        }
+        let (mut least, mut most) = (
+            least.map(|bound| bound.max(-MOST)),
+            most.map(|bound| bound.min(MOST)),
+        );
+        if least.is_some_and(|least| least >= LARGE) {
+            most.get_or_insert(MOST);
+        }
+        if most.is_some_and(|most| most <= -LARGE) {
+            least.get_or_insert(-MOST);
+        }
+        if least.zip(most).is_some_and(|(least, most)| least > most) {
+            return Err(refused(
+                "there is no number within the bounds of a part of it",
+            ));
+        }
+        Ok((
+            least.map(|bound| json!(bound)),
+            most.map(|bound| json!(bound)),
+        ))
+    }
+}
+
+fn beyond() -> GrammarError {
+    refused("numbers beyond 1e18 cannot be kept to: set bounds within")
+}
+
+/// A bound as a whole number.
+fn whole(bound: &Number, round: fn(f64) -> f64) -> i128 {
+    if let Some(whole) = bound.as_i64() {
+        return whole.into();
+    }
+    if let Some(whole) = bound.as_u64() {
+        return whole.into();
+    }
+    // A cast stops at the ends of i128.
+    round(bound.as_f64().unwrap_or_default()) as i128
+}
+
+/// Whether a constant can be written as exactly as it is given.
+///
+/// # Errors
+/// It names a number or a character that cannot.
+pub(super) fn check_exact(constant: &Value) -> Result<(), GrammarError> {
+    match constant {
+        Value::Number(number) => {
+            let value = number.as_f64().unwrap_or(f64::NAN);
+            let whole = number
+                .as_i64()
+                .map(i128::from)
+                .or(number.as_u64().map(i128::from));
+            let is_exact = match whole {
+                Some(whole) => value as i128 == whole && whole.abs() <= MOST_WHOLE,
+                None => value.fract() != 0.0 || value.abs() <= EXACT,
+            };
+            is_exact.then_some(()).ok_or_else(|| {
+                refused(format!(
+                    "the number {number} in const or enum is not kept exactly: make it a string"
+                ))
+            })
+        }
+        Value::String(text) => check_text(text),
+        Value::Array(items) => items.iter().try_for_each(check_exact),
+        Value::Object(fields) => fields.iter().try_for_each(|(name, held)| {
+            check_text(name)?;
+            check_exact(held)
+        }),
+        Value::Null | Value::Bool(_) => Ok(()),
+    }
+}
+
+/// Control characters that have no short form are never written.
+fn check_text(text: &str) -> Result<(), GrammarError> {
+    let is_written = |char: char| !char.is_ascii_control() || "\u{8}\u{c}\n\r\t".contains(char);
+    match text.chars().all(is_written) {
+        true => Ok(()),
+        false => Err(refused("a text in const or enum has a control character")),
+    }
+}

@@ -1,0 +1,225 @@
+//! Strings: `format`, which the library keeps to loosely, and `pattern` with what it looks ahead for.
+
+use serde_json::{Value, json};
+
+use super::{Fields, also, refused};
+use crate::grammar::GrammarError;
+
+/// The formats that the library keeps to as they are meant. Others ask nothing of a string, by the
+/// standard.
+const FORMATS: [&str; 4] = ["duration", "ipv4", "ipv6", "uuid"];
+
+const YEAR: &str = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})";
+const DAY: &str = "(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)\
+                   |02-(?:0[1-9]|1[0-9]|2[0-8]))";
+/// The 29th of February, in the years that have one.
+const LEAP_DAY: &str =
+    "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)-02-29";
+/// Without the leap second, which most programs refuse.
+const TIME: &str = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?\
+                    (?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])";
+/// A name of at most four labels, whose last one is no number.
+const HOST: &str = "(?:[A-Za-z0-9](?:-?[A-Za-z0-9]){0,30}\\.){0,3}[A-Za-z](?:-?[A-Za-z0-9]){0,30}";
+const MAILBOX: &str =
+    "(?:[A-Za-z0-9_+-]{1,64}|[A-Za-z0-9_+-]{1,20}(?:\\.[A-Za-z0-9_+-]{1,20}){1,2})";
+const MAIL_HOST: &str = "(?:[A-Za-z0-9](?:-?[A-Za-z0-9]){0,30}\\.){1,3}[A-Za-z]{2,24}";
+const URI_CHAR: &str = "(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})";
+/// The most characters of a part of a URI. No program is to wait for a longer one.
+const URI_PART: usize = 200;
+
+/// The pattern of a format that the library keeps to loosely: it has days that no year has, or no end.
+fn pattern_of(format: &str) -> Option<String> {
+    let date = || format!("(?:{YEAR}-{DAY}|{LEAP_DAY})");
+    Some(match format {
+        "date" => date(),
+        "time" => TIME.to_owned(),
+        "date-time" => format!("{}T{TIME}", date()),
+        "email" => format!("{MAILBOX}@{MAIL_HOST}"),
+        "hostname" => HOST.to_owned(),
+        "uri" => {
+            let part = |chars: &str| format!("(?:{URI_CHAR}{chars}){{0,{URI_PART}}}");
+            let (path, more) = (part("|/"), part("|[/?]"));
+            format!(
+                "(?:[A-Za-z][A-Za-z0-9+.-]{{0,15}}://{HOST}(?::[1-9][0-9]{{0,3}})?(?:/{path})?\
+                 |(?:mailto|urn|tel|data|news):{URI_CHAR}{path})(?:\\?{more})?(?:#{more})?"
+            )
+        }
+        _ => return None,
+    })
+}
+
+/// Patterns that programs write with more than can be taken apart, and what is the same without.
+const KNOWN_PATTERNS: [(&str, &str); 1] = [(
+    // zod's e-mail.
+    r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$",
+    r"^(?:[A-Za-z0-9_'+-]+\.)*[A-Za-z0-9_'+-]*[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9-]*\.)+[A-Za-z]{2,}$",
+)];
+
+/// Writes format and pattern as patterns that the library can keep to.
+///
+/// # Errors
+/// A pattern looks ahead or behind in a way that cannot be written without.
+pub(super) fn rewrite(fields: &mut Fields) -> Result<(), GrammarError> {
+    let mut patterns = Vec::new();
+    if let Some(Value::String(pattern)) = fields.get("pattern") {
+        match KNOWN_PATTERNS.iter().find(|(known, _)| known == pattern) {
+            Some((_, same)) => patterns.push((*same).to_owned()),
+            None => split(pattern, &mut patterns)?,
+        }
+    }
+    if let Some(Value::String(format)) = fields.get("format") {
+        let pattern = pattern_of(format);
+        if pattern.is_some() || !FORMATS.contains(&format.as_str()) {
+            fields.shift_remove("format");
+        }
+        patterns.extend(pattern.map(|pattern| format!("^(?:{pattern})$")));
+    }
+    let kind = fields.get("type").cloned();
+    for (at, pattern) in patterns.into_iter().enumerate() {
+        if at == 0 {
+            fields.insert("pattern".to_owned(), pattern.into());
+            continue;
+        }
+        let mut schema = json!({ "pattern": pattern });
+        if let Some(kind) = &kind {
+            schema["type"] = kind.clone();
+        }
+        also(fields, schema);
+    }
+    Ok(())
+}
+
+/// Takes a pattern apart: what it looks ahead for at its start are patterns of their own.
+fn split(pattern: &str, patterns: &mut Vec<String>) -> Result<(), GrammarError> {
+    let mut ahead = Vec::new();
+    let mut rest = pattern.strip_prefix('^').unwrap_or_default();
+    while let Some((is_wanted, inner, behind)) = lookahead(rest) {
+        let same = match is_wanted {
+            true => Some(format!("^(?:{inner})")),
+            false => without(inner),
+        };
+        ahead.push(same.ok_or_else(|| looks_around(pattern))?);
+        rest = behind;
+    }
+    let own = match ahead.is_empty() {
+        true => pattern.to_owned(),
+        false => format!("^{rest}"),
+    };
+    let looks = |text: &str| {
+        ["(?=", "(?!", "(?<=", "(?<!"]
+            .iter()
+            .any(|sign| text.contains(sign))
+    };
+    // An alternative would end what the start of the pattern holds for.
+    let is_whole = ahead.is_empty() || !has_alternatives(rest);
+    if looks(&own) || ahead.iter().any(|pattern| looks(pattern)) || !is_whole {
+        return Err(looks_around(pattern));
+    }
+    patterns.push(own);
+    patterns.extend(ahead);
+    Ok(())
+}
+
+fn looks_around(pattern: &str) -> GrammarError {
+    refused(format!(
+        "pattern {pattern:?} is not supported: it looks ahead or behind; write it without"
+    ))
+}
+
+/// A group at the start that looks ahead: whether it wants what it finds, what is in it, and what
+/// follows.
+fn lookahead(pattern: &str) -> Option<(bool, &str, &str)> {
+    let is_wanted = pattern.starts_with("(?=");
+    if !is_wanted && !pattern.starts_with("(?!") {
+        return None;
+    }
+    let inner = &pattern[3..];
+    let end = end_of_group(inner)?;
+    Some((is_wanted, &inner[..end], &inner[end + 1..]))
+}
+
+/// Where the group ends whose inside this begins with.
+fn end_of_group(text: &str) -> Option<usize> {
+    outside_of_classes(text).find_map(|(at, depth, char)| (char == ')' && depth == 0).then_some(at))
+}
+
+/// Whether a pattern has `|` outside of groups.
+fn has_alternatives(text: &str) -> bool {
+    outside_of_classes(text).any(|(_, depth, char)| char == '|' && depth == 0)
+}
+
+/// The characters of a pattern that are neither escaped nor in a class, with how many groups are open
+/// before them.
+fn outside_of_classes(text: &str) -> impl Iterator<Item = (usize, usize, char)> {
+    let (mut depth, mut is_escaped, mut in_class) = (0_usize, false, false);
+    text.char_indices().filter_map(move |(at, char)| {
+        let before = depth;
+        if std::mem::take(&mut is_escaped) {
+            return None;
+        }
+        match char {
+            '\\' => is_escaped = true,
+            ']' => in_class = false,
+            _ if in_class => {}
+            '[' => in_class = true,
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        (!in_class && !is_escaped && char != ']').then_some((at, before, char))
+    })
+}
+
+/// A pattern for the texts that this one does not begin, or is not in: for a character or a class, for
+/// two characters anywhere, and for texts of nothing but a class.
+fn without(unwanted: &str) -> Option<String> {
+    if let Some((class, behind)) = class(unwanted.strip_prefix('^').unwrap_or(unwanted)) {
+        let others = match class.strip_prefix('^') {
+            Some(class) => format!("[{class}]"),
+            None => format!("[^{class}]"),
+        };
+        return match behind {
+            "" => Some(format!("^(?:{others}|$)")),
+            "*$" => Some(others),
+            _ => None,
+        };
+    }
+    if let Some(anywhere) = unwanted.strip_prefix(".*") {
+        let (first, rest) = one_char(anywhere)?;
+        let (second, rest) = one_char(rest)?;
+        if !rest.is_empty() {
+            return None;
+        }
+        return Some(match first == second {
+            true => format!("^(?:[^{first}]|{first}[^{first}])*{first}?$"),
+            false => format!("^(?:[^{first}]|{first}+[^{first}{second}])*{first}*$"),
+        });
+    }
+    let (only, rest) = one_char(unwanted)?;
+    rest.is_empty().then(|| format!("^(?:[^{only}]|$)"))
+}
+
+/// What is in the class at the start, and what follows it.
+fn class(pattern: &str) -> Option<(&str, &str)> {
+    let inner = pattern.strip_prefix('[')?;
+    let end = inner.find(']')?;
+    // One with a class or a bracket in it is left alone.
+    let is_plain = end > 0 && !inner[..end].contains(['[', '\\']);
+    is_plain.then(|| (&inner[..end], &inner[end + 1..]))
+}
+
+/// A literal character at the start, as it may stand in a class, and what follows.
+fn one_char(pattern: &str) -> Option<(String, &str)> {
+    let mut chars = pattern.chars();
+    let first = chars.next()?;
+    let char = match first {
+        '\\' => chars.next().filter(|char| char.is_ascii_punctuation())?,
+        _ if ".*+?()[]{}|^$".contains(first) => return None,
+        _ => first,
+    };
+    let written = match "\\.+*?()|[]{}^$#&-~".contains(char) {
+        true => format!("\\{char}"),
+        false => char.to_string(),
+    };
+    Some((written, chars.as_str()))
+}
