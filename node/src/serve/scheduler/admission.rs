@@ -34,7 +34,7 @@ impl Scheduler<'_> {
             match work {
                 Work::Embed(texts) => self.poolings.push(Pooling::new(client, texts)),
                 Work::Answer(answer) => {
-                    if let Err(later) = self.begin(client, answer) {
+                    if let Some(later) = self.begin(client, answer) {
                         self.lane.put_back(later);
                         lacks_memory = true;
                         break;
@@ -61,8 +61,8 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Begins an answer, or gives it back if there is no memory now.
-    fn begin(&mut self, client: Client, answer: Box<Answer>) -> Result<(), Ready> {
+    /// Begins an answer; gives it back if there is no memory now.
+    fn begin(&mut self, client: Client, answer: Box<Answer>) -> Option<Ready> {
         let prompt = answer.prompt.clone();
         let most = prompt.len() + answer.options.max_tokens.max(1) - 1;
         // The logits after the last token are not kept.
@@ -72,14 +72,14 @@ impl Scheduler<'_> {
         let kept = match self.session_for(of, wanted, most, ahead) {
             Ok(kept) => kept,
             Err(Short::Now) => {
-                return Err(Ready {
+                return Some(Ready {
                     client,
                     work: Work::Answer(answer),
                 });
             }
             Err(Short::Ever(error)) => {
                 client.fail(error);
-                return Ok(());
+                return None;
             }
         };
         let cached = kept.session.len();
@@ -87,7 +87,7 @@ impl Scheduler<'_> {
         if follows.is_none() && client.caller.left() < (prompt.len() - cached) as u64 {
             self.prefixes.keep(kept, self.engine.config());
             client.fail(RequestError::spent());
-            return Ok(());
+            return None;
         }
         self.next_id += 1;
         let talk = Talk::new(self.engine, client, *answer);
@@ -97,7 +97,7 @@ impl Scheduler<'_> {
             running.talk.start(cached);
         }
         self.running.push(running);
-        Ok(())
+        None
     }
 
     /// Which of the caller's requests is answered now and has, or will have read, most of this.
