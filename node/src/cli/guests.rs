@@ -11,6 +11,7 @@ use qrcode::render::unicode;
 use qrcode::{EcLevel, QrCode};
 use serde::Serialize;
 use serde_json::json;
+use time::{Date, Month};
 
 use super::{Outcome, output};
 
@@ -160,7 +161,7 @@ impl Listed {
         let now = SystemTime::now();
         Self {
             name: guest.name.clone(),
-            since: time(guest.since),
+            since: moment(guest.since),
             last_seen: usage.seen(guest.id).map(time),
             tokens_today: usage.used(guest.id, day_of(now)),
             is_over: guest.limits.is_over(now),
@@ -246,7 +247,7 @@ fn add(book: &GuestBook, args: &AddArgs) -> anyhow::Result<()> {
     let (guest, token) = book.add(&args.name, limits, now)?;
     let (name, token) = (&guest.name, token.text());
     if args.json {
-        let (since, limits) = (time(guest.since), &guest.limits);
+        let (since, limits) = (moment(guest.since), &guest.limits);
         let object = json!({"name": name, "since": since, "token": token, "limits": limits});
         return output::json(&json!({"guest": object}));
     }
@@ -286,7 +287,7 @@ fn limits_in_words(limits: &Limits) -> String {
     let models: Vec<_> = models.iter().map(model).collect();
     let until = until.map_or_else(
         || "no end".to_owned(),
-        |until| format!("until {}", time(until)),
+        |until| format!("until {}", moment(until)),
     );
     format!(
         "may use {}: {tokens_a_day} tokens a day, {requests_a_minute} requests a minute, {at_once} at \
@@ -295,7 +296,7 @@ fn limits_in_words(limits: &Limits) -> String {
     )
 }
 
-fn time(seconds: u64) -> String {
+fn moment(seconds: u64) -> String {
     // Further than any clock that a file is read with.
     let seconds = Duration::from_secs(seconds.min(u64::from(u32::MAX)));
     time_of(UNIX_EPOCH + seconds)
@@ -336,29 +337,23 @@ fn until(text: &str) -> Result<Until, String> {
         let days = u64::from(days.min(36_500));
         return Ok(Until(Some(now + days * day)));
     }
-    let mut parts = text.splitn(3, '-').map(|part| part.parse::<u32>().ok());
-    let mut next = || parts.next().flatten();
-    let (Some(year), Some(month), Some(of_month)) = (next(), next(), next()) else {
+    let mut parts = text.splitn(3, '-');
+    let (Some(year), Some(month), Some(of_month)) = (parts.next(), parts.next(), parts.next())
+    else {
         return Err(WRONG.to_owned());
     };
-    if !(1970..=2099).contains(&year) || !(1..=12).contains(&month) {
-        return Err(WRONG.to_owned());
-    }
-    let is_leap = |year: u32| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days_of = |month: u32| match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if is_leap(year) => 29,
-        2 => 28,
-        _ => 31,
-    };
-    if !(1..=days_of(month)).contains(&of_month) {
-        return Err(WRONG.to_owned());
-    }
-    let years = (1970..year).map(|year| 365 + u64::from(is_leap(year)));
-    let months = (1..month).map(|month| u64::from(days_of(month)));
-    let before = years.chain(months).sum::<u64>() + u64::from(of_month);
+    let last = (|| {
+        let year = year
+            .parse()
+            .ok()
+            .filter(|year| (1970..=2099).contains(year))?;
+        let month = Month::try_from(month.parse::<u8>().ok()?).ok()?;
+        Date::from_calendar_date(year, month, of_month.parse().ok()?).ok()
+    })();
     // To the end of that day.
-    Ok(Until(Some(before * day)))
+    let end = last.and_then(Date::next_day).ok_or(WRONG)?;
+    let seconds = end.midnight().assume_utc().unix_timestamp();
+    Ok(Until(u64::try_from(seconds).ok()))
 }
 
 #[cfg(test)]

@@ -9,15 +9,16 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use data_encoding::{BASE64, HEXLOWER};
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SerialNumber, date_time_ymd,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SerialNumber,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use time::{OffsetDateTime, Time};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
@@ -26,7 +27,6 @@ use tokio_rustls::rustls::{self, ServerConfig};
 use super::nearby::Nearby;
 use crate::device::random;
 use crate::home::Home;
-use crate::log;
 use crate::private_file;
 
 /// Systems refuse certificates that are valid for longer than 398 days.
@@ -253,9 +253,12 @@ fn make(
     let all: Vec<String> = names.iter().cloned().collect();
     let mut params = CertificateParams::new(all).map_err(|error| making(&error))?;
     let until = now + VALID;
-    let midnight = |time| {
-        let (year, month, day) = date(time);
-        date_time_ymd(year, month, day)
+    let midnight = |at: SystemTime| {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = i64::try_from(since.as_secs()).unwrap_or_default();
+        let at = OffsetDateTime::from_unix_timestamp(seconds);
+        at.unwrap_or(OffsetDateTime::UNIX_EPOCH)
+            .replace_time(Time::MIDNIGHT)
     };
     (params.not_before, params.not_after) = (midnight(now - EARLIER), midnight(until));
     // Browsers refuse two certificates of one issuer with the same number.
@@ -283,15 +286,6 @@ fn make(
         source,
     })?;
     Ok(Current { kept, certified })
-}
-
-/// Year, month and day of a time.
-fn date(time: SystemTime) -> (i32, u8, u8) {
-    // `2026-11-30T…`
-    let text = log::time_of(time);
-    let mut parts = text.split(['-', 'T']).map(|part| part.parse().ok());
-    let mut next = || parts.next().flatten().unwrap_or(1);
-    (next(), next() as u8, next() as u8)
 }
 
 /// A certificate as TLS has it, if it is this key's.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, PrimitiveDateTime};
 use tracing_subscriber::filter::LevelFilter;
 
 /// Where this workspace's crates log: all targets that begin so.
@@ -195,44 +196,31 @@ pub(super) fn now() -> String {
     time_of(SystemTime::now())
 }
 
-/// A time as events have it: RFC 3339, in UTC.
+/// A time as events have it: RFC 3339, in UTC. What no calendar here has, of years before 1970 or after
+/// 9999, is the nearest that it has.
 pub fn time_of(when: SystemTime) -> String {
-    let since = when.duration_since(UNIX_EPOCH);
-    let ms = since.unwrap_or_default().as_millis();
-    time(u64::try_from(ms).unwrap_or(u64::MAX))
-}
-
-/// RFC 3339, in UTC.
-fn time(unix_ms: u64) -> String {
-    let (seconds, ms) = (unix_ms / 1000, unix_ms % 1000);
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let (year, month, day) = date(days);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
-}
-
-/// Year, month and day of so many days after 1 January 1970, in the Gregorian calendar. Eras of 400
-/// years have 146,097 days; years are counted from March, so that a leap day is a year's last.
-fn date(days: u64) -> (u64, u64, u64) {
-    // From 1 March of year 0.
-    let days = days.saturating_add(719_468);
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    // Months from March have 31, 30, 31, 30, 31 days, again and again.
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    (era * 400 + year + next, month, day)
+    let since = when.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    let at = OffsetDateTime::from_unix_timestamp(seconds);
+    let at = at.unwrap_or(PrimitiveDateTime::MAX.assume_utc());
+    let (year, month, day) = at.to_calendar_date();
+    let (hour, minute, second) = at.to_hms();
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z",
+        month = u8::from(month),
+        ms = since.subsec_millis(),
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn at(unix_ms: u64) -> String {
+        time_of(UNIX_EPOCH + Duration::from_millis(unix_ms))
+    }
 
     #[test]
     fn times_are_those_of_the_calendar() {
@@ -242,8 +230,9 @@ mod tests {
             (951_782_400_000, "2000-02-29T00:00:00.000Z"),
             (1_796_028_010_123, "2026-11-30T08:40:10.123Z"),
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (u64::MAX, "9999-12-31T23:59:59.615Z"),
         ] {
-            assert_eq!(time(unix_ms), expected);
+            assert_eq!(at(unix_ms), expected);
         }
     }
 
@@ -271,7 +260,7 @@ mod tests {
         };
         let record = Record {
             number: 7,
-            time: time(0),
+            time: at(0),
             level: Level::Warn,
             target: "potluck::net::journal".to_owned(),
             spans: vec![SpanRecord {
