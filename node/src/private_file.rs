@@ -97,7 +97,8 @@ pub(crate) fn read(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
     fs::read(path).map(Some)
 }
 
-/// Makes a folder that only its owner may enter, and those above it.
+/// Makes a folder that only its owner may enter, and those above it. On Windows who may enter it, and read
+/// the files in it, is as for the folder above: an account's own data folder is its alone.
 ///
 /// # Errors
 /// What the system says.

@@ -142,3 +142,17 @@ fn config_tells_each_setting_and_where_it_is_from() {
     let all = potluck(&device, &["config", "--all"]).success().stdout;
     assert!(all.contains("max-tokens"), "{all}");
 }
+
+#[test]
+#[cfg(unix)]
+fn settings_of_a_node_give_way_while_another_command_runs_it() {
+    let device = device("memory = \"3G\"\nno-mdns = true\nthreads = 2\n");
+    // Without the file.
+    let options = ["--open", "--model", "tiny.gguf", "--threads", "1"];
+    let served = potluck_tests::Served::start(device, &options);
+    let plan = ["plan", "tiny.gguf"];
+    let _ = potluck(served.device(), &plan).success();
+    let given = ["plan", "tiny.gguf", "--memory", "3G"];
+    let refused = potluck(served.device(), &given);
+    let _ = refused.failure(2, &["--memory does not change it"]);
+}

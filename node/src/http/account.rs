@@ -194,11 +194,14 @@ impl Seen {
     fn record(&self, span: &Span, all: Duration) {
         span.record("model", self.model.as_deref());
         span.record("how", self.how());
-        span.record("prompt_tokens", self.prompt_tokens);
-        span.record("cached_tokens", self.cached_tokens);
-        span.record("tokens", self.completion_tokens);
-        span.record("waited_ms", self.waited.map(milliseconds));
-        span.record("first_token_ms", self.first_token.map(milliseconds));
+        span.record("prompt_tokens", signed(self.prompt_tokens));
+        span.record("cached_tokens", signed(self.cached_tokens));
+        span.record("tokens", signed(self.completion_tokens));
+        span.record("waited_ms", self.waited.map(milliseconds).map(signed));
+        span.record(
+            "first_token_ms",
+            self.first_token.map(milliseconds).map(signed),
+        );
         span.record("tokens_per_s", self.tokens_per_s(all));
     }
 }
@@ -211,7 +214,7 @@ impl Drop for Account {
         let seen = self.seen.get_mut().unwrap_or_else(PoisonError::into_inner);
         let seen = std::mem::take(seen);
         self.counters.ended(&self.route, seen.status);
-        self.span.record("status", seen.status);
+        self.span.record("status", signed(seen.status));
         let client = self.client.as_deref();
         if seen.asked == 0 {
             // Nobody computed anything.
@@ -241,6 +244,11 @@ impl Drop for Account {
             "answered"
         );
     }
+}
+
+/// A number of a span as OpenTelemetry has them: others become text there.
+fn signed(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
 }
 
 fn milliseconds(time: Duration) -> u64 {

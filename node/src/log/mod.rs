@@ -32,6 +32,9 @@
 //! | `fetch` | a model of the catalogue is looked for | it is here, or cannot be fetched |
 //! | `measuring` | this device measures itself | it has done so |
 //!
+//! With the feature `otlp`, those of level info and above go to a collector of OpenTelemetry, if one is
+//! named: `node/src/otlp.rs`.
+//!
 //! `node/src/net/journal` holds them: the protocol's machine does no I/O and logs nothing itself, so the
 //! network thread logs what goes into the machine and comes out.
 //!

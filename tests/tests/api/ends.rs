@@ -43,6 +43,23 @@ fn the_log_tells_of_each_request_and_has_none_of_its_words() {
     let unknown = said(secret, json!({"model": "nonesuch"}));
     assert_eq!(served.post(CHAT, &unknown).status, 404);
     let told = served.told("how=done");
+    let answered = told.lines().rev().find(|line| line.contains("how=done"));
+    let answered = answered.expect("a line");
+    for field in [
+        "client=127.0.0.1",
+        "model=smollm2:135m",
+        "status=200",
+        "prompt_tokens=",
+        "cached_tokens=",
+        "tokens=2",
+        "waited_ms=",
+        "first_token_ms=",
+        "tokens_per_s=",
+        "POST",
+        CHAT,
+    ] {
+        assert!(answered.contains(field), "{field}: {answered}");
+    }
     for words in [
         "request{",
         "path=/v1/chat/completions",
