@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use potluck_tests::{Served, workspace};
+use potluck_tests::{Client, workspace};
 use serde_json::{Value, json};
 
 use super::{CHAT, open, said};
@@ -26,7 +26,7 @@ fn asked(case: &Value) -> Value {
 }
 
 /// What the model answers.
-fn value_of(served: &Served, cases: &[Value], name: &str) -> Value {
+fn value_of(served: &Client, cases: &[Value], name: &str) -> Value {
     let case = cases.iter().find(|case| case["name"] == name);
     let events = served.post(CHAT, &asked(case.expect("a case"))).events();
     let text = potluck_tests::content_of(&events);
@@ -151,7 +151,7 @@ fn answers_are_of_the_schemas_that_libraries_write() {
     let cases = cases();
     std::thread::scope(|scope| {
         for checks in CHECKS.chunks(3) {
-            let (served, cases) = (&served, &cases);
+            let (served, cases): (&Client, _) = (&served, &cases);
             scope.spawn(move || {
                 for (name, is_right) in checks {
                     let value = value_of(served, cases, name);

@@ -236,6 +236,8 @@ fn is_same(one: &Value, other: &Value) -> bool {
 fn is_in_words_only(schema: &str, field: &str, value: &Value) -> bool {
     match (schema, field) {
         ("CompletionRequest", "prompt") => value.as_array().is_some_and(|list| list.len() > 16),
+        // A script's model has no template, so all text is raw.
+        ("OllamaGenerateRequest", "system") => value.is_string(),
         (_, "dimensions") => value.as_f64().is_some_and(|asked| asked != 2.0),
         (_, "tool_choice") => {
             let name = value.get("name").or_else(|| value["function"].get("name"));
