@@ -197,7 +197,8 @@ pub(super) fn is_nothing(value: &Value) -> bool {
     }
 }
 
-fn as_whole(value: &Value) -> Option<i64> {
+/// A whole number. Some languages write it with a point.
+pub(super) fn as_whole(value: &Value) -> Option<i64> {
     /// Whole numbers are exact up to here.
     const MOST: f64 = (1_u64 << 53) as f64;
     value.as_i64().or_else(|| {

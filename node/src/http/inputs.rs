@@ -15,7 +15,16 @@ const MOST_INPUTS: usize = 2048;
 /// There are none or too many, or they are no texts.
 pub(super) fn inputs(fields: &Fields<'_>, name: &str) -> Result<Vec<Input>, Fault> {
     let text = |text: &str| Input::Text(text.to_owned().into());
+    let is_empty = |value: &Value| value.as_str() == Some("");
     let inputs = match fields.get(name) {
+        Some(value)
+            if is_empty(value)
+                || value
+                    .as_array()
+                    .is_some_and(|list| list.iter().any(is_empty)) =>
+        {
+            return Err(fields.wrong(name, "text, and not empty"));
+        }
         Some(Value::String(one)) => vec![text(one)],
         Some(Value::Array(list)) if list.iter().any(|one| one.is_number() || one.is_array()) => {
             // They would be taken for other words.
@@ -65,7 +74,14 @@ mod tests {
             assert_eq!(fault.status, 400);
             assert!(fault.message.contains("token ids"), "{}", fault.message);
         }
-        for wrong in [json!([]), json!(null), json!([null]), json!(["a", {}])] {
+        for wrong in [
+            json!([]),
+            json!(null),
+            json!([null]),
+            json!(["a", {}]),
+            json!(""),
+            json!(["a", ""]),
+        ] {
             let body = json!({"input": wrong});
             let fields = Fields::of(&body).expect("an object");
             assert!(inputs(&fields, "input").is_err());

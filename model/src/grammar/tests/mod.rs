@@ -249,10 +249,12 @@ fn wanted(grammar: &Grammar, wanted: u8, most: usize) -> String {
     while !mask.is_finished() && text.len() < most {
         let tokens = allowed(&mut *mask);
         let last = tokens.iter().rev().find(|id| **id < 256 && **id > 32);
-        let token = match tokens.contains(&wanted.into()) {
-            true => wanted.into(),
-            false if tokens.contains(&END) => break,
-            false => *last.unwrap_or(&tokens[0]),
+        let has = |byte: u8| tokens.contains(&byte.into());
+        let token = match () {
+            () if has(wanted) => wanted.into(),
+            () if wanted.is_ascii_digit() && has(b'.') && !text.contains('.') => b'.'.into(),
+            () if tokens.contains(&END) => break,
+            () => *last.unwrap_or(&tokens[0]),
         };
         mask.accept(token).unwrap();
         text.push_str(&tokenizer.token_text(token));

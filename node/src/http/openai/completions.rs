@@ -18,7 +18,7 @@ use crate::http::account::Account;
 use crate::http::api::{Api, event, new_id, unix_now};
 use crate::http::body;
 use crate::http::fault::{Fault, respond};
-use crate::http::fields::{Fields, NotDone, is_nothing};
+use crate::http::fields::{Fields, NotDone, as_whole, is_nothing};
 use crate::http::sampling::{sampling, stop};
 use crate::http::stream::{self as streamed, Writer};
 use crate::http::tools::format;
@@ -119,14 +119,15 @@ pub(in crate::http) async fn completions(
 
 /// The texts or tokens to go on from.
 fn prompts<'a>(fields: &Fields<'a>) -> Result<Vec<Prompt<'a>>, Fault> {
-    let must = "a string, a list of strings, token ids or lists of token ids";
+    let must = "a string, a list of strings, token ids or lists of token ids, none of them empty";
     let wrong = || fields.wrong("prompt", must);
     let tokens = |list: &[Value]| -> Option<Vec<TokenId>> {
         if list.is_empty() {
             return None;
         }
         let ids = list.iter();
-        ids.map(|id| TokenId::try_from(id.as_u64()?).ok()).collect()
+        ids.map(|id| TokenId::try_from(as_whole(id)?).ok())
+            .collect()
     };
     let prompts = match fields.get("prompt") {
         Some(Value::String(text)) => vec![Prompt::Text(text)],
@@ -143,7 +144,8 @@ fn prompts<'a>(fields: &Fields<'a>) -> Result<Vec<Prompt<'a>>, Fault> {
         }
         _ => return Err(wrong()),
     };
-    match prompts.is_empty() {
+    let is_empty = |prompt: &Prompt<'_>| matches!(prompt, Prompt::Text(""));
+    match prompts.is_empty() || prompts.iter().any(is_empty) {
         true => Err(wrong()),
         false => Ok(prompts),
     }

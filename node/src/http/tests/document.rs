@@ -55,6 +55,9 @@ impl Document {
             "maxLength" => value
                 .as_str()
                 .is_none_or(|text| json!(text.len()).as_u64() <= asked.as_u64()),
+            "minLength" => value
+                .as_str()
+                .is_none_or(|text| json!(text.len()).as_u64() >= asked.as_u64()),
             "minItems" => {
                 items.is_none_or(|items| items.len() as u64 >= asked.as_u64().expect("a number"))
             }
@@ -232,10 +235,14 @@ fn is_same(one: &Value, other: &Value) -> bool {
 /// Rules that tie fields together, which are in the document in words only.
 fn is_in_words_only(schema: &str, field: &str, value: &Value) -> bool {
     match (schema, field) {
-        // Beside function calls, roles other than the first have less.
         ("CompletionRequest", "prompt") => value.as_array().is_some_and(|list| list.len() > 16),
+        // A script's model has no template, so all text is raw.
+        ("OllamaGenerateRequest", "system") => value.is_string(),
         (_, "dimensions") => value.as_f64().is_some_and(|asked| asked != 2.0),
-        (_, "tool_choice") => value.to_string().contains("\"y"),
+        (_, "tool_choice") => {
+            let name = value.get("name").or_else(|| value["function"].get("name"));
+            name.is_some_and(|name| name.is_string() && name != "x")
+        }
         _ => false,
     }
 }
