@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::path::Path;
 
 use crate::circle::{Node, Program, knows, wait_until};
-use crate::{Device, Served, model_path};
+use crate::{Device, Output, Served, model_path};
 
 /// A device that serves, and the nodes of other devices that help it. All have the default model.
 pub struct ServedCircle {
@@ -87,6 +87,14 @@ impl ServedCircle {
     pub fn helper_mut(&mut self, name: &str) -> &mut Node<'static> {
         let found = self.helpers.iter_mut().find(|node| node.name() == name);
         found.expect("tests name their nodes")
+    }
+
+    /// Waits for the end of the device that serves.
+    pub fn end(self) -> Output {
+        let Self { served, helpers } = self;
+        let output = served.end();
+        drop(helpers);
+        output
     }
 
     /// Starts a helper again that was killed, and waits until it is connected.

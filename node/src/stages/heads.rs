@@ -107,18 +107,18 @@ mod tests {
     /// A head whose logits are the row's bytes and their sum.
     fn compute(
         steps: &Mutex<Vec<usize>>,
-    ) -> impl Fn(&[u8], &mut dyn FnMut(&[f32])) -> Result<(), Infallible> {
-        |hidden, read| {
-            lock(steps).push(hidden.len() / 2);
-            // Others come meanwhile.
-            thread::sleep(Duration::from_millis(2));
-            let logits = hidden.chunks(2).flat_map(|row| {
-                let [a, b] = [f32::from(row[0]), f32::from(row[1])];
-                [a, b, a + b]
-            });
-            read(&logits.collect::<Vec<_>>());
-            Ok(())
-        }
+        hidden: &[u8],
+        read: &mut dyn FnMut(&[f32]),
+    ) -> Result<(), Infallible> {
+        lock(steps).push(hidden.len() / 2);
+        // Others come meanwhile.
+        thread::sleep(Duration::from_millis(2));
+        let logits = hidden.chunks(2).flat_map(|row| {
+            let [a, b] = [f32::from(row[0]), f32::from(row[1])];
+            [a, b, a + b]
+        });
+        read(&logits.collect::<Vec<_>>());
+        Ok(())
     }
 
     #[test]
@@ -129,9 +129,11 @@ mod tests {
             for n in 0..8_u8 {
                 let (heads, steps, begin) = (&heads, &steps, &begin);
                 scope.spawn(move || {
+                    let compute =
+                        |hidden: &[u8], read: &mut dyn FnMut(&[f32])| compute(steps, hidden, read);
                     for round in 0..20 {
                         begin.wait();
-                        let read = heads.logits(&[n, round], compute(steps), <[f32]>::to_vec);
+                        let read = heads.logits(&[n, round], compute, <[f32]>::to_vec);
                         let (n, round) = (f32::from(n), f32::from(round));
                         assert_eq!(read, Ok(vec![n, round, n + round]));
                     }

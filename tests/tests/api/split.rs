@@ -178,6 +178,30 @@ fn a_client_that_goes_ends_its_conversation_at_the_helpers_and_one_that_stays_ha
     let answer = circle.post(CHAT, &second).json();
     assert_eq!(cached(&answer), 0);
     assert_eq!(again["choices"], answer["choices"]);
+    // With the model goes what is kept of it.
+    circle.await_number("potluck_split_sessions_kept ", |kept| kept == 1);
+    let letting_go = json!({"model": "smollm2:135m", "keep_alive": 0});
+    let answer = circle.post("/api/generate", &letting_go).json();
+    assert_eq!(answer["done_reason"], "unload");
+    circle.await_number("potluck_models_loaded ", |models| models == 0);
+    circle.await_number("potluck_split_sessions_kept ", |kept| kept == 0);
+}
+
+#[test]
+fn a_signal_tells_an_answer_over_helpers_that_the_node_stops() {
+    let circle = over_two(&[]);
+    let endless = said(
+        "1, 2, 3, 4, 5",
+        json!({"max_tokens": 4000, "stream": true, "temperature": 0,
+        "logit_bias": {"2": -100, "0": -100}}),
+    );
+    let events = circle
+        .post(CHAT, &endless)
+        .events_and(3, || circle.signal("TERM"));
+    let last = events.last().expect("some");
+    assert_eq!(last["error"]["code"], "stopping", "{last}");
+    let output = circle.end();
+    assert_eq!(output.code, Some(143), "{output:?}");
 }
 
 /// Two helpers, both needed, that have room for two conversations each.
@@ -282,6 +306,29 @@ fn rate(client: &Client, from: usize, streams: usize) -> f64 {
     tokens as f64 / begun.elapsed().as_secs_f64()
 }
 
+/// How many tokens of their prompts were kept for the second turns of ten conversations, whose first turns
+/// all came before, and how many tokens those prompts have.
+fn ten_taking_turns(client: &Client) -> Vec<(u64, u64)> {
+    let turn = |n: usize| {
+        let long = format!("Tale {n}. ") + &"The sea went on to the road. ".repeat(25);
+        said(&long, json!({"temperature": 0, "max_tokens": 8}))
+    };
+    let answers: Vec<_> = (0..10)
+        .map(|n| client.post(CHAT, &turn(n)).json())
+        .collect();
+    let second = answers.iter().enumerate().map(|(n, answer)| {
+        let mut second = turn(n);
+        let messages = second["messages"].as_array_mut().expect("messages");
+        messages.push(answer["choices"][0]["message"].clone());
+        messages.push(json!({"role": "user", "content": "And then?"}));
+        let usage = client.post(CHAT, &second).json()["usage"].clone();
+        let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64();
+        (cached, usage["prompt_tokens"].as_u64())
+    });
+    let second = second.map(|(cached, prompt)| Some((cached?, prompt?)));
+    second.collect::<Option<_>>().expect("numbers")
+}
+
 /// Tokens a second of 1, 4 and 16 answers at once, and the first words of a second turn after 1,500
 /// tokens, over two helpers and on one device:
 /// `cargo test --release --workspace --test api -- --ignored --nocapture figures`
@@ -317,5 +364,7 @@ fn figures_of_streams_and_second_turns() {
         }
         ratios.sort_by(f64::total_cmp);
         println!("{what}: next turn by first: {ratios:.3?}");
+        let cached = ten_taking_turns(client);
+        println!("{what}: tokens of ten second turns that were kept: {cached:?}");
     }
 }
