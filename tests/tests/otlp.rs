@@ -15,10 +15,13 @@ use std::time::{Duration, Instant};
 use potluck_tests::{Device, Served};
 use serde_json::json;
 
-/// A collector: what it was sent, each request's head and body.
+/// Requests, each its head and its body.
+type Requests = Vec<(String, Vec<u8>)>;
+
+/// A collector, and what it was sent.
 struct Collector {
     address: String,
-    sent: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    sent: Arc<Mutex<Requests>>,
 }
 
 impl Collector {
