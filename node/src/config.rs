@@ -69,7 +69,7 @@ pub enum Value {
     /// Text in quotes.
     Text(String),
     /// Several texts or numbers.
-    List(Vec<Value>),
+    List(Vec<Self>),
 }
 
 /// A key with its value.
