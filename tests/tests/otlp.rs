@@ -5,6 +5,7 @@
 //! ```
 //!
 //! With another binary there is nothing to try.
+#![cfg(unix)]
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use potluck_tests::{Device, Served};
 use serde_json::json;
 
-/// Requests, each its head and its body.
+/// The heads and bodies of requests.
 type Requests = Vec<(String, Vec<u8>)>;
 
 /// A collector, and what it was sent.
@@ -42,7 +43,7 @@ impl Collector {
         }
     }
 
-    /// The bodies of all requests that say this, once there is one.
+    /// The bodies of all requests, once one of them says this.
     fn wait_for(&self, words: &str) -> Vec<u8> {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(60) {
@@ -62,7 +63,7 @@ impl Collector {
 }
 
 /// Takes one request.
-fn take(mut stream: &TcpStream, kept: &Mutex<Vec<(String, Vec<u8>)>>) -> Option<()> {
+fn take(mut stream: &TcpStream, kept: &Mutex<Requests>) -> Option<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
