@@ -156,19 +156,21 @@ impl Drop for Account {
         }
         let seen = self.seen.get_mut().unwrap_or_else(PoisonError::into_inner);
         let seen = std::mem::take(seen);
+        let caller = self.visitor().kind();
         self.counters.ended(&self.route, seen.status);
         if seen.asked == 0 {
             // Nobody computed anything.
             let _in_span = self.span.enter();
             if self.method == "GET" && seen.status < 400 {
-                tracing::debug!(status = seen.status, "answered");
+                tracing::debug!(caller, status = seen.status, "answered");
             } else {
-                tracing::info!(status = seen.status, "answered");
+                tracing::info!(caller, status = seen.status, "answered");
             }
             return;
         }
         let _in_span = self.span.enter();
         tracing::info!(
+            caller,
             model = seen.model.as_deref().unwrap_or_default(),
             status = seen.status,
             how = seen.how(),

@@ -35,7 +35,7 @@ impl Scheduler<'_> {
                 Work::Embed(texts) => self.poolings.push(Pooling::new(client, texts)),
                 Work::Answer(answer) => {
                     if let Err(later) = self.begin(client, answer) {
-                        self.lane.put_back(later);
+                        self.lane.put_back(*later);
                         lacks_memory = true;
                         break;
                     }
@@ -62,7 +62,7 @@ impl Scheduler<'_> {
     }
 
     /// Begins an answer, or gives it back if there is no memory now.
-    fn begin(&mut self, client: Client, answer: Box<Answer>) -> Result<(), Ready> {
+    fn begin(&mut self, client: Client, answer: Box<Answer>) -> Result<(), Box<Ready>> {
         let prompt = answer.prompt.clone();
         let most = prompt.len() + answer.options.max_tokens.max(1) - 1;
         // The logits after the last token are not kept.
@@ -72,10 +72,8 @@ impl Scheduler<'_> {
         let kept = match self.session_for(of, wanted, most, ahead) {
             Ok(kept) => kept,
             Err(Short::Now) => {
-                return Err(Ready {
-                    client,
-                    work: Work::Answer(answer),
-                });
+                let work = Work::Answer(answer);
+                return Err(Box::new(Ready { client, work }));
             }
             Err(Short::Ever(error)) => {
                 client.fail(error);
