@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args as ClapArgs, Subcommand};
-use potluck::guests::{ALL_MODELS, DEFAULT_MODEL, Guest, GuestBook, Limits, Usage};
+use potluck::guests::{ALL_MODELS, DEFAULT_MODEL, Guest, GuestBook, Limits, Usage, shared_url};
 use potluck::home::Home;
 use potluck::log::time_of;
 use potluck::serve::day_of;
@@ -53,7 +53,8 @@ struct AddArgs {
     name: String,
     #[command(flatten)]
     limits: LimitArgs,
-    /// Where the API is shared, such as https://192.168.1.5:11436: shows a code that leads there
+    /// Where the API is shared, such as https://192.168.1.5:11436, for the code that leads there [default:
+    /// where `potluck serve --share` shares it now]
     #[arg(long, value_name = "URL", value_parser = share_url)]
     at: Option<String>,
     /// Print one JSON object, with the token
@@ -67,7 +68,8 @@ Examples:
   potluck guests add anna --requests 10 --at-once 1 --until never
   potluck guests add anna --at https://192.168.1.5:11436
 
-The token is shown once and kept nowhere on this device: only its hash is.";
+The token is shown once and kept nowhere on this device: only its hash is. While the API is shared, a code
+is shown, too: the guest's camera opens a page with the address and the token.";
 
 /// Change what a guest may use
 #[derive(Debug, ClapArgs)]
@@ -196,7 +198,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let book = GuestBook::of(&home);
     match args.command {
         None => list(&home, &book, args.json)?,
-        Some(Command::Add(args)) => add(&book, &args)?,
+        Some(Command::Add(args)) => add(&home, &book, &args)?,
         Some(Command::Set(args)) => {
             let guest = book.set(&args.name, |limits| args.limits.change(limits))?;
             tell(&home, &guest, args.json)?;
@@ -240,22 +242,27 @@ fn tell(home: &Home, guest: &Guest, json: bool) -> anyhow::Result<()> {
     }
 }
 
-fn add(book: &GuestBook, args: &AddArgs) -> anyhow::Result<()> {
+fn add(home: &Home, book: &GuestBook, args: &AddArgs) -> anyhow::Result<()> {
     let now = SystemTime::now();
     let mut limits = Limits::usual(now);
     args.limits.change(&mut limits);
     let (guest, token) = book.add(&args.name, limits, now)?;
     let (name, token) = (&guest.name, token.text());
+    let url = args.at.clone().or_else(|| shared_url(home));
+    let link = url.map(|url| {
+        // Browsers do not send what is behind the `#`.
+        let (url, name) = (url.trim_end_matches('/'), encoded(name));
+        format!("{url}/join#token={token}&name={name}")
+    });
     if args.json {
         let (since, limits) = (moment(guest.since), &guest.limits);
-        let object = json!({"name": name, "since": since, "token": token, "limits": limits});
+        let object = json!({
+            "name": name, "since": since, "token": token, "join": link, "limits": limits,
+        });
         return output::json(&json!({"guest": object}));
     }
-    if let Some(url) = &args.at {
-        let url = url.trim_end_matches('/');
-        let name = encoded(name);
-        let picture = picture(&format!("{url}/join#token={token}&name={name}"))?;
-        output::line(&format!("{picture}\n"))?;
+    if let Some(link) = link {
+        output::line(&format!("{}\n", picture(&link)?))?;
     }
     output::line(token)?;
     output::note(&format!(

@@ -46,8 +46,6 @@ pub(super) struct Args {
     #[arg(long)]
     insecure_http: bool,
     #[command(flatten)]
-    share: ShareArgs,
-    #[command(flatten)]
     model: ModelOptions,
     /// Another name for a model, for clients that insist on their own, such as
     /// gpt-4o-mini=smollm2:135m; may be given several times
@@ -71,6 +69,8 @@ pub(super) struct Args {
     json: bool,
     #[command(flatten)]
     who: WhoArgs,
+    #[command(flatten)]
+    share: ShareArgs,
     #[command(flatten)]
     node: NodeArgs,
     #[command(flatten)]
@@ -141,8 +141,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     };
     let server = listening.serve_with(service.clone(), access, shared)?;
     let peers = up::listening(&own, &cancel)?;
-    if let Some(sharing) = sharing.as_mut().filter(|_| !args.node.no_mdns) {
-        sharing.announce(Device::open(&home)?.name.as_str());
+    if let Some(sharing) = &mut sharing {
+        sharing.begin();
+        if !args.node.no_mdns {
+            sharing.announce(Device::open(&home)?.name.as_str());
+        }
     }
     tell_ready(
         &args,

@@ -26,7 +26,7 @@ pub use book::{Guest, GuestBook, GuestError, NewToken};
 pub use desk::{NotAdmitted, OverLimit, Places, Visit};
 pub use joining::{Invitation, NotJoined, Proof};
 pub use limits::{ALL_MODELS, DEFAULT_MODEL, Limits};
-pub use share::{Joined, Share, ShareEvent};
+pub use share::{Joined, Share, ShareEvent, remember_url, shared_url};
 pub use usage::Usage;
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,6 +1,9 @@
 //! What `potluck serve --share` shares: who is let in, how people become guests, what the owner hears.
 
+use std::fs;
+use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -10,6 +13,7 @@ use super::desk::{Desk, News, NotAdmitted, Visit};
 use super::joining::{Invitation, Joining, NotJoined, Proof};
 use super::limits::Limits;
 use crate::home::Home;
+use crate::private_file;
 
 /// The guests of a server that runs. Clones are the same.
 #[derive(Clone)]
@@ -154,6 +158,29 @@ impl Share {
     /// Writes what guests used: the server ends.
     pub fn write(&self) {
         self.0.desk.write();
+    }
+}
+
+fn url_file(home: &Home) -> PathBuf {
+    home.root().join("shared-at")
+}
+
+/// Where a server of this home shares its API now, as it said last.
+pub fn shared_url(home: &Home) -> Option<String> {
+    let bytes = private_file::read(&url_file(home), 1024).ok().flatten()?;
+    let url = String::from_utf8(bytes).ok()?;
+    let is_one = url.starts_with("https://") && url.bytes().all(|byte| byte.is_ascii_graphic());
+    is_one.then_some(url)
+}
+
+/// The server shares its API there from now on; nowhere if `None`.
+///
+/// # Errors
+/// What the system says.
+pub fn remember_url(home: &Home, url: Option<&str>) -> io::Result<()> {
+    match url {
+        Some(url) => private_file::replace(&url_file(home), url.as_bytes()),
+        None => fs::remove_file(url_file(home)),
     }
 }
 

@@ -213,6 +213,7 @@ impl Drop for Account {
         }
         let seen = self.seen.get_mut().unwrap_or_else(PoisonError::into_inner);
         let seen = std::mem::take(seen);
+        let caller = self.visitor().kind();
         self.counters.ended(&self.route, seen.status);
         self.span.record("status", signed(seen.status));
         let client = self.client.as_deref();
@@ -220,9 +221,9 @@ impl Drop for Account {
             // Nobody computed anything.
             let _in_span = self.span.enter();
             if self.method == "GET" && seen.status < 400 {
-                tracing::debug!(client, status = seen.status, "answered");
+                tracing::debug!(caller, client, status = seen.status, "answered");
             } else {
-                tracing::info!(client, status = seen.status, "answered");
+                tracing::info!(caller, client, status = seen.status, "answered");
             }
             return;
         }
@@ -230,6 +231,7 @@ impl Drop for Account {
         seen.record(&self.span, all);
         let _in_span = self.span.enter();
         tracing::info!(
+            caller,
             client,
             model = seen.model.as_deref().unwrap_or_default(),
             status = seen.status,

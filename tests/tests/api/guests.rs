@@ -102,6 +102,14 @@ fn people_join_by_what_the_screen_shows_once_and_ask_with_a_token_of_their_own()
         assert!(!content_of(&answer.events()).is_empty());
     }
     assert_ne!(joined["token"], joined_by_key["token"]);
+    // Whom the owner adds gets a code that leads to the same page.
+    let cleo = served
+        .device()
+        .potluck(["guests", "add", "Cleo B", "--json"]);
+    let cleo = cleo.success().json()["guest"].clone();
+    let token = cleo["token"].as_str().expect("a token");
+    let link = format!("{address}#token={token}&name=Cleo%20B");
+    assert_eq!(cleo["join"], link);
     let anna = listed(served.device(), "Anna");
     assert!(
         anna["last_seen"].is_string() || anna["tokens_today"] == 0,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use potluck::guests::ShareEvent;
+use potluck::guests::{ShareEvent, remember_url};
 use potluck::home::Home;
 use potluck::http::{Nearby, Shared, SharedAt};
 use serde_json::{Value, json};
@@ -36,6 +36,7 @@ pub(super) struct Sharing {
     /// Who presses Enter to see the code again.
     person: Option<Person>,
     looked: Instant,
+    home: Home,
     json: bool,
 }
 
@@ -57,9 +58,17 @@ impl Sharing {
             nearby: None,
             person: None,
             looked: Instant::now(),
+            home: home.clone(),
             json,
         };
         Ok(Some((shared, sharing)))
+    }
+
+    /// Other commands of this home find it from now on.
+    pub(super) fn begin(&self) {
+        let url = self.at.urls().into_iter().next();
+        // Without it `potluck guests add` shows no code.
+        let _ = remember_url(&self.home, url.as_deref());
     }
 
     /// Announces it in the local network.
@@ -139,7 +148,10 @@ impl Sharing {
             self.looked = Instant::now();
             match self.at.follow_addresses() {
                 Ok(false) => {}
-                Ok(true) => self.tell(ShareEvent::Invites)?,
+                Ok(true) => {
+                    self.begin();
+                    self.tell(ShareEvent::Invites)?;
+                }
                 Err(error) => self.tell(ShareEvent::Problem(error.to_string()))?,
             }
         }
@@ -189,5 +201,6 @@ impl Sharing {
     /// The server ends.
     pub(super) fn end(&self) {
         self.at.share().write();
+        let _ = remember_url(&self.home, None);
     }
 }
