@@ -228,7 +228,7 @@ fn what_would_open_more_than_was_said_is_refused() {
         ),
         (&["serve", "--origin", "*"], "write an origin"),
         (&["serve", "--streams", "0"], "give a number from 1"),
-        (&["serve", "--with-peers"], "--with-peers"),
+        (&["serve", "--alone", "--with-peers"], "--with-peers"),
     ];
     for (arguments, words) in cases {
         let _ = device.potluck(arguments).failure(2, &[words]);
