@@ -164,7 +164,7 @@ impl Listed {
         Self {
             name: guest.name.clone(),
             since: moment(guest.since),
-            last_seen: usage.seen(guest.id).map(time),
+            last_seen: usage.seen(guest.id).map(moment),
             tokens_today: usage.used(guest.id, day_of(now)),
             is_over: guest.limits.is_over(now),
             limits: guest.limits.clone(),
