@@ -241,3 +241,15 @@ impl<'e> Split<'e> {
         self.lane.runs(count, oldest, view);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use potluck_protocol::stage::StageLimits;
+
+    use super::*;
+
+    #[test]
+    fn no_more_sessions_are_begun_than_a_helper_takes() {
+        assert_eq!(PLACES, StageLimits::default().each);
+    }
+}
