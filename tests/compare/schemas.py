@@ -64,6 +64,8 @@ class Generator:
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.definitions = {}
+        # Whether a value may have recursion or names of any length.
+        self.unbounded = False
 
     def whole(self):
         root = self.object(3)
@@ -129,6 +131,7 @@ class Generator:
         schema["required"] = [name for name in names if self.random.random() < 0.7]
         more = self.random.randrange(4)
         if more == 0:
+            self.unbounded = True
             schema |= {"additionalProperties": self.any(0), "maxProperties": len(schema["required"]) + 1}
             schema["properties"] = {name: properties[name] for name in schema["required"]}
         elif more == 1:
@@ -182,6 +185,7 @@ class Generator:
         return {"$ref": f"#/$defs/{name}"}
 
     def recursive(self, depth):
+        self.unbounded = True
         name = f"R{len(self.definitions)}"
         self.definitions[name] = {
             "type": "object",
@@ -205,9 +209,9 @@ def cases(arguments):
     for number in range(arguments.generated):
         name = f"generated-{arguments.seed + number}"
         if not wanted or wanted & {name, "generated"}:
-            schema = Generator(arguments.seed + number).whole()
-            unbounded = any(name.startswith("R") for name in schema.get("$defs", {}))
-            yield {"name": name, "ask": "Write an example.", "schema": schema, "unbounded": unbounded}
+            generator = Generator(arguments.seed + number)
+            case = {"name": name, "ask": "Write an example.", "schema": generator.whole()}
+            yield case | {"unbounded": generator.unbounded}
 
 
 class Server:

@@ -275,7 +275,8 @@ fn schemathesis_finds_no_error_of_the_server() {
     command
         .args(["run", &format!("{address}/openapi.json"), "--url", &address])
         .args(["--header", &key, "--seed", "1", "--max-examples", "10"])
-        .args(["--phases", "coverage,fuzzing", "--workers", "1"])
+        // Bounds and kinds of every field are looked at by a test of the HTTP module, in a second.
+        .args(["--phases", "fuzzing", "--workers", "1"])
         .args(["--checks", CHECKS])
         .current_dir(served.device().folder());
     run("schemathesis", command, &served);

@@ -222,14 +222,22 @@ impl Grammars {
             [] => "grammar",
         };
         let parser = self.factory.create_parser(grammars);
-        let matcher = Matcher::new(parser);
-        match matcher.get_error() {
-            None => Ok(matcher),
-            Some(error) => Err(GrammarError::Refused {
+        let mut matcher = Matcher::new(parser);
+        if let Some(error) = matcher.get_error() {
+            return Err(GrammarError::Refused {
                 kind,
                 reason: in_our_words(&error),
-            }),
+            });
         }
+        // A vocabulary may lack the characters that a program's own grammar begins with.
+        let is_own = matches!(&*grammar.parts, [(_, Part::Lark(_) | Part::Regex(_))]);
+        if is_own && matcher.compute_mask_or_eos().is_err() {
+            return Err(GrammarError::Refused {
+                kind,
+                reason: "no text of it can be begun with this model's tokens".to_owned(),
+            });
+        }
+        Ok(matcher)
     }
 }
 

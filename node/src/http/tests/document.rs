@@ -104,29 +104,7 @@ impl Document {
     /// Values that a schema may allow or not: of each kind, and at the bounds.
     fn samples(&self, schema: &Value, depth: usize) -> Vec<Value> {
         let schema = self.followed(schema);
-        let mut samples = vec![
-            json!(null),
-            json!(true),
-            json!(false),
-            json!(0),
-            json!(1),
-            json!(-1),
-            json!(0.5),
-            json!(1e6),
-            json!(""),
-            json!("x"),
-            json!("y".repeat(2000)),
-            json!([]),
-            json!(["x"]),
-            json!([1]),
-            json!([[1]]),
-            json!([[]]),
-            json!([null]),
-            json!({}),
-            json!({"x": 1}),
-            json!({"x": null}),
-            json!({"7": 1}),
-        ];
+        let mut samples = kinds();
         for (keyword, by) in [("minimum", -1), ("maximum", 1)] {
             if let Some(bound) = schema[keyword].as_i64() {
                 samples.push(json!(bound));
@@ -210,6 +188,33 @@ impl Document {
             _ => json!(1),
         }
     }
+}
+
+/// A value of each kind.
+fn kinds() -> Vec<Value> {
+    vec![
+        json!(null),
+        json!(true),
+        json!(false),
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(0.5),
+        json!(1e6),
+        json!(""),
+        json!("x"),
+        json!("y".repeat(2000)),
+        json!([]),
+        json!(["x"]),
+        json!([1]),
+        json!([[1]]),
+        json!([[]]),
+        json!([null]),
+        json!({}),
+        json!({"x": 1}),
+        json!({"x": null}),
+        json!({"7": 1}),
+    ]
 }
 
 fn is_of_type(value: &Value, name: &Value) -> bool {
