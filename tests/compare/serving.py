@@ -164,9 +164,9 @@ def build_llama_server():
     environment.note(f"building llama-server of {requirement} in {folder}")
     pip = [python, "-m", "pip"]
     subprocess.run([*pip, "install", "--quiet", "cmake", "ninja"], check=True)
-    subprocess.run(
-        [*pip, "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(folder), requirement], check=True
-    )
+    # Only this package from its sources: `:all:` would also build what it is built with, CMake among them.
+    sources = ["--no-deps", "--no-binary", "llama-cpp-python", "--dest", str(folder)]
+    subprocess.run([*pip, "download", "--quiet", *sources, requirement], check=True)
     archive = next(folder.glob("llama_cpp_python-*.tar.gz"))
     with tarfile.open(archive) as sources:
         sources.extractall(folder, filter="data")
