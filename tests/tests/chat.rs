@@ -60,7 +60,7 @@ fn a_full_context_leaves_out_the_oldest_turns_and_goes_on() {
         .potluck_reading(line.repeat(12).as_bytes(), arguments)
         .success();
     assert!(
-        output.stderr.contains("no longer shown"),
+        output.stderr.contains("no longer sees"),
         "{}",
         output.stderr
     );

@@ -30,6 +30,6 @@ fn twenty_turns_read_little_before_they_answer() {
         // What is too little to be read before a message is read with it.
         assert!(read(turn) <= third + 64, "turn {number}: {turn:?}\n{told}");
     }
-    let cuts = told.matches("no longer shown").count();
+    let cuts = told.matches("no longer sees").count();
     assert!((2..=8).contains(&cuts), "{cuts} times\n{told}");
 }

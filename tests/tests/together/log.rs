@@ -55,9 +55,9 @@ fn the_log_says_who_connects_for_whom_layers_are_computed_and_what_failed() {
         let events = kept(circle.node("kitchen"), "info");
         let connected = find(&events, "connected").expect("laptop connected");
         assert_eq!(span(connected, "peer")["name"], "laptop");
-        let began = find(&events, "layers are computed here for it")?;
+        let began = find(&events, "helping")?;
         assert_eq!(span(began, "stage")["of"], "laptop");
-        let ended = find(&events, "no layers are computed here for it any more")?;
+        let ended = find(&events, "stopped helping")?;
         let rows: u64 = ended["fields"]["rows"].as_str()?.parse().expect("a number");
         assert!(rows >= 8, "{ended}");
         Some(())
@@ -219,7 +219,7 @@ fn no_word_of_a_prompt_or_an_answer_is_in_any_log() {
     let log = |node: &Node<'_>| node.potluck(&["log", "--level", "debug"]).success().stdout;
     for node in [laptop, circle.node("kitchen")] {
         let log = log(node);
-        assert!(log.contains("layers are freed"), "{log}");
+        assert!(log.contains("layers freed"), "{log}");
         said.logs.push_str(&log);
     }
     // A command with a node of its own, with all that libraries say.

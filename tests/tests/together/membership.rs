@@ -258,7 +258,7 @@ fn commands_that_pair_on_one_node_answer_and_end_only_their_own() {
     // The kitchen's owner thinks about it. Meanwhile another command is told that it has to wait.
     let other = tablet.invite();
     let refused = laptop.join(&other.text);
-    let _ = refused.failure(1, &["another command of this device"]);
+    let _ = refused.failure(1, &["another command on this device"]);
     // And another one lets the tablet in.
     let Invited { text, program } = laptop.invite();
     let _ = tablet.join(&text).success();

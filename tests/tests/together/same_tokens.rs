@@ -153,7 +153,7 @@ fn a_chat_over_two_that_outgrows_its_context_says_what_a_chat_alone_says() {
         let chat = "chat -n 20 --seed 3 --context 512 --stats -m".split(' ');
         let chat: Vec<_> = chat.chain([file]).chain(who.iter().copied()).collect();
         let output = run(circle.node("laptop").command(chat), lines.as_bytes()).success();
-        for words in ["no longer shown", "read ahead"] {
+        for words in ["no longer sees", "read ahead"] {
             assert!(output.stderr.contains(words), "{words}: {}", output.stderr);
         }
         output.stdout

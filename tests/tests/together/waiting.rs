@@ -73,7 +73,7 @@ fn hands_over_on(signal: &str, code: i32) {
     let _ = run.told("predicted");
     let ended = circle.node_mut("kitchen").end_by(signal);
     assert_eq!(ended.code, Some(code), "{ended:?}");
-    let _ = run.told("kitchen leaves");
+    let _ = run.told("kitchen is leaving");
     let answer = Answer::of(run.end());
     assert_eq!(answer.tokens, alone(&question).tokens);
     println!("handed over: {:?}", answer.recoveries);

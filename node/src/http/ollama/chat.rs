@@ -128,6 +128,8 @@ async fn answer(
     let make = |_| {
         fields.refuse(&NOT_DONE)?;
         lets_go(fields)?;
+        // Checked here as well, because a raw text does not use it.
+        thinking(fields)?;
         let options = options(fields)?;
         Ok(Request {
             caller: Caller::Owner,
