@@ -28,6 +28,12 @@ fn number(client: &Client, name: &str) -> u64 {
     number.unwrap_or_else(|| panic!("no {name} in {text}"))
 }
 
+/// Tokens of the prompt that were kept from earlier requests.
+fn cached(answer: &Value) -> u64 {
+    let details = &answer["usage"]["prompt_tokens_details"];
+    details["cached_tokens"].as_u64().expect("a number")
+}
+
 /// What a client puts together of a streamed answer: text, calls by their index, and how it ended.
 fn put_together(events: &[Value]) -> (String, BTreeMap<u64, (String, String)>, Value) {
     let mut calls: BTreeMap<u64, (String, String)> = BTreeMap::new();
@@ -99,6 +105,45 @@ fn answers_schemas_and_calls_are_those_of_one_device_though_a_helper_is_killed()
 }
 
 #[test]
+fn guests_ask_the_circle_and_only_they_go_on_from_what_they_asked() {
+    let circle = over_two(&["--share", "--share-at", "127.0.0.1:0"]);
+    let added = circle.device().potluck(["guests", "add", "Anna", "--json"]);
+    let added = added.success().json();
+    let token = added["guest"]["token"].as_str().expect("a token");
+    let guest = circle.guest().with_token(token);
+    let long = "Tell me about the sea. ".repeat(20);
+    let question = said(&long, json!({"temperature": 0, "max_tokens": 8}));
+    let ask = |client: &Client| {
+        let answer = client.post(CHAT, &question).json();
+        (cached(&answer), answer["choices"].clone())
+    };
+    let (cached_first, words) = ask(&guest);
+    assert_eq!(cached_first, 0);
+    let (cached_again, words_again) = ask(&guest);
+    assert!(cached_again > 100, "{cached_again}");
+    let (cached_for_owner, words_of_owner) = ask(&circle);
+    assert_eq!(cached_for_owner, 0);
+    assert!(ask(&circle).0 > 100);
+    assert_eq!((&words_again, &words_of_owner), (&words, &words));
+    circle.await_number("potluck_split_sessions_kept ", |kept| kept == 2);
+    // A guest who is removed loses the answer at once, and the helpers are free.
+    let endless = said(
+        "1, 2, 3, 4, 5",
+        json!({"max_tokens": 4000, "stream": true, "temperature": 0,
+        "logit_bias": {"2": -100, "0": -100}}),
+    );
+    let mut answer = guest.post(CHAT, &endless);
+    let _ = answer.part().expect("an answer");
+    let _ = circle
+        .device()
+        .potluck(["guests", "remove", "Anna"])
+        .success();
+    while matches!(answer.part(), Ok(Some(_))) {}
+    circle.await_number("potluck_requests_running ", |running| running == 0);
+    assert_eq!(guest.post(CHAT, &question).status, 401);
+}
+
+#[test]
 fn several_at_once_over_helpers_get_the_words_that_each_gets_alone() {
     let alone = open(&["--alone"]);
     let circle = over_two(&["--streams", "6"]);
@@ -154,10 +199,6 @@ fn a_client_that_goes_ends_its_conversation_at_the_helpers_and_one_that_stays_ha
     let long = "Tell me about the sea. ".repeat(20);
     let first = said(&long, json!({"temperature": 0, "max_tokens": 8}));
     let answer = circle.post(CHAT, &first).json();
-    let cached = |answer: &Value| {
-        let details = &answer["usage"]["prompt_tokens_details"];
-        details["cached_tokens"].as_u64().expect("a number")
-    };
     assert_eq!(cached(&answer), 0);
     circle.await_number("potluck_split_sessions_kept ", |kept| kept == 1);
     let prompt = answer["usage"]["prompt_tokens"].as_u64().expect("a number");
