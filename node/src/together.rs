@@ -2,9 +2,9 @@
 //!
 //! The requester turns tokens into hidden states, sends them around the ring, and turns the result
 //! into logits. It stores tokens, not hidden states: when a stage is replaced, it recomputes the
-//! hidden states that the new stage lacks. Arithmetic is exact, so they come out the same. For the
-//! same reason it can send speculative tokens behind the one in flight: correct guesses save time,
-//! wrong ones are dropped.
+//! hidden states that the new stage lacks. Arithmetic is reproducible to the bit, so they come out
+//! the same. For the same reason it can send speculative tokens behind the one in flight: correct
+//! guesses save time, wrong ones are dropped.
 //!
 //! A sequence may stay open while idle, such as between turns of a conversation. The devices keep
 //! its caches until it is dropped or they fail.
@@ -30,7 +30,7 @@ use crate::step_times::StepTimes;
 /// How often a wait checks for cancellation.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// Give up after the node was lost this many times without a token in between.
+/// Give up if the node was lost more often than this without a token in between.
 const MOST_LOST: usize = 4;
 
 /// Begins a conversation at the currently running node.
@@ -55,7 +55,7 @@ pub struct Together<'a> {
     /// Guesses tokens; `None` if speculation is disabled.
     drafter: Option<Drafter>,
     drafts: Drafts,
-    /// Times of the embedding and head.
+    /// Times of the head.
     times: StepTimes,
     /// Do not speculate before this time, because others need the stages.
     no_drafts_until: Option<Instant>,

@@ -121,7 +121,8 @@ fn load(shared: &Shared, lane: &Lane) -> Result<(Engine, Reservation), RequestEr
 }
 
 /// Loads the parts of a model that stay on this device while the circle's devices compute its
-/// layers. The engine's layers are mapped but not read; only its tokenizer and templates are used.
+/// layers. Answers only use the engine's tokenizer and template; its layers are mapped, but not
+/// read unless texts are embedded.
 fn load_ends(
     shared: &Shared,
     lane: &Lane,

@@ -98,7 +98,7 @@ impl Prefixes {
         let same = |(at, kept): (usize, &Kept)| (at, common(kept.session.tokens(), wanted));
         let own = (self.kept.iter().enumerate()).filter(|(_at, kept)| kept.of == of);
         let found = own.map(same);
-        // Of equal ones the most recent: others may still continue from an older one.
+        // Of equal ones the most recently used, as others are less likely to need it.
         let best = found.max_by_key(|&(_at, same)| same);
         best.filter(|&(_at, same)| same >= WORTH)
     }

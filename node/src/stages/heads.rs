@@ -1,8 +1,8 @@
 //! Batching for the head: rows of several conversations share one pass.
 //!
 //! One pass reads the head's weights once for all its rows, so waiting rows are computed together.
-//! The thread whose turn it is computes all of them. Arithmetic is exact, so logits do not depend
-//! on this.
+//! The thread whose turn it is computes all of them. Arithmetic is reproducible to the bit, so
+//! logits do not depend on this.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -68,8 +68,8 @@ pub enum Done {
         /// rows as the input, `f32` little-endian. Empty if the part could not be computed: its
         /// session is not here, it starts beyond what the cache holds, it ends beyond the reserved
         /// positions, or its bytes do not match its rows. A correct caller sends no such part, and
-        /// the other parts are computed regardless. Also empty if all sessions of the step were
-        /// freed meanwhile.
+        /// the other parts are computed regardless. Also empty if the step was aborted because its
+        /// sessions were freed.
         hidden: Vec<Vec<u8>>,
         /// Times of the parts that went through their layers alone.
         times: Vec<TimedRows>,

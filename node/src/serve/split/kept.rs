@@ -9,8 +9,8 @@ use crate::serve::caller::CallerId;
 use crate::serve::prefix::{WORTH, common, is_little_beyond};
 
 /// Idle sessions, whose caches stay on their devices. They are bounded in bytes of KV caches and in
-/// time; callers bound their number. Guests' sessions end before the owner's, and the least
-/// recently used first. Each caller has its own sessions, for the reason in
+/// time; [`Split`](super::Split) bounds their number. Guests' sessions end before the owner's, and
+/// of each side the least recently used first. Each caller has its own sessions, for the reason in
 /// [`prefix`](crate::serve::prefix).
 ///
 /// A session cannot be copied. The request that continues from it takes it over, and what it holds
