@@ -1,16 +1,16 @@
-//! A sequence whose layers several devices compute.
+//! A sequence computed by several devices.
 //!
-//! The requester makes hidden states of tokens, sends them round the ring, and makes logits of what
-//! comes back. It remembers tokens, not hidden states: when a stage is replaced it makes those that
-//! the new one lacks again, and by the exactness of the arithmetic they are the same. For the same
-//! reason it may send guesses of the next tokens behind one that is on its way: what was guessed right
-//! has arrived the sooner, what was guessed wrong is dropped.
+//! The requester turns tokens into hidden states, sends them around the ring, and turns the result
+//! into logits. It stores tokens, not hidden states: when a stage is replaced, it recomputes the
+//! hidden states that the new stage lacks. Arithmetic is reproducible to the bit, so they come out
+//! the same. For the same reason it can send speculative tokens behind the one in flight: correct
+//! guesses save time, wrong ones are dropped.
 //!
-//! A sequence may be kept when nothing is read, as between the turns of a conversation: the devices hold
-//! what was read until it is dropped or they fail.
+//! A sequence may stay open while idle, such as between turns of a conversation. The devices keep
+//! its caches until it is dropped or they fail.
 //!
-//! The node that it speaks to may be another process's, and end at any time. It begins its conversation
-//! again at another one then, and has its tokens read there: the same follow.
+//! The node may be another process and may end at any time. The sequence then starts its
+//! conversation again at another node, which processes the same tokens again with the same result.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -27,102 +27,102 @@ use crate::local::{ClientError, Names, Pipeline, PlacementView, Reply};
 use crate::stages::Ends;
 use crate::step_times::StepTimes;
 
-/// How often a wait looks for the user's wish to stop.
+/// How often a wait checks for cancellation.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// A node that is lost so often, with no token in between, is not looked for again.
+/// Give up if the node was lost more often than this without a token in between.
 const MOST_LOST: usize = 4;
 
-/// Begins a conversation at the node that runs now.
+/// Begins a conversation at the currently running node.
 pub type Connect<'a> = dyn FnMut() -> Result<Pipeline, Box<dyn Error + Send + Sync>> + Send + 'a;
 
-/// Hears what happens to a conversation.
+/// Receives the events of a conversation.
 pub type OnNotice<'a> = dyn FnMut(Notice<'_>) + Send + 'a;
 
-/// A sequence that the circle's devices read together.
+/// A sequence computed by the circle's devices.
 pub struct Together<'a> {
     ends: &'a Ends,
     connect: Box<Connect<'a>>,
-    /// None since the node was lost.
+    /// `None` while there is no node.
     pipeline: Option<Pipeline>,
-    /// How often it was, since a token came.
+    /// How often the node was lost since the last token.
     lost: usize,
     capacity: usize,
     cancel: Cancel,
     on_notice: Box<OnNotice<'a>>,
     started: Instant,
     feed: Feed<TokenId>,
-    /// Guesses tokens, if they are to be sent ahead.
+    /// Guesses tokens; `None` if speculation is disabled.
     drafter: Option<Drafter>,
     drafts: Drafts,
-    /// Of the ends.
+    /// Times of the head.
     times: StepTimes,
-    /// Others need the stages until then.
+    /// Do not speculate before this time, because others need the stages.
     no_drafts_until: Option<Instant>,
     placement: Option<PlacementView>,
     recoveries: Vec<Recovery>,
-    /// A failure that no hidden states have come after.
+    /// A failure after which no hidden states have arrived yet.
     broken: Option<(Instant, Recovery)>,
-    /// Whether the devices that are to compute hold what was read.
+    /// Whether the current devices hold the sequence so far.
     is_held: bool,
 }
 
-/// Tokens that were guessed and sent ahead while the one before them was on its way.
+/// Counts of speculative tokens, sent before the token ahead of them was confirmed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Drafts {
-    /// How many.
+    /// Tokens sent.
     pub sent: u64,
-    /// Those that came true.
+    /// Tokens that turned out correct.
     pub right: u64,
 }
 
-/// What happens while an answer is computed, for who shows it.
+/// An event while an answer is computed, for display.
 #[derive(Debug, Clone, Copy)]
 pub enum Notice<'a> {
-    /// Something came of the conversation, whose devices have these names.
+    /// An event of the conversation, and the names of its devices.
     Session(&'a SessionEvent, &'a Names),
-    /// The node of this device has ended; another one is looked for.
+    /// The node of this device has ended; the sequence looks for another one.
     NodeLost,
 }
 
-/// A failure that an answer survived.
+/// A failure that an answer recovered from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recovery {
-    /// When the failure was noticed, since the sequence began.
+    /// When the failure was noticed, in seconds since the sequence began.
     pub time_s: f64,
-    /// Whose stage failed.
+    /// The device whose stage failed.
     pub peer_id: String,
-    /// Its name.
+    /// The name of that device.
     pub name: String,
-    /// Its name, as `name`; programs that know this key still find it.
+    /// The same as `name`, for programs that use this older key.
     pub stage: String,
-    /// Why.
+    /// The cause.
     pub cause: String,
-    /// From when the failure was noticed until the hidden states that were asked for came: all that
-    /// the new stages lacked was read again by then.
+    /// Time from noticing the failure until the requested hidden states arrived. The new stages had
+    /// caught up by then.
     pub stall_ms: f64,
 }
 
-/// Devices cannot compute together.
+/// Why devices cannot compute together.
 #[derive(Debug, thiserror::Error)]
 pub enum TogetherError {
-    /// The node.
+    /// The node failed or refused.
     #[error(transparent)]
     Node(#[from] ClientError),
-    /// There is no node to begin at.
+    /// No node is available to begin at.
     #[error(transparent)]
     Connect(Box<dyn Error + Send + Sync>),
-    /// The requester's part of the model.
+    /// The requester's part of the model failed.
     #[error("the model cannot answer")]
     Model(#[from] ModelError),
 }
 
 impl<'a> Together<'a> {
-    /// A sequence of a conversation that `connect` begins, with room for so many positions. Whenever
-    /// its node is lost it is begun anew.
+    /// Begins a sequence with room for `capacity` positions, in a conversation that `connect`
+    /// opens. It calls `connect` again whenever the node is lost.
     ///
     /// # Errors
-    /// It cannot be begun.
+    /// The conversation cannot begin.
     pub fn begin(
         ends: &'a Ends,
         connect: Box<Connect<'a>>,
@@ -153,35 +153,35 @@ impl<'a> Together<'a> {
         Ok(sequence)
     }
 
-    /// Sends guesses of the tokens to come ahead, where stages would wait meanwhile. That changes no
-    /// token.
+    /// Enables speculative tokens where stages would otherwise be idle. They do not change the
+    /// output.
     pub fn with_drafts(mut self) -> Self {
         self.drafter = Some(Drafter::default());
         self
     }
 
-    /// What came of guesses so far.
+    /// Counts of speculative tokens so far.
     pub fn drafts(&self) -> Drafts {
         self.drafts
     }
 
-    /// How long the head took, the part that this process computes.
+    /// Times of the head, which this process computes.
     pub fn times(&self) -> &StepTimes {
         &self.times
     }
 
-    /// Who computes which layers now.
+    /// Which device currently computes which layers.
     pub fn placement(&self) -> Option<&PlacementView> {
         self.placement.as_ref()
     }
 
-    /// Failures so far.
+    /// The failures so far.
     pub fn recoveries(&self) -> &[Recovery] {
         &self.recoveries
     }
 
-    /// Bytes sent to and received from peers since the conversation began at the node that it is at;
-    /// none if that was lost.
+    /// Bytes sent to and received from peers since the conversation began at the current node; zero
+    /// if that node was lost.
     ///
     /// # Errors
     /// [`TogetherError`].
@@ -200,8 +200,8 @@ impl<'a> Together<'a> {
         Ok((0, 0))
     }
 
-    /// Takes in what happened while nothing was read: whether the devices still hold what was. Else it
-    /// would be read again, as much as they lack.
+    /// Processes pending events and returns whether the devices still hold the sequence. If not,
+    /// the next read recomputes what they lack.
     pub fn is_held(&mut self) -> bool {
         while let Some(pipeline) = &mut self.pipeline {
             let next = match pipeline.next(Duration::ZERO) {
@@ -216,16 +216,16 @@ impl<'a> Together<'a> {
         false
     }
 
-    /// Begins the conversation at a node, if it is at none. Not after a person's wish to stop.
+    /// Begins the conversation at a node if there is none, unless cancelled.
     fn connect(&mut self) -> Result<(), TogetherError> {
         if self.pipeline.is_none() && !self.cancel.is_cancelled() {
             match (self.connect)() {
                 Ok(pipeline) => {
                     self.pipeline = Some(pipeline);
-                    // What was rolled back at no node is answered by none.
+                    // A rollback pending at the lost node will not be confirmed.
                     self.feed.lost();
                 }
-                // Looking for one was stopped.
+                // Cancelled while looking for a node.
                 Err(_) if self.cancel.is_cancelled() => {}
                 Err(error) => return Err(TogetherError::Connect(error)),
             }
@@ -233,7 +233,7 @@ impl<'a> Together<'a> {
         Ok(())
     }
 
-    /// Says something to the node, if there is one.
+    /// Sends a message to the node, if there is one.
     fn say(
         &mut self,
         what: impl FnOnce(&mut Pipeline) -> Result<(), ClientError>,
@@ -244,7 +244,7 @@ impl<'a> Together<'a> {
         }
     }
 
-    /// What the node says next, if anything comes soon.
+    /// The next message from the node, if one arrives soon.
     fn next(&mut self) -> Result<Option<Reply>, TogetherError> {
         let next = self.pipeline.as_mut().map(|node| node.next(PATIENCE));
         match next.transpose() {
@@ -253,7 +253,7 @@ impl<'a> Together<'a> {
         }
     }
 
-    /// The conversation is over at the node that it was at.
+    /// Handles the loss of the node, or returns the error if it is permanent.
     fn failed(&mut self, error: ClientError) -> Result<(), TogetherError> {
         self.pipeline = None;
         self.is_held = false;
@@ -267,8 +267,8 @@ impl<'a> Together<'a> {
         Ok(())
     }
 
-    /// Sends what is to be read through the layers, and waits for the hidden states of the last token;
-    /// none if it was stopped before.
+    /// Sends pending tokens through the layers and waits for the hidden states of the last one.
+    /// `None` if it was stopped before.
     fn pass(
         &mut self,
         drafts: bool,
@@ -278,18 +278,18 @@ impl<'a> Together<'a> {
         let before = read;
         loop {
             self.connect()?;
-            // Stages have something to do while the head computes.
+            // Keep the stages busy while the head computes.
             self.submit(drafts)?;
             if let Some(hidden) = self.feed.take_hidden() {
                 self.is_held = true;
                 return Ok(Some(hidden));
             }
-            // Looked at however much is said.
+            // Checked on every message, however many arrive.
             if self.cancel.is_cancelled() {
                 return Ok(None);
             }
             let Some(reply) = self.next()? else {
-                // Nothing may come for long, as while a device is waited for.
+                // Nothing may arrive for a long time, for example while waiting for a device.
                 if !progress(read.saturating_sub(before)) {
                     return Ok(None);
                 }
@@ -305,7 +305,7 @@ impl<'a> Together<'a> {
         }
     }
 
-    /// Submits as many steps as may be on their way.
+    /// Submits as many steps as may be in flight.
     fn submit(&mut self, drafts: bool) -> Result<(), TogetherError> {
         let paused = self
             .no_drafts_until
@@ -334,7 +334,7 @@ impl<'a> Together<'a> {
         Ok(())
     }
 
-    /// Takes in what came of the conversation.
+    /// Handles a message about the conversation.
     fn follow(&mut self, reply: Reply) -> Result<(), TogetherError> {
         let (Reply::Session { event }, Some(pipeline)) = (reply, &self.pipeline) else {
             return Ok(());
@@ -415,7 +415,7 @@ impl<'a> Together<'a> {
         }
     }
 
-    /// Has the pipeline drop what is not wanted any more.
+    /// Tells the pipeline to drop positions that are no longer wanted.
     fn roll_back(&mut self, back: Option<RollBack>) -> Result<(), TogetherError> {
         match back {
             Some(RollBack(position)) => self.say(|node| node.roll_back(position)),
@@ -437,7 +437,7 @@ impl Sequence for Together<'_> {
 
     fn truncate(&mut self, len: usize) {
         let back = self.feed.truncate(len);
-        // One that cannot be is begun anew when more is to be read.
+        // If this fails, the next read begins the conversation anew.
         let _ = self.roll_back(back);
     }
 
@@ -452,13 +452,13 @@ impl Sequence for Together<'_> {
         let guessed = self.feed.drafts().len().min(tokens.len());
         let back = self.feed.read_on(tokens);
         if back.is_none() {
-            // None of them was wrong.
+            // All guesses were correct.
             self.drafts.right += guessed as u64;
         }
         self.roll_back(back)?;
-        // A prompt keeps the stages busy by itself.
+        // A prompt keeps the stages busy without guesses.
         let Some(hidden) = self.pass(tokens.len() == 1, progress)? else {
-            // What is on its way is not waited for.
+            // Do not wait for what is in flight.
             let back = self.feed.give_up();
             self.roll_back(back)?;
             return Ok(None);

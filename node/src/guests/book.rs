@@ -1,7 +1,7 @@
-//! The guests of a home, in a file.
+//! The guest file of a home.
 //!
-//! Commands and a server that runs may change it at the same time: whoever does holds a lock, and the file
-//! is replaced as a whole. Whoever follows it looks at its [`Stamp`].
+//! Commands and a running server may change it concurrently. Each change takes a lock and replaces
+//! the file as a whole. Readers detect changes by the file's [`Stamp`].
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -18,43 +18,44 @@ use crate::device::random;
 use crate::home::Home;
 use crate::private_file;
 
-/// Guests of a home.
+/// The most guests of a home.
 const MOST_GUESTS: usize = 64;
-/// Bytes of the file that are read.
+/// The largest file that is read, in bytes.
 const MOST_BYTES: usize = 1 << 20;
-/// Characters of a name.
+/// The longest name, in characters.
 const LONGEST_NAME: usize = 32;
-/// The version of the file.
+/// The version of the file format.
 const VERSION: u32 = 1;
 
-/// A guest.
+/// A guest as stored in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guest {
-    /// Which no other ever has.
+    /// A unique id; never reused.
     pub id: u64,
-    /// What it is called; no two are called the same.
+    /// The guest's name; unique within the home.
     pub name: String,
     /// The SHA-256 of its token, in hexadecimal.
     token_sha256: String,
-    /// When it came, in seconds since 1970.
+    /// When the guest was added, in seconds since 1970.
     pub since: u64,
-    /// What it may use.
+    /// What the guest may use.
     pub limits: Limits,
 }
 
 impl Guest {
-    /// Whether this is its token. Hashes are compared: their time says nothing of the token.
+    /// Whether this is the guest's token. It compares hashes, so timing reveals nothing about the
+    /// token.
     pub(super) fn has_token(&self, hash: &TokenHash) -> bool {
         self.token_sha256 == hash.0
     }
 
-    /// Whether it has the token of another state of the same guest.
+    /// Whether `other` is the same guest with the same token.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.id == other.id && self.token_sha256 == other.token_sha256
     }
 }
 
-/// What is compared of a token.
+/// The hash of a token, for comparison.
 pub(super) struct TokenHash(String);
 
 impl TokenHash {
@@ -63,11 +64,11 @@ impl TokenHash {
     }
 }
 
-/// A token that was just made. It is shown once and kept nowhere.
+/// A newly generated token. It is shown once and not stored.
 pub struct NewToken(String);
 
 impl NewToken {
-    /// What begins each.
+    /// The prefix of every token.
     pub const PREFIX: &str = "pg-";
 
     fn new() -> Result<Self, GuestError> {
@@ -76,54 +77,54 @@ impl NewToken {
         Ok(Self(format!("{}{text}", Self::PREFIX)))
     }
 
-    /// The text that the guest sends as its API key.
+    /// The token text, which the guest sends as its API key.
     pub fn text(&self) -> &str {
         &self.0
     }
 }
 
-/// Guests cannot be read or changed.
+/// Why guests cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
-    /// A file.
+    /// A file operation failed.
     #[error("cannot use {}", path.display())]
     File {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// It holds something else.
+    /// The file is damaged or has an unknown version.
     #[error(
         "{} is damaged, so no guest is let in: restore it from a backup, or remove it and add guests anew",
         path.display()
     )]
     Damaged {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
-    /// No name.
+    /// The name is not valid.
     #[error(
         "a guest's name has 1 to {LONGEST_NAME} characters, with none that cannot be seen and no space at \
          either end"
     )]
     Name,
-    /// It is another's.
+    /// Another guest already has this name.
     #[error("a guest is called \"{name}\" already: choose another name")]
     Taken {
-        /// Which.
+        /// The name.
         name: String,
     },
-    /// There is no room.
+    /// The home has the maximum number of guests.
     #[error(
         "there are {MOST_GUESTS} guests already: `potluck guests remove` one that is not needed"
     )]
     Full,
-    /// Nobody is called so.
+    /// No guest has this name.
     #[error("no guest is called \"{name}\": `potluck guests` lists them")]
     Unknown {
-        /// So.
+        /// The name.
         name: String,
     },
     /// The system has no random numbers.
@@ -131,14 +132,13 @@ pub enum GuestError {
     Random,
 }
 
-/// The file of a home's guests.
+/// The guest file of a home.
 #[derive(Debug, Clone)]
 pub struct GuestBook {
     path: PathBuf,
 }
 
-/// By what a file's content is known to be another. It is replaced as a whole, so that it has another
-/// number then.
+/// Identifies a version of the file. Replacing the file gives it another inode number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     modified: Option<SystemTime>,
@@ -155,19 +155,19 @@ struct Content {
 }
 
 impl GuestBook {
-    /// That of a home.
+    /// The guest file of this home.
     pub fn of(home: &Home) -> Self {
         Self {
             path: home.root().join("guests.json"),
         }
     }
 
-    /// Its file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// All guests, in the order in which they came.
+    /// All guests in the order in which they were added.
     ///
     /// # Errors
     /// [`GuestError::File`], [`GuestError::Damaged`].
@@ -178,7 +178,7 @@ impl GuestBook {
     /// Adds a guest.
     ///
     /// # Errors
-    /// [`GuestError`]. The file is as it was then.
+    /// [`GuestError`]. The file is then unchanged.
     pub fn add(
         &self,
         name: &str,
@@ -222,7 +222,7 @@ impl GuestBook {
         })
     }
 
-    /// Removes a guest: its token is nobody's from now on.
+    /// Removes a guest and so invalidates its token.
     ///
     /// # Errors
     /// [`GuestError`].
@@ -233,7 +233,7 @@ impl GuestBook {
         })
     }
 
-    /// What the file is like now; `None` if there is none.
+    /// The current version of the file; `None` if it does not exist.
     pub(super) fn stamp(&self) -> Option<Stamp> {
         let metadata = fs::metadata(&self.path).ok()?;
         Some(Stamp {
@@ -275,7 +275,7 @@ impl GuestBook {
         Ok(changed)
     }
 
-    /// Waits until no other process changes the file.
+    /// Waits until no other process is changing the file.
     fn lock(&self) -> Result<File, GuestError> {
         let path = self.path.with_extension("lock");
         if let Some(folder) = path.parent() {
@@ -285,7 +285,8 @@ impl GuestBook {
         options.create(true).truncate(false).write(true);
         let file = options.open(&path).map_err(failed(&path))?;
         match file.lock() {
-            // Some network file systems have no locks. The file is whole all the same.
+            // Some network file systems do not support locks. The file is still replaced
+            // atomically.
             Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(failed(&path)(error)),
             _ => Ok(file),
         }
@@ -297,7 +298,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> GuestError {
     move |source| GuestError::File { path, source }
 }
 
-/// Names are compared as people read them.
+/// Compares names without regard to case.
 fn is_called(guest: &Guest, name: &str) -> bool {
     guest.name.to_lowercase() == name.to_lowercase()
 }
@@ -309,7 +310,7 @@ fn find(guests: &mut [Guest], name: &str) -> Result<usize, GuestError> {
     })
 }
 
-/// Whether somebody can be called so.
+/// Checks that a name is valid.
 pub(super) fn check_name(name: &str) -> Result<(), GuestError> {
     let is_seen = |c: char| !c.is_control() && !is_invisible(c);
     let is_name = (1..=LONGEST_NAME).contains(&name.chars().count())
@@ -321,7 +322,7 @@ pub(super) fn check_name(name: &str) -> Result<(), GuestError> {
     }
 }
 
-/// Marks that change how what stands around them is shown, or show nothing.
+/// Whether the character is invisible or changes how the text around it is displayed.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

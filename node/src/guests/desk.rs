@@ -1,4 +1,4 @@
-//! What a running server knows of its guests: whose token a request has, and what that guest may use.
+//! A running server's guest state: tokens, limits and running answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use super::usage::Usage;
 use crate::home::Home;
 use crate::serve::{Caller, Tab, day_of, until_next_day};
 
-/// How often what was used is written.
+/// How often usage is saved.
 const WRITE: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-/// The longest time after which it is said to be worth trying again where it cannot be known: clients
-/// ignore longer ones.
+/// The longest retry time given when the exact one is unknown: clients ignore longer ones.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
-/// The guests of a server that runs. It follows the file, at the latest when one asks something.
+/// The guests of a running server. It re-reads the guest file when that has changed, at the latest
+/// on the next request.
 pub(super) struct Desk {
     book: GuestBook,
     usage: PathBuf,
@@ -26,84 +26,84 @@ pub(super) struct Desk {
 }
 
 struct State {
-    /// The file as it was read; none if there was none.
+    /// The version of the file as read; `None` if there was none.
     stamp: Option<Stamp>,
-    /// Why nobody is let in, if the file cannot be read.
+    /// Why all guests are refused, if the file cannot be read.
     damaged: Option<String>,
     seats: BTreeMap<u64, Seat>,
-    /// What was written last, with guests that are gone.
+    /// The current day, and the usage saved last, which may include removed guests.
     day: u64,
     written: Usage,
     write_at: Instant,
-    /// What the owner is to hear.
+    /// Events for the owner.
     news: Vec<News>,
 }
 
-/// A change that somebody else made.
+/// A change made by another process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum News {
     Removed(String),
     Problem(String),
 }
 
-/// A guest, and what it does.
+/// A guest and its activity.
 struct Seat {
     guest: Guest,
     tab: Arc<Tab>,
     seen: Option<u64>,
-    /// When it asked within the last minute.
+    /// The times of its requests within the last minute.
     asked: VecDeque<Instant>,
-    /// When each of its answers was begun that are not over.
+    /// The start times of its running answers.
     answers: Vec<Instant>,
 }
 
-/// Why a token lets nobody in.
+/// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAdmitted {
-    /// It is no guest's.
+    /// No guest has this token.
     #[error("this token is no guest's of this node")]
     Unknown,
-    /// Its time is over.
+    /// The token has expired.
     #[error("the time of this guest's token is over: ask the owner of this node for another")]
     Over,
 }
 
-/// What a guest asked is more than it may.
+/// The limit that a guest's request exceeds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OverLimit {
     /// Too many requests in a minute.
     #[error("this guest may ask {limit} times a minute: try again in {} s", retry_after.as_secs())]
     TooOften {
-        /// Requests a minute.
+        /// Requests per minute.
         limit: u32,
-        /// When the next may be made, in whole seconds.
+        /// Time until the next request is allowed, in whole seconds.
         retry_after: Duration,
     },
-    /// Its other answers are under way.
+    /// Too many of its answers are still running.
     #[error("this guest may have {limit} answers at the same time: try again when one is done")]
     TooManyAtOnce {
-        /// Answers at the same time.
+        /// Concurrent answers.
         limit: u32,
-        /// As long as the oldest of them has taken, at least 1 s and at most a minute.
+        /// The age of the oldest running answer, at least 1 s and at most a minute.
         retry_after: Duration,
     },
-    /// One request asks for more answers than it may ever have.
+    /// A single request asks for more answers than the limit allows at all.
     #[error("this guest may have {limit} answers at the same time: ask for fewer at once")]
     TooManyAnswers {
-        /// Answers at the same time.
+        /// Concurrent answers.
         limit: u32,
     },
-    /// No tokens are left.
+    /// Today's tokens are used up.
     #[error("this guest's {limit} tokens of today are used up: a new day begins in {} min", retry_after.as_secs().div_ceil(60))]
     Spent {
-        /// Tokens a day.
+        /// Tokens per day.
         limit: u64,
-        /// When there are new ones.
+        /// Time until the guest gets new tokens.
         retry_after: Duration,
     },
 }
 
-/// A guest who was let in with one request.
+/// An authenticated request of a guest.
 #[derive(Clone)]
 pub struct Visit {
     desk: Arc<Desk>,
@@ -112,7 +112,7 @@ pub struct Visit {
     models: Vec<String>,
 }
 
-/// Places for answers, which are free again when this is dropped.
+/// Places for running answers. Dropping it frees them.
 pub struct Places {
     desk: Arc<Desk>,
     id: u64,
@@ -121,22 +121,22 @@ pub struct Places {
 }
 
 impl Visit {
-    /// Who asks.
+    /// The guest as a caller of the service.
     pub fn caller(&self) -> Caller {
         Caller::Guest(Arc::clone(&self.tab))
     }
 
-    /// What the guest is called.
+    /// The guest's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The models it may use, as [`Limits::models`](super::Limits::models) has them.
+    /// The models it may use, as in [`Limits::models`](super::Limits::models).
     pub fn models(&self) -> &[String] {
         &self.models
     }
 
-    /// Takes places for so many answers of one request.
+    /// Takes places for `answers` answers of one request.
     ///
     /// # Errors
     /// [`OverLimit`].
@@ -208,7 +208,7 @@ impl Seat {
     }
 }
 
-/// What can be said in seconds: at least one.
+/// Rounds up to whole seconds, at least one.
 fn whole_seconds(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs_f64().ceil().max(1.0) as u64)
 }
@@ -241,7 +241,7 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the guest in whose token this is.
+    /// Authenticates a guest by token.
     pub(super) fn admit(self: &Arc<Self>, token: &str) -> Result<Visit, NotAdmitted> {
         let hash = TokenHash::of(token);
         let now = SystemTime::now();
@@ -262,8 +262,8 @@ impl Desk {
         }
     }
 
-    /// Follows the file and the clock, and writes what was used, if that is due; what happened since it
-    /// was asked last.
+    /// Checks the file and the clock, and saves usage if that is due. Returns the events since the
+    /// last call.
     pub(super) fn look(&self) -> Vec<News> {
         let mut state = self.lock();
         self.follow(&mut state, SystemTime::now());
@@ -276,7 +276,7 @@ impl Desk {
         news
     }
 
-    /// Writes what was used, if that is news.
+    /// Saves usage if it has changed.
     pub(super) fn write(&self) {
         let mut state = self.lock();
         state.write_at = Instant::now() + WRITE;
@@ -284,7 +284,7 @@ impl Desk {
         if usage == state.written {
             return;
         }
-        // The disk may take its time; nobody is to wait for it.
+        // Release the lock first: the disk may be slow.
         drop(state);
         match usage.write(&self.usage) {
             Ok(()) => self.lock().written = usage,
@@ -313,7 +313,7 @@ impl Desk {
 }
 
 impl State {
-    /// These are the guests from now on.
+    /// Replaces the guests by these.
     fn seat(&mut self, guests: Vec<Guest>) {
         self.damaged = None;
         let mut before = std::mem::take(&mut self.seats);
@@ -342,7 +342,7 @@ impl State {
         }
     }
 
-    /// The file cannot be read: nobody is let in until it can.
+    /// Refuses all guests until the file can be read again.
     fn close(&mut self, why: &str) {
         for seat in std::mem::take(&mut self.seats).into_values() {
             seat.tab.set_withdrawn(true);
@@ -354,7 +354,7 @@ impl State {
     }
 
     fn usage(&self) -> Usage {
-        // Of guests that cannot be read now nothing is forgotten.
+        // While the file cannot be read, keep the usage of all guests.
         let mut usage = match &self.damaged {
             Some(_) => self.written.clone(),
             None => Usage::new(self.day),

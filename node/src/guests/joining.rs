@@ -1,16 +1,16 @@
-//! PINs and keys by which people become guests.
+//! Becoming a guest by PIN or key.
 //!
-//! The PIN is for people who type it; the code on the screen has a key of 128 bits in the part of its
-//! address that browsers do not send. Both are valid for one guest and a short time.
+//! The PIN is meant for typing. The code on the screen contains a 128-bit key, in the part of the
+//! URL that browsers do not send to the server. Both are valid for one guest and for a short time.
 //!
-//! | what | bound | then |
+//! | what | bound | when reached |
 //! |---|---|---|
-//! | a PIN | 8 digits, 15 minutes, one guest | another one |
-//! | wrong guesses at one PIN | 5 | another one |
-//! | wrong guesses of one address (IPv6: of its /64) | 5 in 10 minutes | it waits |
-//! | wrong PINs of all | 30 in an hour | nobody joins by PIN for the rest of it; by key they do |
+//! | a PIN | 8 digits, 15 minutes, one guest | new PIN and key |
+//! | wrong guesses of one PIN | 5 | new PIN and key |
+//! | wrong guesses from one address (IPv6: its /64) | 5 in 10 minutes | the address has to wait |
+//! | wrong PINs from all addresses | 30 in an hour | no PIN is accepted for the rest of the hour; keys still are |
 //!
-//! So whoever guesses all day has 720 tries at 100,000,000 numbers.
+//! Guessing all day therefore gives 720 tries at 100,000,000 numbers.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -32,22 +32,22 @@ const OF_ALL: Bound = Bound {
     most: 30,
     within: Duration::from_secs(60 * 60),
 };
-/// Addresses that are remembered. The one that guessed longest ago is forgotten first: the bound of all
-/// holds on.
+/// The most addresses remembered. The least recent one is forgotten first; the bound on all
+/// addresses still applies.
 const MOST_ADDRESSES: usize = 256;
 
-/// What somebody shows who wants to be a guest.
+/// Proof that somebody has seen the screen.
 pub enum Proof<'a> {
-    /// The number on the screen, with spaces or not.
+    /// The number on the screen, with or without spaces.
     Pin(&'a str),
-    /// The key that is in the code on the screen.
+    /// The key in the code on the screen.
     Key(&'a str),
 }
 
-/// Why somebody does not become a guest.
+/// Why somebody could not become a guest.
 #[derive(Debug, thiserror::Error)]
 pub enum NotJoined {
-    /// It is not what the screen shows.
+    /// The PIN or key is not the current one.
     #[error(
         "this is not what the screen shows now: look again, a PIN is valid for a few minutes and for one guest"
     )]
@@ -55,27 +55,27 @@ pub enum NotJoined {
     /// There were too many wrong guesses.
     #[error("there were too many wrong guesses: try again in {} min", retry_after.as_secs().div_ceil(60))]
     TooMany {
-        /// When it can be tried again.
+        /// Time until the next try is allowed.
         retry_after: Duration,
     },
-    /// The rest.
+    /// The guest could not be added.
     #[error(transparent)]
     Guest(#[from] GuestError),
 }
 
-/// How somebody becomes a guest now.
+/// A PIN and key for becoming a guest.
 #[derive(Clone)]
 pub struct Invitation {
-    /// To be typed.
+    /// The PIN, for typing.
     pub pin: String,
-    /// To be scanned.
+    /// The key, for scanning.
     pub key: String,
-    /// When both are others.
+    /// When both expire.
     pub until: Instant,
 }
 
 impl Invitation {
-    /// A new one.
+    /// Generates an invitation.
     fn new(now: Instant) -> Result<Self, GuestError> {
         let key: [u8; 16] = random().map_err(|_| GuestError::Random)?;
         Ok(Self {
@@ -85,33 +85,33 @@ impl Invitation {
         })
     }
 
-    /// The PIN as people read it.
+    /// The PIN in two groups, for reading.
     pub fn spaced_pin(&self) -> String {
         let (first, last) = self.pin.split_at(PIN_DIGITS / 2);
         format!("{first} {last}")
     }
 }
 
-/// Digits, each as likely as the others.
+/// A uniformly random PIN.
 fn new_pin() -> Result<String, GuestError> {
     let all = 10_u64.pow(PIN_DIGITS as u32);
     loop {
         let bytes: [u8; 8] = random().map_err(|_| GuestError::Random)?;
         let number = u64::from_le_bytes(bytes);
-        // The rest of the numbers would make small ones likelier.
+        // Reject the last, incomplete range: it would make small numbers more likely.
         if number < u64::MAX - u64::MAX % all {
             return Ok(format!("{:0PIN_DIGITS$}", number % all));
         }
     }
 }
 
-/// So many within such a time.
+/// A limit on events within a period.
 struct Bound {
     most: u32,
     within: Duration,
 }
 
-/// Wrong guesses since a time.
+/// Wrong guesses since a point in time.
 #[derive(Clone, Copy)]
 struct Wrong {
     since: Instant,
@@ -119,7 +119,7 @@ struct Wrong {
 }
 
 impl Bound {
-    /// How long to wait, if there were too many.
+    /// The remaining wait, if the bound is reached.
     fn wait(&self, wrong: &Wrong, now: Instant) -> Option<Duration> {
         let over = (wrong.since + self.within).checked_duration_since(now)?;
         (wrong.count >= self.most && !over.is_zero()).then_some(over)
@@ -136,7 +136,7 @@ impl Bound {
     }
 }
 
-/// The invitation at hand and the guesses at it.
+/// The current invitation and the wrong guesses so far.
 pub(super) struct Joining {
     invitation: Invitation,
     wrong: u32,
@@ -161,7 +161,7 @@ impl Joining {
         &self.invitation
     }
 
-    /// Makes another invitation if this one is over; whether it was.
+    /// Replaces the invitation if it has expired or was guessed too often; returns whether it did.
     pub(super) fn renew_if_over(&mut self, now: Instant) -> Result<bool, GuestError> {
         let is_over = now >= self.invitation.until || self.wrong >= WRONG_OF_PIN;
         if is_over {
@@ -170,14 +170,14 @@ impl Joining {
         Ok(is_over)
     }
 
-    /// Makes another invitation.
+    /// Replaces the invitation.
     pub(super) fn renew(&mut self, now: Instant) -> Result<(), GuestError> {
         self.invitation = Invitation::new(now)?;
         self.wrong = 0;
         Ok(())
     }
 
-    /// Whether somebody at this address may become a guest.
+    /// Checks a proof from this address, within the bounds on wrong guesses.
     pub(super) fn check(
         &mut self,
         now: Instant,
@@ -191,7 +191,7 @@ impl Joining {
         if let Some(wait) = own.and_then(|wrong| OF_ADDRESS.wait(wrong, now)) {
             return refused(wait);
         }
-        // Hashes are compared in constant time, and have one length.
+        // Compares hashes: in constant time, and of equal length.
         let same = |given: &str, meant: &str| {
             blake3::hash(given.as_bytes()) == blake3::hash(meant.as_bytes())
         };
@@ -235,7 +235,7 @@ impl Joining {
     }
 }
 
-/// The addresses that one device can take as it likes.
+/// The group of addresses that a single device can choose from freely.
 fn group(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
@@ -314,7 +314,7 @@ mod tests {
         let now = Instant::now();
         let mut joining = Joining::new(now).expect("random numbers");
         for n in 0..5 {
-            // Addresses of one device.
+            // All of these are addresses of one device.
             let from = IpAddr::from([0xfd00, 1, 2, 3, 4, 5, 6, n]);
             let guess = wrong(&joining);
             assert_eq!(pin(&mut joining, now, from, guess), "wrong");
@@ -334,7 +334,7 @@ mod tests {
         joining.renew_if_over(now).expect("random numbers");
         let shown = joining.invitation().clone();
         assert_eq!(pin(&mut joining, now, at(99), &shown.pin), "too many");
-        // Whoever sees the code still may.
+        // With the key from the code, joining still works.
         assert_eq!(
             told(joining.check(now, at(99), &Proof::Key(&shown.key))),
             "right"

@@ -1,4 +1,4 @@
-//! What a guest may use.
+//! Limits of guests.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,32 +6,32 @@ use serde::{Deserialize, Serialize};
 
 use super::unix;
 
-/// In [`Limits::models`]: the model that requests get which name none.
+/// In [`Limits::models`]: the model for requests that name none.
 pub const DEFAULT_MODEL: &str = "default";
-/// In [`Limits::models`]: every model of this device.
+/// In [`Limits::models`]: all models of this device.
 pub const ALL_MODELS: &str = "all";
 
 /// What a guest may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Tokens of prompts and answers from one midnight of UTC to the next. Those of a prompt that were
-    /// kept from the guest's earlier requests do not count.
+    /// Tokens of prompts and answers per UTC day. Prompt tokens taken from a cached prefix do not
+    /// count.
     pub tokens_a_day: u64,
-    /// Requests for answers in any minute.
+    /// Requests for answers within any minute.
     pub requests_a_minute: u32,
-    /// Answers at the same time.
+    /// Concurrent answers.
     pub at_once: u32,
-    /// Names of models, [`DEFAULT_MODEL`] or [`ALL_MODELS`].
+    /// Model names, [`DEFAULT_MODEL`] or [`ALL_MODELS`].
     pub models: Vec<String>,
-    /// When its token ends, in seconds since 1970; never if `None`.
+    /// When the token expires, in seconds since 1970; `None` for never.
     pub until: Option<u64>,
 }
 
 impl Limits {
-    /// Days that a guest's token is valid unless its owner says otherwise.
+    /// Days until a token expires by default.
     pub const USUAL_DAYS: u64 = 30;
 
-    /// Those of a guest who comes now, of whom nothing else is said.
+    /// The default limits of a guest added at `now`.
     pub fn usual(now: SystemTime) -> Self {
         let days = Duration::from_secs(Self::USUAL_DAYS * 24 * 60 * 60);
         Self {
@@ -43,7 +43,7 @@ impl Limits {
         }
     }
 
-    /// Whether the time is over.
+    /// Whether the token has expired.
     pub fn is_over(&self, now: SystemTime) -> bool {
         self.until.is_some_and(|until| until <= unix(now))
     }

@@ -1,19 +1,20 @@
 //! Guests: people who use this device's API from devices without a node.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
 //! | `limits` | what a guest may use |
 //! | `book` | the guests of a home, in a file that commands change and a running server follows |
-//! | `usage` | what they used today, in a file of the server's |
-//! | `desk` | what a running server knows of them: tokens, limits, places |
-//! | `joining` | PINs and keys by which people become guests |
-//! | `share` | all of it, as `potluck serve --share` has it |
+//! | `usage` | tokens used today, in a file that the server writes |
+//! | `desk` | the running server's state: tokens, limits, concurrent answers |
+//! | `joining` | PINs and keys for becoming a guest |
+//! | `share` | the interface for `potluck serve --share`, built from the other modules |
 //!
-//! - A guest's token is made once and shown once; what is kept is its SHA-256. It has 256 random bits, so
-//!   no slower hash is needed.
-//! - A guest that is removed is refused at its next request, and its running answers end within a step.
-//! - Tokens count when they are read or written, and are on the disk within a second: a restart hands out
-//!   none of a day again.
+//! - A guest's token is generated once and shown once; only its SHA-256 is stored. It has 256
+//!   random bits, so a slower hash is not needed.
+//! - After a guest is removed, its next request is refused and its running answers end within a
+//!   step.
+//! - Tokens count as soon as they are processed or generated, and are saved to disk within a
+//!   second, so a restart does not give a guest the same day's tokens twice.
 
 mod book;
 mod desk;

@@ -1,4 +1,4 @@
-//! What `potluck serve --share` shares: who is let in, how people become guests, what the owner hears.
+//! Guest access for `potluck serve --share`: authentication, joining, and events for the owner.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use super::limits::Limits;
 use crate::home::Home;
 use crate::private_file;
 
-/// The guests of a server that runs. Clones are the same.
+/// The guests of a running server. Clones share the same state.
 #[derive(Clone)]
 pub struct Share(Arc<Shared>);
 
@@ -25,39 +25,39 @@ struct Shared {
     tell: Mutex<Sender<ShareEvent>>,
 }
 
-/// What the owner of a server hears.
+/// An event for the owner of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ShareEvent {
     /// Somebody became a guest.
     Joined {
-        /// What it is called.
+        /// The guest's name.
         name: String,
-        /// From where, as the address of its connection.
+        /// The remote address of its connection.
         from: IpAddr,
     },
     /// A guest was removed; its answers have ended.
     Removed {
-        /// What it was called.
+        /// The guest's name.
         name: String,
     },
-    /// [`Share::invitation`] is another.
+    /// [`Share::invitation`] has changed.
     Invites,
-    /// Something does not work: what, and what to do.
+    /// Something does not work: the cause and the remedy.
     Problem(String),
 }
 
-/// Somebody who has become a guest.
+/// The result of becoming a guest.
 pub struct Joined {
-    /// What it is called.
+    /// The guest's name.
     pub name: String,
-    /// What it sends as its API key. It is told now and never again.
+    /// The token that it sends as its API key. It is returned only here.
     pub token: String,
-    /// What it may use.
+    /// What the guest may use.
     pub limits: Limits,
 }
 
 impl Share {
-    /// That of a home, and what happens there.
+    /// The guests of this home, and a channel of events.
     ///
     /// # Errors
     /// [`GuestError`].
@@ -68,7 +68,7 @@ impl Share {
             joining: Mutex::new(Joining::new(Instant::now())?),
             tell: Mutex::new(tell),
         }));
-        // Before anything is shared: a damaged file is not to be found by guests.
+        // Fail before anything is shared: guests should not be the ones to find a damaged file.
         share.0.desk.book().read()?;
         Ok((share, told))
     }
@@ -82,11 +82,11 @@ impl Share {
 
     fn tell(&self, event: ShareEvent) {
         let tell = self.0.tell.lock().unwrap_or_else(PoisonError::into_inner);
-        // The owner may not listen.
+        // The owner may not be listening.
         let _ = tell.send(event);
     }
 
-    /// Lets the guest in whose token this is. It looks at the guests' file.
+    /// Authenticates a guest by token. Checks the guest file for changes first.
     ///
     /// # Errors
     /// [`NotAdmitted`].
@@ -94,18 +94,18 @@ impl Share {
         self.0.desk.admit(token)
     }
 
-    /// How somebody becomes a guest now.
+    /// The current invitation.
     pub fn invitation(&self) -> Invitation {
         self.joining().invitation().clone()
     }
 
-    /// Makes somebody a guest who shows what is on the screen. It is on the disk when this returns, and
-    /// the screen shows something else then.
+    /// Adds a guest who proves to have seen the screen. When this returns the guest is on disk, and
+    /// the screen shows a new invitation.
     ///
     /// # Errors
     /// [`NotJoined`].
     pub fn join(&self, from: IpAddr, name: &str, proof: &Proof<'_>) -> Result<Joined, NotJoined> {
-        // Told before anything is guessed at.
+        // Checked first, so that an invalid name does not count as a guess.
         check_name(name)?;
         let now = Instant::now();
         let mut joining = self.joining();
@@ -138,8 +138,8 @@ impl Share {
         joined
     }
 
-    /// Follows the guests' file and the clock, and writes what guests used. To be called often, by the
-    /// thread that may wait for the disk.
+    /// Checks the guest file and the clock, and saves guests' usage. Call it often, from a thread
+    /// that may block on the disk.
     pub fn look(&self) {
         for news in self.0.desk.look() {
             self.tell(match news {
@@ -155,7 +155,7 @@ impl Share {
         }
     }
 
-    /// Writes what guests used: the server ends.
+    /// Saves guests' usage when the server ends.
     pub fn write(&self) {
         self.0.desk.write();
     }
@@ -165,7 +165,7 @@ fn url_file(home: &Home) -> PathBuf {
     home.root().join("shared-at")
 }
 
-/// Where a server of this home shares its API now, as it said last.
+/// The URL at which a server of this home last shared its API.
 pub fn shared_url(home: &Home) -> Option<String> {
     let bytes = private_file::read(&url_file(home), 1024).ok().flatten()?;
     let url = String::from_utf8(bytes).ok()?;
@@ -173,10 +173,10 @@ pub fn shared_url(home: &Home) -> Option<String> {
     is_one.then_some(url)
 }
 
-/// The server shares its API there from now on; nowhere if `None`.
+/// Records the URL at which the server shares its API; `None` when it stops.
 ///
 /// # Errors
-/// What the system says.
+/// Errors of the file system.
 pub fn remember_url(home: &Home, url: Option<&str>) -> io::Result<()> {
     match url {
         Some(url) => private_file::replace(&url_file(home), url.as_bytes()),
@@ -203,12 +203,12 @@ mod tests {
         let event = told.try_recv();
         assert_eq!(event, Ok(ShareEvent::Joined { name, from }));
         assert_eq!(told.try_recv(), Ok(ShareEvent::Invites));
-        // It was for one guest.
+        // The invitation was for one guest.
         for proof in [Proof::Pin(&shown.pin), Proof::Key(&shown.key)] {
             let again = share.join(from, "Ben", &proof);
             assert!(matches!(again, Err(NotJoined::Wrong)));
         }
-        // A name that is taken uses nothing up.
+        // A taken name does not use up the invitation.
         let shown = share.invitation();
         for name in ["anna", "", "a\tb"] {
             let refused = share.join(from, name, &Proof::Key(&shown.key));

@@ -1,4 +1,4 @@
-//! What guests used today, in a file of the server's.
+//! Tokens that guests used today, in a file that the server writes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,28 +9,28 @@ use serde::{Deserialize, Serialize};
 use crate::home::Home;
 use crate::private_file;
 
-/// Bytes of the file that are read.
+/// The largest file that is read, in bytes.
 const MOST_BYTES: usize = 1 << 16;
 
-/// What guests used on one day, and when each asked something last.
+/// Tokens that guests used on one day, and the time of each guest's last request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// The day's number, see [`day_of`](crate::serve::day_of).
+    /// The day number; see [`day_of`](crate::serve::day_of).
     day: u64,
-    /// Tokens by the guest's id.
+    /// Tokens used, by guest id.
     used: BTreeMap<u64, u64>,
-    /// Seconds since 1970 by the guest's id.
+    /// The last request in seconds since 1970, by guest id.
     seen: BTreeMap<u64, u64>,
 }
 
 impl Usage {
-    /// Where it is kept.
+    /// The path of the file.
     pub(super) fn path(home: &Home) -> PathBuf {
         home.root().join("guests-usage.json")
     }
 
-    /// As a server of this home wrote it last. A file that cannot be read counts as none: no guest should
-    /// be locked out for it.
+    /// The usage last saved by a server of this home. An unreadable file counts as empty, so that
+    /// it does not lock guests out.
     pub fn of(home: &Home) -> Self {
         let bytes = private_file::read(&Self::path(home), MOST_BYTES);
         let bytes = bytes.ok().flatten();
@@ -49,13 +49,13 @@ impl Usage {
         private_file::replace(path, &serde_json::to_vec(self)?)
     }
 
-    /// The day that counts: this one, or a later one that was reached before. A clock that is set back
-    /// hands out nothing again.
+    /// The day to count for: `today`, or a later day if one was already reached. Setting the clock
+    /// back therefore does not renew anyone's tokens.
     pub(super) fn day(&self, today: u64) -> u64 {
         self.day.max(today)
     }
 
-    /// Tokens that a guest used on a day.
+    /// Tokens that a guest used on this day.
     pub fn used(&self, id: u64, day: u64) -> u64 {
         match self.day >= day {
             true => self.used.get(&id).copied().unwrap_or(0),
@@ -63,7 +63,7 @@ impl Usage {
         }
     }
 
-    /// When a guest asked something last, in seconds since 1970.
+    /// The time of a guest's last request, in seconds since 1970.
     pub fn seen(&self, id: u64) -> Option<u64> {
         self.seen.get(&id).copied()
     }
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(again, usage);
         assert_eq!((again.used(7, 20_000), again.used(8, 20_000)), (123, 0));
         assert_eq!((again.used(7, 20_001), again.seen(7)), (0, Some(5)));
-        // A clock that was set back.
+        // The clock was set back.
         assert_eq!((again.used(7, 19_990), again.day(19_990)), (123, 20_000));
     }
 }

@@ -1,7 +1,7 @@
-//! Who asks, whose turn it is, and what a guest may still use.
+//! Callers: who sends a request, whose turn is next, and a guest's token budget.
 //!
-//! The owner goes first: of requests that wait, the owner's are begun before those of guests, and guests
-//! take turns. While both are answered, guests get a fifth of the time ([`Courtesy`]).
+//! The owner goes first: of the queued requests, the owner's start before those of guests, and
+//! guests take turns. While both are being answered, guests get a fifth of the time ([`Courtesy`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,25 +10,25 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Who asks.
+/// The sender of a request.
 #[derive(Debug, Clone, Default)]
 pub enum Caller {
     /// The owner of this device.
     #[default]
     Owner,
-    /// A guest.
+    /// A guest, with its token budget.
     Guest(Arc<Tab>),
 }
 
-/// A caller as others can compare it. The owner is less than all guests.
+/// Identifies a caller. The owner sorts before all guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum CallerId {
     Owner,
     Guest(u64),
 }
 
-/// What a guest has used today and may use, shared by all its requests: each token that is read or
-/// written for one of them counts at once.
+/// A guest's token use and limit for today, shared by all its requests. Each token counts as soon
+/// as it is processed or generated for one of them.
 #[derive(Debug)]
 pub struct Tab {
     id: u64,
@@ -38,7 +38,7 @@ pub struct Tab {
 }
 
 impl Tab {
-    /// Of the guest with this id, which no other ever has.
+    /// The tab of the guest with this id; ids are never reused.
     pub fn new(id: u64, used: u64, limit: u64) -> Self {
         Self {
             id,
@@ -58,28 +58,29 @@ impl Tab {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Tokens that may still be used today.
+    /// Tokens left for today.
     pub fn left(&self) -> u64 {
         let limit = self.limit.load(Ordering::Relaxed);
         limit.saturating_sub(self.used())
     }
 
-    /// A new day has begun.
+    /// Resets the use at the start of a new day.
     pub fn begin_day(&self) {
         self.used.store(0, Ordering::Relaxed);
     }
 
-    /// Tokens a day from now on.
+    /// Sets the limit of tokens per day.
     pub fn set_limit(&self, tokens: u64) {
         self.limit.store(tokens, Ordering::Relaxed);
     }
 
-    /// Whether the guest may use anything at all. Its running answers end within a step if not.
+    /// Withdraws or restores the guest's access. Withdrawing ends its running answers within a
+    /// step.
     pub fn set_withdrawn(&self, withdrawn: bool) {
         self.withdrawn.store(withdrawn, Ordering::Relaxed);
     }
 
-    /// Whether it was said that it may not.
+    /// Whether the guest's access is withdrawn.
     pub fn is_withdrawn(&self) -> bool {
         self.withdrawn.load(Ordering::Relaxed)
     }
@@ -97,14 +98,14 @@ impl Caller {
         matches!(self, Self::Guest(_))
     }
 
-    /// So many tokens were read or written.
+    /// Counts tokens that were processed or generated.
     pub(crate) fn charge(&self, tokens: usize) {
         if let Self::Guest(tab) = self {
             tab.used.fetch_add(tokens as u64, Ordering::Relaxed);
         }
     }
 
-    /// Tokens that may still be read or written today.
+    /// Tokens left for today; unlimited for the owner.
     pub(super) fn left(&self) -> u64 {
         match self {
             Self::Owner => u64::MAX,
@@ -126,49 +127,49 @@ impl CallerId {
     }
 }
 
-/// The number of a day of UTC, by which tokens are counted.
+/// The number of the UTC day since 1970. Token limits apply per such day.
 pub fn day_of(now: SystemTime) -> u64 {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_secs() / DAY.as_secs()
 }
 
-/// How long it is until the next such day.
+/// Time until the next UTC day.
 pub fn until_next_day(now: SystemTime) -> Duration {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     DAY - Duration::from_secs(since.as_secs() % DAY.as_secs())
 }
 
-/// Whose request is begun next.
+/// Decides whose request starts next.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    /// When a guest's request was begun last, by a count of all.
+    /// When each guest's last request started, counted in started guest requests.
     last: HashMap<u64, u64>,
     count: u64,
 }
 
 impl Turns {
-    /// Guests that are remembered. The turns of more begin anew.
+    /// The most guests remembered. Beyond that, all turns are reset.
     const MOST: usize = 256;
 
-    /// Which of those that wait, in the order in which they came, is next.
+    /// The index of the next request, given the callers in order of arrival.
     pub(super) fn next<'a>(&self, waiting: impl Iterator<Item = &'a Caller>) -> Option<usize> {
         let turn = |caller: &Caller| match caller.id() {
             CallerId::Owner => (false, 0),
             CallerId::Guest(id) => (true, self.last.get(&id).copied().unwrap_or(0)),
         };
-        // Of equal ones the first.
+        // Ties go to the first in the queue.
         let next = waiting.enumerate().min_by_key(|(_at, caller)| turn(caller));
         next.map(|(at, _caller)| at)
     }
 
-    /// A guest's request could not be begun: it is the next of all guests'.
+    /// Puts this guest ahead of all other guests, because its request could not start.
     pub(super) fn goes_first(&mut self, caller: CallerId) {
         if let CallerId::Guest(id) = caller {
             self.last.remove(&id);
         }
     }
 
-    /// A request was begun.
+    /// Records that a request has started.
     pub(super) fn begun(&mut self, caller: CallerId) {
         if let CallerId::Guest(id) = caller {
             if self.last.len() >= Self::MOST {
@@ -180,7 +181,7 @@ impl Turns {
     }
 }
 
-/// Whose requests a step is for.
+/// Whose requests a step computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     All,
@@ -198,17 +199,17 @@ impl Side {
     }
 }
 
-/// How time is shared while the owner and guests are answered: guests have steps of their own, a fifth
-/// of the time, so that the owner's answers keep four fifths of the pace that they have alone.
+/// Shares time between the owner and guests while both are being answered. Guests get separate
+/// steps for a fifth of the time, so the owner's answers keep four fifths of their full speed.
 #[derive(Debug)]
 pub(super) struct Courtesy {
-    /// Seconds that the owner is to have before guests are next.
+    /// Seconds that the owner is due before guests are next.
     owed: f64,
 }
 
-/// What the owner gets for a guest's second.
+/// Seconds that the owner gets for each second of guests.
 const OWNER_SECONDS: f64 = 4.0;
-/// What an owner gets who finds guests being answered.
+/// Seconds that the owner gets first when both begin to be served.
 const FIRST_SECONDS: f64 = 0.05;
 
 impl Default for Courtesy {
@@ -220,7 +221,7 @@ impl Default for Courtesy {
 }
 
 impl Courtesy {
-    /// Whose step is next, if so many are answered of each.
+    /// Whose step is next, given the numbers of running requests.
     pub(super) fn next(&mut self, owner: usize, guests: usize) -> Side {
         if owner == 0 || guests == 0 {
             *self = Self::default();
@@ -232,7 +233,7 @@ impl Courtesy {
         }
     }
 
-    /// A step took so long.
+    /// Records how long a step took.
     pub(super) fn took(&mut self, side: Side, time: Duration) {
         match side {
             Side::All => {}

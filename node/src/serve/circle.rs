@@ -1,4 +1,4 @@
-//! The devices that may compute answers.
+//! The devices of the circle that may compute answers.
 
 use std::fmt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::stages::{Ends, EndsError, MemoryBudget};
 
 /// How long a node that has just started waits for the devices of its circle to connect.
 const CONNECTING: Duration = Duration::from_secs(3);
-/// How often that is looked at.
+/// How often it checks for them.
 const MOMENT: Duration = Duration::from_millis(20);
 
 /// The circle of this process's node, and which of its devices compute answers.
@@ -26,7 +26,7 @@ pub struct Circle {
     who: Who,
 }
 
-/// Who computes.
+/// Which devices compute.
 #[derive(Debug, Clone)]
 enum Who {
     OnlyThisDevice,
@@ -44,8 +44,8 @@ impl fmt::Debug for Circle {
 }
 
 impl Circle {
-    /// That of a node which has just started. Only this device computes answers; `compute` is what the
-    /// node computes with.
+    /// The circle of a node that has just started, with only this device computing answers.
+    /// `compute` is the node's own backend.
     pub fn of(node: LocalNode, compute: Compute) -> Self {
         Self {
             node,
@@ -55,8 +55,8 @@ impl Circle {
         }
     }
 
-    /// Paired devices compute answers, too, where this says; `objective` is `latency`, `throughput` or
-    /// `energy`. With `drafts`, guesses of the next tokens are sent ahead.
+    /// Lets paired devices compute answers as well, as `placement` says. `objective` is `latency`,
+    /// `throughput` or `energy`. `drafts` enables speculative tokens.
     #[must_use]
     pub fn with_peers(self, placement: PlacementChoice, objective: &str, drafts: bool) -> Self {
         let who = Who::Peers {
@@ -67,25 +67,25 @@ impl Circle {
         Self { who, ..self }
     }
 
-    /// Whether other devices may be asked to compute.
+    /// Whether other devices may compute.
     pub(super) fn has_peers(&self) -> bool {
         matches!(self.who, Who::Peers { .. })
     }
 
-    /// Whether guesses of the next tokens are sent ahead.
+    /// Whether speculative tokens are enabled.
     pub(super) fn drafts(&self) -> bool {
         matches!(self.who, Who::Peers { drafts: true, .. })
     }
 
-    /// How many other devices of the circle are connected.
+    /// The number of connected devices of the circle, without this one.
     pub(super) fn connected(&self) -> usize {
         let members = self.node.node.members().unwrap_or_default().into_iter();
         let connected = members.filter_map(|(_, status)| status?.connected_since);
         connected.count()
     }
 
-    /// Waits until all devices of the circle are connected, if the node has just started and
-    /// `goes_on`.
+    /// Waits until all devices of the circle are connected, if the node has just started and while
+    /// `goes_on` returns true.
     pub(super) fn await_devices(&self, goes_on: &mut dyn FnMut() -> bool) {
         let me = self.node.node.peer_id();
         while self.started.elapsed() < CONNECTING && goes_on() {
@@ -101,7 +101,7 @@ impl Circle {
         }
     }
 
-    /// The part of a model that stays with this device.
+    /// Loads the part of a model that stays on this device.
     ///
     /// # Errors
     /// [`EndsError`].
@@ -110,7 +110,7 @@ impl Circle {
         Ends::load(Arc::new(gguf), self.compute.clone(), memory)
     }
 
-    /// Begins a conversation with the model in this file, with room for so many positions.
+    /// Begins a conversation with the model in this file, with room for `context` positions.
     ///
     /// # Errors
     /// [`ClientError`].

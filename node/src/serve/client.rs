@@ -1,4 +1,4 @@
-//! The two ends of a request: who asked, and the thread that answers.
+//! The two ends of a request: the client that receives the answer and the thread that writes it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,39 +12,39 @@ use tokio::sync::oneshot;
 use super::numbers::{Counters, Outcome};
 use super::{Caller, RequestError, Update};
 
-/// An answer as it comes. Dropping it cancels the request: nothing is computed for it beyond the step
-/// at hand.
+/// A stream of updates of one answer. Dropping it cancels the request: after the current step
+/// nothing more is computed for it.
 ///
-/// What is not read waits in memory, at most what the request may get: its tokens are bounded.
+/// Unread updates are buffered. The buffer is bounded by the request's maximum number of tokens.
 pub struct Answering(UnboundedReceiver<Update>);
 
 impl Answering {
-    /// What happens next; `None` after [`Update::Done`] or [`Update::Failed`].
+    /// The next update; `None` after [`Update::Done`] or [`Update::Failed`].
     pub async fn next(&mut self) -> Option<Update> {
         self.0.recv().await
     }
 
-    /// What has happened and was not read.
+    /// The next update if one is already buffered.
     #[cfg(test)]
     pub(super) fn now(&mut self) -> Option<Update> {
         self.0.try_recv().ok()
     }
 
-    /// As [`Self::next`], for threads that may wait.
+    /// As [`Self::next`], for threads that may block.
     pub fn blocking_next(&mut self) -> Option<Update> {
         self.0.blocking_recv()
     }
 }
 
-/// Texts as vectors, once they are there. Dropping it cancels the request.
+/// A future of the embedded texts. Dropping it cancels the request.
 pub struct Embedding(oneshot::Receiver<Result<Embedded, RequestError>>);
 
-/// Texts as vectors.
+/// Embedded texts.
 #[derive(Clone, PartialEq)]
 pub struct Embedded {
-    /// For each text in order, `[d_model]` numbers: a vector of length 1.
+    /// For each text in order a vector of length 1, `[d_model]`.
     pub vectors: Vec<Vec<f32>>,
-    /// The tokens of all texts.
+    /// The number of tokens of all texts.
     pub tokens: usize,
 }
 
@@ -58,24 +58,24 @@ impl Future for Embedding {
 }
 
 impl Embedding {
-    /// Waits for the vectors, on a thread that may.
+    /// Blocks until the vectors are ready.
     ///
     /// # Errors
-    /// As the future's.
+    /// The same errors as awaiting it.
     pub fn blocking(self) -> Result<Embedded, RequestError> {
         self.0.blocking_recv().unwrap_or_else(|_gone| Err(ended()))
     }
 }
 
-/// Whoever computed is no more.
+/// The error for a compute thread that died.
 fn ended() -> RequestError {
     RequestError::Failed {
         message: "the thread that computes has failed: ask again".to_owned(),
     }
 }
 
-/// Tells one who asked what happens before the answer, from any thread. The answer ends only when this
-/// is dropped, too.
+/// Sends updates to a client before its answer starts, from any thread. The answer's stream stays
+/// open until this is dropped too.
 #[derive(Default)]
 pub(super) struct Telling(Option<UnboundedSender<Update>>);
 
@@ -86,22 +86,22 @@ impl Telling {
         }
     }
 
-    /// Whether there was one who listened, and is no more.
+    /// Whether the client has disconnected.
     pub(super) fn is_gone(&self) -> bool {
         self.0.as_ref().is_some_and(UnboundedSender::is_closed)
     }
 }
 
-/// The one who asked, as the threads that answer see them. It hears the end exactly once: if nobody
-/// says it, that the threads failed.
+/// The server's end of a request. It reports the end exactly once: if it is dropped before, it
+/// reports that the compute thread failed.
 pub(super) struct Client {
     reply: Option<Reply>,
     counters: Arc<Counters>,
     pub(super) caller: Caller,
-    /// What events of the request stand in.
+    /// The tracing span of the request.
     pub(super) span: tracing::Span,
     pub(super) arrived: Instant,
-    /// How long of the time since then the model was made ready.
+    /// How much of the time since then was spent loading the model.
     pub(super) loading: Duration,
 }
 
@@ -138,7 +138,7 @@ impl Client {
         &self.counters
     }
 
-    /// Whether nobody listens any more, or whoever does may ask no longer.
+    /// Whether the client has disconnected or its access is withdrawn.
     pub(super) fn is_gone(&self) -> bool {
         if self.caller.is_withdrawn() {
             return true;
@@ -150,7 +150,7 @@ impl Client {
         }
     }
 
-    /// For telling it of what is done for it elsewhere.
+    /// A handle for sending updates from elsewhere.
     pub(super) fn telling(&self) -> Telling {
         match &self.reply {
             Some(Reply::Answer(updates)) => Telling(Some(updates.clone())),
@@ -158,17 +158,18 @@ impl Client {
         }
     }
 
-    /// Says what happens, to those who hear more than the end.
+    /// Sends an update, if the client receives more than the final result.
     pub(super) fn tell(&self, update: Update) {
         if let Some(Reply::Answer(updates)) = &self.reply {
-            // Whether it is heard is asked between steps.
+            // A closed channel is detected between steps.
             let _ = updates.send(update);
         }
     }
 
-    // An end is counted before it is told: whoever heard of it finds it in the numbers.
+    // Counters are updated before the client is notified, so a client that sees the end finds it
+    // counted.
 
-    /// The answer is whole.
+    /// Ends the answer successfully.
     pub(super) fn done(mut self, last: Update) {
         self.counters.ended(Outcome::Answered);
         self.tell(last);
@@ -187,7 +188,7 @@ impl Client {
         self.say_failed(error);
     }
 
-    /// It [is gone](Self::is_gone).
+    /// Ends a request that [is gone](Self::is_gone).
     pub(super) fn cancelled(mut self) {
         self.counters.ended(Outcome::Cancelled);
         if self.caller.is_withdrawn() {
@@ -214,7 +215,7 @@ impl Drop for Client {
     }
 }
 
-/// What a refusal counts as.
+/// The outcome that an error counts as.
 pub(super) fn outcome_of(error: &RequestError) -> Outcome {
     match error {
         RequestError::UnknownModel { .. }

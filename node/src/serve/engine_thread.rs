@@ -1,4 +1,4 @@
-//! The thread of a loaded model.
+//! The compute thread of a model.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::catalogue::{self, FetchEvent, FetchOptions};
 use crate::engine::{Engine, Gguf, ModelConfig, OpenOptions, open};
 use crate::stages::{Ends, EndsError, NoRoom, Reservation};
 
-/// How long to wait for memory before looking again whether other models have freed some.
+/// How often a model that lacks memory checks again whether others have freed some.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// The life of the thread: from loading the model until it is unloaded.
+/// The thread's main function: loads the model, serves requests, and unloads it.
 pub(super) fn live(shared: &Shared, lane: &Arc<Lane>) {
     let outcome = catch_unwind(AssertUnwindSafe(|| serve(shared, lane)));
     let error = match outcome {
@@ -66,7 +66,7 @@ fn serve(shared: &Shared, lane: &Lane) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// Answers requests while another thread prepares them.
+/// Runs `answer` while a second thread prepares requests.
 fn while_prepared(
     engine: &Engine,
     lane: &Lane,
@@ -89,7 +89,7 @@ fn while_prepared(
     })
 }
 
-/// Has the model's file here, if it is one of the catalogue.
+/// Downloads or verifies the model's file, if it is in the catalogue.
 fn fetch(shared: &Shared, lane: &Lane) -> Result<(), RequestError> {
     let Found {
         entry, is_default, ..
@@ -120,8 +120,9 @@ fn load(shared: &Shared, lane: &Lane) -> Result<(Engine, Reservation), RequestEr
     Ok((open_engine(shared, lane)?, memory))
 }
 
-/// The parts of a model that stay here where the circle's devices have its layers. Of the engine nothing
-/// is read but what writes prompts and answers.
+/// Loads the parts of a model that stay on this device while the circle's devices compute its
+/// layers. Answers only use the engine's tokenizer and template; its layers are mapped, but not
+/// read unless texts are embedded.
 fn load_ends(
     shared: &Shared,
     lane: &Lane,
@@ -139,7 +140,7 @@ fn load_ends(
     Ok((engine, ends))
 }
 
-/// What `take` takes memory for, once there is room for it.
+/// Calls `take` until it gets its memory, asking other models to make room in between.
 fn with_room<T>(
     shared: &Shared,
     lane: &Lane,
@@ -176,7 +177,7 @@ fn open_engine(shared: &Shared, lane: &Lane) -> Result<Engine, RequestError> {
     Ok(opened.engine)
 }
 
-/// Closes a lane, so that the thread that prepares ends, too.
+/// Closes the lane on drop, so that the preparing thread ends as well.
 struct Closer<'a>(&'a Lane);
 
 impl Drop for Closer<'_> {

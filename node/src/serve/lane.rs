@@ -1,4 +1,4 @@
-//! The way of requests to one model's threads.
+//! The queue of requests to one model's threads.
 //!
 //! ```text
 //! submit → raw → (prepared by one thread) → ready → (taken by the engine's thread, in order)
@@ -14,7 +14,7 @@ use super::pace::Departures;
 use super::work::{Raw, Ready};
 use super::{RequestError, Update};
 
-/// A model's requests, and what others see of it.
+/// The queue of one model, and the state of that model that other threads can see.
 pub(super) struct Lane {
     pub(super) model: Found,
     state: Mutex<State>,
@@ -23,11 +23,11 @@ pub(super) struct Lane {
 
 struct State {
     raw: VecDeque<Raw>,
-    /// Whose is taken out of `raw` and not yet in `ready`.
+    /// The caller of the request that is out of `raw` and not yet in `ready`.
     preparing: Option<CallerId>,
     ready: VecDeque<Ready>,
     turns: Turns,
-    /// Requests that are answered, and when the oldest began.
+    /// The number of running requests, and when the oldest began.
     running: usize,
     oldest: Option<Instant>,
     departures: Departures,
@@ -35,30 +35,30 @@ struct State {
     loading_since: Instant,
     loaded: Option<Instant>,
     used: Instant,
-    /// To be unloaded as soon as nobody asks it anything.
+    /// Unload as soon as no request is left.
     unwanted: bool,
-    /// When what runs is to end.
+    /// When running requests must end.
     stop_at: Option<Instant>,
     closed: bool,
 }
 
-/// What a model takes.
+/// The memory that a model uses, and its load.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct View {
     pub(super) weight_bytes: u64,
     pub(super) kv_bytes: u64,
     pub(super) kept_bytes: u64,
     pub(super) kept_prefixes: usize,
-    /// Sessions that other devices keep.
+    /// Sessions kept on other devices.
     pub(super) split_kept: usize,
     pub(super) context: usize,
-    /// How many of the requests that are answered are those of guests.
+    /// How many of the running requests are guests'.
     pub(super) guests: usize,
-    /// What waits has no memory, and nothing runs that will free some.
+    /// The next request has no memory, and nothing that runs here will free any.
     pub(super) is_starved: bool,
 }
 
-/// Requests of a lane, and whether its model is loaded.
+/// Load of a lane, and whether its model is loaded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
     pub(super) waiting: usize,
@@ -70,16 +70,16 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Whether memory will come free when what is computed here has ended.
+    /// Whether this model will free memory when its current work ends.
     pub(super) fn will_free(&self) -> bool {
         let waits = self.waiting > 0 && self.view.weight_bytes > 0 && !self.view.is_starved;
         self.is_closed || self.running > 0 || waits
     }
 }
 
-/// Why a lane does not take a request.
+/// Why a lane does not accept a request.
 pub(super) enum NotTaken {
-    /// Its threads have ended: another one is to be started.
+    /// Its threads have ended; the caller must start a new lane.
     Closed(Box<Raw>),
     Busy {
         raw: Box<Raw>,
@@ -87,7 +87,7 @@ pub(super) enum NotTaken {
     },
 }
 
-/// What the engine's thread does next, if it has nothing to compute.
+/// Why the idle engine thread woke up.
 pub(super) enum Wake {
     /// Requests may be ready.
     Look,
@@ -124,8 +124,8 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a request, if fewer than so many are answered and wait. The owner's do not count those of
-    /// guests; guests have half of the places to wait.
+    /// Queues a request if fewer than `streams + most` are running and queued. Guests' requests do
+    /// not count against the owner's; guests get half of the queue.
     pub(super) fn submit(
         &self,
         raw: Box<Raw>,
@@ -164,7 +164,7 @@ impl Lane {
             raw.client.tell(Update::Loading { done: 0, total: 0 });
         }
         state.used = Instant::now();
-        // Who asks wants it.
+        // A new request cancels a pending unload.
         state.unwanted = false;
         state.raw.push_back(*raw);
         drop(state);
@@ -172,26 +172,26 @@ impl Lane {
         Ok(())
     }
 
-    /// Tells all who wait for the model how far it is.
+    /// Reports loading progress to all queued requests.
     pub(super) fn tell_loading(&self, done: u64, total: u64) {
         for raw in &self.lock().raw {
             raw.client.tell(Update::Loading { done, total });
         }
     }
 
-    /// The model has its memory.
+    /// Records that memory for the model's weights is reserved.
     pub(super) fn loading(&self, weight_bytes: u64) {
         self.lock().view.weight_bytes = weight_bytes;
     }
 
-    /// The model is loaded.
+    /// Records that the model is loaded.
     pub(super) fn loaded(&self, context: usize) {
         let mut state = self.lock();
         state.loaded = Some(Instant::now());
         state.view.context = context;
     }
 
-    /// The next request to prepare, once there is one; none if there will be none.
+    /// Waits for the next request to prepare; `None` once the lane is closed.
     pub(super) fn next_raw(&self) -> Option<Raw> {
         let mut state = self.lock();
         loop {
@@ -211,7 +211,7 @@ impl Lane {
         }
     }
 
-    /// What came of the request that was taken out last.
+    /// Queues the result of preparing the last request; `None` if it failed.
     pub(super) fn prepared(&self, ready: Option<Ready>) {
         let mut state = self.lock();
         state.preparing = None;
@@ -227,24 +227,24 @@ impl Lane {
         self.changed.notify_all();
     }
 
-    /// The next request to compute; only of the owner, if `owner_only`.
+    /// The next request to run; only one of the owner's if `owner_only`.
     pub(super) fn next_ready(&self, owner_only: bool) -> Option<Ready> {
         let mut state = self.lock();
         let callers = state.ready.iter().map(|ready| &ready.client.caller);
         let next = state.turns.next(callers)?;
-        // If there is one of the owner, it is that.
+        // The owner's requests come first, so `next` is one of them if there is any.
         let is_meant = !owner_only || !state.ready[next].client.caller.is_guest();
         let ready = is_meant.then(|| state.ready.remove(next)).flatten()?;
         state.turns.begun(ready.client.caller.id());
         Some(ready)
     }
 
-    /// Drops requests that nobody waits for any more.
+    /// Drops requests whose client has gone.
     pub(super) fn forget_the_gone(&self) {
         self.lock().forget_the_gone();
     }
 
-    /// Tells those who wait that others were begun.
+    /// Reports their new position to queued requests.
     pub(super) fn advanced(&self) {
         let state = self.lock();
         let is_owners = |ready: &&Ready| !ready.client.caller.is_guest();
@@ -255,15 +255,15 @@ impl Lane {
         }
     }
 
-    /// Puts a request back that cannot be computed yet.
+    /// Puts back a request that cannot start yet.
     pub(super) fn put_back(&self, ready: Ready) {
         let mut state = self.lock();
-        // Smaller ones of others do not overtake it.
+        // Smaller requests of other guests do not overtake it.
         state.turns.goes_first(ready.client.caller.id());
         state.ready.push_front(ready);
     }
 
-    /// How many are answered now, since when the oldest is, and what they take.
+    /// Records the number of running requests, when the oldest began, and their memory.
     pub(super) fn runs(&self, running: usize, oldest: Option<Instant>, view: View) {
         let mut state = self.lock();
         let now = Instant::now();
@@ -273,13 +273,13 @@ impl Lane {
         (state.running, state.oldest, state.view) = (running, oldest, view);
     }
 
-    /// A request that was answered so long has left.
+    /// Records that a request ended after running for this long.
     pub(super) fn left(&self, after: Duration) {
         self.lock().departures.left(after);
     }
 
-    /// Waits until something is ready, or the model was not used for so long or is unwanted, and closes
-    /// the lane then. It looks again after `at_most`, if that is given.
+    /// Waits until a request is ready. If the model was idle for `idle` or is unwanted, closes the
+    /// lane and returns [`Wake::Unload`]. Returns after `at_most` at the latest, if set.
     pub(super) fn rest(&self, idle: Duration, at_most: Option<Duration>) -> Wake {
         let until = at_most.map(|time| Instant::now() + time);
         let mut state = self.lock();
@@ -304,12 +304,12 @@ impl Lane {
         }
     }
 
-    /// Has the thread that pauses or rests look again.
+    /// Wakes the thread that is in [`Self::pause`] or [`Self::rest`].
     pub(super) fn wake(&self) {
         self.changed.notify_all();
     }
 
-    /// Waits for a change, or a moment.
+    /// Waits for a change, at most for `time`.
     pub(super) fn pause(&self, time: Duration) {
         let state = self.lock();
         drop(self.wait(state, Some(time)));
@@ -329,12 +329,12 @@ impl Lane {
         }
     }
 
-    /// When what runs is to end, if it is.
+    /// When running requests must end, if the lane is stopping.
     pub(super) fn stop_at(&self) -> Option<Instant> {
         self.lock().stop_at
     }
 
-    /// Ends the lane: what waits fails at once, what runs may go on until then.
+    /// Stops the lane: queued requests fail at once, running ones may continue until `at`.
     pub(super) fn stop(&self, at: Instant) {
         let mut state = self.lock();
         state.stop_at = Some(state.stop_at.map_or(at, |before| before.min(at)));
@@ -344,7 +344,7 @@ impl Lane {
         waiting.fail(&RequestError::Stopping);
     }
 
-    /// Has the model unloaded as soon as nobody asks it anything; whether that is now.
+    /// Unloads the model once no request is left; returns whether it is idle already.
     pub(super) fn unload(&self) -> bool {
         let mut state = self.lock();
         state.unwanted = true;
@@ -354,7 +354,7 @@ impl Lane {
         rests
     }
 
-    /// Takes no more requests; those that wait fail for this reason.
+    /// Closes the lane; queued requests fail with `error`.
     pub(super) fn close(&self, error: &RequestError) {
         let mut state = self.lock();
         state.closed = true;
@@ -365,7 +365,7 @@ impl Lane {
         waiting.fail(error);
     }
 
-    /// Requests, and what the model takes.
+    /// A snapshot of the lane's load.
     pub(super) fn load(&self) -> Load {
         let state = self.lock();
         Load {
@@ -379,7 +379,7 @@ impl Lane {
     }
 }
 
-/// Requests that nobody has begun to answer.
+/// Requests that have not started.
 struct Waiting(VecDeque<Raw>, VecDeque<Ready>);
 
 impl Waiting {
@@ -412,7 +412,7 @@ impl State {
         Waiting(std::mem::take(raw), std::mem::take(ready))
     }
 
-    /// Drops requests that nobody waits for any more.
+    /// Drops requests whose client has gone.
     fn forget_the_gone(&mut self) {
         let (raw, ready) = (&mut self.raw, &mut self.ready);
         for _ in 0..raw.len() {

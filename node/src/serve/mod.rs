@@ -1,4 +1,4 @@
-//! Answers for programs: requests of many at once, stepped together.
+//! Serving: answers concurrent requests and batches their engine steps.
 //!
 //! ```text
 //! Service ── names ─▶ Lane (one a model) ── prepared ─▶ Scheduler ─▶ Engine::step
@@ -6,16 +6,16 @@
 //!    └── Answering ◀── updates ── Client ◀── Talk ◀────────┘
 //! ```
 //!
-//! Where the circle's devices compute, a `Split` takes the scheduler's place: each answer is a conversation
-//! over them, stepped together with the others by the devices.
+//! When the circle's devices compute, a `Split` replaces the scheduler: each answer is a session
+//! across those devices, which batch its steps with those of the other answers.
 //!
-//! - The same request with the same seed gets the same answer, whatever else is served (invariants I1
-//!   and I2).
-//! - A request is dropped between two steps when whoever asked goes away.
-//! - Nothing grows without bound: requests, those that wait, their memory and what is kept of them have
-//!   limits ([`Settings`]).
-//! - The owner's requests go before those of guests, and no guest learns what the owner or another guest
-//!   asked ([`Caller`], `prefix`).
+//! - The same request with the same seed gets the same answer, whatever else is being served
+//!   (invariants I1 and I2).
+//! - A request is dropped between two steps when its client disconnects.
+//! - Every resource is bounded: running requests, queued requests, their memory, and cached
+//!   prefixes (see [`Settings`]).
+//! - The owner's requests run before guests' requests. A guest cannot find out what the owner or
+//!   another guest asked ([`Caller`], `prefix`).
 
 mod caller;
 pub mod chat;

@@ -1,4 +1,4 @@
-//! What requests may call a model, and what each model is.
+//! Lookup of models by name, and their descriptions.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,52 +17,53 @@ use crate::inspect::{self, Inspection};
 /// A model that requests can name.
 #[derive(Debug, Clone)]
 pub struct ModelCard {
-    /// By which name: of the catalogue, of its file without ending, or another that the owner gave.
+    /// Its catalogue name, its file name without extension, or an alias set by the owner.
     pub name: String,
-    /// One line for people, of models of the catalogue.
+    /// A one-line description, for models of the catalogue.
     pub title: Option<&'static str>,
-    /// Its file, which is not there yet if [`Self::is_here`] is false.
+    /// The model file. It does not exist yet if [`Self::is_here`] is false.
     pub path: PathBuf,
-    /// Whether it is on this device. Only the default model may be absent: its first use fetches it.
+    /// Whether it is on this device. Only the default model may be absent: its first use downloads
+    /// it.
     pub is_here: bool,
-    /// Whether requests that name no model get this one.
+    /// Whether this is the model for requests that name none.
     pub is_default: bool,
-    /// The length of its files.
+    /// The total size of its files.
     pub bytes: u64,
-    /// When its file was last changed.
+    /// When its first file was last modified.
     pub modified: Option<SystemTime>,
-    /// The SHA-256 of its file in hexadecimal, where the catalogue says it.
+    /// The SHA-256 of its file in hexadecimal, for models of the catalogue.
     pub digest: Option<String>,
-    /// Positions that a request may take, prompt and answer.
+    /// The context length of a request: prompt and answer together.
     pub context: Option<usize>,
     /// The storage type of most of its weights.
     pub quantisation: Option<String>,
-    /// What its file says of it.
+    /// Metadata read from the file.
     pub inspection: Option<Arc<Inspection>>,
 }
 
 impl ModelCard {
-    /// Whether it can hold a conversation, and so be given tools.
+    /// Whether the model has a chat template, and so can chat and call tools.
     pub fn has_template(&self) -> bool {
         let inspection = self.inspection.as_ref();
         inspection.is_some_and(|inspection| inspection.chat_template)
     }
 }
 
-/// A model by one of its names.
+/// A model found by one of its names.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) is_default: bool,
-    /// To be fetched, or checked, before it is opened.
+    /// The catalogue entry to download or verify before the model is opened.
     pub(super) entry: Option<&'static Entry>,
 }
 
-/// The names of models on this device.
+/// Finds the models of this device by name.
 pub(super) struct Models {
     settings: Arc<Settings>,
-    /// By path; what was read of a file that had this length and time.
+    /// Metadata by path, valid while the file's size and modification time are unchanged.
     known: Mutex<HashMap<PathBuf, Known>>,
 }
 
@@ -80,8 +81,8 @@ impl Models {
         }
     }
 
-    /// The model of this name, the default one if it is empty. Names of the catalogue and of files are
-    /// those of files in the models folder: no request opens a file elsewhere.
+    /// The model with this name, or the default one if `name` is empty. Catalogue and file names
+    /// resolve to files in the models folder only: no request opens a file elsewhere.
     ///
     /// # Errors
     /// [`RequestError::UnknownModel`], [`RequestError::NotFetched`].
@@ -91,7 +92,7 @@ impl Models {
         }
         let aliases = &self.settings.aliases;
         let meant = aliases.get(name).map_or(name, String::as_str);
-        // What Ollama's clients add to a name without a tag.
+        // Ollama's clients append this to a name without a tag.
         let short = meant.strip_suffix(":latest");
         for meant in [Some(meant), short].into_iter().flatten() {
             if let Some(found) = self.named(meant)? {
@@ -103,7 +104,7 @@ impl Models {
         })
     }
 
-    /// The model of exactly this name.
+    /// The model with exactly this name.
     fn named(&self, name: &str) -> Result<Option<Found>, RequestError> {
         let default = self.default_model();
         if default.name.eq_ignore_ascii_case(name) || is_called(&default.path, name) {
@@ -146,7 +147,7 @@ impl Models {
         matches!(state, Ok(CacheState::Ready | CacheState::Unchecked))
     }
 
-    /// The models in the folder by their files, in the order of their names.
+    /// The models in the folder, sorted by name.
     fn files(&self) -> Vec<Found> {
         let folder = fs::read_dir(self.settings.models.folder());
         let paths = folder
@@ -174,10 +175,11 @@ impl Models {
         found
     }
 
-    /// Whether the default model can be run, if it is here or a file of the owner's own.
+    /// Checks that the default model can run, if it is on this device.
     ///
     /// # Errors
-    /// The file is no model that this build runs, or was made for a shorter context.
+    /// The file is not a model that this build runs, or its context is shorter than the settings
+    /// ask for.
     pub(super) fn check_default(&self) -> Result<(), ModelError> {
         let default = self.default_model();
         if default.entry.is_some_and(|entry| !self.is_here(entry)) {
@@ -194,7 +196,7 @@ impl Models {
         Ok(())
     }
 
-    /// All models by all names, the default one first. Reads the heads of files that are new.
+    /// All models under all names, the default one first. Reads the headers of new files.
     pub(super) fn all(&self) -> Vec<ModelCard> {
         let default = self.default_model();
         let others = self.files().into_iter();
@@ -207,7 +209,7 @@ impl Models {
         cards
     }
 
-    /// The model of this name.
+    /// The model with this name.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -255,7 +257,7 @@ impl Models {
         }
     }
 
-    /// What the file says, read if it is not known.
+    /// Metadata of the file; read only if it is not cached.
     fn inspection(
         &self,
         path: &Path,
@@ -278,13 +280,13 @@ impl Models {
     }
 }
 
-/// The type that most bytes of the weights have.
+/// The storage type that most bytes of the weights have.
 fn quantisation(inspection: &Inspection) -> Option<String> {
     let most = inspection.types.first()?;
     Some(most.tensor_type.clone())
 }
 
-/// What a model's file is called: without its ending, and without the number of a part.
+/// The model name of a file: without the extension and without a part number.
 fn name_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.strip_suffix(".gguf").unwrap_or(&name);
@@ -299,13 +301,13 @@ fn name_of(path: &Path) -> String {
     name.to_owned()
 }
 
-/// Whether a request may mean this file by that name.
+/// Whether `name` refers to this file.
 fn is_called(path: &Path, name: &str) -> bool {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     file.eq_ignore_ascii_case(name) || name_of(path).eq_ignore_ascii_case(name)
 }
 
-/// Whether a file of the folder is a model, or the first part of one, by its name.
+/// Whether this file is a model, or the first part of one, judging by its name.
 fn is_model(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let first = gguf::files_at(path)

@@ -1,4 +1,4 @@
-//! What was served, in numbers.
+//! Counters and gauges of the service, for metrics.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,20 +7,20 @@ use std::time::Duration;
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// It was answered.
+    /// Answered in full.
     Answered,
-    /// Whoever asked went away.
+    /// The client disconnected.
     Cancelled,
-    /// Something about it was wrong: no such model, too long.
+    /// The request was invalid, for example an unknown model or a prompt that is too long.
     Refused,
-    /// Too many waited already.
+    /// The queue was full.
     Busy,
     /// The node failed, lacked memory, or stopped.
     Failed,
 }
 
 impl Outcome {
-    /// Its name, as metrics have it.
+    /// The label used in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Answered => "answered",
@@ -32,14 +32,14 @@ impl Outcome {
     }
 }
 
-/// How often times came, by upper bounds in seconds.
+/// A histogram of times.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
-    /// Upper bounds in seconds, ascending.
+    /// Upper bounds of the buckets in seconds, ascending.
     pub bounds: &'static [f64],
-    /// How many times were at most each bound and above the one before; last, those above all.
+    /// Times per bucket: above the previous bound, up to this one. The last bucket has no bound.
     pub counts: Vec<u64>,
-    /// All times added, in seconds.
+    /// The sum of all times in seconds.
     pub sum: f64,
 }
 
@@ -59,7 +59,7 @@ impl Histogram {
         self.sum += seconds;
     }
 
-    /// How many times there are.
+    /// The number of times.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -72,46 +72,46 @@ const TOKEN_BOUNDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 ];
 
-/// What was served since the start, and what is at hand.
+/// Totals since the start, and the current load.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Numbers {
-    /// Requests that ended, by how.
+    /// Ended requests by outcome.
     pub requests: BTreeMap<Outcome, u64>,
-    /// Tokens of prompts that were taken, and of texts to embed.
+    /// Tokens of accepted prompts and of texts to embed.
     pub prompt_tokens: u64,
-    /// Those of them that were in a cache.
+    /// Those of them found in the prefix cache.
     pub cached_tokens: u64,
-    /// Tokens that were written.
+    /// Generated tokens.
     pub completion_tokens: u64,
-    /// From a request to its first token.
+    /// Time from a request to its first token.
     pub first_token: Histogram,
-    /// From one token of an answer to the next.
+    /// Time between consecutive tokens of an answer.
     pub token: Histogram,
-    /// From a request to the start of reading.
+    /// Time from a request to the start of prompt processing.
     pub waited: Histogram,
-    /// Requests that wait.
+    /// Queued requests.
     pub waiting: usize,
-    /// Requests that are answered.
+    /// Running requests.
     pub running: usize,
     /// Bytes of KV caches in use.
     pub kv_bytes: u64,
-    /// Bytes of KV caches that are kept for later requests.
+    /// Bytes of KV caches kept as cached prefixes.
     pub kept_bytes: u64,
-    /// How many such caches.
+    /// The number of cached prefixes.
     pub kept_prefixes: usize,
-    /// Sessions that the circle's devices keep for later requests.
+    /// Idle sessions kept on the circle's devices.
     pub split_kept: usize,
-    /// Other devices of the circle that are connected.
+    /// Connected devices of the circle, without this one.
     pub devices: usize,
-    /// Failures of devices that answers survived.
+    /// Device failures that answers recovered from.
     pub recoveries: u64,
-    /// Tokens that were guessed and sent ahead to devices.
+    /// Speculative tokens sent to devices.
     pub drafts_sent: u64,
-    /// Those of them that came true.
+    /// Those of them that were correct.
     pub drafts_right: u64,
-    /// Bytes of the weights of models that are loaded.
+    /// Bytes of the weights of loaded models.
     pub weight_bytes: u64,
-    /// Models that are loaded.
+    /// Loaded models.
     pub models: usize,
 }
 
@@ -141,7 +141,7 @@ impl Default for Numbers {
     }
 }
 
-/// The numbers that grow, shared by all models' threads.
+/// The totals, shared by all models' threads.
 #[derive(Default)]
 pub(super) struct Counters(Mutex<Numbers>);
 
@@ -158,7 +158,7 @@ impl Counters {
         *self.lock().requests.entry(outcome).or_default() += 1;
     }
 
-    /// A prompt is read from here on.
+    /// Counts a request whose prompt processing starts.
     pub(super) fn started(&self, prompt: usize, cached: usize, waited: Duration) {
         let mut numbers = self.lock();
         numbers.prompt_tokens += prompt as u64;
@@ -166,7 +166,7 @@ impl Counters {
         numbers.waited.add(waited);
     }
 
-    /// What came of a request that the circle's devices computed.
+    /// Counts speculation and recoveries of a request computed by the circle's devices.
     pub(super) fn circle(&self, drafts_sent: u64, drafts_right: u64, recoveries: u64) {
         let mut numbers = self.lock();
         numbers.drafts_sent += drafts_sent;

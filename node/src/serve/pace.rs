@@ -1,31 +1,31 @@
-//! How fast requests are served: how much of a prompt is read beside answers, and when there is room
-//! for another request.
+//! Pacing: how much of a prompt to process beside running answers, and when a busy node expects to
+//! have room again.
 
 use std::time::{Duration, Instant};
 
 use crate::engine::PREFILL_CHUNK;
 
-/// Tokens of prompts that are read in a step beside answers, at least: fewer cost as much.
+/// The fewest prompt tokens in a step beside answers: fewer cost as much time.
 const LEAST_BESIDE: usize = 16;
-/// The same before anything was measured.
+/// The number used until a step has been measured.
 const FIRST_BESIDE: usize = 64;
-/// A step beside which prompts are read may take this much longer, or twice as long if that is more.
+/// Prompts may add this much time to a step, or the time of the step itself if that is longer.
 const BESIDE_SECONDS: f64 = 0.05;
 
-/// What new measurements count in an average.
+/// Weight of a new measurement in a moving average.
 const NEW: f64 = 0.2;
 
-/// How long steps take.
+/// Measured step times.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// A step that only answers, in seconds.
+    /// Seconds of a step without prompts.
     answers: Option<f64>,
-    /// A token of a prompt beyond that.
+    /// Additional seconds per prompt token.
     row: Option<f64>,
 }
 
 impl Pace {
-    /// Tokens of prompts that the next step may read, beside so many answers.
+    /// How many prompt tokens the next step may process beside this many answers.
     pub(super) fn prompt_tokens(&self, answers: usize) -> usize {
         if answers == 0 {
             return PREFILL_CHUNK;
@@ -37,7 +37,7 @@ impl Pace {
         ((seconds / row) as usize).clamp(LEAST_BESIDE, PREFILL_CHUNK)
     }
 
-    /// A step of so many answers' tokens and so many of prompts took this long.
+    /// Records a step's time, given its numbers of answer and prompt tokens.
     pub(super) fn took(&mut self, answers: usize, prompts: usize, time: Duration) {
         let seconds = time.as_secs_f64();
         if prompts == 0 {
@@ -49,7 +49,7 @@ impl Pace {
             _ => self.answers.unwrap_or_default(),
         };
         let row = ((seconds - beside) / prompts as f64).max(1e-9);
-        // A few tokens say little of many: the weights are read for them all the same.
+        // A few tokens are not representative: the step reads all weights in any case.
         if prompts >= LEAST_BESIDE || self.row.is_none() {
             average(&mut self.row, row);
         }
@@ -60,40 +60,40 @@ fn average(mean: &mut Option<f64>, new: f64) {
     *mean = Some(mean.map_or(new, |mean| mean + NEW * (new - mean)));
 }
 
-/// The longest time after which it is said to be worth trying again: clients ignore longer ones.
+/// The longest retry time to report: clients ignore longer ones.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
-/// When requests make room for others.
+/// Estimates when running requests make room.
 #[derive(Debug, Default)]
 pub(super) struct Departures {
-    /// How long a request is answered, in seconds.
+    /// Mean duration of a request, in seconds.
     duration: Option<f64>,
-    /// When the last place is free that somebody was promised.
+    /// When the last place promised to a client becomes free.
     promised: Option<Instant>,
 }
 
 impl Departures {
-    /// A request was answered that long.
+    /// Records the duration of a finished request.
     pub(super) fn left(&mut self, after: Duration) {
         average(&mut self.duration, after.as_secs_f64());
     }
 
-    /// When one who is refused now finds a place, with so many requests answered at once, of which the
-    /// oldest began so long ago. Each who asks is promised a place of their own.
+    /// When a client that is refused now will find room, given the number of running requests and
+    /// the age of the oldest. Each client is promised a separate place.
     pub(super) fn next_place(
         &mut self,
         now: Instant,
         running: usize,
         oldest: Duration,
     ) -> Duration {
-        // Nobody has left yet: one who began so long ago takes at least as long again.
+        // No request has finished yet: assume that the oldest is halfway.
         let duration = self.duration.unwrap_or(2.0 * oldest.as_secs_f64());
         let apart = duration / running.max(1) as f64;
         let apart = Duration::try_from_secs_f64(apart).unwrap_or(LONGEST_RETRY);
         let after = self.promised.map_or(now, |promised| promised.max(now));
         let place = (after + apart.min(LONGEST_RETRY)).min(now + LONGEST_RETRY);
         self.promised = Some(place);
-        // Whole seconds are what can be said.
+        // `Retry-After` has whole seconds.
         let seconds = (place - now).as_secs_f64().ceil().max(1.0);
         Duration::from_secs_f64(seconds)
     }
@@ -108,13 +108,13 @@ mod tests {
         let mut pace = Pace::default();
         assert_eq!(pace.prompt_tokens(0), PREFILL_CHUNK);
         assert_eq!(pace.prompt_tokens(1), FIRST_BESIDE);
-        // A small model: 1 ms a token.
+        // A small model: 1 ms per token.
         pace.took(0, 256, Duration::from_millis(256));
         assert_eq!(pace.prompt_tokens(1), 50);
-        // Answers that take longer may be kept waiting for longer.
+        // Slower answers tolerate longer prompt parts.
         pace.took(16, 0, Duration::from_millis(120));
         assert_eq!(pace.prompt_tokens(16), 120);
-        // A large one: 100 ms a token.
+        // A large model: 100 ms per token.
         let mut pace = Pace::default();
         pace.took(0, 100, Duration::from_secs(10));
         assert_eq!(pace.prompt_tokens(1), LEAST_BESIDE);
@@ -128,7 +128,7 @@ mod tests {
         let now = Instant::now();
         let mut next = || departures.next_place(now, 16, Duration::ZERO).as_secs();
         assert_eq!([next(), next(), next()], [2, 4, 6]);
-        // What was promised is over.
+        // Earlier promises have expired.
         let later = now + Duration::from_secs(100);
         let again = departures.next_place(later, 16, Duration::ZERO);
         assert_eq!(again.as_secs(), 2);

@@ -1,4 +1,4 @@
-//! Texts that become vectors, some at a time.
+//! Embedding requests: computes several texts of a request at a time.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use super::{Caller, RequestError};
 use crate::engine::{Engine, MeanPool, ModelError, Part, Session, TokenId, Wants};
 use crate::stages::Reservation;
 
-/// Texts of a request that are read in one step, at most.
+/// The most texts of a request in one step.
 const AT_ONCE: usize = 16;
 
 /// A request to embed texts.
@@ -19,7 +19,7 @@ pub(super) struct Pooling {
     tokens: usize,
 }
 
-/// A text that is being read.
+/// A text in progress.
 pub(super) struct Text {
     index: usize,
     tokens: Vec<TokenId>,
@@ -30,7 +30,7 @@ pub(super) struct Text {
 }
 
 impl Pooling {
-    /// Begins; nothing is read yet.
+    /// Starts a request; no text has begun yet.
     pub(super) fn new(mut client: Client, texts: Vec<Vec<TokenId>>) -> Self {
         let tokens = texts.iter().map(Vec::len).sum();
         let waited = client.arrived.elapsed();
@@ -54,8 +54,8 @@ impl Pooling {
         &self.client.caller
     }
 
-    /// Tokens of the next text that would be begun, if one is to be: while there are few, and fewer
-    /// than `tokens` are to be read of those that are begun.
+    /// The length of the next text to begin. `None` if too many texts are in progress, or if those
+    /// already have at least `tokens` unprocessed tokens.
     pub(super) fn next(&self, tokens: usize) -> Option<usize> {
         let unread: usize = self.active.iter().map(Text::unread).sum();
         let room = self.active.len() < AT_ONCE && unread < tokens;
@@ -82,7 +82,7 @@ impl Pooling {
         Ok(())
     }
 
-    /// Parts of a step that reads at most so many tokens, and which texts they are of.
+    /// Parts of a step with at most `tokens` tokens, each with the receiver of its hidden states.
     pub(super) fn parts<'s>(&'s mut self, mut tokens: usize) -> Vec<(Part<'s>, Heard<'s>)> {
         let mut parts = Vec::new();
         for text in &mut self.active {
@@ -103,7 +103,7 @@ impl Pooling {
         parts
     }
 
-    /// Takes the vectors of texts that are read to their end. The request comes back until it is done.
+    /// Collects the vectors of finished texts. Returns the request until all of them are done.
     pub(super) fn after_step(mut self) -> Option<Self> {
         for at in (0..self.active.len()).rev() {
             if let Some(error) = self.active[at].failed.take() {
@@ -142,7 +142,7 @@ impl Pooling {
     }
 }
 
-/// Where a text's states go.
+/// The receiver of a text's hidden states.
 pub(super) struct Heard<'s> {
     pool: &'s mut MeanPool,
     failed: &'s mut Option<ModelError>,

@@ -1,59 +1,60 @@
-//! KV caches that are kept after a request, for the next one of the same caller that begins alike.
+//! Prefix cache: KV caches kept after a request, for the caller's next request with the same
+//! prefix.
 //!
-//! A kept beginning shows in how soon an answer begins and in `cached_tokens`: one who asks with a guess
-//! of another's words would learn whether they were said. So each caller has its own: what the owner or
-//! one guest asked is never the beginning of another's request.
+//! A cache hit shows in the time to the first token and in `cached_tokens`, so a caller could test
+//! guesses of another's prompt. Therefore each caller has its own prefixes: a request never
+//! continues from what another caller asked.
 
 use super::caller::CallerId;
 use crate::engine::{ModelConfig, ModelError, Session, TokenId};
 use crate::stages::Reservation;
 
-/// Fewer common tokens are not worth keeping or copying a cache for.
+/// Prefixes with fewer tokens are not worth caching or copying.
 pub(super) const WORTH: usize = 16;
 
-/// Sessions that nobody uses, bounded in bytes: first the longest unused shrinks to what it holds, then
-/// it goes; those of guests before those of the owner.
+/// Unused sessions, bounded in bytes. To free memory, the least recently used session first shrinks
+/// to the tokens it holds and is then evicted; guests' sessions before the owner's.
 ///
-/// Sessions are found by the ids of their tokens, so what is taken over or copied holds what the new
-/// request would compute.
+/// Sessions are looked up by token ids, so a reused cache holds exactly what the new request would
+/// compute.
 pub(super) struct Prefixes {
-    /// The longest unused first.
+    /// Least recently used first.
     kept: Vec<Kept>,
     limit: u64,
 }
 
 /// A session and its memory.
 pub(super) struct Kept {
-    /// Whose tokens these are.
+    /// The caller whose tokens it holds.
     pub(super) of: CallerId,
     pub(super) session: Session,
     // INVARIANT: the bytes of the session's capacity.
     pub(super) memory: Reservation,
 }
 
-/// How many tokens are the same from the start on.
+/// The length of the common prefix.
 pub(super) fn common(a: &[TokenId], b: &[TokenId]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// Whether one who goes on after the first `same` of a session's `len` tokens may have the session itself,
-/// and what it holds beyond is lost: little, such as an answer that was written anew.
+/// Whether a request that continues after the first `same` of a session's `len` tokens may take the
+/// session itself and discard the rest: only if the rest is short, such as a regenerated answer.
 pub(super) fn is_little_beyond(len: usize, same: usize) -> bool {
     len - same <= (same / 2).max(4 * WORTH)
 }
 
-/// Bytes of a session's KV cache of so many positions.
+/// Bytes of a session's KV cache for this many positions.
 pub(super) fn kv_bytes(config: &ModelConfig, positions: usize) -> u64 {
     config.kv_bytes(config.layers, positions)
 }
 
 impl Kept {
-    /// Whether one who goes on after the first `same` tokens may have the session itself.
+    /// Whether a request that continues after `same` tokens may take the session itself.
     pub(super) fn is_little_beyond(&self, same: usize) -> bool {
         is_little_beyond(self.session.len(), same)
     }
 
-    /// Gives back what the session does not take.
+    /// Returns reserved memory beyond the session's capacity.
     pub(super) fn settle(&mut self, config: &ModelConfig) {
         let needed = kv_bytes(config, self.session.capacity());
         drop(
@@ -62,7 +63,8 @@ impl Kept {
         );
     }
 
-    /// Copies the session into as little memory as holds its tokens; whether that is less.
+    /// Copies the session into a cache just large enough for its tokens; returns whether that saved
+    /// memory.
     fn shrink(&mut self, config: &ModelConfig) -> Result<bool, ModelError> {
         let len = self.session.len();
         if kv_bytes(config, len) >= self.memory.bytes() {
@@ -90,33 +92,34 @@ impl Prefixes {
         self.kept.iter().map(|kept| kept.memory.bytes()).sum()
     }
 
-    /// Which session of this caller has the longest common beginning with `wanted`, and how long that
-    /// is; none if it is not worth it.
+    /// The caller's session with the longest prefix in common with `wanted`: its index and the
+    /// length of the prefix. `None` if the prefix is too short to be useful.
     pub(super) fn find(&self, of: CallerId, wanted: &[TokenId]) -> Option<(usize, usize)> {
         let same = |(at, kept): (usize, &Kept)| (at, common(kept.session.tokens(), wanted));
         let own = (self.kept.iter().enumerate()).filter(|(_at, kept)| kept.of == of);
         let found = own.map(same);
-        // Of equal ones the last, which others are more likely to be done with.
+        // Of equal ones the most recently used, as others are less likely to need it.
         let best = found.max_by_key(|&(_at, same)| same);
         best.filter(|&(_at, same)| same >= WORTH)
     }
 
-    /// Takes out the session that [`Self::find`] found.
+    /// Takes out a session found by [`Self::find`].
     pub(super) fn take(&mut self, at: usize) -> Kept {
         self.kept.remove(at)
     }
 
-    /// Puts a session back that was taken out and not changed.
+    /// Puts back an unchanged session.
     pub(super) fn put(&mut self, kept: Kept) {
         self.kept.push(kept);
     }
 
-    /// The session that [`Self::find`] found.
+    /// A session found by [`Self::find`].
     pub(super) fn session(&self, at: usize) -> &Session {
         &self.kept[at].session
     }
 
-    /// Keeps a session as the one used last, in place of the caller's that hold nothing else.
+    /// Adds a session as the most recent one. It replaces the caller's sessions that are prefixes
+    /// of it.
     pub(super) fn keep(&mut self, mut new: Kept, config: &ModelConfig) {
         let tokens = new.session.tokens();
         if tokens.len() < WORTH {
@@ -136,13 +139,13 @@ impl Prefixes {
         while self.bytes() > self.limit && self.free_some(config) {}
     }
 
-    /// Frees a part of what is kept, guests' before the owner's and of those the longest unused first;
-    /// false if nothing is kept.
+    /// Frees some memory: guests' sessions first, and of those the least recently used. Returns
+    /// false if nothing is cached.
     pub(super) fn free_some(&mut self, config: &ModelConfig) -> bool {
         for of_guests in [true, false] {
             let is_next = |kept: &Kept| kept.of.is_guest() == of_guests;
             for kept in self.kept.iter_mut().filter(|kept| is_next(kept)) {
-                // One that cannot be copied for want of memory goes.
+                // If there is no memory for the copy, evict instead.
                 match kept.shrink(config) {
                     Ok(false) => {}
                     Ok(true) => return true,

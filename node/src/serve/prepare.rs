@@ -1,4 +1,4 @@
-//! From what a program asked to what an engine reads.
+//! Preparation: turns requests into tokens, masks and readers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,7 +11,7 @@ use super::{Caller, Input, Request, RequestError, chat};
 use crate::engine::{Engine, GenerateOptions, TokenId};
 use crate::prompt::{self, PromptError};
 
-/// The life of the thread that prepares requests while the engine's thread computes.
+/// The main loop of the preparing thread, which runs beside the compute thread.
 pub(super) fn prepare_all(engine: &Engine, lane: &Lane) {
     while let Some(Raw { client, work }) = lane.next_raw() {
         if client.is_gone() {
@@ -40,7 +40,7 @@ fn prepare(engine: &Engine, work: RawWork, caller: &Caller) -> Result<Work, Requ
         RawWork::Embed(inputs) => {
             let texts = inputs.into_iter().map(|input| text(engine, input));
             let texts = texts.collect::<Result<Vec<_>, _>>()?;
-            // Nothing of them is kept from before.
+            // Texts to embed never come from a prefix cache, so all their tokens count.
             let tokens: usize = texts.iter().map(Vec::len).sum();
             match tokens as u64 > caller.left() {
                 true => Err(RequestError::spent()),
@@ -77,7 +77,7 @@ fn answer(engine: &Engine, request: Request) -> Result<Answer, RequestError> {
     };
     let context = engine.context();
     let too_long = |tokens| RequestError::TooLong { tokens, context };
-    // The last token of an answer is read by no step.
+    // The last token of an answer is never fed back, so it needs no position.
     let room = (context + 1).checked_sub(prompt.len());
     let room = room
         .filter(|&room| room > 1)
@@ -97,7 +97,7 @@ fn answer(engine: &Engine, request: Request) -> Result<Answer, RequestError> {
     })
 }
 
-/// The tokens of a text, at least one, that fit the context.
+/// The tokens of a text: at least one, and no more than fit in the context.
 fn text(engine: &Engine, input: Input) -> Result<Vec<TokenId>, RequestError> {
     let context = engine.context();
     let tokens = match input {

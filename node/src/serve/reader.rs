@@ -1,16 +1,16 @@
-//! What reads an answer's text: a conversation's is taken apart, any other is content as it stands.
+//! Readers of generated text: answers of conversations are parsed, other text is passed through.
 
 use super::chat::{AnswerReader, Piece};
 
-/// Reads what a model writes.
+/// Splits generated text into pieces.
 pub(super) enum Reader {
-    /// All of it is content.
+    /// All text is content.
     Plain,
     Chat(Box<AnswerReader>),
 }
 
 impl Reader {
-    /// The model wrote this.
+    /// Adds generated text.
     pub(super) fn push(&mut self, text: &str, out: &mut dyn FnMut(Piece)) {
         match self {
             Self::Plain if text.is_empty() => {}
@@ -19,7 +19,7 @@ impl Reader {
         }
     }
 
-    /// The model has ended.
+    /// Flushes the rest at the end of the answer.
     pub(super) fn finish(&mut self, out: &mut dyn FnMut(Piece)) {
         match self {
             Self::Plain => {}
@@ -27,7 +27,7 @@ impl Reader {
         }
     }
 
-    /// Whether what comes now is thought.
+    /// Whether the current text is reasoning.
     pub(super) fn is_reasoning(&self) -> bool {
         match self {
             Self::Plain => false,
@@ -35,7 +35,7 @@ impl Reader {
         }
     }
 
-    /// Whether nothing more of the answer is wanted.
+    /// Whether the answer is complete, so that generation can stop.
     pub(super) fn is_finished(&self) -> bool {
         match self {
             Self::Plain => false,

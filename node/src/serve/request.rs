@@ -1,7 +1,7 @@
-//! What a program asks of the node, in whatever dialect it says so.
+//! The node's request and answer types, independent of any API dialect.
 //!
-//! The dialects (`http`) translate into these types and nothing else; what is said here and cannot be
-//! done is refused by name, with a [`RequestError`].
+//! The dialects (`http`) only translate into these types. A request that cannot be served is
+//! refused with a specific [`RequestError`].
 
 use std::time::{Duration, SystemTime};
 
@@ -9,275 +9,275 @@ use super::{Caller, until_next_day};
 use crate::Private;
 use crate::engine::{Message, SamplerSettings, TokenId};
 
-/// A text that a model is to write.
+/// A request to generate text.
 pub struct Request {
-    /// Who asks.
+    /// The sender of the request.
     pub caller: Caller,
-    /// The model as the program names it; the default one if empty.
+    /// The model name from the request; empty for the default model.
     pub model: String,
-    /// What it goes on from.
+    /// The prompt.
     pub input: Input,
-    /// How tokens are chosen.
+    /// Sampling settings.
     pub sampling: SamplerSettings,
-    /// At most this many tokens; as many as the context has room for if `None`.
+    /// The maximum number of tokens to generate; `None` for as many as fit in the context.
     pub max_tokens: Option<usize>,
-    /// Texts at which the answer ends; they are not part of it.
+    /// Stop sequences; they are not part of the answer.
     pub stop: Vec<Private<String>>,
-    /// Tell each token's log-probability, and those of so many of the most likely ones.
+    /// If set, report each token's log-probability and those of this many most likely tokens.
     pub logprobs: Option<usize>,
-    /// What the answer has to be.
+    /// The required format of the answer.
     pub format: Format,
 }
 
-/// What a model goes on from.
+/// A prompt.
 pub enum Input {
-    /// A conversation, written by the model's chat template.
+    /// A conversation, rendered with the model's chat template.
     Chat(Chat),
-    /// A text as it stands. Special tokens that are written in it are text.
+    /// Raw text. Special tokens spelled out in it are treated as plain text.
     Text(Private<String>),
-    /// Tokens as they are.
+    /// Token ids, used unchanged.
     Tokens(Private<Vec<TokenId>>),
 }
 
-/// A conversation whose next message the model writes.
+/// A conversation for which the model writes the next message.
 pub struct Chat {
-    /// What was said.
+    /// The messages so far.
     pub messages: Private<Vec<Message>>,
-    /// What the model may call.
+    /// The tools that the model may call.
     pub tools: Vec<Tool>,
-    /// Whether it has to.
+    /// Whether the model must call a tool.
     pub tool_choice: ToolChoice,
-    /// Whether an answer may have more than one call.
+    /// Whether an answer may contain more than one call.
     pub parallel_tool_calls: bool,
-    /// Whether the model thinks before it answers; as its template has it if `None`.
+    /// Whether the model thinks before it answers; `None` for the template's default.
     pub thinking: Option<bool>,
 }
 
 /// A function that a model may call.
 #[derive(Clone)]
 pub struct Tool {
-    /// Its name.
+    /// The function name.
     pub name: String,
-    /// What it is for.
+    /// A description for the model.
     pub description: Option<Private<String>>,
-    /// A JSON schema of its arguments, an object.
+    /// The JSON schema of the arguments, which are an object.
     pub parameters: Private<serde_json::Value>,
-    /// Whether arguments are kept to the schema.
+    /// Whether the arguments are constrained to the schema.
     pub strict: bool,
 }
 
 /// Whether a model calls tools.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ToolChoice {
-    /// As it likes.
+    /// The model decides.
     #[default]
     Auto,
-    /// Not at all.
+    /// The model calls no tool.
     None,
-    /// One at least.
+    /// The model calls at least one tool.
     Required,
-    /// This one.
+    /// The model calls this tool.
     Named(String),
 }
 
-/// What an answer has to be.
+/// The required format of an answer.
 #[derive(Clone, Default)]
 pub enum Format {
-    /// Any text.
+    /// Unconstrained text.
     #[default]
     Text,
     /// A JSON object.
     JsonObject,
-    /// A JSON value of this schema.
+    /// A JSON value that matches this schema.
     JsonSchema(Private<serde_json::Value>),
-    /// A text of this grammar, in `llguidance`'s dialect of Lark.
+    /// Text that matches this grammar, in `llguidance`'s dialect of Lark.
     Lark(Private<String>),
-    /// A text that this regular expression matches as a whole.
+    /// Text that this regular expression matches from start to end.
     Regex(Private<String>),
 }
 
-/// What happens to a request that was taken, in this order: any number of [`Self::Waiting`] and
-/// [`Self::Loading`], one [`Self::Started`], the answer's pieces, and one [`Self::Done`] or
+/// Progress of an accepted request. The order is: any number of [`Self::Waiting`] and
+/// [`Self::Loading`], one [`Self::Started`], the pieces of the answer, and one [`Self::Done`] or
 /// [`Self::Failed`].
 pub enum Update {
-    /// Others come first, or devices are waited for.
+    /// The request is queued behind others, or waits for devices.
     Waiting {
-        /// How many others.
+        /// The number of requests ahead of it.
         before: usize,
     },
-    /// The model is made ready: here, or at a device that fetches its part.
+    /// The model is being loaded here, or another device is fetching its part.
     Loading {
-        /// What is done of it, in bytes.
+        /// Bytes loaded so far.
         done: u64,
-        /// All of it; 0 if it is not known.
+        /// Total bytes; 0 if unknown.
         total: u64,
     },
-    /// The prompt is read from here on.
+    /// Prompt processing starts.
     Started {
-        /// Its tokens.
+        /// The number of prompt tokens.
         prompt_tokens: usize,
-        /// Those of them that were kept from earlier requests.
+        /// How many of them come from a cached prefix.
         cached_tokens: usize,
     },
-    /// A part of the prompt was read.
+    /// A part of the prompt was processed.
     Reading {
-        /// Tokens of the prompt that are read.
+        /// Prompt tokens processed so far.
         done: usize,
     },
-    /// What the model thinks before it answers.
+    /// A piece of the model's reasoning.
     Reasoning(Private<String>),
-    /// A part of the answer. It never ends within a character.
+    /// A piece of the answer. It never splits a character.
     Content {
-        /// Its text; empty where a token gave none.
+        /// The text; empty if a token produced none.
         text: Private<String>,
-        /// Its tokens, if they were asked for.
+        /// The tokens, if log-probabilities were requested.
         tokens: Vec<TokenInfo>,
     },
-    /// The model begins to call a tool. Calls come one after the other.
+    /// The model starts a tool call. Calls arrive one after the other.
     ToolCall {
-        /// From 0.
+        /// The index of the call, from 0.
         index: usize,
         /// Unique among all calls of this node.
         id: String,
-        /// The tool's name.
+        /// The name of the tool.
         name: String,
     },
-    /// The next part of the arguments of the call at hand; together they are one JSON object.
+    /// The next piece of the current call's arguments. Together the pieces form one JSON object.
     ToolArguments(Private<String>),
-    /// The answer is whole.
+    /// The answer is complete.
     Done(Summary),
-    /// It is not, and will not be.
+    /// The request failed.
     Failed(RequestError),
 }
 
 /// A token of an answer.
 #[derive(Clone)]
 pub struct TokenInfo {
-    /// Its id.
+    /// The token id.
     pub id: TokenId,
-    /// Its bytes, which need not be whole characters.
+    /// The token's bytes; not necessarily whole characters.
     pub bytes: Private<Vec<u8>>,
-    /// The natural logarithm of its probability, before any setting of the sampler.
+    /// The natural logarithm of its probability, before the sampler settings are applied.
     pub logprob: f32,
-    /// The most likely tokens here, likewise, best first; as many as were asked for.
+    /// The most likely tokens at this position in the same form, best first, as many as requested.
     pub top: Vec<(TokenId, Private<Vec<u8>>, f32)>,
 }
 
-/// How an answer ended.
+/// How an answer ended, and what it cost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// Why.
+    /// Why it ended.
     pub finish: Finish,
-    /// Tokens of the prompt.
+    /// The number of prompt tokens.
     pub prompt_tokens: usize,
-    /// Those of them that were not computed for this request.
+    /// Prompt tokens that were not computed for this request.
     pub cached_tokens: usize,
-    /// Tokens that the model wrote, thoughts and calls included.
+    /// Tokens that the model generated, including reasoning and calls.
     pub completion_tokens: usize,
-    /// Those of them that were thoughts.
+    /// Generated tokens that were reasoning.
     pub reasoning_tokens: usize,
-    /// From the request to the start of reading.
+    /// Time from the request to the start of prompt processing.
     pub waited: Duration,
-    /// To make the model ready.
+    /// Time spent loading the model.
     pub loading: Duration,
-    /// To read the prompt.
+    /// Time spent processing the prompt.
     pub prefill: Duration,
-    /// From the first token to the last.
+    /// Time from the first token to the last.
     pub decode: Duration,
 }
 
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// The model ended it.
+    /// The model ended its turn.
     EndOfTurn,
-    /// One of the texts to stop at came.
+    /// The model wrote a stop sequence.
     Stop,
-    /// As many tokens as were asked for, or as the context has room for.
+    /// The answer reached `max_tokens` or the end of the context.
     Length,
     /// The model calls tools.
     ToolCalls,
 }
 
 impl RequestError {
-    /// A guest has no tokens left for this.
+    /// The error for a guest without enough tokens left today.
     pub(super) fn spent() -> Self {
         let retry_after = until_next_day(SystemTime::now());
         Self::Spent { retry_after }
     }
 }
 
-/// A request that is not answered. No text of a request or an answer is in it.
+/// Why a request was not answered. It contains no text of a request or an answer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RequestError {
-    /// No such model.
+    /// There is no model with this name.
     #[error("no model \"{model}\" here: `potluck models` and GET /v1/models list those there are")]
     UnknownModel {
-        /// The name.
+        /// The requested name.
         model: String,
     },
-    /// A model of the catalogue that is not on this device.
+    /// A model of the catalogue that has not been downloaded.
     #[error("{model} is not on this device: `potluck pull {model}` fetches it")]
     NotFetched {
-        /// The name.
+        /// The requested name.
         model: &'static str,
     },
-    /// The prompt does not fit.
+    /// The prompt does not fit in the context.
     #[error("the prompt is {tokens} tokens long, but the context holds {context}")]
     TooLong {
-        /// The prompt's tokens, or the fewest that they can be.
+        /// The number of prompt tokens, or a lower bound of it.
         tokens: usize,
-        /// Positions.
+        /// The context length in positions.
         context: usize,
     },
-    /// As many requests as may be wait already.
+    /// The queue is full.
     #[error("the node is busy: {waiting} requests wait; try again in {} s", retry_after.as_secs())]
     Busy {
-        /// How many wait.
+        /// The number of queued requests.
         waiting: usize,
-        /// When it is worth trying again, at least 1 s.
+        /// When to retry; at least 1 s.
         retry_after: Duration,
     },
-    /// A guest has used the day's tokens, or has too few left for this.
+    /// The guest has used its tokens for today, or has too few left for this request.
     #[error(
         "this guest's tokens for today are used up: a new day begins in {} min; the owner can allow more \
          with `potluck guests set`",
         retry_after.as_secs().div_ceil(60)
     )]
     Spent {
-        /// When there are new ones.
+        /// Time until the guest gets new tokens.
         retry_after: Duration,
     },
-    /// A guest may use this node no longer.
+    /// The guest no longer has access to this node.
     #[error("the owner of this node has ended this guest's access, or its time is over")]
     Withdrawn,
-    /// Something that was said is wrong.
+    /// The request is invalid.
     #[error("{message}")]
     Invalid {
-        /// The field, as the request's dialect names it, if one is to blame.
+        /// The field at fault as the request's dialect names it, if there is one.
         field: Option<&'static str>,
-        /// What is wrong and what to do.
+        /// What is wrong and how to fix it.
         message: String,
     },
     /// There is not enough memory.
     #[error("{message}")]
     NoMemory {
-        /// What is needed and what there is.
+        /// How much is needed and how much is available.
         message: String,
     },
-    /// The devices that are to compute are away, or have no room.
+    /// The devices that should compute are away or have no room.
     #[error("the circle's devices cannot answer now: {message}")]
     NoDevices {
-        /// Why.
+        /// The cause.
         message: String,
     },
     /// The node failed.
     #[error("the node cannot answer: {message}")]
     Failed {
-        /// Why.
+        /// The cause.
         message: String,
     },
-    /// The node ends.
+    /// The node is shutting down.
     #[error("the node is stopping")]
     Stopping,
 }

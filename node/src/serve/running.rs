@@ -1,4 +1,4 @@
-//! One request that is answered: its session, and what it has still to read.
+//! A running request: its session and the tokens still to process.
 
 use std::time::Instant;
 
@@ -6,25 +6,25 @@ use super::prefix::Kept;
 use super::talk::Talk;
 use crate::engine::{ModelError, Session, TokenId};
 
-/// Positions that a session has room for beyond what it is to read, until it grows. Memory for all that
-/// a request may take is reserved when it begins; it is not touched before it is needed.
+/// Spare positions of a new session before it has to grow. Memory for all positions of a request is
+/// reserved at the start but only touched when needed.
 const ROOM: usize = 256;
 
-/// A request that is answered.
+/// A running request.
 pub(super) struct Running<'e> {
     pub(super) id: u64,
     pub(super) talk: Talk<'e>,
     pub(super) began: Instant,
     kept: Kept,
-    /// The most positions that it takes.
+    /// The maximum number of positions.
     most: usize,
-    /// The prompt, and what came after.
+    /// The prompt and the tokens generated so far.
     tokens: Vec<TokenId>,
-    /// Another that reads the same beginning just now, and how much of it: it is waited for.
+    /// Another request that is processing the same prefix; this one waits for it.
     pub(super) follows: Option<Follows>,
 }
 
-/// Who reads what this one needs, too.
+/// A request that is processing a prefix that this one needs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Follows {
     pub(super) id: u64,
@@ -32,8 +32,8 @@ pub(super) struct Follows {
 }
 
 impl<'e> Running<'e> {
-    /// A request with a session that holds a beginning of `tokens`, its prompt, and the memory for
-    /// `most` positions.
+    /// A request with prompt `tokens`, a session that holds a prefix of it, and memory for `most`
+    /// positions.
     pub(super) fn new(
         id: u64,
         talk: Talk<'e>,
@@ -52,7 +52,7 @@ impl<'e> Running<'e> {
         }
     }
 
-    /// How many positions a new session of a prompt has room for.
+    /// The initial capacity of a session, in positions.
     pub(super) fn first_capacity(prompt: usize, most: usize) -> usize {
         (prompt + ROOM).min(most)
     }
@@ -61,7 +61,7 @@ impl<'e> Running<'e> {
         &self.kept.session
     }
 
-    /// All tokens: the prompt, and what was chosen.
+    /// All tokens: the prompt and the generated ones.
     pub(super) fn tokens(&self) -> &[TokenId] {
         &self.tokens
     }
@@ -70,17 +70,17 @@ impl<'e> Running<'e> {
         self.kept.memory.bytes()
     }
 
-    /// Tokens that are to be read: 1 in an answer, more in a prompt.
+    /// The number of tokens to process: 1 while generating, more in the prompt.
     pub(super) fn unread(&self) -> usize {
         self.tokens.len() - self.kept.session.len()
     }
 
-    /// A token that the next step reads.
+    /// Adds a token for the next step.
     pub(super) fn push(&mut self, token: TokenId) {
         self.tokens.push(token);
     }
 
-    /// What a step reads next, at most so many tokens, and whether that is all there is.
+    /// The session, the tokens to process next (at most this many), and the answer.
     pub(super) fn part(&mut self, tokens: usize) -> (&mut Session, &[TokenId], &mut Talk<'e>) {
         let at = self.kept.session.len();
         let end = (at + tokens).min(self.tokens.len());
@@ -91,7 +91,7 @@ impl<'e> Running<'e> {
         )
     }
 
-    /// Makes room for so many more tokens.
+    /// Makes room for this many more tokens.
     ///
     /// # Errors
     /// The system has no memory.
@@ -106,7 +106,7 @@ impl<'e> Running<'e> {
         Ok(())
     }
 
-    /// Goes on from the first `same` tokens of a session that holds them.
+    /// Continues from the first `same` tokens of another session.
     ///
     /// # Errors
     /// The system has no memory.
@@ -116,7 +116,7 @@ impl<'e> Running<'e> {
         Ok(())
     }
 
-    /// The end: the talk, and the session, to be kept.
+    /// Ends the request; returns its answer, and its session for caching.
     pub(super) fn end(self) -> (Talk<'e>, Kept) {
         (self.talk, self.kept)
     }

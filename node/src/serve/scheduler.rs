@@ -1,15 +1,16 @@
-//! Requests of one model, stepped together.
+//! Batches the requests of one model.
 //!
-//! A round is one step of the engine: the next token of every answer, and beside it parts of the prompts
-//! that are still to be read, in turns, as many tokens as answers can wait for ([`Pace`]). Whoever has
-//! gone away is dropped between rounds. By invariant I1 nobody's tokens depend on who shares a step.
-//! While the owner and guests are answered, each have rounds of their own ([`Courtesy`]).
+//! A round is one engine step. It computes the next token of every running answer and, alongside,
+//! parts of the prompts still to be processed. Prompts take turns, and [`Pace`] limits their tokens
+//! so that answers are not held up for long. Requests whose client has gone are dropped between
+//! rounds. By invariant I1 a request's tokens do not depend on which other requests share a step.
+//! While both the owner and guests are being served, each side has its own rounds ([`Courtesy`]).
 //!
 //! | what | bound |
 //! |---|---|
-//! | requests answered at once | [`Settings::streams`](super::Settings::streams); the owner's do not count those of guests |
-//! | memory | reserved when a request begins, for its prompt and all tokens it may get; else it waits, if others will free some, or fails. Guests beside others leave enough for a long request of the owner |
-//! | kept prefixes | [`Settings::kept_bytes`](super::Settings::kept_bytes); they go first where memory is wanted |
+//! | requests answered concurrently | [`Settings::streams`](super::Settings::streams); guests' requests do not count against the owner's |
+//! | memory | reserved when a request begins, for its prompt and all tokens it may get; if there is too little, the request waits when others will free some, and fails otherwise. A guest that runs beside others leaves enough for a long request of the owner |
+//! | cached prefixes | [`Settings::kept_bytes`](super::Settings::kept_bytes); evicted first when memory is needed |
 
 mod admission;
 
@@ -27,10 +28,10 @@ use super::talk::{Heard, Talk};
 use crate::engine::{Engine, ModelError, Part, Wants};
 use admission::Short;
 
-/// How long one who lacks memory waits before looking again whether others have freed some.
+/// How often a request that lacks memory checks again whether others have freed some.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// The requests of one model that are answered, and what is kept of earlier ones.
+/// The running requests of one model, and the cached prefixes of earlier ones.
 pub(super) struct Scheduler<'e> {
     engine: &'e Engine,
     lane: &'e Lane,
@@ -42,11 +43,11 @@ pub(super) struct Scheduler<'e> {
     pace: Pace,
     courtesy: Courtesy,
     next_id: u64,
-    /// Whose prompt was read last.
+    /// The id of the request whose prompt was processed last.
     turn: u64,
 }
 
-/// Whoever is to hear what comes of a part of a step.
+/// The receiver of the results of one part of a step.
 enum Listener<'s, 'e> {
     Talk(&'s mut Talk<'e>),
     Text(pooling::Heard<'s>),
@@ -86,7 +87,7 @@ impl<'e> Scheduler<'e> {
     /// Answers requests until the model is to be unloaded.
     ///
     /// # Errors
-    /// Why the engine can no longer be used; whoever was answered has been told.
+    /// Why the engine can no longer be used. The running requests have already been failed with it.
     pub(super) fn run(mut self) -> Result<(), RequestError> {
         loop {
             self.drop_the_gone();
@@ -106,7 +107,7 @@ impl<'e> Scheduler<'e> {
         }
     }
 
-    /// How many requests of the owner are answered, and how many of guests.
+    /// The numbers of running requests of the owner and of guests.
     fn answered(&self) -> (usize, usize) {
         let answers = self.running.iter().map(|running| running.talk.caller());
         let all = answers.chain(self.poolings.iter().map(Pooling::caller));
@@ -119,7 +120,7 @@ impl<'e> Scheduler<'e> {
         !self.running.is_empty() || !self.poolings.is_empty()
     }
 
-    /// Drops requests that nobody waits for any more. What they read is kept.
+    /// Drops requests whose client has gone. What they have processed stays cached.
     fn drop_the_gone(&mut self) {
         self.lane.forget_the_gone();
         for at in (0..self.running.len()).rev() {
@@ -134,7 +135,7 @@ impl<'e> Scheduler<'e> {
         }
     }
 
-    /// Takes a request out, and keeps its session.
+    /// Removes a request and caches its session.
     fn end(&mut self, at: usize) -> Talk<'e> {
         let (talk, kept) = self.running.remove(at).end();
         self.prefixes.keep(kept, self.engine.config());
@@ -150,7 +151,7 @@ impl<'e> Scheduler<'e> {
         }
     }
 
-    /// Says how much is answered and what it takes.
+    /// Reports the number of running requests and their memory to the lane.
     fn tell(&self, lacks_memory: bool) {
         let (_owner, guests) = self.answered();
         let view = View {
@@ -168,13 +169,13 @@ impl<'e> Scheduler<'e> {
         self.lane.runs(running, oldest, view);
     }
 
-    /// How many tokens each request reads in the next step, and how many texts to embed may.
+    /// How many tokens each request processes in the next step, and how many go to texts to embed.
     fn plan(&mut self, side: Side) -> (Vec<usize>, usize) {
         let is_in = |running: &Running<'_>| side.has(running.talk.caller());
         let is_answer = |running: &Running<'_>| running.unread() == 1;
         let tokens = |running: &Running<'_>| usize::from(is_in(running) && is_answer(running));
         let mut plan: Vec<_> = self.running.iter().map(tokens).collect();
-        // The owner's answers wait for a guest's prompt, too.
+        // The owner's answers also wait while a guest's prompt is processed.
         let waiting = plan
             .iter()
             .sum::<usize>()
@@ -193,7 +194,7 @@ impl<'e> Scheduler<'e> {
             (true, false) => budget / 2,
         };
         let mut left = budget - texts;
-        // After the one whose turn was last.
+        // Start behind the request that had the last turn.
         readers.sort_by_key(|&at| (self.running[at].id <= self.turn, self.running[at].id));
         for at in readers {
             if left == 0 {
@@ -206,7 +207,7 @@ impl<'e> Scheduler<'e> {
         (plan, texts)
     }
 
-    /// One step for all.
+    /// Runs one step for all running requests.
     fn round(&mut self) -> Result<(), RequestError> {
         self.catch_up();
         let (owner, guests) = self.answered();
@@ -231,7 +232,7 @@ impl<'e> Scheduler<'e> {
             }
         };
         if tokens == 0 {
-            // The others may have what these wait for.
+            // The other side may hold the memory that this side waits for.
             self.courtesy.took(side, MOMENT);
             self.lane.pause(MOMENT);
             return Ok(());
@@ -243,7 +244,7 @@ impl<'e> Scheduler<'e> {
         Ok(())
     }
 
-    /// Has the engine read what is planned; how many tokens that were.
+    /// Runs the planned step; returns the number of tokens it processed.
     fn step(&mut self, plan: &[usize], texts: usize, side: Side) -> Result<usize, ModelError> {
         let (mut parts, mut listeners) = (Vec::new(), Vec::new());
         for (running, &tokens) in self.running.iter_mut().zip(plan) {
@@ -274,7 +275,7 @@ impl<'e> Scheduler<'e> {
         Ok(tokens)
     }
 
-    /// What came of a step.
+    /// Handles the results of a step.
     fn after_step(&mut self, plan: &[usize]) {
         for at in (0..self.running.len()).rev() {
             let running = &mut self.running[at];
@@ -289,7 +290,7 @@ impl<'e> Scheduler<'e> {
                     self.lane.left(took);
                 }
                 Some(Heard::Failed(error)) => {
-                    // Its cache may hold what is no number.
+                    // Do not keep this session: its cache may contain NaN.
                     let (talk, _session) = self.running.remove(at).end();
                     talk.fail(failed(&error));
                 }
@@ -302,7 +303,7 @@ impl<'e> Scheduler<'e> {
             .collect();
     }
 
-    /// Begins texts to embed, as many as the next step reads.
+    /// Starts as many texts to embed as the next step can process.
     fn begin_texts(&mut self, tokens: usize, side: Side) {
         for at in (0..self.poolings.len()).rev() {
             if !side.has(self.poolings[at].caller()) {

@@ -1,4 +1,4 @@
-//! The door to the models: names in, answers out.
+//! The entry point of serving.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,10 @@ use super::work::{Raw, RawWork};
 use super::{Circle, Input, Request, RequestError, Settings};
 use crate::engine::ModelError;
 
-/// Answers requests of many at once. Each model that is asked for has a thread that computes; it is
-/// loaded at its first use, and unloaded when nobody used it for a while or another one needs the
-/// memory.
+/// Answers concurrent requests. Each model in use has its own compute thread. A model is loaded on
+/// first use and unloaded after it was idle for a while, or when another model needs the memory.
 ///
-/// Clones are the same service. When the last one is dropped, it stops without grace.
+/// Clones share one service. Dropping the last clone stops it at once, without grace.
 #[derive(Clone)]
 pub struct Service(Arc<Handle>);
 
@@ -29,48 +28,48 @@ impl Drop for Handle {
     }
 }
 
-/// The service cannot start.
+/// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The default model's file is here and cannot be run.
+    /// The default model's file is here but cannot be run.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// It would answer nobody.
+    /// The settings allow no stream.
     #[error("a service that answers no request at once is none: give at least 1 stream")]
     NoStreams,
-    /// An alias names no model.
+    /// An alias refers to an unknown model.
     #[error("the alias \"{alias}\" stands for \"{model}\", of which there is no model here")]
     Alias {
         /// The alias.
         alias: String,
-        /// What it stands for.
+        /// The model name that it stands for.
         model: String,
     },
 }
 
-/// A model that is loaded, or is being.
+/// A model that is loaded or loading.
 #[derive(Debug, Clone)]
 pub struct LoadedModel {
-    /// Its name.
+    /// The model name.
     pub name: String,
-    /// Whether it can compute yet.
+    /// Whether loading has finished.
     pub is_loaded: bool,
     /// Bytes of its weights on this device.
     pub weight_bytes: u64,
-    /// Bytes of KV caches on this device, in use and kept.
+    /// Bytes of KV caches on this device, both in use and kept as prefixes.
     pub kv_bytes: u64,
-    /// Positions that a request may take.
+    /// The context length of a request.
     pub context: usize,
-    /// Requests that are answered.
+    /// The number of running requests.
     pub running: usize,
-    /// Requests that wait.
+    /// The number of queued requests.
     pub waiting: usize,
-    /// When it is unloaded if nobody asks it anything.
+    /// Time until it is unloaded if no request arrives.
     pub unloads_in: Duration,
 }
 
 impl Service {
-    /// Starts a service; nothing is loaded before it is asked for.
+    /// Starts the service. No model is loaded until a request needs it.
     ///
     /// # Errors
     /// [`StartError`].
@@ -95,14 +94,14 @@ impl Service {
         &self.0.0
     }
 
-    /// All models that requests can name, the default one first. Files that are new are read, so this
-    /// is not for a thread that must not wait.
+    /// All models that requests can name, the default one first. Reads new files, so call it only
+    /// where blocking is allowed.
     pub fn models(&self) -> Vec<ModelCard> {
         self.shared().models.all()
     }
 
-    /// The model of this name; the default one if it is empty. It may read a file, as
-    /// [`Self::models`].
+    /// The model with this name; the default one if `name` is empty. It may read a file, as
+    /// [`Self::models`] does.
     ///
     /// # Errors
     /// [`RequestError::UnknownModel`], [`RequestError::NotFetched`].
@@ -110,7 +109,7 @@ impl Service {
         self.shared().models.card(name)
     }
 
-    /// Models that are loaded or being loaded.
+    /// The models that are loaded or loading.
     pub fn loaded(&self) -> Vec<LoadedModel> {
         let shared = self.shared();
         let lanes = shared.lanes().into_iter();
@@ -130,7 +129,7 @@ impl Service {
             .collect()
     }
 
-    /// Has a model unloaded as soon as nobody asks it anything.
+    /// Unloads a model as soon as it has no requests.
     ///
     /// # Errors
     /// As [`Self::card`].
@@ -143,8 +142,8 @@ impl Service {
         Ok(())
     }
 
-    /// Takes a request. It never waits: what can be said at once is refused here, and the rest comes
-    /// with the answer.
+    /// Submits a request without blocking. Errors known at once are returned here; later ones
+    /// arrive with the answer.
     ///
     /// # Errors
     /// [`RequestError::UnknownModel`], [`RequestError::NotFetched`], [`RequestError::Busy`],
@@ -158,10 +157,11 @@ impl Service {
         Ok(answering)
     }
 
-    /// Makes texts vectors: for each the mean of the model's last hidden states, of length 1.
+    /// Embeds texts: for each one the mean of the model's last hidden states, normalised to length
+    /// 1.
     ///
     /// # Errors
-    /// As [`Self::submit`], and [`RequestError::Invalid`] for no text at all.
+    /// As [`Self::submit`], and [`RequestError::Invalid`] if there are no texts.
     pub fn embed(
         &self,
         model: &str,
@@ -192,13 +192,13 @@ impl Service {
         }
     }
 
-    /// Whether an answer is computed.
+    /// Whether any request is running.
     pub fn is_computing(&self) -> bool {
         let lanes = self.shared().lanes();
         lanes.iter().any(|lane| lane.load().running > 0)
     }
 
-    /// What was served, and what is at hand.
+    /// Counters of the service, and its current load.
     pub fn numbers(&self) -> Numbers {
         let mut numbers = self.shared().counters.get();
         let circle = self.shared().settings.circle.as_ref();
@@ -216,13 +216,13 @@ impl Service {
         numbers
     }
 
-    /// Counts a request that was refused before it came here.
+    /// Counts a request that was refused before it reached the service.
     pub fn count_refused(&self, error: &RequestError) {
         self.shared().counters.ended(outcome_of(error));
     }
 
-    /// Stops: requests that wait end with [`RequestError::Stopping`] at once, answers in flight when
-    /// [`Settings::grace`] is over. Returns when all threads have ended.
+    /// Stops the service. Queued requests end with [`RequestError::Stopping`] at once, running
+    /// answers when [`Settings::grace`] is over. Returns when all threads have ended.
     pub fn stop(&self) {
         let shared = self.shared();
         shared.stop(shared.settings.grace);

@@ -1,4 +1,4 @@
-//! How requests are served.
+//! Settings of the service.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,44 +9,45 @@ use crate::catalogue::{FetchOptions, ModelsFolder};
 use crate::engine::OpenOptions;
 use crate::stages::MemoryBudget;
 
-/// How requests are served. Bounds are for each model that is loaded, unless they say otherwise.
+/// Settings of the service. Bounds apply to each loaded model unless documented otherwise.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where models are.
+    /// The folder of model files.
     pub models: ModelsFolder,
-    /// The model of requests that name none. It is fetched at its first use if it is of the
-    /// catalogue; no other model is.
+    /// The model for requests that name none. If it is in the catalogue, its first use downloads
+    /// it; no other model is downloaded.
     pub model: ModelRef,
-    /// Other names for models, and what each stands for.
+    /// Aliases: from the alias to the model name.
     pub aliases: BTreeMap<String, String>,
-    /// How models are opened. The chat template is the default model's; a context that is more than
-    /// a model was made for is cut, but for the default model, where it is an error.
+    /// How models are opened. The chat template applies to the default model only. A context longer
+    /// than the model supports is shortened, except for the default model, where it is an error.
     pub open: OpenOptions,
-    /// Positions of a request if [`Self::open`] does not say, or those a model was made for if they are
-    /// fewer. Programs describe their tools at length.
+    /// Default context length of a request if [`Self::open`] sets none, capped by the model's own
+    /// limit. Programs send long tool descriptions.
     pub usual_context: usize,
-    /// How the default model is fetched.
+    /// How the default model is downloaded.
     pub fetch: FetchOptions,
-    /// The circle of this device's node, and which of its devices compute; only this one if `None`.
+    /// The circle of this device's node, and which of its devices compute. `None`: only this
+    /// device.
     pub circle: Option<Circle>,
-    /// How long a request waits for devices before it is read.
+    /// How long a request waits for devices before its prompt is processed.
     pub patience: Duration,
-    /// What weights and KV caches of all models may take.
+    /// The memory budget for weights and KV caches of all models.
     pub memory: MemoryBudget,
-    /// Requests that are answered at once.
+    /// The most requests answered concurrently.
     pub streams: usize,
-    /// Requests that wait for those; more are refused.
+    /// The most requests queued behind those; further requests are refused.
     pub waiting: usize,
-    /// Bytes of KV caches that are kept for requests that begin alike.
+    /// The most bytes of KV caches kept as cached prefixes.
     pub kept_bytes: u64,
-    /// How long a model stays loaded that nobody asks.
+    /// How long an unused model stays loaded.
     pub idle: Duration,
-    /// How long answers in flight may go on when the service stops.
+    /// How long running answers may continue after the service is told to stop.
     pub grace: Duration,
 }
 
 impl Settings {
-    /// The usual ones.
+    /// The default settings.
     pub fn new(models: ModelsFolder) -> Self {
         Self {
             models,
@@ -56,7 +57,7 @@ impl Settings {
             usual_context: 8192,
             fetch: FetchOptions::default(),
             circle: None,
-            // Somewhat less than an answer's head is waited for, so that a failure has a status.
+            // Shorter than HTTP waits for the first update, so a failure still gets a status code.
             patience: Duration::from_secs(4),
             memory: MemoryBudget::new(None),
             streams: 16,
@@ -67,8 +68,8 @@ impl Settings {
         }
     }
 
-    /// Positions of a request to a model that was made for so many. Of the default model it can be
-    /// more, which opening refuses.
+    /// Context length of a request, for a model that supports `limit` positions. For the default
+    /// model the result may exceed `limit`; opening the model then fails.
     pub(super) fn context(&self, limit: usize, is_default: bool) -> usize {
         match self.open.context {
             None => limit.min(self.usual_context),

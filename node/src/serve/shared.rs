@@ -1,4 +1,4 @@
-//! What all models' threads share: settings, names, memory, and each other.
+//! State shared by all models' threads: settings, model names, counters and the list of lanes.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -17,9 +17,9 @@ pub(super) struct Shared {
     pub(super) models: Models,
     pub(super) counters: Arc<Counters>,
     lanes: Mutex<Lanes>,
-    /// A lane has gone.
+    /// Notified when a lane is removed.
     gone: Condvar,
-    /// Fetching ends with the service.
+    /// Cancels downloads when the service stops.
     pub(super) cancel: Cancel,
 }
 
@@ -50,7 +50,7 @@ impl Shared {
         self.lock().all.clone()
     }
 
-    /// Gives a request to the model's thread. If there is none, a new one begins `life`.
+    /// Submits a request to the model's thread. If there is none, starts one that runs `life`.
     pub(super) fn submit(
         self: &Arc<Self>,
         model: Found,
@@ -95,14 +95,14 @@ impl Shared {
         Ok(())
     }
 
-    /// A lane whose thread ends.
+    /// Removes a lane whose thread ends.
     pub(super) fn remove(&self, lane: &Arc<Lane>) {
         self.lock().all.retain(|other| !Arc::ptr_eq(other, lane));
         self.gone.notify_all();
     }
 
-    /// Has another model unloaded that nobody uses, the longest unused first; whether memory will come
-    /// free, of that or of one that is used.
+    /// Unloads the least recently used idle model other than `asks`. Returns whether memory will
+    /// come free, from that model or from one in use.
     pub(super) fn ask_for_room(&self, asks: &Lane) -> bool {
         let mut others: Vec<_> = (self.lanes().into_iter())
             .filter(|lane| !std::ptr::eq(&**lane, asks))
@@ -116,7 +116,7 @@ impl Shared {
         unloads || others.iter().any(|(load, _lane)| load.will_free())
     }
 
-    /// Takes no more requests; answers in flight end now or after the grace. Whether they have.
+    /// Refuses new requests and stops all lanes; running answers may continue for `grace`.
     pub(super) fn stop(&self, grace: Duration) {
         self.cancel.cancel();
         let mut lanes = self.lock();
@@ -125,7 +125,7 @@ impl Shared {
         lanes.all.iter().for_each(|lane| lane.stop(at));
     }
 
-    /// Waits until all threads have ended.
+    /// Waits until all lanes are gone.
     pub(super) fn wait(&self) {
         let mut lanes = self.lock();
         while !lanes.all.is_empty() {

@@ -1,4 +1,4 @@
-//! One answer as it is written: from logits to what the one who asked is told.
+//! One answer in progress: from logits to updates for the client.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::work::Answer;
 use super::{Caller, Finish, RequestError, Summary, TokenInfo, Update};
 use crate::engine::{Chosen, ChosenToken, Engine, Generator, ModelError, StopReason, TokenId};
 
-/// An answer that is being written.
+/// An answer in progress.
 pub(super) struct Talk<'e> {
     engine: &'e Engine,
     client: Client,
@@ -22,31 +22,31 @@ pub(super) struct Talk<'e> {
     started: Instant,
     first: Option<Instant>,
     last: Instant,
-    /// What the logits of this step led to.
+    /// The result of this step's logits.
     heard: Option<Heard>,
 }
 
-/// What logits led to.
+/// The result of logits.
 pub(super) enum Heard {
-    /// A token that the next step reads.
+    /// A token that the next step processes.
     Token(TokenId),
-    /// The end.
+    /// The answer has ended.
     End(StopReason),
     Failed(ModelError),
 }
 
-/// What of an answer was told.
+/// What the client has been sent so far.
 #[derive(Default)]
 struct Told {
     wants_tokens: bool,
-    /// Tokens whose text is not told yet.
+    /// Tokens whose text has not been sent yet.
     tokens: Vec<TokenInfo>,
     reasoning_tokens: usize,
     calls_tools: bool,
 }
 
 impl<'e> Talk<'e> {
-    /// The answer, and its prompt.
+    /// An answer that has not started.
     pub(super) fn new(engine: &'e Engine, client: Client, answer: Answer) -> Self {
         let Answer {
             prompt,
@@ -89,12 +89,12 @@ impl<'e> Talk<'e> {
         &self.client.caller
     }
 
-    /// For telling the one who asked of what is done elsewhere.
+    /// A handle for sending updates from elsewhere.
     pub(super) fn telling(&self) -> Telling {
         self.client.telling()
     }
 
-    /// The prompt is read from here on, but for what was in a cache.
+    /// Records that prompt processing starts after `cached_tokens` cached tokens.
     pub(super) fn start(&mut self, cached_tokens: usize) {
         self.started = Instant::now();
         self.cached_tokens = cached_tokens;
@@ -109,7 +109,7 @@ impl<'e> Talk<'e> {
         counters.started(self.prompt_tokens, cached_tokens, self.waited);
     }
 
-    /// So many tokens of the prompt are read.
+    /// Reports the number of prompt tokens processed so far.
     pub(super) fn has_read(&self, tokens: usize) {
         if self.first.is_none() {
             let done = tokens.min(self.prompt_tokens);
@@ -117,7 +117,7 @@ impl<'e> Talk<'e> {
         }
     }
 
-    /// Takes the logits after the last token that was read, and tells what comes of them at once.
+    /// Chooses a token from the logits after the last processed token, and sends its text at once.
     pub(super) fn hear(&mut self, logits: Result<&[f32], ModelError>) {
         let chosen = logits.and_then(|logits| self.generator.choose(logits));
         let heard = match chosen {
@@ -138,12 +138,12 @@ impl<'e> Talk<'e> {
         self.heard = Some(heard);
     }
 
-    /// What the last logits led to, once.
+    /// Takes the result of the last logits.
     pub(super) fn take_heard(&mut self) -> Option<Heard> {
         self.heard.take()
     }
 
-    /// A token came.
+    /// Counts a token and its time.
     fn tick(&mut self) {
         let now = Instant::now();
         self.client.caller.charge(1);
@@ -184,13 +184,13 @@ impl<'e> Talk<'e> {
             client.tell(told.update(piece));
         });
         if other && !content {
-            // They are no part of the content.
+            // Tokens of reasoning and calls are not part of the content.
             told.tokens.clear();
         }
     }
 
-    /// The answer has ended by itself: tells the rest, and how it was. How long it took since it was
-    /// begun.
+    /// Ends the answer successfully: sends the remaining text and the summary. Returns how long the
+    /// request ran.
     pub(super) fn done(mut self, reason: StopReason) -> Duration {
         let rest = self.generator.finish();
         let (told, client) = (&mut self.told, &self.client);
@@ -238,7 +238,7 @@ impl<'e> Talk<'e> {
         }
     }
 
-    /// An event of the request's end, with numbers only.
+    /// Logs the end of the request, with numbers only.
     fn log(&self, outcome: &'static str, summary: Option<&Summary>) {
         let first_ms = self
             .first
@@ -258,7 +258,7 @@ impl<'e> Talk<'e> {
 }
 
 impl Told {
-    /// What is told of a piece.
+    /// The update for a piece.
     fn update(&mut self, piece: Piece) -> Update {
         match piece {
             Piece::Reasoning(text) => Update::Reasoning(text),

@@ -1,43 +1,43 @@
-//! Requests on their way through a [`Lane`](super::lane::Lane): as they came, and as an engine reads them.
+//! Requests in a [`Lane`](super::lane::Lane), before and after preparation.
 
 use super::client::Client;
 use super::reader::Reader;
 use super::{Input, Request};
 use crate::engine::{GenerateOptions, Mask, TokenId};
 
-/// A request as it came.
+/// A request as submitted.
 pub(super) struct Raw {
     pub(super) client: Client,
     pub(super) work: RawWork,
 }
 
-/// What it asks for.
+/// The content of a request.
 pub(super) enum RawWork {
     Answer(Box<Request>),
     Embed(Vec<Input>),
 }
 
-/// A request that an engine can read.
+/// A request that is ready for the engine.
 pub(super) struct Ready {
     pub(super) client: Client,
     pub(super) work: Work,
 }
 
-/// What is to be computed.
+/// The work of a request.
 pub(super) enum Work {
     Answer(Box<Answer>),
-    /// Texts that become vectors, none of them empty.
+    /// Tokenised texts to embed, none of them empty.
     Embed(Vec<Vec<TokenId>>),
 }
 
-/// An answer that is to be written.
+/// An answer to generate.
 pub(super) struct Answer {
-    /// Tokens that fit the context with room for one more.
+    /// The prompt. It fits in the context with room for one more token.
     pub(super) prompt: Vec<TokenId>,
-    /// With as many tokens as there is room for, at most.
+    /// `max_tokens` is limited to the room in the context.
     pub(super) options: GenerateOptions,
     pub(super) mask: Option<Box<dyn Mask>>,
-    /// Control tokens that are written in the text.
+    /// Control tokens to include in the text.
     pub(super) shown: Vec<TokenId>,
     pub(super) reader: Reader,
 }

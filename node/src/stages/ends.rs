@@ -1,4 +1,4 @@
-//! The requester's part around the layers.
+//! The requester's part of a model, around the layers.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use super::heads::Heads;
 use super::{MemoryBudget, NoRoom, Reservation};
 use crate::shape::{ShapeError, model_shape};
 
-/// A model's embedding, output norm and head: tokens to hidden states and hidden states to logits,
-/// so that neither tokens nor logits leave this device.
+/// A model's embedding, output norm and head. They turn tokens into hidden states and hidden states
+/// into logits, so that neither tokens nor logits leave this device.
 ///
-/// Hidden states are bytes as they travel, `f32` little-endian, row after row.
+/// Hidden states are in wire format: `f32` little-endian, row after row.
 #[derive(Debug)]
 pub struct Ends {
     shard: Shard,
@@ -21,17 +21,17 @@ pub struct Ends {
     shape: Arc<ModelShape>,
     memory: Reservation,
     heads: Heads,
-    /// Kept, so that the file is mapped once for all who use it.
+    /// Held so that all users of the file share one mapping.
     _file: Arc<Gguf>,
 }
 
-/// A model's ends cannot be here.
+/// Why a model's ends cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum EndsError {
-    /// They are beyond what the owner allows.
+    /// They exceed the memory that the owner allows.
     #[error("no memory for the model's embedding and head: choose a smaller model or allow more")]
     Memory(#[source] NoRoom),
-    /// The model cannot be placed.
+    /// The model cannot be placed on devices.
     #[error(transparent)]
     Shape(#[from] ShapeError),
     /// The file is not a model that this build runs.
@@ -69,22 +69,22 @@ impl Ends {
         })
     }
 
-    /// The model's settings.
+    /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// The model in numbers.
+    /// The model's sizes, for placement.
     pub fn shape(&self) -> &Arc<ModelShape> {
         &self.shape
     }
 
-    /// What they are computed with.
+    /// The compute backend.
     pub fn compute(&self) -> &Compute {
         self.shard.compute()
     }
 
-    /// Bytes of weights reserved.
+    /// Bytes reserved for the weights.
     pub fn memory_bytes(&self) -> u64 {
         self.memory.bytes()
     }
@@ -100,11 +100,11 @@ impl Ends {
         Ok(parts.pop().unwrap_or_default())
     }
 
-    /// Calls `read` with the logits, `[rows, vocabulary]`, of the hidden states `[rows, d_model]`
-    /// behind the last layer. Rows of several threads that come at the same time share one pass.
+    /// Calls `read` with the logits `[rows, vocabulary]` of hidden states `[rows, d_model]` after
+    /// the last layer. Single rows from concurrent threads share one pass.
     ///
     /// # Errors
-    /// The bytes are not whole rows, or none.
+    /// The bytes are empty or not whole rows.
     pub fn logits<T>(
         &self,
         hidden: &[u8],

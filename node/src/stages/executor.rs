@@ -1,4 +1,4 @@
-//! The thread that computes.
+//! The compute thread.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,21 +14,21 @@ use potluck_protocol::stage::{Load, Step};
 use super::holdings::Holdings;
 use super::{Done, MemoryBudget, ModelFiles};
 
-/// The thread that owns the stages of this node; see the module's page. Dropping it waits for the
-/// step that is being computed, and frees everything.
+/// The thread that owns the stages of this node; see the module page. Dropping it waits for the
+/// current step and frees everything.
 ///
-/// Orders are followed one after the other. How many may wait is for the caller to bound:
-/// [`Stages`](potluck_protocol::stage::Stages) asks for one step at a time, and for as many loads as
-/// it allows sessions.
+/// Orders are executed in sequence. The caller has to bound the queue:
+/// [`Stages`](potluck_protocol::stage::Stages) orders one step at a time, and at most as many loads
+/// as it allows sessions.
 #[derive(Debug)]
 pub struct StageExecutor {
-    /// Taken when dropped, which ends the thread.
+    /// Taken on drop, which ends the thread.
     orders: Option<Sender<Order>>,
     unwanted: Unwanted,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Sessions that are to be freed: a step that is being computed for nobody else is left off.
+/// Sessions about to be freed. A step is aborted once all its sessions are in this set.
 #[derive(Debug, Clone, Default)]
 struct Unwanted(Arc<Mutex<BTreeSet<StageId>>>);
 
@@ -38,7 +38,7 @@ impl Unwanted {
     }
 }
 
-/// The executor's thread has ended; [`Done::Failed`] was said.
+/// The executor's thread has ended and has reported [`Done::Failed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the thread that computes has failed: start this node again")]
 pub struct Stopped;
@@ -51,12 +51,12 @@ enum Order {
 }
 
 impl StageExecutor {
-    /// Starts a thread that computes with `compute`, finds models in `files`, and takes weights and
-    /// caches out of `memory`. `done` is called on that thread, once for each load and each step, in
-    /// their order; while it runs nothing is computed, so it must not wait for anything.
+    /// Starts a thread that computes with `compute`, finds models in `files`, and takes memory for
+    /// weights and caches from `memory`. It calls `done` once for each load and each step, in
+    /// order. Nothing is computed while `done` runs, so `done` must not block.
     ///
     /// # Errors
-    /// The system has no more threads.
+    /// The system cannot create a thread.
     pub fn start(
         compute: Compute,
         files: Box<dyn ModelFiles>,
@@ -77,7 +77,7 @@ impl StageExecutor {
         })
     }
 
-    /// Makes a stage ready; [`Done::Loaded`] comes.
+    /// Loads a stage; answered by [`Done::Loaded`].
     ///
     /// # Errors
     /// The thread has failed.
@@ -85,7 +85,7 @@ impl StageExecutor {
         self.order(Order::Load(load))
     }
 
-    /// Computes a step; [`Done::Computed`] comes.
+    /// Computes a step; answered by [`Done::Computed`].
     ///
     /// # Errors
     /// The thread has failed.
@@ -93,9 +93,9 @@ impl StageExecutor {
         self.order(Order::Compute(step))
     }
 
-    /// Frees a session's caches, and its weights if no other session has them. Nothing is answered.
-    /// A long step that is being computed for sessions that are all freed ends between two layers,
-    /// and is answered as one that could not be computed.
+    /// Frees a session's caches, and its weights if no other session uses them. There is no report.
+    /// A long step whose sessions are all freed is aborted between two layers, and reported as one
+    /// that could not be computed.
     ///
     /// # Errors
     /// The thread has failed.
@@ -114,13 +114,13 @@ impl Drop for StageExecutor {
     fn drop(&mut self) {
         self.orders = None;
         if let Some(thread) = self.thread.take() {
-            // Its panics were caught, but for one of the callback.
+            // Panics are caught in the thread, except those of the callback.
             let _ = thread.join();
         }
     }
 }
 
-/// The thread's life.
+/// The main loop of the thread.
 fn follow_all(
     mut holdings: Holdings,
     inbox: &Receiver<Order>,
@@ -128,7 +128,7 @@ fn follow_all(
     done: &dyn Fn(Done),
 ) {
     while let Ok(order) = inbox.recv() {
-        // What a panic leaves half done is not used again: the thread ends.
+        // A panic may leave the state half updated, so the thread ends.
         let outcome = catch_unwind(AssertUnwindSafe(|| follow(&mut holdings, unwanted, order)));
         match outcome {
             Ok(Some(report)) => done(report),
@@ -159,7 +159,7 @@ fn follow(holdings: &mut Holdings, unwanted: &Unwanted, order: Order) -> Option<
         }
         Order::Free(stage) => {
             holdings.free(stage);
-            // What it is loaded for behind this is wanted.
+            // Later loads of this stage are wanted again.
             unwanted.lock().remove(&stage);
             None
         }

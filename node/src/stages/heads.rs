@@ -1,15 +1,16 @@
-//! Rows of several conversations that go through the head together.
+//! Batching for the head: rows of several conversations share one pass.
 //!
-//! The head is read once for all rows of a step, so rows that wait for it share one. Whoever has its turn
-//! computes for all that wait; by the exactness of the arithmetic nobody's logits depend on that.
+//! One pass reads the head's weights once for all its rows, so waiting rows are computed together.
+//! The thread whose turn it is computes all of them. Arithmetic is reproducible to the bit, so
+//! logits do not depend on this.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Rows that go through the head at once, at most.
+/// The most rows in one pass through the head.
 const MOST: usize = 32;
 
-/// Whose turn it is at the head, and who waits.
+/// The queue at the head.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
     waiting: Mutex<Vec<Arc<Row>>>,
@@ -17,7 +18,7 @@ pub(super) struct Heads {
     inside: AtomicUsize,
 }
 
-/// A row that waits for its logits.
+/// A row waiting for its logits.
 #[derive(Debug)]
 struct Row {
     hidden: Vec<u8>,
@@ -28,7 +29,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Someone who wants logits, until dropped.
+/// Counts a thread that wants logits, until dropped.
 struct Inside<'h>(&'h AtomicUsize);
 
 impl Drop for Inside<'_> {
@@ -38,8 +39,8 @@ impl Drop for Inside<'_> {
 }
 
 impl Heads {
-    /// Calls `read` with the logits of one row. `compute` makes those of any number of rows, one behind
-    /// the other, and gives them to whoever it is told.
+    /// Calls `read` with the logits of one row. `compute` takes any number of concatenated rows and
+    /// calls its second argument with their concatenated logits.
     pub(super) fn logits<T, E>(
         &self,
         hidden: &[u8],
@@ -51,7 +52,7 @@ impl Heads {
         let (mut read, mut value) = (Some(read), None);
         let mut give = |logits: &[f32]| value = read.take().map(|read| read(logits));
         if others == 0 {
-            // Nobody to share with: nothing is copied.
+            // No other thread is waiting: skip the copies.
             let _turn = lock(&self.turn);
             compute(hidden, &mut give)?;
             return Ok(value.expect("it was computed"));
@@ -71,7 +72,7 @@ impl Heads {
         Ok(value.expect("it was given"))
     }
 
-    /// Computes for this row and others that wait.
+    /// Computes this row together with others that wait.
     fn compute_waiting<E>(
         &self,
         own: &Arc<Row>,
@@ -82,7 +83,8 @@ impl Heads {
         let others = waiting.len().min(MOST - 1);
         let mut rows: Vec<_> = waiting.drain(..others).collect();
         drop(waiting);
-        // Rows are of one length, or not rows of this head at all: those are refused alone.
+        // Valid rows have equal lengths. A row of another length is refused by its own thread,
+        // alone.
         rows.retain(|row| row.hidden.len() == own.hidden.len());
         rows.push(Arc::clone(own));
         let hidden: Vec<u8> = rows.iter().flat_map(|row| &row.hidden).copied().collect();
@@ -111,7 +113,7 @@ mod tests {
         read: &mut dyn FnMut(&[f32]),
     ) -> Result<(), Infallible> {
         lock(steps).push(hidden.len() / 2);
-        // Others come meanwhile.
+        // Other rows arrive meanwhile.
         thread::sleep(Duration::from_millis(2));
         let logits = hidden.chunks(2).flat_map(|row| {
             let [a, b] = [f32::from(row[0]), f32::from(row[1])];

@@ -1,4 +1,4 @@
-//! What the executor holds: shards, and each session's caches.
+//! The executor's state: shards, and each session's caches.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -26,7 +26,7 @@ pub(super) struct Holdings {
     sessions: BTreeMap<StageId, Sequence>,
 }
 
-/// Why a stage cannot be.
+/// Why a stage is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("this device does not have the model's weights")]
@@ -59,18 +59,18 @@ impl Holdings {
         }
     }
 
-    /// Makes a stage ready and says what it takes. A session's caches stay if they are of the same
-    /// layers and context. If the layers are others, what they hold of those that stay is used when
-    /// the rows come again. If this fails, the session has nothing any more.
+    /// Loads a stage and returns its memory. A session keeps its caches if layers and context are
+    /// unchanged. If its layers change, cached results of the layers that stay are reused when
+    /// their rows are sent again. On error the session has no stage any more.
     pub(super) fn load(&mut self, load: &Load) -> Result<u64, LoadError> {
-        // Nothing goes on with a file that has changed, or shares it.
+        // Never continue with a file that has changed, and never share it.
         if let Some(held) = self.sessions.get(&load.stage)
             && held.is_of(load)
             && held.shard.is_as_it_was()
         {
             return Ok(held.memory_bytes());
         }
-        // First, as its memory may be what the other stage needs.
+        // Remove it first: the new stage may need its memory.
         let before = self.sessions.remove(&load.stage);
         let before = before.filter(|before| before.shard.is_as_it_was());
         let kept = before.and_then(|before| before.keep(load));
@@ -88,9 +88,9 @@ impl Holdings {
         self.sessions.remove(&stage);
     }
 
-    /// The hidden states of each part behind its layers, empty for a part that cannot be computed, or
-    /// was left off because its session is `unwanted` meanwhile; and the times of parts that were
-    /// computed by themselves.
+    /// The hidden states of each part after its layers, and the times of parts that were computed
+    /// alone. A part is empty if it cannot be computed, or if its step was aborted because its
+    /// sessions are `unwanted`.
     pub(super) fn compute(
         &mut self,
         step: &Step,
@@ -102,12 +102,12 @@ impl Holdings {
         // Shards in the order in which the step names them.
         let mut groups: Vec<Group<'_>> = Vec::new();
         for (index, part) in step.parts.iter().enumerate() {
-            // Taken, so that a session has one part at most.
+            // Removed from the map, so a session has at most one part.
             let sequence = sessions.remove(&part.stage);
             let Some(sequence) = sequence.filter(|sequence| sequence.takes(part)) else {
                 continue;
             };
-            // `takes` has checked all that can be wrong.
+            // `takes` has already validated the part.
             match sequence.recalled(part) {
                 Ok(None) => {}
                 recalled => {
@@ -162,7 +162,7 @@ impl Holdings {
         Ok(sequence)
     }
 
-    /// The layers, and the memory of the session's cache.
+    /// Opens the layers and reserves the session's cache.
     fn open_shard(
         &mut self,
         load: &Load,
@@ -214,7 +214,7 @@ impl Holdings {
         Ok((Arc::new(shard), memory))
     }
 
-    /// The weights of a layer, if a shard has them.
+    /// The weights of a layer, if some shard holds them.
     fn held_weights(&self, manifest: ContentHash, layer: u32) -> Option<Arc<LayerWeights>> {
         let sequences = self.sessions.values();
         let mut weights = sequences.flat_map(|sequence| &sequence.shard.weights);
@@ -222,7 +222,7 @@ impl Holdings {
         weights.find(same).cloned()
     }
 
-    /// Takes memory, if need be that of what was computed, for this session or others.
+    /// Reserves memory, dropping cached results of any session if needed.
     fn reserve(
         &mut self,
         load: &Load,
@@ -245,7 +245,7 @@ impl Holdings {
     }
 }
 
-/// Whether a model of these settings can be a stage as asked; if so, the bytes of its KV cache.
+/// Checks that a model can serve as the requested stage; returns the size of its KV cache in bytes.
 fn check(load: &Load, config: &ModelConfig) -> Result<u64, Refusal> {
     let Range { start: first, end } = indices(load.layers);
     let layers = config.layers;
@@ -282,8 +282,8 @@ impl Refusal {
     }
 }
 
-/// Words without what a peer would refuse: control characters, as names in a file may have, and
-/// more than [`MAX_WORDS_BYTES`].
+/// Makes a text valid for sending: without control characters, which names in a file may contain,
+/// and at most [`MAX_WORDS_BYTES`] long.
 fn sendable(words: &str) -> String {
     let visible = |c: char| if c.is_control() { ' ' } else { c };
     let mut words: String = words.chars().map(visible).collect();

@@ -1,11 +1,11 @@
-//! The memory that the owner allows.
+//! The memory budget set by the owner.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use potluck_protocol::wire::limits::MAX_BYTES;
 
-/// Bytes that weights and KV caches may take together. Clones share them.
+/// A budget in bytes for weights and KV caches. Clones share it.
 #[derive(Debug, Clone)]
 pub struct MemoryBudget(Arc<Inner>);
 
@@ -15,7 +15,7 @@ struct Inner {
     reserved: AtomicU64,
 }
 
-/// Part of a budget, given back when it is dropped.
+/// A part of a budget. Dropping it gives the bytes back.
 #[derive(Debug)]
 #[must_use = "it is given back when dropped"]
 pub struct Reservation {
@@ -23,25 +23,25 @@ pub struct Reservation {
     bytes: u64,
 }
 
-/// Less is available than was asked for.
+/// The budget has fewer bytes available than requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{needed} bytes are needed, and {available} of the {limit} that this device offers are free"
 )]
 pub struct NoRoom {
-    /// What was asked for.
+    /// Bytes requested.
     pub needed: u64,
-    /// What could be had.
+    /// Bytes available.
     pub available: u64,
-    /// The whole budget.
+    /// The whole budget in bytes.
     pub limit: u64,
 }
 
 impl MemoryBudget {
-    /// So many bytes; without a limit if `None`.
+    /// A budget of `limit` bytes; unlimited if `None`.
     pub fn new(limit: Option<u64>) -> Self {
         Self(Arc::new(Inner {
-            // More than this cannot be told to a peer.
+            // A peer cannot be sent a larger number.
             limit: limit.unwrap_or(MAX_BYTES).min(MAX_BYTES),
             reserved: AtomicU64::new(0),
         }))
@@ -57,21 +57,21 @@ impl MemoryBudget {
         self.0.reserved.load(Ordering::Relaxed)
     }
 
-    /// Bytes that can be reserved.
+    /// Bytes that can still be reserved.
     pub fn available(&self) -> u64 {
         self.limit().saturating_sub(self.reserved())
     }
 
-    /// Takes `bytes` of it for what may as well not be, if an eighth of it stays for what must.
+    /// Reserves `bytes` for optional use, if an eighth of the budget stays free for required use.
     pub fn reserve_spare(&self, bytes: u64) -> Option<Reservation> {
         let spare = self.available().saturating_sub(self.limit() / 8);
         (bytes <= spare).then(|| self.reserve(bytes).ok()).flatten()
     }
 
-    /// Takes `bytes` of it.
+    /// Reserves `bytes`.
     ///
     /// # Errors
-    /// There are not as many left.
+    /// Fewer bytes are available.
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, NoRoom> {
         let limit = self.limit();
         let more = |reserved: u64| reserved.checked_add(bytes).filter(|&sum| sum <= limit);
@@ -91,19 +91,19 @@ impl MemoryBudget {
 }
 
 impl Reservation {
-    /// Its bytes.
+    /// The size in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Adds another one of the same budget.
+    /// Merges another reservation of the same budget.
     pub fn join(&mut self, mut other: Self) {
         debug_assert!(Arc::ptr_eq(&self.budget.0, &other.budget.0));
         self.bytes += other.bytes;
         other.bytes = 0;
     }
 
-    /// Cuts off a reservation of `bytes`, or of all if it has less.
+    /// Splits off `bytes`, or everything if there are fewer.
     pub fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;

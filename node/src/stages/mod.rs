@@ -1,20 +1,20 @@
-//! Computing stages: the layers that this node runs for itself and for others.
+//! Pipeline stages: the layers that this node computes for itself and for others.
 //!
-//! [`StageExecutor`] is a thread that owns weights and KV caches. It is told what
-//! [`StageOutput`](potluck_protocol::stage::StageOutput) says, in that order, and calls back with
-//! what [`Stages`](potluck_protocol::stage::Stages) wants to hear. [`Ends`] is the requester's part
+//! [`StageExecutor`] is a thread that owns weights and KV caches. It executes the orders in
+//! [`StageOutput`](potluck_protocol::stage::StageOutput), in sequence, and reports results to
+//! [`Stages`](potluck_protocol::stage::Stages) through a callback. [`Ends`] is the requester's part
 //! around the layers: tokens to hidden states, hidden states to logits. Both take their memory from
 //! one [`MemoryBudget`].
 //!
 //! # Invariants
-//! - What is computed does not depend on who shares a step or on how layers are split: it is what
-//!   the whole model in one [`Shard`](potluck_model::Shard) computes, to the bit.
-//! - Sessions that have the same layers of the same model share one shard, and their rows of a step
-//!   go through it together. Layers of a model that several shards have count once: a file's mapping
-//!   is shared.
-//! - Rows that come again, as after the failure of another stage, are not computed again: what came
-//!   out the first time is kept where there is spare room, and used if the same went in.
-//! - Nothing is reserved beyond the budget, and KV caches are reserved whole when a stage is loaded.
+//! - Results do not depend on which sessions share a step or on how layers are split: they equal
+//!   those of the whole model in one [`Shard`](potluck_model::Shard), bit for bit.
+//! - Sessions with the same layers of the same model share one shard, and their rows of a step go
+//!   through it together. Layers held by several shards of a model count once, because the file's
+//!   mapping is shared.
+//! - Rows that are sent again, as after the failure of another stage, are not computed again:
+//!   outputs are kept where there is spare memory, and reused when the inputs are the same.
+//! - Reservations never exceed the budget. The whole KV cache is reserved when a stage is loaded.
 
 mod ends;
 mod executor;
@@ -37,54 +37,56 @@ pub use ends::{Ends, EndsError};
 pub use executor::{StageExecutor, Stopped};
 pub use memory::{MemoryBudget, NoRoom, Reservation};
 
-/// Where model files are found.
+/// Finds model files.
 pub trait ModelFiles: Send {
-    /// The file of this manifest, mapped, if it is here: whole, or at least with these layers and what
-    /// every device needs.
+    /// The mapped file with this manifest, if it is here: the whole file, or at least these layers
+    /// and the parts that every device needs.
     ///
-    /// The executor keeps what it is given while a session uses it. Whoever implements this should
-    /// not keep it longer, as pages of a mapping that were read count as this program's memory.
+    /// The executor holds the file while a session uses it. An implementation should not hold it
+    /// longer, because pages of a mapping that were read count as memory of this process.
     fn find(&self, manifest: ContentHash, layers: LayerRange) -> Option<Arc<Gguf>>;
 }
 
-/// What the executor's thread has done.
+/// A report of the executor's thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
-    /// A stage is ready, or cannot be: for [`Stages::loaded`](potluck_protocol::stage::Stages::loaded).
+    /// A stage is loaded or refused; for
+    /// [`Stages::loaded`](potluck_protocol::stage::Stages::loaded).
     Loaded {
-        /// The stage of the order.
+        /// The stage from the order.
         stage: StageId,
-        /// Its epoch.
+        /// The epoch from the order.
         epoch: PlanEpoch,
-        /// Bytes of weights and KV cache that the stage has, shared ones too.
+        /// Bytes of the stage's weights and KV cache, including shared ones.
         result: Result<u64, LoadError>,
     },
-    /// A step was computed: for [`Stages::computed`](potluck_protocol::stage::Stages::computed).
+    /// A step was computed; for [`Stages::computed`](potluck_protocol::stage::Stages::computed).
     Computed {
-        /// The number of the order.
+        /// The number from the order.
         number: u64,
-        /// For each part of the step, in its order, the hidden states behind the stage's layers:
-        /// as many rows as went in, `f32` little-endian. Empty for a part that could not be
-        /// computed, because its session is not here, begins beyond what its caches hold or ends
-        /// beyond what was reserved, or its bytes are not its rows: nothing that a correct caller
-        /// sends, and no reason not to compute the other parts.
+        /// For each part of the step, in order: the hidden states after the stage's layers, as many
+        /// rows as the input, `f32` little-endian. Empty if the part could not be computed: its
+        /// session is not here, it starts beyond what the cache holds, it ends beyond the reserved
+        /// positions, or its bytes do not match its rows. A correct caller sends no such part, and
+        /// the other parts are computed regardless. Also empty if the step was aborted because its
+        /// sessions were freed.
         hidden: Vec<Vec<u8>>,
-        /// How long it took, for each part that went through its layers by itself.
+        /// Times of the parts that went through their layers alone.
         times: Vec<TimedRows>,
     },
-    /// The thread ended by a fault of this program. What it was told since its last answer is not
-    /// done, and nothing it is told any more will be. What it held is gone.
+    /// The thread ended because of a bug in this program. Orders since its last report are not
+    /// done, later orders will not be, and all its stages are lost.
     Failed,
 }
 
-/// A stage cannot be here.
+/// Why a stage cannot be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{words}")]
 pub struct LoadError {
-    /// Why, for programs.
+    /// The reason, for programs.
     pub code: StageRefusedCode,
-    /// Why, for people; can be sent as it is.
+    /// The reason, for people; valid for sending to a peer.
     pub words: String,
-    /// Bytes that a stage could have here now, within what can be sent.
+    /// Bytes available for a stage now, capped to what can be sent.
     pub available_bytes: u64,
 }

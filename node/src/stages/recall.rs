@@ -1,20 +1,20 @@
-//! Rows whose way through layers is known.
+//! Memo of layer outputs, keyed by a hash chain of inputs.
 
 use potluck_protocol::LayerRange;
 
 use super::{MemoryBudget, Reservation};
 
-/// What went into layers and what came out, for every position of a sequence that their caches hold.
+/// The inputs and outputs of layers, for every position of a sequence in their caches.
 ///
-/// What comes out of layers at a position is a pure function of what went into them at this position
-/// and at all before. So whoever sends rows again, as every requester does when another stage of its
-/// pipeline was lost, gets what came out the first time, and nothing is computed; and layers that
-/// stay on a device when others join them go on with what their caches hold.
+/// The output of layers at a position is a pure function of the inputs at this position and all
+/// before. When a requester sends rows again, as after it lost another stage of its pipeline, it
+/// gets the earlier outputs without computation. When a device gets additional layers, the layers
+/// it already has continue from their caches.
 #[derive(Debug)]
 pub(super) struct Recall {
     layers: LayerRange,
     row_bytes: usize,
-    /// For each position a digest of what went in there and before.
+    /// For each position, a digest of the inputs there and before.
     inputs: Vec<blake3::Hash>,
     /// `[positions, d_model]`.
     outputs: Vec<u8>,
@@ -22,7 +22,7 @@ pub(super) struct Recall {
 }
 
 impl Recall {
-    /// Nothing yet, of up to `context` positions; `None` if there is no room that nobody needs.
+    /// An empty memo for up to `context` positions; `None` if there is not enough spare memory.
     pub(super) fn new(
         layers: LayerRange,
         row_bytes: usize,
@@ -44,13 +44,13 @@ impl Recall {
         self.layers
     }
 
-    /// The positions before this one are known.
+    /// The number of known positions.
     pub(super) fn end(&self) -> usize {
         self.inputs.len()
     }
 
-    /// What comes out for these rows, from position `start` on, if they are all known: if they and
-    /// all before are those that went in.
+    /// The outputs for these rows from position `start` on, if these inputs and all before are the
+    /// known ones.
     pub(super) fn of(&self, start: usize, rows: &[u8]) -> Option<&[u8]> {
         let count = rows.len() / self.row_bytes;
         let known = self.inputs.get(start..start + count)?;
@@ -60,25 +60,25 @@ impl Recall {
         same.then(|| self.outputs.get(bytes)).flatten()
     }
 
-    /// These rows went in from position `start` on, and this came out. What was known of positions
-    /// from `start` on is not so any more.
+    /// Records inputs and outputs from position `start` on, replacing all that was known from
+    /// there.
     pub(super) fn learn(&mut self, start: usize, rows: &[u8], out: &[u8]) {
         let digests: Vec<_> = self.digests(start, rows).into_iter().flatten().collect();
         self.forget(start);
-        // Rows behind a gap, as after the rest was forgotten, say nothing.
+        // Rows after a gap cannot be verified later, so skip them.
         if self.inputs.len() == start && rows.len() == out.len() {
             self.inputs.extend(digests);
             self.outputs.extend_from_slice(out);
         }
     }
 
-    /// Nothing is known of positions from `start` on.
+    /// Forgets positions from `start` on.
     pub(super) fn forget(&mut self, start: usize) {
         self.inputs.truncate(start);
         self.outputs.truncate(start.saturating_mul(self.row_bytes));
     }
 
-    /// The digests of rows that follow position `start`; `None` if what is before is not known.
+    /// The digests of rows from position `start` on; `None` if the position before is not known.
     fn digests<'a>(
         &self,
         start: usize,

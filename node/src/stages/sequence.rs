@@ -1,4 +1,4 @@
-//! One session's stage on this device, and steps through it.
+//! One session's stage on this device, and the steps through it.
 
 use std::iter::once;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use potluck_protocol::{LayerRange, StageId};
 use super::Reservation;
 use super::recall::Recall;
 
-/// Rows of a step that may take long.
+/// A step of at least this many rows may take long, so it can be aborted.
 const LONG_STEP: usize = 16;
 
 /// One session's stage.
@@ -25,38 +25,38 @@ pub(super) struct Sequence {
     pub(super) shard: Arc<HeldShard>,
     cache: KvCache,
     cache_memory: Reservation,
-    /// The cache holds the positions before this.
+    /// The number of positions in the cache.
     filled: u32,
-    /// Of all the layers.
+    /// Known outputs of all layers of the stage.
     recall: Option<Recall>,
-    /// Of those layers that the stage had when it was another.
+    /// Known outputs of the layers that the stage had before its layers changed.
     kept: Option<Recall>,
 }
 
-/// What stays of a stage that becomes another.
+/// What remains of a stage when its layers change.
 pub(super) struct Kept {
     cache: KvCache,
     recalls: [Option<Recall>; 2],
-    /// So that the pages of layers that stay are not mapped anew.
+    /// Held so that pages of remaining layers need not be mapped again.
     _file: Arc<Gguf>,
 }
 
-/// Layers that one or several sessions use.
+/// Layers shared by one or more sessions.
 pub(super) struct HeldShard {
     pub(super) manifest: ContentHash,
     pub(super) layers: LayerRange,
     pub(super) config: ModelConfig,
     pub(super) shape: Arc<ModelShape>,
-    /// Whether rows went through it: before, its weights may have to be read from storage.
+    /// Whether any rows went through it. Until then its weights may have to be read from storage.
     pub(super) is_warm: AtomicBool,
     pub(super) shard: Shard,
-    /// Kept, so that the file is mapped once for all who use it.
+    /// Held so that all users of the file share one mapping.
     pub(super) file: Arc<Gguf>,
-    /// Of each layer.
+    /// One entry per layer.
     pub(super) weights: Vec<Arc<LayerWeights>>,
 }
 
-/// One layer's weights, for all shards that have it.
+/// One layer's weights, shared by all shards that contain it.
 pub(super) struct LayerWeights {
     pub(super) manifest: ContentHash,
     pub(super) layer: u32,
@@ -64,7 +64,7 @@ pub(super) struct LayerWeights {
 }
 
 impl Sequence {
-    /// A stage that has computed nothing.
+    /// An empty stage, reusing what is kept of an earlier one.
     ///
     /// # Errors
     /// The system has no memory for the caches.
@@ -97,8 +97,7 @@ impl Sequence {
         })
     }
 
-    /// What another stage of the same session can go on with; nothing, if it is of another model or
-    /// context.
+    /// What the session's next stage can reuse; `None` if it has another model or context.
     pub(super) fn keep(self, load: &Load) -> Option<Kept> {
         let same = self.shard.manifest == load.manifest && self.has_context_of(load);
         same.then(|| Kept {
@@ -109,7 +108,7 @@ impl Sequence {
     }
 
     pub(super) fn is_of(&self, load: &Load) -> bool {
-        // The width was the model's when it was opened.
+        // The width was checked when the stage was opened.
         let same_width = load.d_model as usize == self.shard.config.d_model;
         self.shard.is_of(load) && self.has_context_of(load) && same_width
     }
@@ -118,7 +117,7 @@ impl Sequence {
         load.context as usize == self.cache.capacity()
     }
 
-    /// Whether the rows follow what the cache holds, fit into it, and are all there.
+    /// Whether the part continues what the cache holds, fits into it, and is complete.
     pub(super) fn takes(&self, part: &StepPart) -> bool {
         let rows = part.rows as usize;
         let end = part.start_position.checked_add(part.rows);
@@ -133,14 +132,14 @@ impl Sequence {
         weights.sum::<u64>() + self.cache_memory.bytes()
     }
 
-    /// Gives the memory back that knowing what was computed takes.
+    /// Frees the memory of known outputs.
     pub(super) fn forget(&mut self) {
         self.recall = None;
-        // Its layers' caches are of no use without.
+        // Without it the caches of its layers are of no use.
         self.kept = None;
     }
 
-    /// The rows' hidden states behind the layers, if they need not go through all of them.
+    /// The outputs of a part that need not go through all layers, because some outputs are known.
     pub(super) fn recalled(&mut self, part: &StepPart) -> Result<Option<Vec<u8>>, ModelError> {
         let start = part.start_position as usize;
         let known = self.recall.as_ref();
@@ -160,14 +159,14 @@ impl Sequence {
                 self.kept = Some(kept);
                 out
             }
-            // Other rows, or more: what is known of those behind is of no use any more.
+            // The inputs differ or go further, so the known outputs no longer apply.
             None => self.through(known.start..all.end, start, before)?,
         };
         self.finish(part, &out);
         Ok(Some(out))
     }
 
-    /// Rows from `start` on, behind some of the layers.
+    /// Computes rows from `start` on through some of the layers.
     fn through(
         &mut self,
         layers: Range<usize>,
@@ -187,7 +186,7 @@ impl Sequence {
         Ok(parts.pop().unwrap_or_default())
     }
 
-    /// Rows are about to be computed.
+    /// Prepares for computing a part.
     fn begin(&mut self, part: &StepPart) {
         self.filled = part.start_position;
         if let Some(known) = &mut self.recall {
@@ -195,7 +194,7 @@ impl Sequence {
         }
     }
 
-    /// They were computed.
+    /// Records a computed part.
     fn finish(&mut self, part: &StepPart, out: &[u8]) {
         self.filled = part.start_position + part.rows;
         if let Some(known) = &mut self.recall {
@@ -205,14 +204,14 @@ impl Sequence {
 }
 
 impl Kept {
-    /// Gives the memory back that knowing what was computed takes.
+    /// Frees the memory of known outputs.
     pub(super) fn forget(&mut self) {
         self.recalls = [None, None];
     }
 }
 
 impl HeldShard {
-    /// Whether the model's file has not changed since it was opened.
+    /// Whether the model's file is unchanged since it was opened.
     pub(super) fn is_as_it_was(&self) -> bool {
         self.file.watch().check().is_ok()
     }
@@ -222,21 +221,21 @@ impl HeldShard {
     }
 }
 
-/// The parts of a step that go through one shard.
+/// The parts of a step that share one shard.
 pub(super) struct Group<'a> {
     pub(super) shard: Arc<HeldShard>,
     pub(super) parts: Vec<GroupPart<'a>>,
 }
 
 pub(super) struct GroupPart<'a> {
-    /// Of the step.
+    /// The part's index in the step.
     pub(super) index: usize,
     pub(super) part: &'a StepPart,
     pub(super) sequence: &'a mut Sequence,
 }
 
 impl Group<'_> {
-    /// How long its step took, if it is of one session: what several take together no prediction says.
+    /// The time of the step, if it has only one session: predictions do not cover shared steps.
     pub(super) fn timed(&self, took: Duration) -> Option<TimedRows> {
         let first = !self.shard.is_warm.swap(true, Ordering::Relaxed);
         let [GroupPart { part, .. }] = self.parts[..] else {
@@ -255,8 +254,8 @@ impl Group<'_> {
         })
     }
 
-    /// The hidden states of each part, in the order of the parts; none if it was left off between two
-    /// layers, as the sessions of all parts are `unwanted`.
+    /// Computes the hidden states of each part, in order. Empty if aborted between two layers
+    /// because all sessions of the parts are `unwanted`.
     pub(super) fn forward(
         &mut self,
         unwanted: &dyn Fn(StageId) -> bool,
@@ -274,7 +273,7 @@ impl Group<'_> {
         }
         let rows = parts.iter().map(|part| part.hidden.as_slice());
         let counts: Vec<_> = steps.iter().map(|step| step.count).collect();
-        // A short step is over before anybody could want to leave it off.
+        // A short step ends before aborting it could help.
         let long = counts.iter().sum::<usize>() >= LONG_STEP;
         let left_off = || long && parts.iter().all(|part| unwanted(part.stage));
         let hidden = shard.hidden_from_bytes(rows)?;
@@ -290,7 +289,7 @@ impl Group<'_> {
     }
 }
 
-/// A range as indices of a model's layers.
+/// The range as indices of a model's layers.
 pub(super) fn indices(layers: LayerRange) -> Range<usize> {
     layers.first() as usize..layers.end() as usize
 }

@@ -1,4 +1,4 @@
-//! Who is let in, and what they may use.
+//! Authentication and limits of guests.
 
 use super::*;
 use crate::guests::Limits;
@@ -32,7 +32,7 @@ impl Kitchen {
 }
 
 fn charge(visit: &Visit, tokens: usize) {
-    // As an answer of so many tokens does.
+    // As an answer of `tokens` tokens does.
     visit.caller().charge(tokens);
 }
 
@@ -103,7 +103,7 @@ fn requests_a_minute_and_answers_at_once_are_bounded_with_a_time_to_try_again() 
         panic!("it asked three times");
     };
     assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
-    // Another guest has its own.
+    // Another guest has separate limits.
     let other = kitchen.add("Ben", |_| ());
     assert!(desk.admit(&other).expect("let in").begin(1).is_ok());
 }

@@ -1,7 +1,7 @@
-//! The mask of an answer: what its content is to be, and how tools are to be called.
+//! Grammars of answers: the required content and the syntax of tool calls.
 //!
-//! Rules are written in the grammar language of the model crate. The schemas of the program are parts
-//! that the rules name.
+//! Rules are written in the grammar language of the model crate. JSON schemas from the request are
+//! parts that the rules refer to by name.
 
 use std::fmt::Write as _;
 
@@ -14,36 +14,36 @@ use super::messages::parameters_of;
 use super::thinking::{ThinkMarks, special_token};
 use crate::serve::{Format, Tool};
 
-/// What an answer may be.
+/// What an answer may contain.
 #[derive(Clone, Copy)]
 pub(super) struct Allowed<'a> {
-    /// What its content is; no content is allowed if `None`.
+    /// The format of its content; `None` if it may have no content.
     pub(super) content: Option<&'a Format>,
-    /// The tools that may be called instead, and how.
+    /// The tools that may be called instead, and the call syntax.
     pub(super) calls: Option<(&'a [Tool], &'static Syntax)>,
     /// Whether there may be several calls.
     pub(super) several: bool,
-    /// Whether only the arguments of strict tools are kept to their schemas.
+    /// Whether arguments are constrained to their schemas for strict tools only.
     pub(super) is_lenient: bool,
     /// Whether content and calls are in channels.
     pub(super) in_channels: bool,
-    /// The thoughts that may come first.
+    /// The reasoning that may come first.
     pub(super) thoughts: Thoughts,
 }
 
-/// The thoughts that may come before an answer.
+/// The reasoning that may precede an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Thoughts {
     None,
-    /// They may be opened.
+    /// The answer may open it.
     Allowed(ThinkMarks),
-    /// The prompt has opened them.
+    /// The prompt has opened it.
     Begun(ThinkMarks),
-    /// A message in the channel for them.
+    /// A message in its own channel.
     Channel,
 }
 
-/// The grammar of a format by itself; `None` for any text.
+/// The grammar of a format alone; `None` for unconstrained text.
 pub(super) fn of_format(format: &Format) -> Option<Grammar> {
     Some(match format {
         Format::Text => return None,
@@ -54,7 +54,7 @@ pub(super) fn of_format(format: &Format) -> Option<Grammar> {
     })
 }
 
-/// The grammar of an answer; `None` for any text.
+/// The grammar of an answer; `None` for unconstrained text.
 pub(super) fn of_answer(allowed: &Allowed<'_>, tokenizer: &Tokenizer) -> Option<Grammar> {
     let mut rules = Rules {
         tokenizer,
@@ -99,7 +99,7 @@ pub(super) fn of_answer(allowed: &Allowed<'_>, tokenizer: &Tokenizer) -> Option<
     })
 }
 
-/// Rules, and the parts that they name.
+/// Grammar rules, and the parts that they refer to.
 struct Rules<'a> {
     tokenizer: &'a Tokenizer,
     text: String,
@@ -107,7 +107,7 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    /// A text, or the control token that is written so.
+    /// A literal, or the control token with this text.
     fn literal(&self, text: &str) -> String {
         match special_token(self.tokenizer, text) {
             Some(id) if self.tokenizer.is_structure(id) => format!("<[{id}]>"),
@@ -121,7 +121,7 @@ impl Rules<'_> {
         texts.join(" ")
     }
 
-    /// What comes before the answer, and its rules.
+    /// Adds the rules for reasoning; returns the expression that precedes the answer.
     fn thoughts(&mut self, thoughts: Thoughts) -> String {
         let (open, close) = match thoughts {
             Thoughts::None => return String::new(),
@@ -144,7 +144,7 @@ impl Rules<'_> {
         }
     }
 
-    /// Any text up to a mark, with it.
+    /// Any text up to and including a mark.
     fn up_to(&mut self, mark: &str) -> String {
         let close = self.literal(mark);
         if close.starts_with('<') {
@@ -156,8 +156,8 @@ impl Rules<'_> {
         "thoughts".to_owned()
     }
 
-    /// Answers in words, and calls after some words. Words have no mark that opens calls: what follows
-    /// the one that is wanted is `body`, and none of the others is written.
+    /// Plain text, or calls after some text. The text may not contain a mark that opens calls: what
+    /// follows the wanted mark is `body`, and the other marks are excluded.
     fn free_text(&mut self, syntax: &Syntax) -> Vec<String> {
         let open = syntax.wanted.open;
         let is_written = |mark: &str| !mark.is_empty() && !self.literal(mark).starts_with('<');
@@ -177,7 +177,7 @@ impl Rules<'_> {
         let mut marks = others.clone();
         marks.extend(is_open_written.then_some(open));
         let words = match open {
-            // What begins otherwise is no call.
+            // Text with any other start is not a call.
             "" => "/[ \\n\\t]*[^ \\n\\t{\\[](.|\\n)*/",
             _ => "/(.|\\n)+/",
         };
@@ -194,7 +194,7 @@ impl Rules<'_> {
         answers
     }
 
-    /// The rules `calls`, and `body` for what follows the mark that opens them.
+    /// Adds the rule `calls`, and `body` for what follows the opening mark.
     fn calls(&mut self, tools: &[Tool], syntax: &Syntax, allowed: &Allowed<'_>) {
         let wanted = &syntax.wanted;
         let mut names = Vec::new();
@@ -228,7 +228,7 @@ impl Rules<'_> {
         let _ = writeln!(self.text, "body: {first} call {more} {close}");
     }
 
-    /// A part for the arguments of a tool, as rules name it.
+    /// Adds the grammar of a tool's arguments; returns the reference to it.
     fn arguments(&mut self, number: usize, tool: &Tool, is_lenient: bool) -> String {
         let grammar = if is_lenient && !tool.strict {
             Grammar::json_object()
@@ -240,8 +240,7 @@ impl Rules<'_> {
         format!("@{name}")
     }
 
-    /// A call with its arguments by name: those that it must have, and then any of the others in
-    /// order.
+    /// A call with named arguments: the required ones, then any of the optional ones, in order.
     fn python_call(&mut self, number: usize, tool: &Tool) -> String {
         let schema = parameters_of(tool);
         let none = serde_json::Map::new();
@@ -260,7 +259,7 @@ impl Rules<'_> {
         let [needed, others] = arguments;
         let mut list = needed.join(" \", \" ");
         if needed.is_empty() {
-            // Each may be the first.
+            // Any of the optional arguments may come first.
             let firsts = others.iter().enumerate().map(|(at, first)| {
                 let rest: Vec<_> = others[at + 1..]
                     .iter()
@@ -298,13 +297,13 @@ fn within(schema: &Value, property: &Value) -> Value {
     property
 }
 
-/// A text as it stands between the quotes of a JSON string.
+/// The text as it appears between the quotes of a JSON string.
 fn json_inside(text: &str) -> String {
     let quoted = Value::from(text).to_string();
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-/// A text as a regular expression between slashes.
+/// The text escaped for a regular expression between slashes.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {

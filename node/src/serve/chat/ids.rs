@@ -1,21 +1,21 @@
-//! Ids of calls.
+//! Ids of tool calls.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Letters and digits only, and nine of them: some templates take no other id of a call.
+/// Nine letters and digits: some templates accept no other call ids.
 const LENGTH: usize = 9;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// 62⁹
 const IDS: u64 = 62_u64.pow(LENGTH as u32);
-/// Odd and no multiple of 31, so that multiplying by it is a permutation of the ids.
+/// Odd and not a multiple of 31, so multiplying by it permutes the ids.
 const STRIDE: u64 = 6_364_136_223_846_793;
 
 static GIVEN: AtomicU64 = AtomicU64::new(0);
 static START: OnceLock<u64> = OnceLock::new();
 
-/// An id that this node has given to no other call, and by chance no other node.
+/// An id that is unique on this node, and almost certainly among all nodes.
 pub(super) fn next() -> String {
     // The standard library's hash keys are random; nothing here needs secrecy.
     let start = *START.get_or_init(|| RandomState::new().hash_one(0));

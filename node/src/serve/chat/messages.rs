@@ -1,4 +1,4 @@
-//! A conversation and its tools as a model's template takes them.
+//! Messages and tools in the form that a model's template expects.
 
 use potluck_model::template::{ChatTemplate, Content, Json, ToolCall};
 use serde_json::{Value, json};
@@ -8,15 +8,15 @@ use super::invalid;
 use crate::engine::{Message, Role};
 use crate::serve::{RequestError, Tool};
 
-/// A conversation as a template takes it.
+/// A conversation in the form that a template expects.
 pub(super) struct Written {
     pub(super) messages: Vec<Message>,
-    /// The tools that the template is given.
+    /// The tools passed to the template.
     pub(super) tools: Vec<Json>,
 }
 
-/// Writes a conversation for a template. What the template does not know, tools and what they
-/// answered, is written in the messages.
+/// Converts a conversation for a template. If the template does not support tools, they and their
+/// results are written into the messages.
 pub(super) fn write(
     messages: &[Message],
     offered: &[Tool],
@@ -35,8 +35,9 @@ pub(super) fn write(
     Ok(Written { messages, tools })
 }
 
-/// Fills in what templates ask for and programs leave out: arguments as objects, and which tool
-/// answers. Parts of a message become one text; what wants parts is given parts again later.
+/// Adds what templates require and programs omit: arguments as objects, and the name of the tool
+/// that a result belongs to. Parts of a message are joined; templates that need parts get them
+/// later.
 fn complete(all: &[Message]) -> impl Fn(&Message) -> Message {
     move |message| {
         let mut message = message.clone();
@@ -56,7 +57,7 @@ fn complete(all: &[Message]) -> impl Fn(&Message) -> Message {
     }
 }
 
-/// A tool as OpenAI describes it, which is what templates are written for.
+/// A tool in OpenAI's format, which templates are written for.
 fn value_of(tool: &Tool) -> Value {
     let description = tool.description.as_ref().map_or("", |text| text);
     json!({
@@ -69,7 +70,7 @@ fn value_of(tool: &Tool) -> Value {
     })
 }
 
-/// The schema of a tool's arguments; that of an empty object if it has none.
+/// The JSON schema of a tool's arguments; that of an empty object by default.
 pub(super) fn parameters_of(tool: &Tool) -> Value {
     match &*tool.parameters {
         Value::Object(fields) if !fields.is_empty() => (*tool.parameters).clone(),
@@ -81,7 +82,7 @@ fn described(tool: &Tool) -> Result<Json, RequestError> {
     Json::parse(&value_of(tool).to_string()).map_err(|error| invalid("tools", &error))
 }
 
-/// The tools in words, for models whose template knows none.
+/// Describes the tools in a prompt, for models whose template does not support them.
 fn in_words(tools: &[Tool]) -> String {
     let mut text = "You can call these tools:\n".to_owned();
     for tool in tools {
@@ -93,7 +94,7 @@ fn in_words(tools: &[Tool]) -> String {
     text
 }
 
-/// Adds instructions to the system message, the first one.
+/// Adds instructions to the system message, which comes first.
 fn instruct(messages: &mut Vec<Message>, instructions: &str) {
     match messages.first_mut() {
         Some(first) if first.role == Role::System => append(first, instructions),
@@ -101,7 +102,7 @@ fn instruct(messages: &mut Vec<Message>, instructions: &str) {
     }
 }
 
-/// The conversation with calls and what tools answered as text of the model and the person.
+/// Rewrites calls as text of the model, and tool results as text of the user.
 fn results_as_text(messages: Vec<Message>) -> Vec<Message> {
     let mut written: Vec<Message> = Vec::with_capacity(messages.len());
     let mut follows_result = false;
@@ -116,7 +117,7 @@ fn results_as_text(messages: Vec<Message>) -> Vec<Message> {
             let text = format!("Result of {name}:\n{}", said.join("\n"));
             message = Message::new(Role::User, text);
         }
-        // Templates want one message in turn from each side.
+        // Templates require alternating roles, so results and a following user message are joined.
         match written.last_mut() {
             Some(last) if follows_result && message.role == Role::User => {
                 let said: Vec<_> = message.content.texts().collect();
@@ -139,7 +140,7 @@ fn call_as_text(call: &ToolCall) -> String {
     format!("{{\"name\": {name}, \"arguments\": {arguments}}}")
 }
 
-/// Adds a paragraph to a message.
+/// Appends a paragraph to a message.
 fn append(message: &mut Message, text: &str) {
     match &mut message.content {
         Content::Text(said) if said.is_empty() => text.clone_into(said),

@@ -1,14 +1,14 @@
-//! From a conversation to what an engine is given, and from the text of its answer to what a program
-//! is told: a model's own template and its own way of writing calls and thoughts.
+//! Chat formats: renders a conversation for a model and parses the model's answer, following the
+//! model's own template and its own syntax for tool calls and reasoning.
 //!
-//! Nothing here reads files or waits.
+//! Nothing here does I/O or blocks.
 //!
 //! | what | where |
 //! |---|---|
-//! | how each family writes calls | [`format`] |
-//! | the conversation and its tools as a template takes them | `messages` |
-//! | masks of answers | `grammar` |
-//! | the answer's text in pieces | `reader` |
+//! | the call syntax of each model family | [`format`] |
+//! | messages and tools as templates expect them | `messages` |
+//! | grammars that constrain answers | `grammar` |
+//! | parsing of generated text | `reader` |
 
 mod format;
 mod grammar;
@@ -34,26 +34,26 @@ pub use reader::{AnswerReader, Piece};
 use reader::{Parameter, Reading, ToolShape};
 use thinking::{ThinkMarks, special_token};
 
-/// What an engine is given for a conversation, and what reads its answer.
+/// A conversation prepared for the engine, with the reader of its answer.
 pub struct Prepared {
     /// The whole prompt.
     pub tokens: Vec<TokenId>,
-    /// What the answer may be; any text if `None`.
+    /// Constrains the answer; `None` for unconstrained text.
     pub mask: Option<Box<dyn Mask>>,
-    /// Control tokens that the reader wants to see in the text
+    /// Control tokens that the reader needs to see in the text
     /// ([`with_shown`](crate::engine::Generator::with_shown)).
     pub shown: Vec<TokenId>,
-    /// Takes the answer's text apart. When it [is finished](AnswerReader::is_finished), so is the
-    /// answer, whatever the model would go on to say.
+    /// Parses the answer. When it [is finished](AnswerReader::is_finished) the answer is complete,
+    /// even if the model would continue.
     pub reader: AnswerReader,
 }
 
-/// Writes a conversation for a model, and says what its answer may be.
+/// Renders a conversation for a model and builds the mask and the reader of its answer.
 ///
 /// # Errors
-/// [`RequestError::Invalid`] for what the model's template refuses, what a grammar cannot be made of,
-/// and a choice of tools that there are not; [`RequestError::TooLong`] for more text than the context
-/// can hold, before it is made into tokens.
+/// [`RequestError::Invalid`] if the template refuses the conversation, no grammar can be built, or
+/// the tool choice names an unknown tool. [`RequestError::TooLong`] if there is more text than the
+/// context can hold; this is checked before tokenising.
 pub fn prepare(engine: &Engine, chat: &Chat, format: &Format) -> Result<Prepared, RequestError> {
     let template = template_of(engine)?;
     let tokenizer = engine.tokenizer();
@@ -92,7 +92,7 @@ pub fn prepare(engine: &Engine, chat: &Chat, format: &Format) -> Result<Prepared
         syntax,
         thinking,
         begins_thinking,
-        // Templates of models that make one call refuse a conversation with more.
+        // Templates of models that make a single call refuse conversations with more.
         one_call: !chat.parallel_tool_calls
             || syntax.is_some_and(|syntax| syntax.wanted.between.is_none()),
         only_wanted: mask.is_some(),
@@ -105,10 +105,10 @@ pub fn prepare(engine: &Engine, chat: &Chat, format: &Format) -> Result<Prepared
     })
 }
 
-/// The mask of a text that is no part of a conversation; any text if `None`.
+/// The mask for text outside a conversation; `None` for unconstrained text.
 ///
 /// # Errors
-/// [`RequestError::Invalid`] for what a grammar cannot be made of.
+/// [`RequestError::Invalid`] if no grammar can be built.
 pub fn mask(engine: &Engine, format: &Format) -> Result<Option<Box<dyn Mask>>, RequestError> {
     let Some(grammar) = grammar::of_format(format) else {
         return Ok(None);
@@ -130,7 +130,7 @@ fn template_of(engine: &Engine) -> Result<&ChatTemplate, RequestError> {
     })
 }
 
-/// Refuses more text than the context can hold, however it is cut into tokens.
+/// Refuses text that cannot fit in the context, however it is tokenised.
 fn check_size(engine: &Engine, messages: &[Message], tools: &[Tool]) -> Result<(), RequestError> {
     let said = messages.iter().map(|message| message.content.bytes());
     let described = tools.iter().map(|tool| {
@@ -146,7 +146,7 @@ fn check_size(engine: &Engine, messages: &[Message], tools: &[Tool]) -> Result<(
     Ok(())
 }
 
-/// The tools that the model is told of.
+/// The tools to offer to the model.
 fn offered(chat: &Chat) -> Result<&[Tool], RequestError> {
     let refused = |message: String| {
         Err(RequestError::Invalid {
@@ -166,7 +166,7 @@ fn offered(chat: &Chat) -> Result<&[Tool], RequestError> {
     }
 }
 
-/// How the model writes calls, if it is told of tools; and how it writes channels in any case.
+/// The model's call syntax if tools are offered. Formats with channels apply in any case.
 fn syntax_of(
     template: &ChatTemplate,
     tokenizer: &Tokenizer,
@@ -183,8 +183,8 @@ fn syntax_of(
     Some(format.syntax())
 }
 
-/// The switch for thinking as the template is given it. A model whose template has no thoughts need
-/// not be told to leave them out.
+/// The value of the template's thinking switch. A model whose template has no reasoning does not
+/// need to have it disabled.
 fn switch(template: &ChatTemplate, thinking: Option<bool>) -> Result<Option<bool>, RequestError> {
     match thinking {
         Some(_) if template.has_thinking_switch() => Ok(thinking),

@@ -1,4 +1,4 @@
-//! Conversations with a small model of random weights, in the templates of every family.
+//! Conversations with a small random model, in the templates of every family.
 
 use std::num::NonZeroUsize;
 
@@ -15,7 +15,7 @@ use crate::engine::{
 
 const CONTEXT: usize = 2048;
 
-/// Templates as those of the families, as far as formats are concerned.
+/// Simplified templates of the families, with the parts that determine the format.
 const TEMPLATES: [(&str, &str); 8] = [
     ("hermes", "<tool_call>{...}</tool_call>"),
     ("llama", "{{ '<|python_tag|>' }}"),
@@ -27,7 +27,7 @@ const TEMPLATES: [(&str, &str); 8] = [
     ("plain", ""),
 ];
 
-/// A model whose template has this in it, and ends a prompt so.
+/// A model whose template contains `has` and ends a prompt with `prompt_end`.
 fn engine_with(has: &str, prompt_end: &str) -> Engine {
     let mut spec = SynthSpec {
         layers: 1,
@@ -91,12 +91,12 @@ fn chat(tool_choice: ToolChoice) -> Chat {
         ],
         tool_choice,
         parallel_tool_calls: true,
-        // Weights of no meaning would never end their thoughts.
+        // Random weights would never end their reasoning.
         thinking: Some(false),
     }
 }
 
-/// What a model answered.
+/// A parsed answer.
 #[derive(Debug, Default, PartialEq)]
 struct Answered {
     thoughts: String,
@@ -104,7 +104,7 @@ struct Answered {
     calls: Vec<(String, String)>,
 }
 
-/// Lets the model answer, at random.
+/// Generates a random answer.
 fn answer(engine: &Engine, chat: &Chat, format: &Format, seed: u64) -> (Answered, StopReason) {
     let prepared = prepare(engine, chat, format).unwrap_or_else(|error| panic!("{error}"));
     let options = GenerateOptions {
@@ -250,7 +250,7 @@ fn a_format_is_that_of_the_content_beside_calls() {
     }
 }
 
-/// Whether a mask allows a text, and whether the answer may end with it.
+/// Whether a mask allows a text, and whether the answer may end after it.
 fn takes(engine: &Engine, mask: &mut dyn Mask, text: &str) -> (bool, bool) {
     let tokenizer = engine.tokenizer();
     let allowed = |mask: &mut dyn Mask| {
@@ -344,13 +344,13 @@ fn arguments_of_strict_tools_are_kept_to_in_free_text() {
         );
         assert!(!taken(&call("get_weather", "Rome")).0, "{family}");
         assert!(!taken(&call("get_whether", "Oslo")).0, "{family}");
-        // The mark is no token of its own in this vocabulary.
+        // In this vocabulary the mark is not a single token.
         if matches!(family, "hermes" | "lfm2" | "granite" | "mistral") {
             let later = |town: &str| format!("{prose} {}", call("get_weather", town));
             assert_eq!(taken(&later("Oslo")), (true, true), "{family}");
             assert!(!taken(&later("Rome")).0, "{family}");
         }
-        // Marks by which the reader would see a call all the same.
+        // Other marks that the reader would recognise as a call.
         let other = match family {
             "granite" | "plain" => "So: <tool_call>",
             "gemma" => "So: ```tool_code",

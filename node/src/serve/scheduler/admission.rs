@@ -1,4 +1,4 @@
-//! Beginning with requests: a session that holds what was read before, and memory.
+//! Admission: finds a session with a cached prefix and reserves memory for each request.
 
 use super::{Scheduler, memory_error};
 use crate::engine::{ModelError, TokenId};
@@ -14,14 +14,14 @@ use crate::stages::Reservation;
 
 /// There is no memory for a request.
 pub(super) enum Short {
-    /// Others will free some.
+    /// Running requests will free some.
     Now,
-    /// Nobody will.
+    /// No other request will free any.
     Ever(RequestError),
 }
 
 impl Scheduler<'_> {
-    /// Begins with requests in their order, as many as may be answered at once; whether the next one
+    /// Starts queued requests in order, up to the concurrency limit. Returns whether the next one
     /// waits for memory.
     pub(super) fn admit(&mut self) -> bool {
         let mut begun = false;
@@ -49,8 +49,8 @@ impl Scheduler<'_> {
         lacks_memory
     }
 
-    /// The next request that there is a place for. Guests take the places that are free; the owner does
-    /// not wait for those that guests have.
+    /// The next request that may start. Guests only take free places; guests' running requests do
+    /// not hold up the owner.
     fn next_ready(&self) -> Option<Ready> {
         let streams = self.shared.settings.streams;
         let (owner, guests) = self.answered();
@@ -61,11 +61,11 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Begins an answer; gives it back if there is no memory now.
+    /// Starts an answer; returns the request if there is no memory now.
     fn begin(&mut self, client: Client, answer: Box<Answer>) -> Option<Ready> {
         let prompt = answer.prompt.clone();
         let most = prompt.len() + answer.options.max_tokens.max(1) - 1;
-        // The logits after the last token are not kept.
+        // The logits after the last token are not cached, so that token is always computed.
         let wanted = &prompt[..prompt.len() - 1];
         let of = client.caller.id();
         let ahead = self.ahead(of, wanted);
@@ -100,7 +100,8 @@ impl Scheduler<'_> {
         None
     }
 
-    /// Which of the caller's requests is answered now and has, or will have read, most of this.
+    /// The caller's running request with the longest prefix in common with `wanted`; of equal ones
+    /// the one that has processed more.
     fn ahead(&self, of: CallerId, wanted: &[TokenId]) -> Option<Follows> {
         let follow = |running: &Running<'_>| Follows {
             id: running.id,
@@ -113,7 +114,8 @@ impl Scheduler<'_> {
         best.map(|(follows, _read)| follows)
     }
 
-    /// A session that holds as much of `wanted` as there is, with memory for `most` positions.
+    /// A session that holds the longest available prefix of `wanted`, with memory for `most`
+    /// positions.
     fn session_for(
         &mut self,
         of: CallerId,
@@ -174,8 +176,9 @@ impl Scheduler<'_> {
         Ok(kept)
     }
 
-    /// Memory for a request, for which kept prefixes go. Beside others a guest leaves as much as a long
-    /// request of the owner takes, so that the owner need not wait until one of the guests is done.
+    /// Reserves memory for a request, evicting cached prefixes if needed. A guest that runs beside
+    /// others leaves as much as a long request of the owner takes, so that the owner need not wait
+    /// for a guest.
     pub(super) fn reserve(&mut self, of: CallerId, bytes: u64) -> Result<Reservation, Short> {
         let memory = &self.shared.settings.memory;
         let left = match of.is_guest() && self.is_computing() {
@@ -204,7 +207,7 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Requests that waited for another one to read what they need, too, go on from there.
+    /// Lets requests continue from a prefix that they were waiting for another request to process.
     pub(super) fn catch_up(&mut self) {
         for at in 0..self.running.len() {
             let Some(Follows { id, same }) = self.running[at].follows else {
@@ -217,7 +220,7 @@ impl Scheduler<'_> {
                     Ok([running, leader]) => running.take_up(leader.session(), same),
                     Err(_) => Ok(()),
                 },
-                // It has ended before its time. What it read is kept.
+                // That request ended early. What it processed is cached.
                 None => {
                     let running = &mut self.running[at];
                     let wanted = &running.tokens()[..running.tokens().len() - 1];
@@ -230,7 +233,7 @@ impl Scheduler<'_> {
             };
             let running = &mut self.running[at];
             running.follows = None;
-            // Without memory to copy it, it is read.
+            // No memory to copy it: the request processes the prefix itself.
             drop(taken);
             let cached = running.session().len();
             running.talk.start(cached);

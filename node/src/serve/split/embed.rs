@@ -1,7 +1,7 @@
-//! Texts that become vectors.
+//! Embeddings while the circle's devices compute answers.
 //!
-//! Devices give back the hidden states of last rows only, so this device reads texts alone: it maps the
-//! whole model for that time, and says so where it has no memory for it.
+//! Devices return the hidden states of last rows only, so this device computes embeddings alone. It
+//! maps the whole model for the duration of the request, which fails if there is not enough memory.
 
 use super::Split;
 use crate::engine::{ModelError, PREFILL_CHUNK, TokenId};

@@ -1,4 +1,4 @@
-//! Sessions that are kept after a request, for the next one that begins alike.
+//! Idle sessions kept after a request, for the next one with the same prefix.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use crate::engine::{Sequence as _, TokenId};
 use crate::serve::caller::CallerId;
 use crate::serve::prefix::{WORTH, common, is_little_beyond};
 
-/// Sessions that nobody uses, whose devices hold what they read: bounded in bytes of their KV caches, in
-/// time and, by who asks for places, in number. Those of guests go before those of the owner, and of
-/// these the longest unused first. Each caller has its own, for the reason that
-/// [`prefix`](crate::serve::prefix) gives.
+/// Idle sessions, whose caches stay on their devices. They are bounded in bytes of KV caches and in
+/// time; [`Split`](super::Split) bounds their number. Guests' sessions end before the owner's, and
+/// of each side the least recently used first. Each caller has its own sessions, for the reason in
+/// [`prefix`](crate::serve::prefix).
 ///
-/// A session cannot be copied: the request that goes on from one has it, and what it holds beyond the
-/// common beginning is lost. So requests get only sessions of which little is lost.
+/// A session cannot be copied. The request that continues from it takes it over, and what it holds
+/// beyond the common prefix is lost. So a request only gets a session of which little is lost.
 pub(super) struct Kept<'e> {
-    /// The longest unused first.
+    /// Least recently used first.
     sessions: Vec<One<'e>>,
     limit_bytes: u64,
     limit_time: Duration,
@@ -41,7 +41,7 @@ impl<'e> Kept<'e> {
         self.sessions.len()
     }
 
-    /// What they take of this device.
+    /// Their memory on this device.
     pub(super) fn here(&self) -> Vec<Here> {
         let news = self.sessions.iter().map(|one| &one.session.news);
         news.map(News::here).collect()
@@ -52,8 +52,8 @@ impl<'e> Kept<'e> {
         news.map(News::kv_bytes).sum()
     }
 
-    /// Takes out the caller's session that has the longest common beginning with `wanted`, cut behind it,
-    /// if it has room for `most` positions.
+    /// Takes out the caller's session with the longest prefix in common with `wanted`, truncated to
+    /// that prefix, if it has room for `most` positions.
     pub(super) fn take(
         &mut self,
         of: CallerId,
@@ -75,7 +75,8 @@ impl<'e> Kept<'e> {
         Some(session)
     }
 
-    /// Keeps a session as the one used last, in place of the caller's that hold nothing else.
+    /// Adds a session as the most recent one. It replaces the caller's sessions that are prefixes
+    /// of it.
     pub(super) fn keep(&mut self, of: CallerId, session: Session<'e>) {
         let tokens = session.tokens();
         if tokens.len() < WORTH {
@@ -91,7 +92,7 @@ impl<'e> Kept<'e> {
         while self.bytes() > self.limit_bytes && self.free_one() {}
     }
 
-    /// Ends the session that goes first; false if there is none.
+    /// Ends the session that is first in line; false if there is none.
     pub(super) fn free_one(&mut self) -> bool {
         if self.sessions.is_empty() {
             return false;
@@ -101,12 +102,12 @@ impl<'e> Kept<'e> {
         true
     }
 
-    /// Ends those beyond so many.
+    /// Ends sessions until at most this many are left.
     pub(super) fn shrink_to(&mut self, most: usize) {
         while self.len() > most && self.free_one() {}
     }
 
-    /// Ends those that were unused for too long, and those whose devices hold them no more.
+    /// Ends sessions that were idle for too long or that their devices no longer hold.
     pub(super) fn look_after(&mut self) {
         let limit = self.limit_time;
         self.sessions

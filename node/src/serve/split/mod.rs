@@ -1,4 +1,4 @@
-//! Requests of one model whose layers the circle's devices compute.
+//! Serving a model whose layers the circle's devices compute.
 //!
 //! ```text
 //! Lane ── prepared ─▶ Split::run ─▶ a thread for each request ─▶ Together ─▶ the circle
@@ -6,19 +6,19 @@
 //!                       Kept ◀── sessions that have answered
 //! ```
 //!
-//! An answer is written as alone, from the same [`Talk`](super::talk::Talk); only its logits come from
-//! elsewhere. So it is the answer that this device alone gives, whatever fails meanwhile (invariants I1
-//! and I2).
+//! Answers are written by the same [`Talk`](super::talk::Talk) as on a single device; only the
+//! logits come from elsewhere. So the answer equals that of this device alone, whatever fails
+//! meanwhile (invariants I1 and I2).
 //!
 //! | what | bound |
 //! |---|---|
-//! | requests answered at once, each on a thread of its own | [`Settings::streams`](super::Settings::streams), and [`PLACES`]: so many sessions a device takes of another; guests leave [`OWNERS_PLACES`] of these free |
-//! | time of guests | while the owner is answered, a guest's answer pauses after each token for [`OWNER_SHARE`] times as long as that took |
-//! | sessions, kept ones too | [`PLACES`] |
-//! | memory | reserved by the devices when a session begins, for the prompt and all tokens it may get; else kept sessions go, or it waits for another answer to end |
-//! | kept sessions | [`Settings::kept_bytes`](super::Settings::kept_bytes) of KV caches on all devices together, and [`Settings::idle`](super::Settings::idle); they go first where a session finds no room |
-//! | waiting for devices | [`Settings::patience`](super::Settings::patience) until an answer begins, [`LATE_PATIENCE`] in the middle of one |
-//! | fetching weights | goes on while some come: a device that gets none for long is given up by its session |
+//! | requests answered concurrently, each on its own thread | [`Settings::streams`](super::Settings::streams), and [`PLACES`], the sessions that a device accepts from another; guests leave [`OWNERS_PLACES`] of these free |
+//! | time of guests | while the owner is being answered, a guest's answer pauses after each token for [`OWNER_SHARE`] times as long as the token took |
+//! | sessions, including idle ones | [`PLACES`] |
+//! | memory | reserved by the devices when a session begins, for the prompt and all tokens it may get; if there is too little, idle sessions are ended, or the request waits for another answer to end |
+//! | idle sessions | [`Settings::kept_bytes`](super::Settings::kept_bytes) of KV caches on all devices together, and [`Settings::idle`](super::Settings::idle); ended first when a new session finds no room |
+//! | waiting for devices | [`Settings::patience`](super::Settings::patience) before an answer begins, [`LATE_PATIENCE`] after that |
+//! | fetching weights | continues while bytes arrive; the session gives up a device that receives none for long |
 
 mod embed;
 mod kept;
@@ -41,20 +41,20 @@ use crate::stages::Ends;
 use kept::Kept;
 use news::News;
 
-/// Sessions that a helper takes of one requester: the stages' own limit.
+/// The most sessions that a device accepts from one requester: the stages' own limit.
 const PLACES: usize = 16;
-/// Sessions that guests leave to the owner.
+/// Sessions that guests leave free for the owner.
 const OWNERS_PLACES: usize = 2;
-/// What the owner gets for a guest's second.
+/// Seconds that the owner gets for each second of a guest.
 const OWNER_SHARE: u32 = 4;
-/// How long an answer waits for devices that it lost.
+/// How long a running answer waits for devices that it lost.
 const LATE_PATIENCE: Duration = Duration::from_secs(60);
-/// How often it is looked at whether answers have ended, clients have gone or others wait.
+/// How often to check for ended answers, disconnected clients and queued requests.
 const MOMENT: Duration = Duration::from_millis(20);
-/// How often kept sessions are looked after while nothing is answered.
+/// How often to check idle sessions while no request is running.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 
-/// The requests of one model that the circle answers, and what is kept of earlier ones.
+/// The requests of one model that the circle answers, and its idle sessions.
 pub(super) struct Split<'e> {
     engine: &'e Engine,
     ends: &'e Ends,
@@ -66,15 +66,15 @@ pub(super) struct Split<'e> {
     running: Mutex<BTreeMap<u64, Running>>,
 }
 
-/// A request that is answered.
+/// A running request.
 struct Running {
     began: Instant,
     is_guests: bool,
-    /// Of its session, once it has one.
+    /// State of its session, once it has one.
     news: Option<News>,
 }
 
-/// The place of a request that is answered, until it is dropped.
+/// A running request's entry in `running`, removed on drop.
 struct Place<'s, 'e> {
     split: &'s Split<'e>,
     id: u64,
@@ -88,14 +88,14 @@ impl Drop for Place<'_, '_> {
 }
 
 impl Place<'_, '_> {
-    /// It has no session now.
+    /// Records that the request has no session now.
     fn goes_nowhere(&self) {
         if let Some(running) = self.split.running().get_mut(&self.id) {
             running.news = None;
         }
     }
 
-    /// Its session is this one.
+    /// Records the request's session.
     fn goes_over(&self, news: &News) {
         if let Some(running) = self.split.running().get_mut(&self.id) {
             running.news = Some(news.clone());
@@ -127,7 +127,7 @@ impl<'e> Split<'e> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Other requests that are being read or answered.
+    /// Other requests whose session is computing.
     fn answering(&self, place: &Place<'_, '_>) -> Vec<u64> {
         let running = self.running();
         let others = running.iter().filter(|(id, running)| {
@@ -167,7 +167,7 @@ impl<'e> Split<'e> {
         });
     }
 
-    /// The next request that there is a place for. The owner does not wait for guests.
+    /// The next request that may start. Guests' requests do not hold up the owner's.
     fn next_ready(&self) -> Option<Ready> {
         let streams = self.shared.settings.streams;
         let (all, owner) = {
@@ -182,14 +182,14 @@ impl<'e> Split<'e> {
         }
     }
 
-    /// Whether an answer of the owner is read or written.
+    /// Whether a request of the owner is computing.
     fn owner_is_answered(&self) -> bool {
         let running = self.running();
         let mut owner = running.values().filter(|one| !one.is_guests);
         owner.any(|one| one.news.as_ref().is_some_and(News::is_ready))
     }
 
-    /// Answers a request on a thread of its own.
+    /// Answers a request on a new thread.
     fn begin<'s>(&'s self, scope: &'s Scope<'s, '_>, id: u64, ready: Ready) {
         if ready.client.is_gone() {
             ready.client.cancelled();
@@ -202,7 +202,7 @@ impl<'e> Split<'e> {
         };
         self.running().insert(id, running);
         let place = Place { split: self, id };
-        // A request that gets no thread hears that it has failed, as it is dropped.
+        // If no thread can be created, dropping the request reports the failure to its client.
         let _ = thread::Builder::new()
             .name("potluck-stream".to_owned())
             .spawn_scoped(scope, move || match ready.work {
@@ -211,7 +211,7 @@ impl<'e> Split<'e> {
             });
     }
 
-    /// Says how much is answered, and what that takes of this device.
+    /// Reports the number of running requests and their memory on this device to the lane.
     fn tell(&self) {
         let (layers_bytes, view) = {
             let running = self.running();

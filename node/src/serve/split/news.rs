@@ -1,4 +1,4 @@
-//! What is heard of a session, for the request that it answers.
+//! State of a session, as observed for the request that it answers.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,55 +16,55 @@ use crate::serve::client::Telling;
 use crate::stages::Ends;
 use crate::together::Notice;
 
-/// A session without room is not taken for that before it has waited so long: ways to devices that have
-/// just connected are being measured for as long.
+/// A session counts as without room only after waiting this long: until then the links to newly
+/// connected devices are still being measured.
 const SURELY: Duration = Duration::from_secs(1);
 
-/// What is known of a session, shared between the thread that reads and those that look.
+/// State of a session, shared between the thread that computes and the threads that observe it.
 #[derive(Clone)]
 pub(super) struct News(Arc<Mutex<Known>>);
 
 struct Known {
     cancel: Cancel,
     telling: Telling,
-    /// A placement has opened, so that rows are read.
+    /// A placement is open, so rows are being computed.
     is_ready: bool,
-    /// Whether the request has begun to be read. What others do is told before that only.
+    /// Whether prompt processing has begun. Progress of other devices is reported only before.
     has_begun: bool,
-    /// Why there is no placement, and since when there was none.
+    /// Why there is no placement, and since when.
     waits: Option<(String, Instant)>,
-    /// Since when another session of the same request waited before it.
+    /// When an earlier session of the same request began to wait.
     waited_since: Option<Instant>,
-    /// A device has refused for want of memory or place.
+    /// A device has refused for lack of memory or places.
     lacks_room: bool,
-    /// A device has failed since the request was begun, and no hidden states have come since.
+    /// A device failed after the request began, and no hidden states have arrived since.
     is_broken: bool,
-    /// How often some came after that.
+    /// How often hidden states arrived after a failure.
     recoveries: u64,
     /// The layers on this device.
     layers: Range<usize>,
     sizes: Sizes,
 }
 
-/// What a session is without.
+/// What a session lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lack {
-    /// Room at one device, which was said once.
+    /// Room on one device; reported once.
     Room,
-    /// Devices, or room at all of them.
+    /// Devices, or room on all of them.
     Placement,
 }
 
-/// What a session with these positions takes.
+/// The memory that a session of this capacity needs.
 #[derive(Debug, Clone)]
 pub(super) struct Sizes {
     /// Bytes of the weights of each layer.
     weights: Arc<[u64]>,
-    /// Bytes of the KV cache of a layer.
+    /// Bytes of the KV cache of one layer.
     kv: u64,
 }
 
-/// What a session takes of this device.
+/// The memory that a session uses on this device.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Here {
     pub(super) weight_bytes: u64,
@@ -80,14 +80,14 @@ impl Sizes {
         }
     }
 
-    /// Bytes of the KV caches of all layers, on whatever devices.
+    /// Bytes of the KV caches of all layers, on all devices.
     pub(super) fn kv_bytes(&self) -> u64 {
         self.kv.saturating_mul(self.weights.len() as u64)
     }
 }
 
 impl News {
-    /// Nothing yet, of a session that `cancel` stops.
+    /// The initial state of a session that `cancel` stops.
     pub(super) fn new(cancel: &Cancel, sizes: Sizes) -> Self {
         Self(Arc::new(Mutex::new(Known {
             cancel: cancel.clone(),
@@ -108,7 +108,7 @@ impl News {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request is answered from here on, whose client is told of waiting.
+    /// Starts a request, and reports waiting to its client.
     pub(super) fn tell_to(&self, telling: Telling) {
         let mut known = self.lock();
         known.telling = telling;
@@ -117,27 +117,27 @@ impl News {
         known.is_broken = false;
     }
 
-    /// The request is answered: nobody is told any more.
+    /// Stops reporting to the client, because its request has ended.
     pub(super) fn tell_nobody(&self) {
         self.lock().telling = Telling::default();
     }
 
-    /// The request is being read.
+    /// Records that prompt processing has begun.
     pub(super) fn begun(&self) {
         self.lock().has_begun = true;
     }
 
-    /// Failures that answers have survived since this was asked last.
+    /// Takes the number of recovered failures since the last call.
     pub(super) fn take_recoveries(&self) -> u64 {
         std::mem::take(&mut self.lock().recoveries)
     }
 
-    /// Whether rows are read.
+    /// Whether a placement is open.
     pub(super) fn is_ready(&self) -> bool {
         self.lock().is_ready
     }
 
-    /// What others could give it room for, if it lacks some.
+    /// What the session lacks that other sessions could free.
     pub(super) fn lacks(&self) -> Option<Lack> {
         let mut known = self.lock();
         let waits = known.waits.as_ref();
@@ -147,17 +147,17 @@ impl News {
         std::mem::take(&mut known.lacks_room).then_some(Lack::Room)
     }
 
-    /// Since when there was no placement.
+    /// Since when there is no placement.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         self.lock().waits.as_ref().map(|(_, since)| *since)
     }
 
-    /// It waits where another session has waited since then.
+    /// Continues the waiting time of an earlier session of the same request.
     pub(super) fn waited_since(&self, since: Option<Instant>) {
         self.lock().waited_since = since;
     }
 
-    /// Why there is no placement, if there was none for so long.
+    /// Why there is no placement, if there has been none for at least `patience`.
     pub(super) fn waits_for(&self, patience: Duration) -> Option<String> {
         let known = self.lock();
         let waits = known.waits.as_ref();
@@ -165,7 +165,7 @@ impl News {
         Some(why.clone())
     }
 
-    /// What it takes of this device.
+    /// The session's memory on this device.
     pub(super) fn here(&self) -> Here {
         let known = self.lock();
         let weights = known.sizes.weights.get(known.layers.clone());
@@ -180,14 +180,14 @@ impl News {
         self.lock().sizes.kv_bytes()
     }
 
-    /// Takes in what happens.
+    /// Handles an event.
     pub(super) fn hear(&self, notice: Notice<'_>) {
         let mut known = self.lock();
         match notice {
             Notice::Session(event, names) => known.hear(event, names),
             Notice::NodeLost => known.is_ready = false,
         }
-        // However much is heard: nothing is computed for nobody.
+        // Checked on every event: stop computing once the client has disconnected.
         if known.telling.is_gone() {
             known.cancel.cancel();
         }
@@ -218,7 +218,7 @@ impl Known {
             }
             SessionEvent::Broken { cause, .. } => {
                 self.is_ready = false;
-                // One that refused before has failed no answer.
+                // A refusal before the request began has interrupted no answer.
                 self.is_broken |= self.has_begun;
                 self.lacks_room |= matches!(
                     cause,
@@ -236,7 +236,7 @@ impl Known {
             SessionEvent::RolledBack
             | SessionEvent::Shared { .. }
             | SessionEvent::Leaving { .. }
-            // Its words are those of the error that ends the answer.
+            // The error that ends the answer contains the same text.
             | SessionEvent::GivenUp(_) => {}
         }
     }
@@ -248,7 +248,7 @@ impl Known {
     }
 }
 
-/// The layers that this device has in a placement.
+/// The layers that a placement gives to this device.
 fn layers_here(prediction: &Prediction, names: &Names) -> Range<usize> {
     let mut stages = prediction.stages.iter().map(|placed| placed.stage);
     let here = stages.find(|stage| stage.peer == names.this_device);
@@ -320,9 +320,9 @@ mod tests {
         let why = news.waits_for(Duration::ZERO);
         assert_eq!(why.as_deref(), Some("all are away"));
         assert_eq!(news.waits_for(Duration::from_secs(60)), None);
-        // It is not sure yet that there is no placement.
+        // It has not waited long enough to be sure.
         assert_eq!(news.lacks(), None);
-        // Another session of the same request goes on waiting.
+        // Another session of the same request continues the wait.
         let next = fresh(&Cancel::new());
         next.waited_since(Some(since));
         hear(&next, SessionEvent::Waiting("all are away".to_owned()));

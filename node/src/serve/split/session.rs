@@ -1,4 +1,4 @@
-//! A conversation over the circle's devices that may answer several requests, one after the other.
+//! A conversation over the circle's devices, which can answer several requests in sequence.
 
 use std::error::Error;
 
@@ -10,19 +10,19 @@ use crate::local::{ClientError, Pipeline};
 use crate::serve::RequestError;
 use crate::together::{Drafts, Together, TogetherError};
 
-/// Positions by which the room of sessions is rounded up.
+/// Session capacities are rounded up to a multiple of this many positions.
 const ROOM: usize = 256;
 
-/// A conversation, and what is heard of it.
+/// A conversation and its observed state.
 pub(super) struct Session<'e> {
     pub(super) sequence: Together<'e>,
     pub(super) news: News,
-    /// What of it was counted.
+    /// Drafts already counted.
     counted: Drafts,
 }
 
 impl<'e> Split<'e> {
-    /// Begins a conversation with room for so many positions.
+    /// Begins a conversation with room for `capacity` positions.
     pub(super) fn open(&self, capacity: usize) -> Result<Session<'e>, RequestError> {
         let cancel = Cancel::new();
         let sizes = Sizes::new(self.ends, self.engine.config(), capacity);
@@ -44,7 +44,7 @@ impl<'e> Split<'e> {
         })
     }
 
-    /// Positions for a request that takes at most `most`, and for the next turns of the conversation.
+    /// Capacity for a request of at most `most` positions plus the next turns of its conversation.
     pub(super) fn roomy(&self, most: usize) -> usize {
         let roomy = most.saturating_mul(2).next_multiple_of(ROOM);
         roomy.min(self.engine.context()).max(most)
@@ -56,7 +56,7 @@ impl Session<'_> {
         self.sequence.tokens()
     }
 
-    /// Drafts since this was asked last.
+    /// Drafts since the last call.
     pub(super) fn take_drafts(&mut self) -> Drafts {
         let drafts = self.sequence.drafts();
         let before = std::mem::replace(&mut self.counted, drafts);
@@ -67,7 +67,7 @@ impl Session<'_> {
     }
 }
 
-/// Why the circle does not answer.
+/// The request error for a failure of the circle.
 pub(super) fn refused(error: &TogetherError) -> RequestError {
     let message = crate::words::of(error);
     let lost = |error: &ClientError| error.is_lost();

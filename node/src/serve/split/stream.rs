@@ -1,4 +1,4 @@
-//! One request, from its prompt to the end of its answer.
+//! One request over the circle's devices, from its prompt to the end of its answer.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,41 +14,41 @@ use crate::serve::client::Client;
 use crate::serve::talk::{Heard, Talk};
 use crate::serve::work::Answer;
 
-/// How writing an answer ended.
+/// How an attempt to write an answer ended.
 enum End {
     Answered(StopReason),
-    /// Nobody listens.
+    /// The client has disconnected.
     Cancelled,
     Failed(RequestError),
-    /// There was no room for the session, and nothing is read: another one finds some.
+    /// There was no room for the session, and nothing was computed: try again with another session.
     Again(Again),
 }
 
-/// When another session finds room.
+/// When another session will find room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Again {
-    /// Now: a kept one has gone.
+    /// At once: an idle session was ended.
     Now,
-    /// If it takes less itself.
+    /// With a smaller capacity.
     WithLess,
-    /// When another answer has ended.
+    /// After another answer has ended.
     AfterAnother,
 }
 
-/// An answer that is being written.
+/// An answer in progress.
 struct Writing<'t, 'e> {
     talk: &'t RefCell<Talk<'e>>,
-    /// Tokens of the prompt that the session held before.
+    /// Tokens of the prompt that the session already held.
     cached: usize,
     has_begun: Cell<bool>,
-    /// Whether a session with less room could be begun.
+    /// Whether a smaller session could be begun instead.
     is_roomy: bool,
-    /// Other answers that were written when it began.
+    /// Other answers that were running when it began.
     others: Vec<u64>,
 }
 
 impl Writing<'_, '_> {
-    /// The prompt is being read.
+    /// Records that prompt processing has begun.
     fn begin(&self, session_is_begun: impl FnOnce()) {
         if !self.has_begun.replace(true) {
             session_is_begun();
@@ -65,7 +65,7 @@ impl<'e> Split<'e> {
         let of = client.caller.id();
         let talk = RefCell::new(Talk::new(self.engine, client, answer));
         let end = AssertUnwindSafe(|| self.write_somewhere(place, &talk, &prompt, most));
-        // Whoever asked hears of a panic as the talk is dropped.
+        // On a panic, dropping `talk` reports the failure to the client.
         let Ok((end, session)) = catch_unwind(end) else {
             return;
         };
@@ -81,13 +81,14 @@ impl<'e> Split<'e> {
             End::Answered(reason) => self.lane.left(talk.done(reason)),
             End::Cancelled => talk.cancelled(),
             End::Failed(error) => talk.fail(error),
-            // It was begun again until it ended otherwise.
+            // Unreachable: `write_somewhere` retries until there is another end.
             End::Again(_) => talk.cancelled(),
         }
     }
 
-    /// Writes the answer in a session that was kept, or else in a new one. Where there is no room for that,
-    /// kept ones go first, then the room for next turns, and then it waits for another answer to end.
+    /// Writes the answer in an idle session or else in a new one. If there is no room, it first
+    /// ends idle sessions, then does without room for later turns, and then waits for another
+    /// answer to end.
     fn write_somewhere(
         &self,
         place: &Place<'_, 'e>,
@@ -95,7 +96,7 @@ impl<'e> Split<'e> {
         prompt: &[TokenId],
         most: usize,
     ) -> (End, Option<Session<'e>>) {
-        // The logits after the last token are not kept.
+        // The logits after the last token are not cached, so that token is always computed.
         let wanted = &prompt[..prompt.len() - 1];
         let of = talk.borrow().caller().id();
         let mut capacity = self.roomy(most);
@@ -142,8 +143,8 @@ impl<'e> Split<'e> {
         }
     }
 
-    /// Waits until one of the answers that are written now has ended; why not, if nothing is wanted any
-    /// more.
+    /// Waits until one of the currently running answers has ended. Returns an end if the request
+    /// itself has to stop.
     fn await_another(&self, place: &Place<'_, 'e>, talk: &Talk<'e>) -> Option<End> {
         place.goes_nowhere();
         let others = self.answering(place);
@@ -156,7 +157,7 @@ impl<'e> Split<'e> {
         None
     }
 
-    /// Begins a session, once there is a place for it.
+    /// Begins a session, ending idle ones if there are too many.
     fn open_new(&self, talk: &RefCell<Talk<'e>>, capacity: usize) -> Result<Session<'e>, End> {
         let mut why = None;
         self.circle.await_devices(&mut || {
@@ -171,7 +172,7 @@ impl<'e> Split<'e> {
         self.open(capacity).map_err(End::Failed)
     }
 
-    /// Reads the prompt, and writes the answer to its end.
+    /// Processes the prompt and writes the answer to its end.
     fn write(
         &self,
         session: &mut Session<'e>,
@@ -222,7 +223,7 @@ impl<'e> Split<'e> {
                     let message = crate::words::of(&error);
                     return End::Failed(RequestError::Failed { message });
                 }
-                // It has begun with logits, and each leads to something.
+                // Logits always produce a result, so this does not happen.
                 None => return End::Cancelled,
             }
             if let Some(end) = self.why_stop(&writing.talk.borrow()) {
@@ -232,7 +233,7 @@ impl<'e> Split<'e> {
         }
     }
 
-    /// After so long a step of a guest's answer, pauses it while the owner is answered.
+    /// Pauses a guest's answer after a step of this length, while the owner is being answered.
     fn let_owner_go_first(&self, talk: &Talk<'_>, took: Duration) {
         if !talk.caller().is_guest() {
             return;
@@ -243,7 +244,7 @@ impl<'e> Split<'e> {
         }
     }
 
-    /// Why nothing more is wanted of an answer.
+    /// Why the answer has to stop, if it has to.
     fn why_stop(&self, talk: &Talk<'_>) -> Option<End> {
         if talk.is_gone() {
             return Some(End::Cancelled);
@@ -252,13 +253,14 @@ impl<'e> Split<'e> {
             .then_some(End::Failed(RequestError::Stopping))
     }
 
-    /// Whether answers are to end.
+    /// Whether running answers have to end.
     pub(super) fn is_stopping(&self) -> bool {
         self.lane.stop_at().is_some_and(|at| Instant::now() >= at)
     }
 
-    /// Gives a session that lacks room that of the longest unused one, or of all if there is no placement.
-    /// Before anything is read it begins anew: by itself it would try again much later.
+    /// Makes room for a session by ending the least recently used idle one, or all of them if there
+    /// is no placement. If nothing was computed yet, the session is begun anew, which is faster
+    /// than its own retry.
     fn make_room(&self, writing: &Writing<'_, '_>, lack: Lack) -> Option<End> {
         let mut kept = self.kept();
         let freed = kept.free_one();
@@ -274,7 +276,7 @@ impl<'e> Split<'e> {
         (!writing.has_begun.get()).then_some(End::Again(again))
     }
 
-    /// Whether devices were waited for long enough.
+    /// The end for a request that has waited too long for devices.
     fn why_no_devices(&self, writing: &Writing<'_, '_>, news: &News) -> Option<End> {
         let patience = match writing.has_begun.get() {
             true => LATE_PATIENCE,

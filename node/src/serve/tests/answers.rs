@@ -1,4 +1,4 @@
-//! Answers are what one request alone gets.
+//! Answers are the same as those of a single request.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn the_same_request_gets_the_same_tokens_alone_and_among_sixteen() {
     );
 }
 
-/// How many tokens came that were not read yet.
+/// The number of unread tokens that have arrived.
 fn tokens_now(answering: &mut Answering) -> usize {
     let updates = std::iter::from_fn(|| answering.now());
     updates
@@ -61,8 +61,8 @@ fn a_long_prompt_does_not_hold_up_answers() {
             _ => {}
         }
     }
-    // In each step that read a part of it, the other answer got a token; the first few may have been
-    // counted as before. The last part is told by the answer's beginning.
+    // The other answer got a token in each step that processed a part of the prompt; the first few
+    // may have been counted before. The start of the answer reports the last part.
     assert!(parts + 1 >= 2000_usize.div_ceil(256), "{parts}");
     assert!(tokens_now(&mut talking) > 0);
 }

@@ -1,4 +1,4 @@
-//! What is bounded, and what comes free.
+//! Resource bounds, and memory that becomes free.
 
 use super::*;
 use crate::stages::MemoryBudget;
@@ -52,11 +52,11 @@ fn requests_wait_in_order_and_more_than_may_are_told_when_to_come_again() {
         }
     }
     assert_eq!(service.numbers().waiting, 2);
-    // Whoever goes while waiting leaves the place to others.
+    // A client that leaves the queue frees its place.
     drop(second);
     let since = Instant::now();
     let fourth = loop {
-        // One that is being prepared is found to be gone when that is done.
+        // If it is being prepared, that is noticed only afterwards.
         match ask(4) {
             Ok(fourth) => break fourth,
             Err(_) => assert!(since.elapsed() < PATIENCE),
@@ -80,7 +80,7 @@ fn a_request_waits_for_memory_that_comes_free_and_fails_for_want_of_what_never_d
         let request = kitchen.request(&prompt, u64::from(seed), tokens_wanted);
         service.submit(request).expect("it is taken")
     };
-    // Each takes more than half; what is kept of the first goes for the second.
+    // Each takes more than half, so the first one's prefix is evicted for the second.
     let both = [ask(1, 300), ask(2, 300)].map(hear);
     for (heard, seed) in both.iter().zip(1..) {
         assert_eq!(

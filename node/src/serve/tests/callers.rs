@@ -1,4 +1,4 @@
-//! The owner goes first, guests take turns, and nobody learns what another asked.
+//! The owner goes first, guests take turns, and prefixes are not shared between callers.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ fn what_one_caller_asked_is_in_no_cache_of_another() {
     for caller in [&Caller::Owner, &anna, &ben] {
         assert_eq!(ask(caller).cached, 299, "its own is");
     }
-    // Neither while it is read.
+    // A running request's prefix is not shared either.
     let slow = tokens(2, 900);
     let first = service.submit(kitchen.request(&slow, 1, 5)).expect("taken");
     let second = service.submit(by(&anna, kitchen.request(&slow, 1, 5)));
@@ -74,7 +74,7 @@ fn the_owner_waits_for_no_place_that_guests_have_and_goes_before_those_who_wait(
     let mut running = endless(&anna, 1).expect("taken");
     until_content(&mut running);
     let waiting = [endless(&anna, 2), endless(&ben, 3)].map(|taken| taken.expect("taken"));
-    // Guests have half of the places to wait.
+    // Guests get half of the queue.
     assert!(matches!(
         endless(&ben, 4).err(),
         Some(RequestError::Busy { waiting: 2, .. })
@@ -86,15 +86,15 @@ fn the_owner_waits_for_no_place_that_guests_have_and_goes_before_those_who_wait(
     let mut owner = endless(&Caller::Owner, 20).expect("taken");
     until_content(&mut owner);
     assert_eq!(service.numbers().running, 2);
-    // One of the owner's own is waited for.
+    // The owner waits for the owner's own requests.
     let second = endless(&Caller::Owner, 21).expect("taken");
     until(|| service.numbers().waiting == 3);
-    // The guest is answered on beside the owner.
+    // The guest's answer continues beside the owner's.
     until_content(&mut running);
     drop(owner);
     drop(second);
     drop(running);
-    // Who had no turn yet is next.
+    // The guest without a turn so far is next.
     let [mut of_anna, mut of_ben] = waiting;
     until_content(&mut of_ben);
     drop(of_ben);
@@ -110,7 +110,7 @@ fn an_answer_ends_with_the_days_tokens_and_none_is_begun_after() {
     let request = |tokens_wanted| by(&caller, kitchen.request(&prompt, 1, tokens_wanted));
     let heard = ask(&service, request(10));
     assert_eq!((heard.ids.len(), tab.used()), (10, 70));
-    // All but the last of the prompt is kept: it does not count again.
+    // All but the last prompt token is cached and does not count again.
     let heard = ask(&service, request(500));
     assert_eq!(heard.done().finish, Finish::Length);
     assert_eq!(heard.ids, kitchen.alone(&prompt, 1, heard.ids.len()));
@@ -128,7 +128,7 @@ fn an_answer_ends_with_the_days_tokens_and_none_is_begun_after() {
     let embedded = service.embed("", inputs, caller.clone()).expect("taken");
     assert!(embedded.blocking().is_ok());
     assert_eq!(tab.used(), 5);
-    // A prompt that is longer than what is left is not read.
+    // A prompt longer than the tokens left is not processed.
     tab.set_limit(100);
     let long = ask(
         &service,
@@ -159,7 +159,7 @@ fn a_guest_who_is_withdrawn_loses_what_runs_and_what_waits_and_the_others_nothin
 #[test]
 fn guests_leave_memory_for_the_owner() {
     let kitchen = Kitchen::new();
-    // Two long requests and a half.
+    // Room for two and a half long requests.
     let bytes = kitchen.weights() + kitchen.kv(CONTEXT) * 5 / 2;
     let memory = MemoryBudget::new(Some(bytes));
     let service = kitchen.serve(|settings| {
@@ -171,7 +171,7 @@ fn guests_leave_memory_for_the_owner() {
     };
     let mut first = long(&guest(1), 1);
     until_content(&mut first);
-    // It would fit, and the owner would not.
+    // It would fit, but then the owner's would not.
     let second = long(&guest(2), 2);
     until(|| service.numbers().waiting == 1);
     let mut owner = long(&Caller::Owner, 3);

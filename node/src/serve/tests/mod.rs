@@ -24,11 +24,11 @@ use crate::engine::{
 };
 use crate::home::Home;
 
-/// Positions of a session.
+/// Context of a session.
 const CONTEXT: usize = 1024;
-/// Of a session in which an answer does not end while a test looks at it.
+/// Context of a session whose answer does not end during a test.
 const ENDLESS: usize = 200_000;
-/// No test waits for longer.
+/// The longest wait of a test.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A home with the model `small`.
@@ -80,7 +80,7 @@ impl Kitchen {
         self.models.folder().join(name)
     }
 
-    /// Another model, of other weights.
+    /// Adds a model with other weights.
     fn add(&self, name: &str, seed: u64) -> PathBuf {
         let path = self.path(name);
         let bytes = spec(seed).to_bytes().expect("a small model");
@@ -102,7 +102,7 @@ impl Kitchen {
         Service::start(settings).expect("it starts")
     }
 
-    /// A request whose answer has `tokens` tokens: none of them ends it.
+    /// A request whose answer has exactly `tokens` tokens.
     fn request(&self, prompt: &[TokenId], seed: u64, tokens: usize) -> Request {
         Request {
             caller: Caller::Owner,
@@ -126,7 +126,7 @@ impl Kitchen {
         }
     }
 
-    /// What the model writes when it is alone.
+    /// The answer of a single request.
     fn alone(&self, prompt: &[TokenId], seed: u64, tokens: usize) -> Vec<TokenId> {
         let options = GenerateOptions {
             sampling: self.sampling(seed),
@@ -159,7 +159,7 @@ fn open_options(context: usize) -> OpenOptions {
     }
 }
 
-/// A text that looks like nothing, another for each seed.
+/// Random tokens for a seed.
 fn tokens(seed: u32, count: usize) -> Vec<TokenId> {
     let numbers = (0..count as u64).map(|at| at * 37 + u64::from(seed) * 101 + at * at * 7);
     numbers
@@ -167,13 +167,13 @@ fn tokens(seed: u32, count: usize) -> Vec<TokenId> {
         .collect()
 }
 
-/// An answer to its end.
+/// An answer received to its end.
 #[derive(Default)]
 struct Heard {
     ids: Vec<TokenId>,
     text: String,
     cached: usize,
-    /// How many tokens of the prompt were read, as it was told.
+    /// The reported numbers of processed prompt tokens.
     reading: Vec<usize>,
     waiting: Vec<usize>,
     summary: Option<Summary>,
@@ -218,7 +218,7 @@ fn ask(service: &Service, request: Request) -> Heard {
     hear(service.submit(request).expect("it is taken"))
 }
 
-/// Reads updates until one is the beginning of the answer.
+/// Reads updates until the answer starts.
 fn until_content(answering: &mut Answering) {
     loop {
         match answering.blocking_next().expect("it answers") {
@@ -229,7 +229,7 @@ fn until_content(answering: &mut Answering) {
     }
 }
 
-/// Waits until something holds.
+/// Waits until the condition holds.
 fn until(holds: impl Fn() -> bool) {
     let since = Instant::now();
     while !holds() {

@@ -1,4 +1,4 @@
-//! Models by their names, loaded when they are asked for.
+//! Models are found by name and loaded on demand.
 
 use super::*;
 use crate::stages::MemoryBudget;

@@ -1,4 +1,4 @@
-//! What is not read twice.
+//! Cached prefixes are not computed again.
 
 use super::*;
 
@@ -10,14 +10,14 @@ fn the_next_turn_reads_what_is_new_only() {
     let first = ask(&service, kitchen.request(&prompt, 1, 20));
     assert_eq!(first.cached, 0);
     prompt.extend(&first.ids);
-    // The answer's last token was read by no step.
+    // The answer's last token was not processed by any step.
     let held = prompt.len() - 1;
     prompt.extend(tokens(2, 30));
     let second = ask(&service, kitchen.request(&prompt, 2, 20));
     assert_eq!(second.cached, held);
     assert_eq!(second.done().cached_tokens, held);
     assert_eq!(second.ids, kitchen.alone(&prompt, 2, 20));
-    // Another answer to the same: all but the last token, whose logits are not kept.
+    // The same prompt again: all but the last token is cached, because its logits are not kept.
     let again = ask(&service, kitchen.request(&prompt, 3, 20));
     assert_eq!(again.cached, prompt.len() - 1);
     assert_eq!(again.ids, kitchen.alone(&prompt, 3, 20));
@@ -31,7 +31,7 @@ fn the_next_turn_reads_what_is_new_only() {
 #[test]
 fn ten_conversations_that_take_turns_keep_their_prefixes_within_the_bound() {
     let kitchen = Kitchen::new();
-    // As much as they hold at the end, though each reserves more while it is answered.
+    // The size of all prefixes at the end; while running, each request reserves more.
     let bound = 10 * kitchen.kv(512);
     let service = kitchen.serve(|settings| settings.kept_bytes = bound);
     let system = tokens(99, 100);
@@ -41,7 +41,7 @@ fn ten_conversations_that_take_turns_keep_their_prefixes_within_the_bound() {
     for turn in 0..4 {
         for (talk, seed) in talks.iter_mut().zip(0..) {
             let mut request = kitchen.request(talk, seed, 10);
-            // It may take more than it will.
+            // The limit is higher than the actual length.
             request.max_tokens = Some(400);
             request.stop = "aeiou .,1\n\u{fffd}"
                 .chars()
@@ -51,7 +51,7 @@ fn ten_conversations_that_take_turns_keep_their_prefixes_within_the_bound() {
             let heard = ask(&service, request);
             match turn {
                 0 if seed == 0 => assert_eq!(heard.cached, 0),
-                // The beginning that all have.
+                // The common prefix of all conversations.
                 0 => assert!((100..120).contains(&heard.cached), "{}", heard.cached),
                 _ => assert!(heard.cached + 31 >= known, "{} of {known}", heard.cached),
             }

@@ -1,4 +1,4 @@
-//! Rows that were computed before, for the same stage or for another.
+//! Reuse of computed rows, for the same stage and for a changed one.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use potluck_protocol::{LayerRange, PlanEpoch};
 use super::{CONTEXT, World, tokens};
 use crate::shape::model_shape;
 
-/// Rows that come again are those of before, to the bit, whichever layers stay, go or come.
+/// Rows sent again have the same outputs, bit for bit, whichever layers stay, go or come.
 #[test]
 fn layers_that_stay_when_a_stage_becomes_another_go_on_with_what_they_hold() {
     let mut world = World::new("tiny-gemma3", 1, None);
@@ -21,7 +21,7 @@ fn layers_that_stay_when_a_stage_becomes_another_go_on_with_what_they_hold() {
             session += 1;
             let mut load = world.order(session, before.clone());
             world.load(0, load.clone()).expect("it is here");
-            // What goes into these layers does not matter, if it is the same again.
+            // The inputs of these layers do not matter, as long as they are the same again.
             for range in [0..30, 30..45, 45..46] {
                 let (start, hidden) = (range.start as u32, rows(&world, range));
                 world.compute(0, vec![(session, start, hidden)]);

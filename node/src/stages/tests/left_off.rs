@@ -1,4 +1,4 @@
-//! Steps that nobody wants any more.
+//! Steps that are aborted because their sessions were freed.
 
 use std::cell::Cell;
 
@@ -9,7 +9,7 @@ use super::{CONTEXT, Files, MANIFEST, World, compute, model, stage};
 use crate::stages::MemoryBudget;
 use crate::stages::holdings::Holdings;
 
-/// A step of so many rows for each of these sessions.
+/// A step with this many rows for each session.
 fn step(world: &World, sessions: &[u64], rows: u32) -> Step {
     let d_model = world.config.d_model as u32;
     let tokens: Vec<u32> = (0..rows).collect();
@@ -46,7 +46,7 @@ fn a_long_step_ends_between_two_layers_when_nobody_wants_it() {
     assert_eq!(asked.replace(0), layers, "before each layer");
     assert!(!whole[0].is_empty());
 
-    // Other rows than those that it remembers, or nothing is computed at all.
+    // Load it anew: rows with known outputs would not be computed at all.
     holdings.free(stage(1));
     assert!(holdings.load(&world.order(1, 0..layers as u32)).is_ok());
     let (left_off, _) = holdings.compute(&long, &|_| {
@@ -56,7 +56,7 @@ fn a_long_step_ends_between_two_layers_when_nobody_wants_it() {
     assert_eq!(asked.replace(0), 2, "not one layer more");
     assert_eq!(left_off, [Vec::<u8>::new()]);
 
-    // One of two is wanted: both are computed, as their rows share the layers.
+    // One of the two is still wanted. Both are computed, as their rows share the layers.
     let shared = step(&world, &[1, 2], CONTEXT / 2);
     let (computed, _) = holdings.compute(&shared, &|of| of == stage(1));
     assert!(computed.iter().all(|hidden| *hidden == whole[0]));

@@ -1,4 +1,4 @@
-//! Stages on threads of their own answer as the whole model in one place does, to the bit.
+//! Stages on separate threads compute the same as the whole model in one place, bit for bit.
 
 mod again;
 mod left_off;
@@ -31,7 +31,7 @@ impl ModelFiles for Files {
     }
 }
 
-/// A tiny model, and stages on as many threads as asked for.
+/// A tiny model, and stages on a given number of threads.
 struct World {
     gguf: Arc<Gguf>,
     config: ModelConfig,
@@ -55,7 +55,7 @@ fn model(preset: &str, seed: u64) -> Arc<Gguf> {
     Arc::new(Gguf::parse(bytes).expect("a valid file"))
 }
 
-/// The stage of somebody's session.
+/// The stage of a session.
 fn stage(session: u64) -> StageId {
     StageId {
         requester: PeerId::from_public_key([1; 32]),
@@ -117,7 +117,7 @@ impl World {
         }
     }
 
-    /// One executor computes a step of these parts: session, first position, hidden states.
+    /// Computes a step on one executor. Each part is a session, a first position and hidden states.
     fn compute(&mut self, at: usize, parts: Vec<(u64, u32, Vec<u8>)>) -> Vec<Vec<u8>> {
         self.steps += 1;
         let d_model = self.config.d_model as u32;
@@ -142,8 +142,8 @@ impl World {
         }
     }
 
-    /// Tokens of several sessions, each from its position on, through all executors: the bits of
-    /// each session's logits.
+    /// Sends tokens of several sessions, each from its position on, through all executors. Returns
+    /// the bits of each session's logits.
     fn through(&mut self, parts: &[(u64, u32, &[u32])]) -> Vec<Vec<u32>> {
         let embed = |&(session, start, tokens): &(u64, u32, &[u32])| {
             (
@@ -166,7 +166,7 @@ impl World {
         hidden.iter().map(logits).collect()
     }
 
-    /// What one engine that has everything says to `tokens`, at each position.
+    /// The logits of a single engine with the whole model, at each position of `tokens`.
     fn expected(&self, tokens: &[u32]) -> Vec<u32> {
         let engine = Engine::from_gguf(&self.gguf, CONTEXT as usize, compute());
         let engine = engine.expect("a whole model");
@@ -202,14 +202,14 @@ fn a_prompt_through_three_stages_is_what_one_engine_says() {
         }
         let tokens = tokens(80, 0);
         let expected = world.expected(&tokens);
-        // Prefill, decode, and a few at once, as in verifying a draft.
+        // Prefill, decode, and a few rows at once as in verifying a draft.
         let mut bits = Vec::new();
         for range in [0..70, 70..71, 71..72, 72..77, 77..80] {
             let start = range.start as u32;
             bits.extend(world.through(&[(1, start, &tokens[range])]).concat());
         }
         assert!(bits == expected, "{preset}");
-        // From an earlier position on, with other tokens between: as a rejected draft.
+        // Other tokens from an earlier position on, as after a rejected draft.
         world.through(&[(1, 40, &tokens[..9])]);
         let again = world.through(&[(1, 40, &tokens[40..60])]).concat();
         let vocabulary = world.config.vocabulary;
@@ -223,7 +223,7 @@ fn a_prompt_through_three_stages_is_what_one_engine_says() {
 #[test]
 fn sessions_that_share_steps_and_shards_do_not_feel_each_other() {
     let mut world = World::new("tiny", 2, None);
-    // The third has another cut, so its parts go through other shards.
+    // The third session is split differently, so its parts use other shards.
     for (session, cut) in [(1, 2), (2, 2), (3, 1)] {
         for (at, layers) in [0..cut, cut..3].into_iter().enumerate() {
             let order = world.order(session, layers);
@@ -233,7 +233,7 @@ fn sessions_that_share_steps_and_shards_do_not_feel_each_other() {
     let texts = [tokens(60, 1), tokens(30, 2), tokens(45, 3)];
     let mut bits = vec![Vec::new(); 3];
     for round in 0..15_usize {
-        // Session n takes 4, 2 and 3 tokens a step, in changing order.
+        // Session n sends 4, 2 or 3 tokens a step, in changing order.
         let mut parts: Vec<_> = [4, 2, 3].into_iter().enumerate().collect();
         parts.rotate_left(round % 3);
         let parts: Vec<_> = parts
@@ -337,7 +337,7 @@ fn a_part_that_cannot_be_computed_takes_no_other_down() {
     assert_eq!(computed, [false, false, true, false, false, false, false]);
     let logits = world.ends.logits(&results[2], to_bits);
     assert!(logits.expect("whole rows") == expected);
-    // Those that failed are as they were.
+    // Other sessions are unaffected by the failed parts.
     assert!(world.through(&[(2, 0, &text[..20])]).concat() == expected);
 }
 
@@ -347,7 +347,7 @@ fn memory_is_counted_once_for_what_is_shared_and_comes_back() {
     let shape = model_shape(&world.gguf, &world.config).expect("small");
     let weights: Vec<_> = shape.layers.iter().map(|l| l.memory_bytes(0)).collect();
     let kv = |layers| world.config.kv_bytes(layers, CONTEXT as usize);
-    // Layers 0 and 1 with two caches, and layer 2 with a cache of layers 1 and 2.
+    // Room for layers 0 and 1 with two caches, and for layer 2 with a cache of layers 1 and 2.
     let budget = weights.iter().sum::<u64>() + 2 * kv(2) + kv(2);
 
     let world = World::new("tiny", 1, Some(budget));
@@ -360,7 +360,7 @@ fn memory_is_counted_once_for_what_is_shared_and_comes_back() {
     assert_eq!(refused.available_bytes, 0);
     assert!(refused.words.contains("MiB") && refused.words.contains("1..2"));
 
-    // A session that is refused has nothing any more, and what is left fits another.
+    // A refused session loses its stage, and the freed memory suffices for another.
     let all = world.load(0, world.order(3, 0..3)).expect_err("too much");
     assert_eq!(all.available_bytes, weights[2] + kv(2));
     world.load(0, world.order(4, 2..3)).expect("in its place");
@@ -458,7 +458,7 @@ fn a_thread_that_fails_says_so_and_takes_nothing_more() {
     let executor = executor.expect("a thread");
     executor.load(world.order(1, 0..3)).expect("it runs still");
     assert_eq!(done.recv(), Ok(Done::Failed));
-    // The callback is dropped with the rest of the thread.
+    // The thread dropped the callback with everything else.
     assert!(done.recv().is_err());
     assert_eq!(executor.load(world.order(1, 0..3)), Err(Stopped));
 }

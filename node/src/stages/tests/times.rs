@@ -1,4 +1,4 @@
-//! How long steps took is told, for the profile to follow.
+//! Reported step times, which update the device profile.
 
 use potluck_protocol::LayerRange;
 use potluck_protocol::placement::ComputedRows;
@@ -10,7 +10,7 @@ use crate::shape::model_shape;
 use crate::stages::MemoryBudget;
 use crate::stages::holdings::Holdings;
 
-/// Two rows of each of these sessions, from a position on.
+/// A step with two rows of each session, from a position on.
 fn rows(world: &World, sessions: &[u64], start_position: u32) -> Step {
     let d_model = world.config.d_model as u32;
     let part = |&session: &u64| StepPart {
@@ -50,10 +50,10 @@ fn the_step_of_one_session_says_how_long_what_took() {
         assert_eq!(*timed.model, shape);
         assert!(!timed.took.is_zero());
     }
-    // What was computed before is not computed again, and says nothing.
+    // Reused rows are not computed and have no time.
     let (hidden, times) = holdings.compute(&rows(&world, &[1], 0), &|_| false);
     assert!(!hidden[0].is_empty() && times.is_empty(), "{times:?}");
-    // What two take together no prediction says.
+    // Predictions do not cover shared steps.
     let (_, both) = holdings.compute(&rows(&world, &[1, 2], 0), &|_| false);
     assert!(both.len() <= 1, "{both:?}");
     let (_, both) = holdings.compute(&rows(&world, &[1, 2], 4), &|_| false);

@@ -1,5 +1,5 @@
-//! A block of code, `tool_code` with a call as in Python or `json` with an object, or the object
-//! alone: Gemma, whose template knows no tools, so that the prompt describes them.
+//! Gemma: a code block, `tool_code` with a Python call or `json` with an object, or the object
+//! alone. Its template does not support tools, so the prompt describes them.
 
 use super::{Opener, Syntax, plain};
 

@@ -1,5 +1,5 @@
-//! `<|tool_call|>[{"name": "f", "arguments": {…}}]` of the first versions of Granite, and what later
-//! ones share with Hermes.
+//! Granite: `<|tool_call|>[{"name": "f", "arguments": {…}}]` in early versions; later ones use the
+//! marks of Hermes.
 
 use super::{Call, Opener, Syntax, Wanted};
 

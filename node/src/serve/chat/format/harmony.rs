@@ -1,5 +1,5 @@
-//! `<|channel|>commentary to=functions.f <|constrain|>json<|message|>{…}`: gpt-oss. The token
-//! `<|call|>` ends the answer, so it has one call.
+//! gpt-oss: `<|channel|>commentary to=functions.f <|constrain|>json<|message|>{…}`. The token
+//! `<|call|>` ends the answer, so there is one call per answer.
 
 use super::{Call, Syntax, Wanted};
 

@@ -1,6 +1,6 @@
-//! `<tool_call>\n{"name": "f", "arguments": {…}}\n</tool_call>`, once for each call: Hermes, Qwen and
-//! many others. Some write `<function=f>` with a `<parameter=a>` for each argument between the marks;
-//! that is read, too.
+//! Hermes, Qwen and many others: `<tool_call>\n{"name": "f", "arguments": {…}}\n</tool_call>`, once
+//! per call. Some models write `<function=f>` with a `<parameter=a>` per argument between the
+//! marks; the reader accepts that too.
 
 use super::{Call, Opener, Syntax, Wanted};
 

@@ -1,4 +1,4 @@
-//! `<|tool_call_start|>[f(a=1), g()]<|tool_call_end|>`: LFM2.
+//! LFM2: `<|tool_call_start|>[f(a=1), g()]<|tool_call_end|>`.
 
 use super::{Call, Opener, Syntax, Wanted};
 

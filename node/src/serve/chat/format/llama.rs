@@ -1,5 +1,5 @@
-//! `{"name": "f", "parameters": {…}}`, often after `<|python_tag|>`, which also opens a call as in
-//! Python, `f.call(a=1)`: Llama 3.1 and later. An answer has one call.
+//! Llama 3.1 and later: `{"name": "f", "parameters": {…}}`, often after `<|python_tag|>`, which
+//! also opens a Python call, `f.call(a=1)`. There is one call per answer.
 
 use super::{Call, Opener, Syntax, Wanted};
 

@@ -1,5 +1,5 @@
-//! `[TOOL_CALLS][{"name": "f", "arguments": {…}}]`: Mistral; and `[TOOL_CALLS]f[ARGS]{…}`, once for
-//! each call, of its later models.
+//! Mistral: `[TOOL_CALLS][{"name": "f", "arguments": {…}}]`, and in later models
+//! `[TOOL_CALLS]f[ARGS]{…}`, once per call.
 
 use super::{Call, Opener, Syntax, Wanted};
 

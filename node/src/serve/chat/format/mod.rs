@@ -1,4 +1,4 @@
-//! How models write calls: a file for each way.
+//! Call syntax of the model families, one file per format.
 
 mod gemma;
 mod granite;
@@ -14,39 +14,39 @@ use potluck_model::tokenizer::Tokenizer;
 
 use super::thinking::special_token;
 
-/// How a model writes calls of tools.
+/// The format in which a model writes tool calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ToolFormat {
-    /// `<tool_call>{"name": …, "arguments": {…}}</tool_call>`: Hermes, Qwen and many others.
+    /// Hermes, Qwen and many others: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
     Hermes,
-    /// `{"name": …, "parameters": {…}}`, after `<|python_tag|>` or not: Llama 3.
+    /// Llama 3: `{"name": …, "parameters": {…}}`, optionally after `<|python_tag|>`.
     Llama,
-    /// `<|tool_call_start|>[f(a=1)]<|tool_call_end|>`: LFM2.
+    /// LFM2: `<|tool_call_start|>[f(a=1)]<|tool_call_end|>`.
     Lfm2,
-    /// A block of code named `tool_code`, or JSON: Gemma.
+    /// Gemma: a code block named `tool_code`, or JSON.
     Gemma,
-    /// `<|tool_call|>[{"name": …, "arguments": {…}}]`: Granite.
+    /// Granite: `<|tool_call|>[{"name": …, "arguments": {…}}]`.
     Granite,
-    /// `[TOOL_CALLS][{"name": …, "arguments": {…}}]`: Mistral.
+    /// Mistral: `[TOOL_CALLS][{"name": …, "arguments": {…}}]`.
     Mistral,
-    /// `[TOOL_CALLS]f[ARGS]{…}`: later models of Mistral.
+    /// Later models of Mistral: `[TOOL_CALLS]f[ARGS]{…}`.
     MistralArgs,
-    /// Channels and recipients: gpt-oss.
+    /// gpt-oss: channels and recipients.
     Harmony,
-    /// A JSON object, as the prompt describes it.
+    /// A JSON object, as described in the prompt.
     Plain,
 }
 
-/// What there is to know of a format.
+/// The syntax of a format.
 #[derive(Debug)]
 pub(super) struct Syntax {
-    /// What may open calls.
+    /// Marks that may open calls.
     pub(super) openers: &'static [Opener],
-    /// Whether an answer that begins with a brace or a bracket may be calls.
+    /// Whether an answer that starts with a brace or bracket may be calls.
     pub(super) is_bare: bool,
-    /// Whether an answer is in channels.
+    /// Whether answers are in channels.
     pub(super) has_channels: bool,
-    /// How calls are to be written where they must be.
+    /// The syntax to enforce by grammar.
     pub(super) wanted: Wanted,
 }
 
@@ -54,10 +54,9 @@ pub(super) struct Syntax {
 #[derive(Debug)]
 pub(super) struct Opener {
     pub(super) mark: &'static str,
-    /// What ends the calls, if anything does.
+    /// The mark that closes the calls, if there is one.
     pub(super) close: Option<&'static str>,
-    /// Whether only JSON with a tool that there is makes this a call, as the mark opens other things,
-    /// too.
+    /// The mark also opens other things, so only JSON that names a known tool counts as a call.
     pub(super) known_only: bool,
 }
 
@@ -71,31 +70,31 @@ impl Opener {
     }
 }
 
-/// How calls are written: what comes before the first, after the last, and so on.
+/// How to write calls.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    /// Before all calls, and after them: each is a mark or nothing.
+    /// The marks before and after all calls; may be empty.
     pub(super) open: &'static str,
     pub(super) close: &'static str,
-    /// Around all calls, within the marks.
+    /// The text around all calls, inside the marks.
     pub(super) around: [&'static str; 2],
-    /// Between calls; nothing if there can be only one.
+    /// The text between calls; `None` if there can be only one.
     pub(super) between: Option<&'static [&'static str]>,
-    /// One call.
+    /// The syntax of one call.
     pub(super) call: Call,
 }
 
-/// How one call is written.
+/// The syntax of one call.
 #[derive(Debug)]
 pub(super) enum Call {
-    /// The name between texts, and then the arguments as JSON.
+    /// The name surrounded by literals, then the arguments as JSON.
     Json {
         before: &'static str,
-        /// Texts and marks.
+        /// Literals and marks.
         between: &'static [&'static str],
         after: &'static str,
     },
-    /// Arguments by name, in brackets.
+    /// Named arguments in parentheses.
     Python,
 }
 
@@ -109,7 +108,7 @@ impl Call {
 }
 
 impl ToolFormat {
-    /// The format that a model was trained with, by the source of its template and its vocabulary.
+    /// The format that a model was trained with, inferred from its template and vocabulary.
     pub(super) fn of(source: &str, tokenizer: &Tokenizer) -> Self {
         let knows = |mark: &str| source.contains(mark) || special_token(tokenizer, mark).is_some();
         match () {
@@ -141,7 +140,7 @@ impl ToolFormat {
 }
 
 impl Syntax {
-    /// Every mark.
+    /// All marks of the format.
     pub(super) fn marks(&self) -> impl Iterator<Item = &'static str> {
         let openers = self.openers.iter();
         let openers = openers.flat_map(|opener| [Some(opener.mark), opener.close]);

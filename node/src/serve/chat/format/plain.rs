@@ -1,5 +1,5 @@
-//! `{"name": "f", "arguments": {…}}`, one line for each call: the form that the prompt describes to
-//! models whose template knows no tools. Models that know better marks may use them.
+//! `{"name": "f", "arguments": {…}}`, one line per call: the format that the prompt describes to
+//! models whose template does not support tools. Such models may also use marks that they know.
 
 use super::{Call, Opener, Syntax, Wanted};
 
@@ -14,7 +14,7 @@ pub(super) const SYNTAX: Syntax = Syntax {
     wanted: WANTED,
 };
 
-/// Models like to put JSON in a block of code.
+/// Models often put JSON in a code block.
 pub(super) const JSON_BLOCK: Opener = Opener {
     mark: "```json",
     close: Some("```"),
@@ -29,7 +29,7 @@ pub(super) const WANTED: Wanted = Wanted {
     call: Call::ARGUMENTS,
 };
 
-/// What the prompt says of the form.
+/// How the prompt describes the format.
 pub(in crate::serve::chat) const DESCRIPTION: &str = "\
 To call a tool, answer with a JSON object and nothing else: \
 {\"name\": \"NAME\", \"arguments\": {…}}, where the arguments follow the tool's JSON schema. \

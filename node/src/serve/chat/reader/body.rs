@@ -1,20 +1,20 @@
-//! Calls behind a mark that opens them, or without one.
+//! Parses calls, with or without an opening mark.
 
 use super::calls::{Calls, Out};
 use super::json_call::{JsonCall, Step};
 use super::marked_call::{ArgsCall, TaggedCall};
 use super::python_call::PythonCall;
 
-/// One call or several, in JSON or as in Python, in a list or one after the other.
+/// One or more calls, as JSON or Python, in a list or one after the other.
 pub(super) struct Body {
     at: At,
-    /// What ends them, if anything does.
+    /// The closing mark, if there is one.
     close: Option<&'static str>,
     known_only: bool,
     is_list: bool,
     is_python: bool,
     has_ended: bool,
-    /// The text that is not part of a call that was told.
+    /// Text that has not been emitted as part of a call.
     raw: String,
 }
 
@@ -27,28 +27,28 @@ enum At {
     Python(PythonCall),
     Args(ArgsCall),
     Tagged(TaggedCall),
-    /// In a list, behind a call.
+    /// In a list, after a call.
     Between,
-    /// Behind the list, or behind a call that is in none.
+    /// After the list, or after a call outside a list.
     Behind,
-    /// In the mark that ends the calls, of which so many bytes came.
+    /// In the closing mark, of which this many bytes have matched.
     Close(usize),
 }
 
-/// What a character did.
+/// The effect of a character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyStep {
     More,
-    /// A call ended with it.
+    /// It ended a call.
     CallEnded,
-    /// The calls ended with it.
+    /// It ended all calls.
     Done,
-    /// What was taken since the last call, and this character, is something else.
+    /// The text since the last call, including this character, is not a call.
     Failed,
 }
 
 impl Body {
-    /// Calls behind a mark. If `known_only`, they are JSON, and of tools that there are.
+    /// Calls after a mark. With `known_only`, only JSON that names known tools is accepted.
     pub(super) fn new(close: Option<&'static str>, known_only: bool) -> Self {
         Self {
             at: At::Start,
@@ -66,17 +66,17 @@ impl Body {
         Self::new(None, true)
     }
 
-    /// The text that is not part of a call that was told.
+    /// The text that has not been emitted as part of a call.
     pub(super) fn into_raw(self) -> String {
         self.raw
     }
 
-    /// Whether a call was told.
+    /// Whether a call has been emitted.
     pub(super) fn has_call(&self) -> bool {
         self.has_ended || self.has_begun()
     }
 
-    /// Takes the next character.
+    /// Processes the next character.
     pub(super) fn push(&mut self, char: char, calls: &mut Calls, out: Out<'_>) -> BodyStep {
         self.raw.push(char);
         if let At::Python(call) = &self.at
@@ -101,7 +101,7 @@ impl Body {
                 BodyStep::CallEnded
             }
             Step::Failed if self.has_begun() => {
-                // What was told stays; only this is something else.
+                // Keep what has been emitted; only this character is not part of the call.
                 self.finish_call(calls, out);
                 self.end_call();
                 self.raw.push(char);
@@ -111,7 +111,7 @@ impl Body {
         }
     }
 
-    /// Tells the arguments that came since it was asked last.
+    /// Emits the arguments received since the last call.
     pub(super) fn tell(&mut self, calls: &Calls, out: Out<'_>) {
         match &mut self.at {
             At::Json(call) => call.tell(calls, out),
@@ -120,7 +120,7 @@ impl Body {
         }
     }
 
-    /// Ends with the text. What is left of it is [`Self::into_raw`].
+    /// Ends at the end of the text. [`Self::into_raw`] returns the rest.
     pub(super) fn finish(&mut self, calls: &mut Calls, out: Out<'_>) {
         if self.has_begun() {
             match &mut self.at {
@@ -165,7 +165,7 @@ impl Body {
         self.raw.clear();
     }
 
-    /// A character outside of calls.
+    /// Processes a character outside a call.
     fn between(&mut self, char: char) -> BodyStep {
         if let At::Close(matched) = self.at {
             let close = self.close.unwrap_or_default();

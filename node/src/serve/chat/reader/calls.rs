@@ -1,23 +1,23 @@
-//! The calls of one answer, as they become known.
+//! Emits the calls of one answer.
 
 use serde_json::Value;
 
 use super::Piece;
 use crate::serve::chat::ids;
 
-/// What is known of a tool that may be called.
+/// The name and parameters of an available tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::serve::chat) struct ToolShape {
     pub(in crate::serve::chat) name: String,
-    /// Its parameters, in order.
+    /// The parameters, in order.
     pub(in crate::serve::chat) parameters: Vec<Parameter>,
 }
 
-/// What is known of a parameter.
+/// A parameter of a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::serve::chat) struct Parameter {
     pub(in crate::serve::chat) name: String,
-    /// Whether it is a text, whatever it looks like.
+    /// Whether it is always a string, whatever the value looks like.
     pub(in crate::serve::chat) is_text: bool,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Calls {
     begun: usize,
 }
 
-/// Where the pieces of an answer go.
+/// The receiver of an answer's pieces.
 pub(super) type Out<'o> = &'o mut dyn FnMut(Piece);
 
 impl Calls {
@@ -36,7 +36,7 @@ impl Calls {
         Self { tools, begun: 0 }
     }
 
-    /// How many calls have begun.
+    /// The number of calls emitted so far.
     pub(super) fn begun(&self) -> usize {
         self.begun
     }
@@ -45,7 +45,7 @@ impl Calls {
         self.tools.iter().find(|tool| tool.name == name)
     }
 
-    /// A call whose tool is known. Each is followed by arguments.
+    /// Emits the start of a call. Its arguments must follow.
     pub(super) fn begin(&mut self, name: &str, out: Out<'_>) {
         let index = self.begun;
         self.begun += 1;
@@ -56,19 +56,19 @@ impl Calls {
         });
     }
 
-    /// An argument of the call that began last, after so many others; `value` is JSON.
+    /// Emits an argument of the current call, after `told` others; `value` is JSON.
     pub(super) fn argument(&self, told: usize, name: &str, value: &str, out: Out<'_>) {
         let before = if told == 0 { "{" } else { ", " };
         let name = Value::from(name);
         self.arguments(&format!("{before}{name}: {value}"), out);
     }
 
-    /// The end of so many arguments.
+    /// Emits the end of the arguments, after `told` of them.
     pub(super) fn end_arguments(&self, told: usize, out: Out<'_>) {
         self.arguments(if told == 0 { "{}" } else { "}" }, out);
     }
 
-    /// The next part of the arguments of the call that began last.
+    /// Emits a piece of the current call's arguments.
     #[allow(clippy::unused_self, reason = "a call must have begun")]
     pub(super) fn arguments(&self, text: &str, out: Out<'_>) {
         if !text.is_empty() {

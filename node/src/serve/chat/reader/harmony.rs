@@ -1,6 +1,6 @@
-//! Answers in channels, as gpt-oss writes them: `<|channel|>analysis<|message|>…<|end|>`, then
-//! `<|start|>assistant<|channel|>commentary to=functions.NAME <|constrain|>json<|message|>{…}`, or the
-//! channel `final`.
+//! Parses answers in channels (gpt-oss): `<|channel|>analysis<|message|>…<|end|>`, then
+//! `<|start|>assistant<|channel|>commentary to=functions.NAME <|constrain|>json<|message|>{…}`, or
+//! the channel `final`.
 
 use super::Piece;
 use super::calls::{Calls, Out};
@@ -9,9 +9,9 @@ use super::scan::{beginning_at_end, first_mark};
 const START: &str = "<|start|>";
 const CHANNEL: &str = "<|channel|>";
 const MESSAGE: &str = "<|message|>";
-/// What ends a message. The tokens `<|call|>` and `<|return|>` end the answer and have no text.
+/// Ends of a message. The tokens `<|call|>` and `<|return|>` end the answer and have no text.
 const ENDS: [&str; 4] = ["<|end|>", "<|call|>", "<|return|>", START];
-/// A longer header is none.
+/// The longest header. Longer text is not a header.
 const LONGEST_HEADER: usize = 512;
 
 /// The messages of an answer.
@@ -27,12 +27,12 @@ enum At {
     Body(Kind),
 }
 
-/// What a message is.
+/// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Reasoning,
     Content,
-    /// The arguments of a call, of which some were told or none.
+    /// The arguments of a call; `told` if some have been emitted.
     Call {
         told: bool,
     },
@@ -46,17 +46,17 @@ impl Harmony {
         }
     }
 
-    /// Calls that are whole.
+    /// The number of complete calls.
     pub(super) fn ended_calls(&self) -> usize {
         self.ended
     }
 
-    /// Whether what comes now is thought.
+    /// Whether the current text is reasoning.
     pub(super) fn is_reasoning(&self) -> bool {
         matches!(self.at, At::Header | At::Body(Kind::Reasoning))
     }
 
-    /// Takes from the text what is decided; whether there may be more to take.
+    /// Consumes as much of `held` as is unambiguous; returns whether there may be more to consume.
     pub(super) fn step(&mut self, held: &mut String, calls: &mut Calls, out: Out<'_>) -> bool {
         match self.at {
             At::Header => self.header(held, calls, out),
@@ -64,7 +64,7 @@ impl Harmony {
         }
     }
 
-    /// Ends with the text.
+    /// Flushes the rest at the end of the text.
     pub(super) fn finish(&mut self, held: &str, calls: &Calls, out: Out<'_>) {
         match self.at {
             At::Header => content(held.trim(), out),
@@ -83,7 +83,7 @@ impl Harmony {
             if is_header(held) && held.len() < LONGEST_HEADER {
                 return false;
             }
-            // A model that does not keep to the format answers all the same.
+            // The model does not follow the format: treat its text as content.
             self.at = At::Body(Kind::Content);
             return true;
         };
@@ -138,7 +138,7 @@ impl Harmony {
     }
 }
 
-/// Whether a text may be the beginning of a header.
+/// Whether the text may be the start of a header.
 fn is_header(text: &str) -> bool {
     let text = text.trim_start();
     let begins = |with: &str| text.starts_with(with) || with.starts_with(text);
@@ -153,7 +153,7 @@ fn say(kind: &mut Kind, text: &str, calls: &Calls, out: Out<'_>) {
         Kind::Reasoning => out(Piece::Reasoning(text.to_owned().into())),
         Kind::Content => content(text, out),
         Kind::Call { told } => {
-            // Arguments begin with their brace.
+            // Skip whitespace before the opening brace.
             let text = if *told { text } else { text.trim_start() };
             *told |= !text.is_empty();
             calls.arguments(text, out);

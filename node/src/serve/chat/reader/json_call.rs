@@ -1,40 +1,40 @@
-//! A call that a model writes as a JSON object: `{"name": …, "arguments": {…}}`.
+//! Parses a call written as a JSON object: `{"name": …, "arguments": {…}}`.
 
 use super::calls::{Calls, Out};
 use super::scan::{Place, ValueScan};
 
-/// The longest name of a tool. A longer one is none.
+/// The longest tool name. Longer text is not a name.
 const LONGEST_NAME: usize = 256;
 
-/// What a character did to a call.
+/// The effect of a character on a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// It is part of the call, and not the last one.
+    /// It is part of the call and does not end it.
     More,
     /// It ends the call.
     End,
-    /// This is no call.
+    /// The text is not a call.
     Failed,
 }
 
-/// One call, from behind its `{` on. The name is told as soon as it is known, and arguments as they
-/// come after it.
+/// One call, parsed from after its `{`. The name is emitted as soon as it is known, arguments as
+/// they arrive after that.
 #[derive(Default)]
 pub(super) struct JsonCall {
     at: At,
     key: String,
-    /// The string at hand, as it is written.
+    /// The current string, still escaped.
     written: String,
     escaped: bool,
     scan: ValueScan,
-    /// Arguments that are not told yet.
+    /// Arguments not emitted yet.
     arguments: String,
     has_arguments: bool,
     has_told: bool,
     begun: bool,
-    /// Whether name and arguments are in an object of their own.
+    /// Whether name and arguments are in a nested object.
     is_nested: bool,
-    /// Whether only a tool that there is makes this a call.
+    /// Whether only a known tool makes this a call.
     must_be_known: bool,
     keys: usize,
 }
@@ -61,12 +61,12 @@ impl JsonCall {
         }
     }
 
-    /// Whether the tool's name was told.
+    /// Whether the tool's name has been emitted.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
 
-    /// Takes the next character.
+    /// Processes the next character.
     pub(super) fn push(&mut self, char: char, calls: &mut Calls, out: Out<'_>) -> Step {
         match self.at {
             At::InKey => self.in_key(char),
@@ -91,7 +91,7 @@ impl JsonCall {
         }
     }
 
-    /// Tells the arguments that came since it was asked last.
+    /// Emits the arguments received since the last call.
     pub(super) fn tell(&mut self, calls: &Calls, out: Out<'_>) {
         if self.begun && !self.arguments.is_empty() {
             calls.arguments(&self.arguments, out);
@@ -100,7 +100,7 @@ impl JsonCall {
         }
     }
 
-    /// Ends a call that was told, whatever is missing of it.
+    /// Ends a call that has been emitted, even if it is incomplete.
     pub(super) fn end(&mut self, calls: &Calls, out: Out<'_>) {
         self.tell(calls, out);
         if !self.has_told {
@@ -119,7 +119,7 @@ impl JsonCall {
         };
         let Ok(key) = key else { return Step::Failed };
         self.keys += 1;
-        // What a call begins with; so that other objects need not wait for their end.
+        // Usual first keys of a call. Other objects are rejected early instead of at their end.
         let usual = ["name", "function", "type", "arguments", "parameters"];
         if self.must_be_known && self.keys == 1 && !usual.contains(&&*key) {
             return Step::Failed;
@@ -188,12 +188,12 @@ impl JsonCall {
         Step::More
     }
 
-    /// Arguments that are a text with an object in it.
+    /// Arguments given as a string that contains an object.
     fn in_arguments_text(&mut self, char: char) -> Step {
         let Some(text) = self.string(char) else {
             return Step::More;
         };
-        // What is not right is told as it is written.
+        // An invalid string is emitted as written.
         self.arguments
             .push_str(&text.unwrap_or_else(|written| written));
         self.go(At::AfterValue)
@@ -219,8 +219,8 @@ impl JsonCall {
         Step::End
     }
 
-    /// Takes a character of a string: what the string says when it ends, or how it is written if
-    /// that is not right.
+    /// Processes a character of a string. At its end returns the unescaped string, or the text as
+    /// written if it is invalid.
     fn string(&mut self, char: char) -> Option<Result<String, String>> {
         if char == '"' && !self.escaped {
             let written = std::mem::take(&mut self.written);

@@ -1,11 +1,11 @@
-//! Literals of Python as JSON.
+//! Converts Python literals to JSON.
 
 use serde_json::Value;
 
-/// The deepest nesting that is read.
+/// The deepest nesting to parse.
 const DEEPEST: usize = 64;
 
-/// The literal as JSON. What is none becomes a string of what is written, so that nothing is lost.
+/// The literal as JSON. Other text becomes a JSON string, so that nothing is lost.
 pub(super) fn to_json(written: &str) -> String {
     let written = written.trim();
     let mut literal = Literal { rest: written };
@@ -16,13 +16,13 @@ pub(super) fn to_json(written: &str) -> String {
     Value::from(written).to_string()
 }
 
-/// A reader of literals.
+/// A parser of literals.
 struct Literal<'t> {
     rest: &'t str,
 }
 
 impl<'t> Literal<'t> {
-    /// Reads a value and writes it as JSON; `None` if it is none.
+    /// Parses a value and appends it as JSON; `None` if there is no value.
     fn value(&mut self, json: &mut String, deepest: usize) -> Option<()> {
         let deepest = deepest.checked_sub(1)?;
         self.skip_space();
@@ -71,7 +71,7 @@ impl<'t> Literal<'t> {
             if self.rest.starts_with(['"', '\'']) {
                 self.value(json, deepest)?;
             } else {
-                // Keys of JSON are texts.
+                // Keys of JSON objects are strings.
                 let mut key = String::new();
                 self.value(&mut key, deepest)?;
                 json.push_str(&Value::from(key).to_string());
@@ -88,7 +88,7 @@ impl<'t> Literal<'t> {
         Some(())
     }
 
-    /// A number or a name of a value.
+    /// A number or a constant such as `True`.
     fn word(&mut self, json: &mut String) -> Option<()> {
         let is_part = |char: char| char.is_ascii_alphanumeric() || "+-._".contains(char);
         let end = self.rest.find(|char| !is_part(char));
@@ -108,7 +108,7 @@ impl<'t> Literal<'t> {
 
     fn string(&mut self) -> Option<String> {
         let quote = self.take(1);
-        // Three quotes may hold single ones and lines.
+        // Triple-quoted strings may contain quotes and newlines.
         let tripled = quote.repeat(3);
         let close = if self.rest.starts_with(&tripled[1..]) && self.rest[2..].contains(&tripled) {
             self.take(2);
@@ -146,7 +146,7 @@ impl<'t> Literal<'t> {
             'u' => return self.character(4, text),
             'U' => return self.character(8, text),
             _ => {
-                // As Python has it.
+                // As in Python, an unknown escape keeps its backslash.
                 text.push('\\');
                 char
             }
@@ -155,10 +155,10 @@ impl<'t> Literal<'t> {
         Some(())
     }
 
-    /// A character by so many hexadecimal digits.
+    /// A character given by this many hexadecimal digits.
     fn character(&mut self, digits: usize, text: &mut String) -> Option<()> {
         let mut code = self.code(digits)?;
-        // Two halves of a character, as JSON has them.
+        // A surrogate pair, as in JSON.
         if (0xd800..0xdc00).contains(&code) && self.rest.starts_with("\\u") {
             self.take(2);
             let low = self.code(4)?;
@@ -178,7 +178,7 @@ impl<'t> Literal<'t> {
         self.rest = self.rest.trim_start();
     }
 
-    /// Takes this character, after any space, if it is the next.
+    /// Consumes this character if it is next, after optional whitespace.
     fn eat(&mut self, char: char) -> bool {
         self.skip_space();
         let is_next = self.rest.starts_with(char);
@@ -195,7 +195,7 @@ impl<'t> Literal<'t> {
     }
 }
 
-/// A number as JSON has it.
+/// A number in JSON syntax.
 fn number(word: &str) -> Option<String> {
     let word = word.replace('_', "");
     let is_number = |text: &str| serde_json::from_str::<serde_json::Number>(text).is_ok();

@@ -1,4 +1,4 @@
-//! Calls whose name and arguments are apart by marks: `f[ARGS]{…}`, and
+//! Parses calls with marks between name and arguments: `f[ARGS]{…}`, and
 //! `<function=f><parameter=a>…</parameter></function>`.
 
 use serde_json::Value;
@@ -7,19 +7,19 @@ use super::calls::{Calls, Out, Parameter};
 use super::json_call::Step;
 use super::scan::{Place, ValueScan};
 
-/// Before the arguments. There may be an id before it: `[CALL_ID]…`.
+/// The mark before the arguments. An id may precede it: `[CALL_ID]…`.
 const ARGS: &str = "[ARGS]";
 const FUNCTION: &str = "<function=";
 const PARAMETER: &str = "<parameter=";
 const PARAMETER_END: &str = "</parameter>";
 const FUNCTION_END: &str = "</function>";
-/// The longest name, and the longest id. A longer one is none.
+/// The longest name and the longest id. Longer text is not a call.
 const LONGEST: usize = 256;
 
-/// A call as `f[ARGS]{…}`, from behind the name on.
+/// A call in the form `f[ARGS]{…}`, parsed from after the name.
 pub(super) struct ArgsCall {
     name: String,
-    /// The marks up to the arguments.
+    /// The marks before the arguments.
     marks: String,
     begun: bool,
     scan: ValueScan,
@@ -37,12 +37,12 @@ impl ArgsCall {
         }
     }
 
-    /// Whether the tool's name was told.
+    /// Whether the tool's name has been emitted.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
 
-    /// Takes the next character.
+    /// Processes the next character.
     pub(super) fn push(&mut self, char: char, calls: &mut Calls, out: Out<'_>) -> Step {
         if !self.begun {
             self.marks.push(char);
@@ -76,7 +76,7 @@ impl ArgsCall {
         Step::More
     }
 
-    /// Tells the arguments that came since it was asked last.
+    /// Emits the arguments received since the last call.
     pub(super) fn tell(&mut self, calls: &Calls, out: Out<'_>) {
         if self.begun {
             calls.arguments(&self.arguments, out);
@@ -84,7 +84,7 @@ impl ArgsCall {
         }
     }
 
-    /// Ends a call that was told, whatever is missing of it.
+    /// Ends a call that has been emitted, even if it is incomplete.
     pub(super) fn end(&mut self, calls: &Calls, out: Out<'_>) {
         self.tell(calls, out);
         if !self.scan.has_begun() {
@@ -93,9 +93,9 @@ impl ArgsCall {
     }
 }
 
-/// A call as `<function=f>`, from behind its `<` on.
+/// A call in the form `<function=f>`, parsed from after its `<`.
 pub(super) struct TaggedCall {
-    /// The tag or the value at hand.
+    /// The current tag or value.
     written: String,
     at: At,
     told: usize,
@@ -121,12 +121,12 @@ impl TaggedCall {
         }
     }
 
-    /// Whether the tool's name was told.
+    /// Whether the tool's name has been emitted.
     pub(super) fn has_begun(&self) -> bool {
         self.at != At::Function
     }
 
-    /// Takes the next character.
+    /// Processes the next character.
     pub(super) fn push(&mut self, char: char, calls: &mut Calls, out: Out<'_>) -> Step {
         let between = self.at == At::Between && self.written.is_empty();
         if between && char.is_whitespace() {
@@ -151,12 +151,12 @@ impl TaggedCall {
         }
     }
 
-    /// Ends a call that was told, whatever is missing of it.
+    /// Ends a call that has been emitted, even if it is incomplete.
     pub(super) fn end(&mut self, calls: &Calls, out: Out<'_>) {
         calls.end_arguments(self.told, out);
     }
 
-    /// Tells what is there of a value, at the end of a text that ends too early.
+    /// Emits an incomplete value at the end of the text.
     pub(super) fn abandon(&mut self, calls: &Calls, out: Out<'_>) {
         let rest = std::mem::take(&mut self.written);
         if rest.is_empty() && self.told == 0 {
@@ -191,7 +191,7 @@ impl TaggedCall {
         Step::More
     }
 
-    /// Whether what is written may become one of these tags.
+    /// Whether the text so far may become one of these tags.
     fn more_of(&self, tags: &[&str]) -> Step {
         let written = &*self.written;
         let may = |tag: &&str| tag.starts_with(written) || written.starts_with(*tag);
@@ -202,7 +202,7 @@ impl TaggedCall {
         }
     }
 
-    /// The value of a parameter as JSON: a text, if it is to be one or is nothing else.
+    /// A parameter's value as JSON: a string if its type is string or the value is not JSON.
     fn value(&self, name: &str, written: &str) -> String {
         let parameter = self
             .parameters
@@ -217,7 +217,7 @@ impl TaggedCall {
     }
 }
 
-/// The name in a whole tag that begins so.
+/// The name in a complete tag with this start.
 fn tag<'w>(written: &'w str, begins: &str) -> Option<&'w str> {
     let name = written.strip_prefix(begins)?.strip_suffix('>')?;
     Some(name.trim()).filter(|name| !name.is_empty())

@@ -1,8 +1,8 @@
-//! From the text of an answer to its pieces: thoughts, content, calls.
+//! Parses an answer's text into pieces: reasoning, content and calls.
 //!
-//! The text comes in parts, cut anywhere between characters; the pieces are the same however it is
-//! cut. Text that may begin a mark is held back until it is known. What looks like a call and is none
-//! is content, and nothing is lost.
+//! The text arrives in chunks, split between any two characters; the pieces do not depend on the
+//! splits. Text that may start a mark is held back until that is decided. Text that only looks like
+//! a call becomes content, so nothing is lost.
 
 mod body;
 mod calls;
@@ -25,55 +25,55 @@ use calls::{Calls, Out};
 use harmony::Harmony;
 use scan::{beginning_at_end, first_mark};
 
-/// A piece of an answer. Pieces of one kind that follow each other are one text.
+/// A piece of an answer. Consecutive pieces of the same kind form one text.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// What the model thinks.
+    /// Reasoning of the model.
     Reasoning(Private<String>),
-    /// What it says.
+    /// Content of the answer.
     Content(Private<String>),
-    /// It begins to call a tool. Calls come one after the other.
+    /// The start of a tool call. Calls arrive one after the other.
     ToolCall {
-        /// From 0.
+        /// The index of the call, from 0.
         index: usize,
         /// Unique among all calls of this node.
         id: String,
-        /// The tool's name.
+        /// The name of the tool.
         name: String,
     },
-    /// The next part of the arguments of the call at hand. There is one at least for each call.
+    /// The next piece of the current call's arguments. Each call has at least one.
     ToolArguments(Private<String>),
 }
 
-/// How an answer is read.
+/// How to parse an answer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reading {
-    /// The tools that may be called, if any.
+    /// The available tools, if any.
     pub(super) tools: Vec<ToolShape>,
-    /// How they are called.
+    /// The call syntax.
     pub(super) syntax: Option<&'static Syntax>,
-    /// The marks around thoughts, if the model has any.
+    /// The marks around reasoning, if the model uses any.
     pub(super) thinking: Option<ThinkMarks>,
-    /// Whether the prompt has opened the thoughts.
+    /// Whether the prompt has opened the reasoning.
     pub(super) begins_thinking: bool,
     /// Whether the first call ends the answer.
     pub(super) one_call: bool,
-    /// Whether a mask keeps calls to the form that is wanted. What looks like another form is content.
+    /// Whether a mask enforces the wanted call syntax. Other call syntaxes are then content.
     pub(super) only_wanted: bool,
 }
 
-/// Takes an answer's text apart. It holds some of it, so it cannot be formatted.
+/// Parses an answer. It holds a part of the text, so it does not implement `Debug`.
 pub struct AnswerReader {
     reading: Reading,
     state: State,
     calls: Calls,
-    /// Text that is not decided.
+    /// Text that is still ambiguous.
     held: String,
-    /// Nothing of the content at hand was told.
+    /// No content has been emitted since the last reasoning or call.
     is_fresh: bool,
-    /// White space before the content is dropped, as after thoughts and calls.
+    /// Whether to drop whitespace before the content, as after reasoning and calls.
     drops_space: bool,
-    /// Calls without a mark are looked for.
+    /// Whether to look for calls without a mark.
     is_bare: bool,
 }
 
@@ -82,10 +82,10 @@ enum State {
     Start,
     Reasoning,
     Content,
-    /// In calls, behind this mark and the white space before it.
+    /// In calls, with the opening mark and any whitespace before it.
     Calls(String, Body),
     Harmony(Harmony),
-    /// The only call that is wanted is whole.
+    /// The only call allowed is complete.
     Finished,
 }
 
@@ -111,12 +111,12 @@ impl AnswerReader {
         }
     }
 
-    /// Whether a tool was called.
+    /// Whether a tool has been called.
     pub fn has_called(&self) -> bool {
         self.calls.begun() > 0
     }
 
-    /// Whether what comes now is thought.
+    /// Whether the current text is reasoning.
     pub fn is_reasoning(&self) -> bool {
         match &self.state {
             State::Reasoning => true,
@@ -125,12 +125,12 @@ impl AnswerReader {
         }
     }
 
-    /// Whether nothing more of the answer is wanted: it has the only call that it may have.
+    /// Whether the answer is complete because it has the only call allowed.
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Finished)
     }
 
-    /// Takes the next text of the answer.
+    /// Adds text of the answer.
     pub fn push(&mut self, text: &str, out: &mut dyn FnMut(Piece)) {
         if self.is_finished() {
             return;
@@ -139,7 +139,7 @@ impl AnswerReader {
         while self.step(out) {}
     }
 
-    /// Tells what was held back, at the end.
+    /// Flushes the held text at the end of the answer.
     pub fn finish(&mut self, out: &mut dyn FnMut(Piece)) {
         let held = std::mem::take(&mut self.held);
         match std::mem::replace(&mut self.state, State::Finished) {
@@ -166,7 +166,7 @@ impl AnswerReader {
         self.content(held, out);
     }
 
-    /// Takes from the text what is decided; whether there may be more to take.
+    /// Consumes as much text as is unambiguous; returns whether there may be more to consume.
     fn step(&mut self, out: Out<'_>) -> bool {
         match &mut self.state {
             State::Start => self.start(),
@@ -210,7 +210,7 @@ impl AnswerReader {
         };
         if self.is_fresh {
             let text = self.held.trim_start();
-            // Some repeat the mark that the prompt ends with.
+            // Some models repeat the mark that ends the prompt.
             let text = text.strip_prefix(marks.open).map_or(text, str::trim_start);
             if text.is_empty() || marks.open.starts_with(text) {
                 return false;
@@ -260,7 +260,7 @@ impl AnswerReader {
                 self.content(&before, out);
                 before.clear();
             }
-            // White space before a call is content only if that turns out to be none.
+            // Whitespace before a call becomes content only if it is not a call after all.
             let body = Body::new(opener.close, opener.known_only);
             self.state = State::Calls(before + mark, body);
             return true;
@@ -270,7 +270,7 @@ impl AnswerReader {
         let rest = self.held.split_off(self.held.len() - kept);
         let text = std::mem::replace(&mut self.held, rest);
         if self.is_fresh && text.trim().is_empty() {
-            // Space before what may be a call.
+            // Whitespace before a possible call.
             self.held.insert_str(0, &text);
             return false;
         }
@@ -308,15 +308,15 @@ impl AnswerReader {
         false
     }
 
-    /// Leaves calls for content.
+    /// Returns from calls to content.
     fn leave_calls(&mut self) -> State {
         (self.is_fresh, self.drops_space) = (true, true);
-        // Without a mark, calls come first and together.
+        // Calls without a mark only occur at the start, together.
         self.is_bare = false;
         std::mem::replace(&mut self.state, State::Content)
     }
 
-    /// What was taken for a call is content, from behind the last call on.
+    /// Treats the text after the last call as content, because it was not a call.
     fn give_back(&mut self, mark: &str, rest: &str, out: Out<'_>) {
         let (fresh, drops_space) = (self.is_fresh, self.drops_space);
         let State::Calls(_, body) = self.leave_calls() else {

@@ -1,24 +1,24 @@
-//! A call that a model writes as one of Python: `get_weather(city="Paris")`.
+//! Parses a call written in Python: `get_weather(city="Paris")`.
 
 use super::calls::{Calls, Out, Parameter};
 use super::json_call::Step;
 use super::literal;
 
-/// The longest name of a tool. A longer one is none.
+/// The longest tool name. Longer text is not a name.
 const LONGEST_NAME: usize = 256;
 
-/// One call, from its name on. Each argument is told when it is whole.
+/// One call, parsed from its name. Each argument is emitted when it is complete.
 #[derive(Default)]
 pub(super) struct PythonCall {
-    /// The name, and then the argument at hand, as they are written.
+    /// The name, and later the current argument, as written.
     written: String,
     begun: bool,
-    /// A call around this one, `print(…)`, ends with it.
+    /// Whether the call is wrapped in `print(…)`.
     is_printed: bool,
-    /// The call has ended, but the one around it has not.
+    /// The call has ended, but `print(…)` around it has not.
     closing: bool,
     told: usize,
-    /// The tool's parameters, for arguments without names.
+    /// The tool's parameters, for positional arguments.
     parameters: Vec<Parameter>,
     depth: usize,
     quote: Option<char>,
@@ -26,7 +26,7 @@ pub(super) struct PythonCall {
 }
 
 impl PythonCall {
-    /// A call whose name begins so.
+    /// A call whose name starts with this character.
     pub(super) fn beginning_with(first: char) -> Self {
         Self {
             written: first.into(),
@@ -34,17 +34,17 @@ impl PythonCall {
         }
     }
 
-    /// Whether the tool's name was told.
+    /// Whether the tool's name has been emitted.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
 
-    /// What was taken for its name.
+    /// The name so far; empty once it has been emitted.
     pub(super) fn name(&self) -> &str {
         if self.begun { "" } else { &self.written }
     }
 
-    /// Takes the next character.
+    /// Processes the next character.
     pub(super) fn push(&mut self, char: char, calls: &mut Calls, out: Out<'_>) -> Step {
         if self.closing {
             return match char {
@@ -75,7 +75,7 @@ impl PythonCall {
         Step::More
     }
 
-    /// Tells what is there of an argument, at the end of a text that ends too early.
+    /// Emits an incomplete argument at the end of the text.
     pub(super) fn abandon(&mut self, calls: &Calls, out: Out<'_>) {
         let rest = std::mem::take(&mut self.written);
         match rest.trim_start() {
@@ -133,7 +133,7 @@ impl PythonCall {
         Step::End
     }
 
-    /// Tells the argument at hand.
+    /// Emits the current argument.
     fn tell(&mut self, calls: &Calls, out: Out<'_>) {
         let written = std::mem::take(&mut self.written);
         if written.trim().is_empty() {
@@ -152,7 +152,7 @@ impl PythonCall {
     }
 }
 
-/// The tool that is meant: models write names of modules before it and `.call` behind it.
+/// The tool that is meant: models may add a module name in front and `.call` behind.
 fn tool_named<'w>(written: &'w str, calls: &Calls) -> &'w str {
     let without_call = written.strip_suffix(".call").unwrap_or(written);
     let last = without_call.rsplit('.').next().unwrap_or(without_call);
@@ -161,7 +161,7 @@ fn tool_named<'w>(written: &'w str, calls: &Calls) -> &'w str {
     known.unwrap_or(without_call)
 }
 
-/// The parts of `name=value`.
+/// Splits `name=value`.
 fn name_and_value(written: &str) -> Option<(&str, &str)> {
     let (name, value) = written.split_once('=')?;
     let name = name.trim();

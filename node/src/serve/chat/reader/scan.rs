@@ -1,6 +1,6 @@
-//! Looking for the ends of values and the beginnings of marks in a text that comes in parts.
+//! Finds ends of JSON values and partial marks in text that arrives in chunks.
 
-/// Where a JSON value ends.
+/// Finds the end of a JSON value.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ValueScan {
     depth: usize,
@@ -9,19 +9,19 @@ pub(super) struct ValueScan {
     escaped: bool,
 }
 
-/// What a character is to a value.
+/// The position of a character relative to a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Part of it.
+    /// Inside the value.
     Within,
-    /// Its last one.
+    /// The last character of the value.
     Last,
-    /// The first one after it.
+    /// The first character after the value.
     After,
 }
 
 impl ValueScan {
-    /// Takes the next character. White space before a value is part of it.
+    /// Processes the next character. Whitespace before a value is part of it.
     pub(super) fn push(&mut self, char: char) -> Place {
         let had_begun = self.begun;
         self.begun |= !char.is_whitespace();
@@ -52,7 +52,7 @@ impl ValueScan {
         Place::Within
     }
 
-    /// Whether anything but white space came.
+    /// Whether anything except whitespace has arrived.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
@@ -66,7 +66,7 @@ impl ValueScan {
     }
 }
 
-/// How many bytes at the end of `text` may be the beginning of `mark`.
+/// The length in bytes of the longest start of `mark` at the end of `text`.
 pub(super) fn beginning_at_end(text: &str, mark: &str) -> usize {
     let longest = mark.len().saturating_sub(1).min(text.len());
     let lengths = (1..=longest).rev();
@@ -76,8 +76,7 @@ pub(super) fn beginning_at_end(text: &str, mark: &str) -> usize {
         .unwrap_or(0)
 }
 
-/// The first of these marks that is in the text: where it begins, and which; of two that begin at one
-/// place, the longest.
+/// The first mark in the text, with its position. If several start there, the longest one.
 pub(super) fn first_mark<'m, T>(
     text: &str,
     marks: impl IntoIterator<Item = (&'m str, T)>,
@@ -92,7 +91,7 @@ pub(super) fn first_mark<'m, T>(
 mod tests {
     use super::*;
 
-    /// The value at the start of a text, and what comes after it.
+    /// Splits text after its first value.
     fn value(text: &str) -> Option<(&str, &str)> {
         let mut scan = ValueScan::default();
         for (at, char) in text.char_indices() {

@@ -1,4 +1,4 @@
-//! Answers of every format, cut at every place.
+//! Answers in every format, split at every position.
 
 mod random;
 
@@ -30,7 +30,7 @@ fn reading(format: ToolFormat) -> Reading {
     }
 }
 
-/// The pieces of an answer in these parts, a line each; neighbours of one kind are one.
+/// The pieces of an answer given in these chunks, one per line, with neighbours of one kind joined.
 fn pieces(reading: &Reading, parts: &[&str]) -> String {
     let mut reader = AnswerReader::new(reading.clone());
     let mut lines: Vec<(String, String)> = Vec::new();
@@ -71,7 +71,7 @@ fn pieces(reading: &Reading, parts: &[&str]) -> String {
     lines.collect()
 }
 
-/// Checks that all of a text is content, however it is cut.
+/// Checks that the whole text is content, however it is split.
 #[track_caller]
 fn check_content(reading: &Reading, text: &str) {
     let same = format!("content: {text:?}\n");
@@ -82,7 +82,7 @@ fn check_content(reading: &Reading, text: &str) {
     }
 }
 
-/// Checks the pieces of an answer, and that they are the same however it is cut.
+/// Checks the pieces of an answer, and that they do not depend on the splits.
 #[track_caller]
 fn check(reading: &Reading, answer: &str, expected: Expect) {
     let whole = pieces(reading, &[answer]);
@@ -116,7 +116,8 @@ fn hermes_calls_are_between_marks() {
             arguments: "{}"
         "#]],
     );
-    // No mark at the end; text after a call; any order; no arguments, or as a text.
+    // No closing mark; text after a call; keys in any order; arguments missing or given as a
+    // string.
     check(
         &hermes,
         "\n<tool_call>{\"arguments\": {\"a\": \"}\\\"\"}, \"id\": 7, \"name\": \"x\"} <tool_call>{\"name\": \"now\"}\
@@ -170,7 +171,7 @@ fn what_is_no_call_is_content_and_nothing_is_lost() {
             content: "y</tool_call>"
         "#]],
     );
-    // What was told of a call that ends too early stays.
+    // An incomplete call keeps what has been emitted.
     check(
         &hermes,
         "<tool_call>{\"name\": \"now\", \"arguments\": {\"a\": \"b",

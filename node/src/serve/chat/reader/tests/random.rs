@@ -1,4 +1,4 @@
-//! Texts that are nearly calls.
+//! Random text that resembles calls.
 
 use proptest::prelude::*;
 
