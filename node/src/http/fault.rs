@@ -1,4 +1,4 @@
-//! Why a request is not answered, before it is written in a dialect.
+//! Errors of the API, before a dialect formats them.
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ use serde_json::{Value, json};
 use crate::guests::OverLimit;
 use crate::serve::RequestError;
 
-/// The seconds that clients wait when they are told to: some ignore more than a minute.
+/// Range of `Retry-After`, in seconds: some clients ignore more than a minute.
 const RETRY_AFTER: std::ops::RangeInclusive<u64> = 1..=60;
 
-/// Why a request is not answered. Its words have no text of the request.
+/// Why a request is refused. The message contains no text of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
     /// The HTTP status.
     pub(super) status: StatusCode,
     /// OpenAI's `type`.
     pub(super) kind: &'static str,
-    /// OpenAI's `code`, by which clients act.
+    /// OpenAI's `code`, which clients act on.
     pub(super) code: Option<&'static str>,
-    /// For people.
+    /// A message for people.
     pub(super) message: String,
-    /// The field that is to blame.
+    /// The field that caused the error.
     pub(super) param: Option<String>,
-    /// Seconds after which it is worth trying again.
+    /// Seconds after which a retry makes sense.
     pub(super) retry_after: Option<u64>,
 }
 
@@ -46,21 +46,21 @@ impl Fault {
         }
     }
 
-    /// A field that is wrong.
+    /// An invalid field.
     pub(super) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
         let mut fault = Self::new(StatusCode::BAD_REQUEST, Some("invalid_value"), message);
         fault.param = Some(param.into());
         fault
     }
 
-    /// A field that would change the answer, and that this node does not do.
+    /// A field that would change the answer and that this node does not support.
     pub(super) fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
         let mut fault = Self::invalid(param, message);
         fault.code = Some("unsupported_parameter");
         fault
     }
 
-    /// A body that is not what a request has.
+    /// A body that is not a valid request.
     pub(super) fn malformed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Some("invalid_json"), message)
     }
@@ -75,13 +75,13 @@ impl Fault {
         )
     }
 
-    /// A body that did not come.
+    /// A body that did not arrive in time.
     pub(super) fn too_slow() -> Self {
         let words = "the body did not come in time";
         Self::new(StatusCode::REQUEST_TIMEOUT, Some("request_timeout"), words)
     }
 
-    /// No token, or another one; of one who comes by the shared door.
+    /// A missing or wrong token; `is_shared` for the guests' port.
     pub(super) fn unauthorized(given: bool, is_shared: bool) -> Self {
         let words = match given {
             _ if is_shared => {
@@ -100,12 +100,12 @@ impl Fault {
         Self::new(StatusCode::UNAUTHORIZED, Some("invalid_api_key"), words)
     }
 
-    /// A token whose time is over.
+    /// An expired token.
     pub(super) fn over(message: String) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, Some("invalid_api_key"), message)
     }
 
-    /// Somebody guessed too often.
+    /// Too many wrong guesses of a token or PIN.
     pub(super) fn too_many_guesses(message: String, retry_after: Duration) -> Self {
         let whole = Duration::from_secs(retry_after.as_secs() + 1);
         Self::over_limit("too_many_guesses", message, whole)
