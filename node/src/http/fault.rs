@@ -111,27 +111,27 @@ impl Fault {
         Self::over_limit("too_many_guesses", message, whole)
     }
 
-    /// A guest asks more than it may now.
+    /// A guest has exceeded one of its limits.
     fn over_limit(code: &'static str, message: String, retry_after: Duration) -> Self {
         let mut fault = Self::new(StatusCode::TOO_MANY_REQUESTS, Some(code), message);
         fault.kind = "rate_limit_error";
-        // Truly, even where that is hours away.
+        // The true delay, even if it is hours.
         fault.retry_after = Some(retry_after.as_secs().max(1));
         fault
     }
 
-    /// A web page or a name that nobody allowed.
+    /// A web origin or a host name that is not allowed.
     pub(super) fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, Some(code), message)
     }
 
-    /// No such path.
+    /// An unknown path.
     pub(super) fn no_such_path() -> Self {
         let words = "there is nothing at this path: GET /openapi.json says what there is";
         Self::new(StatusCode::NOT_FOUND, Some("not_found"), words)
     }
 
-    /// The path is for other methods.
+    /// The path does not support this method.
     pub(super) fn no_such_method() -> Self {
         let words = "this path is for another method: GET /openapi.json says which";
         Self::new(
@@ -148,11 +148,11 @@ impl Fault {
         })
     }
 
-    /// The answer in a dialect.
+    /// The response in a dialect.
     pub(super) fn respond(&self, dialect: Dialect) -> Response {
         let body = match dialect {
             Dialect::OpenAi => json!({"error": self.object()}),
-            // An object would be an error of its own to Ollama's clients.
+            // Ollama's clients expect a string; an object would fail to parse.
             Dialect::Ollama => json!({"error": self.message}),
         };
         let mut response = respond(self.status, &body);
@@ -177,7 +177,7 @@ impl From<RequestError> for Fault {
                 fault
             }
             RequestError::TooLong { tokens, context } => {
-                // The very words that clients look for.
+                // Clients match on this exact wording.
                 let words = format!(
                     "context_length_exceeded: This model's maximum context length is {context} tokens. \
                      However, your messages resulted in {tokens} tokens. Please reduce the length of the \
@@ -228,7 +228,7 @@ impl From<RequestError> for Fault {
     }
 }
 
-/// By this code clients do not try again.
+/// Clients do not retry on this code.
 const OUT_OF_TOKENS: &str = "insufficient_quota";
 
 impl From<OverLimit> for Fault {
@@ -247,7 +247,7 @@ impl From<OverLimit> for Fault {
     }
 }
 
-/// Whose shape an answer has.
+/// The dialect that formats a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     OpenAi,
@@ -265,13 +265,13 @@ impl Dialect {
 }
 
 impl IntoResponse for Fault {
-    /// In OpenAI's shape.
+    /// The response in OpenAI's format.
     fn into_response(self) -> Response {
         self.respond(Dialect::OpenAi)
     }
 }
 
-/// An answer of one JSON value.
+/// A response with one JSON value.
 pub(super) fn respond(status: StatusCode, body: &Value) -> Response {
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! What clients are answered, by the dialect they speak.
+//! Responses of the API, by dialect.
 
 mod document;
 mod ollama;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::script::{Script, ask, hello, post};
 use crate::serve::{RequestError, Update};
 
-/// A conversation of one message.
+/// A conversation with one message.
 fn said(more: &Value) -> Value {
     let mut body = json!({"model": "stub", "messages": [{"role": "user", "content": "Say hello"}]});
     let more = more.as_object().expect("an object").clone();
