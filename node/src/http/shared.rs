@@ -53,7 +53,7 @@ impl Shared {
         address: Option<SocketAddr>,
         named: &[String],
     ) -> Result<(Self, Receiver<ShareEvent>), ShareError> {
-        // First of all, because another process may own the port.
+        // Bind before creating anything, because another process may own the port.
         let listening = Listening::shared(address)?;
         let (share, told) = Share::open(home)?;
         let address = listening.address();

@@ -18,8 +18,8 @@ pub enum Request {
     Node,
     /// The circle's members: [`Reply::Members`].
     Members,
-    /// The command's program computes for this device's owner until the connection ends; work for
-    /// other devices is slowed down. [`Reply::Done`].
+    /// The command's program computes for this device's owner until the connection ends. Steps
+    /// for other devices wait longer meanwhile. [`Reply::Done`].
     ComputeHere,
     /// Another process of this home wants to be its node. A command's temporary node ends, and
     /// replies [`Reply::Done`] once it has.

@@ -23,7 +23,7 @@
 //! | `peer` | a connection to a member counts | its end |
 //! | `pairing` | an invitation, or a joining, begins | it is over |
 //! | `session` | a conversation begins at this node | it is finished |
-//! | `epoch`, in it | its layers are placed | they are placed anew |
+//! | `epoch`, in it | its layers are placed | they are placed again |
 //! | `recovery`, in `session` | a stage failed | all stages are ready again |
 //! | `stage` | this node is assigned layers, by itself or another | they are freed |
 //! | `request` | a client sends a request to the HTTP API | its answer ends |
@@ -35,8 +35,8 @@
 //! With the feature `otlp`, spans of level info and above are exported to an OpenTelemetry
 //! collector, if one is configured: `node/src/otlp.rs`.
 //!
-//! `node/src/net/journal` opens these spans: the protocol's machine does no I/O and logs nothing
-//! itself, so the network thread logs the machine's inputs and outputs.
+//! `node/src/net/journal` holds the spans of the network: the protocol's machine does no I/O and
+//! logs nothing itself, so the network thread logs the machine's inputs and outputs.
 //!
 //! # What is never logged
 //! No text of a prompt or an answer, no token, no hidden state, no key and no invitation, at any
