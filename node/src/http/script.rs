@@ -30,7 +30,7 @@ pub(super) struct Script {
     pub(super) endless: bool,
     /// The requests received.
     pub(super) asked: Arc<Mutex<Vec<Request>>>,
-    /// Its strong count is one more than the number of open answers.
+    /// Cloned into each open answer, so that its strong count shows how many there are.
     pub(super) open: Arc<()>,
     pub(super) refuses: Option<RequestError>,
 }

@@ -165,7 +165,7 @@ fn an_answer_that_is_not_awaited_is_dropped() {
         let mut parts = response.into_body().into_data_stream();
         assert!(parts.next().await.is_some());
         drop(service);
-        // The script itself, and its answer.
+        // This test's handle, and the open answer's.
         assert_eq!(std::sync::Arc::strong_count(&under_way), 2);
         drop(parts);
         assert_eq!(std::sync::Arc::strong_count(&under_way), 1);
