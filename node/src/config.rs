@@ -1,6 +1,7 @@
-//! The configuration file: what a person sets for every call, instead of giving it as a flag each time.
+//! The configuration file: settings for every call, in place of flags on each one.
 //!
-//! It is TOML. Keys at its top are for all commands, those in a table for the command of that name:
+//! The format is TOML. Keys at the top level apply to all commands, keys in a table to the command
+//! of that name:
 //!
 //! ```toml
 //! model = "smollm2:135m"
@@ -11,8 +12,8 @@
 //! origin = ["http://localhost:3000"]
 //! ```
 //!
-//! This module reads it, within bounds, and knows where each setting stands; which keys there are, and
-//! what their values may be, the command line knows.
+//! This module reads the file, within limits, and records the line of each setting. The command
+//! line defines which keys exist and which values they accept.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy as _;
 use toml::de::{DeTable, DeValue};
 
-/// The environment variable that names another file.
+/// The environment variable that names a different file.
 pub const CONFIG_VARIABLE: &str = "POTLUCK_CONFIG";
 
 /// The largest file: 64 KiB.
@@ -30,17 +31,18 @@ const MOST_BYTES: usize = 64 << 10;
 /// The most values of one list.
 const MOST_VALUES: usize = 1000;
 
-/// Where the settings are.
+/// The location of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigPath {
     path: PathBuf,
-    /// A file that somebody named has to be there.
+    /// Whether the path was given explicitly; such a file must exist.
     named: bool,
 }
 
 impl ConfigPath {
     /// `override_path` (the value of [`CONFIG_VARIABLE`]) when it is set and not empty, else
-    /// `potluck/config.toml` in the platform's folder for settings; `None` if there is no such folder.
+    /// `potluck/config.toml` in the platform's configuration folder; `None` if there is no such
+    /// folder.
     pub fn locate(override_path: Option<OsString>) -> Option<Self> {
         if let Some(path) = override_path.filter(|path| !path.is_empty()) {
             let path = PathBuf::from(path);
@@ -59,29 +61,29 @@ impl ConfigPath {
     }
 }
 
-/// A value as it is written.
+/// A value as written in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// `true` or `false`.
     Flag(bool),
-    /// A number, as a command line would have it.
+    /// A number, as text for the command line.
     Number(String),
-    /// Text in quotes.
+    /// A quoted string.
     Text(String),
-    /// Several texts or numbers.
+    /// Several strings or numbers.
     List(Vec<Self>),
 }
 
 /// A key with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// The words that call the command whose table it is in, such as `circle`, `new`; none at the top.
+    /// The command whose table contains the key, such as `circle`, `new`; empty at the top level.
     pub command: Vec<String>,
     /// The key.
     pub key: String,
     /// Its value.
     pub value: Value,
-    /// The line that the key stands in, from 1.
+    /// The line of the key, from 1.
     pub line: usize,
 }
 
@@ -90,27 +92,27 @@ pub struct Setting {
 pub struct ConfigFile {
     /// The file.
     pub path: PathBuf,
-    /// What it sets, in the order of its lines.
+    /// The settings in file order.
     pub settings: Vec<Setting>,
 }
 
-/// What is wrong with a configuration file, and where.
+/// An error in a configuration file, with its position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}: {words}", path.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
 pub struct ConfigError {
     /// The file.
     pub path: PathBuf,
-    /// The line, from 1, if it is one line's.
+    /// The line, from 1, if the error belongs to one.
     pub line: Option<usize>,
-    /// Why it cannot be used, and what to write instead.
+    /// The reason, and what to write instead.
     pub words: String,
 }
 
 impl ConfigFile {
-    /// Reads a file; `None` if nobody named it and it is not there.
+    /// Reads a file; `None` if the default file does not exist.
     ///
     /// # Errors
-    /// [`ConfigError`]: it cannot be read, is too large, or is not what this module's page shows.
+    /// [`ConfigError`]: it is unreadable, too large, or not in the format on this module's page.
     pub fn read(from: &ConfigPath) -> Result<Option<Self>, ConfigError> {
         let path = from.path();
         let failed = |words: String| ConfigError {
@@ -130,7 +132,7 @@ impl ConfigFile {
         Self::parse(path, &bytes).map(Some)
     }
 
-    /// The settings in these bytes of a file.
+    /// Parses the contents of a file.
     ///
     /// # Errors
     /// As [`ConfigFile::read`].
@@ -167,7 +169,7 @@ impl ConfigFile {
     }
 }
 
-/// The line of a byte, from 1.
+/// The line that contains a byte offset, from 1.
 fn line_of(bytes: &[u8], at: usize) -> usize {
     let before = &bytes[..at.min(bytes.len())];
     1 + before.iter().filter(|byte| **byte == b'\n').count()
@@ -180,7 +182,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The settings of a table. The parser bounds how deep tables are.
+    /// Collects the settings of a table. The parser limits how deeply tables nest.
     fn table(&mut self, table: &DeTable<'_>, command: &[String]) -> Result<(), ConfigError> {
         for (key, value) in table {
             let line = line_of(self.bytes, key.span().start);

@@ -1,9 +1,9 @@
-//! Spans to a collector of OpenTelemetry, by OTLP over HTTP: the feature `otlp`.
+//! Exports spans to an OpenTelemetry collector, by OTLP over HTTP: the feature `otlp`.
 //!
-//! The spans are those of [`crate::log`] at level info and above, with their fields and what happened in
-//! them; a request of the HTTP API has the fields of `node/src/http/account.rs`. As in the log there is no
-//! text of prompts and answers, and there are names and addresses of devices: nothing is sent unless
-//! somebody names a collector.
+//! The spans are those of [`crate::log`] at level info and above, with their fields and events; a
+//! request of the HTTP API has the fields of `node/src/http/account.rs`. Like the log, they never
+//! contain prompts or answers, but they do contain names and addresses of devices. Nothing is sent
+//! unless a collector is configured.
 
 use std::fmt;
 use std::future::Future;
@@ -22,9 +22,9 @@ use ureq::Agent;
 use crate::catalogue::tls_for;
 use crate::log::{Beside, Filter, Level};
 
-/// How long a collector may take to take spans, and how long the end of the program waits for that.
+/// Time limit of one export, and of the flush when the program ends.
 const WITHIN: Duration = Duration::from_secs(5);
-/// The most that a collector's answer is read of.
+/// Most bytes that are read of a collector's response.
 const MOST_ANSWER: u64 = 64 << 10;
 
 /// Spans cannot be sent to this address.
@@ -35,15 +35,16 @@ pub struct OtlpError {
     why: String,
 }
 
-/// Sends the spans of this process, until it is finished.
+/// Exports the spans of this process until [`Self::finish`].
 #[derive(Debug)]
 pub struct Otlp(SdkTracerProvider);
 
 impl Otlp {
-    /// To a collector at this address, such as `http://127.0.0.1:4318`; spans go to `/v1/traces` there.
+    /// Exports to a collector at this address, such as `http://127.0.0.1:4318`, under its path
+    /// `/v1/traces`.
     ///
     /// # Errors
-    /// It is no address of HTTP, or this processor has no TLS for it.
+    /// The address is not an HTTP URL, or HTTPS is unavailable on this processor.
     pub fn to(endpoint: &str) -> Result<Self, OtlpError> {
         let failed = |why: String| OtlpError {
             endpoint: endpoint.to_owned(),
@@ -72,7 +73,7 @@ impl Otlp {
         Ok(Self(provider.build()))
     }
 
-    /// What takes up the spans, for [`crate::log::start`].
+    /// The layer that collects spans, for [`crate::log::start`].
     pub fn layer(&self) -> Beside {
         let tracer = self.0.tracer("potluck");
         let spans: Targets = Filter::level(Some(Level::Info)).into();
@@ -84,7 +85,7 @@ impl Otlp {
         Box::new(layer.with_filter(spans))
     }
 
-    /// Sends what is left, waiting for that for some seconds.
+    /// Sends the remaining spans, waiting a few seconds at most.
     pub fn finish(self) {
         if let Err(error) = self.0.shutdown_with_timeout(WITHIN) {
             tracing::warn!(why = %error, "some spans were not sent");
@@ -92,7 +93,8 @@ impl Otlp {
     }
 }
 
-/// `ureq`, which the node has for downloads. It blocks; spans are sent by a thread of their own.
+/// `ureq`, which the node already uses for downloads. It blocks; spans are exported on a thread of
+/// their own.
 struct Client(Agent);
 
 impl Client {

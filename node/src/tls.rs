@@ -1,13 +1,13 @@
-//! TLS, by Rust code alone.
+//! TLS in pure Rust.
 //!
-//! Graviola needs no C compiler, but knows only two architectures, and of those the processors with the
-//! instructions that its code is written in: it has no fallback and stops the program without them.
+//! Graviola needs no C compiler, but supports only two architectures, and only processors with the
+//! instructions that its code uses: it has no fallback and aborts the program without them.
 
 use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto::CryptoProvider;
 
-/// The cryptography of TLS, where there is one.
+/// The cryptography provider for TLS, where one is available.
 pub(crate) fn provider() -> Option<Arc<CryptoProvider>> {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     return is_supported().then(|| Arc::new(rustls_graviola::default_provider()));

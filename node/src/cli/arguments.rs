@@ -1,4 +1,4 @@
-//! From arguments, environment and configuration file to a command.
+//! Parses a command from arguments, environment and configuration file.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,12 +9,12 @@ use potluck::config::{CONFIG_VARIABLE, ConfigError, ConfigFile, ConfigPath};
 use super::settings::{self, Defaults};
 use super::{Cli, given, output};
 
-/// Why there is no command.
+/// Why there is no command to run.
 #[derive(Debug)]
 pub(super) enum NoCommand {
-    /// Arguments that clap refuses, or the help that they ask for.
+    /// Invalid arguments, or a request for help.
     Usage(clap::Error),
-    /// The configuration file.
+    /// An error in the configuration file.
     Config(ConfigError),
 }
 
@@ -24,12 +24,12 @@ impl From<clap::Error> for NoCommand {
     }
 }
 
-/// The configuration file that this process's environment asks for.
+/// The path of the configuration file for this process's environment.
 pub(super) fn config_path() -> Option<ConfigPath> {
     ConfigPath::locate(env::var_os(CONFIG_VARIABLE))
 }
 
-/// What the configuration file sets.
+/// Reads the defaults from the configuration file.
 ///
 /// # Errors
 /// [`ConfigError`].
@@ -41,7 +41,7 @@ pub(super) fn defaults() -> Result<Defaults, ConfigError> {
     }
 }
 
-/// The command of these arguments.
+/// Parses these arguments.
 ///
 /// # Errors
 /// [`NoCommand`].
@@ -56,7 +56,7 @@ pub(super) fn parse(arguments: &[OsString]) -> Result<Cli, NoCommand> {
         }
         Ok(plain) => plain,
         Err(error) if error.use_stderr() => return Err(error.into()),
-        // Help, which tells the defaults of the file.
+        // Help shows the file's defaults.
         Err(error) => match defaults() {
             Ok(defaults) => defaults
                 .shown(Cli::command())

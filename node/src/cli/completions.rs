@@ -48,7 +48,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
 fn script(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut shown(&Cli::command()), "potluck", &mut script);
-    // clap's texts are UTF-8, and so are the scripts made of them.
+    // clap's texts are UTF-8, and so are the scripts generated from them.
     String::from_utf8_lossy(&script).into_owned()
 }
 
@@ -67,7 +67,7 @@ mod tests {
                 assert!(!script.contains(variable), "{shell} offers a variable");
             }
             for (words, command) in all() {
-                // The names of commands in a script, whatever is between them.
+                // Matches the command names in a script, regardless of separators.
                 let name = words.last().expect("a name");
                 assert!(script.contains(name.as_str()), "{shell}: {words:?}");
                 for long in command.get_arguments().filter_map(clap::Arg::get_long) {
@@ -80,7 +80,7 @@ mod tests {
         }
     }
 
-    /// What bash would offer for the last word of a line; `None` without bash.
+    /// Bash's completions of the last word; `None` if bash is not installed.
     fn offered(words: &[&str]) -> Option<String> {
         let quoted: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
         let [.., before, word] = quoted.as_slice() else {

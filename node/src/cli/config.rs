@@ -70,7 +70,7 @@ Examples:
 
 $POTLUCK_CONFIG names another file.";
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "origin")]
 enum Origin {
@@ -79,7 +79,7 @@ enum Origin {
     Environment { variable: String },
 }
 
-/// A setting of commands for which it has the same value for the same reason.
+/// A setting, with the commands that share its value and origin.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct InForce {
     key: String,
@@ -166,7 +166,7 @@ fn line(one: &InForce, all: &[InForce], file: &str) -> String {
     format!("{:<20}  {value:<20}  {origin}{of}", one.key)
 }
 
-/// Every setting of every command, those that are the same together.
+/// All settings of all commands, with equal ones merged.
 fn in_force(defaults: &Defaults) -> anyhow::Result<Vec<InForce>> {
     let root = Cli::command();
     let mut all: Vec<InForce> = Vec::new();
@@ -205,7 +205,7 @@ fn in_force(defaults: &Defaults) -> anyhow::Result<Vec<InForce>> {
     Ok(all)
 }
 
-/// The variable that sets an argument, and its value, if it is set.
+/// An argument's environment variable and its value, if it is set.
 fn environment(arg: &Arg) -> Option<(String, String)> {
     let variable = arg.get_env()?;
     let value = env::var_os(variable)?;
@@ -215,7 +215,7 @@ fn environment(arg: &Arg) -> Option<(String, String)> {
     ))
 }
 
-/// What an argument is without anybody's saying.
+/// The built-in default of an argument.
 fn built_in(arg: &Arg) -> Value {
     if matches!(arg.get_action(), ArgAction::SetTrue) {
         return Value::Bool(false);
@@ -227,7 +227,7 @@ fn built_in(arg: &Arg) -> Value {
     if !values.is_empty() {
         return value(arg, values);
     }
-    // Where it is more than nothing, the help says what.
+    // Some defaults are described only in the help text.
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let told = help.split("[default: ").nth(1);
     let told = told.and_then(|rest| rest.strip_suffix(']'));

@@ -1,7 +1,8 @@
-//! What a person gave for this one call, and not for every call.
+//! Arguments given explicitly for this call.
 //!
-//! An argument that has no effect is refused if it was given; a setting of the configuration file gives
-//! way without a word. By the time a command checks its arguments, both are values; so it asks here.
+//! An argument that has no effect is refused if it was given explicitly; a setting of the
+//! configuration file is ignored silently. When a command checks its arguments, both are plain
+//! values, so it asks here.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -9,10 +10,10 @@ use std::sync::OnceLock;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
-/// The arguments of this process whose values nobody gave. Like the arguments, they are the process's.
+/// Arguments of this process that kept their default. Global, like the process's arguments.
 static NOT_GIVEN: OnceLock<BTreeSet<String>> = OnceLock::new();
 
-/// Remembers what the command that was called was given.
+/// Remembers which arguments the command was given.
 pub(super) fn remember(called: &ArgMatches) {
     let _ = NOT_GIVEN.set(not_given(called));
 }

@@ -35,7 +35,7 @@ Examples:
   potluck man run | man -l -
   potluck man --out ~/.local/share/man/man1";
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Report {
@@ -46,9 +46,9 @@ enum Report {
 /// A manual page.
 #[derive(Debug)]
 struct Page {
-    /// The words that call the command, without `potluck`.
+    /// The command's name, without `potluck`.
     command: Vec<String>,
-    /// Its file's name, such as `potluck-circle-new.1`.
+    /// The file name, such as `potluck-circle-new.1`.
     name: String,
     text: String,
 }
@@ -122,7 +122,7 @@ fn page(command: &Command, words: &[String]) -> io::Result<Page> {
     })
 }
 
-/// A page with other characters than ASCII's written as roff does in every locale.
+/// Escapes non-ASCII characters for roff, so that a page is correct in every locale.
 fn ascii(page: &str) -> String {
     page.chars().fold(String::new(), |mut page, c| {
         match c.is_ascii() {
@@ -133,7 +133,7 @@ fn ascii(page: &str) -> String {
     })
 }
 
-/// What stands below the options: examples, line by line, and paragraphs.
+/// The sections below the options: examples, line by line, and paragraphs.
 fn after(notes: &str) -> Roff {
     let mut roff = Roff::new();
     let mut has_notes = false;

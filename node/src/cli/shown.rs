@@ -1,10 +1,10 @@
-//! The command line as people see it: what generated files describe.
+//! The visible command line, from which files are generated.
 
 use clap::builder::ValueHint;
 use clap::{Arg, Command};
 
-/// The command and those below it without hidden arguments, which are there only for what the
-/// environment says. `clap_complete` would offer them.
+/// The command and its subcommands without hidden arguments, which exist only for environment
+/// variables. `clap_complete` would offer them.
 pub(super) fn shown(command: &Command) -> Command {
     let args = command.get_arguments().filter(|arg| !arg.is_hide_set());
     let below = command.get_subcommands().filter(|sub| !sub.is_hide_set());
@@ -24,21 +24,21 @@ pub(super) fn shown(command: &Command) -> Command {
     shown
 }
 
-/// An argument that says whether files are its values, so that a shell offers them only there.
+/// Adds a hint whether the argument takes files, so that shells offer files only where they fit.
 fn hinted(arg: &Arg) -> Arg {
     let names = arg.get_value_names().unwrap_or_default();
     let hint = match names.first().map(clap::builder::Str::as_str) {
         Some("FILE" | "MODEL") => ValueHint::FilePath,
         Some("FOLDER") => ValueHint::DirPath,
-        // Shells offer those.
+        // Shells offer the possible values.
         _ if !arg.get_possible_values().is_empty() => ValueHint::Unknown,
         _ => ValueHint::Other,
     };
     arg.clone().value_hint(hint)
 }
 
-/// Text for as long as the program runs: clap takes no other, unless one of its features is on. A
-/// command has a few of these, of bounded length, and ends soon.
+/// Leaks a text: clap requires `'static` strings unless one of its features is on. A command has
+/// few of these, of bounded length, and ends soon.
 pub(super) fn lasting(text: &str) -> &'static str {
     Box::leak(Box::from(text))
 }
@@ -49,7 +49,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// All commands without others below them, by the words that call them, as people see them.
+    /// All visible commands with their names.
     pub(in crate::cli) fn all() -> Vec<(Vec<String>, Command)> {
         fn below(command: &Command, words: &[String], all: &mut Vec<(Vec<String>, Command)>) {
             for sub in command.get_subcommands() {

@@ -1,15 +1,16 @@
-//! What is told of each request: a span with one event of the log at its end, and numbers. Never text.
+//! Per-request accounting: one span whose single log event is emitted when the request ends, and
+//! counters for the metrics. Prompts and answers are never recorded.
 //!
 //! | field | |
 //! |---|---|
-//! | `method`, `path` | the path as the API has it, `/v1/models/{*id}`; `other` for all that it has not |
-//! | `client` | the address that asks |
-//! | `model` | by the name that this node has for it |
-//! | `status`, `how` | what HTTP said at the beginning, and how the answer ended: `done`, `failed`, `the client went` |
-//! | `prompt_tokens`, `cached_tokens` | tokens of the prompt, and how many of them were in a cache |
-//! | `tokens` | tokens of the answer, of all choices together |
+//! | `method`, `path` | the path as a route of the API, `/v1/models/{*id}`; `other` for unknown paths |
+//! | `client` | the client's address |
+//! | `model` | this node's name for the model |
+//! | `status`, `how` | the HTTP status, and how the answer ended: `done`, `failed`, `the client went` |
+//! | `prompt_tokens`, `cached_tokens` | tokens of the prompt, and how many of them were cached |
+//! | `tokens` | tokens of the answer, summed over all choices |
 //! | `waited_ms`, `first_token_ms`, `ms` | from the request's head to its turn, its first text, its end |
-//! | `tokens_per_s` | tokens after the first in the time after it |
+//! | `tokens_per_s` | tokens after the first, divided by the time after the first |
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -25,8 +26,8 @@ use super::metrics::Counters;
 use crate::guests::Places;
 use crate::serve::{RequestError, Update};
 
-/// One request, from its head to the end of its answer's body. When the last one who has a part in it
-/// lets it go, it is told and counted.
+/// One request, from its head to the end of the response body. Dropping the last reference logs and
+/// counts it.
 pub(super) struct Account {
     span: Span,
     begun: Instant,
@@ -36,12 +37,12 @@ pub(super) struct Account {
     counters: Arc<Counters>,
     phase: Option<Phase>,
     visitor: OnceLock<Visitor>,
-    /// What a guest has until the answer's end.
+    /// A guest's places, held until the answer ends.
     places: Mutex<Option<Places>>,
     seen: Mutex<Seen>,
 }
 
-/// What is known so far.
+/// Measurements so far.
 #[derive(Debug, Clone, Default)]
 struct Seen {
     status: u16,
@@ -101,27 +102,27 @@ impl Account {
         note(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Does something for it: what is told meanwhile stands in its span.
+    /// Runs `act` inside the request's span.
     pub(super) fn within<T>(&self, act: impl FnOnce() -> T) -> T {
         self.span.in_scope(act)
     }
 
-    /// Who sends it, once that is known.
+    /// Sets the visitor, once it is known.
     pub(super) fn is_sent_by(&self, visitor: Visitor) {
         self.counters.sent_by(visitor.kind());
-        // It is said once.
+        // Set only once.
         let _ = self.visitor.set(visitor);
     }
 
-    /// Who sends it.
+    /// The visitor who sent the request.
     pub(super) fn visitor(&self) -> &Visitor {
         self.visitor.get().unwrap_or(&Visitor::Nobody)
     }
 
-    /// Takes places for so many answers, if a guest asks for them.
+    /// Takes `answers` places if the visitor is a guest.
     ///
     /// # Errors
-    /// The guest may not have them now.
+    /// The guest's limits do not allow it now.
     pub(super) fn take_places(&self, answers: usize) -> Result<(), Fault> {
         if let Some(guest) = self.visitor().guest() {
             let places = guest.begin(answers)?;
@@ -130,12 +131,12 @@ impl Account {
         Ok(())
     }
 
-    /// The status that the client is told.
+    /// Records the response's status.
     pub(super) fn answered(&self, status: u16) {
         self.note(|seen| seen.status = status);
     }
 
-    /// The model that answers, by the name that this node has for it.
+    /// Records the model, by this node's name for it, and the number of choices.
     pub(super) fn asks(&self, model: &str, choices: usize) {
         self.note(|seen| {
             seen.model = Some(model.to_owned());
@@ -143,12 +144,12 @@ impl Account {
         });
     }
 
-    /// It is not answered.
+    /// Records that the request failed.
     pub(super) fn failed(&self, _: &RequestError) {
         self.note(|seen| seen.failed = true);
     }
 
-    /// What happens to it.
+    /// Records an update of the answer.
     pub(super) fn saw(&self, update: &Update) {
         let now = self.begun.elapsed();
         match update {
@@ -182,7 +183,7 @@ impl Seen {
         }
     }
 
-    /// Tokens after the first, of an answer that took so long with all before it.
+    /// Rate of the tokens after the first; `all` is the request's whole duration.
     fn tokens_per_s(&self, all: Duration) -> Option<f64> {
         let tokens = self.completion_tokens.checked_sub(1).filter(|n| *n > 0)?;
         let time = all.checked_sub(self.first_token?)?.as_secs_f64();
@@ -190,7 +191,7 @@ impl Seen {
         rate.is_finite().then(|| (rate * 10.0).round() / 10.0)
     }
 
-    /// Tells the span what came of it.
+    /// Writes the measurements into the span.
     fn record(&self, span: &Span, all: Duration) {
         span.record("model", self.model.as_deref());
         span.record("how", self.how());
@@ -218,7 +219,7 @@ impl Drop for Account {
         self.span.record("status", signed(seen.status));
         let client = self.client.as_deref();
         if seen.asked == 0 {
-            // Nobody computed anything.
+            // Nothing was computed.
             let _in_span = self.span.enter();
             if self.method == "GET" && seen.status < 400 {
                 tracing::debug!(caller, client, status = seen.status, "answered");
@@ -248,7 +249,7 @@ impl Drop for Account {
     }
 }
 
-/// A number of a span as OpenTelemetry has them: others become text there.
+/// A number as an OpenTelemetry attribute; other integer types would be exported as text.
 fn signed(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }

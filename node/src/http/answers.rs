@@ -1,4 +1,4 @@
-//! Who answers requests, and what comes of them.
+//! The interface between the HTTP API and whatever answers its requests.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,46 +13,46 @@ use crate::serve::{
     Caller, Embedded, Input, LoadedModel, ModelCard, Numbers, Request, RequestError, Update,
 };
 
-/// Answers requests: the node's [`Service`](crate::serve::Service), or a script in a test. What looks at
-/// files may take its time: it is not called on the thread that serves connections.
+/// Answers requests: the node's [`Service`](crate::serve::Service), or a script in tests. Methods
+/// that read files may block, so they are not called on the thread that serves connections.
 pub(super) trait Answers: Send + Sync + 'static {
-    /// The models that there are. Looks at files.
+    /// All available models. Reads files.
     fn models(&self) -> Vec<ModelCard>;
-    /// One of them; the default one for an empty name. Looks at files.
+    /// One model; the default model for an empty name. Reads files.
     fn card(&self, name: &str) -> Result<ModelCard, RequestError>;
-    /// Those in memory.
+    /// The models in memory.
     fn loaded(&self) -> Vec<LoadedModel>;
-    /// Has one let go once nobody asks it anything.
+    /// Unloads a model once it has no more requests.
     fn unload(&self, name: &str) -> Result<(), RequestError>;
-    /// Begins to answer. Whoever drops what comes back ends it.
+    /// Starts an answer. Dropping the returned stream cancels it.
     fn submit(&self, request: Request) -> Result<Updates, RequestError>;
-    /// Vectors of texts.
+    /// Embeds texts as vectors.
     fn embed(
         &self,
         model: &str,
         inputs: Vec<Input>,
         caller: Caller,
     ) -> Result<BoxFuture<'static, Result<Embedded, RequestError>>, RequestError>;
-    /// What there is to measure.
+    /// Current values for the metrics.
     fn numbers(&self) -> Numbers;
 }
 
-/// What happens to one request.
+/// Updates of one request.
 pub(super) type Updates = Pin<Box<dyn Stream<Item = Update> + Send>>;
 
-/// What happens to the choices of one request, as it comes. Dropping it ends all of them.
+/// The merged updates of all choices of one request. Dropping it cancels all of them.
 pub(super) struct Choices {
     all: Vec<Option<Updates>>,
-    /// Whose turn it is to be looked at first.
+    /// Index of the choice to poll first, rotated for fairness.
     first: usize,
     account: Arc<Account>,
 }
 
 impl Choices {
-    /// Asks for these; a choice that cannot be begun ends those before it.
+    /// Submits one request per choice. If one is refused, those before it are cancelled.
     ///
     /// # Errors
-    /// That of the first that cannot.
+    /// The error of the first request that was refused.
     pub(super) fn begin(
         answers: &dyn Answers,
         requests: Vec<Request>,
@@ -70,12 +70,12 @@ impl Choices {
         })
     }
 
-    /// How many there are.
+    /// Number of choices.
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// The next thing that happens, and to which choice; `None` once all have ended.
+    /// The next update and the index of its choice; `None` once all choices have ended.
     pub(super) async fn next(&mut self) -> Option<(usize, Update)> {
         poll_fn(|context| self.poll_next(context)).await
     }
@@ -104,21 +104,21 @@ impl Choices {
     }
 }
 
-/// What is said of an answer that ended without a word.
+/// The error for an answer whose stream ended without a final update.
 pub(super) fn lost() -> RequestError {
     RequestError::Failed {
         message: "the answer ended early".to_owned(),
     }
 }
 
-/// Whether requests can say whether a model thinks before it answers.
+/// Whether requests can turn a model's thinking on and off.
 pub(super) fn has_thinking_switch(card: &ModelCard) -> bool {
     let inspection = card.inspection.as_ref();
     inspection.is_some_and(|inspection| inspection.thinking_switch)
 }
 
-/// What is asked of a model about thinking before it answers. That it thinks is a wish: one that has no
-/// switch for it does as it does. That it does not think is not: one that always does cannot be told.
+/// The thinking setting to request of a model. Thinking on is a preference: a model without a
+/// switch ignores it. Thinking off is binding: a model that always thinks refuses it.
 pub(super) fn thinking(card: &ModelCard, asked: Option<bool>) -> Option<bool> {
     asked.filter(|thinks| !thinks || has_thinking_switch(card))
 }

@@ -1,4 +1,4 @@
-//! What all handlers share.
+//! State and helpers that all handlers share.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,26 +15,26 @@ use crate::device::random;
 use crate::guests::{ALL_MODELS, DEFAULT_MODEL};
 use crate::serve::{Embedded, Input, ModelCard, Request, RequestError};
 
-/// Bytes of a model's name.
+/// Longest model name, in bytes.
 const LONGEST_NAME: usize = 256;
 
-/// What all handlers share.
+/// State that all handlers share.
 pub(super) struct Api {
     pub(super) answers: Arc<dyn Answers>,
     pub(super) guard: Guard,
     pub(super) counters: Arc<Counters>,
-    /// Those of this device, and those of guests.
+    /// Connections of this device's clients, and those of guests.
     pub(super) connections: Vec<Arc<Connections>>,
 }
 
 impl Api {
-    /// The model of this name; the default one if it is empty.
+    /// The model with this name; the default model if it is empty.
     ///
     /// # Errors
-    /// There is none, or it is not for this visitor.
+    /// There is no such model, or this visitor may not use it.
     pub(super) async fn card(&self, visitor: &Visitor, name: &str) -> Result<ModelCard, Fault> {
         if name.len() > LONGEST_NAME {
-            // It would be repeated in the error.
+            // The error would repeat the name.
             let error = RequestError::Invalid {
                 field: Some("model"),
                 message: format!("model must be a name of at most {LONGEST_NAME} bytes"),
@@ -66,10 +66,10 @@ impl Api {
         found.await
     }
 
-    /// Texts as vectors.
+    /// Embeds texts as vectors.
     ///
     /// # Errors
-    /// A text is wrong, or the request is refused.
+    /// A text is invalid, or the request is refused.
     pub(super) async fn embed(
         &self,
         card: &ModelCard,
@@ -81,7 +81,7 @@ impl Api {
         Ok(self.answers.embed(&card.name, inputs, caller)?.await?)
     }
 
-    /// Does what looks at files on another thread: answers to others go on meanwhile.
+    /// Runs a lookup that reads files on another thread, so that other answers are not delayed.
     async fn looked_up<T: Send + 'static>(
         &self,
         look: impl FnOnce(&dyn Answers) -> T + Send + 'static,
@@ -93,10 +93,10 @@ impl Api {
         })
     }
 
-    /// Asks a model for the choices of one answer, which `request` makes, from 0.
+    /// Submits the choices of one answer; `request` builds each from its index, starting at 0.
     ///
     /// # Errors
-    /// A request is wrong or refused.
+    /// A request is invalid or refused.
     pub(super) fn begin(
         &self,
         card: &ModelCard,
@@ -106,7 +106,7 @@ impl Api {
     ) -> Result<Choices, Fault> {
         let caller = account.visitor().caller();
         let requests = (0..choices).map(|choice| {
-            // The dialects do not know who asks.
+            // The dialects build requests without knowing the caller.
             let caller = caller.clone();
             request(choice).map(|request| Request { caller, ..request })
         });
@@ -121,7 +121,7 @@ impl Api {
     }
 }
 
-/// Whether a visitor may use a model. Looks at files.
+/// Whether a visitor may use a model. Reads files.
 fn may_use(answers: &dyn Answers, visitor: &Visitor, card: &ModelCard) -> bool {
     let Some(guest) = visitor.guest() else {
         return true;
@@ -129,21 +129,21 @@ fn may_use(answers: &dyn Answers, visitor: &Visitor, card: &ModelCard) -> bool {
     guest.models().iter().any(|allowed| match allowed.as_str() {
         ALL_MODELS => true,
         DEFAULT_MODEL => card.is_default,
-        // It may have several names.
+        // A model may have several names.
         name => answers
             .card(name)
             .is_ok_and(|meant| meant.path == card.path),
     })
 }
 
-/// A new id, which begins with this.
+/// A new random id with this prefix.
 pub(super) fn new_id(prefix: &str) -> String {
-    // A system without random numbers has no node either.
+    // A system without random numbers could not have created a node either.
     let bytes: [u8; 12] = random().unwrap_or_default();
     format!("{prefix}{}", data_encoding::HEXLOWER.encode(&bytes))
 }
 
-/// A seed that nobody said; JSON's numbers are exact up to it in every language.
+/// A random seed for requests without one. JSON numbers are exact in this range in every language.
 pub(super) fn new_seed() -> u64 {
     let bytes: [u8; 8] = random().unwrap_or_default();
     u64::from_le_bytes(bytes) >> 11
@@ -161,15 +161,15 @@ pub(super) fn unix_seconds(time: SystemTime) -> u64 {
         .as_secs()
 }
 
-/// A frame of server-sent events with JSON.
+/// Writes a server-sent event with JSON data.
 pub(super) fn event(out: &mut Vec<u8>, data: &Value) {
-    // JSON on one line has no line ends: no text can end a frame.
+    // Compact JSON contains no line breaks, so no text can end the event.
     out.extend_from_slice(b"data: ");
     out.extend_from_slice(data.to_string().as_bytes());
     out.extend_from_slice(b"\n\n");
 }
 
-/// A comment, which clients skip.
+/// Writes a comment, which clients skip.
 pub(super) fn comment(out: &mut Vec<u8>) {
     out.extend_from_slice(b": keep-alive\n\n");
 }

@@ -1,4 +1,4 @@
-//! The body of a request: bounded in size and time.
+//! Request bodies, bounded in size and time.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use tokio::time::timeout;
 use super::connection::Phase;
 use super::fault::Fault;
 
-/// Bytes that a body may have.
+/// Largest body, in bytes.
 pub(super) const LIMIT: usize = 16 << 20;
-/// A body has to be there sooner than this.
+/// Time within which the whole body must arrive.
 const WITHIN: Duration = Duration::from_secs(60);
-/// A body that is longer is read on another thread: answers to others go on meanwhile.
+/// Longer bodies are parsed on another thread, so that other answers are not delayed.
 const AT_ONCE: usize = 256 << 10;
 
 /// The JSON of a request.
 ///
 /// # Errors
-/// It is too long, too slow or not JSON.
+/// The body is too long, too slow or not JSON.
 pub(super) async fn json(request: Request) -> Result<Value, Fault> {
     let (parts, body) = request.into_parts();
     let length = parts.headers.get(header::CONTENT_LENGTH);
@@ -56,7 +56,7 @@ async fn whole(body: Body) -> Result<Vec<u8>, Fault> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, Fault> {
-    // The words of these errors are of JSON's grammar and say where, not what.
+    // These error messages name the grammar rule and the position, never the content.
     serde_json::from_slice(bytes)
         .map_err(|error| Fault::malformed(format!("the body is not JSON: {error}")))
 }

@@ -1,9 +1,10 @@
 //! The certificate under which this device serves HTTPS.
 //!
-//! Browsers take no Ed25519, so the device's own key is not used: there is one for ECDSA P-256, made once
-//! and kept where only the owner reads it. The certificate is signed by itself, names what the device is
-//! reached by, and is made anew when that changes or its time is nearly over. The key stays, and with it
-//! the *fingerprint*: the SHA-256 of the public key (of its SubjectPublicKeyInfo in DER).
+//! Browsers do not support Ed25519, so the device's own key is not used. A separate ECDSA P-256 key
+//! is generated once and stored in a file that only the owner can read. The certificate is
+//! self-signed, lists the names and addresses of this device, and is reissued when they change or
+//! it is about to expire. The key stays the same, and so does the *fingerprint*: the SHA-256 of the
+//! public key (of its SubjectPublicKeyInfo in DER).
 
 use std::collections::BTreeSet;
 use std::io;
@@ -31,20 +32,20 @@ use crate::private_file;
 
 /// Systems refuse certificates that are valid for longer than 398 days.
 const VALID: Duration = days(390);
-/// How long before its end a certificate is replaced.
+/// A certificate is replaced this long before it expires.
 const RENEW: Duration = days(30);
-/// Other devices' clocks may be behind.
+/// Certificates are backdated by this much, because other devices' clocks may be behind.
 const EARLIER: Duration = days(2);
-/// Names and addresses in a certificate.
+/// Most names and addresses in a certificate.
 const MOST_NAMES: usize = 48;
-/// Bytes of a file that are read.
+/// Largest file that is read, in bytes.
 const MOST_BYTES: usize = 1 << 16;
 
 const fn days(days: u64) -> Duration {
     Duration::from_secs(days * 24 * 60 * 60)
 }
 
-/// The device's certificate, which is another when its names change. Clones are the same.
+/// The device's certificate, which is replaced when its names change. Clones share one state.
 #[derive(Clone)]
 pub struct Certificate(Arc<Inner>);
 
@@ -61,49 +62,49 @@ struct Current {
     certified: Arc<CertifiedKey>,
 }
 
-/// A certificate as it is kept.
+/// A certificate as stored on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
     names: BTreeSet<String>,
-    /// Seconds since 1970.
+    /// Expiry, in seconds since 1970.
     until: u64,
-    /// In base64.
+    /// DER in base64.
     der: String,
 }
 
-/// There is no certificate.
+/// The certificate is unavailable.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// Nothing here can encrypt.
+    /// No cryptography for this processor.
     #[error(
         "this build has no TLS for this processor, so nothing can be shared: serve HTTP on this device only"
     )]
     NoTls,
-    /// A file.
+    /// A file could not be read or written.
     #[error("cannot use {}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The key's file holds something else.
+    /// The key file contains something else.
     #[error(
         "{} holds no key: remove it, and a new one is made; guests then see another fingerprint",
         path.display()
     )]
     Key {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
-    /// It cannot be made.
+    /// Generating the certificate failed.
     #[error("cannot make a certificate: {0}")]
     Making(String),
 }
 
 impl Certificate {
-    /// That of a home, for these names and addresses.
+    /// Loads or creates the certificate of a home, for these names and addresses.
     ///
     /// # Errors
     /// [`CertificateError`].
@@ -117,7 +118,7 @@ impl Certificate {
         let bytes = private_file::read(&path, MOST_BYTES).ok().flatten();
         let kept = bytes.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
         let kept = kept.filter(|kept| kept.names == names && !kept.is_nearly_over(now));
-        // One that cannot be read, or is another key's, is replaced.
+        // A certificate that is unreadable or belongs to another key is replaced.
         let certified = kept.and_then(|kept| {
             let certified = certify(&kept, &key, &provider).ok()?;
             Some(Current { kept, certified })
@@ -135,16 +136,16 @@ impl Certificate {
         })))
     }
 
-    /// The SHA-256 of the public key, in hexadecimal. It stays the same.
+    /// The SHA-256 of the public key, in hexadecimal. It never changes.
     pub fn fingerprint(&self) -> &str {
         &self.0.fingerprint
     }
 
-    /// Replaces the certificate if its time is nearly over or these are not the names in it; whether it
-    /// did.
+    /// Replaces the certificate if it is about to expire or its names differ from these. Returns
+    /// whether it was replaced.
     ///
     /// # Errors
-    /// [`CertificateError`]; it is as it was then.
+    /// [`CertificateError`]; the old certificate stays in use.
     pub fn renew_for(&self, names: &[String]) -> Result<bool, CertificateError> {
         let names = usable(names, &self.0.fingerprint);
         let now = SystemTime::now();
@@ -160,7 +161,7 @@ impl Certificate {
         Ok(true)
     }
 
-    /// How TLS is spoken with it.
+    /// The TLS configuration that uses this certificate.
     ///
     /// # Errors
     /// [`CertificateError::Making`].
@@ -184,7 +185,7 @@ impl Kept {
     }
 }
 
-/// Gives TLS the certificate of the moment.
+/// Gives TLS the current certificate.
 struct Resolver(Arc<Inner>);
 
 impl std::fmt::Debug for Resolver {
@@ -204,7 +205,8 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// Names that a certificate can have, ASCII and not too many, and that which is announced.
+/// The names that a certificate can hold: ASCII and at most [`MOST_NAMES`], plus the announced
+/// name.
 fn usable(names: &[String], fingerprint: &str) -> BTreeSet<String> {
     let is_usable = |name: &&String| {
         !name.is_empty() && name.len() <= 253 && name.bytes().all(|byte| byte.is_ascii_graphic())
@@ -229,7 +231,7 @@ fn key_of(home: &Home) -> Result<KeyPair, CertificateError> {
         .is_none()
     {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| making(&error))?;
-        // Another process may just have made one: then that is it.
+        // If another process has just created the key, that key is used.
         private_file::create(&path, key.serialized_der()).map_err(failed)?;
     }
     let bytes = private_file::read(&path, MOST_BYTES).map_err(failed)?;
@@ -242,7 +244,7 @@ fn making(error: &dyn std::error::Error) -> CertificateError {
     CertificateError::Making(error.to_string())
 }
 
-/// Makes a certificate and keeps it.
+/// Creates a certificate and stores it.
 fn make(
     path: &Path,
     names: BTreeSet<String>,
@@ -261,7 +263,7 @@ fn make(
             .replace_time(Time::MIDNIGHT)
     };
     (params.not_before, params.not_after) = (midnight(now - EARLIER), midnight(until));
-    // Browsers refuse two certificates of one issuer with the same number.
+    // Browsers refuse two certificates of one issuer with the same serial number.
     let mut serial: [u8; 16] = random().map_err(|error| making(&error))?;
     serial[0] &= 0x7f;
     params.serial_number = Some(SerialNumber::from(serial.to_vec()));
@@ -288,7 +290,7 @@ fn make(
     Ok(Current { kept, certified })
 }
 
-/// A certificate as TLS has it, if it is this key's.
+/// A certificate in TLS's form, if it belongs to this key.
 fn certify(
     kept: &Kept,
     key: &KeyPair,
@@ -350,7 +352,7 @@ mod tests {
         let path = home.root().join("https-certificate.json");
         let mut kept: Kept =
             serde_json::from_slice(&std::fs::read(&path).expect("there")).expect("JSON");
-        // And the name that is announced.
+        // The second name is the announced one.
         assert_eq!(kept.names.len(), 2);
         for damage in [
             |kept: &mut Kept| kept.der = "AAAA".to_owned(),

@@ -1,10 +1,11 @@
-//! Connections: how many there may be, and which goes when there are too many.
+//! Connection limits, and which connection is closed when there are too many.
 //!
-//! A connection either *waits* for its next whole request, or is *answered*. A client that opens many
-//! and sends little can only ever take the places of those that wait; answers are never cut off for it.
-//! Who never sent a whole request goes first, as long as these are half of all: a client that keeps its
-//! connection between two requests keeps it beside any number of such. Among equals, the one goes that
-//! has waited longest.
+//! A connection either *waits* for its next whole request, or is being *answered*. A client that
+//! opens many connections and sends little can only take the places of waiting connections; an
+//! answer is never cut off for a new connection. Connections that never sent a whole request are
+//! closed first, as long as they are at least half of all: a client that keeps its connection alive
+//! between requests keeps it however many such connections there are. Among equals, the one that
+//! has waited longest is closed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,22 +21,22 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-/// A client that does not read its answer for so long is taken to be gone.
+/// A client that reads nothing of its answer for this long is considered gone.
 const UNREAD: Duration = Duration::from_secs(60);
 
 /// The address at a connection's other end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Remote(pub(super) IpAddr);
 
-/// What one connection does at present.
+/// The current phase of one connection: waiting or being answered.
 #[derive(Clone)]
 pub(super) struct Phase(Arc<Shared>);
 
 struct Shared {
-    /// Since when it waits, in microseconds after the epoch of its [`Connections`]; [`ANSWERED`] while
-    /// it does not.
+    /// When it began to wait, in microseconds after the epoch of its [`Connections`]; [`ANSWERED`]
+    /// while it is being answered.
     since: AtomicU64,
-    /// Whether a whole request came.
+    /// Whether a whole request has arrived.
     has_asked: AtomicBool,
     epoch: Instant,
     closed: Notify,
@@ -55,20 +56,20 @@ impl Phase {
         phase
     }
 
-    /// It waits for a request from now on.
+    /// Marks the connection as waiting for a request.
     pub(super) fn waiting(&self) {
         let now = u64::try_from(self.0.epoch.elapsed().as_micros());
         let now = now.unwrap_or(ANSWERED - 1);
         self.0.since.store(now, Ordering::Relaxed);
     }
 
-    /// A whole request is here.
+    /// Marks the connection as being answered.
     pub(super) fn answering(&self) {
         self.0.since.store(ANSWERED, Ordering::Relaxed);
         self.0.has_asked.store(true, Ordering::Relaxed);
     }
 
-    /// Comes back when another needs its place.
+    /// Resolves when another connection needs this place.
     pub(super) async fn closed(&self) {
         self.0.closed.notified().await;
     }
@@ -82,12 +83,12 @@ impl Phase {
     }
 }
 
-/// By which door a connection came.
+/// The port on which a connection arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
     /// The address of `--http`.
     Own,
-    /// That of `--share-at`, for this other end.
+    /// The address of `--share-at`, with the remote address.
     Shared(IpAddr),
 }
 
@@ -113,19 +114,19 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many there are.
+    /// Number of connections.
     pub(super) fn count(&self) -> usize {
         self.open().len()
     }
 
-    /// Lets one more in; none while all places are taken by clients that are answered.
+    /// Admits a new connection; `None` while every place is being answered.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Admitted> {
         let phase = Phase::new(self.epoch);
         let mut open = self.open();
         if open.len() >= self.most {
             let waiting = || open.iter().filter(|(_, phase)| phase.since() != ANSWERED);
             let silent = waiting().filter(|(_, phase)| !phase.has_asked()).count();
-            // Else those who are new would have no time to ask.
+            // Otherwise new connections would have no time to send their request.
             let silent_first = silent >= self.most / 2;
             let place = |phase: &Phase| (silent_first && phase.has_asked(), phase.since());
             let (&longest, _) = waiting().min_by_key(|(_, phase)| place(phase))?;
@@ -141,7 +142,7 @@ impl Connections {
     }
 }
 
-/// A connection that was let in; its place is free when this goes.
+/// An admitted connection. Dropping it frees its place.
 pub(super) struct Admitted {
     id: u64,
     pub(super) phase: Phase,
@@ -154,7 +155,7 @@ impl Drop for Admitted {
     }
 }
 
-/// A connection that ends if its client does not read.
+/// A stream that fails if its client stops reading.
 pub(super) struct Patient {
     stream: TcpStream,
     unread: Option<Pin<Box<Sleep>>>,
@@ -168,7 +169,7 @@ impl Patient {
         }
     }
 
-    /// What came of writing; an error once nothing could be written for too long.
+    /// Passes on the result of a write; an error once nothing could be written for too long.
     fn written<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -273,7 +274,7 @@ mod tests {
         let silent: Vec<_> = (0..20).map(|_| admit()).collect();
         assert!(!kept.iter().any(is_closed));
         assert!(silent[..18].iter().all(is_closed) && !silent[18..].iter().any(is_closed));
-        // Those who are new get half of the places.
+        // New connections get half of the places.
         silent[18].phase.answering();
         silent[18].phase.waiting();
         let new = [admit(), admit()];

@@ -1,4 +1,4 @@
-//! Why a request is not answered, before it is written in a dialect.
+//! Errors of the API, before a dialect formats them.
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ use serde_json::{Value, json};
 use crate::guests::OverLimit;
 use crate::serve::RequestError;
 
-/// The seconds that clients wait when they are told to: some ignore more than a minute.
+/// Range of `Retry-After`, in seconds: some clients ignore more than a minute.
 const RETRY_AFTER: std::ops::RangeInclusive<u64> = 1..=60;
 
-/// Why a request is not answered. Its words have no text of the request.
+/// Why a request is refused. The message contains no text of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
     /// The HTTP status.
     pub(super) status: StatusCode,
     /// OpenAI's `type`.
     pub(super) kind: &'static str,
-    /// OpenAI's `code`, by which clients act.
+    /// OpenAI's `code`, which clients act on.
     pub(super) code: Option<&'static str>,
-    /// For people.
+    /// A message for people.
     pub(super) message: String,
-    /// The field that is to blame.
+    /// The field that caused the error.
     pub(super) param: Option<String>,
-    /// Seconds after which it is worth trying again.
+    /// Seconds after which a retry makes sense.
     pub(super) retry_after: Option<u64>,
 }
 
@@ -46,21 +46,21 @@ impl Fault {
         }
     }
 
-    /// A field that is wrong.
+    /// An invalid field.
     pub(super) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
         let mut fault = Self::new(StatusCode::BAD_REQUEST, Some("invalid_value"), message);
         fault.param = Some(param.into());
         fault
     }
 
-    /// A field that would change the answer, and that this node does not do.
+    /// A field that would change the answer and that this node does not support.
     pub(super) fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
         let mut fault = Self::invalid(param, message);
         fault.code = Some("unsupported_parameter");
         fault
     }
 
-    /// A body that is not what a request has.
+    /// A body that is not a valid request.
     pub(super) fn malformed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Some("invalid_json"), message)
     }
@@ -75,13 +75,13 @@ impl Fault {
         )
     }
 
-    /// A body that did not come.
+    /// A body that did not arrive in time.
     pub(super) fn too_slow() -> Self {
         let words = "the body did not come in time";
         Self::new(StatusCode::REQUEST_TIMEOUT, Some("request_timeout"), words)
     }
 
-    /// No token, or another one; of one who comes by the shared door.
+    /// A missing or wrong token; `is_shared` for the guests' port.
     pub(super) fn unauthorized(given: bool, is_shared: bool) -> Self {
         let words = match given {
             _ if is_shared => {
@@ -100,38 +100,38 @@ impl Fault {
         Self::new(StatusCode::UNAUTHORIZED, Some("invalid_api_key"), words)
     }
 
-    /// A token whose time is over.
+    /// An expired token.
     pub(super) fn over(message: String) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, Some("invalid_api_key"), message)
     }
 
-    /// Somebody guessed too often.
+    /// Too many wrong guesses of a token or PIN.
     pub(super) fn too_many_guesses(message: String, retry_after: Duration) -> Self {
         let whole = Duration::from_secs(retry_after.as_secs() + 1);
         Self::over_limit("too_many_guesses", message, whole)
     }
 
-    /// A guest asks more than it may now.
+    /// A guest has exceeded one of its limits.
     fn over_limit(code: &'static str, message: String, retry_after: Duration) -> Self {
         let mut fault = Self::new(StatusCode::TOO_MANY_REQUESTS, Some(code), message);
         fault.kind = "rate_limit_error";
-        // Truly, even where that is hours away.
+        // The true delay, even if it is hours.
         fault.retry_after = Some(retry_after.as_secs().max(1));
         fault
     }
 
-    /// A web page or a name that nobody allowed.
+    /// A web origin or a host name that is not allowed.
     pub(super) fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, Some(code), message)
     }
 
-    /// No such path.
+    /// An unknown path.
     pub(super) fn no_such_path() -> Self {
         let words = "there is nothing at this path: GET /openapi.json says what there is";
         Self::new(StatusCode::NOT_FOUND, Some("not_found"), words)
     }
 
-    /// The path is for other methods.
+    /// The path does not support this method.
     pub(super) fn no_such_method() -> Self {
         let words = "this path is for another method: GET /openapi.json says which";
         Self::new(
@@ -148,11 +148,11 @@ impl Fault {
         })
     }
 
-    /// The answer in a dialect.
+    /// The response in a dialect.
     pub(super) fn respond(&self, dialect: Dialect) -> Response {
         let body = match dialect {
             Dialect::OpenAi => json!({"error": self.object()}),
-            // An object would be an error of its own to Ollama's clients.
+            // Ollama's clients expect a string; an object would fail to parse.
             Dialect::Ollama => json!({"error": self.message}),
         };
         let mut response = respond(self.status, &body);
@@ -177,7 +177,7 @@ impl From<RequestError> for Fault {
                 fault
             }
             RequestError::TooLong { tokens, context } => {
-                // The very words that clients look for.
+                // Clients match on this exact wording.
                 let words = format!(
                     "context_length_exceeded: This model's maximum context length is {context} tokens. \
                      However, your messages resulted in {tokens} tokens. Please reduce the length of the \
@@ -228,7 +228,7 @@ impl From<RequestError> for Fault {
     }
 }
 
-/// By this code clients do not try again.
+/// Clients do not retry on this code.
 const OUT_OF_TOKENS: &str = "insufficient_quota";
 
 impl From<OverLimit> for Fault {
@@ -247,7 +247,7 @@ impl From<OverLimit> for Fault {
     }
 }
 
-/// Whose shape an answer has.
+/// The dialect that formats a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     OpenAi,
@@ -265,13 +265,13 @@ impl Dialect {
 }
 
 impl IntoResponse for Fault {
-    /// In OpenAI's shape.
+    /// The response in OpenAI's format.
     fn into_response(self) -> Response {
         self.respond(Dialect::OpenAi)
     }
 }
 
-/// An answer of one JSON value.
+/// A response with one JSON value.
 pub(super) fn respond(status: StatusCode, body: &Value) -> Response {
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;

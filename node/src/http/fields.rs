@@ -1,15 +1,16 @@
-//! The fields of a request, looked at one by one: clients send `null` for what they do not say, and are
-//! told which field is wrong. No value is repeated in an error: it may be text of a prompt.
+//! Typed access to the fields of a request. Clients send `null` for fields they leave out, and
+//! errors name the offending field. Errors never repeat a value, because it may be text of a
+//! prompt.
 
 use serde_json::{Map, Value};
 
 use super::fault::Fault;
 
-/// An object of a request.
+/// A JSON object of a request.
 #[derive(Clone)]
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
-    /// Where it is: empty for the whole body, else as in `messages[0].`.
+    /// Path of the object: empty for the whole body, else as in `messages[0].`.
     prefix: String,
 }
 
@@ -17,7 +18,7 @@ impl<'a> Fields<'a> {
     /// The whole body.
     ///
     /// # Errors
-    /// It is no object.
+    /// It is not an object.
     pub(super) fn of(body: &'a Value) -> Result<Self, Fault> {
         match body {
             Value::Object(object) => Ok(Self {
@@ -28,10 +29,10 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// An object inside, at `path`.
+    /// A nested object, at `path`.
     ///
     /// # Errors
-    /// It is no object.
+    /// It is not an object.
     pub(super) fn at(path: &str, value: &'a Value) -> Result<Self, Fault> {
         match value {
             Value::Object(object) => Ok(Self {
@@ -42,30 +43,30 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Where a field is.
+    /// The path of a field.
     pub(super) fn path(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// What is said, if it is not `null`.
+    /// A field's value, unless it is `null`.
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.object.get(name).filter(|value| !value.is_null())
     }
 
-    /// The names of all fields that say something.
+    /// The names of all fields with a value.
     pub(super) fn names(&self) -> impl Iterator<Item = &'a String> {
         let said = self.object.iter().filter(|(_, value)| !value.is_null());
         said.map(|(name, _)| name)
     }
 
-    /// That a field is wrong.
+    /// The error for an invalid field.
     pub(super) fn wrong(&self, name: &str, must: &str) -> Fault {
         let path = self.path(name);
         let words = format!("{path} must be {must}");
         Fault::invalid(path, words)
     }
 
-    /// That a field says what is not done here.
+    /// The error for a value that this node does not support.
     pub(super) fn not_done(&self, name: &str, why: &str) -> Fault {
         let path = self.path(name);
         let words = format!("{path}: {why}");
@@ -87,21 +88,21 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A text.
+    /// A string.
     ///
     /// # Errors
-    /// It is something else; likewise below.
+    /// The field has another type; likewise for the methods below.
     pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, Fault> {
         self.read(name, "a string", Value::as_str)
     }
 
-    /// A text that there has to be.
+    /// A required string.
     pub(super) fn needed_text(&self, name: &str) -> Result<&'a str, Fault> {
         self.text(name)?
             .ok_or_else(|| self.wrong(name, "given, as a string"))
     }
 
-    /// Yes or no.
+    /// A boolean.
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Fault> {
         self.read(name, "true or false", Value::as_bool)
     }
@@ -115,18 +116,18 @@ impl<'a> Fields<'a> {
         self.read(name, "a number", finite)
     }
 
-    /// A whole number, of whichever sign. Some languages write it with a point.
+    /// An integer of either sign. Some languages write integers with a decimal point.
     pub(super) fn whole(&self, name: &str) -> Result<Option<i64>, Fault> {
         self.read(name, "a whole number", as_whole)
     }
 
-    /// A whole number from 0.
+    /// An integer of at least 0.
     pub(super) fn count(&self, name: &str) -> Result<Option<usize>, Fault> {
         let count = |value: &Value| usize::try_from(as_whole(value)?).ok();
         self.read(name, "a whole number that is not negative", count)
     }
 
-    /// A list.
+    /// An array.
     pub(super) fn list(&self, name: &str) -> Result<Option<&'a [Value]>, Fault> {
         let list = self.read(name, "a list", Value::as_array)?;
         Ok(list.map(Vec::as_slice))
@@ -139,7 +140,7 @@ impl<'a> Fields<'a> {
             .transpose()
     }
 
-    /// A list of objects; none if nothing is said.
+    /// An array of objects; empty if the field is absent.
     pub(super) fn objects(&self, name: &str) -> Result<Vec<Self>, Fault> {
         let list = self.list(name)?.unwrap_or_default();
         let path = self.path(name);
@@ -149,7 +150,7 @@ impl<'a> Fields<'a> {
             .collect()
     }
 
-    /// A text, or a list of texts; none if nothing is said.
+    /// A string or an array of strings; empty if the field is absent.
     pub(super) fn texts(&self, name: &str) -> Result<Vec<&'a str>, Fault> {
         let texts = self.read(name, "a string or a list of strings", |value| match value {
             Value::String(text) => Some(vec![text.as_str()]),
@@ -159,11 +160,11 @@ impl<'a> Fields<'a> {
         Ok(texts.unwrap_or_default())
     }
 
-    /// Refuses what would change the answer and is not done: each field of a table that says something
-    /// else than what makes no difference.
+    /// Refuses unsupported fields that would change the answer: each field of the table whose value
+    /// is not harmless.
     ///
     /// # Errors
-    /// The first of them.
+    /// The first such field.
     pub(super) fn refuse(&self, table: &[NotDone]) -> Result<(), Fault> {
         for not_done in table {
             if let Some(value) = self.get(not_done.name)
@@ -176,16 +177,16 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A field that is not done here.
+/// A field that this node does not support.
 pub(super) struct NotDone {
     pub(super) name: &'static str,
-    /// Whether what it says makes no difference.
+    /// Whether a value has no effect and can be ignored.
     pub(super) harmless: fn(&Value) -> bool,
-    /// What is not done, and what to do.
+    /// What is unsupported, and what to do instead.
     pub(super) why: &'static str,
 }
 
-/// Whether a value asks for nothing: empty, zero or false.
+/// Whether a value requests nothing: empty, zero or false.
 pub(super) fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -197,9 +198,9 @@ pub(super) fn is_nothing(value: &Value) -> bool {
     }
 }
 
-/// A whole number. Some languages write it with a point.
+/// An integer. Some languages write integers with a decimal point.
 pub(super) fn as_whole(value: &Value) -> Option<i64> {
-    /// Whole numbers are exact up to here.
+    /// Integers are exact up to here.
     const MOST: f64 = (1_u64 << 53) as f64;
     value.as_i64().or_else(|| {
         let number = value.as_f64()?;

@@ -1,8 +1,8 @@
-//! Who is let in: which names of this device, which web pages, which token.
+//! Access control: which host names, which web origins, which tokens.
 //!
-//! A web page that a person has open can send requests to this device. So the `Host` has to be a name of
-//! this device that was meant (a page can make its own name lead here), and a page of another origin is
-//! refused unless it is named.
+//! Any web page that a person has open can send requests to this device. So the `Host` must be one
+//! of this device's names (a page can make its own domain resolve to this device), and a page of
+//! another origin is refused unless that origin is allowed.
 //!
 //! | token | by `--http` | by `--share-at` |
 //! |---|---|---|
@@ -24,13 +24,13 @@ use super::token::Token;
 use crate::guests::{NotAdmitted, Share, Visit};
 use crate::serve::{Caller, Tab};
 
-/// Paths that tell nothing of what this node does: no token is needed.
+/// Paths that need no token: they reveal nothing about this node's work.
 const OPEN_PATHS: [&str; 4] = ["/", "/health", "/openapi.json", "/api/version"];
 
-/// Where people become guests: for those by the shared door who have no token yet.
+/// Paths for joining as a guest, open to clients of the shared port that have no token yet.
 pub(super) const JOIN_PATHS: [&str; 2] = ["/join", "/guests/join"];
-/// Routes that answer guests, without the `/v1` that some have before them. Whatever is added is the
-/// owner's until it is named here.
+/// Routes for guests, without the optional `/v1` prefix. A new route is the owner's only, until it
+/// is listed here.
 const GUEST_ROUTES: [&str; 13] = [
     "/chat/completions",
     "/completions",
@@ -44,14 +44,14 @@ const GUEST_ROUTES: [&str; 13] = [
     "/api/embeddings",
     "/api/show",
     "/api/tags",
-    // What is nowhere: it is said so.
+    // Unknown paths, which are answered with 404.
     "other",
 ];
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Clone, Default)]
 pub(super) enum Visitor {
-    /// Somebody without a token, who may see what everybody may.
+    /// A client without a token, limited to the open paths.
     #[default]
     Nobody,
     Owner,
@@ -59,7 +59,7 @@ pub(super) enum Visitor {
 }
 
 impl Visitor {
-    /// As metrics have it.
+    /// The label used in metrics.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Nobody => "nobody",
@@ -68,7 +68,7 @@ impl Visitor {
         }
     }
 
-    /// The guest, if it is one.
+    /// The guest, if the visitor is one.
     pub(super) fn guest(&self) -> Option<&Visit> {
         match self {
             Self::Guest(visit) => Some(visit),
@@ -76,10 +76,11 @@ impl Visitor {
         }
     }
 
-    /// For whom answers are.
+    /// The caller to whom the service attributes answers.
     pub(super) fn caller(&self) -> Caller {
         match self {
-            // Nothing is computed for them. If it were, it would be nothing of the owner's.
+            // Nothing is computed for them. Were it, a guest's tab would keep it apart from the
+            // owner's.
             Self::Nobody => Caller::Guest(Arc::new(Tab::new(0, 0, 0))),
             Self::Owner => Caller::Owner,
             Self::Guest(visit) => visit.caller(),
@@ -87,34 +88,34 @@ impl Visitor {
     }
 }
 
-/// Who is let in.
+/// The access rules.
 pub(super) struct Guard {
     pub(super) token: Option<Token>,
-    /// Names of this device beside those of loopback, in lower case.
+    /// Names of this device besides loopback, in lower case.
     pub(super) hosts: Vec<String>,
-    /// Whether other devices reach it, by whichever address it has there.
+    /// Whether other devices can connect, and any IP address is accepted as `Host`.
     pub(super) any_address: bool,
-    /// Web pages that may ask, as in `https://example.org:8080`.
+    /// Allowed web origins, as in `https://example.org:8080`.
     pub(super) origins: Vec<String>,
-    /// Whose guests are let in by the shared door.
+    /// The guests that the shared port admits.
     pub(super) share: Option<Share>,
-    /// Names of this device there, in lower case. Whoever is in the local network can have such a name
-    /// lead anywhere, so they are none by the other door.
+    /// Names of this device on the shared port, in lower case. Anyone in the local network can make
+    /// such a name resolve anywhere, so they are not accepted on the owner's port.
     pub(super) shared_hosts: Vec<String>,
 }
 
-/// By which door a request came.
+/// The port on which a request arrived.
 pub(super) fn door(request: &Parts) -> Door {
     let door = request.extensions.get::<Door>();
     door.copied().unwrap_or(Door::Own)
 }
 
 impl Guard {
-    /// Whether a request comes from where it may; the origin of the web page that it comes from, if that
-    /// is another's.
+    /// Checks the host and origin of a request. Returns the origin of the web page that sent it, if
+    /// it is a foreign one.
     ///
     /// # Errors
-    /// It does not.
+    /// The host or the origin is not allowed.
     pub(super) fn check_source(&self, request: &Parts) -> Result<Option<HeaderValue>, Fault> {
         let host = self.check_host(request)?;
         let scheme = match door(request) {
@@ -124,16 +125,16 @@ impl Guard {
         self.check_origin(&request.headers, scheme, &host)
     }
 
-    /// Who sends a request, if it has a token that is good for this route or needs none.
+    /// Identifies the sender and checks that its token, or the lack of one, allows this route.
     ///
     /// # Errors
-    /// It has not.
+    /// It does not.
     pub(super) fn check_key(&self, request: &Parts, route: &str) -> Result<Visitor, Fault> {
         let door = door(request);
         let path = request.uri.path();
         let is_shared = matches!(door, Door::Shared(_));
         let is_open = OPEN_PATHS.contains(&path) || (is_shared && JOIN_PATHS.contains(&path));
-        // A browser's question has none.
+        // Browsers send preflight requests without a token.
         if is_open || request.method == Method::OPTIONS {
             return Ok(Visitor::Nobody);
         }
@@ -151,7 +152,7 @@ impl Guard {
     fn check_host(&self, request: &Parts) -> Result<Authority, Fault> {
         let header = request.headers.get(header::HOST);
         let header = header.and_then(|value| value.to_str().ok()?.parse().ok());
-        // Clients that take this for a proxy write the whole address into the first line.
+        // Clients that use this server as a proxy write the whole URL into the request line.
         let named: Vec<&Authority> = request.uri.authority().into_iter().chain(&header).collect();
         let refused = |words| Fault::forbidden("host_not_allowed", words);
         let Some(first) = named.first() else {
@@ -175,7 +176,7 @@ impl Guard {
         let host = host.trim_end_matches([']', '.']).to_ascii_lowercase();
         let is_shared = matches!(door, Door::Shared(_));
         match host.parse::<IpAddr>() {
-            // No page can have an address lead elsewhere.
+            // No page can redirect an IP address, unlike a name.
             Ok(address) => {
                 let any = self.any_address || is_shared;
                 any || address.is_loopback() || self.hosts.contains(&host)
@@ -231,7 +232,7 @@ impl Guard {
     }
 }
 
-/// The answer to a browser that asks what a page may do.
+/// The answer to a browser's preflight request.
 pub(super) fn preflight(request: &HeaderMap) -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -240,7 +241,7 @@ pub(super) fn preflight(request: &HeaderMap) -> Response {
     headers.insert(header::ALLOW, methods.clone());
     if request.contains_key(header::ORIGIN) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-        // Every client has some of its own: all are taken, none means anything here.
+        // Every client has its own headers: all are allowed, and none has an effect here.
         if let Some(asked) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
         }
@@ -254,7 +255,7 @@ pub(super) fn preflight(request: &HeaderMap) -> Response {
     response
 }
 
-/// Lets a page of this origin read an answer.
+/// Allows a page of this origin to read a response.
 pub(super) fn show_to(response: &mut Response, origin: HeaderValue) {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);

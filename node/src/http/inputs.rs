@@ -1,4 +1,4 @@
-//! Texts that are to become vectors, as both dialects say them.
+//! Inputs of embedding requests, for both dialects.
 
 use serde_json::Value;
 
@@ -6,13 +6,13 @@ use super::fault::Fault;
 use super::fields::Fields;
 use crate::serve::Input;
 
-/// Texts of one request.
+/// Most texts in one request.
 const MOST_INPUTS: usize = 2048;
 
 /// The texts of a request, one or several.
 ///
 /// # Errors
-/// There are none or too many, or they are no texts.
+/// There are none or too many, or they are not texts.
 pub(super) fn inputs(fields: &Fields<'_>, name: &str) -> Result<Vec<Input>, Fault> {
     let text = |text: &str| Input::Text(text.to_owned().into());
     let is_empty = |value: &Value| value.as_str() == Some("");
@@ -27,7 +27,7 @@ pub(super) fn inputs(fields: &Fields<'_>, name: &str) -> Result<Vec<Input>, Faul
         }
         Some(Value::String(one)) => vec![text(one)],
         Some(Value::Array(list)) if list.iter().any(|one| one.is_number() || one.is_array()) => {
-            // They would be taken for other words.
+            // Another model's ids would be read as different words.
             let why = "token ids are those of another model: send text (in LangChain, \
                        check_embedding_ctx_length=False)";
             return Err(fields.not_done(name, why));
@@ -45,10 +45,10 @@ pub(super) fn inputs(fields: &Fields<'_>, name: &str) -> Result<Vec<Input>, Faul
     }
 }
 
-/// Refuses another length than vectors have.
+/// Checks a requested vector length against the model's.
 ///
 /// # Errors
-/// Another is asked for.
+/// They differ.
 pub(super) fn check_dimensions(fields: &Fields<'_>, there: usize) -> Result<(), Fault> {
     match fields.count("dimensions")? {
         Some(asked) if asked != there => {

@@ -1,4 +1,4 @@
-//! How people become guests: a page for them, and what it sends.
+//! Joining as a guest: a page with a form, and the endpoint that it posts to.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -19,12 +19,12 @@ use super::fields::Fields;
 use super::guard::door;
 use crate::guests::{GuestError, Joined, NotJoined, Proof, Share};
 
-/// Bytes of a name, a PIN or a key.
+/// Longest name, PIN or key, in bytes.
 const LONGEST: usize = 256;
 
 const PAGE: &str = include_str!("join.html");
 
-/// What the page may do: its own style and script, and send to where it came from.
+/// The page's content security policy: its own style and script, and requests to its own origin.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let hash = |tag: &str| {
         let rest = PAGE.split(&format!("<{tag}>")).nth(1).unwrap_or_default();
@@ -41,8 +41,8 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
         .unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
 });
 
-/// `GET /join`: a page to type the PIN into. The key of the code on the screen is behind the `#` of its
-/// address, which browsers do not send; the page does.
+/// `GET /join`: a page on which to type the PIN. The QR code puts its key after the `#` of the URL,
+/// which browsers do not send; the page's script does.
 pub(super) async fn page(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Fault> {
     let (parts, _) = request.into_parts();
     let _ = shared(&api, &parts)?;
@@ -55,7 +55,7 @@ pub(super) async fn page(State(api): State<Arc<Api>>, request: Request) -> Resul
     Ok(response)
 }
 
-/// `POST /guests/join`: `{"name": …, "pin": …}` or `{"name": …, "key": …}` is answered with a token.
+/// `POST /guests/join` with `{"name": …, "pin": …}` or `{"name": …, "key": …}`; returns a token.
 pub(super) async fn join(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Fault> {
     let (parts, body) = request.into_parts();
     let (share, from) = shared(&api, &parts)?;
@@ -73,7 +73,7 @@ pub(super) async fn join(State(api): State<Arc<Api>>, request: Request) -> Resul
     };
     let name = text("name")?.unwrap_or_default();
     let (pin, key) = (text("pin")?, text("key")?);
-    // It writes a file.
+    // Joining writes a file.
     let joined = tokio::task::spawn_blocking(move || {
         let proof = match (&key, &pin) {
             (Some(key), _) => Proof::Key(key),
@@ -101,7 +101,7 @@ pub(super) async fn join(State(api): State<Arc<Api>>, request: Request) -> Resul
     Ok(response)
 }
 
-/// Whose guests join, and from where; nobody does by another door.
+/// The share to join and the guest's address; an error on the owner's port.
 fn shared(api: &Api, parts: &Parts) -> Result<(Share, IpAddr), Fault> {
     match (&api.guard.share, door(parts)) {
         (Some(share), Door::Shared(from)) => Ok((share.clone(), from)),
@@ -119,7 +119,7 @@ impl From<NotJoined> for Fault {
                 Self::invalid("name", message)
             }
             NotJoined::Guest(GuestError::Full) => Self::forbidden("too_many_guests", message),
-            // What is wrong with this device's files is the owner's affair.
+            // The guest need not know what is wrong with this device's files.
             NotJoined::Guest(_) => Self::from(crate::serve::RequestError::Failed {
                 message: "it cannot take guests now".to_owned(),
             }),
@@ -139,7 +139,7 @@ mod tests {
             assert!(!PAGE.contains(sign), "{sign}");
         }
         let policy = POLICY.to_str().expect("text");
-        // Of what is there, not of nothing.
+        // The hashes are of the actual contents, not of nothing.
         let nothing = BASE64.encode(&Sha256::digest(b""));
         assert!(
             policy.contains("script-src 'sha256-") && !policy.contains(&nothing),

@@ -1,4 +1,4 @@
-//! What was said, as OpenAI's chat completions have it.
+//! Messages of OpenAI's chat completions.
 
 use potluck_model::template::{Content, Json, ToolCall};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use crate::engine::{Message, Role};
 /// The messages of a request.
 ///
 /// # Errors
-/// There are none, or one is wrong or has what is not text.
+/// There are none, or one is invalid or contains something other than text.
 pub(super) fn messages(fields: &Fields<'_>) -> Result<Vec<Message>, Fault> {
     let messages = fields.objects("messages")?;
     if messages.is_empty() {
@@ -49,10 +49,10 @@ fn message(fields: &Fields<'_>) -> Result<Message, Fault> {
     Ok(message)
 }
 
-/// A text, texts in parts, or nothing.
+/// A string, an array of text parts, or nothing.
 ///
 /// # Errors
-/// A part that is not text: an image by its name.
+/// A part is not text, such as an image.
 pub(super) fn content(fields: &Fields<'_>, name: &str) -> Result<Content, Fault> {
     match fields.get(name) {
         None => Ok(Content::Text(String::new())),
@@ -61,8 +61,8 @@ pub(super) fn content(fields: &Fields<'_>, name: &str) -> Result<Content, Fault>
             let parts: Result<Vec<_>, _> = fields.objects(name)?.iter().map(part).collect();
             let mut parts = parts?;
             Ok(match parts.len() {
-                // What a template makes of a text and of one part is the same as a rule, and some know
-                // only texts.
+                // Templates usually render a string and a single part alike, and some templates
+                // support only strings.
                 1 => Content::Text(parts.remove(0)),
                 _ => Content::Parts(parts),
             })
@@ -102,10 +102,10 @@ fn tool_calls(fields: &Fields<'_>) -> Result<Vec<ToolCall>, Fault> {
     calls.collect()
 }
 
-/// The arguments of a call: JSON as a text, or an object.
+/// The arguments of a tool call: JSON as a string, or an object.
 ///
 /// # Errors
-/// They are something else.
+/// The field has another type.
 pub(super) fn arguments(fields: &Fields<'_>, name: &str) -> Result<Json, Fault> {
     let must = "a JSON object";
     match fields.get(name) {
@@ -113,7 +113,7 @@ pub(super) fn arguments(fields: &Fields<'_>, name: &str) -> Result<Json, Fault> 
         Some(Value::String(text)) if text.trim().is_empty() => {
             Json::parse("{}").map_err(|_| fields.wrong(name, must))
         }
-        // Models write arguments that are no JSON, and clients send them back.
+        // Models write arguments that are not valid JSON, and clients send them back.
         Some(Value::String(text)) => Ok(Json::parse(text).unwrap_or_else(|_| Json::text(text))),
         Some(value @ Value::Object(_)) => {
             Json::parse(&value.to_string()).map_err(|_| fields.wrong(name, must))

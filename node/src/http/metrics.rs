@@ -1,4 +1,4 @@
-//! Numbers for Prometheus, in its text format.
+//! Metrics in Prometheus's text format.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::serve::{Histogram, Numbers};
 
-/// What is counted of requests.
+/// Request counters.
 #[derive(Default)]
 pub(super) struct Counters {
     active: AtomicU64,
@@ -16,18 +16,18 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// A request came.
+    /// Counts a request that has arrived.
     pub(super) fn begun(&self) {
         self.active.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Somebody of this kind sends it.
+    /// Counts a request by the kind of its sender.
     pub(super) fn sent_by(&self, kind: &'static str) {
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         *callers.entry(kind).or_default() += 1;
     }
 
-    /// It is answered, with this status; 0 if its client went before.
+    /// Counts an ended request by its status; 0 if the client left before there was one.
     pub(super) fn ended(&self, route: &str, status: u16) {
         self.active.fetch_sub(1, Ordering::Relaxed);
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,7 +44,7 @@ fn one(text: &mut String, name: &str, kind: &str, help: &str, value: u64) {
     let _ = writeln!(text, "{name} {value}");
 }
 
-/// All of it.
+/// All metrics as text.
 pub(super) fn text(counters: &Counters, connections: usize, numbers: &Numbers) -> String {
     let mut text = String::new();
     let name = "potluck_http_requests_total";
@@ -78,7 +78,7 @@ pub(super) fn text(counters: &Counters, connections: usize, numbers: &Numbers) -
     text
 }
 
-/// What a number is: its name after `potluck_`, its kind, its help, itself.
+/// One metric: its name after `potluck_`, its type, its help and its value.
 type Number = (&'static str, &'static str, &'static str, u64);
 
 fn of_service(text: &mut String, numbers: &Numbers) {
@@ -189,7 +189,7 @@ fn gauges_of_service(text: &mut String, numbers: &Numbers) {
 
 fn write_times(text: &mut String, name: &str, help: &str, times: &Histogram) {
     head(text, name, "histogram", help);
-    // Prometheus counts all that are at most a bound.
+    // Prometheus's buckets are cumulative: each counts all values up to its bound.
     let mut so_far = 0;
     let counts = times.counts.iter();
     for (bound, count) in times.bounds.iter().zip(counts) {

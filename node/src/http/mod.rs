@@ -1,37 +1,37 @@
-//! The HTTP API: what programs that speak OpenAI's or Ollama's API use unchanged.
+//! The HTTP API: clients of OpenAI's or Ollama's API can use it unchanged.
 //!
-//! | module | what |
+//! | module | purpose |
 //! |---|---|
-//! | `server`, `connection` | the thread, its connections and their bounds |
-//! | `guard`, `token` | who is let in |
-//! | `shared`, `certificate`, `join`, `nearby` | HTTPS for guests, how people become guests, how they find it |
-//! | `routes`, `api` | paths, and what handlers share |
-//! | `body`, `fields`, `fault` | a request's JSON, field by field, and why it is refused |
-//! | `messages`, `sampling`, `tools`, `inputs` | what both dialects say alike |
+//! | `server`, `connection` | the serving thread, its connections and their limits |
+//! | `guard`, `token` | access control |
+//! | `shared`, `certificate`, `join`, `nearby` | HTTPS for guests, joining, discovery |
+//! | `routes`, `api` | paths, and state that handlers share |
+//! | `body`, `fields`, `fault` | a request's JSON, typed access to its fields, errors |
+//! | `messages`, `sampling`, `tools`, `inputs` | parsing that both dialects share |
 //! | `openai`, `ollama` | the dialects: they translate into a [`Request`](crate::serve::Request), and its updates back |
-//! | `stream`, `whole` | answers as they come, and once they are whole |
-//! | `account`, `metrics` | what is told and counted of requests; never text |
-//! | `openapi` | the document of all this |
+//! | `stream`, `whole` | streamed answers, and answers sent whole |
+//! | `account`, `metrics` | logs and counters of requests; never text |
+//! | `openapi` | the OpenAPI document |
 //!
-//! # Bounds
-//! | what | bound | then |
+//! # Limits
+//! | what | limit | when exceeded |
 //! |---|---|---|
-//! | connections | 256, and 128 of guests | the one that has waited longest for a request gives way |
-//! | agreeing on keys | 10 s | the connection ends |
+//! | connections | 256, and 128 of guests | the one that has waited longest for a request is closed |
+//! | TLS handshake | 10 s | the connection is closed |
 //! | head | 100 lines, 64 KiB | 431 |
-//! | head, and the time between two requests | 75 s | the connection ends |
+//! | head, and the time between two requests | 75 s | the connection is closed |
 //! | body | 16 MiB, 60 s | 413, 408 |
-//! | an answer that is not read | 60 s | the connection and the answer end |
+//! | an answer that the client does not read | 60 s | the connection is closed and the answer cancelled |
 //!
-//! When a client disconnects, hyper drops the handler or the body, and with it the request: computing
-//! stops.
+//! When a client disconnects, hyper drops the handler or the body, and with it the request:
+//! computation stops.
 //!
 //! # Defaults
-//! Tokens are chosen as `potluck run` does unless a request says otherwise, and an answer may be as long
-//! as the context allows. A model whose template has no switch for thinking ignores a wish that it
-//! thinks. `num_ctx` and `keep_alive` are accepted without effect, except `keep_alive: 0` in a request
-//! without messages: the node's context and idle time hold, and a prompt that is too long is refused,
-//! never cut.
+//! Sampling defaults are those of `potluck run`, and an answer may be as long as the context
+//! allows. A model whose template has no switch for thinking ignores a request to think. `num_ctx`
+//! and `keep_alive` are accepted without effect, except `keep_alive: 0` in a request without
+//! messages: the node's own context and idle time apply, and a prompt that is too long is refused,
+//! never truncated.
 
 mod account;
 mod answers;
@@ -82,11 +82,11 @@ use crate::serve::Service;
 /// Who may use the API.
 #[derive(Clone, Default)]
 pub struct Access {
-    /// What clients have to send; nothing if `None`.
+    /// The token that clients must send; `None` requires none.
     pub token: Option<Token>,
-    /// Names under which this device is reached, beside those of loopback.
+    /// Names under which clients reach this device, besides loopback.
     pub hosts: Vec<String>,
-    /// Web pages that may use it, such as `https://example.org`.
+    /// Allowed web origins, such as `https://example.org`.
     pub origins: Vec<String>,
 }
 
@@ -94,15 +94,15 @@ impl Listening {
     /// Serves the API of a service on a thread of its own.
     ///
     /// # Errors
-    /// The system has no more threads.
+    /// The system cannot start a thread.
     pub fn serve(self, service: Service, access: Access) -> Result<Server, StartError> {
         self.serve_with(service, access, None)
     }
 
-    /// As [`Self::serve`], and for guests, too.
+    /// Like [`Self::serve`], and for guests as well.
     ///
     /// # Errors
-    /// As there, and [`StartError::Certificate`].
+    /// The same, and [`StartError::Certificate`].
     pub fn serve_with(
         self,
         service: Service,

@@ -1,36 +1,38 @@
-//! How guests find a shared API in the local network: DNS-SD over multicast DNS (RFC 6762, 6763).
+//! Discovery of a shared API in the local network: DNS-SD over multicast DNS (RFC 6762, 6763).
 //!
-//! It is announced only while it is shared, and never on loopback. The fingerprint in the announcement
-//! stays the same for good, so whoever listens in a network can tell the device again in another: the
-//! node's own id is announced only where it is expected, this where its owner shares.
+//! The API is announced only while it is shared, and never on loopback. The announced fingerprint
+//! never changes, so anyone who listens in several networks can recognise the device. For the same
+//! reason the node's own id is announced only where it is expected, and this fingerprint only where
+//! the owner shares.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
 
-/// The type of service, for which browsers of the network look.
+/// The DNS-SD service type.
 const SERVICE: &str = "_potluck-api._tcp.local.";
-/// How long the end may take to be announced.
+/// Time allowed for announcing the end of the service.
 const GOODBYE: Duration = Duration::from_millis(300);
-/// The longest label of DNS.
+/// Longest DNS label, in bytes.
 const LONGEST_LABEL: usize = 63;
 
-/// An announcement, which ends with this.
+/// An announcement. Dropping it withdraws the service.
 pub struct Nearby {
     daemon: ServiceDaemon,
     name: String,
 }
 
 impl Nearby {
-    /// The host name that is announced of a device with this fingerprint: one that no other program of it
-    /// announces.
+    /// The host name announced for a device with this fingerprint. No other program on the device
+    /// announces it.
     pub fn host_name(fingerprint: &str) -> String {
         let short: String = fingerprint.chars().take(12).collect();
         format!("potluck-{short}.local")
     }
 
-    /// Announces the API at this address under the device's name. `None` where nobody could reach it.
+    /// Announces the API at this address under the device's name. `None` if no other device could
+    /// reach the address.
     ///
     /// # Errors
     /// Why it is not announced, in words.
@@ -70,7 +72,7 @@ fn service(address: SocketAddr, device: &str, fingerprint: &str) -> Result<Servi
         ("join", "/join"),
         ("fingerprint", fingerprint),
     ];
-    // All addresses that the device has, or the one that it listens on.
+    // All of the device's addresses, or only the one that it listens on.
     let is_all = address.ip().is_unspecified();
     let ips: Vec<IpAddr> = match is_all {
         true => Vec::new(),
@@ -86,7 +88,7 @@ fn service(address: SocketAddr, device: &str, fingerprint: &str) -> Result<Servi
     Ok(info)
 }
 
-/// As much of a name as a label holds.
+/// A name, truncated to the length of a label.
 fn label(name: &str) -> String {
     let mut label = String::new();
     for c in name.chars() {

@@ -1,8 +1,8 @@
-//! The document that says what there is: `openapi.json`, with this build's version.
+//! The OpenAPI document: `openapi.json`, with this build's version.
 
 use serde_json::Value;
 
-/// The document.
+/// The OpenAPI document.
 pub(super) fn document() -> Value {
     let mut document: Value =
         serde_json::from_str(include_str!("openapi.json")).unwrap_or_default();

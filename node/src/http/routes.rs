@@ -1,4 +1,4 @@
-//! Which path is for what, and what every request passes before.
+//! The routes, and the checks that every request passes first.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::connection::{Phase, Remote};
 use super::fault::{Dialect, Fault, respond};
 use super::{guard, join, metrics, ollama, openai, openapi};
 
-/// All paths.
+/// All routes.
 pub(super) fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/", get(greeting))
@@ -34,7 +34,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
-/// Users leave `/v1` out of the address.
+/// Some users leave `/v1` out of the base URL.
 fn openai_routes(prefix: &str) -> Router<Arc<Api>> {
     let path = |path: &str| format!("{prefix}{path}");
     Router::new()
@@ -43,7 +43,7 @@ fn openai_routes(prefix: &str) -> Router<Arc<Api>> {
         .route(&path("/responses"), post(openai::responses))
         .route(&path("/embeddings"), post(openai::embeddings))
         .route(&path("/models"), get(openai::models))
-        // A name may have a `/`, written as `%2F` or as it is.
+        // A name may contain a `/`, percent-encoded as `%2F` or not.
         .route(&path("/models/{*id}"), get(openai::model))
 }
 
@@ -59,11 +59,11 @@ fn ollama_routes() -> Router<Arc<Api>> {
         .route("/api/version", get(ollama::version))
 }
 
-/// What every request passes: who is let in, and what is told of it.
+/// Middleware of every request: access control, logging and counting.
 async fn pass(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let route = parts.extensions.get::<MatchedPath>();
-    // A path that is none of ours may say anything: it is not told.
+    // An unknown path could contain anything, so it is not logged.
     let route = route.map_or("other", MatchedPath::as_str).to_owned();
     let phase = parts.extensions.get::<Phase>().cloned();
     let counters = Arc::clone(&api.counters);
@@ -111,7 +111,7 @@ async fn no_such_method(request: Request) -> Response {
     Fault::no_such_method().respond(Dialect::of(request.uri().path()))
 }
 
-/// Some clients of Ollama look for the last three words.
+/// Some Ollama clients look for the last three words.
 async fn greeting() -> &'static str {
     "Potluck answers here, as if Ollama is running"
 }

@@ -1,4 +1,4 @@
-//! How tokens are chosen, as clients say it: both dialects have the same names for it.
+//! Sampling settings; both dialects use the same names.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::fields::{Fields, NotDone, is_nothing};
 use crate::Private;
 use crate::engine::{LogitBias, SamplerError, SamplerSettings, TokenId};
 
-/// Settings of other servers' samplers that this one does not have.
+/// Settings of other servers' samplers that this one does not support.
 const NOT_DONE: [NotDone; 9] = [
     other("mirostat"),
     other("dry_multiplier"),
@@ -49,11 +49,11 @@ fn is_one(value: &Value) -> bool {
     value.as_f64() == Some(1.0)
 }
 
-/// How tokens are chosen: what is not said is as `potluck run` has it. The `choice`th of several
-/// answers has a seed of its own, which follows from the first one's.
+/// The sampler settings of a request; absent ones default to those of `potluck run`. Each `choice`
+/// of several answers has its own seed, derived from the first one's.
 ///
 /// # Errors
-/// A setting is wrong, out of its range, or not done.
+/// A setting is invalid, out of range, or unsupported.
 pub(super) fn sampling(fields: &Fields<'_>, choice: usize) -> Result<SamplerSettings, Fault> {
     fields.refuse(&NOT_DONE)?;
     let mut settings = SamplerSettings::default();
@@ -66,31 +66,31 @@ pub(super) fn sampling(fields: &Fields<'_>, choice: usize) -> Result<SamplerSett
         }
     }
     if let Some(top_p) = fields.number("top_p")? {
-        // Clients write 0 for the most likely token only.
+        // Clients write 0 to allow only the most likely token.
         settings.top_p = top_p.max(f32::MIN_POSITIVE);
         if settings.validate().is_err() || top_p < 0.0 {
             return Err(fields.wrong("top_p", "a number from 0 to 1"));
         }
     }
     if let Some(top_k) = fields.whole("top_k")? {
-        // Below 0 is all, too, to some clients.
+        // Some clients write a negative number for no limit.
         settings.top_k = usize::try_from(top_k).unwrap_or(0);
     }
     if let Some(window) = fields.whole("repeat_last_n")? {
-        // Below 0 is the whole context.
+        // A negative number means the whole context.
         settings.repetition_window = usize::try_from(window).unwrap_or(usize::MAX);
     }
     settings.logit_bias = logit_bias(fields)?;
-    // A seed may be below 0.
+    // Seeds may be negative.
     let seed = fields.whole("seed")?.map(i64::cast_unsigned);
     settings.seed = seed.unwrap_or_else(new_seed).wrapping_add(choice as u64);
     Ok(settings)
 }
 
-/// A number among the settings.
+/// Accessor of a number in the settings.
 type Setting = fn(&mut SamplerSettings) -> &mut f32;
 
-/// Numbers, by their fields.
+/// Numeric settings by their field names.
 const SETTINGS: [(&str, Setting); 6] = [
     ("temperature", |settings| &mut settings.temperature),
     ("min_p", |settings| &mut settings.min_p),
@@ -108,13 +108,13 @@ const SETTINGS: [(&str, Setting); 6] = [
     }),
 ];
 
-/// The most texts at which an answer may end, and bytes of one.
+/// The most stop texts, and the most bytes of one.
 const MOST_STOPS: (usize, usize) = (32, 1000);
 
-/// The texts at which an answer ends.
+/// The texts at which an answer stops.
 ///
 /// # Errors
-/// They are no texts, or too many or too long.
+/// They are not texts, or are too many or too long.
 pub(super) fn stop(fields: &Fields<'_>) -> Result<Vec<Private<String>>, Fault> {
     let texts = fields.texts("stop")?;
     let (most, longest) = MOST_STOPS;

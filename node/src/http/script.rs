@@ -1,4 +1,4 @@
-//! Answers that a test writes, and requests to them.
+//! Scripted answers for tests, and helpers to send requests.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,15 +22,15 @@ use crate::serve::{
     Summary, TokenInfo, Update,
 };
 
-/// What is answered: each request the same.
+/// An `Answers` that answers every request in the same way.
 pub(super) struct Script {
-    /// Makes the updates of an answer.
+    /// Builds the updates of an answer.
     pub(super) updates: Box<dyn Fn() -> Vec<Update> + Send + Sync>,
-    /// Whether it goes on without end after them.
+    /// Whether the stream stays open after these updates.
     pub(super) endless: bool,
-    /// What was asked.
+    /// The requests received.
     pub(super) asked: Arc<Mutex<Vec<Request>>>,
-    /// How many answers are under way.
+    /// Cloned into each open answer, so that its strong count shows how many there are.
     pub(super) open: Arc<()>,
     pub(super) refuses: Option<RequestError>,
 }
@@ -166,7 +166,7 @@ impl Answers for Script {
     }
 }
 
-/// Updates, and then none, without an end.
+/// Updates, and then a stream that stays pending.
 struct Forever(Updates, #[allow(dead_code)] Arc<()>);
 
 impl Stream for Forever {
@@ -183,7 +183,7 @@ impl Stream for Forever {
     }
 }
 
-/// What was answered.
+/// A response.
 pub(super) struct Answered {
     pub(super) status: StatusCode,
     pub(super) content_type: String,
@@ -195,7 +195,7 @@ impl Answered {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    /// The JSON of all events, without the last word.
+    /// The JSON of all events, without the final `[DONE]`.
     pub(super) fn events(&self) -> Vec<Value> {
         assert_eq!(self.content_type, "text/event-stream; charset=utf-8");
         let frames = self.text.split("\n\n").filter(|frame| !frame.is_empty());
@@ -237,7 +237,7 @@ pub(super) fn api(script: Script) -> Arc<Api> {
     })
 }
 
-/// Sends a request to a script, and waits for all of its answer.
+/// Sends a request to a script and collects the whole response.
 pub(super) fn ask(script: Script, method: &str, path: &str, body: &Value) -> Answered {
     let request = HttpRequest::builder()
         .method(method)
@@ -269,7 +269,7 @@ pub(super) fn ask(script: Script, method: &str, path: &str, body: &Value) -> Ans
     })
 }
 
-/// As [`ask`], for a body that is posted.
+/// Like [`ask`], with the method POST.
 pub(super) fn post(script: Script, path: &str, body: &Value) -> Answered {
     ask(script, "POST", path, body)
 }

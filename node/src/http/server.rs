@@ -1,4 +1,4 @@
-//! The thread that serves connections: those of this device, and those of guests by TLS.
+//! The thread that serves connections: of this device's clients, and of guests over TLS.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -22,25 +22,25 @@ use tokio_rustls::TlsAcceptor;
 
 use super::connection::{Admitted, Connections, Door, Patient, Remote};
 
-/// Connections at once.
+/// Most connections at once.
 pub(super) const MOST_CONNECTIONS: usize = 256;
-/// Connections of guests at once. They take no places from those of this device.
+/// Most guest connections at once. They take no places from those of this device.
 pub(super) const MOST_SHARED: usize = 128;
-/// A client that has not agreed on keys for so long is given up.
+/// Time limit of the TLS handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-/// A connection that sends no whole head for so long ends: between two requests, too.
+/// Time within which a whole head must arrive, also between two requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
-/// Lines of a head.
+/// Most header lines.
 const MOST_HEADERS: usize = 100;
-/// Bytes of a head.
+/// Largest head, in bytes.
 const MOST_HEAD_BYTES: usize = 64 << 10;
-/// How long to wait where the system has no room for another connection.
+/// Pause before the next attempt when the system cannot accept another connection.
 const NO_ROOM: Duration = Duration::from_millis(100);
 
-/// An API cannot be served.
+/// The API could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be listened on.
+    /// Listening on the address failed.
     #[error(
         "cannot listen on {address} for {}: {} {option}",
         if *option == SHARE_OPTION { "HTTPS" } else { "HTTP" },
@@ -50,18 +50,18 @@ pub enum StartError {
         }
     )]
     Listen {
-        /// The option that says so.
+        /// The option that sets the address.
         option: &'static str,
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The system has no more threads.
+    /// The system cannot start a thread.
     #[error("cannot serve HTTP")]
     Threads(#[source] io::Error),
-    /// There is no TLS.
+    /// TLS is unavailable.
     #[error(transparent)]
     Certificate(#[from] super::CertificateError),
 }
@@ -69,17 +69,17 @@ pub enum StartError {
 const HTTP_OPTION: &str = "--http";
 const SHARE_OPTION: &str = "--share-at";
 
-/// The port of a shared API, unless its owner says otherwise.
+/// The default port of a shared API.
 const SHARED_PORT: u16 = 11436;
 
-/// A port that is this process's: connections wait until they are served.
+/// A bound port. Connections queue until it is served.
 pub struct Listening {
     pub(super) listener: TcpListener,
     pub(super) address: SocketAddr,
 }
 
 impl Listening {
-    /// Listens on an address; port 0 is any that is free.
+    /// Listens on an address; port 0 takes any free port.
     ///
     /// # Errors
     /// [`StartError::Listen`].
@@ -87,7 +87,7 @@ impl Listening {
         Self::of(address, HTTP_OPTION, TcpListener::bind(address))
     }
 
-    /// Listens for guests, on this address or else on a port of all addresses that is known for it.
+    /// Listens for guests on this address, or on the default port of all addresses.
     ///
     /// # Errors
     /// [`StartError::Listen`].
@@ -122,13 +122,13 @@ impl Listening {
         Ok(Self { listener, address })
     }
 
-    /// The address, with its port.
+    /// The address, with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// An address of IPv6 that takes connections over IPv4, too.
+/// Binds an IPv6 address that accepts connections over IPv4 as well.
 fn bind_both(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_only_v6(false)?;
@@ -143,11 +143,11 @@ fn bind_both(address: SocketAddr) -> io::Result<TcpListener> {
 pub(super) struct Entrance {
     pub(super) listening: Listening,
     pub(super) connections: Arc<Connections>,
-    /// For guests.
+    /// TLS, for guests.
     pub(super) tls: Option<TlsAcceptor>,
 }
 
-/// An API that is served on a thread of its own, until this is dropped.
+/// An API served on a thread of its own until this is dropped.
 pub struct Server {
     stopping: watch::Sender<Option<Instant>>,
     thread: Option<JoinHandle<()>>,
@@ -157,7 +157,7 @@ impl Server {
     pub(super) fn start(entrances: Vec<Entrance>, router: Router) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            // For bodies that take long to read; they end when they are read.
+            // For parsing long bodies; these tasks end on their own.
             .max_blocking_threads(2)
             .build()
             .map_err(StartError::Threads)?;
@@ -170,7 +170,7 @@ impl Server {
                     tokio::spawn(serve(entrance, service, stopped))
                 });
                 for entrance in all.collect::<Vec<_>>() {
-                    // Its panic, if it had one, was printed.
+                    // If the task panicked, the panic has been printed.
                     let _ = entrance.await;
                 }
             });
@@ -183,9 +183,9 @@ impl Server {
         })
     }
 
-    /// Takes no more connections and requests. Answers may end within this time.
+    /// Stops accepting connections and requests. Running answers may finish within this time.
     pub fn stop(&self, within: Duration) {
-        // The first word counts.
+        // The first deadline applies.
         self.stopping.send_if_modified(|until| {
             let first = until.is_none();
             until.get_or_insert_with(|| Instant::now() + within);
@@ -193,7 +193,7 @@ impl Server {
         });
     }
 
-    /// Whether its thread has ended.
+    /// Whether the thread has ended.
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -203,7 +203,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
         if let Some(thread) = self.thread.take() {
-            // Its panic, if it had one, was printed.
+            // If the thread panicked, the panic has been printed.
             let _ = thread.join();
         }
     }
@@ -230,11 +230,11 @@ async fn serve(
         };
         match accepted {
             Ok((stream, from)) => {
-                // Without a place it ends here.
+                // Without a free place the connection is dropped here.
                 if let Some(admitted) = connections.admit() {
                     let (service, stopped) = (service.clone(), stopped.clone());
                     let from = Remote(from.ip());
-                    // A token is sent when it is there.
+                    // Send each token immediately.
                     let _ = stream.set_nodelay(true);
                     match &tls {
                         None => {
@@ -275,7 +275,7 @@ async fn serve(
     }
 }
 
-/// Agrees on keys with a client, in bounded time, and answers it.
+/// Completes the TLS handshake with a client within [`HANDSHAKE_WITHIN`], and serves it.
 async fn greet(
     stream: TcpStream,
     tls: TlsAcceptor,
@@ -286,7 +286,7 @@ async fn greet(
 ) {
     let agreed = tokio::select! {
         agreed = timeout(HANDSHAKE_WITHIN, handshake(stream, tls)) => agreed,
-        // Another needs the place.
+        // Another connection needs the place.
         () = admitted.phase.closed() => return,
         _ = stopped.wait_for(Option::is_some) => return,
     };
@@ -295,9 +295,9 @@ async fn greet(
     }
 }
 
-/// What TLS begins with.
+/// The first byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 22;
-/// What a client is told who begins otherwise.
+/// The answer to clients that do not speak TLS.
 const NOT_HTTPS: &str = "this port is for HTTPS: use an address that begins with https://\n";
 
 async fn handshake(
@@ -306,7 +306,7 @@ async fn handshake(
 ) -> io::Result<impl AsyncRead + AsyncWrite + Unpin> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 1 && first[0] != TLS_HANDSHAKE {
-        // What was sent and is not read would take the answer with it.
+        // Closing a socket with unread data would discard the answer.
         let _ = stream.read(&mut [0; 4096]).await?;
         let length = NOT_HTTPS.len();
         let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close";
@@ -318,7 +318,7 @@ async fn handshake(
     tls.accept(Patient::new(stream)).await
 }
 
-/// Answers the requests of one connection.
+/// Serves the requests of one connection.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     (from, door): (Remote, Door),
@@ -342,7 +342,7 @@ async fn converse(
         .serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
-        // A connection that broke is the client's affair.
+        // A broken connection is the client's concern.
         _ = connection.as_mut() => true,
         () = admitted.phase.closed() => true,
         _ = stopped.wait_for(Option::is_some) => false,

@@ -1,4 +1,4 @@
-//! The node's service, as the one who answers.
+//! [`Answers`] for the node's service.
 
 use futures_util::future::BoxFuture;
 use futures_util::stream;

@@ -1,4 +1,4 @@
-//! The API for guests: where it is, under which certificate, and who they are.
+//! The API for guests: its address, its certificate and its guests.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::Receiver;
@@ -14,37 +14,37 @@ use crate::net::reachable_addresses;
 /// A port for guests that is not served yet.
 pub struct Shared {
     pub(super) listening: Listening,
-    /// What is known of it.
+    /// The shared API's address, certificate and guests.
     pub at: SharedAt,
 }
 
-/// What is known of an API for guests, while it is served, too. Clones are the same.
+/// A shared API's address, certificate and guests, also while it is served. Clones share one state.
 #[derive(Clone)]
 pub struct SharedAt {
     address: SocketAddr,
     certificate: Certificate,
     share: Share,
-    /// Names that its owner gave.
+    /// Names given by the owner.
     named: Vec<String>,
 }
 
 /// The API cannot be shared.
 #[derive(Debug, thiserror::Error)]
 pub enum ShareError {
-    /// The port.
+    /// Opening the port failed.
     #[error(transparent)]
     Port(#[from] StartError),
-    /// The certificate.
+    /// The certificate is unavailable.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The guests.
+    /// The guest list is unavailable.
     #[error(transparent)]
     Guests(#[from] GuestError),
 }
 
 impl Shared {
-    /// That of a home, on this address or a port that is known for it, with more names of this device.
-    /// What happens comes by the receiver.
+    /// Opens the shared API of a home on this address or the default port; `named` are additional
+    /// names of this device. The receiver yields guest events.
     ///
     /// # Errors
     /// [`ShareError`].
@@ -53,7 +53,7 @@ impl Shared {
         address: Option<SocketAddr>,
         named: &[String],
     ) -> Result<(Self, Receiver<ShareEvent>), ShareError> {
-        // Before anything else: the port may be another's.
+        // Bind before creating anything, because another process may own the port.
         let listening = Listening::shared(address)?;
         let (share, told) = Share::open(home)?;
         let address = listening.address();
@@ -69,22 +69,22 @@ impl Shared {
 }
 
 impl SharedAt {
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Under which certificate.
+    /// The certificate.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
     }
 
-    /// Who its guests are.
+    /// The guests.
     pub fn share(&self) -> &Share {
         &self.share
     }
 
-    /// Names of this device that its guests may use.
+    /// The host names that guests may use.
     pub(super) fn hosts(&self) -> Vec<String> {
         let mut all = own_names();
         all.extend(self.named.iter().map(|name| name.to_ascii_lowercase()));
@@ -92,7 +92,7 @@ impl SharedAt {
         all
     }
 
-    /// Addresses at which guests reach it now, the likeliest first: `https://192.168.1.5:11436`.
+    /// URLs at which guests reach it now, the likeliest first: `https://192.168.1.5:11436`.
     pub fn urls(&self) -> Vec<String> {
         let port = self.address.port();
         let mut all = addresses(self.address);
@@ -104,8 +104,8 @@ impl SharedAt {
         all.into_iter().map(url).collect()
     }
 
-    /// Has the certificate name what this device is reached by now; whether that is something else than
-    /// before.
+    /// Updates the certificate to the device's current names and addresses. Returns whether they
+    /// changed.
     ///
     /// # Errors
     /// [`CertificateError`].
@@ -115,7 +115,7 @@ impl SharedAt {
     }
 }
 
-/// The addresses of a port.
+/// The addresses at which a port is reachable.
 fn addresses(at: SocketAddr) -> Vec<IpAddr> {
     let mut all = match at.ip().is_unspecified() {
         true => reachable_addresses(),
@@ -125,7 +125,7 @@ fn addresses(at: SocketAddr) -> Vec<IpAddr> {
     all
 }
 
-/// What the system calls this device, in the local network, too.
+/// This device's host names, also in the local network.
 fn own_names() -> Vec<String> {
     let name = host_name().map(|name| name.to_ascii_lowercase());
     let name = name.filter(|name| !name.is_empty() && name != "localhost");
@@ -134,7 +134,7 @@ fn own_names() -> Vec<String> {
     name.into_iter().chain(local).collect()
 }
 
-/// What a certificate has to name.
+/// The names that the certificate must contain.
 fn names(at: SocketAddr, named: &[String]) -> Vec<String> {
     let mut all: Vec<_> = addresses(at).iter().map(ToString::to_string).collect();
     all.extend(own_names());

@@ -1,4 +1,4 @@
-//! Answers that are written while they come.
+//! Streamed answers.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,38 +16,38 @@ use super::api::comment;
 use super::fault::Fault;
 use crate::serve::{RequestError, Update};
 
-/// The head of an answer is sent after this time at the latest: until then a failure has a status of its
-/// own, and from then on the client knows that somebody is there.
+/// The latest time at which the head is sent. Before it, a failure still gets its own status; after
+/// it, the client knows that the server is working.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
-/// How long nothing may be sent.
+/// Longest time without sending anything.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Writes what happens to a request as a stream of one dialect.
+/// Formats the updates of a request as a stream in one dialect.
 pub(super) trait Writer: Send + 'static {
-    /// The content's type: events, unless a dialect has another.
+    /// The content type; events by default.
     fn content_type(&self) -> &'static str {
         "text/event-stream; charset=utf-8"
     }
-    /// What is sent with the head.
+    /// Sent with the head.
     fn open(&mut self, out: &mut Vec<u8>) {
         comment(out);
     }
-    /// What is sent so that nobody takes the connection for dead.
+    /// Sent to keep an idle connection alive.
     fn keep_alive(&mut self, out: &mut Vec<u8>) {
         comment(out);
     }
-    /// What happened to a choice; not [`Update::Failed`].
+    /// Writes an update of a choice; never [`Update::Failed`].
     fn write(&mut self, choice: usize, update: Update, out: &mut Vec<u8>);
-    /// The answer is not whole and will not be.
+    /// Writes that the answer failed before its end.
     fn fail(&mut self, error: &RequestError, out: &mut Vec<u8>);
-    /// All choices are done.
+    /// Writes the end, once all choices are done.
     fn end(&mut self, out: &mut Vec<u8>);
 }
 
-/// The answer, from when something of it is known.
+/// The streamed response, once its first update has arrived or [`HEAD_WITHIN`] has passed.
 ///
 /// # Errors
-/// It failed before.
+/// The answer failed before that.
 pub(super) async fn respond(
     mut choices: Choices,
     writer: impl Writer,
@@ -81,24 +81,24 @@ pub(super) async fn respond(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // Proxies that collect answers would keep them until their end.
+    // Buffering proxies would hold the answer back until its end.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }
 
-/// An answer that is being written.
+/// An answer being streamed.
 struct Answer<W> {
     choices: Choices,
     writer: W,
     first: Option<(usize, Update)>,
-    /// Choices that are not done.
+    /// Number of choices that are not done.
     open: usize,
     is_opened: bool,
     _account: Arc<Account>,
 }
 
 impl<W: Writer> Answer<W> {
-    /// The next bytes, and what is to come after them.
+    /// The next bytes, and the rest of the answer if there is any.
     async fn next(mut self) -> (Vec<u8>, Option<Self>) {
         let mut out = Vec::new();
         if !self.is_opened {
@@ -119,7 +119,7 @@ impl<W: Writer> Answer<W> {
                 }
             }
         }
-        // What is there already goes along.
+        // Batch the updates that are already available.
         while let Some(next) = self.choices.next().now_or_never() {
             if self.is_over(next, &mut out) {
                 return (out, None);
@@ -128,7 +128,7 @@ impl<W: Writer> Answer<W> {
         (out, Some(self))
     }
 
-    /// Writes what happened next; whether that is the end of the answer.
+    /// Writes the next update. Returns whether the answer has ended.
     fn is_over(&mut self, next: Option<(usize, Update)>, out: &mut Vec<u8>) -> bool {
         match next {
             Some((_, Update::Failed(error))) => {

@@ -1,4 +1,4 @@
-//! The token that clients send as their API key: made once, kept in a file that only its owner reads.
+//! The API key of this node: generated once, stored in a file that only its owner can read.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,38 +9,38 @@ use crate::device::random;
 use crate::home::Home;
 use crate::private_file;
 
-/// Bytes of a token file that are looked at.
+/// Largest token file, in bytes.
 const MOST_BYTES: usize = 4096;
-/// Characters that a token has at least: a person may write one of their own.
+/// Fewest characters of a token: people may write one of their own.
 const FEWEST: usize = 16;
 
-/// What every client knows that is let in.
+/// The secret that authorises a client.
 #[derive(Clone)]
 pub struct Token {
-    // Hashes are compared in constant time, and have one length.
+    // Hashes have one length and are compared in constant time.
     hash: blake3::Hash,
     path: PathBuf,
 }
 
-/// There is no token.
+/// The token is unavailable.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The file.
+    /// A file could not be read or written.
     #[error("cannot use the token file {}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// What it holds.
+    /// The file contains no usable token.
     #[error(
         "the token file {} holds no token of {FEWEST} characters or more: remove it, and a new one is made",
         path.display()
     )]
     Malformed {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
     /// The system has no random numbers.
@@ -49,7 +49,7 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// The token of a home: that of its file, or a new one in a new file.
+    /// Loads the token of a home, or generates one and stores it.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -65,7 +65,7 @@ impl Token {
         {
             let bytes: [u8; 32] = random().map_err(|_| TokenError::Random)?;
             let text = format!("pl-{}\n", BASE64URL_NOPAD.encode(&bytes));
-            // Another process may just have made one: then that is it.
+            // If another process has just created the token, that one is used.
             private_file::create(&path, text.as_bytes()).map_err(failed)?;
         }
         let bytes = private_file::read(&path, MOST_BYTES).map_err(failed)?;
@@ -78,12 +78,12 @@ impl Token {
         Ok(Self { hash, path })
     }
 
-    /// The file that it is in.
+    /// The token's file.
     pub fn path(&self) -> &std::path::Path {
         &self.path
     }
 
-    /// Whether this is it, in the same time for all that are not.
+    /// Whether this is the token, compared in constant time.
     pub(super) fn is(&self, given: &str) -> bool {
         blake3::hash(given.as_bytes()) == self.hash
     }

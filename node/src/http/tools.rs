@@ -1,4 +1,4 @@
-//! What a model may call, and what an answer has to be, as OpenAI's clients say it.
+//! Tools and response formats of OpenAI's requests.
 
 use serde_json::{Value, json};
 
@@ -7,10 +7,10 @@ use super::fields::Fields;
 use crate::Private;
 use crate::serve::{Format, Tool, ToolChoice};
 
-/// The tools of a chat completion: each function inside `function`.
+/// The tools of a chat completion: each function is nested in `function`.
 ///
 /// # Errors
-/// One is wrong, or no function.
+/// One is invalid, or not a function.
 pub(super) fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, Fault> {
     let tools = fields.objects("tools")?;
     let tools = tools.iter().map(|fields| {
@@ -21,10 +21,10 @@ pub(super) fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, Fault> {
     tools.collect()
 }
 
-/// The tools of a response: each a function itself.
+/// The tools of a response: each function is at the top level.
 ///
 /// # Errors
-/// One is wrong, or no function.
+/// One is invalid, or not a function.
 pub(super) fn flat_tools(fields: &Fields<'_>) -> Result<Vec<Tool>, Fault> {
     let tools = fields.objects("tools")?;
     let tools = tools.iter().map(|fields| {
@@ -60,10 +60,10 @@ fn tool(fields: &Fields<'_>) -> Result<Tool, Fault> {
     })
 }
 
-/// Whether tools are called; a function that is named is in `function`, or named beside its type.
+/// The tool choice; a named function is nested in `function`, or named beside its type.
 ///
 /// # Errors
-/// It is wrong, or names no tool.
+/// It is invalid, or names no tool.
 pub(super) fn tool_choice(fields: &Fields<'_>, tools: &[Tool]) -> Result<ToolChoice, Fault> {
     let name = "tool_choice";
     let must = "\"auto\", \"none\", \"required\" or one function";
@@ -99,17 +99,17 @@ pub(super) fn tool_choice(fields: &Fields<'_>, tools: &[Tool]) -> Result<ToolCho
     }
 }
 
-/// What an answer has to be, by the field of this name: each nesting that clients use.
+/// The response format in the field of this name, in each nesting that clients use.
 ///
 /// # Errors
-/// It is wrong, or a kind that is not there.
+/// It is invalid, or of an unsupported kind.
 pub(super) fn format(fields: &Fields<'_>, name: &str) -> Result<Format, Fault> {
     let Some(format) = fields.object(name)? else {
         return Ok(Format::Text);
     };
     let inside = format.object("json_schema")?;
     let inside = inside.as_ref();
-    // OpenAI: in `json_schema.schema`, or `schema` in a response; others: in `schema` or `value`.
+    // OpenAI: `json_schema.schema`, or `schema` in a response; others: `schema` or `value`.
     let schema = inside
         .and_then(|inside| inside.get("schema"))
         .or_else(|| format.get("schema"))

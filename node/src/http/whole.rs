@@ -1,4 +1,4 @@
-//! Answers that are written when they are whole.
+//! Answers that are sent whole.
 
 use super::answers::{Choices, lost};
 use super::fault::Fault;
@@ -14,7 +14,7 @@ pub(super) struct Whole {
     pub(super) summary: Option<Summary>,
 }
 
-/// A call of a tool.
+/// A tool call.
 pub(super) struct Call {
     pub(super) id: String,
     pub(super) name: String,
@@ -35,7 +35,7 @@ impl Call {
         self.arguments.push_str(arguments);
     }
 
-    /// The JSON of an object: an empty one if nothing was written.
+    /// The arguments as a JSON object: an empty one if the model wrote none.
     pub(super) fn arguments(&self) -> &str {
         match self.arguments.trim().is_empty() {
             true => "{}",
@@ -45,7 +45,7 @@ impl Call {
 }
 
 impl Whole {
-    /// Takes what happened next; not [`Update::Failed`].
+    /// Adds an update; never [`Update::Failed`].
     pub(super) fn take(&mut self, update: Update) {
         match update {
             Update::Reasoning(text) => self.reasoning.push_str(&text),
@@ -69,7 +69,7 @@ impl Whole {
     }
 }
 
-/// All choices, once they are whole.
+/// Collects all choices until their end.
 ///
 /// # Errors
 /// One of them failed.

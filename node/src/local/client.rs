@@ -1,4 +1,4 @@
-//! A command's side of the connection.
+//! The command's side of the connection.
 
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -14,7 +14,7 @@ use super::views::{MemberView, PlanView};
 use crate::log::{Level, Page};
 use crate::words::Kind;
 
-/// Replies that were read and wait for the command.
+/// Most replies that are buffered for the command.
 const REPLIES: usize = 64;
 
 /// A connection to a node.
@@ -24,38 +24,38 @@ pub struct Client {
     replies: Receiver<(Reply, Vec<u8>)>,
 }
 
-/// A node does not answer as it should.
+/// A request to a node failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The connection.
+    /// The connection failed.
     #[error("the node does not answer")]
     Connection(#[source] io::Error),
-    /// It has ended.
+    /// The connection has ended.
     #[error("the node has stopped")]
     Stopped,
-    /// It says why not.
+    /// The node reports why the request failed.
     #[error("{0}")]
     Failed(String),
-    /// No device is meant by what a person wrote: why.
+    /// The text names no device; the message says why.
     #[error("{0}")]
     NotMeant(String),
-    /// It answers what was not asked.
+    /// The reply does not match the request.
     #[error("the node answers as another version: end it and start it again")]
     OtherAnswer,
 }
 
 impl ClientError {
-    /// Whether the node is gone, so that another may do what it was asked.
+    /// Whether the node is gone, so that the request can be repeated at another.
     pub fn is_lost(&self) -> bool {
         matches!(self, Self::Connection(_) | Self::Stopped)
     }
 }
 
 impl Client {
-    /// Over a socket that a node serves.
+    /// Connects over a socket that a node serves.
     ///
     /// # Errors
-    /// The system has no more threads.
+    /// The system cannot start a thread.
     pub fn over(stream: Stream) -> Result<Self, ClientError> {
         let mut incoming = stream.try_clone().map_err(ClientError::Connection)?;
         let (tell, replies) = mpsc::sync_channel(REPLIES);
@@ -75,7 +75,7 @@ impl Client {
         })
     }
 
-    /// To a node of this process.
+    /// Connects to a node in this process.
     ///
     /// # Errors
     /// The system has no more sockets or threads.
@@ -88,7 +88,7 @@ impl Client {
         Self::over(ours)
     }
 
-    /// Asks.
+    /// Sends a request.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -97,10 +97,10 @@ impl Client {
         sent.map_err(ClientError::Connection)
     }
 
-    /// The next reply, and its payload; `None` if there is none within this time.
+    /// Receives the next reply and its payload; `None` if there is none within this time.
     ///
     /// # Errors
-    /// [`ClientError`]; a [`Reply::Failed`] is one.
+    /// [`ClientError`]; a [`Reply::Failed`] becomes one.
     pub fn next(&mut self, within: Duration) -> Result<Option<(Reply, Vec<u8>)>, ClientError> {
         match self.replies.recv_timeout(within) {
             Ok((Reply::Failed { kind, words }, _)) => Err(match kind {
@@ -113,7 +113,7 @@ impl Client {
         }
     }
 
-    /// Asks what is answered once.
+    /// Sends a request that has a single reply, and waits for it.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -137,8 +137,8 @@ impl Client {
         }
     }
 
-    /// What the node did after the event of this number, as far as it is kept and matters as much as
-    /// `least`; some of it, if the page says that there is more.
+    /// One page of the node's events after this number, of level `least` and above. The page says
+    /// whether there are more.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -149,7 +149,7 @@ impl Client {
         }
     }
 
-    /// Where a model's layers should run.
+    /// Plans where a model's layers should run.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -160,7 +160,7 @@ impl Client {
         }
     }
 
-    /// Opens pairing for so many seconds: the invitation's text.
+    /// Opens pairing for this many seconds; returns the invitation's text.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -181,7 +181,7 @@ impl Client {
         }
     }
 
-    /// Lets the node know that this program computes something for the device's owner, until this is
+    /// Tells the node that this program computes for the device's owner, until the client is
     /// dropped.
     ///
     /// # Errors
@@ -193,7 +193,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // The thread that reads ends with the connection.
+        // The reader thread ends with the connection.
         let _ = self.requests.shutdown(std::net::Shutdown::Both);
     }
 }

@@ -1,19 +1,19 @@
-//! Messages on a socket of this device.
+//! Message framing on the local socket.
 
 use std::io::{self, Read, Write};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The longest JSON of a message.
+/// Longest JSON of a message, in bytes.
 const MOST_JSON: usize = 1 << 20;
-/// The longest payload: the largest frame of hidden states.
+/// Longest payload, in bytes: the largest frame of hidden states.
 const MOST_PAYLOAD: usize = 16 << 20;
 
 /// Writes a message.
 ///
 /// # Errors
-/// What the system says.
+/// The system's I/O error.
 pub(super) fn write(
     to: &mut impl Write,
     message: &impl Serialize,
@@ -30,10 +30,10 @@ pub(super) fn write(
     to.flush()
 }
 
-/// Reads a message; `None` if there are no more.
+/// Reads a message; `None` at the end of the stream.
 ///
 /// # Errors
-/// What the system says, and [`io::ErrorKind::InvalidData`] for what is no message.
+/// The system's I/O error, and [`io::ErrorKind::InvalidData`] for a malformed message.
 pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<(T, Vec<u8>)>> {
     let mut lengths = [0; 8];
     match from.read_exact(&mut lengths) {

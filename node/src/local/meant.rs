@@ -1,10 +1,10 @@
-//! Which device a person means, and what can be done with it.
+//! Resolves the device that a person names, and whether it can leave its circle.
 
 use potluck_protocol::PeerId;
 
 use super::views::Names;
 
-/// The device that a person means: by its name, its PeerId, or `self`.
+/// Resolves a device by its name, its PeerId, or `self`.
 pub(super) fn device(names: &Names, text: &str) -> Option<PeerId> {
     if text == "self" {
         return Some(names.this_device);
@@ -15,12 +15,12 @@ pub(super) fn device(names: &Names, text: &str) -> Option<PeerId> {
     let mut named = names.members.iter().filter(|(_, name)| *name == text);
     match (named.next(), named.next()) {
         (Some((peer, _)), None) => Some(*peer),
-        // Two devices of one name are told apart by their ids.
+        // If two devices share a name, only their ids are unambiguous.
         _ => None,
     }
 }
 
-/// Why no device is meant by what a person wrote.
+/// Explains why a text names no device.
 pub(super) fn why_nobody(names: &Names, text: &str) -> String {
     match names.members.values().filter(|name| *name == text).count() {
         0 => format!("no device is called {text:?}: `potluck peers` lists names and ids"),
@@ -30,7 +30,8 @@ pub(super) fn why_nobody(names: &Names, text: &str) -> String {
     }
 }
 
-/// Why this device cannot leave its circle, if it cannot. Those that it let in may still be removed.
+/// Why this device cannot leave its circle, if it cannot. Devices that it admitted may still be
+/// removed.
 pub(super) fn why_not_to_leave(names: &Names, with_admitted: bool) -> Option<String> {
     if !names.has_this_device() && !with_admitted {
         return Some(
@@ -54,7 +55,7 @@ mod tests {
         PeerId::from_public_key([byte; 32])
     }
 
-    /// As device 1 sees them.
+    /// The names as device 1 knows them.
     fn names(members: &[(u8, &str)]) -> Names {
         let members = members.iter();
         Names {
@@ -71,7 +72,7 @@ mod tests {
             (1, "kitchen"),
             (2, "tablet"),
             (3, "tablet"),
-            // As only a device of another program calls itself.
+            // Only a different implementation could have this name.
             (5, "self"),
         ]);
         let meant = |text: &str| device(&names, text);

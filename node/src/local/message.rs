@@ -1,4 +1,4 @@
-//! What commands ask of a node, and what it answers.
+//! Requests that commands send to a node, and its replies.
 
 use std::path::PathBuf;
 
@@ -10,142 +10,143 @@ use crate::log::{Level, Page};
 use crate::net::Announces;
 use crate::words::{Kind, Words};
 
-/// What a command asks. On one connection one thing at a time, but for what belongs to a session.
+/// A command's request. A connection handles one request at a time, except within a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum Request {
-    /// Where the node listens, and who it is: [`Reply::Node`].
+    /// The node's identity and listening addresses: [`Reply::Node`].
     Node,
     /// The circle's members: [`Reply::Members`].
     Members,
-    /// The command's own program computes something for this device's owner, until the connection
-    /// ends: others wait more. [`Reply::Done`].
+    /// The command's program computes for this device's owner until the connection ends. Steps
+    /// for other devices wait longer meanwhile. [`Reply::Done`].
     ComputeHere,
-    /// Another process of this home is to be its node: [`Reply::Done`] once this one has ended for
-    /// that, if it is only a command's.
+    /// Another process of this home wants to be its node. A command's temporary node ends, and
+    /// replies [`Reply::Done`] once it has.
     GiveWay,
     /// End a membership: [`Reply::Forgotten`], once it is stored.
     Forget {
         /// A name, a PeerId or `self`.
         device: String,
-        /// Also those of all whom it made members, and whom those did.
+        /// Also the members that it admitted, and those that they admitted, and so on.
         #[serde(default)]
         with_admitted: bool,
     },
-    /// Whose membership [`Forget`](Self::Forget) would end: [`Reply::WouldForget`].
+    /// List the memberships that [`Forget`](Self::Forget) would end: [`Reply::WouldForget`].
     WouldForget {
         /// A name, a PeerId or `self`.
         device: String,
-        /// Also those of all whom it made members, and whom those did.
+        /// Also the members that it admitted, and those that they admitted, and so on.
         with_admitted: bool,
     },
-    /// Leave the circle and begin a new one of this device alone: [`Reply::Done`], once it is stored.
+    /// Leave the circle and start a new one with only this device: [`Reply::Done`], once it is
+    /// stored.
     NewCircle,
-    /// Open pairing: [`Reply::Invitation`]; then [`Reply::Proposed`], which is to be answered, and
+    /// Open pairing: [`Reply::Invitation`]; then [`Reply::Proposed`], which needs an answer, and
     /// [`Reply::Paired`] or [`Reply::PairingOver`]. Ends with the connection.
     Invite {
-        /// For so many seconds.
+        /// Validity in seconds.
         seconds: u64,
-        /// What this device is called from now on.
+        /// This device's new name.
         name: Option<String>,
-        /// Who is to join whose circle.
+        /// Which device joins the other's circle.
         #[serde(default)]
         wish: PairingWish,
     },
-    /// Pair by an invitation: [`Reply::Proposed`], which is to be answered, then [`Reply::Paired`] or
+    /// Pair by an invitation: [`Reply::Proposed`], which needs an answer, then [`Reply::Paired`] or
     /// [`Reply::Failed`]. Ends with the connection.
     Join {
-        /// The text.
+        /// The invitation's text.
         invitation: String,
-        /// What this device is called from now on.
+        /// This device's new name.
         name: Option<String>,
-        /// Who is to join whose circle.
+        /// Which device joins the other's circle.
         #[serde(default)]
         wish: PairingWish,
     },
     /// The owner's answer to [`Reply::Proposed`] of this connection's pairing;
-    /// [`Reply::AnswerTooLate`] if that is over, else nothing.
+    /// [`Reply::AnswerTooLate`] if that pairing is over, else no reply.
     AnswerPairing {
-        /// Of the other device.
+        /// The other device's PeerId.
         peer_id: String,
         /// Whether to pair.
         agrees: bool,
     },
-    /// What the node did last: [`Reply::Log`].
+    /// The node's recent events: [`Reply::Log`].
     Log {
-        /// After the event of this number; 0 for all that are kept.
+        /// Return the events after this number; 0 for all that are kept.
         after: u64,
-        /// Those that matter as much as this.
+        /// The least important level to return.
         least: Level,
     },
-    /// Where a model's layers should run: [`Reply::Plan`].
+    /// Plan where a model's layers should run: [`Reply::Plan`].
     Plan {
-        /// What for.
+        /// The model and constraints.
         #[serde(flatten)]
         request: SessionRequest,
     },
-    /// Begin a conversation: [`Reply::Started`], then [`Reply::Session`] for each of its events, until
-    /// the connection ends.
+    /// Begin a conversation: [`Reply::Started`], then [`Reply::Session`] for each of its events,
+    /// until the connection ends.
     Session {
-        /// What for.
+        /// The model and constraints.
         #[serde(flatten)]
         request: SessionRequest,
     },
-    /// Rows of the conversation; the payload are their hidden states. Nothing answers rows that are
-    /// not those that follow: [`SessionEvent::Ready`] says which are.
+    /// Submit rows to the conversation, with their hidden states as payload. Rows that are not the
+    /// next in order are ignored without a reply: [`SessionEvent::Ready`] says which rows are next.
     Submit {
-        /// Position of the first.
+        /// Position of the first row.
         start_position: u32,
-        /// How many.
+        /// Number of rows.
         rows: u32,
-        /// Whether these are the last for now, whose hidden states are wanted.
+        /// Whether these are the last rows for now, and their hidden states should be returned.
         last: bool,
     },
     /// Drop the conversation's positions from this one on: [`SessionEvent::RolledBack`].
     RollBack {
-        /// The first that is dropped.
+        /// The first position to drop.
         position: u32,
     },
-    /// What the conversation has sent and received: [`Reply::Traffic`].
+    /// The conversation's traffic: [`Reply::Traffic`].
     Traffic,
 }
 
-/// What a node was told when it started. It holds for all commands that use the node.
+/// The settings a node was started with. They apply to all commands that use the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSettings {
-    /// Threads that it computes with; of one that runs, as many as it has.
+    /// Number of compute threads. In a reply, the number in use.
     pub threads: Option<usize>,
-    /// Where it was told to listen; nothing for any free port.
+    /// Listening addresses; empty for any free port.
     pub listen: Vec<String>,
-    /// Whether it neither looks for devices on the local network nor is found there.
+    /// Whether discovery on the local network is off, both looking and being found.
     pub no_mdns: bool,
-    /// When it is found there.
+    /// When the node announces itself there.
     #[serde(default)]
     pub announces: Announces,
-    /// Where it was told that paired devices may be.
+    /// Known addresses of paired devices.
     pub peers: Vec<String>,
-    /// The memory that its owner allows, in bytes, if that was said.
+    /// The owner's memory limit in bytes, if set.
     pub memory: Option<u64>,
 }
 
-/// A model, and where its layers may be.
+/// A model, and constraints on its placement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRequest {
     /// The model's file.
     pub model: PathBuf,
-    /// Positions to reserve.
+    /// Number of positions to reserve.
     pub context: u32,
-    /// Who may compute.
+    /// Which devices may compute.
     pub placement: PlacementChoice,
     /// `latency`, `throughput` or `energy`.
     pub objective: String,
 }
 
-/// Who joins whose circle.
+/// Which device joins the other's circle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PairingWish {
-    /// As it may be: the owner is asked.
+    /// Either may join; the owner is asked.
     #[default]
     Asks,
     /// The other device joins this one's.
@@ -164,127 +165,128 @@ impl From<PairingWish> for potluck_protocol::pairing::Wish {
     }
 }
 
-/// Who may compute.
+/// Which devices may compute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlacementChoice {
-    /// Whoever is best.
+    /// The best placement over all devices.
     Best,
     /// Only this device.
     Alone,
-    /// As a person wrote it: `self:0..6,kitchen:6..30`.
+    /// A placement written by a person: `self:0..6,kitchen:6..30`.
     Forced(String),
 }
 
-/// What a node answers.
+/// A node's reply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
-    /// It is done.
+    /// The request succeeded.
     Done,
-    /// It cannot be done: why.
+    /// The request failed.
     Failed {
-        /// Of what kind the reason is.
+        /// The kind of failure.
         kind: Kind,
-        /// In words.
+        /// The reason in words.
         words: String,
     },
-    /// Who the node is.
+    /// The node's identity.
     Node {
         /// Its PeerId.
         peer_id: String,
         /// Its name.
         name: String,
-        /// Where it listens.
+        /// Its listening addresses.
         listening: Vec<String>,
-        /// Whether it places layers. The node of a command that pairs does not on a device that was
-        /// never measured.
+        /// Whether it places layers. The node of `pair` does not on a device that was never
+        /// measured.
         computes: bool,
-        /// What it was told when it started.
+        /// The settings it was started with.
         settings: NodeSettings,
     },
     /// The circle's members, this device among them.
     Members {
-        /// By their names.
+        /// The members by name.
         members: Vec<MemberView>,
     },
     /// A membership has ended.
     Forgotten {
-        /// Whose: its PeerId.
+        /// The former member's PeerId.
         peer_id: String,
         /// Its name.
         name: String,
     },
-    /// Whose membership would end.
+    /// The memberships that would end.
     WouldForget {
-        /// The device that was named: its PeerId.
+        /// The named device's PeerId.
         peer_id: String,
         /// Its name.
         name: String,
-        /// All who would go, that device among them unless it has left already.
+        /// All members that would be removed, including the named device unless it has already
+        /// left.
         members: Vec<MemberView>,
     },
-    /// The owner is to be asked whether to pair so.
+    /// The owner must accept or refuse this pairing.
     Proposed {
-        /// What.
+        /// The proposed pairing.
         proposal: ProposalView,
     },
-    /// To be shown to the owner of the other device.
+    /// The invitation to show to the owner of the other device.
     Invitation {
-        /// The text.
+        /// The invitation's text.
         text: String,
-        /// When it expires, in seconds since 1970 (UTC).
+        /// Expiry, in seconds since 1970 (UTC).
         expires: u64,
     },
-    /// Both devices are in one circle.
+    /// Both devices are now in one circle.
     Paired {
-        /// The other's PeerId.
+        /// The other device's PeerId.
         peer_id: String,
-        /// What it calls itself.
+        /// The name it gives itself.
         name: String,
     },
-    /// The owner's answer comes too late: nothing is proposed by this device any more.
+    /// The owner answered too late: this device's proposal is no longer open.
     AnswerTooLate {
-        /// The other's PeerId.
+        /// The other device's PeerId.
         peer_id: String,
     },
     /// One attempt to pair failed.
     PairingFailed {
-        /// Who tried.
+        /// The other device's PeerId.
         peer_id: String,
-        /// Why.
+        /// The reason.
         words: String,
     },
-    /// The invitation cannot be used any more.
+    /// The invitation is no longer valid.
     PairingOver {
-        /// Why.
+        /// The reason.
         words: String,
     },
-    /// What the node did.
+    /// The node's events.
     Log {
-        /// Some of it.
+        /// One page of them.
         page: Page,
     },
-    /// Where the layers should run.
+    /// The planned placement.
     Plan {
-        /// Where.
+        /// The plan.
         plan: Box<PlanView>,
     },
     /// The conversation has begun.
     Started {
-        /// What its devices are called.
+        /// The names of the circle's devices.
         names: Names,
     },
-    /// What comes of the conversation. The payload are the hidden states of an answer.
+    /// An event of the conversation. The payload is the hidden states of an answer.
     Session {
-        /// As the protocol tells it.
+        /// The protocol's event.
         event: SessionEvent,
     },
-    /// Bytes to and from peers.
+    /// Bytes sent to and received from peers.
     Traffic {
-        /// To peers.
+        /// Bytes sent.
         bytes_sent: u64,
-        /// From peers.
+        /// Bytes received.
         bytes_received: u64,
     },
 }

@@ -1,32 +1,32 @@
-//! Asking a node of this home: the one that `potluck up` runs, or one of this process.
+//! Access to a home's node: the one that `potluck up` runs, or one in this process.
 //!
-//! A node serves a socket of the home that only its user may use, on Windows a named pipe; commands
-//! speak to it there. A
-//! command that finds none starts a node of its own and serves itself one end of a pair of sockets,
-//! so there is one way for both. What is said is of one version: a node serves commands of its own
-//! program. What this process's own node computes for it, as for `serve`, takes no connection: a
-//! [`Pipeline`] reaches either.
+//! A node serves a socket in the home that only its user may open, on Windows a named pipe;
+//! commands connect to it. A command that finds no node starts its own and connects to it over one
+//! end of a socket pair, so both cases share one code path. Messages are not versioned: a node
+//! serves only commands of the same program version. Work that a process's own node computes for
+//! it, as for `serve`, needs no connection: a [`Pipeline`] reaches either kind.
 //!
-//! # Whose node
-//! A home has one node at a time, as two of one device would take each other's connections. Who has it
-//! holds a lock in the home; others of the home speak to it, or wait for the lock:
+//! # One node per home
+//! A home has one node at a time, because two nodes with one identity would take each other's
+//! connections. The node's process holds a lock in the home; other processes of the home connect to
+//! it, or wait for the lock:
 //!
-//! | the node of | serves others | ends |
+//! | the node of | serves other commands | ends |
 //! |---|---|---|
 //! | `up` | always | with it |
-//! | `run`, `chat` | while it lasts | with the answer or the chat; at once when `up` asks it to give way |
-//! | `pair` | while it lasts; computes if the device was measured before | with it |
+//! | `run`, `chat` | while it runs | with the answer or the chat; at once when `up` asks it to give way |
+//! | `pair` | while it runs; computes if the device was measured before | with it |
 //! | `plan`, `forget` | never: they take seconds, and others wait for them | with them |
 //!
-//! So a command can lose the node that it speaks to at any time. Its connection ends then, and a
-//! [`Pipeline`] with it; a sequence [begins another](crate::together::Together) at the node that runs
-//! then, or at one of its own command's, and reads its tokens there again. By the exactness of the
-//! arithmetic the answer goes on as if nothing had been.
+//! A command can therefore lose its node at any time. Its connection then ends, and a [`Pipeline`]
+//! with it; a sequence [begins another](crate::together::Together) at the node that runs next, or
+//! at one of its own command's, and computes its tokens there again. Because the arithmetic is
+//! exact, the answer continues unchanged.
 //!
 //! ```text
 //! message    length of JSON u32 · length of payload u32 · JSON · payload       little-endian
 //! ```
-//! The JSON is a [`Request`] or a [`Reply`]; the payload are hidden states, where there are any.
+//! The JSON is a [`Request`] or a [`Reply`]; the payload contains hidden states, if any.
 
 mod client;
 mod framing;

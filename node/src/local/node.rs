@@ -1,4 +1,4 @@
-//! The node that a home's commands speak to.
+//! The node that a home's commands use.
 
 use super::message::NodeSettings;
 use super::views::Names;
@@ -12,14 +12,14 @@ pub struct LocalNode {
     pub node: Node,
     /// The files that its stages may use.
     pub files: KnownFiles,
-    /// What is known of files.
+    /// Cached manifests of model files.
     pub manifests: ManifestCache,
-    /// What it was told when it started.
+    /// The settings it was started with.
     pub settings: NodeSettings,
 }
 
 impl LocalNode {
-    /// What the circle's devices are called.
+    /// The names of the circle's devices.
     pub(super) fn names(&self) -> Result<Names, NodeError> {
         let members = self.node.members()?.into_iter();
         let members = members.map(|(member, _)| (member.peer, member.name.as_str().to_owned()));

@@ -1,4 +1,4 @@
-//! Pairing, as a command has it done.
+//! Pairing on behalf of a command.
 
 use potluck_protocol::PeerId;
 use potluck_protocol::circle::{DeviceName, NotAName};
@@ -10,16 +10,16 @@ use super::server::Service;
 use crate::net::{NodeEvent, PairingId};
 use crate::words::Words;
 
-/// What a command does while two devices pair.
+/// A command's side of a pairing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     /// It shows an invitation.
     Inviting,
-    /// It uses another device's.
+    /// It uses another device's invitation.
     Joining,
 }
 
-/// What a person calls a device.
+/// Parses the name that a person chose for a device.
 fn chosen(name: Option<String>) -> Result<Option<DeviceName>, NotAName> {
     name.map(|name| DeviceName::chosen(&name)).transpose()
 }
@@ -53,7 +53,7 @@ impl Service {
         let invitation: Invitation = text.parse()?;
         let node = self.local.node.clone();
         if invitation.peer() == node.peer_id() {
-            // A node does not dial itself, and would only say that it knows no way.
+            // A node cannot dial itself, and would report only that it has no address.
             return Err(Refusal::OwnInvitation.into());
         }
         let name = chosen(name)?;
@@ -63,7 +63,7 @@ impl Service {
         self.forward_pairing(events, id, Side::Joining)
     }
 
-    /// The owner answers what was proposed to this command.
+    /// Passes on the owner's answer to this command's proposal.
     pub(super) fn answer_pairing(&self, peer_id: &str, agrees: bool) -> Result<(), Words> {
         let peer = peer_id.parse::<PeerId>()?;
         let in_time = match self.pairing {
@@ -82,14 +82,15 @@ impl Service {
         self.pairing = Some(id);
     }
 
-    /// What this command began is over, and nothing else. A node that has stopped pairs with nobody.
+    /// Stops the pairing that this command began, and no other. A stopped node has none left to
+    /// stop.
     pub(super) fn stop_pairing(&mut self) {
         if let Some(id) = self.pairing.take() {
             let _ = self.local.node.stop_pairing(id);
         }
     }
 
-    /// Tells how one pairing goes, until it is over.
+    /// Forwards the events of one pairing until it is over.
     fn forward_pairing(
         &self,
         mut events: UnboundedReceiver<NodeEvent>,
@@ -113,8 +114,8 @@ impl Service {
     }
 }
 
-/// What is said of an event to the command whose pairing this is, and whether nothing comes after it.
-/// Of other commands' pairings it hears nothing.
+/// The reply to the command that owns this pairing, and whether it is the last. `None` for events
+/// of other commands' pairings.
 fn pairing_reply(event: NodeEvent, id: PairingId, side: Side) -> Option<(Reply, bool)> {
     let failed = |words: String| Some((Reply::from(Words::new(words)), true));
     match event {

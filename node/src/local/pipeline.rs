@@ -1,4 +1,4 @@
-//! A conversation over the circle's devices, at a node of this process or of another.
+//! A conversation over the circle's devices, through a node in this process or in another.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -13,13 +13,13 @@ use super::views::Names;
 use crate::net::{Node, NodeError, NodeSession, Traffic};
 use crate::words::{Kind, Words};
 
-/// A conversation that has begun.
+/// A running conversation.
 pub struct Pipeline {
     names: Names,
     at: At,
 }
 
-/// Where its node is.
+/// The location of its node.
 enum At {
     /// Behind a connection.
     Connection(Client),
@@ -27,13 +27,13 @@ enum At {
     Process(Box<Within>),
 }
 
-/// A conversation at a node of this process: it takes no thread and no connection.
+/// A conversation at a node of this process: it needs no thread and no connection.
 struct Within {
     node: Node,
     session: NodeSession,
     events: Receiver<SessionEvent>,
     before: Traffic,
-    /// What was asked for and is not heard yet.
+    /// A traffic report that was requested and not yet returned.
     traffic: Option<Reply>,
 }
 
@@ -77,13 +77,12 @@ impl Pipeline {
         begin().map_err(|words| failed(&local.node, words))
     }
 
-    /// What the circle's devices were called when it began.
+    /// The names of the circle's devices when the conversation began.
     pub fn names(&self) -> &Names {
         &self.names
     }
 
-    /// What came of it, a [`Reply::Session`] or what was asked for; `None` if nothing came within this
-    /// time.
+    /// The next [`Reply::Session`] or requested report; `None` if there is none within this time.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -102,7 +101,7 @@ impl Pipeline {
         }
     }
 
-    /// Sends rows through all layers, if they are those that follow.
+    /// Submits rows to all layers; rows that are not the next in order are ignored.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -140,7 +139,7 @@ impl Pipeline {
         }
     }
 
-    /// Asks for what was sent and received; [`Reply::Traffic`] comes.
+    /// Requests the traffic; [`Reply::Traffic`] follows.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -181,7 +180,7 @@ impl From<NodeError> for ClientError {
     }
 }
 
-/// Why a node did not do it.
+/// The error for a request that a node of this process could not carry out.
 fn failed(node: &Node, Words { kind, words }: Words) -> ClientError {
     match kind {
         _ if node.has_stopped() => ClientError::Stopped,

@@ -1,4 +1,4 @@
-//! Where the replies to a command go.
+//! Sends replies to a command.
 
 use std::io;
 use std::net::Shutdown;
@@ -8,7 +8,7 @@ use super::framing;
 use super::message::Reply;
 use super::place::Stream;
 
-/// Where replies go, from any thread.
+/// The sending end of replies, usable from any thread.
 #[derive(Clone)]
 pub(super) struct Replies(Arc<Mutex<Stream>>);
 

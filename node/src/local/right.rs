@@ -1,4 +1,4 @@
-//! The right to be the one node of a home.
+//! The exclusive right to be the node of a home.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::place;
 use crate::home::Home;
 
-/// The right to be a home's node, shared with those who may have to give it up.
+/// The right to be a home's node, shared with code that may have to give it up.
 #[derive(Debug, Clone)]
 pub(super) struct Right(Arc<Mutex<Option<Claim>>>);
 
-/// What makes this process the node of a home.
+/// The lock that makes this process the node of a home.
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) home: Home,
@@ -29,7 +29,7 @@ impl Right {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another process may be the home's node from now on.
+    /// Gives up the right, so that another process can be the home's node.
     pub(super) fn give_up(&self) {
         let claim = self.lock().take();
         drop(claim);
@@ -50,7 +50,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(goes_on) = &self.served {
             goes_on.store(false, Ordering::SeqCst);
-            // Wakes the thread that waits for commands.
+            // Wakes the thread that accepts connections.
             let _ = place::connect(&self.home);
             place::remove(&self.home);
         }

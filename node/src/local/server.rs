@@ -1,4 +1,4 @@
-//! The node's side of a connection from a command.
+//! The node's side of a command's connection.
 
 use std::io;
 use std::net::Shutdown;
@@ -21,23 +21,23 @@ use crate::words::Words;
 
 const NO_CONVERSATION: &str = "no conversation has begun";
 
-/// Answers one command.
+/// Serves one command.
 pub struct Service {
     pub(super) local: LocalNode,
     pub(super) replies: Replies,
     session: Option<NodeSession>,
     traffic_before: crate::net::Traffic,
-    /// Pairing that ends with the connection.
+    /// A pairing that ends with the connection.
     pub(super) pairing: Option<PairingId>,
-    /// Of a node that gives way to another process's.
+    /// Set for a node that gives way to another process's.
     right: Option<Right>,
-    /// While its program computes by itself.
+    /// Held while the command's program computes by itself.
     owner_work: Option<OwnerWork>,
 }
 
 impl Service {
-    /// Serves a command until it ends its connection, or the node has ended. `right` is that of a
-    /// node that gives it up if it is asked to.
+    /// Serves a command until it ends its connection, or the node has ended. `right` is set for a
+    /// node that gives it up on request.
     ///
     /// # Errors
     /// The connection failed.
@@ -101,14 +101,14 @@ impl Service {
         };
         replied.or_else(|words| {
             if self.local.node.has_stopped() {
-                // Whoever asked looks for another.
+                // The command then looks for another node.
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             self.replies.send(&words.into(), &[])
         })
     }
 
-    /// What is answered once.
+    /// Answers requests that have a single reply.
     fn answer(&mut self, request: &Request) -> Result<Reply, Words> {
         let node = &self.local.node;
         Ok(match request {
@@ -179,11 +179,11 @@ impl Service {
         })
     }
 
-    /// Whom a person means, and what it is called, who wants to end its membership; or why that is
-    /// nobody.
+    /// Resolves the device whose membership should end: its PeerId, its name and the reach. The
+    /// error says why no device matches.
     fn to_forget(&self, text: &str, with_admitted: bool) -> Result<(PeerId, String, Reach), Words> {
         let names = self.local.names()?;
-        // One that has left may have let in others before.
+        // A former member may have admitted others before it left.
         let gone = || text.parse().ok().filter(|_| with_admitted);
         let peer = match device(&names, text).or_else(gone) {
             Some(peer) if peer == names.this_device => {

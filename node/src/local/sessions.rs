@@ -22,25 +22,25 @@ use crate::net::{Node, NodeSession};
 use crate::shape::model_shape;
 use crate::words::Words;
 
-/// Rows of a frame at most: those of the largest prefill step.
+/// Most rows of a frame: those of the largest prefill step.
 const MOST_ROWS: u32 = 512;
 
-/// A plan waits at most so long for devices to say what they have of the model.
+/// How long a plan waits for devices to report which of the model's weights they have.
 const WEIGHTS_FOR_PLAN: Duration = Duration::from_millis(500);
-/// So does a conversation, which begins without those that take longer: a round trip, as a rule.
+/// The same for a conversation, which begins without slower devices: usually one round trip.
 const WEIGHTS_FOR_SESSION: Duration = Duration::from_millis(100);
 
-/// A conversation over devices that a person named waits at most so long for them, each time.
+/// How long a conversation waits, each time, for devices that a person named.
 const PATIENCE_WITH_NAMED: Duration = Duration::from_secs(60);
 
 /// Longer than a node takes to end.
 const ENDING: Duration = Duration::from_secs(3);
 
-/// Why a device has no others to compute with that it names.
+/// The error when a removed device names others to compute with.
 const REMOVED: &str = "this device was removed from its circle, and no device of it computes for it: pair it again, or \
      begin a new circle with `potluck circle new`";
 
-/// What a command asks, in the protocol's terms.
+/// A command's request in the protocol's terms.
 pub(super) struct Asked {
     manifest: ContentHash,
     model: ModelShape,
@@ -82,7 +82,7 @@ impl Asked {
         })
     }
 
-    /// Where the layers would run now.
+    /// Plans where the layers would run now.
     pub(super) fn plan(self, local: &LocalNode) -> Result<PlanView, Words> {
         let names = local.names()?;
         local.node.find_weights(self.manifest, WEIGHTS_FOR_PLAN)?;
@@ -127,7 +127,7 @@ impl Asked {
     }
 }
 
-/// The model in a file, which stages of this node may use from now on.
+/// Identifies the model in a file, and allows stages of this node to use it.
 ///
 /// # Errors
 /// Why it cannot be used, in words.
@@ -155,7 +155,7 @@ fn objective(name: &str) -> Result<Objective, Words> {
     }
 }
 
-/// Sends rows on. Those that are not the next are passed over: what is, was or will be told.
+/// Submits rows. Rows that are not the next are ignored: session events report which rows are next.
 pub(super) fn submit(
     session: &NodeSession,
     start_position: u32,
@@ -171,8 +171,8 @@ pub(super) fn submit(
     }
 }
 
-/// Tells a command what comes of its conversation, until either ends. If it is the node that has, the
-/// command hears it as the end of its connection.
+/// Forwards a conversation's events to its command, until either ends. If the node ended, the
+/// command sees the end of its connection.
 pub(super) fn forward(events: &Receiver<SessionEvent>, replies: &Replies, node: &Node) {
     for mut event in events {
         let hidden = event.take_hidden();
@@ -180,7 +180,7 @@ pub(super) fn forward(events: &Receiver<SessionEvent>, replies: &Replies, node: 
             return;
         }
     }
-    // The conversation was finished, or the node is ending: that takes a moment.
+    // Either the conversation was finished, or the node is ending, which takes a moment.
     let until = Instant::now() + ENDING;
     while Instant::now() < until {
         if node.has_stopped() {

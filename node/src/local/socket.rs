@@ -1,4 +1,4 @@
-//! The socket in the home, and who may serve it.
+//! The socket in the home, and the right to serve it.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -14,28 +14,28 @@ use super::server::Service;
 use crate::home::Home;
 use crate::private_file;
 
-/// Commands that are served at once.
+/// Most commands served at once.
 const MOST_COMMANDS: usize = 64;
 
-/// This process's right to be the one node of a home, until this is dropped. The system takes it back
-/// with the process.
+/// This process's right to be the one node of a home, until this is dropped. The system releases it
+/// when the process ends.
 #[derive(Debug)]
 pub struct Socket(Right);
 
-/// A home's node cannot be this one.
+/// This process cannot be the home's node.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Another process is.
+    /// Another process is the node.
     #[error(
         "another potluck runs in this home: end it first, or set POTLUCK_HOME to another folder"
     )]
     Running,
-    /// A file or the socket.
+    /// A file or the socket failed.
     #[error("cannot use {}", path.display())]
     File {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -47,10 +47,10 @@ fn socket_failed(home: &Home) -> impl FnOnce(io::Error) -> ServeError {
 }
 
 impl Socket {
-    /// Becomes the node of a home.
+    /// Claims the right to be the node of a home.
     ///
     /// # Errors
-    /// [`ServeError::Running`] if another process is.
+    /// [`ServeError::Running`] if another process has it.
     pub fn claim(home: &Home) -> Result<Self, ServeError> {
         let path = home.root().join("node.lock");
         let failed = |path: &Path| {
@@ -69,11 +69,12 @@ impl Socket {
         Ok(Self(Right::new(claim)))
     }
 
-    /// Serves commands of this user on threads of their own, until this is dropped. If `gives_way`, a
-    /// command may [ask](super::Request::GiveWay) the node to end, and to be the home's node instead.
+    /// Serves commands of this user on threads of their own, until this is dropped. If `gives_way`,
+    /// a command may [ask](super::Request::GiveWay) the node to end so that it can be the home's
+    /// node.
     ///
     /// # Errors
-    /// The socket cannot be made.
+    /// The socket cannot be created.
     pub fn serve(&self, local: LocalNode, gives_way: bool) -> Result<(), ServeError> {
         let mut claim = self.0.lock();
         let Some(claim) = claim.as_mut() else {
@@ -92,10 +93,10 @@ impl Socket {
         Ok(())
     }
 
-    /// A connection to the node of a home; `None` if none runs.
+    /// Connects to the node of a home; `None` if none runs.
     ///
     /// # Errors
-    /// The socket is there and cannot be used, or is another user's.
+    /// The socket exists and is unusable, or belongs to another user.
     pub fn connect(home: &Home) -> Result<Option<Stream>, ServeError> {
         place::connect(home).map_err(socket_failed(home))
     }
@@ -134,7 +135,7 @@ fn accept(listener: &Listener, local: &LocalNode, right: Option<&Right>, goes_on
         let spawned = thread::Builder::new()
             .name("potluck-command".to_owned())
             .spawn(move || {
-                // What ends a connection ends the command.
+                // An error ends only this connection.
                 let _ = Service::serve(local, stream, right);
                 counted.fetch_sub(1, Ordering::Relaxed);
             });

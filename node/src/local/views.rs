@@ -1,4 +1,4 @@
-//! What people and programs are shown of the circle and of placements.
+//! The circle and placements as shown to people and programs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,20 +14,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::profile::Caveats;
 
-/// Said where nothing is sent to any other device.
+/// Shown when nothing is sent to any other device.
 pub const ALONE: &str = "computing on this device only";
 
-/// What the circle's devices are called.
+/// The names of the circle's devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Names {
-    /// Which of them is this device; it is no member if it was removed from its circle.
+    /// This device; it is not a member if it was removed from its circle.
     pub this_device: PeerId,
     /// The members' names.
     pub members: BTreeMap<PeerId, String>,
 }
 
 impl Names {
-    /// What a device is called: its PeerId if it is no member.
+    /// A device's name, or its PeerId if it is not a member.
     pub fn of(&self, peer: PeerId) -> String {
         let name = self.members.get(&peer).cloned();
         name.unwrap_or_else(|| peer.to_string())
@@ -44,39 +44,39 @@ impl Names {
 pub struct MemberView {
     /// Its PeerId.
     pub peer_id: String,
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Whether it is this device.
     pub this_device: bool,
-    /// Whether it is connected; `null` if no node runs that could know.
+    /// Whether it is connected; `null` if no running node can tell.
     pub connected: Option<bool>,
-    /// Its program.
+    /// Its program and version.
     pub software: Option<String>,
-    /// Who made it a member.
+    /// The device that admitted it.
     pub admitted_by: String,
-    /// The way to it.
+    /// The measured link to it.
     pub link: Option<LinkView>,
-    /// What it tells of itself.
+    /// Its reported profile.
     pub profile: Option<ProfileView>,
 }
 
-/// A pairing that both owners are to agree to.
+/// A pairing that both owners have to accept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProposalView {
     /// The other device's PeerId.
     pub peer_id: String,
-    /// What it calls itself.
+    /// The name it gives itself.
     pub name: String,
-    /// What pairing changes.
+    /// The change that pairing makes.
     pub change: ChangeView,
-    /// The members of the circle that is joined, as they are before.
+    /// The current members of the circle that is joined.
     pub members: Vec<ListedView>,
-    /// How far the other device's clock is ahead of this one's, negative if it is behind; `null` if the
-    /// two agree within a minute.
+    /// How far the other device's clock is ahead of this one's, negative if it is behind; `null` if
+    /// the two agree within a minute.
     pub clock_ahead_s: Option<i64>,
 }
 
-/// What pairing changes.
+/// The change that a pairing makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeView {
@@ -84,9 +84,9 @@ pub enum ChangeView {
     TheyJoin,
     /// This device joins the other's circle.
     WeJoin,
-    /// Both were alone, and are a circle of two.
+    /// Both were alone and form a circle of two.
     Begin,
-    /// Both are in one circle already.
+    /// Both are already in one circle.
     Renew,
 }
 
@@ -95,7 +95,7 @@ pub enum ChangeView {
 pub struct ListedView {
     /// Its PeerId.
     pub peer_id: String,
-    /// What it is called.
+    /// Its name.
     pub name: String,
 }
 
@@ -120,46 +120,46 @@ impl From<Proposal> for ProposalView {
     }
 }
 
-/// The way to a device.
+/// The link to a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinkView {
-    /// There and back.
+    /// Round-trip time.
     pub round_trip_ms: f64,
-    /// One way.
+    /// One-way bandwidth.
     pub bandwidth_bytes_per_s: u64,
 }
 
-/// A device as it measured itself.
+/// A device's own measurements.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProfileView {
-    /// What its owner allows.
+    /// Memory that its owner allows.
     pub memory_budget_bytes: u64,
-    /// Weights read in decode, by the format's number in GGUF files.
+    /// Rate of reading weights in decode, by the format's number in GGUF files.
     pub decode_bytes_per_s: BTreeMap<String, u64>,
-    /// Multiply-adds in prefill.
+    /// Rate of multiply-adds in prefill.
     pub prefill_multiply_adds_per_s: Option<u64>,
     /// `mains`, `unknown`, or the charge.
     pub power: String,
     /// `nominal`, `fair`, `serious` or `critical`.
     pub thermal: String,
-    /// Why it does not help now.
+    /// Why it does not help at present.
     pub unwilling: Option<String>,
 }
 
-/// A placement and what it is predicted to take.
+/// A placement and its predicted cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlacementView {
-    /// In the order of their layers.
+    /// Stages in layer order.
     pub stages: Vec<StageView>,
     /// From this device round the ring and back.
     pub hops: Vec<HopView>,
-    /// Embedding and head at this device.
+    /// Memory of embedding and head on this device.
     pub ends_memory_bytes: u64,
-    /// What they take of a step.
+    /// Time of embedding and head per step.
     pub ends_ms: f64,
-    /// One conversation's speed.
+    /// Speed of one conversation.
     pub tokens_per_s: f64,
-    /// Of all conversations together that keep the pipeline full.
+    /// Total speed of all conversations that together keep the pipeline full.
     pub tokens_per_s_together: f64,
 }
 
@@ -174,16 +174,16 @@ pub struct StageView {
     pub this_device: bool,
     /// The first layer.
     pub first_layer: u32,
-    /// The one after the last.
+    /// The layer after the last.
     pub end_layer: u32,
-    /// Weights and KV caches.
+    /// Memory of weights and KV caches.
     pub memory_bytes: u64,
-    /// Of a step.
+    /// Time per step.
     pub ms: f64,
-    /// What the device has to fetch of its layers before it can begin; 0 if nothing, `null` if it has
-    /// not said what it has.
+    /// Bytes of weights that the device has to fetch before it can begin; 0 if none, `null` if it
+    /// has not reported what it has.
     pub fetch_bytes: Option<u64>,
-    /// About how long that takes by the measured ways; `null` if one is not known.
+    /// Estimated fetch time over the measured links; `null` if one of them is unknown.
     pub fetch_s: Option<f64>,
 }
 
@@ -194,7 +194,7 @@ pub struct HopView {
     pub from: String,
     /// The receiver's name.
     pub to: String,
-    /// From sending to arrival.
+    /// Time from sending to arrival.
     pub ms: f64,
 }
 
@@ -207,31 +207,31 @@ pub struct UnusedView {
     pub name: String,
     /// Whether it is the one that asks.
     pub this_device: bool,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// Where layers should run, and what else could be done.
+/// A planned placement and the alternatives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanView {
-    /// The best, or what was asked for.
+    /// The best placement, or the requested one.
     pub best: PlacementView,
-    /// This device alone.
+    /// The placement on this device alone.
     pub alone: Option<PlacementView>,
-    /// Why it cannot.
+    /// Why this device cannot run the model alone.
     pub alone_impossible: Option<String>,
-    /// The best over one device, two, …
+    /// The best placement over one device, two, …
     pub by_devices: Vec<Option<PlacementView>>,
-    /// Devices without layers in the best.
+    /// Devices without layers in the best placement.
     pub unused: Vec<UnusedView>,
-    /// What is not known of this device's own figures, or may be wrong.
+    /// Limits of this device's own measurements.
     #[serde(default)]
     pub caveats: Caveats,
 }
 
 impl PlacementView {
-    /// How many tokens more its slowest stage computes while one goes round the ring: so many drafts
-    /// keep nothing waiting, even if they are wrong.
+    /// How many more tokens the slowest stage computes while one token goes round the ring: this
+    /// many drafts delay nothing, even if all are rejected.
     pub fn drafts(&self) -> usize {
         let busy = |stage: &StageView| match stage.this_device {
             true => stage.ms + self.ends_ms,
@@ -239,7 +239,7 @@ impl PlacementView {
         };
         let slowest = self.stages.iter().map(busy).fold(self.ends_ms, f64::max);
         let around = 1e3 / self.tokens_per_s;
-        // A number that is none is 0.
+        // NaN becomes 0.
         let steps = (around / slowest) as usize;
         steps.clamp(1, STEPS_ON_THE_WAY) - 1
     }
@@ -270,14 +270,14 @@ impl MemberView {
         }
     }
 
-    /// A member, where no node runs that could know more of it.
+    /// A member, when no running node knows more about it.
     pub fn offline(member: &Member, me: PeerId) -> Self {
         Self::new(member, me, None)
     }
 }
 
 impl ProfileView {
-    /// What is shown of a profile.
+    /// Converts a profile.
     pub fn new(profile: &Profile) -> Self {
         let decode = profile.decode.iter();
         Self {
@@ -307,7 +307,7 @@ impl ProfileView {
 }
 
 impl PlacementView {
-    /// What is shown of a placement.
+    /// Converts a predicted placement.
     pub fn new(prediction: &Prediction, names: &Names) -> Self {
         let stage = |placed: &PredictedStage| StageView {
             peer_id: placed.stage.peer.to_string(),
@@ -338,7 +338,7 @@ impl PlacementView {
         }
     }
 
-    /// Who computes which layers, in one line.
+    /// The devices and their layers, in one line.
     pub fn in_words(&self) -> String {
         if let [only] = self.stages.as_slice()
             && only.this_device
@@ -381,7 +381,7 @@ impl PlanView {
         }
     }
 
-    /// A placement that a person wrote, predicted.
+    /// The plan for a placement written by a person.
     pub(super) fn only(prediction: &Prediction, names: &Names) -> Self {
         Self {
             best: PlacementView::new(prediction, names),
@@ -422,7 +422,7 @@ mod tests {
 
     #[test]
     fn so_many_drafts_as_the_slowest_stage_computes_while_a_token_goes_round() {
-        // 20 ms round.
+        // 20 ms per round.
         assert_eq!(placement(&[6.0, 6.0], 1.0, 50.0).drafts(), 2);
         assert_eq!(placement(&[6.0, 11.0], 1.0, 50.0).drafts(), 0);
         assert_eq!(placement(&[19.0], 1.0, 50.0).drafts(), 0);
@@ -430,7 +430,7 @@ mod tests {
         for none in [0.0, f64::NAN, f64::INFINITY] {
             assert!(placement(&[0.0], 0.0, none).drafts() <= 5);
         }
-        // Embedding and head take their turn on the device that has a stage, too.
+        // Embedding and head take their share of time on the device that also has a stage.
         let mut shared = placement(&[9.0, 6.0], 2.0, 50.0);
         shared.stages[0].this_device = true;
         assert_eq!(shared.drafts(), 0);

@@ -1,14 +1,14 @@
-//! Which events are shown.
+//! Selects the events to show.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::record::{Level, OURS};
 
-/// Which events are shown: a level for each target.
+/// Selects the events to show: a level per target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter(pub(super) Targets);
 
-/// What a person wrote is no filter.
+/// The text is not a valid filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} is no filter of the log: write a level (error, warn, info, debug, trace or off), or \
@@ -25,17 +25,17 @@ impl From<Filter> for Targets {
 }
 
 impl Filter {
-    /// Nothing but what `level` says of this program, and of libraries warnings at most.
+    /// This program's events at `level`, and libraries' at warn at most; `None` shows nothing.
     pub fn level(level: Option<Level>) -> Self {
         Self(targets(level.map_or(LevelFilter::OFF, LevelFilter::from)))
     }
 
-    /// What a person asks for: `text` is a level of this program, or targets with levels, or both,
-    /// separated by commas (`info,libp2p=debug`). A target stands for all that begin with it. `level`, if
-    /// there is one, takes the place of the level in the text.
+    /// Parses a filter: `text` is a level for this program, or targets with levels, or both,
+    /// separated by commas (`info,libp2p=debug`). A target matches all targets with this prefix.
+    /// `level`, if set, overrides the level in the text.
     ///
     /// # Errors
-    /// The text is none of that.
+    /// The text is none of these.
     pub fn parse(level: Option<Level>, text: &str) -> Result<Self, FilterError> {
         let wrong = || FilterError {
             text: text.to_owned(),
@@ -61,13 +61,13 @@ impl Filter {
         Ok(Self(targets(ours).with_targets(named)))
     }
 
-    /// What is kept.
+    /// The events that are kept.
     pub(super) fn kept() -> Self {
         Self(targets(LevelFilter::DEBUG))
     }
 }
 
-/// Ours at this level; what libraries say at warnings at most.
+/// This program's events at this level, libraries' at warn at most.
 fn targets(ours: LevelFilter) -> Targets {
     Targets::new()
         .with_default(ours.min(LevelFilter::WARN))
@@ -100,7 +100,7 @@ mod tests {
         assert!(!shows(&named, "hickory_proto", At::INFO));
         assert!(shows(&named, "potluck::net::journal", At::TRACE));
         assert!(!shows(&named, "potluck::shard_store", At::DEBUG));
-        // What is typed for this command goes before what was set for all.
+        // A level given for this command overrides the one in the text.
         let both = Filter::parse(Some(Level::Debug), "warn,libp2p=info").expect("a filter");
         assert!(shows(&both, "potluck::shard_store", At::DEBUG));
         assert!(shows(&both, "libp2p_tcp", At::INFO));

@@ -1,4 +1,4 @@
-//! Makes records of what `tracing` tells.
+//! Turns `tracing` events into records.
 
 use std::fmt;
 
@@ -16,9 +16,9 @@ use super::filter::Filter;
 use super::recent::Recent;
 use super::record::{self, Fields, Level, MOST_BYTES, Record, SpanRecord};
 
-/// The values of a record or a span beyond these are left out.
+/// Most values of a record or a span; the rest is dropped.
 const MOST_FIELDS: usize = 16;
-/// The spans of a record beyond these are left out.
+/// Most spans of a record; the rest is dropped.
 const MOST_SPANS: usize = 8;
 
 /// Shows and keeps events.
@@ -56,7 +56,7 @@ impl<S> Layer<S> for Recorder
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
 {
-    // Asked once for each place in the code: one that nobody wants costs a look at a number.
+    // Called once per callsite: a disabled event then costs one load.
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         match self.takes(metadata) {
             true => Interest::always(),
@@ -122,7 +122,7 @@ where
     }
 }
 
-/// Takes up the values of an event or a span.
+/// Collects the values of an event or a span.
 struct Visitor<'a> {
     message: String,
     fields: Fields,
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use crate::log::recent;
 
-    /// What is shown of what happens in `then`.
+    /// The records that the filter shows while `then` runs.
     fn shown(filter: Filter, then: impl FnOnce()) -> Vec<Record> {
         let records = Arc::new(Mutex::new(Vec::new()));
         let shown = Arc::clone(&records);

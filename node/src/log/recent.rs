@@ -1,4 +1,4 @@
-//! The last events, for who asks later.
+//! The most recent events, for later queries.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{Level, Record};
 
-/// How many events are kept.
+/// Number of events kept.
 pub const KEPT: usize = 1000;
-/// Events of a page: however long their words are, a page is shorter than a message between a command
-/// and its node may be.
+/// Most events of a page. However long their text, a page fits into one message between a command
+/// and its node.
 const PAGE: usize = 128;
 
 static RECENT: Recent = Recent::new();
 
-/// The last events of this process.
+/// The most recent events of this process.
 pub fn recent() -> &'static Recent {
     &RECENT
 }
@@ -26,7 +26,7 @@ pub struct Recent(Mutex<Ring>);
 
 #[derive(Debug)]
 struct Ring {
-    /// The number of the last one.
+    /// The number of the last event.
     last: u64,
     records: VecDeque<Record>,
 }
@@ -34,13 +34,13 @@ struct Ring {
 /// Some of the events that are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
-    /// In their order.
+    /// Events in order.
     pub records: Vec<Record>,
-    /// Whoever has this page asks for those after this number next.
+    /// The number to continue after for the next page.
     pub last: u64,
-    /// Whether more are there now.
+    /// Whether more events are available now.
     pub more: bool,
-    /// How many of those asked for are not kept any more.
+    /// How many of the requested events are no longer kept.
     pub lost: u64,
 }
 
@@ -56,7 +56,7 @@ impl Recent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an event, and gives it its number.
+    /// Keeps an event, and assigns its number.
     pub(super) fn keep(&self, record: &mut Record) {
         let mut ring = self.ring();
         ring.last += 1;
@@ -67,8 +67,8 @@ impl Recent {
         ring.records.push_back(record.clone());
     }
 
-    /// The next events after this number that matter as much as `least`, at most a page of them. From 0
-    /// on, what is not kept any more does not count as lost.
+    /// The next events after this number of level `least` and above, at most one page. From 0 on,
+    /// events that are no longer kept do not count as lost.
     pub fn after(&self, number: u64, least: Level) -> Page {
         let ring = self.ring();
         let first = ring
@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    /// All from a number on, page by page.
+    /// All events after a number, page by page.
     fn all(recent: &Recent, mut after: u64, least: Level) -> Vec<u64> {
         let mut numbers = Vec::new();
         loop {
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(recent.after(0, Level::Debug).lost, 0);
         assert_eq!(recent.after(first - 11, Level::Debug).lost, 10);
         assert_eq!(recent.after(last, Level::Debug).lost, 0);
-        // Of a node that was started anew: as far as there are any.
+        // A restarted node has fewer events: the page ends at its last one.
         assert_eq!(recent.after(last + 5, Level::Debug).last, last);
     }
 

@@ -9,32 +9,32 @@ use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, PrimitiveDateTime};
 use tracing_subscriber::filter::LevelFilter;
 
-/// Where this workspace's crates log: all targets that begin so.
+/// Prefix of the log targets of this workspace's crates.
 pub(super) const OURS: &str = "potluck";
 
-/// Bytes of words in a record, all together: what devices say of themselves is cut.
+/// Most bytes of text in a record, so that text from other devices is truncated.
 pub(super) const MOST_BYTES: usize = 2 << 10;
-/// Bytes of one word or sentence.
+/// Most bytes of one text.
 const MOST_AT_ONCE: usize = 400;
 
-/// How much an event matters.
+/// Severity of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// The node cannot go on.
+    /// The node cannot continue.
     Error,
-    /// Something failed that a person may want to mend.
+    /// A failure that a person may want to fix.
     Warn,
-    /// What a person may want to know.
+    /// Normal activity that interests people.
     Info,
-    /// What led to it.
+    /// The details behind it.
     Debug,
     /// Each frame and message.
     Trace,
 }
 
 impl Level {
-    /// From the one that matters most.
+    /// From the most severe.
     pub const ALL: [Self; 5] = [
         Self::Error,
         Self::Warn,
@@ -43,7 +43,7 @@ impl Level {
         Self::Trace,
     ];
 
-    /// What it is called.
+    /// The level's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -55,7 +55,7 @@ impl Level {
     }
 }
 
-/// A text that is no level.
+/// A text that is not a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("give error, warn, info, debug or trace")]
 pub struct NotALevel;
@@ -96,32 +96,32 @@ impl From<&tracing::Level> for Level {
 /// Named values.
 pub(super) type Fields = BTreeMap<String, String>;
 
-/// A span that an event stands in.
+/// A span that encloses an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpanRecord {
-    /// Which kind: `peer`, `session`, …
+    /// The kind: `peer`, `session`, …
     pub name: String,
-    /// Which one.
+    /// Values that identify it.
     pub fields: Fields,
 }
 
-/// One event. Its words have no control characters and no line ends: what a device calls itself
-/// cannot move the cursor of whoever reads the log.
+/// One event. Its text has no control characters and no line ends, so a device's name cannot move
+/// the cursor of a terminal that shows the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Counts the events that are kept, from 1; 0 for one that is not.
+    /// Sequence number of kept events, from 1; 0 for an event that is not kept.
     pub number: u64,
-    /// When, by the system's clock: `2026-11-30T08:40:10.123Z`.
+    /// Time of the event by the system's clock: `2026-11-30T08:40:10.123Z`.
     pub time: String,
-    /// How much it matters.
+    /// Severity.
     pub level: Level,
-    /// The module that tells.
+    /// The module that emitted it.
     pub target: String,
-    /// What it stands in, the outer one first.
+    /// Enclosing spans, the outermost first.
     pub spans: Vec<SpanRecord>,
-    /// In words.
+    /// The text.
     pub message: String,
-    /// With these values.
+    /// Values of the event.
     pub fields: Fields,
 }
 
@@ -141,7 +141,7 @@ impl fmt::Display for Record {
         if !self.spans.is_empty() {
             f.write_str(":")?;
         }
-        // What this program tells is known by its words, what libraries do is not.
+        // This program's messages are clear by themselves, those of libraries need their target.
         if !self.target.starts_with(OURS) {
             write!(f, " {}:", self.target)?;
         }
@@ -154,7 +154,7 @@ impl fmt::Display for Record {
     }
 }
 
-/// `a=1 b="two words"`.
+/// Writes `a=1 b="two words"`.
 fn write_fields(f: &mut fmt::Formatter<'_>, fields: &Fields) -> fmt::Result {
     for (at, (name, value)) in fields.iter().enumerate() {
         let space = if at == 0 { "" } else { " " };
@@ -167,8 +167,8 @@ fn write_fields(f: &mut fmt::Formatter<'_>, fields: &Fields) -> fmt::Result {
     Ok(())
 }
 
-/// Words for a record: what could move a cursor or turn the direction of writing is replaced, and what
-/// is beyond `left` bytes, or [`MOST_AT_ONCE`], cut off. Takes what it uses from `left`.
+/// Cleans text for a record: replaces characters that could move a cursor or change the writing
+/// direction, and truncates to `left` bytes or [`MOST_AT_ONCE`]. Subtracts the length from `left`.
 pub(super) fn words(text: &str, left: &mut usize) -> String {
     let most = (*left).min(MOST_AT_ONCE);
     let mut words = String::new();
@@ -191,13 +191,13 @@ pub(super) fn words(text: &str, left: &mut usize) -> String {
     words
 }
 
-/// This moment by the system's clock.
+/// The current time by the system's clock.
 pub(super) fn now() -> String {
     time_of(SystemTime::now())
 }
 
-/// A time as events have it: RFC 3339, in UTC. What no calendar here has, of years before 1970 or after
-/// 9999, is the nearest that it has.
+/// Formats a time for an event: RFC 3339, in UTC. Times before 1970 or after 9999 are clamped to
+/// the nearest representable one.
 pub fn time_of(when: SystemTime) -> String {
     let since = when.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);

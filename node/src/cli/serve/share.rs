@@ -1,4 +1,4 @@
-//! `potluck serve --share`: what guests see, and what the owner is shown.
+//! `potluck serve --share`: the API for guests, and the owner's display.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::Receiver;
@@ -25,15 +25,15 @@ pub(super) struct ShareArgs {
     share_at: Option<SocketAddr>,
 }
 
-/// How often addresses of this device are looked at.
+/// Interval between checks of this device's addresses.
 const ADDRESSES: Duration = Duration::from_secs(10);
 
-/// The API as guests have it, and what happens there.
+/// The shared API and its events.
 pub(super) struct Sharing {
     pub(super) at: SharedAt,
     told: Receiver<ShareEvent>,
     nearby: Option<Nearby>,
-    /// Who presses Enter to see the code again.
+    /// The person at the terminal, who can press Enter to see the code again.
     person: Option<Person>,
     looked: Instant,
     home: Home,
@@ -41,7 +41,7 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    /// Opens the port of guests, if the API is shared.
+    /// Opens the guests' port, if the API is shared.
     pub(super) fn open(
         args: &ShareArgs,
         home: &Home,
@@ -64,14 +64,14 @@ impl Sharing {
         Ok(Some((shared, sharing)))
     }
 
-    /// Other commands of this home find it from now on.
+    /// Publishes the URL to other commands of this home.
     pub(super) fn begin(&self) {
         let url = self.at.urls().into_iter().next();
-        // Without it `potluck guests add` shows no code.
+        // On failure, `potluck guests add` shows no code.
         let _ = remember_url(&self.home, url.as_deref());
     }
 
-    /// Announces it in the local network.
+    /// Announces the API in the local network.
     pub(super) fn announce(&mut self, device: &str) {
         let fingerprint = self.at.certificate().fingerprint();
         match Nearby::announce(self.at.address(), device, fingerprint) {
@@ -82,7 +82,7 @@ impl Sharing {
         }
     }
 
-    /// For the line that says that the server is ready.
+    /// The JSON for the line that reports that the server is ready.
     pub(super) fn object(&self) -> Value {
         let mut object = self.invitation();
         object["https"] = self.at.urls().into();
@@ -95,7 +95,7 @@ impl Sharing {
         json!({"join": self.link(), "pin": invitation.pin})
     }
 
-    /// What the code on the screen says. Browsers do not send what is behind the `#`.
+    /// The content of the QR code. Browsers do not send the part after the `#`.
     fn link(&self) -> String {
         let key = self.at.share().invitation().key;
         format!("{}#key={key}", self.join_url())
@@ -106,7 +106,7 @@ impl Sharing {
         format!("{url}/join")
     }
 
-    /// Shows people that it is ready.
+    /// Shows that sharing is ready.
     pub(super) fn show(&mut self) -> anyhow::Result<()> {
         for url in self.at.urls() {
             output::line(&format!("sharing with guests at {url}"))?;
@@ -121,7 +121,7 @@ impl Sharing {
         self.show_invitation(true)
     }
 
-    /// Shows how to join now, with the code where people are looking.
+    /// Shows how to join, with the QR code if a person is at the terminal.
     fn show_invitation(&self, with_code: bool) -> anyhow::Result<()> {
         if with_code && self.person.is_some() {
             let picture = guests::picture(&self.link())?;
@@ -138,7 +138,7 @@ impl Sharing {
         Ok(())
     }
 
-    /// Tells what happened, and follows files, clock and addresses.
+    /// Reports events, and checks files, clock, addresses and the keyboard.
     pub(super) fn look(&mut self) -> anyhow::Result<()> {
         self.at.share().look();
         while let Ok(event) = self.told.try_recv() {
@@ -198,7 +198,7 @@ impl Sharing {
         }
     }
 
-    /// The server ends.
+    /// Writes the guests' usage and withdraws the URL when the server ends.
     pub(super) fn end(&self) {
         self.at.share().write();
         let _ = remember_url(&self.home, None);

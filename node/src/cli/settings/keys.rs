@@ -1,11 +1,11 @@
-//! Which keys a configuration file may have, by the command line's own arguments.
+//! The valid keys of a configuration file, derived from the command line's arguments.
 
 use clap::{Arg, Command};
 
-/// Commands that need no settings, and have none.
+/// Commands without settings.
 const WITHOUT: [&str; 5] = ["config", "completions", "man", "synth", "help"];
 
-/// Keys that are no settings, each with the reason.
+/// Keys that cannot be set, each with the reason.
 const NOT_SET: [(&[&str], &str); 3] = [
     (
         &[
@@ -27,14 +27,14 @@ const NOT_SET: [(&[&str], &str); 3] = [
     (&["help", "version"], "is no setting"),
 ];
 
-/// Whether a command may have settings.
+/// Whether a command can have settings.
 pub(in crate::cli) fn has_settings(words: &[String]) -> bool {
     words
         .first()
         .is_some_and(|name| !WITHOUT.contains(&name.as_str()))
 }
 
-/// All commands that may have settings, without those that only lead on, by the words that call them.
+/// All commands that can have settings, except those with subcommands, by name.
 pub(in crate::cli) fn commands(root: &Command) -> Vec<(Vec<String>, &Command)> {
     fn add<'a>(at: &'a Command, words: &[String], all: &mut Vec<(Vec<String>, &'a Command)>) {
         for sub in at.get_subcommands() {
@@ -51,8 +51,8 @@ pub(in crate::cli) fn commands(root: &Command) -> Vec<(Vec<String>, &Command)> {
     all
 }
 
-/// The key of an argument: its long name, or that of one that only has a default. Of a hidden one, which
-/// an environment variable sets, what that is called: it is the one that a default belongs to.
+/// The key of an argument: its long name, or its id if it is positional and has a default. A hidden
+/// argument takes its key from its environment variable, because that is where its default belongs.
 fn key(arg: &Arg) -> Option<String> {
     if arg.is_hide_set() {
         let variable = arg.get_env()?.to_str()?;
@@ -66,7 +66,8 @@ fn key(arg: &Arg) -> Option<String> {
     }
 }
 
-/// The arguments that may be set for a command, each with its key. Those of `root` are for all commands.
+/// The arguments that a file can set for a command, each with its key. Those of `root` apply to all
+/// commands.
 pub(in crate::cli) fn settable<'a>(
     root: &'a Command,
     command: &'a Command,
@@ -83,20 +84,20 @@ pub(in crate::cli) fn settable<'a>(
     all
 }
 
-/// Why a key is no setting.
+/// Why a key cannot be set.
 pub(super) fn why_not(key: &str) -> Option<&'static str> {
     let of = |(keys, why): &(&[&str], &'static str)| keys.contains(&key).then_some(*why);
     NOT_SET.iter().find_map(of)
 }
 
-/// Whether two arguments mean the same.
+/// Whether two arguments have the same meaning.
 pub(super) fn is_same(one: &Arg, other: &Arg) -> bool {
     let kind = |arg: &Arg| std::mem::discriminant(arg.get_action());
     let parsers = [one, other].map(|arg| arg.get_value_parser().type_id());
     kind(one) == kind(other) && parsers[0] == parsers[1]
 }
 
-/// Why a table is no command's.
+/// The error for a table that names no command.
 pub(super) fn unknown_command(commands: &[(Vec<String>, &Command)], command: &[String]) -> String {
     let written = command.join(".");
     if WITHOUT.contains(&written.as_str()) {
@@ -109,9 +110,9 @@ pub(super) fn unknown_command(commands: &[(Vec<String>, &Command)], command: &[S
     )
 }
 
-/// What may have been meant: the nearest of the names, or nothing.
+/// A suggestion: the most similar of the names, or nothing.
 pub(super) fn meaning(written: &str, names: &[String]) -> String {
-    /// So far may a mistyped name be from the one that is meant, of 1 for the same.
+    /// Minimum similarity of a suggestion, where 1 is equal.
     const NEAR: f64 = 0.7;
     let near = names
         .iter()

@@ -1,17 +1,19 @@
 //! Settings of the configuration file as defaults of the arguments that they name.
 //!
-//! A key is the long name of a flag, or the name of an argument that has a default. At the top of the
-//! file it stands for that argument of all commands that mean the same by it: `up --model`, a list of
-//! files, is another than `run --model`. In a command's table it is that command's, and wins.
+//! A key is the long name of a flag, or the name of an argument that has a default. At the top
+//! level of the file it applies to that argument of all commands that give it the same meaning: `up
+//! --model`, a list of files, differs from `run --model`. In a command's table it applies to that
+//! command and takes precedence.
 //!
-//! | given | wins |
+//! | source | precedence |
 //! |---|---|
-//! | a flag | always; settings that conflict with it give way without a word |
-//! | an environment variable | against the file |
-//! | a setting of the command's table | against the top of the file |
-//! | the top of the file | against the built-in default |
+//! | a flag | always wins; conflicting settings are ignored silently |
+//! | an environment variable | over the file |
+//! | a setting of the command's table | over the top level of the file |
+//! | the top level of the file | over the built-in default |
 //!
-//! Keys are checked in the whole file, by any command; a value is checked by the commands that use it.
+//! Every command checks the keys of the whole file; values are checked only by the commands that
+//! use them.
 
 mod keys;
 mod onto;
@@ -31,13 +33,13 @@ use values::{refused, values};
 /// A setting as the default of one command's argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileDefault {
-    /// The words that call the command.
+    /// The command's name.
     pub(super) command: Vec<String>,
     /// The argument.
     id: Id,
     /// Its key in the file.
     pub(super) key: String,
-    /// What clap is to read.
+    /// The values for clap to parse.
     pub(super) values: Vec<&'static str>,
     /// The line, from 1.
     pub(super) line: usize,
@@ -45,7 +47,7 @@ pub(super) struct FileDefault {
     is_own: bool,
 }
 
-/// What a file sets.
+/// The defaults that a file sets.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Defaults {
     file: ConfigFile,
@@ -53,10 +55,10 @@ pub(super) struct Defaults {
 }
 
 impl Defaults {
-    /// What a file sets for the commands below `root`.
+    /// The defaults from a file for the commands below `root`.
     ///
     /// # Errors
-    /// A key, a command or a kind of value that makes no sense.
+    /// An invalid key, command or type of value.
     pub(super) fn new(root: &Command, file: ConfigFile) -> Result<Self, ConfigError> {
         let mut defaults = Self {
             all: Vec::new(),
@@ -76,7 +78,7 @@ impl Defaults {
         Ok(defaults)
     }
 
-    /// What it sets for a command, a value for each argument.
+    /// The defaults of a command, one for each argument.
     pub(super) fn of(&self, command: &[String]) -> Vec<&FileDefault> {
         let ours = || self.all.iter().filter(|default| default.command == command);
         let wins = |default: &&FileDefault| {
@@ -107,11 +109,11 @@ impl Defaults {
         Ok(())
     }
 
-    /// The command line with these defaults for the command that was called, as far as they fit what
-    /// was given.
+    /// The command line with these defaults for the called command, without those that conflict
+    /// with given arguments.
     ///
     /// # Errors
-    /// A value that the command does not take.
+    /// The command does not accept a value.
     pub(super) fn applied(
         &self,
         root: Command,
@@ -133,7 +135,7 @@ impl Defaults {
         with(root, &[], &|words| self.of(words), &self.file)
     }
 
-    /// Those that neither what was given nor a setting of the command's own table excludes.
+    /// The defaults that conflict neither with given arguments nor with the command's own table.
     fn fitting(
         &self,
         command: &Command,
@@ -158,7 +160,7 @@ impl Defaults {
         all.iter().copied().filter(fits).collect()
     }
 
-    /// Whether the command takes a value.
+    /// Checks that the command accepts a value.
     pub(super) fn check(
         &self,
         root: &Command,
@@ -189,13 +191,13 @@ impl Defaults {
 }
 
 impl FileDefault {
-    /// Whether it is more than a flag that is left out.
+    /// Whether it does more than leave a flag off.
     fn is_on(&self) -> bool {
         self.values != ["false"]
     }
 }
 
-/// The command that was called, by its words, and what was given to it.
+/// The called command's name and its arguments.
 pub(super) fn called(matches: &ArgMatches) -> (Vec<String>, &ArgMatches) {
     let (mut words, mut at) = (Vec::new(), matches);
     while let Some((name, below)) = at.subcommand() {
@@ -211,7 +213,7 @@ fn find<'a>(root: &'a Command, words: &[String]) -> Option<&'a Command> {
         .try_fold(root, |at, name| at.find_subcommand(name))
 }
 
-/// Adds what a setting is for the commands that it is for.
+/// Adds a setting's default for each command that it applies to.
 fn add(
     root: &Command,
     commands: &[(Vec<String>, &Command)],
@@ -273,7 +275,7 @@ fn add(
     }
 }
 
-/// Whether two arguments of a command exclude each other, said by either.
+/// Whether two arguments of a command exclude each other; either may declare it.
 fn conflict(command: &Command, one: &Id, other: &Id) -> bool {
     let excludes = |one: &Id, other: &Id| {
         let arg = command.get_arguments().find(|arg| arg.get_id() == one);

@@ -1,11 +1,12 @@
-//! Defaults of the file in clap's arguments.
+//! Applies the file's defaults to clap's arguments.
 
 use clap::{Arg, Command};
 use potluck::config::ConfigFile;
 
 use super::FileDefault;
 
-/// The command line with defaults: of the command with these words, or of all commands if there are none.
+/// The command line with defaults, for the command named by `words`, or for all commands if it is
+/// empty.
 pub(super) fn with<'a>(
     root: Command,
     words: &[String],
@@ -32,7 +33,7 @@ pub(super) fn with<'a>(
         let defaults = if is_meant { of(path) } else { Vec::new() };
         defaulted(at, &defaults, file)
     }
-    // Arguments for all commands are the root's.
+    // Global arguments belong to the root command.
     let of_root = if words.is_empty() {
         Vec::new()
     } else {
@@ -42,7 +43,7 @@ pub(super) fn with<'a>(
     below(root, &[], words, of, file)
 }
 
-/// A command with these defaults, as far as it has their arguments.
+/// A command with those of the defaults that it has arguments for.
 fn defaulted(command: Command, defaults: &[&FileDefault], file: &ConfigFile) -> Command {
     command.mut_args(|arg| {
         let default = defaults.iter().find(|default| default.id == *arg.get_id());
@@ -53,14 +54,14 @@ fn defaulted(command: Command, defaults: &[&FileDefault], file: &ConfigFile) -> 
     })
 }
 
-/// An argument with a default, which its help tells with where it is from.
+/// An argument with a default; its help shows the value and its origin.
 fn with_default(arg: Arg, default: &FileDefault, file: &ConfigFile) -> Arg {
     let name = file.path.file_name().unwrap_or(file.path.as_os_str());
     let origin = format!("{}:{}", name.display(), default.line);
     let told = format!("[default: {}, by {origin}]", default.values.join(", "));
     let help = arg.get_help().map(|help| {
         let help = help.to_string();
-        // What its own text says of a default is not true now.
+        // The default in the help text no longer applies.
         let own = help.find("[default: ").unwrap_or(help.len());
         format!("{} {told}", help[..own].trim_end())
     });

@@ -12,7 +12,7 @@ fn read(text: &str) -> Result<Defaults, ConfigError> {
     Defaults::new(&Cli::command(), file)
 }
 
-/// What a command is called with, after a file's settings.
+/// The matches of a command line, with a file's settings applied.
 fn parsed(text: &str, arguments: &[&str]) -> ArgMatches {
     let whole = [&["potluck"], arguments].concat();
     let plain = Cli::command().try_get_matches_from(&whole).expect("right");
@@ -63,7 +63,7 @@ fn settings_for_all_commands_are_for_those_that_mean_the_same() {
         assert_eq!(raw(&matches, "model"), ["big.gguf"], "{command:?}");
         assert_eq!(raw(&matches, "context"), ["100"], "{command:?}");
     }
-    // A list of files.
+    // `up --model` takes a list of files.
     assert!(raw(&parsed(text, &["up"]), "model").is_empty());
     let own = "[up]\nmodel = [\"a.gguf\", \"b.gguf\"]";
     assert_eq!(raw(&parsed(own, &["up"]), "model"), ["a.gguf", "b.gguf"]);
@@ -85,7 +85,7 @@ fn settings_give_way_to_flags_that_exclude_them() {
     assert!(raw(&run, "temperature").is_empty());
     assert!(raw(&run, "system").is_empty());
     assert!(!run.get_flag("quiet"));
-    // Of a command's own table against the top.
+    // A command's own table overrides a conflicting setting at the top level.
     let text = "temperature = 0.5\n[run]\ngreedy = true";
     let run = parsed(text, &["run", "Hi"]);
     assert!(run.get_flag("greedy") && raw(&run, "temperature").is_empty());
@@ -165,7 +165,7 @@ fn a_value_is_refused_by_the_commands_that_use_it() {
         told,
         "c.toml:2: threads cannot be \"0\": give a number from 1 to 1024"
     );
-    // A flag does not make a wrong setting right, unless they exclude each other.
+    // A flag does not excuse an invalid setting, unless they exclude each other.
     let told = refused(&["potluck", "chat"]).expect("refused");
     assert!(
         told.contains("write one of latency, throughput, energy"),

@@ -1,4 +1,4 @@
-//! What clap reads for a value of the file.
+//! Converts the file's values for clap.
 
 use std::any::TypeId;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
@@ -15,7 +15,7 @@ fn is_valued(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
 }
 
-/// What clap is to read for a value of the file.
+/// The values for clap to parse.
 pub(super) fn values(arg: &Arg, key: &str, value: &Value) -> Result<Vec<&'static str>, String> {
     let text = |value: &Value| match value {
         Value::Text(text) => Ok(lasting(text)),
@@ -62,12 +62,13 @@ fn is_number(arg: &Arg) -> bool {
     .any(|number| parsed == *number)
 }
 
-/// Why an argument does not take a value.
+/// Why an argument does not accept a value.
 pub(super) fn refused(arg: &Arg, value: &str) -> Option<String> {
     if !is_valued(arg) {
         return None;
     }
-    // A command with nothing but this argument: others and the environment have no say here.
+    // Parse with this argument alone, so that other arguments and the environment have no
+    // influence.
     let parser: ValueParser = arg.get_value_parser().clone();
     let one = Arg::new("value")
         .long("value")

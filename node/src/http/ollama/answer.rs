@@ -1,4 +1,4 @@
-//! Answers, one object a line.
+//! Answers as JSON lines: one object per line.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,7 +10,7 @@ use crate::http::whole::{Call, Whole};
 use crate::log;
 use crate::serve::{Finish, RequestError, Summary, Update};
 
-/// Which of the two paths an answer is for.
+/// The endpoint that an answer is formatted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Chat,
@@ -22,7 +22,7 @@ pub(super) struct Lines {
     shape: Shape,
     model: String,
     begun: Instant,
-    /// The call that is being written: clients get it whole.
+    /// The tool call being written: clients receive calls whole.
     call: Option<Call>,
 }
 
@@ -36,7 +36,7 @@ impl Lines {
         }
     }
 
-    /// An object with these words.
+    /// An object with this content and thinking.
     fn said(&self, content: &str, thinking: &str) -> Value {
         let mut line = json!({"model": self.model, "created_at": now(), "done": false});
         let words = match self.shape {
@@ -108,7 +108,7 @@ impl Writer for Lines {
     fn open(&mut self, _: &mut Vec<u8>) {}
 
     fn keep_alive(&mut self, out: &mut Vec<u8>) {
-        // There are no comments, and an empty line would be an error.
+        // JSON lines have no comments, and an empty line would be a parse error.
         write(out, &self.said("", ""));
     }
 
@@ -149,7 +149,7 @@ impl Writer for Lines {
     fn end(&mut self, _: &mut Vec<u8>) {}
 }
 
-/// The time, as this dialect writes it.
+/// The current time in this dialect's format.
 pub(super) fn now() -> String {
     log::time_of(SystemTime::now())
 }
@@ -158,7 +158,7 @@ pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The arguments of a call as an object.
+/// A call's arguments as an object.
 fn object(arguments: &str) -> Value {
     match serde_json::from_str(arguments) {
         Ok(object @ Value::Object(_)) => object,

@@ -1,4 +1,4 @@
-//! Ollama's dialect: JSON, one object a line where it is streamed.
+//! Ollama's dialect: JSON, streamed as one object per line.
 
 mod answer;
 mod chat;
@@ -16,7 +16,7 @@ pub(super) use chat::{chat, generate};
 pub(super) use embed::{embed, embeddings};
 pub(super) use models::{ps, show, tags};
 
-/// The version of Ollama whose API this is: clients look there for what they may use.
+/// The Ollama version whose API this implements: clients check it for available features.
 const API_VERSION: &str = "0.12.6";
 
 /// A fault in this dialect.

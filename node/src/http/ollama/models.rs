@@ -29,7 +29,7 @@ pub(in crate::http) async fn tags(
     Ok(respond(StatusCode::OK, &json!({"models": models})))
 }
 
-/// `/api/ps`: those in memory.
+/// `/api/ps`: the models in memory.
 pub(in crate::http) async fn ps(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Arc<Account>>,
@@ -46,7 +46,7 @@ pub(in crate::http) async fn ps(
     Ok(respond(StatusCode::OK, &json!({"models": rows})))
 }
 
-/// `/api/show`: one model. Clients of old call it `name`.
+/// `/api/show`: one model. Old clients send `name` instead of `model`.
 pub(in crate::http) async fn show(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Arc<Account>>,
@@ -106,7 +106,7 @@ fn family(card: &ModelCard) -> &str {
     family.unwrap_or_default()
 }
 
-/// How many parameters, as people say it: `135M`, `1.2B`.
+/// The number of parameters in short form: `135M`, `1.2B`.
 fn size(parameters: u64) -> String {
     let millions = parameters as f64 / 1e6;
     match millions {
@@ -115,7 +115,7 @@ fn size(parameters: u64) -> String {
     }
 }
 
-/// What clients look for in the settings of the file.
+/// The GGUF metadata that clients look for.
 fn info(card: &ModelCard) -> Value {
     let mut info = Map::new();
     let Some(found) = &card.inspection else {
@@ -130,7 +130,7 @@ fn info(card: &ModelCard) -> Value {
         found.parameters.into(),
     );
     for (key, value) in [
-        // As long as this node makes it, which may be less than the model was made for.
+        // The context that this node uses, which may be shorter than the model was trained for.
         (name("context_length"), card.context),
         (name("block_count"), shape.layers),
         (name("embedding_length"), shape.d_model),

@@ -1,4 +1,4 @@
-//! What a request of this dialect says besides its text.
+//! Options of a request: sampling, format, thinking and unloading.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::http::fields::Fields;
 use crate::http::sampling::{sampling, stop};
 use crate::serve::Format;
 
-/// How an answer is written.
+/// How an answer is generated.
 pub(super) struct Options {
     pub(super) sampling: SamplerSettings,
     pub(super) max_tokens: Option<usize>,
@@ -21,18 +21,18 @@ pub(super) struct Options {
 /// The `options` of a request.
 ///
 /// # Errors
-/// One is wrong, or would change the answer and is not done.
+/// One is invalid, or is unsupported and would change the answer.
 pub(super) fn options(fields: &Fields<'_>) -> Result<Options, Fault> {
     let none = Value::Object(Map::new());
     let given = match fields.object("options")? {
         Some(options) => options,
         None => Fields::at("options", &none)?,
     };
-    // The node's own context is as long as it is: a prompt that is too long is refused, not cut.
+    // The node's own context applies: a prompt that is too long is refused, not truncated.
     given.count("num_ctx")?;
     let max_tokens = match given.whole("num_predict")? {
         Some(0) => return Err(given.wrong("num_predict", "1 or more, or below 0 for no limit")),
-        // Below 0 is no limit.
+        // A negative number means no limit.
         most => most.and_then(|most| usize::try_from(most).ok()),
     };
     Ok(Options {
@@ -42,10 +42,10 @@ pub(super) fn options(fields: &Fields<'_>) -> Result<Options, Fault> {
     })
 }
 
-/// What the answer has to be: nothing, `"json"`, or a schema.
+/// The format of the answer: none, `"json"`, or a schema.
 ///
 /// # Errors
-/// Something else is said.
+/// The field has another value.
 pub(super) fn format(fields: &Fields<'_>) -> Result<Format, Fault> {
     match fields.get("format") {
         None => Ok(Format::Text),
@@ -56,10 +56,10 @@ pub(super) fn format(fields: &Fields<'_>) -> Result<Format, Fault> {
     }
 }
 
-/// Whether the model thinks first: yes or no, or how much.
+/// Whether the model thinks first: a boolean, or an effort.
 ///
 /// # Errors
-/// Something else is said.
+/// The field has another value.
 pub(super) fn thinking(fields: &Fields<'_>) -> Result<Option<bool>, Fault> {
     match fields.get("think") {
         None => Ok(None),
@@ -71,10 +71,10 @@ pub(super) fn thinking(fields: &Fields<'_>) -> Result<Option<bool>, Fault> {
     }
 }
 
-/// Whether a model is to be let go at once. How long it stays otherwise is the node's to decide.
+/// Whether to unload the model at once. Any other lifetime is the node's to decide.
 ///
 /// # Errors
-/// It is no time.
+/// The field is not a duration.
 pub(super) fn lets_go(fields: &Fields<'_>) -> Result<bool, Fault> {
     let must = "a number of seconds, or a time such as \"5m\"";
     match fields.get("keep_alive") {
@@ -88,7 +88,8 @@ pub(super) fn lets_go(fields: &Fields<'_>) -> Result<bool, Fault> {
     }
 }
 
-/// A time as Go writes it, `1h30m`, `500ms`; none, if it is below 0, which is for ever.
+/// A duration in Go's notation, `1h30m`, `500ms`; `Some(None)` if it is negative, which means for
+/// ever, and `None` if it is malformed.
 fn time(text: &str) -> Option<Option<Duration>> {
     let (is_negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),

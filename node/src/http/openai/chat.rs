@@ -26,7 +26,7 @@ use crate::http::tools::{format, tool_choice, tools};
 use crate::http::whole::{Whole, collect};
 use crate::serve::{Caller, Chat, Format, Input, ModelCard, Request, Summary};
 
-/// What would change an answer and is not done.
+/// Unsupported fields that would change an answer.
 const NOT_DONE: [NotDone; 7] = [
     NotDone {
         name: "functions",
@@ -114,7 +114,7 @@ pub(in crate::http) async fn chat(
 fn choice(index: usize, whole: &Whole, summary: &Summary, with_logprobs: bool) -> Value {
     let content = match whole.calls.is_empty() || !whole.content.is_empty() {
         true => Value::from(whole.content.as_str()),
-        // Beside calls nothing was said.
+        // No content beside tool calls.
         false => Value::Null,
     };
     let mut message = json!({"role": "assistant", "content": content, "refusal": null});
@@ -144,7 +144,7 @@ fn choice(index: usize, whole: &Whole, summary: &Summary, with_logprobs: bool) -
     })
 }
 
-/// How many of the most likely tokens are told, if any are.
+/// Number of most likely tokens to report, if any.
 fn top_logprobs(fields: &Fields<'_>) -> Result<Option<usize>, Fault> {
     let asked = fields.flag("logprobs")?.unwrap_or(false);
     let top = fields.count("top_logprobs")?;
@@ -184,7 +184,7 @@ fn to_request(fields: &Fields<'_>, card: &ModelCard, choice: usize) -> Result<Re
     })
 }
 
-/// By `response_format`, or as another server's clients say it.
+/// The answer's format, from `response_format` or another server's fields.
 fn answer_format(fields: &Fields<'_>) -> Result<Format, Fault> {
     if let Some(schema) = fields.object("guided_json")? {
         let _ = schema;

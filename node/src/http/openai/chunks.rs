@@ -1,4 +1,4 @@
-//! A chat completion as it comes: server-sent events.
+//! Streamed chat completions: server-sent events.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::http::fault::Fault;
 use crate::http::stream::Writer;
 use crate::serve::{RequestError, TokenInfo, Update};
 
-/// What all chunks of an answer have.
+/// Fields that all chunks of an answer share.
 pub(super) struct Common {
     pub(super) id: String,
     pub(super) created: u64,
@@ -24,12 +24,12 @@ pub(super) struct Chunks {
     usage: Usage,
 }
 
-/// What was sent of a choice.
+/// How much of a choice has been sent.
 #[derive(Clone, Default)]
 struct Choice {
-    /// The first delta.
+    /// Whether its first delta, with the role, has been sent.
     role: bool,
-    /// The call at hand, and whether it has arguments.
+    /// The index of the current call, and whether it has arguments.
     call: Option<(usize, bool)>,
 }
 
@@ -65,7 +65,7 @@ impl Chunks {
         event(out, &self.chunk(&json!([choice])));
     }
 
-    /// The first delta of a choice, once.
+    /// Writes the first delta of a choice, once.
     fn role(&mut self, index: usize, out: &mut Vec<u8>) {
         if !std::mem::replace(&mut self.choices[index].role, true) {
             let delta = json!({"role": "assistant", "content": ""});
@@ -87,7 +87,7 @@ impl Chunks {
         event(out, &self.chunk(&json!([choice])));
     }
 
-    /// Arguments of the call at hand.
+    /// Writes arguments of the current call.
     fn arguments(&mut self, index: usize, text: &str, out: &mut Vec<u8>) {
         if let Some((call, has_arguments)) = &mut self.choices[index].call {
             *has_arguments |= !text.is_empty();
@@ -97,7 +97,7 @@ impl Chunks {
         }
     }
 
-    /// A call without arguments has an empty object of them.
+    /// Ends the current call; without arguments it gets an empty object.
     fn end_call(&mut self, index: usize, out: &mut Vec<u8>) {
         if let Some((_, false)) = self.choices[index].call {
             self.arguments(index, "{}", out);
@@ -110,7 +110,7 @@ impl Writer for Chunks {
     fn write(&mut self, index: usize, update: Update, out: &mut Vec<u8>) {
         match update {
             Update::Reasoning(text) => {
-                // Clients know it by one name or the other.
+                // Clients read one of the two names.
                 let delta = json!({"reasoning_content": &*text, "reasoning": &*text});
                 self.delta(index, &delta, out);
             }

@@ -1,4 +1,4 @@
-//! `/v1/completions`: a text that is gone on with.
+//! `/v1/completions`: raw text completion.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::http::tools::format;
 use crate::http::whole::collect;
 use crate::serve::{Caller, Input, ModelCard, Request, RequestError, Update};
 
-/// What would change an answer and is not done.
+/// Unsupported fields that would change an answer.
 const NOT_DONE: [NotDone; 2] = [
     NotDone {
         name: "suffix",
@@ -39,7 +39,7 @@ const NOT_DONE: [NotDone; 2] = [
     },
 ];
 
-/// What a request goes on from.
+/// A prompt to continue.
 #[derive(Clone)]
 enum Prompt<'a> {
     Text(&'a str),
@@ -117,7 +117,7 @@ pub(in crate::http) async fn completions(
     Ok(respond(StatusCode::OK, &answer))
 }
 
-/// The texts or tokens to go on from.
+/// The prompts of a request, as texts or tokens.
 fn prompts<'a>(fields: &Fields<'a>) -> Result<Vec<Prompt<'a>>, Fault> {
     let must = "a string, a list of strings, token ids or lists of token ids, none of them empty";
     let wrong = || fields.wrong("prompt", must);
@@ -151,7 +151,7 @@ fn prompts<'a>(fields: &Fields<'a>) -> Result<Vec<Prompt<'a>>, Fault> {
     }
 }
 
-/// What each answer begins with: its prompt, if that is asked for.
+/// The text before each choice: its prompt if `echo` is set, else empty.
 fn echoes(fields: &Fields<'_>, prompts: &[Prompt<'_>], each: usize) -> Result<Vec<String>, Fault> {
     let echo = fields.flag("echo")?.unwrap_or(false);
     if echo && fields.get("logprobs").is_some_and(|value| !value.is_null()) {
@@ -173,7 +173,7 @@ fn echoes(fields: &Fields<'_>, prompts: &[Prompt<'_>], each: usize) -> Result<Ve
     Ok(echoes)
 }
 
-/// How many of the most likely tokens are told, if any are.
+/// Number of most likely tokens to report, if any.
 fn with_logprobs(fields: &Fields<'_>) -> Result<Option<usize>, Fault> {
     match fields.count("logprobs")? {
         Some(top) if top > MOST_LOGPROBS => {
@@ -201,16 +201,16 @@ fn to_request(
     })
 }
 
-/// Writes completions as they come.
+/// Writes completions as a stream.
 struct Texts {
     common: Common,
     with_usage: bool,
     with_logprobs: bool,
-    /// What is still to be repeated of each choice's prompt.
+    /// The prompt that each choice still has to echo.
     echoes: Vec<String>,
-    /// Where the next token of each choice begins, in characters.
+    /// Offset of each choice's next token, in characters.
     offsets: Vec<usize>,
-    /// Choices of one prompt.
+    /// Choices per prompt.
     each: usize,
     usage: Usage,
 }

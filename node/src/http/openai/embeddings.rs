@@ -16,7 +16,7 @@ use crate::http::fault::{Fault, respond};
 use crate::http::fields::Fields;
 use crate::http::inputs::{check_dimensions, inputs};
 
-/// Vectors of texts.
+/// Embeds texts as vectors.
 pub(in crate::http) async fn embeddings(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Arc<Account>>,
@@ -54,7 +54,7 @@ pub(in crate::http) async fn embeddings(
     Ok(respond(StatusCode::OK, &answer))
 }
 
-/// Little-endian `f32`s.
+/// Little-endian `f32`s in base64.
 fn base64(vector: &[f32]) -> String {
     let bytes: Vec<_> = vector
         .iter()

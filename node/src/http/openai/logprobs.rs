@@ -1,4 +1,4 @@
-//! How likely tokens were.
+//! Log probabilities of tokens.
 
 use serde_json::{Value, json};
 
@@ -24,17 +24,17 @@ fn one(bytes: &[u8], logprob: f32) -> Value {
     json!({"token": text(bytes), "logprob": finite(logprob), "bytes": bytes})
 }
 
-/// A token's text; its bytes are told beside it where they are no whole characters.
+/// A token's text. Incomplete characters are replaced; `bytes` reports them exactly.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// JSON has no −∞, which a token has that cannot come.
+/// JSON has no −∞, the log probability of an impossible token.
 fn finite(logprob: f32) -> f32 {
     logprob.max(-9999.0)
 }
 
-/// A text completion's `logprobs`; `offset` is where its text begins, in characters.
+/// A text completion's `logprobs`; `offset` is the offset of its text, in characters.
 pub(super) fn of_text(tokens: &[TokenInfo], mut offset: usize) -> Value {
     let mut offsets = Vec::new();
     let mut texts = Vec::new();

@@ -20,12 +20,12 @@ pub(super) use embeddings::embeddings;
 pub(super) use models::{model, models};
 pub(super) use responses::responses;
 
-/// Choices of one request.
+/// Most choices of one request.
 const MOST_CHOICES: usize = 16;
-/// Most likely tokens that are told of each token.
+/// Most alternatives that are reported per token.
 const MOST_LOGPROBS: usize = 20;
 
-/// Grammars that other servers take.
+/// Grammar fields of other servers.
 const OTHER_GRAMMARS: [NotDone; 5] = [
     grammar("grammar"),
     grammar("guided_grammar"),
@@ -42,7 +42,7 @@ const fn grammar(name: &'static str) -> NotDone {
     }
 }
 
-/// How many choices there are to be.
+/// Number of choices.
 fn choices(fields: &Fields<'_>) -> Result<usize, Fault> {
     let count = fields.count("n")?.unwrap_or(1);
     match (1..=MOST_CHOICES).contains(&count) {
@@ -51,10 +51,10 @@ fn choices(fields: &Fields<'_>) -> Result<usize, Fault> {
     }
 }
 
-/// The most tokens of an answer, by the first of these fields that says it.
+/// The most tokens of an answer, from the first of these fields that is set.
 fn max_tokens(fields: &Fields<'_>, names: &[&str]) -> Result<Option<usize>, Fault> {
     for name in names {
-        // To some clients −1 is no limit.
+        // Some clients write −1 for no limit.
         match fields.whole(name)? {
             Some(0) => return Err(fields.wrong(name, "1 or more")),
             Some(most) => return Ok(usize::try_from(most).ok()),
@@ -64,11 +64,11 @@ fn max_tokens(fields: &Fields<'_>, names: &[&str]) -> Result<Option<usize>, Faul
     Ok(None)
 }
 
-/// Whether the model thinks first, where a request says so: `enable_thinking` for its template, or no
-/// effort of reasoning.
+/// Whether the model thinks first, if the request sets it: by the template's `enable_thinking`, or
+/// by the reasoning effort `none`.
 ///
 /// # Errors
-/// The template is told something else, which would change the prompt.
+/// The request sets other template variables, which would change the prompt.
 fn thinking(fields: &Fields<'_>, effort: Option<&str>) -> Result<Option<bool>, Fault> {
     let name = "chat_template_kwargs";
     if let Some(given) = fields.object(name)? {
@@ -87,11 +87,11 @@ fn thinking(fields: &Fields<'_>, effort: Option<&str>) -> Result<Option<bool>, F
     if let Some(thinks) = fields.flag("enable_thinking")? {
         return Ok(Some(thinks));
     }
-    // How hard a model thinks is its own affair; whether it does can be said.
+    // The model decides how hard it thinks; a request can only turn thinking off.
     Ok((effort == Some("none")).then_some(false))
 }
 
-/// Whether the answer is streamed, and with its usage.
+/// Whether to stream the answer, and whether to report its usage.
 fn stream(fields: &Fields<'_>) -> Result<(bool, bool), Fault> {
     let streams = fields.flag("stream")?.unwrap_or(false);
     let options = fields.object("stream_options")?;
@@ -110,7 +110,7 @@ fn finish_reason(finish: Finish) -> &'static str {
     }
 }
 
-/// What the choices of a request took.
+/// Token usage of a request's choices.
 #[derive(Debug, Default, Clone, Copy)]
 struct Usage {
     prompt: usize,
@@ -120,18 +120,18 @@ struct Usage {
 }
 
 impl Usage {
-    /// Adds a choice: all have one prompt, which counts once.
+    /// Adds a choice. All choices share one prompt, which counts once.
     fn add_choice(&mut self, summary: &Summary) {
         self.cached = match self.prompt {
             0 => summary.cached_tokens,
-            // What the first of them left was kept for the others.
+            // Later choices reuse what the first one cached, so the minimum counts.
             _ => self.cached.min(summary.cached_tokens),
         };
         self.prompt = self.prompt.max(summary.prompt_tokens);
         self.add_answer(summary);
     }
 
-    /// Adds an answer to a prompt of its own.
+    /// Adds an answer with its own prompt.
     fn add_prompt(&mut self, summary: &Summary) {
         self.prompt += summary.prompt_tokens;
         self.cached += summary.cached_tokens;

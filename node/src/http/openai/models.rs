@@ -25,7 +25,7 @@ pub(in crate::http) async fn models(
     Ok(respond(StatusCode::OK, &list))
 }
 
-/// One of them.
+/// One model.
 pub(in crate::http) async fn model(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Arc<Account>>,
@@ -40,7 +40,7 @@ fn object(card: &ModelCard) -> Value {
     json!({
         "id": card.name,
         "object": "model",
-        // Of a model that is yet to be fetched, nothing is known.
+        // A model that is not downloaded yet has no date.
         "created": card.modified.map_or(0, unix_seconds),
         "owned_by": "potluck",
         "context_length": card.context,

@@ -1,5 +1,5 @@
-//! The OpenAPI document is as strict as the server: for every field, what it allows is taken, and what
-//! it does not is refused.
+//! Checks that the OpenAPI document is as strict as the server: for every field, the server accepts
+//! what the document allows and refuses everything else.
 
 use serde_json::{Map, Value, json};
 
@@ -24,7 +24,7 @@ impl Document {
         }
     }
 
-    /// Whether a value is of a schema: the keywords that the document has, and no others.
+    /// Whether a value matches a schema. Supports only the keywords that the document uses.
     fn allows(&self, schema: &Value, value: &Value) -> bool {
         let schema = self.followed(schema);
         let keywords = schema.as_object().expect("a schema");
@@ -84,7 +84,8 @@ impl Document {
                 let others = fields.iter().filter(|(name, _)| !named(name));
                 others.into_iter().all(|(_, held)| self.allows(asked, held))
             }),
-            // There is no regular expression in this test: the samples that match are the examples.
+            // This test has no regular expressions: the samples that match are the schema's
+            // examples.
             "pattern" => {
                 schema["examples"]
                     .as_array()
@@ -101,7 +102,7 @@ impl Document {
         }
     }
 
-    /// Values that a schema may allow or not: of each kind, and at the bounds.
+    /// Values to try against a schema: one of each type, and those at the bounds.
     fn samples(&self, schema: &Value, depth: usize) -> Vec<Value> {
         let schema = self.followed(schema);
         let mut samples = kinds();
@@ -155,7 +156,7 @@ impl Document {
         samples
     }
 
-    /// The smallest value of a schema that is an object, if it can be one.
+    /// The smallest valid value of a schema, an object where the schema allows one.
     fn least(&self, schema: &Value) -> Value {
         let schema = self.followed(schema);
         if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
@@ -190,7 +191,7 @@ impl Document {
     }
 }
 
-/// A value of each kind.
+/// A value of each type.
 fn kinds() -> Vec<Value> {
     vec![
         json!(null),
@@ -237,7 +238,7 @@ fn is_same(one: &Value, other: &Value) -> bool {
     }
 }
 
-/// Rules that tie fields together, which are in the document in words only.
+/// Rules between fields that the document states only in words.
 fn is_in_words_only(schema: &str, field: &str, value: &Value) -> bool {
     match (schema, field) {
         ("CompletionRequest", "prompt") => value.as_array().is_some_and(|list| list.len() > 16),

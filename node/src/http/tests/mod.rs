@@ -1,4 +1,4 @@
-//! What clients are answered, by the dialect they speak.
+//! Responses of the API, by dialect.
 
 mod document;
 mod ollama;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::script::{Script, ask, hello, post};
 use crate::serve::{RequestError, Update};
 
-/// A conversation of one message.
+/// A conversation with one message.
 fn said(more: &Value) -> Value {
     let mut body = json!({"model": "stub", "messages": [{"role": "user", "content": "Say hello"}]});
     let more = more.as_object().expect("an object").clone();
@@ -165,7 +165,7 @@ fn an_answer_that_is_not_awaited_is_dropped() {
         let mut parts = response.into_body().into_data_stream();
         assert!(parts.next().await.is_some());
         drop(service);
-        // The script itself, and its answer.
+        // This test's handle, and the open answer's.
         assert_eq!(std::sync::Arc::strong_count(&under_way), 2);
         drop(parts);
         assert_eq!(std::sync::Arc::strong_count(&under_way), 1);

@@ -137,7 +137,7 @@ fn a_failure_after_the_first_byte_is_an_error_frame_and_the_end() {
     let error = &events.last().expect("some")["error"];
     assert_eq!(error["code"], "failed");
     assert!(!answered.text.contains("[DONE]"));
-    // An answer that ends without a word is a failure, too.
+    // An answer whose stream ends without a final update has failed as well.
     let lost = || vec![started(), content("Hel")];
     let answered = post(Script::new(lost), CHAT, &said(&json!({"stream": true})));
     assert!(answered.events().last().expect("some")["error"].is_object());

@@ -1,4 +1,4 @@
-//! Where commands of a home meet its node, and who may be at the other end: on each system in its own way.
+//! The local endpoint of a home's node, and the check of the process at its other end, per system.
 
 #[cfg(unix)]
 mod unix;

@@ -1,12 +1,13 @@
-//! Where the socket of a home is, and who may be at its other end.
+//! The path of a home's socket, and the check of the process at its other end.
 //!
-//! It is in the home, whatever the environment and the working folder are. A path that is too long for
-//! a socket is gone around: on Linux through the opened folder, as `/proc/self/fd/N/node.sock`;
-//! elsewhere the socket is in a folder under `/tmp` that is this user's alone, by a hash of the home's
-//! real path. Whatever made such a folder before is found out: it is used only if it belongs to this
-//! user and nobody else may enter it.
+//! The socket is in the home, independent of the environment and the working folder. If the path is
+//! too long for a socket, Linux uses the opened folder, as `/proc/self/fd/N/node.sock`; other
+//! systems put the socket into a private folder of this user under `/tmp`, named by a hash of the
+//! home's real path. Another user could have created such a folder first, so it is used only if it
+//! belongs to this user and nobody else can enter it.
 //!
-//! Both ends ask the system whose process the other one is. Hidden states go to nobody else's.
+//! Both ends ask the system for the user of the other process. Hidden states are never sent to
+//! another user's process.
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -19,15 +20,15 @@ use crate::home::Home;
 
 /// A connection between a command and a node.
 pub type Stream = UnixStream;
-/// Where a node waits for commands.
+/// A node's listening socket.
 pub(in crate::local) type Listener = UnixListener;
 
-/// What the socket is called in its folder.
+/// The socket's file name.
 const NAME: &str = "node.sock";
-/// The longest path that sockets have on every Unix.
+/// The longest socket path that every Unix supports.
 const MOST_PATH: usize = 100;
 
-/// The other end of a socket belongs to somebody else.
+/// The other end of a socket belongs to another user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a process of another user (uid {theirs}, and this is uid {ours}) serves it: end that, or set \
@@ -38,10 +39,11 @@ struct Stranger {
     ours: u32,
 }
 
-/// A socket in a home that nobody serves yet. What a process left there that is gone is removed.
+/// Binds the socket of a home that has no running node. Removes the socket of a node that has
+/// ended.
 ///
 /// # Errors
-/// What the system says.
+/// The system's I/O error.
 pub(in crate::local) fn bind(home: &Home) -> io::Result<UnixListener> {
     at(home.root(), |path| {
         match std::fs::remove_file(path) {
@@ -55,10 +57,10 @@ pub(in crate::local) fn bind(home: &Home) -> io::Result<UnixListener> {
     })
 }
 
-/// A connection to the process of this user that serves a home's socket; `None` if none does.
+/// Connects to this user's process that serves a home's socket; `None` if there is none.
 ///
 /// # Errors
-/// What the system says, and that it is another user's.
+/// The system's I/O error, or the process is another user's.
 pub(in crate::local) fn connect(home: &Home) -> io::Result<Option<UnixStream>> {
     match at(home.root(), |path| UnixStream::connect(path)) {
         Ok(stream) => {
@@ -74,14 +76,14 @@ pub(in crate::local) fn connect(home: &Home) -> io::Result<Option<UnixStream>> {
 
 /// Removes the socket of a home.
 pub(in crate::local) fn remove(home: &Home) {
-    // The next node removes what stays.
+    // If this fails, the next node removes it.
     let _ = at(home.root(), |path| std::fs::remove_file(path));
 }
 
-/// Whether the process at the other end is this user's.
+/// Checks that the process at the other end belongs to this user.
 ///
 /// # Errors
-/// It is not, or the system does not tell.
+/// It does not, or the system does not report it.
 pub(in crate::local) fn check_other_end(stream: &UnixStream) -> io::Result<()> {
     let (theirs, ours) = (other_uid(stream)?, own_uid()?);
     if theirs == ours {
@@ -91,7 +93,7 @@ pub(in crate::local) fn check_other_end(stream: &UnixStream) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, stranger))
 }
 
-/// This process's user, as its other processes see it.
+/// This process's user id, as other processes see it.
 fn own_uid() -> io::Result<u32> {
     static OWN: OnceLock<u32> = OnceLock::new();
     if let Some(uid) = OWN.get() {
@@ -102,18 +104,18 @@ fn own_uid() -> io::Result<u32> {
     Ok(*OWN.get_or_init(|| uid))
 }
 
-/// The user of the process at the other end. Tokio asks each system in its own way.
+/// The user id of the process at the other end. Tokio handles the differences between systems.
 fn other_uid(stream: &UnixStream) -> io::Result<u32> {
     let _in_runtime = runtime()?.enter();
     let same = stream.try_clone()?;
     same.set_nonblocking(true)?;
     let uid = tokio::net::UnixStream::from_std(same).and_then(|same| Ok(same.peer_cred()?.uid()));
-    // Both have one state.
+    // Both handles share one blocking mode.
     stream.set_nonblocking(false)?;
     uid
 }
 
-/// A runtime that runs nothing: Tokio makes its streams only in one.
+/// A runtime that runs no tasks: Tokio requires one to create its streams.
 fn runtime() -> io::Result<&'static Runtime> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     if let Some(runtime) = RUNTIME.get() {
@@ -123,7 +125,7 @@ fn runtime() -> io::Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 
-/// Does something at a path of a folder's socket that is short enough for one.
+/// Calls `with` with a path of the folder's socket that is short enough.
 fn at<T>(folder: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     let path = folder.join(NAME);
     if path.as_os_str().len() <= MOST_PATH {
@@ -151,7 +153,7 @@ fn around<T>(folder: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Re
     with(&private.join(elsewhere::name(&real)))
 }
 
-/// A folder for sockets that is this user's alone.
+/// A private folder of this user for sockets.
 #[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
 mod elsewhere {
     use std::ffi::OsStr;
@@ -170,14 +172,14 @@ mod elsewhere {
         path: PathBuf,
     }
 
-    /// This user's folder in `within`, made if it is not there.
+    /// This user's folder in `within`, created if it does not exist.
     pub(super) fn folder(within: &Path, uid: u32) -> io::Result<PathBuf> {
         let path = within.join(format!("potluck-{uid}"));
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        // Of a link its own, not what it leads to.
+        // Inspect a symbolic link itself, not its target.
         let found = fs::symlink_metadata(&path)?;
         if found.is_dir() && found.uid() == uid && found.mode() & 0o077 == 0 {
             return Ok(path);
@@ -188,7 +190,7 @@ mod elsewhere {
         ))
     }
 
-    /// What a home's socket is called there.
+    /// The file name of a home's socket there.
     pub(super) fn name(home: &Path) -> String {
         let path: &OsStr = home.as_os_str();
         let hash = blake3::hash(path.as_bytes()).to_hex();
@@ -235,7 +237,7 @@ mod tests {
         let made = fs::metadata(temporary.path()).expect("there");
         let uid = std::os::unix::fs::MetadataExt::uid(&made);
         assert_eq!(own_uid().expect("told"), uid);
-        // It blocks as before.
+        // The stream still blocks.
         one.set_read_timeout(Some(std::time::Duration::from_millis(1)))
             .expect("not zero");
         let began = std::time::Instant::now();

@@ -1,13 +1,13 @@
-//! A named pipe, which only its user may open.
+//! A named pipe that only its user may open.
 //!
-//! | who | is kept away by |
+//! | attacker | is kept out by |
 //! |---|---|
 //! | another user as a command | the pipe's security descriptor: its owner, and the system |
 //! | another machine | the pipe takes local clients only |
-//! | another user's process as the node | the pipe's random name, and the secret that the node says first; both are in a file of the home, and no pipe of that name is there before |
+//! | another user's process as the node | the pipe's random name, and the secret that the node sends first; both are in a file of the home, and creating a pipe fails if the name exists |
 //!
-//! Unlike a socket, a pipe cannot be shut down for reading by another thread; so it is read and written
-//! by a runtime, in which waiting can end.
+//! Unlike a socket, a pipe cannot be shut down for reading from another thread, so an async runtime
+//! reads and writes it and can cancel a wait.
 
 use std::fs;
 use std::future::Future;
@@ -31,17 +31,17 @@ use widestring::U16CString;
 use crate::home::Home;
 use crate::private_file;
 
-/// What the file is called that names the pipe.
+/// Name of the file with the pipe's name and secret.
 const FILE: &str = "node.pipe";
-/// The bytes of a pipe's random name, and of the secret.
+/// Length of the pipe's random name, and of the secret, in bytes.
 const BYTES: usize = 16;
-/// Whoever owns the pipe, which is who makes it, may do everything, and so may the system; nobody else
-/// anything, by inheritance neither.
+/// Full access for the pipe's owner, which is its creator, and for the system; none for anyone
+/// else, and no inherited entries.
 const OWNER_ONLY: &str = "D:P(A;;GA;;;OW)(A;;GA;;;SY)";
-/// How long the other end may take to say the secret.
+/// How long to wait for the node's secret.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A pipe's name and the secret of who made it.
+/// A pipe's name and its creator's secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     name: [u8; BYTES],
@@ -63,7 +63,7 @@ impl Place {
         home.root().join(FILE)
     }
 
-    /// Of the node that serves a home; `None` if none does, or none that this is a file of.
+    /// Reads the place of a home's node; `None` if there is no valid file.
     fn of(home: &Home) -> io::Result<Option<Self>> {
         let Some(bytes) = private_file::read(&Self::file(home), 2 * BYTES)? else {
             return Ok(None);
@@ -106,10 +106,10 @@ impl Stream {
         }))
     }
 
-    /// Both ends of a connection.
+    /// Creates both ends of a connection.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's I/O error.
     pub fn pair() -> io::Result<(Self, Self)> {
         let listener = Listener::new(Place::random()?)?;
         let path = listener.place.path();
@@ -119,30 +119,31 @@ impl Stream {
         })?
     }
 
-    /// The same connection once more.
+    /// Another handle of the same connection.
     ///
     /// # Errors
-    /// None: the type is that of a socket.
+    /// None: the signature matches that of a socket.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(self.clone())
     }
 
-    /// Ends the connection for both ends, once nobody of this process holds it.
+    /// Shuts down the connection for all handles of this process.
     ///
     /// # Errors
-    /// None: the type is that of a socket.
+    /// None: the signature matches that of a socket.
     pub fn shutdown(&self, _how: Shutdown) -> io::Result<()> {
         self.0.is_shut.store(true, Ordering::SeqCst);
         self.0.shut.notify_waiters();
         Ok(())
     }
 
-    /// What `work` gives, unless the connection is shut down before: `None`.
+    /// Waits for `work`; `None` if the connection is shut down first.
     fn unless_shut<T>(&self, work: impl Future<Output = io::Result<T>>) -> io::Result<Option<T>> {
         block_on(async {
             let shut = self.0.shut.notified();
             tokio::pin!(shut);
-            // From here on it is woken, so that what is set before is seen and what is set later wakes.
+            // From here on wake-ups are registered: an earlier shutdown is seen below, a later one
+            // wakes this.
             shut.as_mut().enable();
             if self.0.is_shut.load(Ordering::SeqCst) {
                 return Ok(None);
@@ -169,13 +170,14 @@ impl Write for Stream {
         written.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// What is written is with the system; waiting until the other end has read it would be too long.
+    /// Written data is already with the system; waiting until the other end has read it would take
+    /// too long.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Where a node waits for commands.
+/// A node's listening pipe.
 #[derive(Debug)]
 pub(in crate::local) struct Listener {
     place: Place,
@@ -183,7 +185,7 @@ pub(in crate::local) struct Listener {
 }
 
 impl Listener {
-    /// Fails if there is a pipe of this name.
+    /// Fails if a pipe of this name exists.
     fn new(place: Place) -> io::Result<Self> {
         let wide = |text: &str| U16CString::from_str(text).map_err(io::Error::other);
         let owner_only = SecurityDescriptor::deserialize(&wide(OWNER_ONLY)?)?;
@@ -195,7 +197,7 @@ impl Listener {
         Ok(Self { place, pipe })
     }
 
-    /// Waits for the next command and says the secret to it.
+    /// Waits for the next command and sends it the secret.
     fn accept(&self) -> io::Result<Stream> {
         let mut stream = Stream::new(block_on(self.pipe.accept())??);
         stream.write_all(&self.place.secret)?;
@@ -207,10 +209,10 @@ impl Listener {
     }
 }
 
-/// A pipe in a home that nobody serves yet.
+/// Creates the pipe of a home that has no running node.
 ///
 /// # Errors
-/// What the system says.
+/// The system's I/O error.
 pub(in crate::local) fn bind(home: &Home) -> io::Result<Listener> {
     let place = Place::random()?;
     let listener = Listener::new(place.clone())?;
@@ -218,10 +220,10 @@ pub(in crate::local) fn bind(home: &Home) -> io::Result<Listener> {
     Ok(listener)
 }
 
-/// A connection to the process of this user that serves a home's pipe; `None` if none does.
+/// Connects to this user's process that serves a home's pipe; `None` if there is none.
 ///
 /// # Errors
-/// What the system says, and that something else has its name.
+/// The system's I/O error, or the pipe's name belongs to something else.
 pub(in crate::local) fn connect(home: &Home) -> io::Result<Option<Stream>> {
     let Some(place) = Place::of(home)? else {
         return Ok(None);
@@ -251,26 +253,26 @@ async fn open(path: &str) -> io::Result<DuplexPipeStream<pipe_mode::Bytes>> {
     DuplexPipeStream::connect_by_path(path).await
 }
 
-/// Removes the name of a home's pipe. The pipe ends with its process.
+/// Removes the file with a home's pipe name. The pipe itself ends with its process.
 pub(in crate::local) fn remove(home: &Home) {
-    // The next node writes another.
+    // If this fails, the next node overwrites it.
     let _ = fs::remove_file(Place::file(home));
 }
 
-/// Whether the process at the other end is this user's: the system has seen to it.
+/// Does nothing: the pipe's security descriptor already limits it to this user.
 ///
 /// # Errors
-/// None: the type is that of a socket.
+/// None: the signature matches that of a socket.
 pub(in crate::local) fn check_other_end(_stream: &Stream) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs `work` to its end on this thread; the runtime's own thread waits for the system.
+/// Runs `work` to completion on this thread; the runtime's own thread does the I/O.
 fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
     Ok(runtime()?.block_on(work))
 }
 
-/// A runtime whose thread runs as long as the process.
+/// A runtime whose thread lives as long as the process.
 fn runtime() -> io::Result<&'static Handle> {
     static RUNTIME: OnceLock<Handle> = OnceLock::new();
     if let Some(handle) = RUNTIME.get() {

@@ -1,4 +1,4 @@
-//! A response as it comes: named events, in the order in which clients put them together.
+//! Streamed responses: named events, in the order that clients expect.
 
 use serde_json::{Value, json};
 
@@ -13,17 +13,17 @@ use crate::serve::{RequestError, Update};
 pub(super) struct Events {
     frame: Frame,
     number: u64,
-    /// Items that are whole.
+    /// Finished items.
     done: Vec<Value>,
-    /// The one that is being written.
+    /// The item being written.
     item: Option<Item>,
 }
 
-/// An item that is being written.
+/// An item being written.
 struct Item {
     id: String,
     kind: Kind,
-    /// Its text, or its arguments.
+    /// Its text or arguments so far.
     text: String,
 }
 
@@ -47,7 +47,7 @@ impl Item {
         }
     }
 
-    /// The item: as it begins, or with its text.
+    /// The item as JSON: at its start, or with its text.
     fn object(&self, text: Option<&str>, status: &str) -> Value {
         match &self.kind {
             Kind::Reasoning => reasoning(&self.id, text, status),
@@ -58,7 +58,7 @@ impl Item {
         }
     }
 
-    /// The part of its content that has this text, and the name of the part's events.
+    /// The content part with this text, and the prefix of the part's events.
     fn part(&self, text: &str) -> Option<(Value, &'static str)> {
         match self.kind {
             Kind::Reasoning => Some((reasoning_text(text), "reasoning_text")),
@@ -85,7 +85,7 @@ impl Events {
         out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
     }
 
-    /// An event of the item at hand.
+    /// Writes an event of the current item.
     fn of_item(&mut self, name: &str, mut data: Value, out: &mut Vec<u8>) {
         if let Some(item) = &self.item {
             data["item_id"] = item.id.as_str().into();
@@ -112,7 +112,7 @@ impl Events {
         }
     }
 
-    /// Ends the item at hand.
+    /// Finishes the current item.
     fn finish(&mut self, status: &str, out: &mut Vec<u8>) {
         let Some(item) = &self.item else {
             return;
@@ -146,7 +146,7 @@ impl Events {
         }
     }
 
-    /// The next part of the text of an item of this kind.
+    /// Appends text to the current item, which is of this kind.
     fn text(&mut self, kind: Kind, text: &str, out: &mut Vec<u8>) {
         if text.is_empty() {
             return;
@@ -195,7 +195,7 @@ impl Writer for Events {
                 let status = status_of(summary.finish);
                 let has_answer = self.done.iter().any(|item| item["type"] != "reasoning");
                 if self.item.is_none() && !has_answer {
-                    // An answer without a word is one, too.
+                    // An empty answer still needs a message.
                     self.begin(Kind::Message, out);
                 }
                 self.finish(status, out);

@@ -1,4 +1,4 @@
-//! What was said, as a list of items.
+//! The input of a response: a list of items.
 
 use potluck_model::template::ToolCall;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::http::messages::{arguments, content};
 /// The instructions and the input, as messages.
 ///
 /// # Errors
-/// There is no input, or an item is wrong or of a kind that is not there.
+/// There is no input, or an item is invalid or of an unsupported kind.
 pub(super) fn messages(fields: &Fields<'_>) -> Result<Vec<Message>, Fault> {
     let instructions = fields.text("instructions")?;
     let mut messages: Vec<_> = instructions
@@ -32,7 +32,7 @@ pub(super) fn messages(fields: &Fields<'_>) -> Result<Vec<Message>, Fault> {
 
 fn add(item: &Fields<'_>, messages: &mut Vec<Message>) -> Result<(), Fault> {
     match item.text("type")? {
-        // What has a role is a message, whatever it says.
+        // Any object with a role is a message.
         None | Some("message") => {
             let role = match item.needed_text("role")? {
                 "system" | "developer" => Role::System,
@@ -42,7 +42,7 @@ fn add(item: &Fields<'_>, messages: &mut Vec<Message>) -> Result<(), Fault> {
             };
             let content = content(item, "content")?;
             let message = match messages.last_mut() {
-                // Thoughts came before.
+                // Append to the message that the preceding reasoning item created.
                 Some(last) if role == Role::Assistant && is_only_thought(last) => last,
                 _ => pushed(messages, role),
             };
@@ -55,7 +55,7 @@ fn add(item: &Fields<'_>, messages: &mut Vec<Message>) -> Result<(), Fault> {
                 arguments: arguments(item, "arguments")?,
             };
             let message = match messages.last_mut() {
-                // Calls are part of what the model said.
+                // Tool calls belong to the assistant's message.
                 Some(last) if last.role == Role::Assistant => last,
                 _ => pushed(messages, Role::Assistant),
             };

@@ -1,5 +1,5 @@
-//! `/v1/responses`, as far as clients were seen to use it. Nothing is kept: each request says all that
-//! was said before.
+//! `/v1/responses`, the part of it that clients use. Nothing is stored: each request contains the
+//! whole conversation.
 
 mod events;
 mod input;
@@ -27,7 +27,7 @@ use crate::http::whole::collect;
 use crate::serve::{Caller, Chat, Finish, Format, Input, ModelCard, Request, Summary};
 use events::Events;
 
-/// What would change an answer and is not done.
+/// Unsupported fields that would change an answer.
 const NOT_DONE: [NotDone; 6] = [
     NotDone {
         name: "previous_response_id",
@@ -78,7 +78,7 @@ pub(in crate::http) async fn responses(
         return streamed::respond(begun, Events::new(frame), account).await;
     }
     let mut whole = collect(begun).await?;
-    // One choice was asked for.
+    // Exactly one choice was requested.
     let (whole, summary) = whole.remove(0);
     let status = status_of(summary.finish);
     let items = output::items(&whole, status);
@@ -124,7 +124,7 @@ fn to_request(fields: &Fields<'_>, card: &ModelCard) -> Result<Request, Fault> {
 fn check_include(fields: &Fields<'_>) -> Result<(), Fault> {
     let included = fields.list("include")?.unwrap_or_default();
     match included.iter().all(|one| {
-        // Thoughts are told in the open.
+        // Reasoning is returned in plain text.
         one == "reasoning.encrypted_content"
     }) {
         true => Ok(()),
@@ -146,12 +146,12 @@ fn text_format(fields: &Fields<'_>) -> Result<Format, Fault> {
     }
 }
 
-/// What a response has besides its output.
+/// The fields of a response other than its output.
 struct Frame {
     id: String,
     created: u64,
     model: String,
-    /// What the request said, and is said again.
+    /// Fields of the request that the response repeats.
     echo: Value,
 }
 

@@ -1,4 +1,4 @@
-//! The items of a response.
+//! The output items of a response.
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ pub(super) fn items(whole: &Whole, status: &str) -> Vec<Value> {
     items
 }
 
-/// What was thought; without its text while it begins.
+/// A reasoning item; without a text at its start.
 pub(super) fn reasoning(id: &str, text: Option<&str>, status: &str) -> Value {
     let content: Vec<_> = text.map(reasoning_text).into_iter().collect();
     json!({"id": id, "type": "reasoning", "summary": [], "content": content, "status": status})
@@ -41,7 +41,7 @@ pub(super) fn reasoning_text(text: &str) -> Value {
     json!({"type": "reasoning_text", "text": text})
 }
 
-/// What was said; without its text while it begins.
+/// A message item; without a text at its start.
 pub(super) fn message(id: &str, text: Option<&str>, status: &str) -> Value {
     let content: Vec<_> = text.map(output_text).into_iter().collect();
     json!({
@@ -53,7 +53,7 @@ pub(super) fn output_text(text: &str) -> Value {
     json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
 }
 
-/// A call of a tool.
+/// A tool call.
 pub(super) fn function_call(
     id: &str,
     call: &str,
