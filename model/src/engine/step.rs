@@ -120,8 +120,9 @@ impl Engine {
 
     /// Reads `tokens` into the session and calls `read` with the logits of the last position.
     ///
-    /// `progress` is called after each step with the tokens read so far; if it returns false,
-    /// reading stops (what was read stays in the session) and the result is `None`.
+    /// `progress` is called with the tokens read so far when they have passed all layers, before the
+    /// head; if it returns false, reading stops (what was read stays in the session) and the result is
+    /// `None`.
     ///
     /// # Errors
     /// No token, one beyond the vocabulary, or more than the session has room for (checked before
@@ -134,22 +135,27 @@ impl Engine {
         read: impl FnOnce(&[f32]) -> T,
     ) -> Result<Option<T>, ModelError> {
         self.check(session, tokens)?;
-        let (mut done, mut read, mut value) = (0, Some(read), None);
+        let (mut done, mut last) = (0, None);
         for chunk in tokens.chunks(PREFILL_CHUNK) {
+            // Its memory serves the next step.
+            drop(last.take());
+            self.shard.check_file()?;
+            let hidden = self.forward(&mut [Part::reading(session, chunk)])?;
+            last = Some((hidden, chunk.len() - 1));
             done += chunk.len();
-            let mut part = Part::reading(session, chunk);
-            if done == tokens.len() {
-                part.wants = Wants::Logits;
-            }
-            self.step(&mut [part], &mut |_part, logits| {
-                let read = read.take().expect("one part has logits once");
-                value = Some(logits.map(read));
-            })?;
+            // Before the head, so that callers can time layers and head separately.
             if !progress(done) {
                 return Ok(None);
             }
         }
-        value.transpose()
+        let (hidden, row) = last.expect("there is at least one token");
+        self.shard.logits(
+            select(&hidden, std::iter::once(row)),
+            |logits| match is_none(logits) {
+                true => Err(no_logits(session)),
+                false => Ok(Some(read(logits))),
+            },
+        )?
     }
 
     /// Reads `tokens` and calls `read` with each position's index among them and its logits.

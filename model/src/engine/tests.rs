@@ -160,3 +160,26 @@ fn an_embedding_has_length_one_and_does_not_depend_on_how_it_is_read() {
     assert!(bits(&pool.finish()) == bits(&whole));
     assert!(engine.embed(&[]).is_err());
 }
+
+#[test]
+fn progress_comes_between_the_layers_and_the_head() {
+    let engine = engine("tiny", 1);
+    let mut session = engine.new_session().expect("memory");
+    let order = std::cell::RefCell::new(Vec::new());
+    let prompt = tokens(3, 20);
+    for read in [&prompt[..], &[7]] {
+        let mut progress = |done| {
+            order.borrow_mut().push(Some(done));
+            true
+        };
+        let logits = engine.prefill(&mut session, read, &mut progress, |_logits| {
+            order.borrow_mut().push(None);
+        });
+        assert!(logits.expect("it reads").is_some());
+    }
+    assert_eq!(order.take(), [Some(20), None, Some(1), None]);
+    // One that stops there gets no logits, and keeps what was read.
+    let stopped = engine.prefill(&mut session, &prompt, &mut |_| false, |_| ());
+    assert!(stopped.expect("it reads").is_none());
+    assert_eq!(session.len(), 41);
+}
