@@ -150,7 +150,7 @@ impl Machine {
         Some((side, local, &mut self.pairing))
     }
 
-    /// Stores a pairing's changes before the other side is told of them.
+    /// Stores a pairing's changes before the other side learns of them.
     fn note_pairing(&mut self, now: Duration, side: Side, before: Option<Circle>) {
         let changed = before.filter(|before| version(&self.circle) != version(before));
         if let Some(before) = changed {

@@ -16,7 +16,7 @@ use crate::PeerId;
 pub(super) struct Liveness {
     /// In the order of the ring.
     stages: Vec<Heard>,
-    /// What is due, while something is.
+    /// The due answer, if any.
     due: Option<Due>,
 }
 

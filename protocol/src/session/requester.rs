@@ -106,7 +106,7 @@ impl Session {
     }
 
     /// Sets a new placement with these stages, in this order, under a higher epoch. Peers that drop
-    /// out of the placement are told to free their stages. So are new peers before they open,
+    /// out of the placement must free their stages. So must new peers before they open,
     /// unless they [stood by](Self::stand_by).
     ///
     /// # Errors
