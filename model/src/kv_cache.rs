@@ -1,5 +1,5 @@
-//! The keys and values of one sequence, for a range of layers, in f16; in f32 on a device that has
-//! no f16.
+//! The key-value cache: keys and values of one sequence for a range of layers, in f16, or in f32 on
+//! devices without f16.
 
 use std::ops::Range;
 
@@ -10,8 +10,8 @@ use crate::compute::Compute;
 use crate::kernels::cache::{BLOCK, CacheShape};
 use crate::{ModelConfig, ModelError};
 
-/// Memory for the keys and values of up to [`capacity`](KvCache::capacity) positions, reserved
-/// whole when it is made.
+/// Storage for the keys and values of up to [`capacity`](KvCache::capacity) positions, fully
+/// reserved on creation.
 #[derive(Debug)]
 pub struct KvCache {
     layers: Range<usize>,
@@ -21,8 +21,8 @@ pub struct KvCache {
     of_layers: Vec<LayerCache>,
 }
 
-/// The keys and values of one layer: always there but while an operation updates them in place,
-/// which takes them and puts them back.
+/// The keys and values of one layer. Always present, except while an operation takes them, updates
+/// them in place and puts them back.
 #[derive(Debug)]
 pub(crate) struct LayerCache(Option<[Tensor<1>; 2]>);
 
@@ -32,7 +32,7 @@ impl LayerCache {
     }
 
     /// # Panics
-    /// If an operation that took them panicked.
+    /// An operation that had taken them panicked.
     pub(crate) fn take(&mut self) -> [Tensor<1>; 2] {
         self.0.take().expect("put back by the operation before")
     }
@@ -43,10 +43,10 @@ impl LayerCache {
 }
 
 impl KvCache {
-    /// Reserves room for `capacity` positions of `layers`, where `compute` has its tensors.
+    /// Reserves room for `capacity` positions of `layers` on the device of `compute`.
     ///
     /// # Errors
-    /// The system has no such memory.
+    /// There is not enough memory.
     pub fn new(
         config: &ModelConfig,
         layers: Range<usize>,
@@ -63,11 +63,11 @@ impl KvCache {
         without_layers.for_layers(layers)
     }
 
-    /// The cache of other layers of the same sequence: those that it already has keep what they hold,
-    /// the others are new.
+    /// Converts the cache to another range of layers of the same sequence. Layers in both ranges
+    /// keep their contents; the others are new.
     ///
     /// # Errors
-    /// The system has no such memory.
+    /// There is not enough memory.
     pub fn for_layers(self, layers: Range<usize>) -> Result<Self, ModelError> {
         let Self {
             layers: before,
@@ -99,13 +99,13 @@ impl KvCache {
         })
     }
 
-    /// A cache of `capacity` positions that holds the first `len` of this one, copied.
+    /// Copies the first `len` positions into a new cache of `capacity` positions.
     ///
     /// # Errors
-    /// The system has no such memory.
+    /// There is not enough memory.
     ///
     /// # Panics
-    /// If either cache has fewer positions than `len`.
+    /// Either cache has fewer positions than `len`.
     pub fn copy_prefix(&self, len: usize, capacity: usize) -> Result<Self, ModelError> {
         assert!(len <= self.capacity && len <= capacity);
         let shape = CacheShape {
@@ -129,12 +129,12 @@ impl KvCache {
         })
     }
 
-    /// Positions there is room for.
+    /// Number of positions reserved.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// The layers it serves.
+    /// The range of layers.
     pub fn layers(&self) -> Range<usize> {
         self.layers.clone()
     }
@@ -144,7 +144,7 @@ impl KvCache {
         2 * dtype(&self.device).size() * self.shape.elements() * self.layers.len()
     }
 
-    /// The first layer that holds a number which is not finite.
+    /// The first layer that contains a non-finite number.
     pub(crate) fn overflowed(&self) -> Option<usize> {
         let finite = |tensor: &Tensor<1>| {
             let data = tensor.to_data();
@@ -164,7 +164,7 @@ impl KvCache {
     }
 }
 
-/// The type of a cache's numbers.
+/// Element type of a cache on this device.
 fn dtype(device: &Device) -> DType {
     if device.supports_dtype(DType::F16) {
         DType::F16
@@ -173,8 +173,8 @@ fn dtype(device: &Device) -> DType {
     }
 }
 
-/// Zeros, written and not only promised by the system, so that memory is found missing here and
-/// not in the middle of a conversation.
+/// Allocates zeros and writes them, because the system may only promise memory. A shortage then
+/// shows here instead of in the middle of a conversation.
 fn reserve(elements: usize, device: &Device) -> Result<Tensor<1>, ModelError> {
     let dtype = dtype(device);
     let data = match dtype {
@@ -190,8 +190,8 @@ fn zeros<E: Element + Default>(elements: usize) -> Result<TensorData, ModelError
     Ok(TensorData::new(values, [elements]))
 }
 
-/// The keys or values of a layer's first `len` positions in a tensor of another capacity. Those of a
-/// head lie one block of positions after the other, whatever the capacity.
+/// Copies the keys or values of a layer's first `len` positions into a tensor of another capacity.
+/// Each head occupies one contiguous block of positions, whatever the capacity.
 fn copy_prefix<E: Element + Default>(
     tensor: &Tensor<1>,
     [from, to]: [CacheShape; 2],

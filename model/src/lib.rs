@@ -1,6 +1,6 @@
 //! Load, run and sample language models from GGUF files, bit-exactly, on the Burn framework.
 
-// The fuzz targets' properties name this crate so, also among its own tests.
+// The fuzz targets' properties refer to this crate by name, even in its own tests.
 #[cfg(test)]
 extern crate self as potluck_model;
 

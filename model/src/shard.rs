@@ -1,4 +1,5 @@
-//! The weights of a layer range, with or without embedding and head, and a step through them.
+//! Shards: the weights of a layer range, with or without embedding and head, and steps through
+//! them.
 
 use std::ops::Range;
 
@@ -16,19 +17,19 @@ const EMBEDDING: &str = "token_embd.weight";
 const OUTPUT: &str = "output.weight";
 const OUTPUT_NORM: &str = "output_norm.weight";
 
-/// Which parts of a model a shard holds.
+/// The parts of a model that a shard holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardRange {
     /// The token embedding.
     pub embedding: bool,
-    /// The layers, half-open.
+    /// The layers, as a half-open range.
     pub layers: Range<usize>,
     /// The final norm and the language-model head.
     pub head: bool,
 }
 
 impl ShardRange {
-    /// Everything.
+    /// The complete model.
     pub fn whole(config: &ModelConfig) -> Self {
         Self {
             embedding: true,
@@ -38,8 +39,8 @@ impl ShardRange {
     }
 }
 
-/// A part of a model. Standalone is one shard with everything; a split is several: there is no
-/// second code path.
+/// A part of a model. Standalone operation uses one complete shard, a split uses several: both run
+/// the same code.
 #[derive(Debug)]
 pub struct Shard {
     config: ModelConfig,
@@ -49,7 +50,7 @@ pub struct Shard {
     head: Option<Head>,
     ropes: RopeTables,
     compute: Compute,
-    /// Asked after each computation: what came of a file that has changed is not given out.
+    /// Checked after each computation: results from a changed file are not returned.
     watch: Watch,
 }
 
@@ -59,7 +60,7 @@ struct Head {
     output: StoredMatrix,
 }
 
-/// What is made of a file's tensors.
+/// The model parts loaded from a file's tensors.
 struct Parts {
     embedding: Option<StoredMatrix>,
     blocks: Vec<Block>,
@@ -77,7 +78,7 @@ impl Parts {
         let claims = Claims::default();
         let root = Source::root(gguf, &claims, device);
         let table = |name: &str| {
-            // Rows beyond the vocabulary are no token: they are never read.
+            // Rows beyond the vocabulary are no tokens and are never read.
             let rows = root.rows(name)?.max(config.vocabulary);
             root.matrix(name, 0..config.vocabulary, rows, config.d_model)
         };
@@ -101,7 +102,7 @@ impl Parts {
             head: range.head.then(head).transpose()?,
             ropes: RopeTables::load(config, &root)?,
         };
-        // Those of the ends, where another shard holds them.
+        // The tensors of the ends may belong to another shard.
         for name in [EMBEDDING, OUTPUT, OUTPUT_NORM] {
             root.pass_over(name);
         }
@@ -115,7 +116,7 @@ impl Parts {
     }
 }
 
-/// All tensors of a layer will be read soon.
+/// Announces that all tensors of a layer will be read soon.
 fn will_need(gguf: &Gguf, layer: usize) {
     let prefix = format!("blk.{layer}.");
     let tensors = gguf.tensors().iter();
@@ -127,22 +128,23 @@ fn will_need(gguf: &Gguf, layer: usize) {
 /// One sequence's part of a step.
 #[derive(Debug)]
 pub struct SequenceStep<'a> {
-    /// The sequence's cache, for at least the shard's layers.
+    /// The sequence's cache, which covers at least the shard's layers.
     pub cache: &'a mut KvCache,
-    /// Absolute position of the sequence's first row. The cache holds all positions before it;
-    /// what it holds from there on is replaced.
+    /// Absolute position of the sequence's first row. The cache must hold all positions before it;
+    /// positions from there on are overwritten.
     pub start: usize,
-    /// Rows of the step that are this sequence's, after those of the sequences before it.
+    /// Number of the sequence's rows, which follow those of the sequences before it.
     pub count: usize,
 }
 
 impl Shard {
-    /// Puts the tensors of `range` on the device of `compute`. On the one that has kernels they are
-    /// mapped: nothing is read until it is used.
+    /// Loads the tensors of `range` onto the device of `compute`. On the kernel device they are
+    /// memory-mapped: nothing is read before its first use.
     ///
     /// # Errors
-    /// Tensors that are missing or have another shape than the configuration says; one of these
-    /// layers, or of no layer, that no part of the model uses; a range beyond the model's layers.
+    /// A tensor is missing, has a shape other than the configuration's, or is used by no part of
+    /// the model (among the tensors of these layers and those of no layer); or `range` exceeds the
+    /// model's layers.
     pub fn load(
         gguf: &Gguf,
         config: &ModelConfig,
@@ -173,37 +175,37 @@ impl Shard {
         })
     }
 
-    /// Whether a whole model can be loaded: what [`Shard::load`] would refuse, of all its parts.
+    /// Checks that all parts of a model could be loaded.
     ///
     /// # Errors
-    /// Those of [`Shard::load`].
+    /// Same as [`Shard::load`].
     pub fn check(gguf: &Gguf, config: &ModelConfig) -> Result<(), ModelError> {
-        // Where nothing is read.
+        // This device reads nothing on load.
         let device = Compute::kernel_device();
         Parts::load(gguf, config, &ShardRange::whole(config), &device).map(|_parts| ())
     }
 
-    /// Whether the model's file is what it was when it was mapped.
+    /// Checks that the model's file has not changed since it was mapped.
     ///
     /// # Errors
-    /// It has changed, which the error names.
+    /// The file has changed; the error names it.
     pub fn check_file(&self) -> Result<(), ModelError> {
         Ok(self.watch.check()?)
     }
 
-    /// What it holds.
+    /// The parts of the model that this shard holds.
     pub fn range(&self) -> &ShardRange {
         &self.range
     }
 
-    /// Bytes of weights read for each position in decode: matrices, and one embedding row.
+    /// Bytes of weights read per position in decode: matrices and one embedding row.
     pub fn weight_bytes_per_token(&self) -> u64 {
         let blocks: usize = self.blocks.iter().map(Block::matrix_bytes).sum();
         let head = self.head.as_ref().map_or(0, |h| h.output.len());
         (blocks + head) as u64
     }
 
-    /// Hidden states of tokens: `[ids, d_model]`.
+    /// Embeds tokens: hidden states `[ids, d_model]`.
     ///
     /// # Errors
     /// The shard has no embedding, an id is beyond the vocabulary, or the file has changed.
@@ -219,13 +221,13 @@ impl Shard {
         Ok(rows)
     }
 
-    /// One pass of all sequences' rows through the shard's layers.
+    /// Passes the rows of all sequences through the shard's layers.
     ///
     /// # Shapes
-    /// hidden and the result `[Σ count, d_model]`, the sequences one after the other.
+    /// `hidden` and the result are `[Σ count, d_model]`, one sequence after the other.
     ///
     /// # Errors
-    /// A sequence goes beyond its cache, or the model's file has changed.
+    /// A sequence exceeds its cache, or the model's file has changed.
     pub fn forward(
         &self,
         hidden: Tensor<2>,
@@ -234,10 +236,10 @@ impl Shard {
         self.forward_through(self.range.layers.clone(), hidden, sequences)
     }
 
-    /// As [`forward`](Self::forward), through some of the shard's layers.
+    /// Like [`forward`](Self::forward), but through some of the shard's layers only.
     ///
     /// # Errors
-    /// As there, or the shard does not have these layers.
+    /// Same as `forward`, or the shard does not have these layers.
     pub fn forward_through(
         &self,
         layers: Range<usize>,
@@ -248,11 +250,11 @@ impl Shard {
         Ok(through.expect("it is not left off"))
     }
 
-    /// As [`forward_through`](Self::forward_through), but nothing comes of it if `left_off` says so
-    /// before a layer: what the caches hold from the step's start on is then of no use.
+    /// Like [`forward_through`](Self::forward_through), but stops without a result if `left_off`
+    /// returns true before a layer. The caches' contents from the step's start on are then invalid.
     ///
     /// # Errors
-    /// As there.
+    /// Same as `forward_through`.
     pub fn forward_unless(
         &self,
         layers: Range<usize>,
@@ -317,7 +319,8 @@ impl Shard {
         Ok(Some(sum))
     }
 
-    /// Calls `read` with the logits, `[rows, vocabulary]`, of hidden states `[rows, d_model]`.
+    /// Computes the logits, `[rows, vocabulary]`, of hidden states `[rows, d_model]` and passes
+    /// them to `read`.
     ///
     /// # Errors
     /// The shard has no head, or the model's file has changed.
@@ -337,7 +340,8 @@ impl Shard {
         Ok(value)
     }
 
-    /// Calls `read` with the final norm, `[rows, d_model]`, of hidden states of that shape.
+    /// Computes the final norm, `[rows, d_model]`, of hidden states of the same shape and passes it
+    /// to `read`.
     ///
     /// # Errors
     /// The shard has no head, or the model's file has changed.
@@ -353,12 +357,12 @@ impl Shard {
         Ok(value)
     }
 
-    /// Values of a position's hidden state.
+    /// Length of a hidden state.
     pub fn d_model(&self) -> usize {
         self.config.d_model
     }
 
-    /// What it computes with.
+    /// The device and threads that the shard computes on.
     pub fn compute(&self) -> &Compute {
         &self.compute
     }

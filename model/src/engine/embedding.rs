@@ -1,13 +1,12 @@
-//! A text as one vector.
+//! Text embeddings: one vector per text.
 
 use super::{Engine, PREFILL_CHUNK, Part, Wants};
 use crate::ModelError;
 use crate::tokenizer::TokenId;
 
-/// The mean of states, of length 1: `m / ‖m‖` with `m = Σ states / count`.
+/// Mean of hidden states, normalised to length 1: `m / ‖m‖` with `m = Σ states / count`.
 ///
-/// States are added one after the other in 64 bits, so the result does not depend on which of them
-/// were computed together.
+/// States are added one by one in 64 bits, so the result does not depend on how they were batched.
 #[derive(Debug, Clone, Default)]
 pub struct MeanPool {
     sums: Vec<f64>,
@@ -15,7 +14,7 @@ pub struct MeanPool {
 }
 
 impl MeanPool {
-    /// Adds a state; all have the same length.
+    /// Adds a state. All states must have the same length.
     pub fn add(&mut self, state: &[f32]) {
         self.sums.resize(state.len(), 0.0);
         self.count += 1;
@@ -24,7 +23,7 @@ impl MeanPool {
         }
     }
 
-    /// The mean's direction; zeros if the mean is zero, nothing if no state was added.
+    /// The normalised mean; zeros if the mean is zero, empty if no state was added.
     pub fn finish(self) -> Vec<f32> {
         let count = self.count as f64;
         let mean = self.sums.into_iter().map(|sum| sum / count);
@@ -39,7 +38,8 @@ impl Engine {
     /// The [`MeanPool`] of the final norm of the tokens' hidden states: `[d_model]`.
     ///
     /// # Errors
-    /// No token, one beyond the vocabulary, or more than the model was made for; no memory.
+    /// `tokens` is empty, has an id beyond the vocabulary, or exceeds the model's limit; or there
+    /// is not enough memory.
     pub fn embed(&self, tokens: &[TokenId]) -> Result<Vec<f32>, ModelError> {
         let mut session = self.session(tokens.len().max(1))?;
         self.check(&session, tokens)?;

@@ -1,5 +1,5 @@
-//! A sequence of tokens that a model reads, wherever its layers are, and the text generated from it:
-//! prefill, sample, decode, until something ends it.
+//! Token sequences and text generation: prefill, sample and decode until a stop condition. Works
+//! the same wherever the model's layers are.
 
 use std::borrow::BorrowMut;
 use std::ops::ControlFlow;
@@ -9,28 +9,28 @@ use super::{Chosen, Engine, GenerateOptions, Generator, Session, StopReason};
 use crate::ModelError;
 use crate::tokenizer::{TokenId, Tokenizer};
 
-/// Tokens that a model has read, and more that it reads. Text is generated alike from any.
+/// A sequence of tokens read by a model. Generation works the same on every implementation.
 pub trait Sequence {
-    /// Why it cannot read on.
+    /// The error that stops reading.
     type Error: From<ModelError>;
 
-    /// The tokens that it has read.
+    /// The tokens read so far.
     fn tokens(&self) -> &[TokenId];
 
     /// Positions reserved.
     fn capacity(&self) -> usize;
 
-    /// Forgets the tokens from `len` on; those before are kept without being read again.
+    /// Drops the tokens from `len` on. The tokens before stay cached.
     fn truncate(&mut self, len: usize);
 
     /// Reads `tokens` and calls `read` with the logits of the last position.
     ///
-    /// `progress` is called now and then with the tokens read so far; if it returns false, reading
-    /// stops (what was read stays) and the result is `None`.
+    /// `progress` is called repeatedly with the number of tokens read so far. If it returns false,
+    /// reading stops (tokens already read stay) and the result is `None`.
     ///
     /// # Errors
-    /// No token, one beyond the vocabulary, or more than there is room for, checked before any is
-    /// read; and what keeps it from reading on.
+    /// `tokens` is empty, has an id beyond the vocabulary, or exceeds the free room (all checked
+    /// before any token is read); or the sequence's own error.
     fn read<T>(
         &mut self,
         tokens: &[TokenId],
@@ -69,7 +69,7 @@ impl<S: Sequence> Sequence for &mut S {
     }
 }
 
-/// A sequence that one engine reads with all layers.
+/// A sequence for which one engine runs all layers.
 #[derive(Debug)]
 pub struct LocalSequence<'a, S> {
     engine: &'a Engine,
@@ -77,7 +77,7 @@ pub struct LocalSequence<'a, S> {
 }
 
 impl<'a, S: BorrowMut<Session>> LocalSequence<'a, S> {
-    /// The sequence of a session of this engine, owned or borrowed.
+    /// Wraps a session of this engine, owned or borrowed.
     pub fn new(engine: &'a Engine, session: S) -> Self {
         Self { engine, session }
     }
@@ -109,36 +109,36 @@ impl<S: BorrowMut<Session>> Sequence for LocalSequence<'_, S> {
     }
 }
 
-/// What happens while generating.
+/// A generation event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// So much of the prompt was read.
+    /// Prefill progress.
     Prefill {
         /// Tokens read.
         done: usize,
-        /// Tokens of the prompt that were not in the session before.
+        /// Prompt tokens that were not already in the session.
         total: usize,
     },
     /// A token was chosen.
     Token {
         /// Its id.
         id: TokenId,
-        /// Text that became complete with it; empty in the middle of a character, and while it may
-        /// be the beginning of a text to stop at.
+        /// Text completed by this token. Empty in the middle of a character, and while the text may
+        /// be the start of a stop text.
         text: &'a str,
     },
 }
 
-/// What was generated.
+/// The result of a generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Generation {
-    /// The tokens, without the one that ended the turn.
+    /// The generated tokens, without the one that ended the turn.
     pub token_ids: Vec<TokenId>,
-    /// Their text.
+    /// The generated text.
     pub text: String,
-    /// Why it ended.
+    /// Why generation ended.
     pub stop_reason: StopReason,
-    /// Tokens of the prompt that were read.
+    /// Prompt tokens that were read.
     pub prompt_tokens: usize,
     /// Time to read the prompt.
     pub prefill: Duration,
@@ -149,12 +149,12 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Prompt tokens read a second.
+    /// Prompt tokens read per second.
     pub fn prefill_tokens_per_s(&self) -> f64 {
         rate(self.prompt_tokens, self.prefill)
     }
 
-    /// Tokens decoded a second: the steps between the first and the last token.
+    /// Tokens decoded per second, over the steps between the first and the last token.
     pub fn decode_tokens_per_s(&self) -> f64 {
         rate(self.token_ids.len().saturating_sub(1), self.decode)
     }
@@ -167,15 +167,15 @@ fn rate(tokens: usize, time: Duration) -> f64 {
     tokens as f64 / time.as_secs_f64()
 }
 
-/// Reads `prompt`, then chooses tokens until the turn ends, a text to stop at comes, `max_tokens` are
-/// reached, the sequence is full, or `on_event` breaks. All tokens stay in the sequence but the last
-/// chosen one, which no step has read.
+/// Reads `prompt`, then chooses tokens until the turn ends, a stop text appears, `max_tokens` is
+/// reached, the sequence is full, or `on_event` breaks. All tokens stay in the sequence except the
+/// last chosen one, which no step has read.
 ///
 /// The choice at a position is a pure function of the seed, the position, the logits and the
 /// settings, so the text is the same wherever it is computed.
 ///
 /// # Errors
-/// An empty prompt, one that does not fit, or logits that are not numbers; and the sequence's own.
+/// The prompt is empty or does not fit, logits are not numbers, or the sequence's own error.
 pub fn generate<S: Sequence>(
     sequence: &mut S,
     tokenizer: &Tokenizer,

@@ -1,20 +1,20 @@
-//! Token by token, for whoever computes the logits: what they lead to.
+//! Chooses an answer token by token from logits, independent of where they are computed.
 
 use super::stop::StopTexts;
 use crate::ModelError;
 use crate::sampler::{Counts, History, Mask, SamplerSettings, logprob_of, sample, top_logprobs};
 use crate::tokenizer::{TokenDecoder, TokenId, Tokenizer};
 
-/// How to generate.
+/// Options for generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerateOptions {
-    /// How tokens are chosen.
+    /// The sampler's settings.
     pub sampling: SamplerSettings,
-    /// At most this many tokens.
+    /// Maximum number of tokens.
     pub max_tokens: usize,
-    /// Texts at which the answer ends, of which none becomes part. Empty ones are ignored.
+    /// Stop texts: the answer ends before the first of them. Empty ones are ignored.
     pub stop: Vec<String>,
-    /// Tell each token's log-probability and those of so many of the most likely ones.
+    /// If set, report each token's log-probability and those of this many most likely tokens.
     pub logprobs: Option<usize>,
 }
 
@@ -29,75 +29,75 @@ impl Default for GenerateOptions {
     }
 }
 
-/// Why generating ended.
+/// Why generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// The model ended its turn, or its grammar has come to its end.
+    /// The model ended its turn, or its grammar is complete.
     EndOfTurn,
-    /// One of the texts to stop at came.
+    /// A stop text appeared.
     StopText,
-    /// As many tokens as were asked for.
+    /// The maximum number of tokens was reached.
     MaxTokens,
     /// The session is full.
     ContextFull,
-    /// The caller asked to stop.
+    /// The caller cancelled.
     Cancelled,
 }
 
-/// What logits led to.
+/// The result of one choice.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Chosen {
-    /// A token.
+    /// The next token.
     Token(ChosenToken),
-    /// Nothing more.
+    /// The end of the answer.
     End(StopReason),
 }
 
-/// A token that was chosen.
+/// A chosen token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChosenToken {
     /// Its id.
     pub id: TokenId,
-    /// Text that became complete with it; empty in the middle of a character, and while it may be
-    /// the beginning of a text to stop at.
+    /// Text completed by this token. Empty in the middle of a character, and while the text may be
+    /// the start of a stop text.
     pub text: String,
-    /// How likely it was, if that was asked for.
+    /// Its log-probabilities, if requested.
     pub logprobs: Option<TokenLogprobs>,
 }
 
-/// How likely tokens were at a position by the model's own logits: natural logarithms, before any
-/// setting of the sampler and before the mask.
+/// Natural log-probabilities at a position, from the model's own logits: before any sampler setting
+/// and before the mask.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprobs {
-    /// Of the token that was chosen.
+    /// That of the chosen token.
     pub chosen: f32,
-    /// Of the most likely ones, best first.
+    /// The most likely tokens, best first.
     pub top: Vec<(TokenId, f32)>,
 }
 
-/// Chooses the tokens of one answer. Whoever has it computes logits in any way and at any time, and
-/// gives those after the last token to [`Self::choose`], until it or [`Self::ended`] says that
-/// the answer has ended.
+/// Chooses the tokens of one answer. The caller computes logits in any way and at any time, and
+/// passes those after the last token to [`Self::choose`], until it or [`Self::ended`] reports the
+/// end of the answer.
 ///
 /// The choice at a position is a pure function of the seed, the position, the logits and the
-/// settings, so the text is the same wherever it is computed, and whatever else is.
+/// settings. Neither the machine nor concurrent work changes the text.
 pub struct Generator<'a> {
     tokenizer: &'a Tokenizer,
     options: GenerateOptions,
     mask: Option<Box<dyn Mask>>,
     decoder: TokenDecoder<'a>,
     stop: StopTexts,
-    // The prompt and what was generated.
+    // The prompt and the generated tokens.
     tokens: Vec<TokenId>,
     prompt: usize,
     counts: Counts,
-    // Logits under the mask, kept for its memory.
+    // Buffer for masked logits, kept to reuse its memory.
     masked: Vec<f32>,
     ended: Option<StopReason>,
 }
 
 impl<'a> Generator<'a> {
-    /// For an answer to `prompt`, which is all tokens before it.
+    /// Starts an answer to `prompt`, which is all tokens before the answer.
     pub fn new(tokenizer: &'a Tokenizer, options: GenerateOptions, prompt: Vec<TokenId>) -> Self {
         Self {
             tokenizer,
@@ -113,7 +113,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Allows only what this mask does.
+    /// Restricts the tokens to those that this mask allows.
     #[must_use]
     pub fn with_mask(self, mask: Box<dyn Mask>) -> Self {
         Self {
@@ -122,7 +122,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Writes these control tokens in the text, which are left out otherwise.
+    /// Includes these control tokens in the text; others are left out.
     #[must_use]
     pub fn with_shown(self, tokens: impl IntoIterator<Item = TokenId>) -> Self {
         Self {
@@ -131,10 +131,10 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// What the logits after the last token lead to.
+    /// Chooses the next token from the logits after the last token.
     ///
     /// # Errors
-    /// Logits that are not numbers, settings out of range, a mask that allows nothing.
+    /// Logits are not numbers, a setting is out of range, or the mask allows no token.
     pub fn choose(&mut self, logits: &[f32]) -> Result<Chosen, ModelError> {
         if let Some(reason) = self.ended {
             return Ok(Chosen::End(reason));
@@ -163,12 +163,13 @@ impl<'a> Generator<'a> {
         Ok(Chosen::Token(ChosenToken { id, text, logprobs }))
     }
 
-    /// Why the answer has ended, if it is known without more logits.
+    /// Why the answer ended, if this is known without more logits.
     pub fn ended(&self) -> Option<StopReason> {
         self.ended
     }
 
-    /// Text that waited for the rest of a character or of a text to stop at, at the end.
+    /// Returns the text still held back at the end: an incomplete character or the start of a stop
+    /// text.
     pub fn finish(&mut self) -> String {
         if self.ended == Some(StopReason::StopText) {
             return String::new();
@@ -178,12 +179,12 @@ impl<'a> Generator<'a> {
         text
     }
 
-    /// The tokens of the answer so far, without the one that ended it.
+    /// The answer's tokens so far, without the one that ended it.
     pub fn generated(&self) -> &[TokenId] {
         &self.tokens[self.prompt..]
     }
 
-    /// All tokens so far, the prompt's too.
+    /// All tokens so far, including the prompt's.
     pub fn tokens(&self) -> &[TokenId] {
         &self.tokens
     }
@@ -206,7 +207,7 @@ impl<'a> Generator<'a> {
         Ok(sample(&self.options.sampling, position, history, logits)?)
     }
 
-    /// Adds a token to the answer, and returns the text that is complete with it.
+    /// Adds a token to the answer and returns the text that it completes.
     fn take(&mut self, id: TokenId) -> Result<String, ModelError> {
         if let Some(mask) = &mut self.mask {
             mask.accept(id)?;
@@ -235,14 +236,15 @@ mod tests {
 
     const END: TokenId = 256 + 8;
 
-    /// Logits whose best token is this.
+    /// Logits whose best token is `best`.
     fn logits(best: TokenId) -> Vec<f32> {
         (0..300)
             .map(|id| if id == best { 1.0 } else { 0.0 })
             .collect()
     }
 
-    /// Pushes tokens until the generator ends: texts as they came, and why it ended.
+    /// Chooses these tokens until the generator ends. Returns the texts in order and the stop
+    /// reason.
     fn drive(generator: &mut Generator<'_>, ids: &[TokenId]) -> (Vec<String>, Option<StopReason>) {
         let mut texts = Vec::new();
         for &id in ids {
@@ -343,7 +345,7 @@ mod tests {
         assert_eq!(logprobs.top[0].0, 65);
     }
 
-    /// Allows one token, so many times.
+    /// Allows a single token, a limited number of times.
     struct Only {
         token: TokenId,
         left: usize,
@@ -396,7 +398,7 @@ mod tests {
         for _ in 0..2 {
             generator.choose(&logits(65)).expect("numbers");
         }
-        // The second time another one is better: the first of the others.
+        // The second time, another token is better: the first of the others.
         assert_eq!(generator.generated(), [65, 0]);
     }
 }

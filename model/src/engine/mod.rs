@@ -1,4 +1,4 @@
-//! A whole model on one device: sessions, generation, scoring.
+//! A complete model on one device: sessions, generation, scoring.
 
 mod embedding;
 mod generate;
@@ -31,10 +31,10 @@ use crate::template::{ChatTemplate, Date, TemplateError};
 use crate::tokenizer::Tokenizer;
 use crate::{Isa, ModelConfig, ModelError};
 
-/// How to open a model.
+/// Options for opening a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// Threads; by default as many as this process may use.
+    /// Number of threads; by default, as many as this process may use.
     pub threads: Option<NonZeroUsize>,
     /// Positions reserved for a session, at most the model's own limit.
     pub context: usize,
@@ -49,7 +49,7 @@ impl Default for EngineOptions {
     }
 }
 
-/// A model that is ready to run.
+/// A loaded model, ready to run.
 #[derive(Debug)]
 pub struct Engine {
     config: ModelConfig,
@@ -61,20 +61,19 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Maps a model file; weights are read as they are first used.
+    /// Maps a model file. Weights are read on first use.
     ///
     /// # Errors
-    /// The file is not a model this crate runs, or the context exceeds what the model was made
-    /// for.
+    /// The file is not a model that this crate supports, or the context exceeds the model's limit.
     pub fn open(path: &Path, options: &EngineOptions) -> Result<Self, ModelError> {
         let compute = Compute::new(options.threads)?;
         Self::from_gguf(&Gguf::open(path)?, options.context, compute)
     }
 
-    /// As [`Engine::open`], from a parsed file.
+    /// Like [`Engine::open`], but takes a parsed file.
     ///
     /// # Errors
-    /// As [`Engine::open`].
+    /// Same as [`Engine::open`].
     pub fn from_gguf(gguf: &Gguf, context: usize, compute: Compute) -> Result<Self, ModelError> {
         let config = ModelConfig::from_gguf(gguf)?;
         if context > config.context {
@@ -94,7 +93,7 @@ impl Engine {
         })
     }
 
-    /// The model's sizes.
+    /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -104,10 +103,10 @@ impl Engine {
         &self.tokenizer
     }
 
-    /// How the model wants conversations written, if it says so.
+    /// The model's chat template, if the file has one.
     ///
     /// # Errors
-    /// The file's template cannot be used; all that needs none works.
+    /// The file's template cannot be used. Everything that does not need a template still works.
     pub fn template(&self) -> Result<Option<&ChatTemplate>, TemplateError> {
         self.template
             .as_ref()
@@ -115,15 +114,14 @@ impl Engine {
             .map_err(Clone::clone)
     }
 
-    /// Writes conversations with this template, which is for [`Self::tokenizer`], instead of the
-    /// file's.
+    /// Replaces the file's template with this one, which must match [`Self::tokenizer`].
     #[must_use]
     pub fn with_template(mut self, template: ChatTemplate) -> Self {
         self.template = Ok(Some(template));
         self
     }
 
-    /// Tells the template what day it is.
+    /// Sets the date that the template sees.
     #[must_use]
     pub fn with_date(mut self, today: Date) -> Self {
         self.template = self
@@ -132,7 +130,7 @@ impl Engine {
         self
     }
 
-    /// What makes masks from grammars for this model's vocabulary. The first call takes as long as
+    /// Returns the grammar compiler for this model's vocabulary. The first call takes as long as
     /// [`Grammars::new`].
     ///
     /// # Errors
@@ -142,7 +140,7 @@ impl Engine {
         grammars.as_ref().map_err(Clone::clone)
     }
 
-    /// Threads in use, the caller's included.
+    /// Number of threads in use, including the caller's.
     pub fn threads(&self) -> usize {
         self.shard.compute().threads()
     }
@@ -152,28 +150,29 @@ impl Engine {
         self.shard.compute().isa()
     }
 
-    /// Positions a session is given.
+    /// Positions reserved for each session.
     pub fn context(&self) -> usize {
         self.context
     }
 
-    /// Bytes of weights read for each token in decode.
+    /// Bytes of weights read per decoded token.
     pub fn weight_bytes_per_token(&self) -> u64 {
         self.shard.weight_bytes_per_token()
     }
 
-    /// A session with room for the context.
+    /// Creates a session with room for the context.
     ///
     /// # Errors
-    /// There is no memory for its KV cache.
+    /// There is not enough memory for its KV cache.
     pub fn new_session(&self) -> Result<Session, ModelError> {
         self.session(self.context)
     }
 
-    /// A session with room for `capacity` positions, whatever the engine's own context is.
+    /// Creates a session with room for `capacity` positions, independent of the engine's own
+    /// context.
     ///
     /// # Errors
-    /// There is no memory for its KV cache, or the model was made for fewer positions.
+    /// There is not enough memory for its KV cache, or `capacity` exceeds the model's limit.
     pub fn session(&self, capacity: usize) -> Result<Session, ModelError> {
         if capacity > self.config.context {
             return Err(ModelError::ContextTooLong {

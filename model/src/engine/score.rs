@@ -1,21 +1,21 @@
-//! The probability of a given text.
+//! Scoring: the probability of a given text.
 
 use super::{Engine, Session};
 use crate::ModelError;
 use crate::sampler::{logprob_of, top_logprobs};
 use crate::tokenizer::TokenId;
 
-/// Log-probabilities (natural) of a text's tokens.
+/// Natural log-probabilities of a text's tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Score {
-    /// Of each token from the second on, given those before: one fewer than the tokens.
+    /// One for each token from the second on, given the tokens before it.
     pub logprobs: Vec<f32>,
-    /// For every position, the most likely next tokens with their log-probability, best first.
+    /// For every position, the most likely next tokens with their log-probabilities, best first.
     pub top: Vec<Vec<(TokenId, f32)>>,
 }
 
 impl Score {
-    /// Mean negative log-likelihood of a token, in nats; 0 for a single token.
+    /// Mean negative log-likelihood per token, in nats; 0 for a single token.
     pub fn mean_nll(&self) -> f64 {
         if self.logprobs.is_empty() {
             return 0.0;
@@ -26,11 +26,11 @@ impl Score {
 }
 
 impl Engine {
-    /// The probability of each token of `ids` in a session, and the `top` most likely tokens at
-    /// every position. `progress` is called with the positions done.
+    /// Computes the probability of each token of `ids` in a session, and the `top` most likely
+    /// tokens at every position. `progress` is called with the number of positions done.
     ///
     /// # Errors
-    /// As [`Engine::prefill`].
+    /// Same as [`Engine::prefill`].
     pub fn score(
         &self,
         session: &mut Session,

@@ -18,12 +18,12 @@ impl Session {
         &self.tokens
     }
 
-    /// How many tokens are in the cache.
+    /// Number of tokens in the cache.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Whether nothing was read yet.
+    /// Whether no token has been read yet.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }
@@ -38,16 +38,16 @@ impl Session {
         self.capacity() - self.len()
     }
 
-    /// Forgets the tokens from `len` on; those before are kept without being read again.
+    /// Drops the tokens from `len` on. The tokens before stay cached.
     pub fn truncate(&mut self, len: usize) {
         self.tokens.truncate(len);
     }
 
-    /// A session with room for `capacity` positions that holds the first `len` tokens of this one, or
-    /// all, with their keys and values: nothing is read again.
+    /// Creates a session with room for `capacity` positions that holds the first `len` tokens of
+    /// this one (or all, if it has fewer). Keys and values are copied; nothing is read again.
     ///
     /// # Errors
-    /// There is no memory for it, or less room than tokens.
+    /// There is not enough memory, or `capacity` is less than the number of tokens.
     pub fn copy_prefix(&self, len: usize, capacity: usize) -> Result<Self, ModelError> {
         let len = len.min(self.len());
         if len > capacity {

@@ -1,4 +1,4 @@
-//! Passes of sessions through the model: several in one step, or one with many tokens.
+//! Model passes: several sessions in one step, or one session with many tokens.
 
 use burn::tensor::Tensor;
 
@@ -8,51 +8,51 @@ use crate::sampler::SamplerError;
 use crate::shard::SequenceStep;
 use crate::tokenizer::TokenId;
 
-/// Positions of a prefill step. More would not be faster, and intermediate results take memory in
-/// proportion.
+/// Positions per prefill step. More would not be faster, and the memory for intermediate results
+/// grows in proportion.
 pub const PREFILL_CHUNK: usize = 256;
 
-/// Positions whose logits are computed at once when every position's are wanted.
+/// Positions per logits batch when all positions are evaluated.
 const LOGITS_ROWS: usize = 16;
 
-/// Rows whose logits are always computed at once, however many a row has.
+/// Minimum rows per logits batch, whatever the size of a row.
 const LEAST_ROWS: usize = 16;
-/// Logits that are computed at once, if these are more rows: 32 MiB.
+/// Maximum logits per batch when it has more than `LEAST_ROWS` rows: 32 MiB.
 const LOGITS_AT_ONCE: usize = 1 << 23;
 
 /// One session's part of a step.
 #[derive(Debug)]
 pub struct Part<'s> {
-    /// Whose.
+    /// The session.
     pub session: &'s mut Session,
-    /// What it reads: at least one token.
+    /// The tokens to read: at least one.
     pub tokens: &'s [TokenId],
-    /// What is wanted of that.
+    /// The requested result.
     pub wants: Wants,
 }
 
-/// What a step gives for a session.
+/// The result that a part requests from a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wants {
-    /// Only that the tokens are read.
+    /// No result: only read the tokens.
     Nothing,
-    /// The logits after the last token: `[vocabulary]`, once.
+    /// The logits after the last token: `[vocabulary]`, one call.
     Logits,
-    /// The final norm of each token's hidden state: `[d_model]`, once a token, in their order.
+    /// The final norm of each token's hidden state: `[d_model]`, one call per token, in order.
     States,
 }
 
-/// Receives what parts want: a part's index, and the values, or why this part has none.
+/// Receives the results of parts: the part's index, and its values or its error.
 pub type ReadPart<'a> = dyn FnMut(usize, Result<&[f32], ModelError>) + 'a;
 
 /// Receives a position's index and its logits.
 pub type ReadLogits<'a> = dyn FnMut(usize, &[f32]) -> Result<(), ModelError> + 'a;
 
-/// The same of one part's states.
+/// Receives the states of one part.
 type ReadState<'a> = dyn FnMut(Result<&[f32], ModelError>) + 'a;
 
 impl<'s> Part<'s> {
-    /// Tokens that are only read.
+    /// A part that only reads its tokens.
     pub fn reading(session: &'s mut Session, tokens: &'s [TokenId]) -> Self {
         Self {
             session,
@@ -61,7 +61,7 @@ impl<'s> Part<'s> {
         }
     }
 
-    /// Tokens of which the last one's logits are wanted.
+    /// A part that requests the logits of its last token.
     pub fn with_logits(session: &'s mut Session, tokens: &'s [TokenId]) -> Self {
         Self {
             session,
@@ -72,15 +72,15 @@ impl<'s> Part<'s> {
 }
 
 impl Engine {
-    /// Reads the tokens of all parts in one pass, which reads the weights once, and calls `read` with
-    /// what the parts want, in their order but for states, which come first.
+    /// Reads the tokens of all parts in one pass, which reads the weights once. Calls `read` with
+    /// the requested results in the order of the parts, except that states come first.
     ///
-    /// What a session is given does not depend on the others: it has the very bits of a step alone.
-    /// Numbers that overflow are the failure of their part.
+    /// A session's results do not depend on the other sessions: they are bit-identical to a step
+    /// alone. Numeric overflow fails only the affected part.
     ///
     /// # Errors
-    /// A part without tokens, with one beyond the vocabulary or with more than its session has room
-    /// for: checked before any is read. The model's file has changed.
+    /// A part has no tokens, an id beyond the vocabulary, or more tokens than its session has room
+    /// for (all checked before any token is read); or the model's file has changed.
     pub fn step(&self, parts: &mut [Part<'_>], read: &mut ReadPart<'_>) -> Result<(), ModelError> {
         self.shard.check_file()?;
         for part in parts.iter() {
@@ -120,13 +120,13 @@ impl Engine {
 
     /// Reads `tokens` into the session and calls `read` with the logits of the last position.
     ///
-    /// `progress` is called with the tokens read so far when they have passed all layers, before the
-    /// head; if it returns false, reading stops (what was read stays in the session) and the result is
-    /// `None`.
+    /// `progress` is called with the number of tokens read so far once they have passed all layers,
+    /// before the head. If it returns false, reading stops (tokens already read stay in the session)
+    /// and the result is `None`.
     ///
     /// # Errors
-    /// No token, one beyond the vocabulary, or more than the session has room for (checked before
-    /// any is read); logits that are not numbers.
+    /// `tokens` is empty, has an id beyond the vocabulary, or exceeds the session's free room (all
+    /// checked before any token is read); or logits are not numbers.
     pub fn prefill<T>(
         &self,
         session: &mut Session,
@@ -158,10 +158,10 @@ impl Engine {
         )?
     }
 
-    /// Reads `tokens` and calls `read` with each position's index among them and its logits.
+    /// Reads `tokens` and calls `read` with the index of each position and its logits.
     ///
     /// # Errors
-    /// As [`Engine::prefill`], and those of `read`.
+    /// Same as [`Engine::prefill`], and those of `read`.
     pub fn evaluate(
         &self,
         session: &mut Session,
@@ -208,7 +208,7 @@ impl Engine {
         })
     }
 
-    /// Hidden states of all parts' tokens, which join the sessions: `[Σ tokens, d_model]`.
+    /// Hidden states of all parts' tokens, appended to the sessions: `[Σ tokens, d_model]`.
     fn forward(&self, parts: &mut [Part<'_>]) -> Result<Tensor<2>, ModelError> {
         let tokens = match parts {
             [part] => part.tokens,
@@ -232,7 +232,7 @@ impl Engine {
     }
 
     pub(super) fn check(&self, session: &Session, tokens: &[TokenId]) -> Result<(), ModelError> {
-        // Computing tells, too, but only when it is done.
+        // The computation checks this too, but only when it is done.
         self.shard.check_file()?;
         self.check_tokens(session, tokens)
     }
@@ -256,7 +256,7 @@ impl Engine {
     }
 }
 
-/// Some rows of a matrix; itself if these are all, in their order.
+/// Selects rows of a matrix; returns the matrix itself if these are all rows in order.
 fn select(hidden: &Tensor<2>, rows: impl ExactSizeIterator<Item = usize> + Clone) -> Tensor<2> {
     let [all, _d_model] = hidden.dims();
     if rows.len() == all && rows.clone().eq(0..all) {
@@ -266,13 +266,13 @@ fn select(hidden: &Tensor<2>, rows: impl ExactSizeIterator<Item = usize> + Clone
     Tensor::cat(rows.collect(), 0)
 }
 
-/// Whether a position's logits are not numbers. A single number of its hidden state that is none
-/// makes all of them so, by the norm before the head.
+/// Whether a position's logits are not numbers. A single NaN or infinity in the hidden state makes
+/// all logits NaN, because of the norm before the head.
 fn is_none(logits: &[f32]) -> bool {
     logits.first().is_some_and(|logit| logit.is_nan())
 }
 
-/// Why logits are not numbers.
+/// The error for logits that are not numbers.
 fn no_logits(session: &Session) -> ModelError {
     match session.cache.overflowed() {
         Some(layer) => ModelError::CacheOverflow { layer },

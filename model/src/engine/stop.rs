@@ -1,15 +1,15 @@
-//! Texts at which an answer ends.
+//! Stop texts.
 
-/// Looks for texts in a text that comes in parts. What may be the beginning of one is held back.
+/// Finds stop texts in streamed text. Holds back text that may be the start of one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StopTexts {
-    // None is empty.
+    // No text is empty.
     texts: Vec<String>,
     held: String,
 }
 
 impl StopTexts {
-    /// Empty texts are left out.
+    /// Ignores empty texts.
     pub(super) fn new(texts: &[String]) -> Self {
         let texts = texts.iter().filter(|text| !text.is_empty());
         Self {
@@ -18,9 +18,9 @@ impl StopTexts {
         }
     }
 
-    /// Takes the next part. Returns the text that is sure to come before any of the texts, and
-    /// whether one of them is complete: the one that ends first, and of several that end there the
-    /// longest, however the text was cut into parts.
+    /// Takes the next part. Returns the text that cannot belong to a stop text, and whether a stop
+    /// text is complete: the one that ends first, and the longest of those that end at the same
+    /// place. How the text is cut into parts does not matter.
     pub(super) fn push(&mut self, part: &str) -> (String, bool) {
         if self.texts.is_empty() {
             return (part.to_owned(), false);
@@ -43,13 +43,13 @@ impl StopTexts {
         (std::mem::replace(&mut self.held, rest), false)
     }
 
-    /// What was held back, at the end.
+    /// Returns the text that is still held back at the end.
     pub(super) fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 }
 
-/// How many bytes at the end of `text` are the longest beginning of `wanted`.
+/// Length in bytes of the longest prefix of `wanted` that `text` ends with.
 fn beginning_at_end(text: &str, wanted: &str) -> usize {
     let beginnings = wanted.char_indices().map(|(at, _)| at).rev();
     let mut beginnings = beginnings.filter(|&length| length <= text.len());
@@ -62,7 +62,7 @@ fn beginning_at_end(text: &str, wanted: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// What comes out of a text in these parts, and the end of it if none was found.
+    /// Output for a text in these parts, including the rest if no stop text was found.
     fn cut(texts: &[&str], parts: &[&str]) -> (String, bool) {
         let texts: Vec<_> = texts.iter().map(ToString::to_string).collect();
         let mut stop = StopTexts::new(&texts);

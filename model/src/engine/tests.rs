@@ -13,7 +13,7 @@ fn engine(preset: &str, threads: usize) -> Engine {
     Engine::from_gguf(&gguf, 256, compute).expect("it runs")
 }
 
-/// Tokens that look like nothing.
+/// Pseudorandom tokens.
 fn tokens(seed: u32, count: usize) -> Vec<TokenId> {
     let numbers = (0..count as u32).map(|at| (at * 37 + seed * 101 + 11) % 512);
     numbers.collect()
@@ -28,7 +28,7 @@ fn bits(logits: &[f32]) -> Vec<u32> {
     logits.iter().map(|logit| logit.to_bits()).collect()
 }
 
-/// Logits of a step, or states, by part.
+/// Results of a step, by part, as bits.
 fn stepped(engine: &Engine, parts: &mut [Part<'_>]) -> Vec<Vec<u32>> {
     let mut given = vec![Vec::new(); parts.len()];
     let read = &mut |part: usize, values: Result<&[f32], ModelError>| {

@@ -1,40 +1,40 @@
-//! Why nothing can be kept to a grammar.
+//! Errors of grammars.
 
-/// Why nothing can be kept to a grammar. What is not supported is named; no text of a conversation
-/// is.
+/// Why answers cannot be constrained by a grammar. Names the unsupported feature, but contains no
+/// text of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GrammarError {
-    /// More text than is read.
+    /// The input is too long.
     #[error("the {kind} has {bytes} bytes, but at most {limit} are read: make it smaller")]
     TooLong {
-        /// What is too long.
+        /// The kind of input.
         kind: &'static str,
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
-        /// The longest that is read.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// Nested deeper than is read.
+    /// The input is nested too deeply.
     #[error("the {kind} is nested deeper than {limit}: make it flatter")]
     TooDeep {
-        /// What is too deep.
+        /// The kind of input.
         kind: &'static str,
-        /// The deepest that is read.
+        /// The nesting limit.
         limit: usize,
     },
-    /// It is wrong, or says what is not supported.
+    /// The grammar is invalid or uses an unsupported feature.
     #[error("an answer cannot be kept to the {kind}: {reason}")]
     Refused {
-        /// What is refused.
+        /// The kind of grammar.
         kind: &'static str,
-        /// What is wrong with it.
+        /// The reason for the refusal.
         reason: String,
     },
-    /// The model's vocabulary is beyond the bounds of masks.
+    /// The model's vocabulary exceeds a limit of masks.
     #[error("this model's answers cannot be kept to a grammar: {reason}")]
     Vocabulary {
-        /// Which bound.
+        /// The exceeded limit.
         reason: String,
     },
 }

@@ -1,19 +1,20 @@
-//! What JSON may have without an end, and a small model goes on with once it has begun to repeat itself:
-//! digits of a number, and values within values. Beyond a length that no program needs, a token that
-//! goes on is forbidden as long as another one is allowed; so every value stays one of the grammar.
+//! Limits for the unbounded parts of JSON, in which a small model can get stuck once it repeats
+//! itself: digits of a number and nested values. Beyond a length that no program needs, tokens that
+//! continue such a part are forbidden while other tokens are allowed, so every value still matches
+//! the grammar.
 
 use llguidance::toktrie::{SimpleVob, TokTrie};
 
-/// Digits of a whole number, or before the point: more are no i64.
+/// Maximum digits of an integer or before the decimal point: an i64 has no more.
 const MOST_DIGITS: usize = 18;
-/// Digits behind the point: more say nothing to a program that reads an f64.
+/// Maximum digits after the decimal point: an f64 does not resolve more.
 const MOST_FRACTION: usize = 15;
-/// Digits of an exponent: with more, a number may be beyond every f64.
+/// Maximum digits of an exponent: with more, a number may exceed the range of f64.
 const MOST_EXPONENT: usize = 2;
-/// Objects and lists within each other. Many readers of JSON stop at 64 or 128.
+/// Maximum nesting of objects and lists. Many JSON parsers stop at 64 or 128.
 const DEEPEST: usize = 32;
 
-/// Where an answer in JSON is.
+/// Parser state within a JSON answer.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Guard {
     in_string: bool,
@@ -22,7 +23,7 @@ pub(super) struct Guard {
     depth: usize,
 }
 
-/// A part of a number, and its digits so far.
+/// The current part of a number, with its digits so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Number {
     Whole(usize),
@@ -30,7 +31,7 @@ enum Number {
     Exponent(usize),
 }
 
-/// The tokens that go on with a number, and those that open a value within.
+/// The tokens that continue a number, and those that open a nested value.
 pub(super) struct Going {
     digits: SimpleVob,
     openers: SimpleVob,
@@ -53,7 +54,7 @@ impl Going {
 }
 
 impl Guard {
-    /// Takes the bytes of the next token.
+    /// Advances by the bytes of a token.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.push_byte(byte);
@@ -89,7 +90,7 @@ impl Guard {
         }
     }
 
-    /// Takes out what would go on with what is long enough, if anything else is allowed.
+    /// Forbids tokens that would continue a part at its limit, if any other token is allowed.
     pub(super) fn bound(&self, allowed: &mut SimpleVob, going: &Going) {
         let is_long = match self.number {
             None => false,

@@ -1,4 +1,4 @@
-//! What a grammar allows, token by token.
+//! Masks of grammars.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use super::guard::{Going, Guard};
 use crate::sampler::{Mask, MaskError};
 use crate::tokenizer::TokenId;
 
-/// What a grammar allows after the tokens that came.
+/// The tokens that a grammar allows after the tokens so far.
 pub(super) struct GrammarMask {
     matcher: Matcher,
     guard: Option<Guarded>,
 }
 
-/// What keeps JSON from going on without end.
+/// Limits the unbounded parts of JSON.
 pub(super) struct Guarded {
     pub(super) guard: Guard,
     pub(super) going: Arc<Going>,
@@ -51,7 +51,7 @@ impl Mask for GrammarMask {
     }
 }
 
-/// Sets the logits of tokens that are not allowed, or beyond the vocabulary, to −∞.
+/// Sets the logits of forbidden tokens, and of rows beyond the vocabulary, to −∞.
 fn forbid(allowed: &SimpleVob, logits: &mut [f32]) {
     const BITS: usize = u32::BITS as usize;
     let (within, beyond) = logits.split_at_mut(allowed.len().min(logits.len()));

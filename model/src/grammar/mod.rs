@@ -1,13 +1,12 @@
-//! Masks from grammars: JSON schemas, regular expressions, and the dialect of Lark that the crate
-//! `llguidance` reads, which does the work.
+//! Masks from grammars: JSON schemas, regular expressions, and the Lark dialect of the crate
+//! `llguidance`, which does the parsing.
 //!
-//! A mask is a function of the grammar and of the tokens that came, so a masked choice is a pure
-//! function like any other, wherever and whenever it is made. The end of an answer is allowed exactly
-//! where the grammar may end.
+//! A mask is a function of the grammar and of the tokens so far, so a masked choice stays a pure
+//! function, wherever and whenever it is made. An answer may end only where the grammar may end.
 //!
-//! Grammars come from programs and are not trusted: their size and nesting are bounded before they
-//! are read, and what they cost to read and to follow is bounded by the library. They are
-//! read on a thread whose stack is deep enough for any nesting within the bounds.
+//! Grammars come from programs and are untrusted. Their size and nesting are limited before
+//! parsing, and the library limits the cost of parsing and matching. Parsing runs on a thread whose
+//! stack is large enough for any nesting within the limits.
 
 mod error;
 mod guard;
@@ -31,58 +30,58 @@ use crate::tokenizer::Tokenizer;
 use guard::{Going, Guard};
 use mask::{GrammarMask, Guarded};
 
-/// The longest grammar in Lark, and the longest regular expression.
+/// Maximum length in bytes of a Lark grammar or a regular expression.
 const LONGEST_TEXT: usize = 32 << 10;
-/// The stack on which grammars are read: each byte of one can open a level.
+/// Stack size of the parsing thread: each byte of a grammar can open a level.
 const STACK: usize = 64 << 20;
-/// The name of the grammar that an answer is kept to.
+/// Name of the top-level grammar.
 const START: &str = "answer";
 
-/// What an answer is to be.
+/// A grammar for answers.
 #[derive(Clone, PartialEq)]
 pub struct Grammar {
-    /// The first is that of the answer. It, if it is ours, names the others.
+    /// The first part describes the answer. If it is `Part::Rules`, it refers to the others.
     parts: Vec<(String, Part)>,
-    /// Whether all that is in quotes is a string of JSON, and all digits outside are of numbers.
+    /// Whether all quoted text is a JSON string, and all digits outside strings belong to numbers.
     is_json: bool,
 }
 
 #[derive(Clone, PartialEq)]
 enum Part {
     JsonSchema(Value),
-    /// As a program gives it.
+    /// Lark from a program.
     Lark(String),
-    /// As we write it, so that it needs no bound.
+    /// Rules that this project writes. They need no limits.
     Rules(String),
     Regex(String),
 }
 
 impl Grammar {
-    /// A JSON value of this schema, of any draft from 4 on. Keywords that cannot be kept to are
-    /// refused. What the schema leaves open is narrower than it would be: objects that list their
-    /// properties get no others, white space is short, numbers have at most 18 digits and 15 behind the
-    /// point, and values are within each other 32 times at most, as far as the schema allows.
+    /// A JSON value that matches this schema, of any draft from 4 on. Unsupported keywords are
+    /// refused. Where the schema is open, the grammar is narrower: objects that list their
+    /// properties get no others, white space is short, numbers have at most 18 digits and 15 after
+    /// the decimal point, and values nest at most 32 deep, as far as the schema allows.
     pub fn json_schema(schema: Value) -> Self {
         Self::of(Part::JsonSchema(schema))
     }
 
-    /// A JSON object.
+    /// Any JSON object.
     pub fn json_object() -> Self {
         Self::json_schema(json!({ "type": "object" }))
     }
 
-    /// A text of this grammar, in `llguidance`'s dialect of Lark.
+    /// A text that matches this grammar in `llguidance`'s Lark dialect.
     pub fn lark(grammar: impl Into<String>) -> Self {
         Self::of(Part::Lark(grammar.into()))
     }
 
-    /// A text that this regular expression matches as a whole.
+    /// A text that matches this regular expression as a whole.
     pub fn regex(expression: impl Into<String>) -> Self {
         Self::of(Part::Regex(expression.into()))
     }
 
-    /// Rules in Lark, which may name each of `parts` with an `@` before its name. These are for the
-    /// program itself: their length is not bounded.
+    /// Lark rules that refer to `parts` by name, with a leading `@`. Only for rules written by the
+    /// program itself: their length is not limited.
     pub fn rules(
         rules: impl Into<String>,
         parts: impl IntoIterator<Item = (String, Self)>,
@@ -99,8 +98,8 @@ impl Grammar {
         }
     }
 
-    /// The same rules, for what is nothing but JSON and marks. What JSON may have without an end (digits
-    /// of a number, values within values) is kept short.
+    /// Declares that the answer contains only JSON and marks. Limits the unbounded parts of JSON
+    /// (digits of a number, nesting).
     #[must_use]
     pub fn only_json(mut self) -> Self {
         self.is_json = true;
@@ -137,7 +136,7 @@ impl Part {
                 Ok(GrammarWithLexer::from_json_schema(schema::prepare(schema)?))
             }
             Self::Lark(text) | Self::Rules(text) => Ok(GrammarWithLexer::from_lark(text.clone())),
-            // The library has it between two slashes, where nothing is no expression.
+            // The library writes expressions between slashes and does not accept an empty one.
             Self::Regex(text) if text.is_empty() => {
                 Ok(GrammarWithLexer::from_lark("start: \"\"".to_owned()))
             }
@@ -146,14 +145,15 @@ impl Part {
     }
 }
 
-/// Makes masks for the vocabulary of one model.
+/// Compiles grammars into masks for one model's vocabulary.
 pub struct Grammars {
     factory: ParserFactory,
     going: Arc<Going>,
 }
 
 impl Grammars {
-    /// Orders the tokens of a vocabulary for masks: some tenths of a second for a large one. Keep it.
+    /// Indexes a vocabulary for masks. This takes a few tenths of a second for a large vocabulary,
+    /// so keep the result.
     ///
     /// # Errors
     /// [`GrammarError::Vocabulary`].
@@ -165,9 +165,9 @@ impl Grammars {
             })?;
         factory.quiet();
         *factory.limits_mut() = ParserLimits {
-            // Without tokens and grammars in messages.
+            // Keep tokens and grammars out of messages.
             verbose_errors: false,
-            // One state takes a KiB or two.
+            // A state takes one or two KiB.
             max_lexer_states: 50_000,
             max_grammar_size: 250_000,
             ..ParserLimits::default()
@@ -176,10 +176,10 @@ impl Grammars {
         Ok(Self { factory, going })
     }
 
-    /// The mask of an answer that begins.
+    /// Creates the mask for the start of an answer.
     ///
     /// # Errors
-    /// The grammar is wrong, says what is not supported, or exceeds a bound.
+    /// The grammar is invalid, uses an unsupported feature, or exceeds a limit.
     pub fn mask(&self, grammar: &Grammar) -> Result<Box<dyn Mask>, GrammarError> {
         let matcher = thread::scope(|scope| {
             let reading = thread::Builder::new()
@@ -217,7 +217,7 @@ impl Grammars {
             max_tokens: None,
         };
         let kind = match &*grammar.parts {
-            // Of several parts, those that are ours are right.
+            // If there are several parts, our own rules are valid.
             [(_, Part::Rules(_)), (_, part), ..] | [(_, part), ..] => part.kind(),
             [] => "grammar",
         };
@@ -229,7 +229,7 @@ impl Grammars {
                 reason: in_our_words(&error),
             });
         }
-        // A vocabulary may lack the characters that a program's own grammar begins with.
+        // A vocabulary may lack the first characters of a program's own grammar.
         let is_own = matches!(&*grammar.parts, [(_, Part::Lark(_) | Part::Regex(_))]);
         if is_own && matcher.compute_mask_or_eos().is_err() {
             return Err(GrammarError::Refused {
@@ -241,7 +241,7 @@ impl Grammars {
     }
 }
 
-/// What the library says of a grammar, without its own settings.
+/// Rewords the library's error message, without its own settings.
 fn in_our_words(message: &str) -> String {
     if message.contains("coerce_one_of") {
         return "oneOf is supported only where no two of its schemas can allow the same: use anyOf"
@@ -256,8 +256,8 @@ impl fmt::Debug for Grammars {
     }
 }
 
-/// The first line of a message of the library, without the state that may follow, and as our own
-/// messages begin.
+/// The first line of a library message, without the state that may follow, in the style of our own
+/// messages.
 fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default().trim();
     let line = line.strip_prefix("panic: ").unwrap_or(line);

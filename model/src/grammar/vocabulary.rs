@@ -1,4 +1,4 @@
-//! The tokens of a tokenizer as masks look them up: a trie of their bytes.
+//! The index for masks: a trie of the tokens' bytes.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use super::GrammarError;
 use crate::tokenizer::{TokenId, Tokenizer};
 
-/// A longer token is never allowed: the trie has a bound. Real ones have up to 256 bytes.
+/// Longer tokens are never allowed, because the trie is limited. Real tokens have up to 256 bytes.
 const LONGEST: usize = 512;
-/// The most bytes of all tokens, which is a bound for the nodes of the trie. Vocabularies of 262,144
+/// Maximum total bytes of all tokens, which limits the nodes of the trie. Vocabularies of 262,144
 /// tokens have 2 MiB.
 const MOST_BYTES: usize = (1 << 22) - 1;
-/// The most tokens, likewise.
+/// Maximum number of tokens, for the same reason.
 const MOST_TOKENS: usize = 1 << 22;
 
-/// The trie of a tokenizer's tokens. Control tokens have no bytes that a grammar could spell: it
-/// names them by id.
+/// Builds the trie of a tokenizer's tokens. Control tokens have no bytes that a grammar could
+/// spell; grammars name them by id.
 pub(super) fn environment(tokenizer: &Tokenizer) -> Result<TokEnv, GrammarError> {
     let refused = |reason: &str| GrammarError::Vocabulary {
         reason: reason.to_owned(),
@@ -37,7 +37,7 @@ pub(super) fn environment(tokenizer: &Tokenizer) -> Result<TokEnv, GrammarError>
     Ok(Arc::new(ApproximateTokEnv::new(trie)))
 }
 
-/// What the trie has for a token; nothing for one that is never allowed.
+/// The trie's bytes for a token; empty for one that is never allowed.
 fn word(tokenizer: &Tokenizer, id: TokenId) -> Vec<u8> {
     let bytes = tokenizer.token_bytes(id);
     if bytes.len() > LONGEST {
@@ -46,7 +46,7 @@ fn word(tokenizer: &Tokenizer, id: TokenId) -> Vec<u8> {
     if !tokenizer.is_structure(id) && !tokenizer.is_end(id) {
         return bytes.into_owned();
     }
-    // A byte that no text has in front sets control tokens apart.
+    // A leading byte that no text starts with marks control tokens.
     let mut marked = vec![TokTrie::SPECIAL_TOKEN_MARKER];
     marked.extend_from_slice(&bytes);
     marked

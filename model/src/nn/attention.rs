@@ -7,7 +7,7 @@ use super::{LayerStep, RmsNorm, Source, StoredMatrix, Stream};
 use crate::ops::{self, AttentionPlan, Projected};
 use crate::{ModelConfig, ModelError};
 
-/// Projections to query, key and value, attention, and the projection back.
+/// Query, key and value projections, attention, and output projection.
 #[derive(Module, Debug)]
 pub(crate) struct Attention {
     query: StoredMatrix,
@@ -54,10 +54,11 @@ impl Attention {
         })
     }
 
-    /// The hidden states, and what is to be added to them. `norm` is the one before.
+    /// Returns the hidden states and the attention output to add to them. `norm` is the preceding
+    /// norm.
     ///
     /// # Shapes
-    /// `[positions, d_model]` both.
+    /// Both `[positions, d_model]`.
     pub(crate) fn forward(
         &self,
         norm: &RmsNorm,
@@ -92,7 +93,7 @@ impl Attention {
         (hidden, self.output.forward(attended, compute))
     }
 
-    /// Norms heads, where the family does.
+    /// Normalises each head, in families that do so.
     fn prepare(&self, projected: Projected, step: &LayerStep<'_, '_>) -> Projected {
         let Some([norm_q, norm_k]) = self.norms.as_deref() else {
             return projected;
@@ -120,8 +121,8 @@ impl Attention {
     }
 }
 
-/// The maps to query, key and value, `[width, d_model]` each: three matrices, or the rows of one,
-/// with biases of their own or of that one.
+/// Loads the query, key and value projections, `[width, d_model]` each: from three tensors, or from
+/// the rows of one tensor, with their own or shared biases.
 fn projections(
     source: &Source<'_, '_>,
     widths: [usize; 3],

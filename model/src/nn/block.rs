@@ -7,7 +7,7 @@ use super::step::{LayerStep, Stream};
 use super::{Attention, FeedForward, RmsNorm, Source};
 use crate::{ModelConfig, ModelError};
 
-/// Norm, attention, norm, feed-forward, each added to the hidden states.
+/// Norm, attention, norm and feed-forward, each result added to the hidden states.
 #[derive(Module, Debug)]
 pub(crate) struct Block {
     attention_norm: RmsNorm,
@@ -48,7 +48,7 @@ impl Block {
         }
     }
 
-    /// Bytes of weight matrices read for each position in decode.
+    /// Bytes of weight matrices read per position in decode.
     pub(crate) fn matrix_bytes(&self) -> usize {
         let attention = self.attention.matrices();
         let feed_forward = self.feed_forward.matrices();

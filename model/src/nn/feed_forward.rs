@@ -1,4 +1,4 @@
-//! The gated feed-forward part (Shazeer 2020, arXiv:2002.05202).
+//! The gated feed-forward layer (Shazeer 2020, arXiv:2002.05202).
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -8,7 +8,7 @@ use crate::config::{Activation, Architecture};
 use crate::ops::Normed;
 use crate::{ModelConfig, ModelError};
 
-/// `y = (act(x · gateᵀ) ⊙ (x · upᵀ)) · downᵀ`, each map with its scale and bias.
+/// `y = (act(x · gateᵀ) ⊙ (x · upᵀ)) · downᵀ`, where each map has an optional scale and bias.
 #[derive(Module, Debug)]
 pub(crate) struct FeedForward {
     gate: StoredMatrix,
@@ -36,10 +36,10 @@ impl FeedForward {
         })
     }
 
-    /// The hidden states, and what is to be added to them.
+    /// Returns the hidden states and the output to add to them.
     ///
     /// # Shapes
-    /// `[positions, d_model]` both.
+    /// Both `[positions, d_model]`.
     pub(crate) fn forward(&self, normed: Normed<'_>) -> (Tensor<2>, Tensor<2>) {
         let weights = [self.gate.parts(), self.up.parts(), self.down.parts()];
         normed.feed_forward(weights, self.activation)
@@ -50,8 +50,8 @@ impl FeedForward {
     }
 }
 
-/// Whether the scale of a feed-forward map has one meaning. llama.cpp multiplies here after the bias,
-/// elsewhere before it, and in two architectures it passes over such scales: a guess otherwise.
+/// Checks that the scale of a feed-forward map is unambiguous. llama.cpp applies it after the bias
+/// here, before the bias elsewhere, and ignores it in two architectures; we refuse to guess.
 fn check_scale(config: &ModelConfig, name: &str, has_bias: bool) -> Result<(), ModelError> {
     let problem = if has_bias {
         "a scale together with a bias has no settled meaning here"

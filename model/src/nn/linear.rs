@@ -1,4 +1,4 @@
-//! A weight matrix as the file stores it.
+//! Weight matrices in the file's storage format.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor};
 use crate::compute::Compute;
 use crate::ops::{self, Storage};
 
-/// Stored weights `[rows, columns]`: bytes `[rows, row_bytes]` and how to read them.
+/// Stored weights `[rows, columns]`: bytes `[rows, row_bytes]` and their storage format.
 #[derive(Module, Debug)]
 pub(crate) struct StoredMatrix {
     pub(crate) bytes: Param<Tensor<2, Int>>,
@@ -15,7 +15,7 @@ pub(crate) struct StoredMatrix {
 }
 
 impl StoredMatrix {
-    /// `y = x · wᵀ`, and the scale and bias that the file has for it.
+    /// Computes `y = x · wᵀ`, then applies the file's scale and bias, if any.
     ///
     /// # Shapes
     /// x `[positions, columns]`, y `[positions, rows]`.
@@ -23,7 +23,7 @@ impl StoredMatrix {
         ops::linear(x, self.parts(), compute)
     }
 
-    /// The rows `ids` as `f32`, times `scale`: `[ids, columns]`.
+    /// Decodes the rows `ids` to `f32`, times `scale`: `[ids, columns]`.
     pub(crate) fn rows(&self, ids: &[u32], scale: f32, compute: &Compute) -> Tensor<2> {
         let (bytes, storage) = self.parts();
         ops::embedding_rows(bytes, storage, ids, scale, compute)
@@ -33,7 +33,7 @@ impl StoredMatrix {
         (self.bytes.val(), self.storage.clone())
     }
 
-    /// Bytes stored.
+    /// Stored bytes.
     pub(crate) fn len(&self) -> usize {
         self.bytes.shape().num_elements()
     }

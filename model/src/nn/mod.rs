@@ -1,4 +1,4 @@
-//! The graph as Burn modules: config, load, forward.
+//! The model graph as Burn modules: configuration, loading, forward pass.
 
 mod attention;
 mod block;

@@ -1,4 +1,4 @@
-//! Root-mean-square norm.
+//! Root mean square norm.
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::Tensor;
@@ -29,12 +29,13 @@ impl RmsNorm {
     }
 
     /// # Shapes
-    /// x and the result `[rows, width]`.
+    /// x and result `[rows, width]`.
     pub(crate) fn forward(&self, x: Tensor<2>, compute: &Compute) -> Tensor<2> {
         ops::rms_norm(x, self.gamma.val(), self.eps as f32, compute)
     }
 
-    /// The norm of `x + residual`, for an operation that computes it with what follows.
+    /// The norm of `x + residual`, for a fused operation that computes it together with the next
+    /// one.
     pub(crate) fn of_sum<'a>(
         &self,
         x: Tensor<2>,

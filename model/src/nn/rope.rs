@@ -1,5 +1,5 @@
-//! Angles of rotary embeddings, in `f64` with pure-Rust functions, so that they are the same bits
-//! everywhere.
+//! Rotary embedding angles, computed in `f64` with pure-Rust functions, so that they are
+//! bit-identical on every device.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -7,21 +7,21 @@ use super::Source;
 use crate::config::{RopeConfig, RopeDivisors, Yarn};
 use crate::{ModelConfig, ModelError};
 
-/// The frequencies of each of a model's rotary embeddings.
+/// Frequencies of each of the model's rotary embeddings.
 #[derive(Debug, Clone)]
 pub(crate) struct RopeTables(Vec<Table>);
 
 #[derive(Debug, Clone)]
 struct Table {
-    /// Radians a position of each pair.
+    /// Radians per position for each pair.
     frequencies: Vec<f64>,
-    /// Multiplies cosines and sines.
+    /// Factor for cosines and sines.
     amplitude: f64,
 }
 
 impl RopeTables {
     pub(crate) fn load(config: &ModelConfig, source: &Source<'_, '_>) -> Result<Self, ModelError> {
-        // The other of the two belongs to another length of context.
+        // Of the two sets of divisors, the unused one is for another context length.
         if config.ropes.iter().any(|rope| rope.divisors.is_of_length()) {
             source.pass_over(RopeDivisors::Short.tensor());
             source.pass_over(RopeDivisors::Long.tensor());
@@ -50,7 +50,7 @@ impl RopeTables {
         Ok(Self(tables?))
     }
 
-    /// Cosines and sines at `positions`: `[positions, rope_dim / 2]` each, for each embedding.
+    /// Cosines and sines at `positions`: `[positions, rope_dim / 2]` each, one pair per embedding.
     pub(crate) fn angles(&self, positions: &[usize], device: &Device) -> Vec<[Tensor<2>; 2]> {
         let table = |table: &Table, f: fn(f64) -> f64| {
             let Table {
@@ -74,8 +74,8 @@ impl RopeTables {
     }
 }
 
-/// For pair `i`, `w = base^(−2i/d) / divisor_i` divided by the scaling factor; with YaRN
-/// (arXiv:2309.00071), only so far as the pair turns slowly in the original context.
+/// For pair `i`, `w = base^(−2i/d) / divisor_i`, divided by the scaling factor. With YaRN
+/// (arXiv:2309.00071), the slower a pair turns in the original context, the more it is scaled.
 fn frequencies(rope: &RopeConfig, rope_dim: usize, divisors: Option<&[f32]>) -> Vec<f64> {
     let (base, factor) = (f64::from(rope.base), f64::from(rope.linear_factor));
     let kept = rope.yarn.map(|yarn| Ramp::new(yarn, rope_dim, base));
@@ -95,21 +95,21 @@ fn frequencies(rope: &RopeConfig, rope_dim: usize, divisors: Option<&[f32]>) -> 
         .collect()
 }
 
-/// Which pairs YaRN leaves as they are: from 1 for those before `low` down to 0 from `high` on.
+/// YaRN's ramp of unscaled pairs: 1 for pairs before `low`, falling to 0 from `high` on.
 struct Ramp {
     low: f64,
     high: f64,
 }
 
 impl Ramp {
-    /// Turns in the original context from which on a pair is left alone, and below which it is
-    /// scaled in full. As llama.cpp has them for these architectures, whatever a file says.
+    /// Turns in the original context from which on a pair stays unscaled, and below which it is
+    /// fully scaled: llama.cpp's values for these architectures, regardless of the file.
     const FAST: f64 = 32.0;
     const SLOW: f64 = 1.0;
 
     fn new(yarn: Yarn, rope_dim: usize, base: f64) -> Self {
         let context = yarn.original_context as f64;
-        // The pair that turns so often in the original context.
+        // The pair that makes this many turns in the original context.
         let pair = |turns: f64| {
             let wavelengths = context / (turns * std::f64::consts::TAU);
             rope_dim as f64 * libm::log(wavelengths) / (2.0 * libm::log(base))
@@ -150,8 +150,9 @@ mod tests {
 
     #[test]
     fn yarn_scales_slow_pairs_only() {
-        // Of eight pairs, with 2048 positions: pair 2.02 turns 32 times, pair 5.03 once. So pairs
-        // up to 2 stay, those from 6 on are divided by 4, and between them it is mixed.
+        // Of eight pairs at 2048 positions, pair 2.02 turns 32 times, and pair 5.03 once. So pairs
+        // up to 2 are unscaled, pairs from 6 on are divided by 4, and those between are
+        // interpolated.
         let yarn = Yarn {
             original_context: 2048,
         };

@@ -1,4 +1,4 @@
-//! Where modules get their parameters: tensors of a GGUF file, as views of the mapping.
+//! Parameter source for modules: tensors of a GGUF file, as views of the mapping.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -14,13 +14,13 @@ use crate::kernels::dequantise::dequantise_row;
 use crate::ops::Storage;
 use crate::{ModelConfig, ModelError, TensorType};
 
-/// The tensors of a file that something was made of, or that are known to change nothing.
+/// Tracks the file's tensors that are in use or known to have no effect.
 #[derive(Debug, Default)]
 pub(crate) struct Claims<'a>(RefCell<HashSet<&'a str>>);
 
 impl<'a> Claims<'a> {
-    /// The first tensor, in the file's order, that nobody claimed; of layers, only of those in
-    /// `layers`.
+    /// Returns an error for the first unclaimed tensor in the file's order. Of layer tensors,
+    /// checks only those in `layers`.
     pub(crate) fn check(
         &self,
         gguf: &'a Gguf,
@@ -43,18 +43,18 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// The layer of a tensor `blk.N.…`; `None` for all others.
+/// The layer of a tensor `blk.N.…`; `None` for other tensors.
 fn layer_of(name: &str) -> Option<usize> {
     let (number, _) = name.strip_prefix("blk.")?.split_once('.')?;
     let layer: usize = number.parse().ok()?;
     (layer.to_string() == number).then_some(layer)
 }
 
-/// A file's tensors under a prefix (`blk.3.`), each claimed as it is asked for.
+/// A file's tensors under a prefix (`blk.3.`). Loading a tensor claims it.
 pub(crate) struct Source<'a, 'c> {
     gguf: &'a Gguf,
     claims: &'c Claims<'a>,
-    /// Where tensors are put.
+    /// The device for tensors.
     device: &'c Device,
     prefix: String,
 }
@@ -84,22 +84,22 @@ impl<'a, 'c> Source<'a, 'c> {
         Ok(tensor)
     }
 
-    /// Whether there is such a tensor, which is not claimed by asking.
+    /// Whether the tensor exists. Does not claim it.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.gguf
             .tensor(&format!("{}{name}", self.prefix))
             .is_some()
     }
 
-    /// Claims a tensor without using it: another shard's, or one that changes nothing.
+    /// Claims a tensor without loading it, because it belongs to another shard or has no effect.
     pub(crate) fn pass_over(&self, name: &str) {
         if let Some(tensor) = self.gguf.tensor(&format!("{}{name}", self.prefix)) {
             self.claims.0.borrow_mut().insert(&tensor.name);
         }
     }
 
-    /// A linear map `[rows, columns]`: `name.weight` where it lies, with `name.bias` and `name.scale`
-    /// if the file has them.
+    /// Loads a linear map `[rows, columns]`: `name.weight` as a view, with `name.bias` and
+    /// `name.scale` if the file has them.
     pub(crate) fn linear(
         &self,
         name: &str,
@@ -111,7 +111,7 @@ impl<'a, 'c> Source<'a, 'c> {
         Ok(matrix)
     }
 
-    /// Sets a map's scale and bias: of the file's for `of` rows, those of `rows`.
+    /// Sets a map's scale and bias. The file's bias has `of` entries; the map gets those of `rows`.
     pub(crate) fn finish(
         &self,
         matrix: &mut StoredMatrix,
@@ -127,12 +127,13 @@ impl<'a, 'c> Source<'a, 'c> {
         if self.has(&scale) {
             matrix.storage.scale = Some(self.floats(&scale, 1)?[0]);
         }
-        // How activations are stored in files of 4-bit floats; ours are not.
+        // The scale of activations in files with 4-bit floats; we do not store activations that
+        // way.
         self.pass_over(&format!("{name}.input_scale"));
         Ok(())
     }
 
-    /// The rows `rows` of a weight matrix `[of, columns]`, where they lie.
+    /// The rows `rows` of a weight matrix `[of, columns]`, as a view.
     pub(crate) fn matrix(
         &self,
         name: &str,
@@ -157,17 +158,17 @@ impl<'a, 'c> Source<'a, 'c> {
         })
     }
 
-    /// The rows of a matrix that the file has.
+    /// Number of rows of a matrix in the file.
     pub(crate) fn rows(&self, name: &str) -> Result<usize, ModelError> {
         Ok(self.tensor(name)?.rows())
     }
 
-    /// The numbers that a tensor of the file has.
+    /// Number of elements of a tensor in the file.
     pub(crate) fn elements(&self, name: &str) -> Result<usize, ModelError> {
         Ok(self.tensor(name)?.elements())
     }
 
-    /// A vector's numbers, all finite.
+    /// Loads a vector. All its numbers must be finite.
     pub(crate) fn floats(&self, name: &str, width: usize) -> Result<Vec<f32>, ModelError> {
         let values: Vec<f32> = self.data(name, width)?.iter().collect();
         match values.iter().find(|value| !value.is_finite()) {
@@ -180,13 +181,13 @@ impl<'a, 'c> Source<'a, 'c> {
         }
     }
 
-    /// A vector as `f32`.
+    /// Loads a vector as an `f32` tensor.
     pub(crate) fn vector(&self, name: &str, width: usize) -> Result<Tensor<1>, ModelError> {
         let data = self.data(name, width)?;
         Ok(Tensor::from_data(data, (self.device, DType::F32)))
     }
 
-    /// A vector's numbers as `f32`: where they lie if they are stored so.
+    /// A vector's data as `f32`: a view if the file stores `f32`, else a copy.
     fn data(&self, name: &str, width: usize) -> Result<TensorData, ModelError> {
         let info = self.tensor(name)?;
         if info.elements() != width || !is_float(info.tensor_type) {
@@ -203,7 +204,7 @@ impl<'a, 'c> Source<'a, 'c> {
     }
 }
 
-/// Bytes as they are mapped; nothing is read or copied.
+/// Wraps mapped bytes without reading or copying them.
 fn view(bytes: bytes::Bytes) -> Bytes {
     Bytes::from_shared(bytes, AllocationProperty::File)
 }

@@ -1,4 +1,4 @@
-//! What goes through the blocks of a step.
+//! Data passed through the blocks of a step.
 
 use std::ops::Range;
 
@@ -9,8 +9,8 @@ use crate::config::RopePairs;
 use crate::kernels::cache::CacheShape;
 use crate::kv_cache::LayerCache;
 
-/// Hidden states between blocks, `[positions, d_model]`: a sum of which the last addition is left to
-/// the next block, whose norm reads every element anyway.
+/// Hidden states between blocks, `[positions, d_model]`. The last addition is deferred to the next
+/// block, because its norm reads every element anyway.
 pub(crate) struct Stream {
     pub(super) hidden: Tensor<2>,
     pub(super) added: Option<Tensor<2>>,
@@ -24,7 +24,7 @@ impl Stream {
         }
     }
 
-    /// The hidden states.
+    /// Performs the deferred addition and returns the hidden states.
     pub(crate) fn sum(self) -> Tensor<2> {
         match self.added {
             Some(added) => self.hidden + added,
@@ -33,10 +33,10 @@ impl Stream {
     }
 }
 
-/// What a block needs to know of a step.
+/// The step's inputs for one layer.
 pub(crate) struct LayerStep<'a, 'c> {
     pub(crate) compute: &'a Compute,
-    /// Cosines and sines of all rows, for this layer's rotary embedding.
+    /// Cosines and sines of all rows for this layer's rotary embedding.
     pub(crate) angles: &'a [Tensor<2>; 2],
     pub(crate) rope_pairs: RopePairs,
     pub(crate) window: Option<usize>,

@@ -1,10 +1,9 @@
-//! The operations composed of Burn's own, for any backend: their readable definitions, the default
-//! bodies of [`ModelOps`](super::ModelOps), and the oracle of the kernels. Floating-point sums fold
-//! in the backend's order and activations are not quantised, so results agree with the kernels' to
-//! rounding, not to the bit.
+//! The operations composed of Burn's own, for any backend. They are the readable definitions, the
+//! default bodies of [`ModelOps`](super::ModelOps), and the reference for tests of the kernels.
+//! Sums fold in the backend's order and activations are not quantised, so results agree with the
+//! kernels' up to rounding, not bit by bit.
 //!
-//! Stored weights are decoded by the CPU each time they are used: this is a reference and a way to
-//! run at all, not a fast one.
+//! The CPU decodes stored weights on each use, so this path is portable but slow.
 
 #![allow(clippy::too_many_arguments)]
 
@@ -21,10 +20,10 @@ use crate::config::{Activation, RopePairs};
 use crate::kernels::cache::BLOCK;
 use crate::kernels::dequantise::dequantise_row;
 
-/// What is added to the score of a position that is not seen.
+/// Added to the score of a position that must not be seen.
 const UNSEEN: f32 = -1e30;
 
-/// As [`ModelOps::embedding_rows`](super::ModelOps::embedding_rows).
+/// Implements [`ModelOps::embedding_rows`](super::ModelOps::embedding_rows).
 pub fn embedding_rows<B: Backend>(
     table: IntTensor<B>,
     storage: Storage,
@@ -39,7 +38,7 @@ pub fn embedding_rows<B: Backend>(
     B::float_mul_scalar(dequantise::<B>(rows, &storage), scale.into())
 }
 
-/// As [`ModelOps::rms_norm`](super::ModelOps::rms_norm).
+/// Implements [`ModelOps::rms_norm`](super::ModelOps::rms_norm).
 pub fn rms_norm<B: Backend>(x: FloatTensor<B>, gamma: FloatTensor<B>, eps: f32) -> FloatTensor<B> {
     let [_rows, width] = dims(&x);
     let mean = B::float_mean_dim(B::float_mul(x.clone(), x.clone()), 1);
@@ -48,7 +47,7 @@ pub fn rms_norm<B: Backend>(x: FloatTensor<B>, gamma: FloatTensor<B>, eps: f32) 
     B::float_mul(B::float_div(x, rms), gamma)
 }
 
-/// As [`ModelOps::linear`](super::ModelOps::linear).
+/// Implements [`ModelOps::linear`](super::ModelOps::linear).
 pub fn linear<B: Backend>(
     x: FloatTensor<B>,
     weight: IntTensor<B>,
@@ -67,7 +66,7 @@ pub fn linear<B: Backend>(
     y
 }
 
-/// As [`ModelOps::linear_triple`](super::ModelOps::linear_triple).
+/// Implements [`ModelOps::linear_triple`](super::ModelOps::linear_triple).
 pub fn linear_triple<B: Backend>(
     x: FloatTensor<B>,
     first: IntTensor<B>,
@@ -83,13 +82,13 @@ pub fn linear_triple<B: Backend>(
     )
 }
 
-/// As [`ModelOps::softcap`](super::ModelOps::softcap).
+/// Implements [`ModelOps::softcap`](super::ModelOps::softcap).
 pub fn softcap<B: Backend>(x: FloatTensor<B>, cap: f32) -> FloatTensor<B> {
     let capped = B::float_tanh(B::float_div_scalar(x, cap.into()));
     B::float_mul_scalar(capped, cap.into())
 }
 
-/// As [`ModelOps::add_norm_linear_triple`](super::ModelOps::add_norm_linear_triple).
+/// Implements [`ModelOps::add_norm_linear_triple`](super::ModelOps::add_norm_linear_triple).
 pub fn add_norm_linear_triple<B: Backend>(
     x: FloatTensor<B>,
     residual: FloatTensor<B>,
@@ -111,7 +110,7 @@ pub fn add_norm_linear_triple<B: Backend>(
     (sum, first, second, third)
 }
 
-/// As [`ModelOps::add_norm_feed_forward`](super::ModelOps::add_norm_feed_forward).
+/// Implements [`ModelOps::add_norm_feed_forward`](super::ModelOps::add_norm_feed_forward).
 pub fn add_norm_feed_forward<B: Backend>(
     x: FloatTensor<B>,
     residual: FloatTensor<B>,
@@ -132,7 +131,7 @@ pub fn add_norm_feed_forward<B: Backend>(
     (sum, linear::<B>(inner, down, c))
 }
 
-/// As [`ModelOps::rotary_attention`](super::ModelOps::rotary_attention).
+/// Implements [`ModelOps::rotary_attention`](super::ModelOps::rotary_attention).
 pub fn rotary_attention<B: Backend>(
     q: FloatTensor<B>,
     k: FloatTensor<B>,
@@ -160,7 +159,7 @@ pub fn rotary_attention<B: Backend>(
     (B::float_slice_assign(q, &all, output), keys, values)
 }
 
-/// Stored rows as `f32`: table `[rows, row_bytes]` to `[rows, columns]`.
+/// Decodes stored rows to `f32`: table `[rows, row_bytes]` to `[rows, columns]`.
 fn dequantise<B: Backend>(table: IntTensor<B>, storage: &Storage) -> FloatTensor<B> {
     let device = table.device();
     let shape = table.shape();
@@ -174,7 +173,7 @@ fn dequantise<B: Backend>(table: IntTensor<B>, storage: &Storage) -> FloatTensor
     B::float_from_data(TensorData::new(values, [rows, storage.columns]), &device)
 }
 
-/// The activation of every element, by its definition at [`Activation`].
+/// Applies the activation to every element, as [`Activation`] defines it.
 fn activated<B: Backend>(x: FloatTensor<B>, activation: Activation) -> FloatTensor<B> {
     match activation {
         Activation::Silu => B::float_mul(x.clone(), B::sigmoid(x)),
@@ -189,9 +188,8 @@ fn activated<B: Backend>(x: FloatTensor<B>, activation: Activation) -> FloatTens
     }
 }
 
-/// Rotates heads `[positions, heads, head_dim]`, of which the first `2 · angles` coordinates turn
-/// by `cos` and `sin`, `[positions, angles]`: a pair `(a, b)` becomes
-/// `(a cos − b sin, a sin + b cos)`.
+/// Rotates the first `2 · angles` coordinates of heads `[positions, heads, head_dim]` by `cos` and
+/// `sin`, `[positions, angles]`: a pair `(a, b)` becomes `(a cos − b sin, a sin + b cos)`.
 fn rotate<B: Backend>(
     x: FloatTensor<B>,
     cos: FloatTensor<B>,
@@ -200,7 +198,7 @@ fn rotate<B: Backend>(
 ) -> FloatTensor<B> {
     let [positions, heads, head_dim] = dims(&x);
     let [_, angles] = dims(&cos);
-    // The axis along which the two of a pair lie.
+    // The axis of the two elements of a pair.
     let (split, axis) = match pairs {
         RopePairs::Halves => ([2, angles], 2),
         RopePairs::Adjacent => ([angles, 2], 3),
@@ -225,7 +223,7 @@ fn rotate<B: Backend>(
 }
 
 /// Stores the rotated keys and the values of a plan's positions, `[positions, kv_heads, head_dim]`,
-/// in the caches, which are laid out as [`cache`](crate::kernels::cache) says.
+/// in the caches. [`cache`](crate::kernels::cache) specifies their layout.
 fn append<B: Backend>(
     keys: FloatTensor<B>,
     values: FloatTensor<B>,
@@ -241,8 +239,8 @@ fn append<B: Backend>(
     );
     let dtype = FloatDType::from(keys.dtype());
     let k = B::float_cast(k, dtype);
-    // A key that the cache's type cannot hold makes the value NaN, as the kernels do: an infinite
-    // number times 0 is NaN, every other one is 0.
+    // If the cache's type cannot hold a key, make the value NaN, as the kernels do: infinity times
+    // 0 is NaN, and every finite number times 0 is 0.
     let zeros = B::float_mul_scalar(B::float_cast(k.clone(), FloatDType::F32), 0.0_f32.into());
     let v = B::float_cast(B::float_add(v, B::float_sum_dim(zeros, 2)), dtype);
 
@@ -280,8 +278,8 @@ fn append<B: Backend>(
     (flat(keys), flat(values))
 }
 
-/// The cached keys and values that a plan's positions may see, `[kv_heads, seen, head_dim]` each in
-/// `f32`, and the position of the first of them.
+/// The cached keys and values visible to a plan's positions, `[kv_heads, seen, head_dim]` each in
+/// `f32`, and the first visible position.
 fn seen<B: Backend>(
     keys: FloatTensor<B>,
     values: FloatTensor<B>,
@@ -305,7 +303,7 @@ fn seen<B: Backend>(
     let keys = part::<B, 4>(keys, 1, blocks.clone());
     let keys = B::float_permute(part::<B, 4>(keys, 2, 0..head_dim), &[0, 1, 3, 2]);
     let rows = Shape::from([cache.kv_heads, blocks.len() * BLOCK, head_dim]);
-    // What a cache holds beyond the step is of no use, and may be no number.
+    // The cache beyond the step is unspecified and may contain NaN.
     let keys = part::<B, 3>(B::float_reshape(keys, rows), 1, 0..end - first);
 
     let all = [cache.kv_heads, cache.capacity, cache.head_dim];
@@ -331,7 +329,7 @@ fn attend<B: Backend>(
     let seen = plan.start + positions - first;
     let mask = B::float_from_data(mask(plan, first, seen), &q.device());
 
-    // The heads of a group lie below each other, as they share keys and values.
+    // Make the heads of a group adjacent, because they share keys and values.
     let q = B::float_permute(q, &[1, 0, 2]);
     let together = Shape::from([kv_heads, group * positions, head_dim]);
     let q = B::float_reshape(q, together);
@@ -346,8 +344,8 @@ fn attend<B: Backend>(
     B::float_reshape(output, Shape::from([positions, heads * head_dim]))
 }
 
-/// 0 where a position of the plan sees one of the `seen` from `first` on, [`UNSEEN`] where not:
-/// `[1, positions, seen]`.
+/// The attention mask, `[1, positions, seen]`: 0 where a position of the plan sees one of the
+/// `seen` positions from `first` on, else [`UNSEEN`].
 fn mask(plan: &AttentionPlan, first: usize, seen: usize) -> TensorData {
     let positions = plan.start..plan.start + plan.rows.len();
     let sees = |at: usize, other: usize| {

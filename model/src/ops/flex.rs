@@ -1,4 +1,4 @@
-//! The operations on Burn's CPU backend: tensors to slices, slices to kernels, without copies.
+//! The operations on Burn's CPU backend: pass tensors to the kernels as slices, without copies.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::kernels::rows::WeightRows;
 use crate::kernels::softcap::softcap;
 use crate::kernels::{attention_step, gate as gate_kernel, linear as linear_kernel, norm};
 
-/// Rows of norms and gates a thread takes at a time.
+/// Rows of norms and gates per unit of thread work.
 const ROWS_GRAIN: usize = 8;
-/// Logits a thread caps at a time.
+/// Logits per unit of thread work for the soft cap.
 const SOFTCAP_GRAIN: usize = 4096;
 
-/// Values as a matrix of so many rows.
+/// Wraps values as a matrix with this many rows.
 fn floats(values: Vec<f32>, rows: usize) -> FlexTensor {
     let shape = Shape::from(vec![rows, values.len() / rows.max(1)]);
     FlexTensor::new(
@@ -28,7 +28,7 @@ fn floats(values: Vec<f32>, rows: usize) -> FlexTensor {
     )
 }
 
-/// A tensor whose elements can be read as one slice.
+/// Makes the tensor contiguous, so that it can be read as one slice.
 fn contiguous(x: FlexTensor) -> FlexTensor {
     if x.as_slice::<f32>().is_some() {
         x
@@ -37,7 +37,8 @@ fn contiguous(x: FlexTensor) -> FlexTensor {
     }
 }
 
-/// A tensor whose storage is its elements, to be written in place; copied if it is not, or shared.
+/// Makes the elements fill the tensor's storage, so that they can be written in place. Such a write
+/// copies the storage if it is shared.
 fn whole(x: FlexTensor) -> FlexTensor {
     match x.as_slice::<f32>() {
         Some(elements) if elements.len() == x.storage::<f32>().len() => x,
@@ -62,7 +63,7 @@ fn matrix<'a>(weight: &'a FlexTensor, storage: &Storage) -> WeightRows<'a> {
     WeightRows::new(storage.tensor_type, rows, storage.columns, bytes)
 }
 
-/// Keeps the memory of a tensor that nobody else holds.
+/// Returns an unshared tensor's memory to the buffer pool.
 fn recycle(x: FlexTensor, compute: &Compute) {
     let data = x.data_arc();
     drop(x);
@@ -84,7 +85,7 @@ fn linear_many<const N: usize>(
     outputs.map(|y| floats(y, positions))
 }
 
-/// `x += residual` in place, and the norm of that.
+/// Adds `residual` to `x` in place and returns the norm of the sum.
 fn add_norm(
     x: FlexTensor,
     residual: FlexTensor,
@@ -109,7 +110,7 @@ fn add_norm(
     (x, y)
 }
 
-/// What is multiplied next, for threads that wait.
+/// Announces the next weights to waiting threads.
 fn expect<const N: usize>(
     weights: [(&FlexTensor, &Storage); N],
     positions: usize,
@@ -137,8 +138,8 @@ fn multiply<const N: usize>(
     outputs
 }
 
-/// Scales products, `[positions, rows]`, and adds the bias, each rounded: nothing where the weights
-/// have neither.
+/// Scales products, `[positions, rows]`, and adds the bias, rounding after each. Does nothing if
+/// the weights have neither.
 fn finish(products: &mut [f32], storage: &Storage, compute: &Compute) {
     if let Some(scale) = storage.scale {
         products.iter_mut().for_each(|y| *y *= scale);

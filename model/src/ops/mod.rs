@@ -1,10 +1,10 @@
-//! The coarse operations a transformer is made of, as an extension of Burn's backends.
+//! The coarse operations of a transformer, as an extension of Burn's backends.
 //!
-//! The default body of each is [`composed`] of Burn's own operations: the readable definition, the
-//! test oracle, and what runs on every backend without kernels. Flex, Burn's CPU backend, has the
-//! crate's kernels in their place. Which of the two runs, the [`Compute`] says.
+//! By default, each operation is [`composed`] of Burn's own. These bodies are the readable
+//! definition, the test oracle, and the implementation for backends without kernels. Flex, Burn's
+//! CPU backend, uses the crate's kernels instead. [`Compute`] selects between the two.
 
-// The extension macro spells paths in full.
+// The extension macro writes full paths.
 #![allow(unused_qualifications, missing_docs)]
 
 pub mod composed;
@@ -24,21 +24,21 @@ use crate::config::Activation;
 pub use crate::kernels::attention_step::AttentionPlan;
 use crate::kv_cache::LayerCache;
 
-/// How a weight matrix is stored, and what is done to its products: `y = (x · wᵀ) · scale + bias`.
+/// The storage of a weight matrix, and its scale and bias: `y = (x · wᵀ) · scale + bias`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Storage {
     /// The storage type.
     pub tensor_type: TensorType,
-    /// Elements of a row.
+    /// Elements per row.
     pub columns: usize,
-    /// Multiplies every product; 1 if absent.
+    /// Factor for every product; 1 if absent.
     pub scale: Option<f32>,
-    /// Added to every product: one number a row of the weights; 0 if absent.
+    /// Added to every product: one number per row of the weights; 0 if absent.
     pub bias: Option<Arc<[f32]>>,
 }
 
 impl Storage {
-    /// Plain weights, without scale and bias.
+    /// Weights without scale and bias.
     pub fn new(tensor_type: TensorType, columns: usize) -> Self {
         Self {
             tensor_type,
@@ -49,7 +49,7 @@ impl Storage {
     }
 }
 
-/// Runs an operation with the kernels, where `compute` has some, else composed of Burn's own.
+/// Runs an operation with kernels if `compute` has them, else composed of Burn's own.
 macro_rules! run {
     ($compute:expr, $operation:ident($($input:expr),* $(,)?)) => {
         if $compute.has_kernels() {
@@ -60,8 +60,8 @@ macro_rules! run {
     };
 }
 
-/// A backend's operations. Those that it does not have of its own are composed. What they compute
-/// is said at the functions that call them, below.
+/// A backend's operations. Operations that a backend does not implement are composed. The functions
+/// below, which call them, specify their results.
 #[backend_extension(Flex)]
 pub trait ModelOps: Backend {
     fn embedding_rows(
@@ -163,10 +163,11 @@ pub trait ModelOps: Backend {
     }
 }
 
-/// Stored rows as `f32`, times `scale`: table `[rows, row_bytes]` to `[ids, columns]`.
+/// Decodes the stored rows `ids` to `f32`, times `scale`: table `[rows, row_bytes]` to
+/// `[ids, columns]`.
 ///
 /// # Panics
-/// If an id is beyond the table.
+/// An id is beyond the table.
 pub(crate) fn embedding_rows(
     table: Tensor<2, Int>,
     storage: Storage,
@@ -184,7 +185,7 @@ pub(crate) fn rms_norm(x: Tensor<2>, gamma: Tensor<1>, eps: f32, compute: &Compu
     Tensor::from_dispatch(run!(compute, rms_norm(x, gamma, eps)))
 }
 
-/// A sum of hidden states, `x + residual`, whose [`rms_norm`] goes into what follows.
+/// A sum of hidden states, `x + residual`, whose [`rms_norm`] is the input of the next operation.
 pub(crate) struct Normed<'a> {
     pub(crate) x: Tensor<2>,
     pub(crate) residual: Tensor<2>,
@@ -192,14 +193,14 @@ pub(crate) struct Normed<'a> {
     pub(crate) compute: &'a Compute,
 }
 
-/// `y = cap · tanh(x / cap)` of every element.
+/// `y = cap · tanh(x / cap)` for every element.
 pub(crate) fn softcap(x: Tensor<2>, cap: f32, compute: &Compute) -> Tensor<2> {
     let x = x.into_dispatch();
     Tensor::from_dispatch(run!(compute, softcap(x, cap)))
 }
 
-/// `y = x · wᵀ`, and the storage's scale and bias: x `[positions, columns]`, w `[rows, row_bytes]`,
-/// y `[positions, rows]`.
+/// `y = x · wᵀ`, then the storage's scale and bias: x `[positions, columns]`,
+/// w `[rows, row_bytes]`, y `[positions, rows]`.
 pub(crate) fn linear(
     x: Tensor<2>,
     (weight, storage): (Tensor<2, Int>, Storage),
@@ -209,7 +210,7 @@ pub(crate) fn linear(
     Tensor::from_dispatch(run!(compute, linear(x, weight, storage)))
 }
 
-/// Three [`linear`] maps of one input, which is quantised once.
+/// Three [`linear`] maps of one input, which is quantised only once.
 pub(crate) fn linear_triple(
     x: Tensor<2>,
     weights: [(Tensor<2, Int>, Storage); 3],
@@ -224,7 +225,7 @@ pub(crate) fn linear_triple(
 }
 
 impl Normed<'_> {
-    /// The sum, and three [`linear`] maps of its norm.
+    /// Returns the sum and three [`linear`] maps of its norm.
     pub(crate) fn linear_triple(
         self,
         weights: [(Tensor<2, Int>, Storage); 3],
@@ -243,8 +244,8 @@ impl Normed<'_> {
         (Tensor::from_dispatch(sum), maps)
     }
 
-    /// The sum, and `(activation(n · gateᵀ) ⊙ (n · upᵀ)) · downᵀ` of its norm `n`: all
-    /// `[positions, d_model]`, the weights gate, up and down.
+    /// Returns the sum and `(activation(n · gateᵀ) ⊙ (n · upᵀ)) · downᵀ` of its norm `n`, both
+    /// `[positions, d_model]`. The weights are gate, up and down.
     pub(crate) fn feed_forward(
         self,
         weights: [(Tensor<2, Int>, Storage); 3],
@@ -264,14 +265,14 @@ impl Normed<'_> {
     }
 }
 
-/// A matrix of so many rows: in this process's memory without a copy.
+/// Creates a matrix with this many rows; without a copy if it stays in this process's memory.
 pub(crate) fn tensor_of(values: Vec<f32>, rows: usize, compute: &Compute) -> Tensor<2> {
     let shape = [rows, values.len() / rows.max(1)];
     Tensor::from_data(TensorData::new(values, shape), compute.device())
 }
 
-/// Calls `read` with a tensor's values, which are not copied if they are in this process's memory
-/// and no other tensor shares them, and keeps that memory.
+/// Calls `read` with a tensor's values, and recycles their memory. Values are not copied if they
+/// are in this process's memory and no other tensor shares them.
 pub(crate) fn with_values<T>(
     tensor: Tensor<2>,
     compute: &Compute,
@@ -305,7 +306,7 @@ pub(crate) fn rotary_attention<'c>(
     let mut left = sequences.len();
     for (plan, cache) in sequences {
         left -= 1;
-        // Owned tensors are moved through, so that they are updated in place and reused.
+        // Owned tensors are moved through, so that they can be updated in place and reused.
         let kv = if left == 0 {
             shared.take()
         } else {

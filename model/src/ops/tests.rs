@@ -1,4 +1,4 @@
-//! Every operation with kernels against the one composed of Burn's own, on the same device.
+//! Compares every operation with kernels to the one composed of Burn's own, on the same device.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -126,12 +126,12 @@ fn values_go_into_a_tensor_and_out_of_it_without_a_copy() {
     super::with_values(tensor, &compute, |values| {
         assert_eq!((values.len(), values.as_ptr()), (600, place));
     });
-    // The memory is kept for the next.
+    // The memory was kept for reuse.
     let again = compute.buffers().take(600);
     assert_eq!(again.as_ptr(), place);
 }
 
-/// Hidden states and what is added, `[positions, 256]`, and a norm.
+/// Hidden states and a residual, `[positions, 256]`, and a norm.
 fn sum(positions: usize) -> (Tensor<2>, Tensor<2>, Tensor<1>) {
     let shape = [positions, 256];
     (random(shape, 3), random(shape, 77), random([256], 9))
@@ -177,7 +177,7 @@ fn feed_forward_parts_equal_their_definition() {
     }
 }
 
-/// Sizes of an attention, and how it looks.
+/// The sizes and options of an attention.
 struct Looks {
     head_dim: usize,
     angles: usize,
@@ -188,7 +188,8 @@ struct Looks {
 const HEADS: usize = 6;
 const KV_HEADS: usize = 2;
 
-/// One step of a sequence, rows `rows` of `all` from position `start` on, and its cache after it.
+/// One step of a sequence, rows `rows` of `all` from position `start` on, with its cache
+/// afterwards.
 fn attend(
     looks: &Looks,
     cache: &mut LayerCache,
@@ -229,8 +230,8 @@ fn empty_cache(head_dim: usize, dtype: DType) -> LayerCache {
     LayerCache::new([zeros(), zeros()])
 }
 
-/// A prompt, a decode step, rows of a step that is not only this sequence's, and a part again: each
-/// ends or begins within a block of the cache. Outputs and caches are those of the definition, which
+/// A prompt, a decode step, rows of a step shared with another sequence, and a repeated part: each
+/// starts or ends within a block of the cache. Outputs and caches match the definition, which
 /// rounds keys and values only if the cache does.
 #[test]
 fn rotary_attention_equals_the_composed_one_for_both_pairings_and_windows() {
@@ -259,7 +260,7 @@ fn rotary_attention_equals_the_composed_one_for_both_pairings_and_windows() {
                 attend(&looks, cache, (start, rows.clone(), all), compute)
             };
             let outputs: Vec<_> = caches.iter_mut().zip(&computes).map(run).collect();
-            // A key or value that differs in its last bit of 32 may differ in that of 16.
+            // A key or value that differs in the last of 32 bits may also differ in the last of 16.
             assert_close(outputs[0].clone(), outputs[1].clone(), 1e-3);
             assert_close(outputs[0].clone(), outputs[2].clone(), 1e-3);
         }

@@ -1,4 +1,4 @@
-//! Which tokens are considered: penalties, top-k, top-p, min-p.
+//! Candidate selection: penalties, top-k, top-p, min-p.
 
 use super::numbers::{exp, greatest};
 use super::{History, SamplerError, SamplerSettings};
@@ -12,8 +12,8 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Better ones first; of equal logits, the lower id is better. A total order, as logits are
-    /// never NaN and both zeros are equal.
+    /// Orders better tokens first; of equal logits, the lower id is better. This is a total order,
+    /// because logits are never NaN and both zeros are equal.
     pub(super) fn compare(&self, other: &Self) -> std::cmp::Ordering {
         let by_logit = other.logit.partial_cmp(&self.logit);
         by_logit
@@ -22,10 +22,10 @@ impl Candidate {
     }
 }
 
-/// Logits after penalties, without a copy of those that stay as they are.
+/// Logits after penalties, without copying the unchanged ones.
 pub(super) struct Penalised<'l> {
     logits: &'l [f32],
-    // Ascending and different tokens.
+    // Distinct tokens in ascending order.
     changed: Vec<Candidate>,
 }
 
@@ -70,7 +70,7 @@ impl<'l> Penalised<'l> {
         }
     }
 
-    /// All logits, in runs of neighbouring tokens, each with its first token.
+    /// All logits, as runs of consecutive tokens, each with its first token.
     pub(super) fn runs(&self) -> impl Iterator<Item = (TokenId, &[f32])> {
         let before = self.changed.iter().scan(0, |start, changed| {
             let from = std::mem::replace(start, changed.token as usize + 1);
@@ -101,7 +101,7 @@ impl<'l> Penalised<'l> {
         Ok(best)
     }
 
-    /// The first token of this logit, which is that of one.
+    /// The first token with this logit. At least one token must have it.
     pub(super) fn first_of(&self, logit: f32) -> TokenId {
         self.runs()
             .find_map(|(first, run)| {
@@ -111,10 +111,10 @@ impl<'l> Penalised<'l> {
             .expect("the logit is that of a token")
     }
 
-    /// Visits the best tokens down to the `last` one, in order of their ids.
+    /// Visits all tokens not worse than `last`, in order of their ids.
     pub(super) fn down_to(&self, last: Candidate, mut visit: impl FnMut(Candidate)) {
         self.blocks(|first, block| {
-            // Most blocks have none where a few tokens are considered.
+            // When few tokens are considered, most blocks contain none.
             if !any_of(block, |logit| logit >= last.logit) {
                 return;
             }
@@ -126,10 +126,10 @@ impl<'l> Penalised<'l> {
         });
     }
 
-    /// The `count` best tokens, in no order but that the worst of them is the last; fewer if
-    /// there are not as many above −∞.
+    /// The `count` best tokens, unordered except that the worst is last; fewer if fewer are above
+    /// −∞.
     pub(super) fn top(&self, count: usize) -> Vec<Candidate> {
-        // Twice as many are gathered before the worse half is dropped, so each is handled about
+        // Gather twice as many before dropping the worse half, so that each token is handled about
         // once.
         let room = count.saturating_mul(2).min(self.logits.len());
         let mut top: Vec<Candidate> = Vec::with_capacity(room);
@@ -139,7 +139,7 @@ impl<'l> Penalised<'l> {
                 return;
             }
             for (token, &logit) in (first..).zip(block) {
-                // An equal one has the higher id, so it is worse.
+                // An equal logit has a higher id here, so it is worse.
                 if logit <= least {
                     continue;
                 }
@@ -167,19 +167,18 @@ impl<'l> Penalised<'l> {
     }
 }
 
-/// What a list that ascends by token has for this one.
+/// Looks up a token in a list sorted by token.
 fn value_of<T: Copy>(list: &[(TokenId, T)], token: TokenId) -> Option<T> {
     let at = list.binary_search_by_key(&token, |(token, _)| *token);
     at.ok().map(|at| list[at].1)
 }
 
 fn any_of(block: &[f32], is: impl Fn(f32) -> bool) -> bool {
-    // Without an early end, for vector instructions.
+    // No early exit, so that the compiler can vectorise it.
     block.iter().fold(false, |any, &logit| any | is(logit))
 }
 
-/// Keeps the `count` best, in no order but that the worst of them is the last, if there are as
-/// many.
+/// Keeps the `count` best, unordered except that the worst is last, if there are that many.
 fn keep_best(candidates: &mut Vec<Candidate>, count: usize) {
     if (1..=candidates.len()).contains(&count) {
         candidates.select_nth_unstable_by(count - 1, Candidate::compare);
@@ -187,7 +186,7 @@ fn keep_best(candidates: &mut Vec<Candidate>, count: usize) {
     candidates.truncate(count);
 }
 
-/// The worst token that is considered after top-k, top-p and min-p: all better ones are, too.
+/// The worst token that passes top-k, top-p and min-p; all better ones pass too.
 pub(super) fn last_considered(
     settings: &SamplerSettings,
     logits: &Penalised<'_>,
@@ -219,11 +218,11 @@ pub(super) fn last_considered(
     last
 }
 
-/// The worst of the likeliest tokens that together have this share of the probability of those
-/// down to `last`.
+/// The worst token of the smallest set of most likely tokens that reaches this share of the
+/// probability of all tokens down to `last`.
 ///
-/// Tokens are put in classes of equal or similar probability, whose sums find the class where
-/// the share is reached; only that one is sorted.
+/// Tokens are sorted into classes of equal or similar probability. The sums of the classes show in
+/// which class the share is reached; only that one is sorted.
 fn last_of_nucleus(
     share: f64,
     logits: &Penalised<'_>,
@@ -232,10 +231,10 @@ fn last_of_nucleus(
     scale: f32,
 ) -> Candidate {
     const CLASSES_PER_NAT: f32 = 8.0;
-    // Weights are 0 from 87 nats below the best on; the last class has all those.
+    // Weights are 0 from 87 nats below the best on; the last class has all of those.
     const CLASSES: usize = 87 * CLASSES_PER_NAT as usize + 1;
     let below = |logit: f32| (best - logit) * scale;
-    // Monotonous, as each operation is: a worse token's class is the same or a later one.
+    // Monotonic, because each operation is: a worse token is in the same class or a later one.
     let class = |logit: f32| {
         let place = below(logit) * CLASSES_PER_NAT;
         let within = if place < (CLASSES - 1) as f32 {
@@ -243,7 +242,8 @@ fn last_of_nucleus(
         } else {
             (CLASSES - 1) as f32
         };
-        // To the nearest integer, faster than a conversion: adding 2²³ leaves it in the low bits.
+        // Rounds to the nearest integer, faster than a conversion: adding 2²³ leaves it in the low
+        // bits.
         const ROUND: f32 = 8_388_608.0;
         ((within + ROUND).to_bits() - ROUND.to_bits()) as usize
     };
@@ -273,7 +273,7 @@ fn last_of_nucleus(
         sum += weight(candidate.logit);
         sum >= goal
     });
-    // In another order, the sum may have come out a little smaller.
+    // Summed in another order, the total may be slightly smaller.
     reaching
         .map(|at| members[at])
         .or(members.last().copied())

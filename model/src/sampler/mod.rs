@@ -1,17 +1,17 @@
 //! Choosing a token: a pure function of seed, position, history and logits.
 //!
-//! Sampling uses the Gumbel-max trick: the token of the greatest `logit / temperature + noise`,
+//! Sampling uses the Gumbel-max trick: the token with the greatest `logit / temperature + noise`,
 //! where every token's noise is drawn from the standard Gumbel distribution, has exactly the
-//! probability that softmax gives it (E. Gumbel, 1954; C. Maddison, D. Tarlow, T. Minka, "A*
-//! sampling", 2014). Noise depends on nothing but seed, position and token, so the token chosen
-//! does not depend on how, when or where logits were computed, and drafts, retries and another
-//! device choose the same.
+//! probability that softmax assigns to it (E. Gumbel, 1954; C. Maddison, D. Tarlow, T. Minka, "A*
+//! sampling", 2014). The noise depends only on seed, position and token, so the choice does not
+//! depend on how, when or where the logits were computed. Drafts, retries and other devices choose
+//! the same token.
 //!
-//! The result is the same bits on every processor: only exactly rounded operations in a fixed
-//! order, an exponential of our own and the logarithms of the pure-Rust `libm`. Ties go to the
-//! lower id.
+//! The result is bit-identical on every processor: only correctly rounded operations in a fixed
+//! order, our own exponential, and the logarithms of the pure-Rust `libm`. Of equal tokens, the
+//! lower id wins.
 //!
-//! A grammar or any other [`Mask`] forbids tokens by setting their logits to −∞ beforehand.
+//! A grammar or another [`Mask`] forbids tokens by setting their logits to −∞ beforehand.
 
 mod candidates;
 mod history;
@@ -32,14 +32,14 @@ pub use settings::{LogitBias, SamplerError, SamplerSettings};
 
 use crate::tokenizer::TokenId;
 
-/// The token at `position`, the number of tokens before it.
+/// Chooses the token at `position`, which is the number of tokens before it.
 ///
-/// `history` holds those tokens, which matter to penalties only; `logits` has one for each token of
-/// the vocabulary.
+/// `history` holds those tokens; only penalties use it. `logits` has one entry per token of the
+/// vocabulary.
 ///
 /// # Errors
-/// [`SamplerError::Setting`] for settings out of range, [`SamplerError::NotANumber`] if a logit
-/// is NaN or +∞, [`SamplerError::NoCandidate`] if none is above −∞.
+/// [`SamplerError::Setting`] for settings out of range, [`SamplerError::NotANumber`] if a logit is
+/// NaN or +∞, [`SamplerError::NoCandidate`] if none is above −∞.
 pub fn sample(
     settings: &SamplerSettings,
     position: u64,
@@ -49,13 +49,13 @@ pub fn sample(
     settings.validate()?;
     let logits = Penalised::new(settings, history, logits);
     let best = logits.best()?;
-    // A temperature whose inverse is not finite leaves the greatest logit only.
+    // If the inverse of the temperature is not finite, only the greatest logit remains.
     let scale = settings.temperature.recip();
     if !scale.is_finite() {
         return Ok(logits.first_of(best));
     }
     let mut draw = Draw::new(Noise::new(settings.seed, position), best, scale);
-    // Most likely to win, so that most others need not be looked at closely.
+    // Start with the most likely winner, so that most others need no exact computation.
     draw.consider(Candidate {
         token: logits.first_of(best),
         logit: best,
@@ -65,7 +65,7 @@ pub fn sample(
     Ok(draw.token)
 }
 
-/// The winner so far.
+/// The best candidate so far.
 struct Draw {
     noise: Noise,
     best: f32,

@@ -1,8 +1,8 @@
 //! Noise for sampling: a pure function of seed, position and token.
 //!
-//! The generator is SplitMix64 used as a counter-based one: the key of a position is where a
-//! SplitMix64 stream starts, and a token's number is that stream's element with the token's index.
-//! (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", 2014; the
+//! The generator uses SplitMix64 in counter mode: the key of a position is the start of a
+//! SplitMix64 stream, and a token's number is the element of that stream at the token's index. (G.
+//! Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", 2014; the
 //! finaliser's constants are D. Stafford's variant 13.)
 
 use std::f64::consts::LN_2;
@@ -21,7 +21,7 @@ const fn element(start: u64, index: u64) -> u64 {
     finalise(start.wrapping_add(GAMMA.wrapping_mul(index.wrapping_add(1))))
 }
 
-/// Bits of a token's number that are used.
+/// Used bits of a token's number.
 const BITS: u32 = 52;
 
 /// The noise of one position.
@@ -41,17 +41,17 @@ impl Noise {
         element(self.start, token.into()) >> (u64::BITS - BITS)
     }
 
-    /// The token's noise, of the standard Gumbel distribution: `−ln(−ln u)`, where `u` is uniform
+    /// The token's noise from the standard Gumbel distribution: `−ln(−ln u)`, where `u` is uniform
     /// over the 2⁵² midpoints `(k + ½) / 2⁵²`, which are exact.
     pub(super) fn gumbel(self, token: TokenId) -> f64 {
         let u = (self.bits(token) as f64 + 0.5) / (1_u64 << BITS) as f64;
         -libm::log(-libm::log(u))
     }
 
-    /// A number that [`Self::gumbel`] does not exceed, found without logarithms.
+    /// An upper bound of [`Self::gumbel`], computed without logarithms.
     ///
     /// `−ln u ≥ 1 − u`, so the noise is at most `−ln(1 − u)`; and `1 − u ≥ 2^−(z + 1)`, where `z`
-    /// is how many of the number's first bits are ones.
+    /// is the number of leading ones of the token's number.
     pub(super) fn gumbel_bound(self, token: TokenId) -> f64 {
         let ones = (!(self.bits(token) << (u64::BITS - BITS))).leading_zeros();
         // The margin covers the rounding of the logarithms.

@@ -1,10 +1,9 @@
-//! Passes over a vocabulary's logits, written so that compilers turn them into vector
-//! instructions, and with one result on every processor: only exactly rounded operations, and sums
-//! in a fixed order.
+//! Passes over a vocabulary's logits that compilers can vectorise, with the same result on every
+//! processor: only correctly rounded operations, and sums in a fixed order.
 
 const LANES: usize = 8;
 
-/// The greatest logit, or `None` if one is NaN or +∞. −∞ for no logits.
+/// The greatest logit, or `None` if one is NaN or +∞. Returns −∞ if there are no logits.
 pub(super) fn greatest(logits: &[f32]) -> Option<f32> {
     let mut best = [f32::NEG_INFINITY; LANES];
     let mut usable = [true; LANES];
@@ -25,9 +24,9 @@ pub(super) fn greatest(logits: &[f32]) -> Option<f32> {
 
 /// `Σ exp(logit − best)`, where no logit exceeds `best`.
 ///
-/// Eight sums, of every eighth logit from each of the first eight on, are added in order.
+/// Computes eight partial sums, each of every eighth logit, and adds them in order.
 pub(super) fn exp_sum(logits: &[f32], best: f32) -> f64 {
-    // Long enough that the compiler turns the loop over a block into vector instructions.
+    // Long enough that the compiler vectorises the loop over a block.
     const BLOCK: usize = 8 * LANES;
     let mut sums = [0.0_f64; LANES];
     for block in logits.chunks(BLOCK) {
@@ -77,7 +76,7 @@ pub(super) fn exp(x: f32) -> f32 {
             .wrapping_add(127)
             << 23,
     );
-    // Without a branch, for vector instructions.
+    // Branch-free, so that the compiler can vectorise it.
     let kept = u32::from(x > -87.0).wrapping_neg();
     f32::from_bits((p * power).to_bits() & kept)
 }

@@ -5,8 +5,7 @@ use super::numbers::{exp_sum, greatest};
 use super::{History, SamplerError, SamplerSettings};
 use crate::tokenizer::TokenId;
 
-/// The natural logarithm of the probability that softmax gives a token; −∞ for a token beyond the
-/// vocabulary.
+/// The natural logarithm of a token's softmax probability; −∞ for a token beyond the vocabulary.
 ///
 /// # Errors
 /// [`SamplerError::NotANumber`], [`SamplerError::NoCandidate`].
@@ -16,7 +15,7 @@ pub fn logprob_of(logits: &[f32], token: TokenId) -> Result<f32, SamplerError> {
     Ok(logit.map_or(f32::NEG_INFINITY, |&logit| below(logit, total)))
 }
 
-/// The `count` most likely tokens with the natural logarithms of their probabilities, best first.
+/// The `count` most likely tokens with their natural log-probabilities, best first.
 ///
 /// # Errors
 /// [`SamplerError::NotANumber`], [`SamplerError::NoCandidate`].

@@ -1,35 +1,35 @@
-//! How tokens are chosen.
+//! Sampler settings.
 
 use std::sync::Arc;
 
 use crate::tokenizer::TokenId;
 
-/// How tokens are chosen. The steps apply in the order of the fields.
+/// Sampler settings. The steps apply in the order of the fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplerSettings {
-    /// Tokens among the last [`Self::repetition_window`] have a positive logit divided by this, a
-    /// negative one multiplied by it (N. Keskar and others, "CTRL", 2019). 1 changes nothing.
+    /// For tokens among the last [`Self::repetition_window`], divides a positive logit and
+    /// multiplies a negative one by this (N. Keskar and others, "CTRL", 2019). 1 disables it.
     pub repetition_penalty: f32,
-    /// How many of the last tokens count as repetitions.
+    /// Number of most recent tokens that count as repetitions.
     pub repetition_window: usize,
-    /// Tokens have their logit lowered by this for each time they were generated, as OpenAI defines
-    /// it. 0 changes nothing.
+    /// Subtracted from a token's logit once for each time that the token was generated, as OpenAI
+    /// defines it. 0 disables it.
     pub frequency_penalty: f32,
-    /// Tokens that were generated have their logit lowered by this, however often they were. 0
-    /// changes nothing.
+    /// Subtracted from a token's logit if the token was generated at all. 0 disables it.
     pub presence_penalty: f32,
-    /// What is added to the logits of some tokens.
+    /// Values added to the logits of some tokens.
     pub logit_bias: LogitBias,
-    /// Logits are divided by this. 0 chooses the greatest logit, and makes what follows, the seed
-    /// included, meaningless.
+    /// Divides the logits. 0 chooses the greatest logit; the settings below, including the seed,
+    /// then have no effect.
     pub temperature: f32,
-    /// Only this many tokens of the greatest logits are considered; 0 for all.
+    /// Keeps only this many tokens with the greatest logits; 0 keeps all.
     pub top_k: usize,
-    /// Of those, the most likely whose probabilities add up to this, and one at least; 1 for all.
+    /// Of those, keeps the most likely ones whose probabilities add up to this, at least one; 1
+    /// keeps all.
     pub top_p: f32,
-    /// Of those, the ones that are at least this times as likely as the most likely; 0 for all.
+    /// Of those, keeps tokens at least this fraction as likely as the most likely one; 0 keeps all.
     pub min_p: f32,
-    /// Another seed gives another text.
+    /// The random seed. Different seeds give different texts.
     pub seed: u64,
 }
 
@@ -51,7 +51,7 @@ impl Default for SamplerSettings {
 }
 
 impl SamplerSettings {
-    /// The most likely token every time.
+    /// Always chooses the most likely token.
     pub fn greedy() -> Self {
         Self {
             temperature: 0.0,
@@ -59,7 +59,7 @@ impl SamplerSettings {
         }
     }
 
-    /// Checks every setting's range.
+    /// Checks that all settings are in range.
     ///
     /// # Errors
     /// [`SamplerError::Setting`].
@@ -105,23 +105,23 @@ impl SamplerSettings {
     }
 }
 
-/// What is added to the logits of some tokens: −100 bans a token, 100 makes it come.
+/// Values added to the logits of some tokens: −100 bans a token, 100 forces it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LogitBias {
-    // Different tokens, ascending; each value from −100 to 100. Shared between the copies.
+    // Distinct tokens in ascending order; each value from −100 to 100. Shared between copies.
     list: Option<Arc<[(TokenId, f32)]>>,
 }
 
 impl LogitBias {
-    /// Nothing is added.
+    /// An empty bias.
     pub const fn none() -> Self {
         Self { list: None }
     }
 
-    /// Adds these numbers, in any order; of several for one token, the last counts.
+    /// Creates a bias from values in any order. For repeated tokens, the last value counts.
     ///
     /// # Errors
-    /// [`SamplerError::Setting`] for a number that is not from −100 to 100.
+    /// [`SamplerError::Setting`] for a value outside −100 to 100.
     pub fn new(bias: impl IntoIterator<Item = (TokenId, f32)>) -> Result<Self, SamplerError> {
         let mut list: Vec<_> = bias.into_iter().collect();
         if let Some(&(_, value)) = list.iter().find(|(_, v)| !(-100.0..=100.0).contains(v)) {
@@ -132,7 +132,7 @@ impl LogitBias {
             });
         }
         list.reverse();
-        // Stable: of equal tokens, the one that was given last is the first.
+        // Stable sort: of equal tokens, the last given is now the first.
         list.sort_by_key(|(token, _)| *token);
         list.dedup_by_key(|(token, _)| *token);
         Ok(Self {
@@ -140,7 +140,7 @@ impl LogitBias {
         })
     }
 
-    /// The tokens, ascending, and what is added to their logits.
+    /// The tokens in ascending order, with their values.
     pub fn as_slice(&self) -> &[(TokenId, f32)] {
         self.list.as_deref().unwrap_or_default()
     }
@@ -150,14 +150,14 @@ impl LogitBias {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SamplerError {
-    /// A setting is out of its range.
+    /// A setting is out of range.
     #[error("{name} is {value}: give a number {range}")]
     Setting {
         /// The setting.
         name: &'static str,
-        /// Its value.
+        /// The given value.
         value: f32,
-        /// Its range, in words.
+        /// The valid range, in words.
         range: &'static str,
     },
     /// A logit is NaN or +∞.

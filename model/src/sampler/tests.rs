@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::numbers::exp;
 use super::*;
 
-/// A choice after tokens of which none was generated.
+/// Samples with a history without generated tokens.
 fn sample(
     settings: &SamplerSettings,
     position: u64,
@@ -22,7 +22,7 @@ fn sample(
     super::sample(settings, position, history, logits)
 }
 
-/// Everything is considered: no filter, temperature 1.
+/// No filter, temperature 1.
 const PLAIN: SamplerSettings = SamplerSettings {
     repetition_penalty: 1.0,
     repetition_window: 0,
@@ -36,7 +36,7 @@ const PLAIN: SamplerSettings = SamplerSettings {
     seed: 0,
 };
 
-/// The definition, step by step, without any shortcut: which tokens are left, best first.
+/// The definition, step by step and without shortcuts: the remaining tokens, best first.
 fn considered(
     settings: &SamplerSettings,
     history: &[TokenId],
@@ -129,7 +129,7 @@ fn greedy_is_the_first_of_the_greatest_logits() {
     assert_eq!(draw(&greedy, 0, &[1.0, 3.0, 2.0, 3.0]), 1);
     assert_eq!(draw(&greedy, 9, &[-0.0, 0.0]), 0);
     assert_eq!(draw(&greedy, 0, &[f32::NEG_INFINITY, -1e30]), 1);
-    // A temperature next to 0 is as good as 0.
+    // A temperature close to 0 acts like 0.
     let settings = SamplerSettings {
         temperature: 1e-40,
         ..greedy
@@ -222,7 +222,7 @@ fn tokens_come_as_often_as_softmax_says() {
     }
 }
 
-/// Every token that any of many seeds chooses.
+/// Every token that at least one of many seeds chooses.
 fn chosen(settings: &SamplerSettings, logits: &[f32]) -> Vec<TokenId> {
     let mut chosen: Vec<TokenId> = (0..20_000).map(|at| draw(settings, at, logits)).collect();
     chosen.sort_unstable();
@@ -248,10 +248,10 @@ fn filters_keep_exactly_the_right_tokens() {
     assert_eq!(with(&|s| s.top_p = 0.71), [1, 3, 4]);
     assert_eq!(with(&|s| s.min_p = 0.36), [1, 3, 4]);
     assert_eq!(with(&|s| s.min_p = 1.0), [1]);
-    // Top-p is about what top-k has left: 0.4 of 0.7 is more than half of it.
+    // Top-p applies to the rest of top-k: 0.4 of 0.7 is more than half.
     assert_eq!(with(&|s| (s.top_k, s.top_p) = (2, 0.56)), [1]);
     assert_eq!(with(&|s| (s.top_k, s.top_p) = (2, 0.58)), [1, 3]);
-    // Of equals, the lower ids stay.
+    // Of equal logits, the lower ids stay.
     let settings = SamplerSettings { top_k: 2, ..PLAIN };
     assert_eq!(chosen(&settings, &[0.0, 1.0, 1.0, 1.0]), [1, 2]);
 }

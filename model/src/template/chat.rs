@@ -1,4 +1,4 @@
-//! From a conversation to tokens.
+//! Encodes conversations as tokens.
 
 use std::borrow::Cow;
 
@@ -9,18 +9,18 @@ use super::role::Role;
 use super::{ChatTemplate, RenderOptions, TemplateError};
 use crate::tokenizer::{Said, TokenId, Tokenizer};
 
-/// Stands for what the person said, to see whether the template has it in its text.
+/// Replaces the user's words to test whether the template includes them.
 const WORDS: &str = "8d2fwords3c";
 
 impl ChatTemplate {
-    /// The tokens of a conversation, BOS in front if the vocabulary wants it.
+    /// Encodes a conversation as tokens, with a leading BOS if the vocabulary requires it.
     ///
-    /// The messages are given to the template as it wants them, and nothing that was said becomes
-    /// a control token: see the module. `tokenizer` is the one that the template was made for.
+    /// Adapts the messages to the template, and never encodes their content as control tokens: see
+    /// the module. `tokenizer` must be the one that the template was made for.
     ///
     /// # Errors
-    /// Those of [`Self::render`]; [`TemplateError::Unheard`] if the text does not have what the
-    /// person said last; [`TemplateError::NoMarks`].
+    /// Those of [`Self::render`]; [`TemplateError::Unheard`] if the text lacks the user's last
+    /// message; [`TemplateError::NoMarks`].
     pub fn encode(
         &self,
         tokenizer: &Tokenizer,
@@ -52,13 +52,13 @@ impl ChatTemplate {
         }
     }
 
-    /// Whether the template has a place for system messages. If not, [`Self::encode`] puts them in
-    /// front of the first user message.
+    /// Whether the template supports system messages. If not, [`Self::encode`] puts them before the
+    /// first user message.
     pub fn takes_system(&self) -> bool {
         self.habits().takes_system()
     }
 
-    /// The text of a conversation, given as the template wants it.
+    /// Renders a conversation, adapted to the template.
     pub(super) fn rendered(
         &self,
         messages: &[Message],
@@ -73,8 +73,8 @@ impl ChatTemplate {
         self.habits.get_or_init(|| Habits::of(self))
     }
 
-    /// Renders; if that fails, once more with the arguments of calls as texts, which some
-    /// templates want. Returns the messages as they were accepted.
+    /// Renders. On failure, renders again with the arguments of calls as strings, which some
+    /// templates require. Returns the messages that the template accepted.
     fn render_accepted<'m>(
         &self,
         messages: &'m [Message],
@@ -121,7 +121,7 @@ impl ChatTemplate {
         Ok(chosen.unmark(&text))
     }
 
-    /// Whether anything that was said could be part of a control token.
+    /// Whether any content could form part of a control token.
     fn concern(&self, messages: &[Message], options: &RenderOptions<'_>) -> bool {
         let mut concern = false;
         for_each_text(messages, options, &mut |text| {
@@ -130,7 +130,7 @@ impl ChatTemplate {
         concern
     }
 
-    /// Checks that what the person said last is in the text.
+    /// Checks that the text contains the user's last message.
     fn check_heard(
         &self,
         messages: &[Message],
@@ -144,7 +144,7 @@ impl ChatTemplate {
         if last.role != Role::User || said().all(|text| rendered.contains(text)) {
             return Ok(());
         }
-        // The template may have changed it. It does not change a single word.
+        // The template may have changed the text, but it does not change a single word.
         let mut messages = earlier.to_vec();
         let content = match last.content {
             Content::Text(_) => Content::Text(WORDS.into()),
@@ -161,7 +161,7 @@ impl ChatTemplate {
     }
 }
 
-/// Every text that a template is given and that is not ours.
+/// Visits every text from the caller that the template receives.
 fn for_each_text(messages: &[Message], options: &RenderOptions<'_>, see: &mut dyn FnMut(&str)) {
     for message in messages {
         let apart = [&message.reasoning, &message.name, &message.tool_call_id];
@@ -180,7 +180,7 @@ fn for_each_text(messages: &[Message], options: &RenderOptions<'_>, see: &mut dy
     }
 }
 
-/// The messages with the arguments of calls as texts.
+/// The messages with the arguments of calls as strings.
 fn with_written_arguments(messages: &[Message]) -> Vec<Message> {
     let written = |call: &ToolCall| ToolCall {
         arguments: Json::text(call.arguments.written()),

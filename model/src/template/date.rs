@@ -1,6 +1,6 @@
-//! Dates, for templates that tell the model what day it is.
+//! Dates for templates that tell the model the current date.
 
-/// A day of the Gregorian calendar.
+/// A date of the Gregorian calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Date {
     year: u16,
@@ -34,8 +34,8 @@ const WEEKDAYS: [&str; 7] = [
 ];
 
 impl Date {
-    /// The day, with months and days counted from 1; `None` if the calendar has none such, or
-    /// the year has not four digits.
+    /// Creates a date; months and days start at 1. Returns `None` for a date that does not exist or
+    /// a year without four digits.
     pub fn new(year: u16, month: u8, day: u8) -> Option<Self> {
         let valid = (1000..=9999).contains(&year)
             && (1..=12).contains(&month)
@@ -43,7 +43,7 @@ impl Date {
         valid.then_some(Self { year, month, day })
     }
 
-    /// The day that is this many days after 1 January 1970, the way clocks count.
+    /// The date this many days after 1 January 1970.
     pub fn from_unix_days(days: u32) -> Option<Self> {
         let mut rest = days;
         for year in 1970..=9999 {
@@ -58,8 +58,9 @@ impl Date {
         None
     }
 
-    /// The date in a format of C's `strftime`, in English; `None` for a directive that is not
-    /// about the date (`%d %e %j %a %A %b %B %m %y %Y %F %D %%`, with `-` for no leading zero).
+    /// Formats the date in English by a format of C's `strftime`. Returns `None` for a directive
+    /// that is not about the date (supported: `%d %e %j %a %A %b %B %m %y %Y %F %D %%`, with `-`
+    /// for no leading zero).
     pub(super) fn format(self, format: &str) -> Option<String> {
         let mut formatted = String::new();
         let mut chars = format.chars();
@@ -112,7 +113,7 @@ impl Date {
 
     /// Days since Sunday.
     fn weekday(self) -> usize {
-        // 1 January of the year 1 was a Monday, and a common year is 52 weeks and a day.
+        // 1 January of year 1 was a Monday, and a common year has 52 weeks and a day.
         let years = usize::from(self.year) - 1;
         (years + years / 4 - years / 100 + years / 400 + usize::from(self.day_of_year())) % 7
     }

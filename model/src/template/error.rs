@@ -1,72 +1,72 @@
-//! What can go wrong with a chat template.
+//! Errors of chat templates.
 
 use std::error::Error as _;
 use std::{fmt, io};
 
 use minijinja::ErrorKind;
 
-/// Why a chat template cannot be used, or not for this conversation.
+/// Why a chat template cannot be used, at all or for this conversation.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TemplateError {
-    /// The file's field is not a text.
+    /// The file's field is not a string.
     #[error("{0}: give another chat template, or use the raw prompt")]
     Field(String),
-    /// Longer than any real template.
+    /// The template is longer than any real one.
     #[error(
         "the chat template has {bytes} bytes, and at most {limit} are accepted: give another chat template, or use the raw prompt"
     )]
     TooLong {
         /// The template's length.
         bytes: usize,
-        /// The greatest length accepted.
+        /// The maximum length.
         limit: usize,
     },
-    /// The template is not valid Jinja, or uses a part of it that is not implemented.
+    /// The template is not valid Jinja, or uses an unsupported feature.
     #[error(
         "the chat template cannot be read ({message}): give another chat template, or use the raw prompt"
     )]
     Syntax {
-        /// What and where.
+        /// The problem and its location.
         message: String,
     },
     /// The template itself refuses the conversation, usually for the order of its roles.
     #[error("the chat template refuses this conversation: {message}")]
     Refused {
-        /// The template's words.
+        /// The template's message.
         message: String,
     },
-    /// Rendering takes more steps or memory than any real template.
+    /// Rendering exceeds the steps or memory of any real template.
     #[error(
         "the chat template does more work than is accepted: give another chat template, or use the raw prompt"
     )]
     TooMuch,
-    /// Rendering fails.
+    /// Rendering failed.
     #[error(
         "the chat template cannot be applied ({message}): give another chat template, or use the raw prompt"
     )]
     Render {
-        /// What and where.
+        /// The problem and its location.
         message: String,
     },
-    /// The rendered text does not have what the person said.
+    /// The rendered text lacks the user's last message.
     #[error(
         "the chat template leaves out what you say, so the model would answer something else: give another chat template, or use the raw prompt"
     )]
     Unheard,
-    /// The template lets nobody choose whether the model thinks first.
+    /// The template has no switch for thinking.
     #[error("the chat template of this model has no switch for thinking: leave out the choice")]
     NoThinkingSwitch,
-    /// The conversation has every private-use character, so none is left to mark what was said.
+    /// The conversation uses every private-use character, so none is left for marks.
     #[error("the conversation uses too many private-use characters: shorten it")]
     NoMarks,
-    /// A tool's description, or the arguments of its call.
+    /// A tool's description or a call's arguments are not valid JSON.
     #[error("not valid JSON: {message}")]
     Json {
-        /// What and where.
+        /// The problem and its location.
         message: String,
     },
-    /// The system gave no thread to render in.
+    /// The system could not start a thread for rendering.
     #[error("cannot start a thread for the chat template: {0}")]
     Thread(String),
 }
@@ -101,7 +101,7 @@ impl TemplateError {
     }
 }
 
-/// What a template said when it called `raise_exception`.
+/// A template's message to `raise_exception`.
 #[derive(Debug)]
 pub(super) struct Raised(pub(super) String);
 

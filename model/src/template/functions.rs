@@ -1,4 +1,4 @@
-//! What templates expect to find beside Jinja itself.
+//! Functions, filters and tests that templates expect in addition to Jinja's own.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Rest, Value, ValueKind};
@@ -8,13 +8,13 @@ use super::error::Raised;
 use super::python::{self, ExponentFloat};
 use super::{Date, json};
 
-/// Values that one value may consist of when it is written out.
+/// Maximum number of values in one written value.
 const WRITTEN_VALUES: usize = 100_000;
-/// Lists and maps inside each other when they are written out.
+/// Maximum nesting of lists and maps in a written value.
 const WRITTEN_DEPTH: usize = 64;
 
-/// An environment like that of the Transformers library, which templates are written for: blocks
-/// take their line with them, Python's methods, `raise_exception`, and `tojson` as `json.dumps`.
+/// An environment like the Transformers library's, which templates are written for: block tags
+/// remove their line break, Python's methods, `raise_exception`, and `tojson` as `json.dumps`.
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder()
@@ -28,16 +28,16 @@ pub(super) fn environment() -> Environment<'static> {
     environment.add_filter("tojson", to_json);
     environment.add_filter("string", to_text);
     environment.add_filter("trim", trim);
-    // The engine iterates over nothing, Python does not.
+    // The engine can iterate over none; Python cannot.
     environment.add_test("iterable", |value: &Value| {
         !value.is_none() && value.try_iter().is_ok()
     });
-    // In Python, texts and mappings have lengths and items, too.
+    // In Python, strings and mappings also have a length and items.
     environment.add_test("sequence", |value: &Value| {
         let kind = value.kind();
         value.is_undefined() || matches!(kind, ValueKind::Seq | ValueKind::Map | ValueKind::String)
     });
-    // In Python, truth is a number.
+    // In Python, booleans are numbers.
     environment.add_test("number", |value: &Value| {
         matches!(value.kind(), ValueKind::Number | ValueKind::Bool) || ExponentFloat::is(value)
     });
@@ -63,8 +63,8 @@ pub(super) fn add_date(environment: &mut Environment<'static>, today: Date) {
     });
 }
 
-/// Writes a value as usual, unless it is one that grows without bound when written: lists may
-/// contain the same list twice, and so on, at no cost until then.
+/// Writes a value as usual, unless it is too large. Lists may contain the same list several times,
+/// and so on, so a small value can become exponentially large when written.
 fn write_bounded(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
     check_size(value)?;
     match value.kind() {

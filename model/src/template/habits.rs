@@ -1,4 +1,4 @@
-//! What a template wants to be given, found out by giving it something.
+//! Detects a template's requirements by test renderings.
 
 use std::borrow::Cow;
 
@@ -6,23 +6,23 @@ use super::message::{Content, Message};
 use super::role::Role;
 use super::{ChatTemplate, RenderOptions};
 
-/// Words that no template has, and that none changes.
+/// Words that no template contains or changes.
 const SYSTEM: &str = "4e1bsystem7a";
 const USER: &str = "9c3duser5f";
 const ASSISTANT: &str = "2b8fassistant6e";
 
-/// What a template wants.
+/// A template's requirements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Habits {
-    /// Whether it finds system messages.
+    /// Whether it renders system messages.
     takes_system: bool,
-    /// By role: system, user and assistant, whether it finds content only if that is in parts.
+    /// For system, user and assistant: whether it renders content only if given in parts.
     parts: [bool; 3],
 }
 
 impl Habits {
-    /// Tries the template. What it refuses altogether it is later given as it is, so that its own
-    /// words say why.
+    /// Tests the template. If it refuses messages in any form, they are later passed unchanged, so
+    /// that its own error message shows the reason.
     pub(super) fn of(template: &ChatTemplate) -> Self {
         let mut habits = Self {
             takes_system: true,
@@ -50,7 +50,7 @@ impl Habits {
         self.takes_system
     }
 
-    /// The messages as the template wants them.
+    /// The messages adapted to the template.
     pub(super) fn adapt<'m>(&self, messages: &'m [Message]) -> Cow<'m, [Message]> {
         let mut adapted = Cow::Borrowed(messages);
         let is_system = |message: &Message| message.role == Role::System;
@@ -69,7 +69,8 @@ impl Habits {
         adapted
     }
 
-    /// Finds out how a role's content is to be given; returns whether there is a way.
+    /// Detects whether a role's content must be in parts. Returns whether the template renders it
+    /// at all.
     fn learn_parts(
         &mut self,
         template: &ChatTemplate,
@@ -103,7 +104,7 @@ fn index(role: Role) -> Option<usize> {
     }
 }
 
-/// The conversation with what the system messages say in front of the first user message.
+/// Moves the text of system messages to the start of the first user message.
 fn system_in_user(messages: &[Message]) -> Vec<Message> {
     let (system, mut others): (Vec<_>, Vec<_>) = messages
         .iter()

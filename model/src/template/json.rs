@@ -1,5 +1,5 @@
-//! `tojson`, as the Transformers library has it: Python's `json.dumps`, by default with all
-//! characters as they are.
+//! `tojson` as in the Transformers library: Python's `json.dumps`, without escaping non-ASCII
+//! characters by default.
 
 use std::fmt::Write as _;
 
@@ -9,17 +9,17 @@ use minijinja::{Error, ErrorKind, State};
 use super::marks::may_be_mark;
 use super::python::{self, ExponentFloat};
 
-/// How JSON is written.
+/// JSON formatting options.
 struct Style {
     ascii: bool,
-    /// What each level is indented by; `None` for one line.
+    /// Indentation per level; `None` for one line.
     indent: Option<String>,
     between_items: String,
     after_key: String,
     sorted: bool,
 }
 
-/// The filter; the arguments, here in order, may also be named: `ensure_ascii`, `indent`,
+/// The filter. Its arguments, in this order, may also be named: `ensure_ascii`, `indent`,
 /// `separators`, `sort_keys`.
 pub(super) fn filter(
     state: &State,
@@ -64,15 +64,15 @@ pub(super) fn filter(
     };
     let mut json = String::new();
     style.write(value, 0, &mut json)?;
-    // Writing takes longer than copying does.
+    // Writing takes longer than copying.
     python::pay(state, json.len().saturating_mul(16))?;
     Ok(json.into())
 }
 
-/// The value as JSON on one line.
+/// Writes a value as JSON on one line.
 ///
 /// # Errors
-/// A value that JSON does not have.
+/// JSON cannot represent the value.
 pub(super) fn text(value: &Value) -> Result<String, Error> {
     let style = Style {
         ascii: false,
@@ -94,7 +94,7 @@ fn indentation(indent: &Value) -> Result<String, Error> {
     if let Some(text) = indent.as_str() {
         return Ok(text.chars().take(64).collect());
     }
-    // A negative one counts as 0, and true as 1.
+    // Negative values count as 0, and true counts as 1.
     let spaces = match indent.kind() {
         ValueKind::Bool => usize::from(indent.is_true()),
         _ => indent.as_usize().unwrap_or(0),
@@ -184,7 +184,7 @@ impl Style {
                 '\x0c' => json.push_str("\\f"),
                 char if char < ' ' || self.ascii && !char.is_ascii() && !may_be_mark(char) => {
                     for unit in char.encode_utf16(&mut [0; 2]) {
-                        // Writing into a text cannot fail.
+                        // Writing to a string cannot fail.
                         let _ = write!(json, "\\u{unit:04x}");
                     }
                 }
@@ -208,7 +208,7 @@ fn number(value: &Value) -> String {
     }
 }
 
-/// A key as JSON has it: always a text.
+/// Converts a key for JSON, where keys are always strings.
 fn key_text(key: &Value) -> Result<String, Error> {
     match key.kind() {
         ValueKind::String => Ok(key.as_str().unwrap_or_default().into()),

@@ -1,78 +1,79 @@
-//! Telling what a template wrote from what was said, so that what was said never becomes a
-//! control token.
+//! Distinguishes the template's text from message content, so that content never becomes a control
+//! token.
 //!
-//! A rendered conversation is one text, in which `<|im_end|>` may be the template's or a person's.
-//! So, before a template sees what was said, characters of it that could be part of a control
-//! token's spelling are replaced by *marks*: private-use characters that occur nowhere else in the
-//! conversation, one for each character. Templates trim, split, escape and count marks as they do
-//! other characters. In the rendered text, each mark is turned back, and its place is where no
-//! control token is looked for.
+//! A rendered conversation is one text, in which `<|im_end|>` may come from the template or from a
+//! message. So, before the template receives a message, we replace the characters that could form
+//! part of a control token's spelling by *marks*: private-use characters that occur nowhere else in
+//! the conversation, one for each character. Templates trim, split, escape and count marks like any
+//! other character. In the rendered text, each mark is replaced by its original character, and
+//! control tokens are not matched at its position.
 //!
-//! Which characters? The *lenient* way is that of what is really spelled: the first character of
-//! `<|im_end|>` that is not a letter, wherever a person wrote just that. Templates then find all
-//! else as it was said, such as the `</think>` that they cut an answer at. It does not suffice if a
-//! template takes something out of the middle, or puts something of its own next to what was said.
-//! The *strict* way marks all such characters wherever they are, and the last of spellings, too:
-//! then no control token starts or ends in what was said, whatever the template does. If the
-//! control tokens of the two renderings are the same, the lenient one is right; else the strict
-//! one is used, knowingly: the template may then not find what it looks for in what was said.
+//! There are two ways to select characters. *Lenient* marking covers complete spellings: the first
+//! character of `<|im_end|>` that is not a letter, wherever a message contains exactly that text.
+//! Templates then find all other text unchanged, such as the `</think>` at which they cut an
+//! answer. It does not suffice if a template removes text from the middle, or adds its own text
+//! next to content. *Strict* marking covers all such characters everywhere, and the last characters
+//! of spellings too. No control token can then start or end within content, whatever the template
+//! does. If both renderings have the same control tokens, the lenient one is used, otherwise the
+//! strict one. The template may then fail to find text that it searches for in content; we accept
+//! that.
 //!
-//! Of tokens that a vocabulary declares as pieces of text and the template writes as it does control
-//! tokens, such as `<think>` in many, the same holds in what was said *to* the model. What it said
-//! itself it may have said with them, and it is shown that again.
+//! Some tokens are declared as text in the vocabulary, but the template uses them as control
+//! tokens, for example `<think>` in many models. The same rules apply to them in messages *to* the
+//! model. The model's own messages may contain them as tokens, and get them back as such.
 //!
-//! One exception, for what the *model* said in earlier turns only: a spelling that the template
-//! itself looks for (`content.split('</think>')`) is not marked, so that thoughts are found and
-//! left out where they are spelled in control tokens.
+//! One exception, for the *model's* earlier messages only: a spelling that the template itself
+//! searches for (`content.split('</think>')`) is not marked, so that thoughts spelled with control
+//! tokens are found and left out.
 
 use std::collections::{HashMap, HashSet};
 
 use super::role::Role;
 
-/// Private-use characters, plane 16: nobody has assigned a meaning to them.
+/// Private-use characters of plane 16, which have no assigned meaning.
 const MARKS: std::ops::RangeInclusive<char> = '\u{100000}'..='\u{10fffd}';
 
-/// Whether the character can be a mark.
+/// Whether the character can serve as a mark.
 pub(super) fn may_be_mark(char: char) -> bool {
     MARKS.contains(&char)
 }
 
-/// How much of what was said is marked.
+/// How much of the content is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Marking {
     Lenient,
     Strict,
 }
 
-/// Which characters to mark, for a template and the control tokens of a vocabulary.
+/// The characters to mark, for a template and the control tokens of a vocabulary.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    /// Spellings of control tokens, from their first character to mark on; and of tokens that are
-    /// control tokens but in what the model said.
+    /// Spellings of control tokens, and of tokens that act as control tokens except in the model's
+    /// own messages. Each starts at its first character to mark.
     spellings: HashMap<Box<str>, Spelled>,
-    /// The lengths that spellings have, in bytes, ascending.
+    /// The distinct lengths of spellings in bytes, ascending.
     lengths: Vec<usize>,
     /// First characters of spellings, ascending.
     starts: Vec<char>,
-    /// Those and last characters of spellings, ascending.
+    /// First and last characters of spellings, ascending.
     edges: Vec<char>,
-    /// What the template looks for in what was said, from the first such character on.
+    /// Texts that the template searches for in content, each from its first edge character on.
     looked_for: Vec<String>,
-    /// Characters that the template itself has and that could be marks.
+    /// Characters of the template itself that could serve as marks.
     taken: HashSet<char>,
 }
 
-/// Where a spelling is marked.
+/// The messages in which a spelling is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spelled {
-    /// In all that was said.
+    /// All messages.
     ByAnyone,
-    /// In what was said to the model. In what it said itself the token is what it was.
+    /// Messages to the model. In its own messages the token keeps its meaning.
     ToModel,
 }
 
 impl Marks {
-    /// For the tokens with these spellings, none of which is empty.
+    /// Marks for the tokens with these spellings. No spelling is empty.
     pub(super) fn new<'a>(
         source: &str,
         spellings: impl Iterator<Item = (&'a str, Spelled)>,
@@ -89,7 +90,7 @@ impl Marks {
                 .edges
                 .extend(from_start.chars().next_back().filter(|&char| is_sign(char)));
             marks.lengths.push(from_start.len());
-            // One start may be of two tokens.
+            // Two tokens may share one start.
             let known = marks.spellings.entry(from_start.into()).or_insert(spelled);
             if spelled == Spelled::ByAnyone {
                 *known = spelled;
@@ -109,12 +110,12 @@ impl Marks {
         marks
     }
 
-    /// Whether anything of this text could be part of a control token.
+    /// Whether any part of this text could belong to a control token.
     pub(super) fn concern(&self, text: &str) -> bool {
         !self.edges.is_empty() && text.chars().any(|char| self.is_edge(char))
     }
 
-    /// Marks that occur in none of the texts; `None` if there are not enough.
+    /// Selects marks that occur in none of the texts; `None` if there are not enough.
     pub(super) fn choose<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Option<Chosen<'_>> {
         let mut taken = self.taken.clone();
         for text in texts {
@@ -131,8 +132,8 @@ impl Marks {
         self.edges.binary_search(&char).is_ok()
     }
 
-    /// Whether the text starts with the spelling of a control token, from its first character to
-    /// mark on, for who said it.
+    /// Whether the text starts with a spelling to be marked in messages of this role. Spellings
+    /// start at their first character to mark.
     fn is_spelled(&self, role: Role, text: &str) -> bool {
         let spelled = |&length: &usize| {
             let start = text.get(..length);
@@ -147,13 +148,13 @@ impl Marks {
 #[derive(Debug)]
 pub(super) struct Chosen<'a> {
     marks: &'a Marks,
-    /// The mark of each of the edges, in what the model said, and then in what others did; ascending,
-    /// too.
+    /// The marks of all edges for the model's own messages, then those for other messages, all in
+    /// ascending order.
     free: Vec<char>,
 }
 
 impl Chosen<'_> {
-    /// The text with marks.
+    /// Replaces characters of the text by marks.
     pub(super) fn mark(&self, role: Role, text: &str, marking: Marking) -> String {
         let marks = self.marks;
         let first = match role {
@@ -189,7 +190,7 @@ impl Chosen<'_> {
         marked
     }
 
-    /// The text without marks, and the places where there were some.
+    /// Replaces marks by their characters, and records their places.
     pub(super) fn unmark(&self, text: &str) -> Rendered {
         let mut plain = String::with_capacity(text.len());
         let (mut said, mut to_model) = (Vec::new(), Vec::new());
@@ -219,19 +220,19 @@ impl Chosen<'_> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Rendered {
     pub(super) text: String,
-    /// Bytes that no control token may contain, as they were said; ascending.
+    /// Bytes of content that no control token may contain, ascending.
     pub(super) said: Vec<usize>,
-    /// Those of them that were not said by the model itself.
+    /// The subset that is not from the model's own messages.
     pub(super) to_model: Vec<usize>,
 }
 
-/// Characters that templates neither trim nor change to capitals.
+/// Characters that templates neither trim nor capitalise.
 fn is_sign(char: char) -> bool {
     !char.is_alphanumeric() && !char.is_whitespace() && char != '_'
 }
 
-/// The texts that a template looks for in others: the argument of a method that takes a text
-/// apart, and what stands before `in`.
+/// The texts that a template searches for: the argument of a string method that splits or searches,
+/// and the left operand of `in`.
 fn looked_for(source: &str) -> Vec<String> {
     const METHODS: [&str; 9] = [
         "split",

@@ -1,4 +1,4 @@
-//! What was said in a conversation, as templates see it.
+//! Messages of a conversation, as templates receive them.
 
 use std::fmt;
 
@@ -8,26 +8,26 @@ use super::TemplateError;
 use super::python::ExponentFloat;
 use super::role::Role;
 
-/// One thing that was said.
+/// A message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// Who said it.
+    /// The role of its author.
     pub role: Role,
-    /// What was said.
+    /// Its content.
     pub content: Content,
-    /// What the model thought before it said this, where that is kept apart
+    /// The model's thoughts before this message, where they are kept separately
     /// (`reasoning_content`).
     pub reasoning: Option<String>,
-    /// Tools that the model called.
+    /// The model's tool calls.
     pub tool_calls: Vec<ToolCall>,
-    /// The name of the tool that answers.
+    /// The name of the answering tool.
     pub name: Option<String>,
-    /// The call that a tool answers.
+    /// The id of the call that a tool answers.
     pub tool_call_id: Option<String>,
 }
 
 impl Message {
-    /// A message that is only text.
+    /// Creates a message that contains only text.
     pub fn new(role: Role, text: impl Into<String>) -> Self {
         Self {
             role,
@@ -40,12 +40,12 @@ impl Message {
     }
 }
 
-/// What was said.
+/// The content of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// One text.
+    /// A single text.
     Text(String),
-    /// Texts one after the other, which templates see as a list of `{"type": "text", "text": …}`.
+    /// Several texts in order, which templates receive as a list of `{"type": "text", "text": …}`.
     Parts(Vec<String>),
 }
 
@@ -65,18 +65,18 @@ impl Content {
     }
 }
 
-/// A call of a tool by the model.
+/// A tool call by the model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolCall {
-    /// What the tool's answer refers to.
+    /// The id that the tool's answer refers to.
     pub id: Option<String>,
     /// The tool's name.
     pub name: String,
-    /// An object of arguments, or a text with one.
+    /// An object of arguments, or a string that contains one.
     pub arguments: Json,
 }
 
-/// A JSON value whose objects keep the order of their keys: the description of a tool, or the
+/// A JSON value whose objects preserve the order of their keys: the description of a tool, or the
 /// arguments of a call.
 #[derive(Clone, PartialEq)]
 pub struct Json {
@@ -85,7 +85,7 @@ pub struct Json {
 }
 
 impl Json {
-    /// The value that a text spells.
+    /// Parses JSON.
     ///
     /// # Errors
     /// [`TemplateError::Json`]: not JSON, or nested more than 128 deep.
@@ -99,7 +99,7 @@ impl Json {
         })
     }
 
-    /// A value that is a text.
+    /// Creates a string value.
     pub fn text(text: impl Into<String>) -> Self {
         let text = text.into();
         Self {
@@ -108,8 +108,8 @@ impl Json {
         }
     }
 
-    /// The object that this value, a text, spells; else the value as it is. Nothing but white space
-    /// spells an empty object.
+    /// If this value is a string that contains a JSON object, returns that object; else returns the
+    /// value unchanged. A blank string counts as an empty object.
     #[must_use]
     pub fn spelled_out(self) -> Self {
         let Some(text) = self.value.as_str() else {
@@ -124,14 +124,14 @@ impl Json {
         }
     }
 
-    /// Length of the text it was read from, in bytes.
+    /// Length in bytes of the text that it was parsed from.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The value as JSON on one line.
     pub fn written(&self) -> String {
-        // Whatever was read can be written.
+        // Every parsed value can be written.
         super::json::text(&self.value).unwrap_or_default()
     }
 
@@ -146,7 +146,7 @@ impl fmt::Debug for Json {
     }
 }
 
-/// What is done to each text before templates see it.
+/// A rewrite of each text before templates receive it.
 pub(super) type Rewrite<'a> = &'a dyn Fn(Role, &str) -> String;
 
 /// The value of the variable `messages`.
@@ -167,8 +167,8 @@ fn message_value(message: &Message, rewrite: Rewrite<'_>) -> Value {
             .map(|said| Value::from_pairs([("type", "text".into()), ("text", text(said))]))
             .collect(),
     };
-    // Templates tell by a key that is missing that there is none, as in the conversations that
-    // Python programs write.
+    // Omit absent keys: templates test for missing keys, as in conversations that Python programs
+    // write.
     let mut pairs = vec![("role", role.name().into()), ("content", content)];
     if let Some(reasoning) = &message.reasoning {
         pairs.push(("reasoning_content", text(reasoning)));
@@ -202,7 +202,7 @@ fn call_value(call: &ToolCall, role: Role, rewrite: Rewrite<'_>) -> Value {
     Value::from_pairs(pairs)
 }
 
-/// The value with its texts rewritten, keys included.
+/// The value with all its strings rewritten, including keys.
 pub(super) fn json_value(value: &Value, role: Role, rewrite: Rewrite<'_>) -> Value {
     let items = || value.try_iter().into_iter().flatten();
     match value.kind() {
@@ -222,7 +222,7 @@ pub(super) fn json_value(value: &Value, role: Role, rewrite: Rewrite<'_>) -> Val
     }
 }
 
-/// Every text of a JSON value, keys included.
+/// Visits every string of a JSON value, including keys.
 pub(super) fn for_each_text(value: &Value, see: &mut dyn FnMut(&str)) {
     match value.kind() {
         ValueKind::String => see(value.as_str().unwrap_or_default()),

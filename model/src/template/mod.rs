@@ -1,25 +1,25 @@
-//! Chat templates: from a conversation to the tokens that a model was trained to continue.
+//! Chat templates: convert a conversation to the tokens that a model was trained to continue.
 //!
-//! A file's `tokenizer.chat_template` is a Jinja template, written for Python's Jinja 2 as the
-//! Transformers library runs it; here it runs in `minijinja` with the same surroundings
+//! A file's `tokenizer.chat_template` is a Jinja template, written for Python's Jinja 2 in the
+//! environment of the Transformers library. Here it runs in `minijinja` with the same environment
 //! (`tests/compare/templates.py` compares the two).
 //!
-//! **What is said is text.** The template's own text is searched for control tokens, what was said
-//! is not, whoever said it: a letter that spells `<|im_end|>` does not end the turn that quotes it.
-//! The page of the module `marks` says how the two are told apart. Tokens that a vocabulary declares as
-//! pieces of text, such as `<think>` in many, are none in what was said to the model where the template
-//! itself writes them. (Others are found, as in any text.)
+//! **Content stays text.** Control tokens are matched in the template's own text, but not in
+//! message content, whoever wrote it: a letter that spells `<|im_end|>` does not end the turn that
+//! quotes it. The module `marks` describes how the two are distinguished. The same holds for tokens
+//! that a vocabulary declares as text, such as `<think>` in many, if the template itself writes
+//! them: they are not matched in messages to the model. (Other such tokens are matched, as in any
+//! text.)
 //!
-//! **What is said is heard.** Templates that want content in parts are given parts. A system
-//! message that a template refuses or leaves out is put before the first user message. If what the
-//! person said last is missing from the rendered text all the same, that is an error.
+//! **Content is not lost.** Templates that need content in parts receive parts. If a template
+//! refuses or ignores system messages, they are put before the first user message. If the rendered
+//! text still lacks the user's last message, that is an error.
 //!
-//! Templates come with model files and are not trusted. They see the conversation and nothing
-//! else. What a rendering may do is bounded by an amount of fuel that grows with the
-//! conversation, which bounds steps and memory, and it runs on a thread whose stack is deep
-//! enough for any nesting of values that the fuel allows. (What remains to a malicious template
-//! is to waste time: the fuel does not see the comparison of lists that contain the same lists
-//! over and over.)
+//! Templates come with model files and are untrusted. They see nothing but the conversation.
+//! Rendering is limited by an amount of fuel that grows with the conversation and bounds steps and
+//! memory. It runs on a thread whose stack is large enough for any nesting of values that the fuel
+//! allows. (A malicious template can still waste time: the fuel does not cover comparisons of lists
+//! that contain the same lists over and over.)
 
 mod chat;
 mod date;
@@ -57,35 +57,35 @@ use marks::{Marks, Spelled};
 use message::Rewrite;
 use tools::ToolHabits;
 
-/// The longest template accepted, in bytes; real ones have up to 30,000.
+/// The maximum length of a template in bytes; real ones have up to 30,000.
 pub const SOURCE_LIMIT: usize = 1 << 20;
 const NAME: &str = "chat";
 
-/// The template that many models were trained with, for files that bring none: each message
-/// between `<|im_start|>` with the role and `<|im_end|>`.
+/// A template for files without one, in the format of many models: each message between
+/// `<|im_start|>` with the role and `<|im_end|>`.
 pub const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-/// Steps of a rendering: some in any case, and more for each message and each byte said. Real
-/// templates take a hundred steps a message.
+/// Fuel of a rendering: a fixed amount, plus more for each message and each byte of content. Real
+/// templates take a hundred steps per message.
 const FUEL: u64 = 100_000;
 const FUEL_PER_MESSAGE: u64 = 2_000;
-/// A step pays for 64 bytes, so this allows each byte to be copied 16 times.
+/// A step pays for 64 bytes, so each byte can be copied 16 times.
 const BYTES_PER_FUEL: u64 = 4;
-/// Bytes of stack a step can come to need, by putting a list into a list: measured 250.
+/// Maximum stack bytes per step, from putting a list into a list: measured 250.
 const STACK_PER_FUEL: u64 = 512;
 const STACK: u64 = 1 << 20;
 
-/// The variables by which templates let a person choose whether the model thinks first.
+/// The variables by which templates let the caller choose whether the model thinks first.
 const THINKING: [&str; 2] = ["enable_thinking", "thinking"];
 
-/// What a rendering is given beside the messages.
+/// Inputs of a rendering, apart from the messages.
 #[derive(Debug, Clone, Copy)]
 pub struct RenderOptions<'a> {
-    /// Whether the text goes on to where the model's answer starts.
+    /// Whether to append the start of the model's answer.
     pub add_generation_prompt: bool,
     /// Descriptions of the tools that the model may call.
     pub tools: &'a [Json],
-    /// Whether the model is to think before it answers; as the template has it if `None`.
+    /// Whether the model should think before it answers; the template's default if `None`.
     pub thinking: Option<bool>,
 }
 
@@ -106,21 +106,21 @@ pub struct ChatTemplate {
     bos: String,
     eos: String,
     date: Option<Date>,
-    /// Those of [`THINKING`] that the template reads.
+    /// The variables of [`THINKING`] that the template reads.
     thinking: Vec<&'static str>,
     marks: Marks,
-    /// Pieces of text that work as control tokens in what the template writes; ascending.
+    /// Text tokens that act as control tokens in the template's own text, ascending.
     written: Box<[TokenId]>,
     habits: OnceLock<Habits>,
     tools: OnceLock<ToolHabits>,
 }
 
 impl ChatTemplate {
-    /// The chat template of a file, or `None` if it has none, as files of models that were not
-    /// trained to chat.
+    /// Loads the chat template of a file. Returns `None` if the file has none, for example because
+    /// its model was not trained to chat.
     ///
     /// # Errors
-    /// Those of [`Self::new`], and [`TemplateError::Field`] if the field is not a text.
+    /// Those of [`Self::new`], and [`TemplateError::Field`] if the field is not a string.
     pub fn from_metadata(
         metadata: &Metadata,
         tokenizer: &Tokenizer,
@@ -130,10 +130,10 @@ impl ChatTemplate {
             .transpose()
     }
 
-    /// Whether the chat template of a file, if it has one, can be read.
+    /// Checks that the chat template of a file, if any, can be read.
     ///
     /// # Errors
-    /// As [`Self::from_metadata`].
+    /// Same as [`Self::from_metadata`].
     pub fn check(metadata: &Metadata) -> Result<(), TemplateError> {
         match source_of(metadata)? {
             Some(source) => Self::new(source, "", "").map(|_| ()),
@@ -141,7 +141,7 @@ impl ChatTemplate {
         }
     }
 
-    /// A chat template for a vocabulary.
+    /// Creates a chat template for a vocabulary.
     ///
     /// # Errors
     /// Those of [`Self::new`].
@@ -162,9 +162,9 @@ impl ChatTemplate {
         Ok(template)
     }
 
-    /// A chat template from its source and the texts of the tokens that start and end a text,
-    /// which templates call `bos_token` and `eos_token`. For rendering only: [`Self::encode`]
-    /// takes a template that knows its vocabulary.
+    /// Creates a chat template from its source and the texts of the tokens that start and end a
+    /// text, which templates call `bos_token` and `eos_token`. For rendering only: [`Self::encode`]
+    /// needs a template that knows its vocabulary.
     ///
     /// # Errors
     /// [`TemplateError::TooLong`], [`TemplateError::Syntax`].
@@ -193,8 +193,8 @@ impl ChatTemplate {
             bos: bos.into(),
             eos: eos.into(),
             date: None,
-            // The engine does not tell of a variable that is also set, as defaults are; the first
-            // name is nothing else.
+            // The engine does not report a variable that the template also sets, for example to a
+            // default. The first name has no other meaning, so search for its text.
             thinking: THINKING
                 .into_iter()
                 .filter(|&name| read.contains(name) || name == THINKING[0] && source.contains(name))
@@ -206,8 +206,8 @@ impl ChatTemplate {
         })
     }
 
-    /// Tells templates that ask, through `strftime_now` or `date_string`, what day it is. Without,
-    /// they do not find these, and fall back on a fixed date or none.
+    /// Sets the date for `strftime_now` and `date_string`. Without a date these are undefined, and
+    /// templates fall back to a fixed date or none.
     #[must_use]
     pub fn with_date(mut self, today: Date) -> Self {
         functions::add_date(&mut self.environment, today);
@@ -215,20 +215,20 @@ impl ChatTemplate {
         self
     }
 
-    /// The template's text.
+    /// The template's source.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Whether the template lets a person choose whether the model thinks first.
+    /// Whether the template lets the caller choose whether the model thinks first.
     pub fn has_thinking_switch(&self) -> bool {
         !self.thinking.is_empty()
     }
 
-    /// The text of a conversation, as the template gives it for just these messages.
+    /// Renders exactly these messages as text.
     ///
-    /// Special tokens are written out in the text, possibly BOS, too; those of the template cannot
-    /// be told from those that somebody spelled. For a model, use [`Self::encode`].
+    /// The text contains special tokens in written form, possibly including BOS. The template's own
+    /// tokens cannot be distinguished from those in messages, so use [`Self::encode`] for a model.
     ///
     /// # Errors
     /// [`TemplateError::Refused`], [`TemplateError::TooMuch`], [`TemplateError::Render`],
@@ -253,7 +253,7 @@ impl ChatTemplate {
         let variables = self.variables(messages, options, rewrite);
         let said: usize = messages.iter().map(message_bytes).sum();
         let tools: usize = options.tools.iter().map(Json::bytes).sum();
-        // Descriptions of tools are mostly keys and structure, which take more steps.
+        // Tool descriptions are mostly keys and structure, which take more steps.
         let said = said as u64 + 16 * tools as u64;
         let fuel = FUEL + FUEL_PER_MESSAGE * messages.len() as u64 + said / BYTES_PER_FUEL;
         let stack = STACK.saturating_add(fuel.saturating_mul(STACK_PER_FUEL));
@@ -287,7 +287,7 @@ impl ChatTemplate {
     ) -> Value {
         let tools = options.tools.iter();
         let tools = tools.map(|tool| message::json_value(tool.value(), Role::System, rewrite));
-        // `none` if there are none, as the library gives it that templates are written for.
+        // Pass `none` if there are no tools, as the Transformers library does.
         let tools = match options.tools {
             [] => ().into(),
             _ => tools.collect(),

@@ -1,4 +1,4 @@
-//! Values and strings as Python has them, where the template engine differs.
+//! Python semantics of values and strings, where the template engine differs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use minijinja::value::{Kwargs, Object, ObjectRepr, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 
-/// The widest field that a text is padded to.
+/// Maximum width for padding a string.
 const PADDED_WIDTH: usize = 10_000;
 
 /// `str(value)`.
@@ -41,17 +41,17 @@ fn repr(value: &Value) -> String {
             format!("{{{}}}", joined(items().map(pair).collect()))
         }
         ValueKind::Undefined => "Undefined".into(),
-        // For the rest the engine's own form is Python's.
+        // Otherwise the engine's format is the same as Python's.
         _ => format!("{value:?}"),
     }
 }
 
-/// A float that Python writes with an exponent and the engine does not, wherever it writes it.
+/// A float that Python writes with an exponent, but the engine does not.
 #[derive(Debug)]
 pub(super) struct ExponentFloat(f64);
 
 impl ExponentFloat {
-    /// The value, as one of these if it is one.
+    /// Wraps the value if it is such a float.
     pub(super) fn wrap(value: &Value) -> Value {
         let number = f64::try_from(value.clone()).ok();
         match number.filter(|&number| !value.is_integer() && float(number).contains('e')) {
@@ -75,7 +75,7 @@ impl Object for ExponentFloat {
     }
 }
 
-/// `repr` of a float: the shortest digits that give it, with an exponent from 1e16 on and below
+/// `repr` of a float: the shortest digits that round-trip, with an exponent from 1e16 on and below
 /// 1e-4.
 pub(super) fn float(number: f64) -> String {
     if !number.is_finite() {
@@ -91,12 +91,12 @@ pub(super) fn float(number: f64) -> String {
     format!("{digits}e{sign}{:02}", power.abs())
 }
 
-/// What Python takes for white space.
+/// Whether Python counts the character as white space.
 pub(super) fn is_space(char: char) -> bool {
     char.is_whitespace() || ('\x1c'..='\x1f').contains(&char)
 }
 
-/// The methods of Python's values that templates call.
+/// Calls a method of a Python value.
 pub(super) fn call_method(
     state: &mut State,
     value: &Value,
@@ -134,7 +134,7 @@ fn list_method(value: &Value, method: &str, args: &[Value]) -> Result<Option<Val
     }
 }
 
-/// The methods of a text that the engine lacks, or has otherwise than Python; `None` for others.
+/// String methods that the engine lacks or implements differently; `None` for others.
 fn string_method(
     state: &State,
     text: &str,
@@ -174,14 +174,14 @@ fn string_method(
             with_case(text, method)
         }
         "splitlines" => split_lines(text, args)?,
-        // These can make a long text of two short ones: that is paid for first.
+        // These can create a long string from two short ones, so they pay first.
         "replace" => replace(state, text, args)?,
         "join" => join(state, text, args)?,
         _ => return Ok(None),
     }))
 }
 
-/// The methods that have to do with capitals and digits.
+/// Methods about letter case and digits.
 fn with_case(text: &str, method: &str) -> Value {
     match method {
         "casefold" => text.to_lowercase().replace('ß', "ss").into(),
@@ -212,7 +212,7 @@ fn not_empty(separator: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Pays for bytes before they are made.
+/// Pays for bytes before they are allocated.
 pub(super) fn pay(state: &State, bytes: usize) -> Result<(), Error> {
     state.consume_fuel(bytes as u64 / 64)
 }
@@ -256,8 +256,8 @@ fn split(text: &str, args: &[Value], from_right: bool) -> Result<Value, Error> {
     Ok(parts.into())
 }
 
-/// Words; what is left after `most` splits stays as it is, but for the space next to the last
-/// split and at the outer end.
+/// Splits a string into words. After `most` splits the rest stays unchanged, except for the white
+/// space next to the last split and at the outer end.
 fn split_at_space(text: &str, most: usize, from_right: bool) -> Vec<Value> {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -305,7 +305,7 @@ fn partition(text: &str, separator: &str, from_right: bool) -> Value {
     parts.into_iter().map(Value::from).collect()
 }
 
-/// The place of a text in another, in characters, searched from a given place on.
+/// The position of one string in another, in characters, searched from a given position on.
 fn find(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     let (wanted, from): (&str, Option<i64>) = from_args(args)?;
     let skipped = match usize::try_from(from.unwrap_or(0)) {
@@ -332,7 +332,7 @@ fn find(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     }
 }
 
-/// Characters that a text lacks to this width.
+/// Number of characters missing to this width.
 fn missing(text: &str, width: usize) -> Result<usize, Error> {
     if width > PADDED_WIDTH {
         return Err(ErrorKind::OutOfFuel.into());
@@ -347,7 +347,7 @@ fn padded(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     let left = match method {
         "ljust" => 0,
         "rjust" => missing,
-        // Python puts the odd one on the left if the width is odd.
+        // For odd widths, Python puts the odd character on the left.
         _ => missing / 2 + (missing & width & 1),
     };
     Ok(format!("{}{text}{}", fill.repeat(left), fill.repeat(missing - left)).into())
@@ -361,7 +361,8 @@ fn swapped(char: char) -> char {
     }
 }
 
-/// Whether words start with a capital and go on in small letters, and there is one.
+/// Whether all words start with a capital and continue in lower case, and there is at least one
+/// word.
 fn is_title(text: &str) -> bool {
     let mut within_word = false;
     let mut any = false;

@@ -1,13 +1,13 @@
-//! Who speaks in a conversation.
+//! Roles in a conversation.
 
 use std::fmt;
 
-/// Who speaks.
+/// The author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Instructions for the whole conversation.
     System,
-    /// The person.
+    /// The user.
     User,
     /// The model.
     Assistant,

@@ -1,4 +1,4 @@
-//! What was said is heard, and is text.
+//! Message content is not lost, and stays text.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,7 +33,7 @@ fn structure(tokens: &[TokenId]) -> Vec<TokenId> {
     tokens.filter(|&id| tokenizer.is_structure(id)).collect()
 }
 
-/// All of it, control tokens, too.
+/// The full text, including control tokens.
 fn written(tokens: &[TokenId]) -> String {
     let tokenizer = tokenizer();
     let bytes = tokens
@@ -55,7 +55,7 @@ fn a_person_cannot_end_the_turn() {
     );
 }
 
-/// How often a token is among these.
+/// The number of occurrences of a token.
 fn count(tokenizer: &Tokenizer, tokens: &[TokenId], text: &str) -> usize {
     let is_it = |&&id: &&TokenId| *tokenizer.token_bytes(id) == *text.as_bytes();
     tokens.iter().filter(is_it).count()
@@ -75,10 +75,10 @@ fn what_the_template_writes_is_text_in_what_is_said_to_the_model() {
     };
     for role in [Role::User, Role::System, Role::Tool] {
         assert_eq!(encode(source, role), [1, 1], "{role:?}");
-        // No part of this template: a piece of text that is found in any.
+        // Not part of this template: a text token that is matched in any text.
         assert_eq!(encode(NAIVE, role), [1, 1], "{role:?}");
     }
-    // The model may have said it.
+    // The model may have written it.
     assert_eq!(encode(source, Role::Assistant), [2, 1]);
 }
 
@@ -95,7 +95,7 @@ fn nobody_begins_a_message_within_another_where_its_parts_have_tokens_that_are_s
         fields.tokens = Texts::pack(texts.chain(named).collect::<Vec<_>>()).unwrap();
         fields.kinds.extend([Some(TokenKind::UserDefined); 7]);
     });
-    // Names put together, as they are in some templates.
+    // Assembled names, as in some templates.
     let source = "{% set open = '<|' %}{% for m in messages %}{{ open ~ 'start|>' ~ m.role ~ open ~ 'message|>' ~ m.content ~ open ~ 'end|>' }}{% endfor %}";
     let template = ChatTemplate::for_tokenizer(source, &tokenizer).unwrap();
     let all = [&names[..], &ends].concat();
@@ -220,7 +220,7 @@ fn words_that_are_not_in_the_text_are_missed() {
             "{source}: {outcome:?}"
         );
     }
-    // Changed words are words.
+    // Changed words still count as words.
     let escaping = "{% for m in messages %}{{ m | tojson }}{% endfor %}";
     assert!(encode(escaping, &[say(Role::User, "a \"b\"")]).is_ok());
 }
@@ -261,7 +261,7 @@ fn arguments_are_texts_for_templates_that_want_texts() {
     assert_eq!(written(&tokens), r#"call {"b": 1, "a": [0.5, null]}"#);
 }
 
-/// Words of pieces that control tokens and what templates look for are made of.
+/// Words made of pieces of control tokens and of texts that templates search for.
 fn words() -> impl Strategy<Value = String> {
     let pieces = [
         "<|",

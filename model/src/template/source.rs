@@ -1,8 +1,8 @@
-//! A template's source, brought into a form that the template engine reads.
+//! Prepares a template's source for the template engine.
 
-/// The source with the line ends that Jinja 2 gives it, and without the block that marks what the
-/// model generated (`{% generation %}`, which the Transformers library adds to Jinja for training;
-/// here it only limits where variables are known, as there).
+/// Normalises line ends as Jinja 2 does, and replaces generation blocks by `with` blocks. (The
+/// Transformers library adds `{% generation %}` to Jinja for training, around the model's output.
+/// Here, as there, the block only limits the scope of variables.)
 pub(super) fn prepare(source: &str) -> String {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut prepared = String::with_capacity(source.len());
@@ -22,8 +22,8 @@ pub(super) fn prepare(source: &str) -> String {
     prepared
 }
 
-/// If `tag` starts with a tag of a generation block: what stands for it, with the same control of
-/// white space, and the tag's length.
+/// If `tag` starts with a tag of a generation block, returns its replacement, with the same white
+/// space control, and the tag's length.
 fn generation_tag(tag: &str) -> Option<(String, usize)> {
     let inside = &tag[2..];
     let inside = &inside[..inside.find("%}")?];

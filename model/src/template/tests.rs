@@ -158,7 +158,7 @@ fn endless_work_is_cut_short() {
     ));
 }
 
-/// A list around a list, and so on, as deep as the fuel allows.
+/// Nested lists, as deep as the fuel allows.
 const DEEP: &str = "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(50) %}{% for j in range(999) %}{% set ns.a = [[[[[[[[ns.a]]]]]]]] %}{% endfor %}{% endfor %}";
 
 #[test]

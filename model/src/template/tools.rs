@@ -1,17 +1,17 @@
-//! What a template does with tools, found out by giving it some.
+//! Detects a template's support for tools by test renderings.
 
 use super::message::{Json, Message, ToolCall};
 use super::role::Role;
 use super::{ChatTemplate, RenderOptions};
 
-/// Words that no template has, and that none changes.
+/// Words that no template contains or changes.
 const TOOL: &str = "3a9ftool5e";
 const CALLED: &str = "7b1dcalled2c";
 const RESULT: &str = "6d4eresult8a";
-/// Letters and digits, and nine of them, as some templates demand.
+/// Nine letters and digits, as some templates require.
 const ID: &str = "a1B2c3D4e";
 
-/// What a template does with tools.
+/// A template's support for tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ToolHabits {
     takes_tools: bool,
@@ -58,12 +58,12 @@ impl ToolHabits {
 }
 
 impl ChatTemplate {
-    /// Whether the template tells the model of the tools that it is given.
+    /// Whether the template passes the tools on to the model.
     pub fn takes_tools(&self) -> bool {
         self.tool_habits().takes_tools
     }
 
-    /// Whether the template tells the model of the calls that it made, and of what tools answered.
+    /// Whether the template shows the model its earlier calls and the tools' answers.
     pub fn takes_tool_results(&self) -> bool {
         self.tool_habits().takes_results
     }
@@ -72,7 +72,7 @@ impl ChatTemplate {
         *self.tools.get_or_init(|| ToolHabits::of(self))
     }
 
-    /// Whether all these words are in the text of a conversation.
+    /// Whether the rendered conversation contains all these words.
     fn writes(&self, messages: &[Message], tools: &[Json], words: &[&str]) -> bool {
         let options = RenderOptions {
             tools,
@@ -101,7 +101,7 @@ mod tests {
         let tools =
             "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% endif %}";
         assert_eq!(habits(&format!("{tools}{results}")), (true, true));
-        // Set anew, as in templates of Llama 3.
+        // Set again, as in Llama 3 templates.
         let set = "{% if not tools is defined %}{% set tools = none %}{% endif %}";
         assert_eq!(habits(&format!("{set}{tools}{results}")), (true, true));
         assert_eq!(

@@ -1,7 +1,8 @@
 //! The byte alphabet of byte-level BPE: a printable character for every byte.
 //!
-//! Printable Latin-1 characters stand for themselves, every other byte, in ascending order, for
-//! the characters from U+0100 on. Introduced by GPT-2, whose vocabularies are text files.
+//! Printable Latin-1 characters represent themselves; the other bytes, in ascending order, are
+//! represented by the characters from U+0100 on. Introduced by GPT-2, whose vocabularies are text
+//! files.
 
 const fn stands_for_itself(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff)
@@ -40,12 +41,12 @@ const BYTES: [Option<u8>; END] = {
     bytes
 };
 
-/// The character that stands for a byte.
+/// The character that represents a byte.
 pub(super) const fn char_of(byte: u8) -> char {
     CHARS[byte as usize]
 }
 
-/// The byte that a character stands for, if it is one of the alphabet.
+/// The byte that a character represents, if the character is in the alphabet.
 pub(super) fn byte_of(char: char) -> Option<u8> {
     BYTES.get(char as usize).copied().flatten()
 }

@@ -1,12 +1,12 @@
-//! Byte-level byte pair encoding: words are joined up from bytes by a ranked list of merges.
+//! Byte-level byte pair encoding: builds words from bytes by a ranked list of merges.
 //!
-//! Bytes are written in the printable alphabet of [`super::alphabet`], so that a merge is two
-//! texts with a space between, and its rank is its place in the list. A word's result may differ
+//! Bytes are written in the printable alphabet of [`super::alphabet`], so that a merge is two texts
+//! separated by a space. Its rank is its position in the list. The result for a word may differ
 //! from what the vocabulary alone would allow, so merges are looked up by text, as the list has
 //! them, whether or not the parts are tokens.
 //!
-//! R. Sennrich, B. Haddow, A. Birch, "Neural machine translation of rare words with subword
-//! units", 2016; the byte alphabet is GPT-2's.
+//! R. Sennrich, B. Haddow, A. Birch, "Neural machine translation of rare words with subword units",
+//! 2016; the byte alphabet is GPT-2's.
 
 use super::merge::{Merger, Pairing};
 use super::pre::PreTokenizer;
@@ -24,7 +24,7 @@ impl Merges {
     fn new(texts: Texts) -> Self {
         let mut index = TextIndex::with_capacity(texts.len());
         for rank in 0..texts.len() as u32 {
-            // The first of equal merges counts. One without a space can never be asked for.
+            // The first of equal merges counts. Merges without a space can never be looked up.
             if parts(texts.get(rank)).is_some() {
                 index.insert(rank, |rank| parts(texts.get(rank)).unwrap_or_default());
             }
@@ -33,7 +33,7 @@ impl Merges {
     }
 }
 
-/// The two texts that a merge joins. A text may itself start with a space.
+/// The two texts that a merge joins. The first may itself start with a space.
 fn parts(merge: &[u8]) -> Option<[&[u8]; 2]> {
     let space = 1 + memchr::memchr(b' ', merge.get(1..)?)?;
     Some([&merge[..space], &merge[space + 1..]])
@@ -65,7 +65,7 @@ impl BytePairs {
 
     /// Appends the tokens of a text without special tokens.
     ///
-    /// Each byte that is not part of valid UTF-8 counts as U+FFFD.
+    /// Bytes that are not part of valid UTF-8 count as U+FFFD each.
     pub(super) fn encode(&self, text: &[u8], vocabulary: &Vocabulary, out: &mut Vec<TokenId>) {
         let mut merger = Merger::new();
         let mut written = String::new();
@@ -90,8 +90,8 @@ impl BytePairs {
     }
 }
 
-/// Appends a symbol's token. What the vocabulary cannot express is left out, except that ASCII
-/// characters that are tokens by themselves are used.
+/// Appends a symbol's token. Symbols that the vocabulary lacks are left out, except for their ASCII
+/// characters that are tokens.
 fn push_symbol(symbol: &[u8], vocabulary: &Vocabulary, out: &mut Vec<TokenId>) {
     match vocabulary.find(symbol) {
         Some(token) => out.push(token),

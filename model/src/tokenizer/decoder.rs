@@ -1,17 +1,17 @@
-//! From tokens back to text, token by token.
+//! Incremental decoder from tokens to text.
 
 use super::{TokenId, Tokenizer};
 
-/// Turns tokens into text as they come, holding back bytes until they make whole characters.
+/// Decodes tokens one by one, and holds back bytes until they form complete characters.
 ///
-/// A sequence of bytes that can no longer become a character turns into one U+FFFD, as in
-/// [`String::from_utf8_lossy`]. Control tokens are left out unless asked for.
+/// A byte sequence that can no longer become a character is replaced by one U+FFFD, as in
+/// [`String::from_utf8_lossy`]. Control tokens are left out by default.
 pub struct TokenDecoder<'t> {
     tokenizer: &'t Tokenizer,
     shows_special: bool,
-    // Control tokens that are shown, ascending.
+    // Control tokens to show, ascending.
     shown: Box<[TokenId]>,
-    // The start of a character: at most three bytes between calls.
+    // Start of a character: at most three bytes between calls.
     pending: Vec<u8>,
     text: String,
 }
@@ -27,7 +27,7 @@ impl<'t> TokenDecoder<'t> {
         }
     }
 
-    /// Shows control tokens, too, as they are written in the vocabulary.
+    /// Also shows all control tokens, as the vocabulary spells them.
     #[must_use]
     pub fn with_special(self) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl<'t> TokenDecoder<'t> {
         }
     }
 
-    /// Shows these control tokens, too, in any order.
+    /// Also shows these control tokens, given in any order.
     #[must_use]
     pub fn with_shown(self, tokens: impl IntoIterator<Item = TokenId>) -> Self {
         let mut shown: Vec<_> = tokens.into_iter().collect();
@@ -47,8 +47,8 @@ impl<'t> TokenDecoder<'t> {
         }
     }
 
-    /// The text that this token completes; empty if a character is still open, and for an id that
-    /// is not in the vocabulary.
+    /// Returns the text that this token completes. Empty if a character is incomplete, and for an
+    /// id beyond the vocabulary.
     pub fn push(&mut self, token: TokenId) -> &str {
         let hidden = !self.shows_special
             && self.tokenizer.is_structure(token)
@@ -75,7 +75,7 @@ impl<'t> TokenDecoder<'t> {
         &self.text
     }
 
-    /// The end of the text: U+FFFD if a character is still open.
+    /// Returns the end of the text: U+FFFD if a character is incomplete.
     pub fn finish(&mut self) -> &'static str {
         if self.pending.is_empty() {
             return "";
@@ -85,7 +85,7 @@ impl<'t> TokenDecoder<'t> {
     }
 }
 
-/// Whether bytes that end a text are the start of a character.
+/// Whether these bytes at the end of a text are the start of a character.
 fn may_continue(bytes: &[u8]) -> bool {
     str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a vocabulary.
+//! Errors of tokenizers.
 
 use super::TokenId;
 use crate::gguf::GgufError;
@@ -10,18 +10,18 @@ pub enum TokenizerError {
     /// A metadata field has the wrong type or is missing.
     #[error(transparent)]
     Field(#[from] GgufError),
-    /// `tokenizer.ggml.model` names an algorithm that is not implemented.
+    /// `tokenizer.ggml.model` names an unsupported algorithm.
     #[error(
         "tokenizer model `{model}` is not supported: choose a model file whose tokenizer is `gpt2` (byte-level BPE) or `llama` (SentencePiece)"
     )]
     UnknownModel {
-        /// The name met.
+        /// The unsupported name.
         model: String,
     },
-    /// `tokenizer.ggml.pre` names a pre-tokenizer that is not implemented.
+    /// `tokenizer.ggml.pre` names an unsupported pre-tokenizer.
     #[error("pre-tokenizer `{pre}` is not supported: choose another model file")]
     UnknownPreTokenizer {
-        /// The name met.
+        /// The unsupported name.
         pre: String,
     },
     /// A list has fewer entries than there are tokens.
@@ -31,18 +31,18 @@ pub enum TokenizerError {
     TooFew {
         /// The list's key.
         key: &'static str,
-        /// Entries of the list.
+        /// Number of entries.
         entries: usize,
-        /// Tokens of the vocabulary.
+        /// Number of tokens in the vocabulary.
         tokens: usize,
     },
     /// The vocabulary is empty.
     #[error("the vocabulary is empty: choose another model file")]
     Empty,
-    /// Texts of more than 4 GiB.
+    /// The texts exceed 4 GiB.
     #[error("the vocabulary's texts exceed 4 GiB: the file is corrupt, fetch it again")]
     TooLarge,
-    /// Two tokens have one text.
+    /// Two tokens have the same text.
     #[error(
         "tokens {first} and {second} have the same text {text:?}, and a text may have one token only: \
          this vocabulary cannot be used (llama.cpp refuses it, too), choose another model file"
@@ -52,7 +52,7 @@ pub enum TokenizerError {
         first: TokenId,
         /// The higher token id.
         second: TokenId,
-        /// Their text, as the file writes it; what is not UTF-8 is replaced.
+        /// Their text as in the file; invalid UTF-8 is replaced.
         text: String,
     },
     /// A score that is not a number.

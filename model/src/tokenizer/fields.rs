@@ -1,23 +1,23 @@
-//! The fields of a file that describe its tokenizer.
+//! Tokenizer fields of a GGUF file.
 
 use super::{Texts, TokenId, TokenKind, TokenizerError};
 use crate::gguf::Metadata;
 
-/// What a file says about its tokenizer, under `tokenizer.ggml.`, with the keys' names.
+/// A file's tokenizer fields: keys under `tokenizer.ggml.`, unless written in full.
 #[derive(Debug, Clone, Default)]
 pub struct VocabularyFields {
     /// `model`: `gpt2` for byte-level BPE, `llama` for SentencePiece.
     pub model: String,
     /// `pre`: how text is cut into words, for BPE.
     pub pre: Option<String>,
-    /// `tokens`: a text for each id.
+    /// `tokens`: one text per id.
     pub tokens: Texts,
-    /// `token_type`: as many as there are tokens, or none if all are normal. An entry is `None`
-    /// if its number means nothing.
+    /// `token_type`: one entry per token, or none if all are normal. An entry is `None` if its
+    /// number has no meaning.
     pub kinds: Vec<Option<TokenKind>>,
-    /// `scores`: as many as there are tokens, or none if all are 0.
+    /// `scores`: one entry per token, or none if all are 0.
     pub scores: Vec<f32>,
-    /// `merges`: two texts with a space between, best first, for BPE.
+    /// `merges`: two texts separated by a space, best first, for BPE.
     pub merges: Option<Texts>,
     /// `bos_token_id`: the start of a text.
     pub bos: Option<TokenId>,
@@ -25,9 +25,9 @@ pub struct VocabularyFields {
     pub eos: Option<TokenId>,
     /// `eot_token_id`: the end of a turn.
     pub eot: Option<TokenId>,
-    /// `eom_token_id`: the end of a message, after which a tool is to answer.
+    /// `eom_token_id`: the end of a message, after which a tool should answer.
     pub eom: Option<TokenId>,
-    /// `unknown_token_id`: stands for what cannot be expressed.
+    /// `unknown_token_id`: represents text that the vocabulary cannot express.
     pub unknown: Option<TokenId>,
     /// `fim_pad_token_id`
     pub fim_pad: Option<TokenId>,
@@ -37,9 +37,9 @@ pub struct VocabularyFields {
     pub fim_separator: Option<TokenId>,
     /// `add_bos_token`: whether prompts start with BOS.
     pub add_bos: Option<bool>,
-    /// `add_space_prefix`: whether text gets a space in front, for SentencePiece.
+    /// `add_space_prefix`: whether text gets a leading space, for SentencePiece.
     pub add_space_prefix: Option<bool>,
-    /// `general.name`: the model's name, on which a quirk depends.
+    /// `general.name`: the model's name, which selects a workaround.
     pub name: Option<String>,
 }
 
@@ -49,11 +49,11 @@ const SCORES: &str = "tokenizer.ggml.scores";
 pub(super) const MERGES: &str = "tokenizer.ggml.merges";
 
 impl VocabularyFields {
-    /// Reads the fields of a file; its texts are not copied.
+    /// Reads the fields of a file without copying its texts.
     ///
     /// # Errors
-    /// [`TokenizerError::Field`] if a field has the wrong type, or if there is no `model` or
-    /// there are no `tokens`; [`TokenizerError::TooLarge`].
+    /// [`TokenizerError::Field`] if a field has the wrong type, or if `model` or `tokens` is
+    /// missing; [`TokenizerError::TooLarge`].
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, TokenizerError> {
         let id = |name: &str| metadata.u32(&format!("tokenizer.ggml.{name}_token_id"));
         let text = |key: &str| Ok::<_, TokenizerError>(metadata.str(key)?.map(String::from));
@@ -83,7 +83,7 @@ impl VocabularyFields {
         })
     }
 
-    /// Checks that a list that is not empty has an entry a token, and drops what is beyond.
+    /// Checks that a non-empty list has an entry per token, and drops surplus entries.
     pub(super) fn fit<T>(
         tokens: usize,
         mut list: Vec<T>,
@@ -100,7 +100,7 @@ impl VocabularyFields {
         Ok(list)
     }
 
-    /// The kinds, one a token.
+    /// Takes the kinds, one per token.
     pub(super) fn take_kinds(&mut self) -> Result<Vec<Option<TokenKind>>, TokenizerError> {
         let tokens = self.tokens.len();
         let mut kinds = Self::fit(tokens, std::mem::take(&mut self.kinds), TOKEN_TYPE)?;
@@ -108,7 +108,7 @@ impl VocabularyFields {
         Ok(kinds)
     }
 
-    /// The scores: none, or one a token.
+    /// Takes the scores: empty, or one per token.
     pub(super) fn take_scores(&mut self) -> Result<Vec<f32>, TokenizerError> {
         Self::fit(self.tokens.len(), std::mem::take(&mut self.scores), SCORES)
     }

@@ -1,23 +1,23 @@
-//! Joining neighbouring symbols, best pair first: what both kinds of tokenizer do to a text.
+//! Merges neighbouring symbols, best pair first. Both kinds of tokenizer use this algorithm.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
-/// Which neighbours may be joined, and in what order.
+/// Decides which neighbours may be merged, and in what order.
 pub(super) trait Pairing {
-    /// Lower is joined first; among equals, the leftmost.
+    /// The lowest rank is merged first; among equals, the leftmost.
     type Rank: Ord + Copy;
 
-    /// The rank of joining the two symbols that `pair` consists of, the first of `left` bytes;
-    /// `None` if they may not be joined.
+    /// The rank of merging the two symbols of `pair`, the first of which has `left` bytes; `None`
+    /// if they may not be merged.
     fn rank(&self, pair: &[u8], left: usize) -> Option<Self::Rank>;
 }
 
 #[derive(Clone, Copy)]
 struct Symbol {
     start: u32,
-    // 0 once it was joined to a symbol on its left.
+    // 0 after being merged into a symbol on its left.
     len: u32,
     previous: u32,
     next: u32,
@@ -25,7 +25,7 @@ struct Symbol {
 
 const NONE: u32 = u32::MAX;
 
-/// Buffers for [`Merger::merge`], kept from word to word.
+/// Buffers for [`Merger::merge`], reused from word to word.
 pub(super) struct Merger<R> {
     symbols: Vec<Symbol>,
     // (rank, left symbol, right symbol, bytes of both)
@@ -40,8 +40,8 @@ impl<R: Ord + Copy> Merger<R> {
         }
     }
 
-    /// Cuts `text` into symbols of the given lengths, joins neighbours until no pair may be
-    /// joined, and returns the bytes of each symbol that is left, in order.
+    /// Splits `text` into symbols of the given lengths, merges neighbours until no pair may be
+    /// merged, and returns the length in bytes of each remaining symbol, in order.
     ///
     /// Takes O(n log n) for n symbols. `text` is shorter than 4 GiB and `lens` sums to its length.
     pub(super) fn merge(
@@ -56,7 +56,7 @@ impl<R: Ord + Copy> Merger<R> {
         }
         while let Some(Reverse((_, left, right, len))) = self.queue.pop() {
             let (a, b) = (self.symbols[left as usize], self.symbols[right as usize]);
-            // A symbol that has changed since the pair was proposed was proposed anew.
+            // Outdated pair: a symbol that changed since then has new entries.
             if a.len == 0 || b.len == 0 || a.len + b.len != len {
                 continue;
             }
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_pair_that_has_changed_is_not_joined() {
-        // "bc" is proposed, but "ab" comes first, and "abc" is not known.
+        // "bc" is proposed, but "ab" is merged first, and "abc" is not a pair.
         assert_eq!(merged("abcd", &["ab", "bc", "cd"]), ["ab", "cd"]);
     }
 }

@@ -1,17 +1,17 @@
-//! Tokenizers, from the fields of a GGUF file: text to token ids and back.
+//! Tokenizers from the fields of a GGUF file: convert text to token ids and back.
 //!
 //! Two algorithms cover the supported model families: byte-level BPE with a pre-tokenizer
-//! (`tokenizer.ggml.model` = `gpt2`) and SentencePiece-style merging by score (`llama`). In both,
-//! special tokens are found first, and ids are those that llama.cpp gives for the same file.
+//! (`tokenizer.ggml.model` = `gpt2`) and SentencePiece-style merging by score (`llama`). Both match
+//! special tokens first, and produce the same ids as llama.cpp for the same file.
 //!
-//! **Why not the `tokenizers` crate?** It reads its own JSON, not GGUF; its BPE takes ranked merges,
-//! while SentencePiece vocabularies in GGUF have scores only, and the two differ in corner cases;
-//! and it copies every token and merge into hash tables of strings: more time than a device has
-//! before the first token and several times the memory. Here the texts stay where the mapped file
-//! has them, found through tables of a few bytes a token, and the loop that merges is a page long.
-//! Unicode classes, hash tables and substring search come from crates.
+//! **Why not the `tokenizers` crate?** It reads its own JSON, not GGUF. Its BPE needs ranked
+//! merges, while SentencePiece vocabularies in GGUF have only scores, and the two differ in corner
+//! cases. It copies every token and merge into hash tables of strings, which takes longer than we
+//! can afford before the first token, and several times the memory. Here the texts stay in the
+//! mapped file, are found through tables of a few bytes per token, and the merge loop is a page
+//! long. Unicode classes, hash tables and substring search come from crates.
 //!
-//! Encoding takes O(n log n) for a text of n bytes, whatever the text, and never fails.
+//! Encoding takes O(n log n) for any text of n bytes, and never fails.
 
 mod alphabet;
 mod bpe;
@@ -49,14 +49,13 @@ use crate::gguf::{GgufError, Metadata};
 /// A token's number, from 0.
 pub type TokenId = u32;
 
-/// How SentencePiece vocabularies write a space.
+/// The space sign of SentencePiece vocabularies.
 const SPACE_SIGN: &str = "▁";
 
-/// The longest text that is merged in one go; longer ones are cut here. Symbols are counted in 32
-/// bits.
+/// Maximum bytes merged in one call; longer texts are cut here. Symbols are counted in 32 bits.
 const PIECE_BYTES: usize = 1 << 30;
 
-/// Turns text into tokens and tokens into text.
+/// Converts text to tokens and back.
 pub struct Tokenizer {
     vocabulary: Vocabulary,
     algorithm: Algorithm,
@@ -74,20 +73,18 @@ enum Algorithm {
 }
 
 impl Tokenizer {
-    /// The tokenizer of a file.
+    /// Creates the tokenizer of a file.
     ///
     /// # Errors
-    /// A [`TokenizerError`] for fields that are missing, contradict each other, or ask for what is
-    /// not implemented.
+    /// Returns a [`TokenizerError`] for fields that are missing, contradictory or unsupported.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, TokenizerError> {
         Self::from_fields(VocabularyFields::from_metadata(metadata)?)
     }
 
-    /// The tokenizer that these fields describe.
+    /// Creates the tokenizer that these fields describe.
     ///
     /// # Errors
-    /// A [`TokenizerError`] for fields that are missing, contradict each other, or ask for what is
-    /// not implemented.
+    /// Returns a [`TokenizerError`] for fields that are missing, contradictory or unsupported.
     pub fn from_fields(mut fields: VocabularyFields) -> Result<Self, TokenizerError> {
         let (pre, is_sentence_piece) = match &*fields.model {
             "gpt2" => (Some(PreTokenizer::named(fields.pre.as_deref())?), false),
@@ -102,8 +99,8 @@ impl Tokenizer {
         let scores = fields.take_scores()?.into();
         let mut vocabulary = Vocabulary::new(fields.tokens, kinds, scores)?;
 
-        // Ids of SentencePiece's own, where the file names none; an id beyond the vocabulary
-        // counts as not named.
+        // Use SentencePiece's own ids where the file names none. An id beyond the vocabulary counts
+        // as missing.
         let id = |given: Option<TokenId>, usual: TokenId| {
             let within = |id: &TokenId| (*id as usize) < vocabulary.len();
             given
@@ -149,15 +146,15 @@ impl Tokenizer {
         })
     }
 
-    /// The tokens of a text, without BOS.
+    /// Encodes a text, without BOS.
     pub fn encode(&self, text: &str, special: SpecialTokens) -> Vec<TokenId> {
         self.encode_bytes(text.as_bytes(), special)
     }
 
-    /// The tokens of a text that need not be UTF-8, without BOS.
+    /// Encodes a text that need not be UTF-8, without BOS.
     ///
-    /// Bytes that are not part of a character become byte tokens where the vocabulary has those
-    /// (SentencePiece), else U+FFFD each.
+    /// Invalid bytes become byte tokens where the vocabulary has them (SentencePiece), else U+FFFD
+    /// each.
     pub fn encode_bytes(&self, text: &[u8], special: SpecialTokens) -> Vec<TokenId> {
         let mut tokens = Vec::new();
         let fragments = self
@@ -167,7 +164,7 @@ impl Tokenizer {
         tokens
     }
 
-    /// The tokens of a whole prompt: BOS, if [`Self::adds_bos`], and those of [`Self::encode`].
+    /// Encodes a complete prompt: BOS, if [`Self::adds_bos`], and the tokens of [`Self::encode`].
     pub fn encode_prompt(&self, text: &str, special: SpecialTokens) -> Vec<TokenId> {
         let mut tokens = Vec::new();
         tokens.extend(self.bos.filter(|_| self.adds_bos));
@@ -175,10 +172,10 @@ impl Tokenizer {
         tokens
     }
 
-    /// The tokens of a rendered chat template: special tokens parsed, and BOS in front, if
-    /// [`Self::adds_bos`], unless the template has put it there.
+    /// Encodes a rendered chat template: matches special tokens, and adds a leading BOS if
+    /// [`Self::adds_bos`], unless the template has written it.
     ///
-    /// What was said is text: see [`Said`].
+    /// Message content stays text: see [`Said`].
     pub fn encode_rendered(&self, prompt: &str, said: Said<'_>) -> Vec<TokenId> {
         let mut tokens = Vec::new();
         tokens.extend(self.bos.filter(|_| self.adds_bos));
@@ -193,8 +190,8 @@ impl Tokenizer {
         tokens
     }
 
-    /// Those tokens of [`Self::encode_rendered`] for which [`Self::is_structure`] is true, and those
-    /// that the template [writes](Self::written_by).
+    /// The tokens of [`Self::encode_rendered`] for which [`Self::is_structure`] is true, or that
+    /// the template [writes](Self::written_by).
     pub(crate) fn structure_of(&self, prompt: &str, said: Said<'_>) -> Vec<TokenId> {
         let text = prompt.as_bytes();
         let fragments = self
@@ -210,7 +207,7 @@ impl Tokenizer {
             .collect()
     }
 
-    /// The texts of the tokens for which [`Self::is_structure`] is true; none is empty.
+    /// The texts of the tokens for which [`Self::is_structure`] is true. No text is empty.
     pub(crate) fn structure_texts(&self) -> impl Iterator<Item = &[u8]> {
         let special = self.vocabulary.special();
         let structure = special.filter(|&id| self.is_structure(id));
@@ -219,11 +216,10 @@ impl Tokenizer {
             .filter(|text| !text.is_empty())
     }
 
-    /// Tokens that a vocabulary declares as pieces of text, to be found whole and shown, and that
-    /// work as control tokens all the same, as a chat template writes them: what is marked up by a
-    /// sign at each end, such as `<think>` or `[INST]`, and occurs in the template's source; and
-    /// those around the parts of a message, however a template puts their names together.
-    /// Ascending.
+    /// Tokens that a vocabulary declares as text, to be matched whole and shown, but that act as
+    /// control tokens when a chat template writes them. These are texts with a sign at each end,
+    /// such as `<think>` or `[INST]`, that occur in the template's source; and the tokens around
+    /// the parts of a message, however a template assembles their names. Ascending.
     pub(crate) fn written_by(&self, source: &str) -> Box<[TokenId]> {
         let occurring = self.special.occurring(source.as_bytes(), &self.vocabulary);
         let parts = special::SHOWN.iter().chain([&special::PART_END]);
@@ -238,28 +234,28 @@ impl Tokenizer {
         written.into()
     }
 
-    /// The bytes of the longest token, and so the most that a token can stand for.
+    /// Length in bytes of the longest token, and thus the maximum that a token can represent.
     pub fn longest_token(&self) -> usize {
         self.vocabulary.longest()
     }
 
-    /// The token that starts a text, if there is one.
+    /// The token that starts a text, if any.
     pub fn bos(&self) -> Option<TokenId> {
         self.bos
     }
 
-    /// The token that ends a text, if there is one.
+    /// The token that ends a text, if any.
     pub fn eos(&self) -> Option<TokenId> {
         self.eos
     }
 
-    /// Whether prompts start with BOS, as the file says or, if it does not, as its kind of
-    /// tokenizer usually does.
+    /// Whether prompts start with BOS. If the file does not specify it, this is the usual choice
+    /// for its kind of tokenizer.
     pub fn adds_bos(&self) -> bool {
         self.adds_bos
     }
 
-    /// Whether the token ends what a model says: the end of a text, a turn or a message.
+    /// Whether the token ends the model's output: the end of a text, a turn or a message.
     pub fn is_end(&self, token: TokenId) -> bool {
         self.ends.binary_search(&token).is_ok()
     }
@@ -274,13 +270,13 @@ impl Tokenizer {
         self.vocabulary.len()
     }
 
-    /// Whether the token is structure, left out when text is shown.
+    /// Whether the token is structure, which is left out of shown text.
     pub fn is_structure(&self, token: TokenId) -> bool {
         self.vocabulary.kinds(token).is_structure()
     }
 
-    /// The bytes that a token stands for, possibly part of a character; special tokens as they are
-    /// written. Empty for reserved places and ids beyond the vocabulary.
+    /// The bytes that a token represents, possibly part of a character; special tokens in their
+    /// spelling. Empty for reserved tokens and ids beyond the vocabulary.
     pub fn token_bytes(&self, token: TokenId) -> Cow<'_, [u8]> {
         let text = self.vocabulary.text(token);
         let kinds = self.vocabulary.kinds(token);
@@ -299,8 +295,7 @@ impl Tokenizer {
         Cow::Borrowed(&[])
     }
 
-    /// The text of a token for a person to read: bytes that are not characters, and control
-    /// characters, are escaped.
+    /// A token's text in readable form: invalid bytes and control characters are escaped.
     pub fn token_text(&self, token: TokenId) -> String {
         let mut readable = String::new();
         for chunk in self.token_bytes(token).utf8_chunks() {
@@ -316,13 +311,13 @@ impl Tokenizer {
         readable
     }
 
-    /// A decoder for the tokens that continue a text.
+    /// A decoder for tokens that continue a text.
     pub fn decoder(&self) -> TokenDecoder<'_> {
         TokenDecoder::new(self)
     }
 
-    /// The text of all these tokens, without control tokens and without the space that encoding
-    /// put in front.
+    /// Decodes all these tokens, without control tokens and without the leading space that encoding
+    /// added.
     pub fn decode(&self, tokens: &[TokenId]) -> String {
         let mut decoder = self.decoder();
         let mut text = String::new();
@@ -376,8 +371,8 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-/// The tokens after which white space is dropped, ascending: of the Phi 3 models, all special
-/// ones but three, which no field of the file says.
+/// The tokens after which white space is dropped, ascending. For Phi 3 models these are all special
+/// tokens but three; no field of the file specifies it.
 fn strips_right(vocabulary: &Vocabulary, name: Option<&str>) -> Box<[TokenId]> {
     let name = name.unwrap_or_default().to_ascii_lowercase();
     if !name.contains("phi-3") && !name.contains("phi3") {
@@ -390,7 +385,7 @@ fn strips_right(vocabulary: &Vocabulary, name: Option<&str>) -> Box<[TokenId]> {
         .collect()
 }
 
-/// The bytes written in the byte alphabet; characters outside of it stand for themselves.
+/// Decodes the byte alphabet; characters outside it represent themselves.
 fn bytes_of_written(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut utf8 = [0; 4];
@@ -403,7 +398,7 @@ fn bytes_of_written(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The text with spaces for [`SPACE_SIGN`].
+/// Replaces [`SPACE_SIGN`] by spaces.
 fn with_spaces(text: &[u8]) -> Cow<'_, [u8]> {
     let finder = memchr::memmem::Finder::new(SPACE_SIGN);
     let Some(first) = finder.find(text) else {
@@ -420,7 +415,7 @@ fn with_spaces(text: &[u8]) -> Cow<'_, [u8]> {
     spaced.into()
 }
 
-/// The byte that a token named `<0xXX>` stands for.
+/// The byte that a token named `<0xXX>` represents.
 fn byte_of_name(name: &[u8]) -> Option<u8> {
     let digits = name.strip_prefix(b"<0x")?.strip_suffix(b">")?;
     u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()

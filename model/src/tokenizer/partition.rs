@@ -1,8 +1,9 @@
-//! Finding special tokens in a text, before anything else is done to it.
+//! Matches special tokens in a text before any other processing.
 //!
-//! Longer texts go first: all occurrences of the longest special token are cut out, from left to
-//! right, then those of the next in what remains. (That is neither the leftmost nor the longest
-//! match at each place; it is what llama.cpp does.) Tokens of one length go by id.
+//! Longer texts take precedence: all occurrences of the longest special token are cut out from left
+//! to right, then those of the next in the remaining text. (This is neither the leftmost nor the
+//! longest match at each position; it is what llama.cpp does.) Tokens of equal length are ordered
+//! by id.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -12,7 +13,7 @@ use memchr::memmem::Finder;
 use super::TokenId;
 use super::vocabulary::Vocabulary;
 
-/// A part of a text.
+/// A fragment of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fragment {
     /// Bytes without special tokens.
@@ -21,33 +22,33 @@ pub(super) enum Fragment {
     Token(TokenId),
 }
 
-/// Whether control tokens written out in a text become those tokens.
+/// Whether spelled-out control tokens in a text become those tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpecialTokens {
-    /// Yes: for a rendered chat template.
+    /// Yes, for a rendered chat template.
     Parse,
-    /// No, they are text like any other: for what a person typed. (Tokens that the vocabulary
-    /// declares as pieces of text to be found whole are found all the same.)
+    /// No, they are ordinary text, for user input. (Tokens that the vocabulary declares as text to
+    /// be matched whole are still matched.)
     AsText,
 }
 
-/// What of a rendered conversation was said, and so is text, whatever it spells.
+/// The places of message content in a rendered conversation, which stays text whatever it spells.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Said<'a> {
-    /// Places of bytes that no control token may contain; ascending.
+    /// Places of bytes that no control token may contain, ascending.
     pub places: &'a [usize],
-    /// Those of them that were not said by the model itself; ascending.
+    /// The subset that is not from the model's own messages, ascending.
     pub to_model: &'a [usize],
-    /// Pieces of text that are found whole, but not in what was said to the model, as
-    /// `written_by` gives them; ascending.
+    /// Tokens of text that are matched whole, but not in messages to the model; the result of
+    /// `written_by`, ascending.
     pub written: &'a [TokenId],
 }
 
-/// The special tokens of a vocabulary, arranged for search.
+/// The special tokens of a vocabulary, indexed for search.
 pub(super) struct SpecialIndex {
-    // By text, ascending.
+    // Ordered by text.
     tokens: Box<[TokenId]>,
-    // For each first byte, where its tokens start; then the end.
+    // For each first byte, the index of its first token; then the end.
     first: Box<[u32; 257]>,
     /// Tokens after which white space is dropped, ascending.
     strips_right: Box<[TokenId]>,
@@ -70,9 +71,9 @@ impl SpecialIndex {
         }
     }
 
-    /// The parts of a text, in order. No part is empty.
+    /// Splits a text into fragments, in order. No fragment is empty.
     ///
-    /// No token has a byte that `said` bars for it.
+    /// No token contains a byte that `said` bars for it.
     pub(super) fn split(
         &self,
         text: &[u8],
@@ -95,7 +96,7 @@ impl SpecialIndex {
             } else if said.written.binary_search(&id).is_ok() {
                 said.to_model
             } else {
-                // Other pieces of text that are found whole are found in what was said, too.
+                // Other text tokens are matched in message content too.
                 &[]
             };
             fragments = self.cut_out(id, text, barred, fragments, vocabulary);
@@ -103,7 +104,7 @@ impl SpecialIndex {
         fragments
     }
 
-    /// The special tokens whose texts occur anywhere, in no order.
+    /// The special tokens whose texts occur anywhere, in no particular order.
     pub(super) fn occurring(&self, text: &[u8], vocabulary: &Vocabulary) -> Vec<TokenId> {
         let mut met = vec![false; self.tokens.len()];
         for start in 0..text.len() {
@@ -113,7 +114,7 @@ impl SpecialIndex {
             // Texts `low..high` start with the `depth` bytes from `start`.
             let mut depth = 1;
             while low < high {
-                // The shortest text sorts first, and texts differ.
+                // The shortest text sorts first, and texts are distinct.
                 if vocabulary.text(self.tokens[low]).len() == depth {
                     met[low] = true;
                     low += 1;
@@ -153,7 +154,7 @@ impl SpecialIndex {
             while let Some(found) = finder.find(&text[searched..range.end]) {
                 let start = searched + found;
                 if let Some(place) = first_within(barred, start..start + needle.len()) {
-                    // What starts up to there has that byte, too.
+                    // Matches that start up to there contain that byte too.
                     searched = place + 1;
                     continue;
                 }
@@ -171,7 +172,7 @@ impl SpecialIndex {
     }
 }
 
-/// The first of the places, which ascend, that is in the range.
+/// The first of the ascending places that is in the range.
 fn first_within(places: &[usize], range: Range<usize>) -> Option<usize> {
     let first = places.partition_point(|&place| place < range.start);
     places
@@ -181,7 +182,7 @@ fn first_within(places: &[usize], range: Range<usize>) -> Option<usize> {
 }
 
 fn leading_space(text: &[u8]) -> usize {
-    // C's `isspace`, which knows the vertical tab, too.
+    // C's `isspace`, which includes the vertical tab.
     let is_space = |byte: &&u8| byte.is_ascii_whitespace() || **byte == b'\x0b';
     text.iter().take_while(is_space).count()
 }

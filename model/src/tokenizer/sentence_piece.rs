@@ -1,9 +1,9 @@
-//! SentencePiece-style encoding: neighbours are joined when their joint text is a token, the token
-//! of the highest score first; what is no token in the end is spelled in byte tokens.
+//! SentencePiece-style encoding: merges neighbours whose joint text is a token, the token with the
+//! highest score first. Remaining text that is not a token is encoded as byte tokens.
 //!
-//! Spaces are written as `▁` (U+2581). There is no cutting into words: a token may span several.
+//! Spaces are written as `▁` (U+2581). Text is not split into words: a token may span several.
 //!
-//! T. Kudo, J. Richardson, "SentencePiece", 2018, as llama.cpp runs it.
+//! T. Kudo, J. Richardson, "SentencePiece", 2018, as implemented in llama.cpp.
 
 use super::merge::{Merger, Pairing};
 use super::vocabulary::Vocabulary;
@@ -11,9 +11,9 @@ use super::{SPACE_SIGN, TokenId};
 
 /// SentencePiece-style encoding.
 pub(super) struct SentencePieces {
-    // The token that spells a byte.
+    // The token of each byte.
     bytes: Box<[Option<TokenId>; 256]>,
-    /// Whether text gets a space in front, at the start and after a special token.
+    /// Whether to add a leading space, at the start and after a special token.
     pub(super) add_space: bool,
 }
 
@@ -28,7 +28,7 @@ impl Pairing for Scores<'_> {
     }
 }
 
-/// An integer that orders as the number does. Both zeros are equal; not for NaN.
+/// An integer with the same order as the number. Both zeros are equal. Undefined for NaN.
 fn ascending(score: f32) -> u32 {
     // −0 + 0 = 0
     let bits = (score + 0.0).to_bits();
@@ -37,7 +37,7 @@ fn ascending(score: f32) -> u32 {
 }
 
 impl SentencePieces {
-    /// `unknown` stands for bytes for which there is no token.
+    /// `unknown` replaces bytes without a token.
     pub(super) fn new(vocabulary: &Vocabulary, unknown: Option<TokenId>, add_space: bool) -> Self {
         let bytes = std::array::from_fn(|byte| {
             vocabulary
@@ -51,7 +51,7 @@ impl SentencePieces {
         }
     }
 
-    /// Appends the tokens of a text without special tokens, which need not be UTF-8.
+    /// Appends the tokens of a text without special tokens. The text need not be UTF-8.
     pub(super) fn encode(
         &self,
         text: &[u8],
@@ -80,7 +80,7 @@ impl SentencePieces {
     }
 }
 
-/// Lengths of the characters, as their first bytes give them: also defined for invalid UTF-8.
+/// Lengths of the characters according to their first bytes; also defined for invalid UTF-8.
 fn char_lens(text: &[u8]) -> impl Iterator<Item = usize> {
     let mut rest = text;
     std::iter::from_fn(move || {

@@ -1,12 +1,12 @@
-//! Which tokens start and end a text or a turn.
+//! Identifies the tokens that start and end a text or a turn.
 //!
-//! Files name a few ids and often leave out the one that matters, the end of a turn; so, like
-//! llama.cpp, tokens are also known by their texts. The names are those of its `llama-vocab.cpp`.
+//! Files name a few ids and often omit the most important one, the end of a turn. So, like
+//! llama.cpp, we also identify tokens by their texts. The names are those of its `llama-vocab.cpp`.
 
 use super::TokenId;
 use super::vocabulary::{Kinds, TokenKind, Vocabulary};
 
-/// Ids that the file gives, each already checked to be one of the vocabulary.
+/// Ids from the file, already checked to be in the vocabulary.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct GivenIds {
     pub(super) eos: Option<TokenId>,
@@ -17,7 +17,7 @@ pub(super) struct GivenIds {
     pub(super) fim_separator: Option<TokenId>,
 }
 
-/// Texts of tokens that end what a model says.
+/// Texts of tokens that end the model's output.
 const END: &[&str] = &[
     "<|eot_id|>",
     "<|im_end|>",
@@ -43,10 +43,10 @@ const END: &[&str] = &[
     "[e~[",
 ];
 
-/// The end of a text in many vocabularies, and a tag of HTML in others.
+/// The end of a text in many vocabularies, but an HTML tag in others.
 const HTML_TAG: &str = "</s>";
 
-/// Texts of tokens around code that is to be filled in; they end nothing.
+/// Texts of tokens around code to be filled in; they do not end the output.
 const FILL_IN: &[&str] = &[
     "<|fim_prefix|>",
     "<fim-prefix>",
@@ -74,7 +74,7 @@ const FILL_IN: &[&str] = &[
     "<|middle|>",
 ];
 
-// Padding, repository name and file separator of fill-in prompts: where they come, the code ended.
+// Padding, repository name and file separator of fill-in prompts: in output, they end the code.
 const FILL_IN_PAD: &[&str] = &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"];
 const FILL_IN_REPO: &[&str] = &[
     "<|fim_repo|>",
@@ -85,10 +85,10 @@ const FILL_IN_REPO: &[&str] = &[
 ];
 const FILL_IN_SEPARATOR: &[&str] = &["<|file_sep|>"];
 
-/// Tokens around the parts of a message, which are shown.
+/// Tokens around the parts of a message. They are shown.
 pub(super) const SHOWN: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
 
-/// Whether a text is a name between two signs, as the names of control tokens are.
+/// Whether a text is a name between two signs, like the names of control tokens.
 pub(super) fn is_markup(text: &str) -> bool {
     let is_sign = |char: char| {
         let of_word = char.is_alphanumeric() || char.is_whitespace();
@@ -98,11 +98,11 @@ pub(super) fn is_markup(text: &str) -> bool {
     named && text.starts_with(is_sign) && text.ends_with(is_sign)
 }
 
-/// The end of a message, or of a part of one: then it is shown, too.
+/// The end of a message, or of a part of one. In the latter case it is shown too.
 pub(super) const PART_END: &str = "<|end|>";
 
-/// Marks the tokens that are control tokens by their texts, and returns those that end what a
-/// model says, ascending.
+/// Marks the tokens whose texts identify them as control tokens. Returns the tokens that end the
+/// model's output, ascending.
 pub(super) fn find_ends(vocabulary: &mut Vocabulary, given: GivenIds) -> Box<[TokenId]> {
     let mut ends: Vec<TokenId> = [given.eos, given.eot, given.eom]
         .into_iter()
@@ -122,9 +122,9 @@ pub(super) fn find_ends(vocabulary: &mut Vocabulary, given: GivenIds) -> Box<[To
         };
         ends.extend(given.or_else(|| named(vocabulary)));
     }
-    // An ordinary piece of text, as in the vocabularies of Qwen, is no control token for its name:
-    // unlike the other names, this one occurs in what people and models write. (llama.cpp ends
-    // answers there.)
+    // Do not treat ordinary text as a control token by this name, as in Qwen vocabularies: unlike
+    // the other names, this one occurs in the text of users and models. (llama.cpp ends answers
+    // there.)
     let tag = vocabulary.find(HTML_TAG.as_bytes());
     let is_text = tag.is_some_and(|id| {
         vocabulary.kinds(id) == Kinds::of(Some(TokenKind::Normal)) && !ends.contains(&id)
@@ -138,14 +138,14 @@ pub(super) fn find_ends(vocabulary: &mut Vocabulary, given: GivenIds) -> Box<[To
         }
     }
 
-    // Where `<|end|>` ends a part of a message only, other tokens end the message.
+    // If `<|end|>` only ends a part of a message, other tokens end the message.
     let has = |vocabulary: &Vocabulary, name| token(vocabulary, name).is_some();
     let has_call = has(vocabulary, "<|call|>") || has(vocabulary, "<|calls|>");
     let has_other_end = has(vocabulary, "<|return|>") || has(vocabulary, "<|flush|>");
     if has_call && has_other_end {
         demote(vocabulary, &mut ends, PART_END, TokenKind::UserDefined);
     }
-    // Where a turn ends otherwise, this is the HTML tag, whatever its kind.
+    // If turns end otherwise, this is the HTML tag, whatever its kind.
     if has(vocabulary, "<|tool_response>") {
         demote(vocabulary, &mut ends, HTML_TAG, TokenKind::Normal);
     }

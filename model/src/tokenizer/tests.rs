@@ -129,14 +129,14 @@ fn control_tokens_are_parsed_only_on_request_and_pieces_of_text_always() {
     assert_eq!(parsed, ["<|im_start|>", "hello", "<|im_end|>\\n", "<tool>"]);
     let plain = tokenizer.encode("<|im_start|><tool>", SpecialTokens::AsText);
     assert_eq!(plain.len(), "<|im_start|>".len() + 1);
-    // Two spaces are a token of their own; what is left does not join over it.
+    // Two spaces are a token of their own; the rest does not merge across it.
     let spaced = pieces(&tokenizer, "hello   hello", SpecialTokens::AsText);
     assert_eq!(spaced, ["hello", "  ", " hello"]);
 }
 
 #[test]
 fn an_ordinary_piece_of_html_ends_nothing() {
-    // As in the vocabularies of Qwen: a token that text consists of, and another that ends turns.
+    // As in Qwen vocabularies: one token that is ordinary text, and another that ends turns.
     let with_tag = |kind, eos| {
         byte_pairs(|fields| {
             let mut tokens: Vec<String> = fields.tokens.iter().map(utf8).collect();
@@ -198,9 +198,9 @@ fn scores_decide_what_joins_and_bytes_spell_the_rest() {
     assert_eq!(split("aba"), [" a", "ba"]);
     assert_eq!(split("ab"), [" ab"]);
     assert_eq!(split("語"), [" ", "\\xe8", "\\xaa", "\\x9e"]);
-    // No token for the bytes of "z".
+    // The bytes of "z" have no token.
     assert_eq!(split("z"), [" ", "<unk>"]);
-    // A space is put in front of text after a special token, but not of text after text.
+    // Text after a special token gets a leading space, text after text does not.
     assert_eq!(split("a<h1>a"), [" a", "<h1>", " a"]);
     let bare = sentence_pieces(|fields| fields.add_space_prefix = Some(false));
     assert_eq!(pieces(&bare, "a a", SpecialTokens::Parse), ["a", " a"]);
@@ -224,7 +224,7 @@ fn longer_special_tokens_go_first_wherever_they_are() {
     });
     let split = |text| pieces(&tokenizer, text, SpecialTokens::AsText);
     assert_eq!(split("abcd"), ["a", "bcd"]);
-    // Of one length, the lower id goes first.
+    // Of equal length, the lower id comes first.
     assert_eq!(split("aaab"), ["aa", "ab"]);
     assert_eq!(split("aab"), ["a", "ab"]);
 }

@@ -1,4 +1,4 @@
-//! Packed lists of texts, and finding the number of a text.
+//! Packed lists of texts, and lookup of a text's number.
 
 use std::hash::Hasher;
 
@@ -11,14 +11,14 @@ use crate::gguf::StringArray;
 
 const PREFIX_BYTES: usize = size_of::<u64>();
 
-/// Texts, each behind its length in eight little-endian bytes.
+/// Texts, each preceded by its length in eight little-endian bytes.
 ///
-/// This is the layout of a string array in a GGUF file, so the texts of a mapped file are used
-/// where they lie: only four bytes a text are added. They should be UTF-8 but need not be.
+/// This is the layout of a string array in a GGUF file, so the texts of a mapped file are used in
+/// place and take only four more bytes each. They should be UTF-8 but need not be.
 #[derive(Clone, Debug, Default)]
 pub struct Texts {
     data: Bytes,
-    // INVARIANT: ascending; behind each start the text's length and then the text.
+    // INVARIANT: ascending; at each start are the text's length and then the text.
     starts: Box<[u32]>,
 }
 
@@ -43,7 +43,7 @@ impl Texts {
         })
     }
 
-    /// Views the texts of a file.
+    /// Creates a view of a file's texts.
     ///
     /// # Errors
     /// [`TokenizerError::TooLarge`] beyond 4 GiB.
@@ -70,7 +70,7 @@ impl Texts {
         self.starts.is_empty()
     }
 
-    /// The text with this number; the empty text beyond the last.
+    /// The text with this number; empty beyond the last.
     pub fn get(&self, number: u32) -> &[u8] {
         let Some(&start) = self.starts.get(number as usize) else {
             return &[];
@@ -83,7 +83,8 @@ impl Texts {
 
     /// The texts in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        // In range, as the starts of at most 4 GiB of texts that take eight bytes at least.
+        // The cast is exact: there are at most 4 GiB of texts, which take at least eight bytes
+        // each.
         (0..self.starts.len()).map(|number| self.get(number as u32))
     }
 }
@@ -92,9 +93,9 @@ fn start_of(at: usize) -> Result<u32, TokenizerError> {
     at.try_into().map_err(|_| TokenizerError::TooLarge)
 }
 
-/// Finds the number of a text among [`Texts`], in about five bytes a text.
+/// Looks up the number of a text among [`Texts`], in about five bytes per text.
 ///
-/// A text may be looked up in two parts, which is how merges are stored and asked for.
+/// A text may be given in two parts, as merges are stored and looked up.
 #[derive(Clone, Default)]
 pub(super) struct TextIndex {
     table: HashTable<u32>,
@@ -107,9 +108,10 @@ impl TextIndex {
         }
     }
 
-    /// Adds a text unless an equal one is there, whose number is then returned.
+    /// Adds a text. If an equal one exists, returns its number instead.
     ///
-    /// `parts_of` gives the parts of a number's text, as they were given here.
+    /// `parts_of` returns the parts of the text with a number, in the same split as when it was
+    /// added.
     pub(super) fn insert<'t>(
         &mut self,
         number: u32,

@@ -3,25 +3,25 @@
 use super::texts::{TextIndex, Texts};
 use super::{TokenId, TokenizerError};
 
-/// What a token is for, as `tokenizer.ggml.token_type` numbers it.
+/// The purpose of a token, as numbered in `tokenizer.ggml.token_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
-    /// A piece of text.
+    /// Ordinary text.
     Normal,
-    /// Stands for what the vocabulary cannot express.
+    /// Replaces text that the vocabulary cannot express.
     Unknown,
-    /// Structure, such as the start of a turn: never part of what is said.
+    /// Structure, such as the start of a turn: never part of the content.
     Control,
-    /// A piece of text found before any other, whole, wherever it occurs.
+    /// Text that is matched before any other, as a whole, wherever it occurs.
     UserDefined,
-    /// A reserved place.
+    /// A reserved id.
     Unused,
     /// One byte, written `<0xXX>`.
     Byte,
 }
 
 impl TokenKind {
-    /// The kind with this number; `None` for a number that means nothing.
+    /// The kind with this number; `None` for an undefined number.
     pub const fn from_gguf(number: i32) -> Option<Self> {
         Some(match number {
             1 => Self::Normal,
@@ -35,7 +35,7 @@ impl TokenKind {
     }
 }
 
-/// A set of kinds: a token's own, and that of a control token if its name says so.
+/// A set of kinds: a token's own, plus control if its name indicates that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kinds(u8);
 
@@ -55,12 +55,12 @@ impl Kinds {
         self.0 & 1 << kind as u8 != 0
     }
 
-    /// Whether the token is looked for in a text before the text is cut into words.
+    /// Whether the token is matched in a text before the text is split into words.
     pub(super) const fn is_special(self) -> bool {
         self.is_structure() || self.has(TokenKind::UserDefined)
     }
 
-    /// Whether the token is left out when text is shown.
+    /// Whether the token is left out of shown text.
     pub(super) const fn is_structure(self) -> bool {
         self.has(TokenKind::Control) || self.has(TokenKind::Unknown)
     }
@@ -71,13 +71,14 @@ pub(super) struct Vocabulary {
     texts: Texts,
     index: TextIndex,
     kinds: Box<[Kinds]>,
-    // Empty, or one a token.
+    // Empty, or one per token.
     scores: Box<[f32]>,
     longest: usize,
 }
 
 impl Vocabulary {
-    /// Indexes a vocabulary. `kinds` and `scores` have an entry a token; no scores are zeros.
+    /// Indexes a vocabulary. `kinds` and `scores` have one entry per token; without scores, all are
+    /// zero.
     pub(super) fn new(
         texts: Texts,
         kinds: Box<[Kinds]>,
@@ -94,7 +95,7 @@ impl Vocabulary {
         let mut index = TextIndex::with_capacity(texts.len());
         let mut longest = 0;
         for (id, text) in (0..).zip(texts.iter()) {
-            // An empty text is a gap in the vocabulary, of which there may be several.
+            // An empty text is a gap in the vocabulary. There may be several.
             if text.is_empty() {
                 continue;
             }
@@ -120,12 +121,12 @@ impl Vocabulary {
         self.texts.len()
     }
 
-    /// The length of the longest text as the file has it.
+    /// The length of the longest text in the file.
     pub(super) fn longest(&self) -> usize {
         self.longest
     }
 
-    /// The token's text as the file has it; empty for an id that is none.
+    /// The token's text as in the file; empty for an invalid id.
     pub(super) fn text(&self, id: TokenId) -> &[u8] {
         self.texts.get(id)
     }
@@ -148,12 +149,12 @@ impl Vocabulary {
         }
     }
 
-    /// The score of a token, higher being more likely.
+    /// A token's score; a higher score means more likely.
     pub(super) fn score(&self, id: TokenId) -> f32 {
         self.scores.get(id as usize).copied().unwrap_or(0.0)
     }
 
-    /// The ids of the tokens that are looked for before a text is cut into words.
+    /// The ids of the tokens that are matched before a text is split into words.
     pub(super) fn special(&self) -> impl Iterator<Item = TokenId> {
         (0..)
             .zip(&self.kinds)

@@ -1,4 +1,4 @@
-//! The addresses of members, as they announce them and other members pass them on.
+//! Member addresses, as announced by members and relayed by others.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::pairing::Address;
 use crate::wire::PeerAddresses;
 use crate::wire::limits::MAX_ADDRESSES;
 
-/// The addresses of this node and of members that are connected, as each told of itself.
+/// The addresses of this node and of connected members, as each announced its own.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     own: Vec<Address>,
@@ -17,14 +17,14 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// A peer is not connected any more: what it told is its driver's to remember.
+    /// Forgets a disconnected peer. The driver remembers its addresses.
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.of_peers.remove(&peer);
     }
 }
 
 impl Machine {
-    /// This node listens there now.
+    /// Sets the addresses on which this node listens.
     pub(super) fn listens(&mut self, mut addresses: Vec<Address>) {
         addresses.truncate(MAX_ADDRESSES);
         if addresses != self.addresses.own {
@@ -34,7 +34,7 @@ impl Machine {
         }
     }
 
-    /// Tells a peer that has greeted where this node and the other members are.
+    /// Sends a greeted peer the addresses of this node and of the other members.
     pub(super) fn tell_addresses(&mut self, to: PeerId) {
         let own = (!self.addresses.own.is_empty()).then(|| self.own_addresses());
         let known = self.addresses.of_peers.iter();
@@ -49,7 +49,7 @@ impl Machine {
         }
     }
 
-    /// A peer tells where a member is: of itself, which is passed on, or of another, which is not.
+    /// Handles a member's addresses. Relays a peer's own addresses, but not those of others.
     pub(super) fn addresses_told(&mut self, from: PeerId, message: PeerAddresses) {
         let peer = message.peer;
         if !self.is_member(peer) {

@@ -11,7 +11,7 @@ use crate::circle::MAX_MEMBERS;
 use crate::wire::{Refuse, RefuseCode};
 
 impl Machine {
-    /// A connection to a peer is up; the peer is refused if it is no member.
+    /// Accepts a new connection, or refuses the peer if it is not a member.
     pub(super) fn connected(&mut self, now: Duration, peer: PeerId) {
         self.gone(now, peer, None);
         let refuse = if !self.is_member(peer) {
@@ -34,7 +34,7 @@ impl Machine {
         self.send(peer, self.hello.clone());
     }
 
-    /// Drops a peer: `refuse` is what the peer is told, `why` what the owner is told.
+    /// Drops a peer. `refuse` is sent to the peer, `why` is reported to the owner.
     pub(super) fn drop_peer(
         &mut self,
         now: Duration,
@@ -51,12 +51,12 @@ impl Machine {
         }
     }
 
-    /// A peer is not connected any more.
+    /// Cleans up after a disconnected peer.
     pub(super) fn gone(&mut self, now: Duration, peer: PeerId, why: Option<String>) {
         if self.peers.remove(&peer).is_some() {
             self.addresses.forget(peer);
             self.link_lost();
-            // Without a reason of ours it is the other side that has ended it.
+            // If we gave no reason, the other side ended the connection.
             self.stages.orphan(now, peer, why.is_none());
             self.transfers.gone(peer);
             self.holders.gone(peer);
@@ -68,7 +68,7 @@ impl Machine {
         }
     }
 
-    /// Sends the pings that are due to a peer, or drops it if it is silent.
+    /// Sends a peer the pings that are due, or drops it if it is silent.
     pub(super) fn ping(&mut self, now: Duration, to: PeerId) {
         let runs = |placing: &Placing| placing.goes_over(to);
         let may_pad = !self.sessions.values().any(runs);

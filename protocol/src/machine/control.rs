@@ -1,4 +1,4 @@
-//! Bytes that arrive on the streams of a connection.
+//! Handles bytes received on the streams of a connection.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::wire::{
 use crate::{PeerId, SessionId};
 
 impl Machine {
-    /// Anything came of a peer.
+    /// Notes that something arrived from a peer.
     pub(super) fn heard(&mut self, now: Duration, from: PeerId) {
         let mut sessions = self.sessions.values();
         if self.failed.is_silent(from) || sessions.any(|placing| placing.excluded.is_silent(from)) {
@@ -34,7 +34,7 @@ impl Machine {
         }
     }
 
-    /// Of those who were given up as silent, the time in which this node did not run does not count.
+    /// Excuses peers that were given up as silent for time in which this node did not run.
     pub(super) fn excuse_silent(&mut self, now: Duration) {
         let late = self.poll_timeout().and_then(|due| now.checked_sub(due));
         if let Some(late) = late {
@@ -47,7 +47,7 @@ impl Machine {
 
     pub(super) fn control_bytes(&mut self, now: Duration, from: PeerId, mut bytes: &[u8]) {
         self.heard(now, from);
-        // Gone once it was dropped for what one of the messages said.
+        // The peer is absent after it was dropped because of an earlier message.
         while let Some(peer) = self.peers.get_mut(&from) {
             match peer.control.read(&mut bytes) {
                 Ok(None) => return,
@@ -88,7 +88,7 @@ impl Machine {
         }
     }
 
-    /// Bytes came of a frame that is not whole yet.
+    /// Part of a frame arrived.
     fn part_arrived(&mut self, now: Duration, from: PeerId) {
         for placing in self.sessions.values_mut() {
             placing.session.handle_part(now, from);
@@ -100,7 +100,7 @@ impl Machine {
         self.drop_peer(now, peer, Some(why.refusal()), why.to_string());
     }
 
-    /// A peer sent what no correct node sends.
+    /// Drops a peer for sending data that no correct node sends.
     pub(super) fn drop_faulty(&mut self, now: Duration, peer: PeerId, why: &str) {
         let refuse = Refuse {
             code: RefuseCode::Malformed,
@@ -144,7 +144,7 @@ impl Machine {
                 self.holders.told(from, &offer);
                 self.transfers.offered(from, offer);
             }
-            // Weights have a stream of their own; sessions' messages were taken above.
+            // Weights use a separate stream; session messages were handled above.
             Control::ShardRequest(_)
             | Control::ShardHeader(_)
             | Control::ShardRefused(_)
@@ -208,7 +208,7 @@ impl Machine {
         }
     }
 
-    /// Whether a question of a peer is to be answered; if not, it is dropped.
+    /// Whether to answer a peer's question; if not, drops the peer.
     pub(super) fn may_ask(&mut self, now: Duration, from: PeerId) -> bool {
         let peer = self.peers.get_mut(&from);
         let may = peer.is_some_and(|peer| peer.may_ask(now));
@@ -224,7 +224,7 @@ impl Machine {
     }
 }
 
-/// The session of a message that is for who asks for it.
+/// The session of a message, if the message is for the session's requester.
 pub(super) fn session_of(message: &Control) -> Option<SessionId> {
     match message {
         Control::KeepAlive(alive) => Some(alive.session),

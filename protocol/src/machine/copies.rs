@@ -1,7 +1,8 @@
-//! Two nodes that run with one key, as when a home was copied.
+//! Detects two nodes that run with the same key, for example after a home was copied.
 //!
-//! Each takes the other's place at every member, again and again. The number that each run of a node greets
-//! with tells them apart: a restarted node greets with a new number, and never with an earlier one again.
+//! At every member, each repeatedly replaces the other's connection. Each run of a node greets with
+//! a number that distinguishes them: a restarted node uses a new number and never an earlier one
+//! again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,43 +12,43 @@ use super::Machine;
 use crate::PeerId;
 use crate::wire::{Refuse, RefuseCode};
 
-/// Earlier runs that are remembered.
+/// Number of earlier runs to remember.
 const REMEMBERED: usize = 8;
 
-/// How long the place of two copies is kept free for one that was not told yet. The one that was told
-/// leaves this node in peace meanwhile, the other one dials it within seconds.
+/// How long the connection of two copies is kept free for a run that was not refused yet. The
+/// refused run does not dial this node during that time; the other one dials it within seconds.
 const UNTOLD: Duration = Duration::from_secs(30);
 
-/// A run that returns earlier has not heard the refusal: drivers stay away for 20 seconds after one.
+/// A run that returns earlier has not received the refusal: drivers wait 20 seconds after one.
 const HEARD: Duration = Duration::from_secs(15);
 
 const WORDS: &str = "two devices run with this device's key, as when a home was copied: `potluck \
                      circle new --identity` on the copy gives it its own";
 
-/// Runs of one peer's node.
+/// The runs of one peer's node.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     last: u64,
-    /// Those before, the last one last.
+    /// Earlier runs, in order of time.
     earlier: VecDeque<u64>,
-    /// If some take turns; until a node that was started since then greets.
+    /// Set while several runs alternate, until a newly started run greets.
     copies: Option<Copies>,
 }
 
-/// Runs that take turns.
+/// Runs that alternate.
 #[derive(Debug)]
 struct Copies {
-    /// Until when those that were told wait for those that were not.
+    /// Until when refused runs wait for those that were not refused yet.
     until: Duration,
-    /// When each was told last.
+    /// When each run was last refused.
     told: BTreeMap<u64, Option<Duration>>,
 }
 
-/// What a run that greets means.
+/// The result of a run's greeting.
 #[derive(Debug, PartialEq, Eq)]
 enum Greeted {
     Well,
-    /// It is one of two, and hears it now; whether this is the first that is known of it.
+    /// The run is one of two copies and is refused now. `news` is set the first time.
     Copied {
         news: bool,
     },
@@ -61,8 +62,8 @@ impl Runs {
         let before = self.last;
         let came_back = run != before && self.earlier.contains(&run);
         if run != before && !came_back {
-            // It was started anew, as after the copy got a key of its own. If there still are two,
-            // the other one comes back and shows it again.
+            // A newly started run, for example after the copy received its own key. If there still
+            // are two, the other one returns and is detected again.
             self.copies = None;
         }
         if run != before {
@@ -92,9 +93,9 @@ impl Runs {
 }
 
 impl Copies {
-    /// Whether a run that greets may stay; if not, it is told why.
+    /// Whether a greeting run may stay. If not, it will be refused, and the time is noted.
     fn may_stay(&mut self, now: Duration, run: u64) -> bool {
-        // Bounded: a run is a remembered one, or there are no copies any more.
+        // Bounded: every run here is remembered; a new run resets `copies`.
         let told = self.told.entry(run).or_default();
         let (was_told, heard) = (told.is_some(), told.is_some_and(|at| at + HEARD <= now));
         let may_stay = (heard && self.all_told()) || (was_told && self.until <= now);
@@ -110,15 +111,15 @@ impl Copies {
 }
 
 impl Machine {
-    /// Whether the connection of this peer that is there stays when another one comes: nodes that run
-    /// with one key dial in turns, which does not show that the connection before was lost. One that
-    /// was not told of it yet takes the other's place, to be told.
+    /// Whether this peer's existing connection stays when another one arrives. Nodes with the same
+    /// key dial alternately, which does not mean that the earlier connection was lost. A copy that
+    /// was not refused yet may replace the connection, so that it can be refused.
     pub fn stays_connected(&self, peer: PeerId) -> bool {
         let copies = self.runs.get(&peer).and_then(|runs| runs.copies.as_ref());
         copies.is_some_and(Copies::all_told)
     }
 
-    /// A peer's node greets with the number of its run; whether it may stay.
+    /// Handles the run number in a peer's greeting. Returns whether the run may stay.
     pub(super) fn run_greeted(&mut self, now: Duration, peer: PeerId, run: u64) -> bool {
         let Greeted::Copied { news } = self.runs.entry(peer).or_default().greeted(now, run) else {
             return true;
@@ -152,13 +153,13 @@ mod tests {
         assert_eq!(runs.earlier.len(), REMEMBERED);
         assert_eq!(runs.greeted(SOON, 11), Greeted::Copied { news: true });
         assert_eq!(runs.greeted(SOON, 12), COPIED);
-        // Each was told, and then stays.
+        // Each was refused once, and then stays.
         for run in [11, 12, 11] {
             assert_eq!(runs.greeted(SOON + HEARD, run), Greeted::Well);
         }
     }
 
-    /// Of which the first was told.
+    /// The first of these was refused.
     fn taking_turns() -> Runs {
         let mut runs = Runs::default();
         assert_eq!(runs.greeted(SOON, 1), Greeted::Well);
@@ -179,7 +180,7 @@ mod tests {
         assert_eq!(runs.greeted(SOON + HEARD, 2), COPIED);
         assert!(all_told(&runs));
         assert_eq!(runs.greeted(SOON + HEARD * 2, 1), Greeted::Well);
-        // The other one does not come: and is told when it does, however late.
+        // The other one does not return yet; it is refused when it does, however late.
         let mut runs = taking_turns();
         let almost = SOON + UNTOLD - Duration::from_micros(1);
         assert_eq!(runs.greeted(almost, 1), COPIED);
@@ -198,7 +199,7 @@ mod tests {
             let now = SOON + Duration::from_secs(after);
             assert_eq!(runs.greeted(now, 2), COPIED, "{after} s");
         }
-        // The other one has stayed away since, as whoever has heard it.
+        // The other one has stayed away since, as a node does after a refusal.
         assert_eq!(runs.greeted(SOON + HEARD, 1), Greeted::Well);
     }
 
@@ -220,11 +221,11 @@ mod tests {
     #[test]
     fn a_node_that_starts_anew_is_no_copy_any_more_until_another_comes_back() {
         let mut runs = taking_turns();
-        // The copy was mended, and the node started again.
+        // The copy was fixed, and the node restarted.
         assert_eq!(runs.greeted(SOON, 3), Greeted::Well);
         assert!(runs.copies.is_none());
         assert_eq!(runs.greeted(SOON, 3), Greeted::Well);
-        // It was not: all are told again.
+        // The copy was not fixed: all are refused again.
         assert_eq!(runs.greeted(SOON, 2), Greeted::Copied { news: true });
         assert_eq!(runs.greeted(SOON, 3), COPIED);
         assert_eq!(runs.greeted(SOON + HEARD, 2), Greeted::Well);

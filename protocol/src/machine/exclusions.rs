@@ -1,18 +1,18 @@
-//! Devices that failed a session, and for how long sessions do without them or use less of them.
+//! Devices that failed a session, and how long sessions exclude them or use less of them.
 //!
-//! Every failure counts for the session itself. A failure also counts for later sessions, unless it was a
-//! lost connection, or what the device said about this model or its memory: the machine keeps it, and each
-//! session starts with a copy.
+//! Every failure counts for the session itself. It also counts for later sessions, unless it was a
+//! lost connection or concerned this model or the device's memory. The machine keeps these
+//! exclusions, and each session starts with a copy.
 //!
-//! | it failed by | excluded for | then used again |
+//! | failure | excluded for | then used again |
 //! |---|---|---|
-//! | its connection | [`RETRY_AFTER`] | if it was heard since; by later sessions at once |
-//! | rows lost on the way to it, a refusal for no other reason below | [`RETRY_AFTER`] | if it was heard since |
-//! | silence, and is heard on the same connection | [`RETRY_SILENT_AFTER`], doubled each time within [`FORGOTTEN_AFTER`], at most [`RETRY_AFTER`] | then |
-//! | answers that were not due, values that are no numbers, no progress | [`FAULT_AFTER`], doubled each time, at most [`FAULT_AT_MOST`]; forgotten [`FAULTS_KEPT`] after the last | then |
-//! | memory that others hold | [`ROOM_AFTER`], or another profile | until then with what it has left |
-//! | no weights, nothing to compute them with | [`CHANGED_AFTER`], or another profile | then |
-//! | leaving | the same | then |
+//! | lost connection | [`RETRY_AFTER`] | if it was heard since; by later sessions at once |
+//! | rows lost on the way to it, or a refusal for none of the reasons below | [`RETRY_AFTER`] | if it was heard since |
+//! | silence, then heard on the same connection | [`RETRY_SILENT_AFTER`], doubled each time within [`FORGOTTEN_AFTER`], at most [`RETRY_AFTER`] | then |
+//! | unexpected answers, values that are not numbers, no progress | [`FAULT_AFTER`], doubled each time, at most [`FAULT_AT_MOST`]; forgotten [`FAULTS_KEPT`] after the last | then |
+//! | memory in use by others | [`ROOM_AFTER`], or another profile | until then with the memory it has left |
+//! | no weights, or no means to compute with them | [`CHANGED_AFTER`], or another profile | then |
+//! | leaving | same as above | then |
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,36 +21,37 @@ use crate::PeerId;
 use crate::session::Cause;
 use crate::wire::StageRefusedCode;
 
-/// A device that failed is used again when it was heard since and so much time has passed.
+/// Minimum exclusion of a failed device; it must also have been heard since.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// One that was silent for too long and then was heard, having lost nothing, is used again after so
-/// long; after twice as long each time that this comes again within [`FORGOTTEN_AFTER`], as a device
-/// that comes and goes costs more than it gives. At most [`RETRY_AFTER`].
+/// Exclusion of a device that was silent for too long, was then heard, and has lost nothing.
+/// Doubled on each repetition within [`FORGOTTEN_AFTER`], because an intermittent device costs more
+/// than it contributes. At most [`RETRY_AFTER`].
 const RETRY_SILENT_AFTER: Duration = Duration::from_secs(1);
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-/// One whose connection ended and that is back so soon has only changed its way: it is left out for as
-/// long as one that was silent.
+/// A device that reconnects this soon has only changed its network. It is excluded as long as a
+/// device that was silent.
 const BACK_SOON: Duration = Duration::from_secs(2);
-/// One that said what it lacks is used again when it tells of another profile, or after so long.
+/// Exclusion of a device that lacks something, unless it sends another profile earlier.
 const CHANGED_AFTER: Duration = Duration::from_secs(60);
-/// One whose memory others have: whether they still do is asked again after so long.
+/// Exclusion of a device whose memory is in use by others, before it is asked again.
 const ROOM_AFTER: Duration = Duration::from_secs(10);
 
-/// One whose work was at fault, and not the way to it, is used again after so long; after twice as long
-/// each time that it comes again.
+/// First exclusion of a device whose work, not its connection, was at fault. Doubled on each
+/// repetition.
 const FAULT_AFTER: Duration = Duration::from_secs(10);
-/// The longest time for that.
+/// Maximum exclusion for faults.
 const FAULT_AT_MOST: Duration = Duration::from_secs(600);
-/// Faults are forgotten so long after the last.
+/// Faults are forgotten this long after the last one.
 const FAULTS_KEPT: Duration = Duration::from_secs(3_600);
 
 /// The devices that a session does not use, or uses only in part.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Exclusions {
     excluded: BTreeMap<PeerId, Excluded>,
-    /// Devices that were given up for a silence that ended: when last, and how long each was excluded.
+    /// Devices that were excluded for a silence that ended: last time and duration of the
+    /// exclusion.
     recovered: BTreeMap<PeerId, (Duration, Duration)>,
-    /// Devices whose work was at fault: when last, and how long each was excluded.
+    /// Devices whose work was at fault: last time and duration of the exclusion.
     faults: BTreeMap<PeerId, (Duration, Duration)>,
 }
 
@@ -60,29 +61,29 @@ struct Excluded {
     until: Until,
 }
 
-/// What a device is waited for to do.
+/// The condition that ends an exclusion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Until {
-    /// Say anything; whether it has.
+    /// Anything is heard from the device; true if it was.
     Heard(bool),
-    /// The same on the connection that it has, having been silent for so long.
+    /// Anything is heard on the same connection, after this much silence.
     Silent(Duration),
-    /// Say anything over another connection than the one that ended.
+    /// Anything is heard on a new connection, after the old one ended.
     Back,
-    /// Nothing any more: it is used again so long after it was given up.
+    /// This much time has passed since the exclusion began. The device was heard again.
     Recovered(Duration),
-    /// Nothing: its work was at fault, and it is used again so long after that.
+    /// This much time has passed since the device's work was at fault.
     Fault(Duration),
-    /// Tell of another profile.
+    /// The device sends another profile, or [`CHANGED_AFTER`] has passed.
     Changed,
-    /// The same; meanwhile it has room for so many bytes.
+    /// Like `Changed`, after [`ROOM_AFTER`]; until then the device has room for this many bytes.
     Room(u64),
-    /// The same, having said that it leaves.
+    /// Like `Changed`, for a device that announced that it leaves.
     Left,
 }
 
 impl Exclusions {
-    /// A stage of this device, which was to take `planned_bytes`, failed so.
+    /// Notes that a stage of this device, planned with `planned_bytes`, failed.
     pub(super) fn failed(
         &mut self,
         now: Duration,
@@ -91,7 +92,8 @@ impl Exclusions {
         planned_bytes: u64,
     ) {
         let until = match cause {
-            // Else a device that refuses what it claims to have room for would be asked for ever.
+            // Otherwise a device that refuses the amount it claims to have free would be asked
+            // endlessly.
             &Cause::Refused {
                 code: StageRefusedCode::Memory,
                 available_bytes,
@@ -119,7 +121,8 @@ impl Exclusions {
         self.excluded.insert(peer, Excluded { since: now, until });
     }
 
-    /// A device has failed another session, too, which `others` know.
+    /// Extends a fault's exclusion by the faults of this device in other sessions, known to
+    /// `others`.
     pub(super) fn note_fault(&mut self, others: &Self, peer: PeerId) {
         let Some(fault) = others.faults.get(&peer) else {
             return;
@@ -132,25 +135,26 @@ impl Exclusions {
         }
     }
 
-    /// What a session begins with that comes after those that these are of.
+    /// The exclusions with which a later session starts.
     pub(super) fn for_later(&self, now: Duration) -> Self {
         let mut later = self.clone();
         later.expire(now);
-        // What it said about another model, or about memory that was in use then, does not matter now.
+        // Statements about another model, or about memory in use at that time, no longer matter.
         later
             .excluded
             .retain(|_, excluded| !excluded.awaits_profile());
         later
     }
 
-    /// This device says that it leaves; whether that is new.
+    /// Notes that this device announced that it leaves. Returns whether that is new.
     pub(super) fn leaves(&mut self, now: Duration, peer: PeerId) -> bool {
         let until = Until::Left;
         let before = self.excluded.insert(peer, Excluded { since: now, until });
         before.is_none_or(|before| before.until != Until::Left)
     }
 
-    /// Anything was heard of this device: how long it had been silent, if it was given up for that.
+    /// Notes that something arrived from this device. If it was excluded for silence, returns the
+    /// length of the silence.
     pub(super) fn heard(&mut self, now: Duration, peer: PeerId) -> Option<Duration> {
         let excluded = self.excluded.get_mut(&peer)?;
         match excluded.until {
@@ -179,13 +183,13 @@ impl Exclusions {
         None
     }
 
-    /// Whether this device was given up as silent, and was not heard since.
+    /// Whether this device was excluded for silence and has not been heard since.
     pub(super) fn is_silent(&self, peer: PeerId) -> bool {
         let excluded = self.excluded.get(&peer);
         excluded.is_some_and(|excluded| matches!(excluded.until, Until::Silent(_)))
     }
 
-    /// This node did not run for so long: it has not listened.
+    /// Excuses devices for time in which this node did not run and could not hear them.
     pub(super) fn did_not_run(&mut self, now: Duration, late: Duration) {
         for excluded in self.excluded.values_mut() {
             if let Until::Silent(_) = excluded.until {
@@ -194,7 +198,7 @@ impl Exclusions {
         }
     }
 
-    /// The connection to this device ended: what it had here may be lost.
+    /// Notes that the connection to this device ended, so its state may be lost.
     pub(super) fn gone(&mut self, peer: PeerId) {
         if let Some(excluded) = self.excluded.get_mut(&peer)
             && let Until::Silent(_) | Until::Recovered(_) = excluded.until
@@ -203,7 +207,7 @@ impl Exclusions {
         }
     }
 
-    /// This device tells of another profile.
+    /// Notes that this device sent another profile.
     pub(super) fn changed(&mut self, peer: PeerId) {
         let excluded = self.excluded.get(&peer);
         if excluded.is_some_and(Excluded::awaits_profile) {
@@ -211,12 +215,12 @@ impl Exclusions {
         }
     }
 
-    /// When the next exclusion ends by itself.
+    /// When the next exclusion ends by time.
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         self.excluded.values().filter_map(Excluded::ends_at).min()
     }
 
-    /// Ends those whose time has come.
+    /// Removes exclusions that have ended.
     pub(super) fn expire(&mut self, now: Duration) {
         let lasts = |excluded: &Excluded| excluded.ends_at().is_none_or(|end| end > now);
         self.excluded.retain(|_, excluded| lasts(excluded));
@@ -224,7 +228,7 @@ impl Exclusions {
         self.faults.retain(|_, (at, _)| counts(*at));
     }
 
-    /// Each device, and how many bytes of it the session may use.
+    /// Each excluded device, with the number of bytes that the session may still use.
     pub(super) fn rooms(&self) -> impl Iterator<Item = (PeerId, u64)> {
         self.excluded
             .iter()
@@ -242,8 +246,8 @@ impl Exclusions {
 }
 
 impl Excluded {
-    /// Whether another profile ends it: it was for what the device has or lacks, not for its work or
-    /// its way.
+    /// Whether another profile ends the exclusion: the cause was the device's resources, not its
+    /// work or its connection.
     fn awaits_profile(&self) -> bool {
         match self.until {
             Until::Heard(_)
@@ -331,12 +335,12 @@ mod tests {
         exclusions.failed(now, peer, &Cause::Silent(ms(800)), 100);
         exclusions.heard(now, peer);
         assert_eq!(exclusions.poll_timeout(), Some(now + ms(1_000)));
-        // Time in which this node did not run was nobody's silence.
+        // Time in which this node did not run does not count as silence.
         exclusions.failed(now, peer, &Cause::Silent(ms(800)), 100);
         exclusions.did_not_run(now + ms(8_300), ms(8_000));
         let heard = exclusions.heard(now + ms(8_300), peer);
         assert_eq!(heard, Some(ms(1_100)));
-        // Over another connection it is as anybody who failed, unless that came soon.
+        // On another connection it counts like any failed device, unless it reconnected soon.
         exclusions.failed(now, peer, &Cause::Silent(ms(800)), 100);
         exclusions.gone(peer);
         assert_eq!(exclusions.heard(now + ms(2_300), peer), None);

@@ -8,8 +8,8 @@ use crate::PeerId;
 use crate::circle::{Circle, CircleId, DeviceName, Digest, EntryError, LogError};
 use crate::wire::{CircleDigest, CircleEntries, Refuse, RefuseCode};
 
-/// What is said where a peer is no member any more, and where this device is none: to the peer, and
-/// here.
+/// Reasons for dropping peers after a membership ends, of the peer or of this device: the text sent
+/// to the peer, and the text for the owner.
 const STRANGER: (&str, &str) = (
     "you are no member of this device's circle any more",
     "it is not in this device's circle any more",
@@ -19,23 +19,23 @@ const LEFT: (&str, &str) = (
     "this device is not in the circle any more",
 );
 
-/// An answer counts as another question for so many of its bytes: the whole log for 32 of the 100 that
-/// may be asked at once.
+/// An answer counts as one more question per this many bytes: the whole log counts as 32 of the 100
+/// questions allowed at once.
 const BYTES_OF_QUESTION: usize = 16 << 10;
 
-/// What tells two states of a circle apart: logs only grow.
+/// Identifies a state of a circle: logs only grow.
 pub(super) fn version(circle: &Circle) -> (CircleId, usize) {
     (circle.id(), circle.entries().len())
 }
 
-/// A change of the circle from which nothing has followed yet: it is to be stored first.
+/// A change of the circle that must be stored before it takes effect.
 #[derive(Debug)]
 pub(super) struct Unstored {
     at: Duration,
     heard_from: Option<PeerId>,
-    /// What this device had before an act of its own. What members wrote is never undone.
+    /// The state before an act of this device. Entries of other members are never undone.
     before: Option<(Box<Circle>, DeviceName)>,
-    /// Whether the driver was told to store it.
+    /// Whether the driver has received the request to store it.
     pub(super) handed_out: bool,
 }
 
@@ -45,16 +45,17 @@ impl Machine {
         &self.circle
     }
 
-    /// Whether connections of a peer are to be accepted: a member other than this device.
+    /// Whether to accept connections of a peer, which must be a member other than this device.
     pub fn is_member(&self, peer: PeerId) -> bool {
         peer != self.me && self.circle.contains(self.me) && self.circle.contains(peer)
     }
 
-    /// Ends a device's membership, here at once; this device's own to leave the circle.
-    /// [`Output::CircleChanged`] comes before anything that follows from it.
+    /// Ends a device's membership, here at once. Revoking this device leaves the circle.
+    /// [`Output::CircleChanged`] precedes all effects.
     ///
     /// # Errors
-    /// [`EntryError`] if it is no member, or the log is full, or this device is no member.
+    /// [`EntryError`] if the device is not a member, the log is full, or this device is not a
+    /// member.
     pub fn revoke(&mut self, now: Duration, peer: PeerId, reach: Reach) -> Result<(), EntryError> {
         let before = self.circle.clone();
         match reach {
@@ -62,7 +63,7 @@ impl Machine {
             Reach::WithAdmitted => self.circle.expel(&self.identity, peer)?,
         };
         if peer == self.me {
-            // It knows.
+            // This device needs no event about itself.
             self.members.remove(&peer);
         }
         self.note_own_act(now, before);
@@ -70,10 +71,10 @@ impl Machine {
         Ok(())
     }
 
-    /// Gives this device another name.
+    /// Renames this device.
     ///
     /// # Errors
-    /// [`EntryError`] if the log is full, or this device is no member.
+    /// [`EntryError`] if the log is full or this device is not a member.
     pub fn rename(&mut self, now: Duration, name: &DeviceName) -> Result<(), EntryError> {
         let before = self.circle.clone();
         self.circle.rename(&self.identity, name)?;
@@ -83,8 +84,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Leaves whatever circle this device holds for a new one of itself alone. `nonce` is random.
-    /// Others that are to hear of it are told by [`revoke`](Self::revoke) before.
+    /// Replaces this device's circle with a new one that contains only this device. `nonce` is
+    /// random. Call [`revoke`](Self::revoke) first if the other members should be informed.
     pub fn found_circle(&mut self, now: Duration, nonce: [u8; 16]) {
         let circle = Circle::found(&self.identity, &self.name, nonce);
         let before = std::mem::replace(&mut self.circle, circle);
@@ -92,9 +93,9 @@ impl Machine {
         self.settle(now);
     }
 
-    /// The circle that the last [`Output::CircleChanged`] spoke of cannot be stored: to be called
-    /// before anything else. What this device itself did is undone, and the pairing that it did it
-    /// for is refused; what members wrote holds all the same, and is to be stored later.
+    /// Reports that the circle of the last [`Output::CircleChanged`] could not be stored. Must be
+    /// the next call. An act of this device is undone, and the pairing that caused it is refused.
+    /// Entries of other members remain in effect and are stored later.
     pub fn circle_not_stored(&mut self) {
         let Some(change) = self.unstored.take() else {
             return;
@@ -114,7 +115,7 @@ impl Machine {
         self.settle(change.at);
     }
 
-    /// The driver went on: the circle is stored.
+    /// The driver has continued, so the circle is stored.
     pub(super) fn circle_stored(&mut self) {
         if let Some(change) = self.unstored.take() {
             self.draw_consequences(change.at, change.heard_from);
@@ -122,14 +123,14 @@ impl Machine {
         }
     }
 
-    /// This node's digest, as it travels.
+    /// This node's digest, encoded.
     pub(super) fn own_digest(&self) -> CircleDigest {
         CircleDigest {
             digest: self.circle.digest().to_bytes(),
         }
     }
 
-    /// A peer says what it has of the log.
+    /// Handles a peer's digest of its log.
     pub(super) fn digest_told(&mut self, now: Duration, from: PeerId, digest: &CircleDigest) {
         let theirs = match Digest::from_bytes(&digest.digest) {
             Ok(theirs) => theirs,
@@ -137,7 +138,7 @@ impl Machine {
             Err(why) => return self.drop_faulty(now, from, &why.to_string()),
         };
         let batches = self.circle.batches_for(&theirs);
-        // A peer that requests the whole log again and again requests too much.
+        // Limits peers that request the whole log repeatedly.
         let bytes: usize = batches.iter().map(Vec::len).sum();
         for _ in 0..bytes / BYTES_OF_QUESTION {
             if !self.may_ask(now, from) {
@@ -152,7 +153,7 @@ impl Machine {
         let Some(peer) = self.peers.get_mut(&from) else {
             return;
         };
-        // Two that refuse each other's entries would else ask for ever.
+        // Otherwise two nodes that refuse each other's entries would ask endlessly.
         let new = peer.digests.as_ref() != Some(&answered);
         peer.digests = Some(answered);
         if lacks && new {
@@ -161,7 +162,7 @@ impl Machine {
         }
     }
 
-    /// A peer has entries of the log that this node may lack.
+    /// Handles entries of the log that this node may lack.
     pub(super) fn entries_told(&mut self, now: Duration, from: PeerId, entries: &CircleEntries) {
         match self.circle.merge(&entries.entries) {
             Ok(merged) => {
@@ -175,8 +176,8 @@ impl Machine {
         }
     }
 
-    /// A member's log says what this program cannot read: maybe who is no member any more. Nobody else
-    /// gets a stage from here, and gets one here, until it is updated.
+    /// A member's log contains entries that this program cannot read, perhaps a revocation. Until
+    /// it is updated, this node opens no stages on other devices and none for them.
     fn is_outdated(&mut self, told_by: PeerId) {
         if !std::mem::replace(&mut self.outdated, true) {
             self.view_changed = true;
@@ -184,13 +185,14 @@ impl Machine {
         }
     }
 
-    /// This device changed the circle, which was as `before`.
+    /// Records a change of the circle by this device; `before` is the previous state.
     pub(super) fn note_own_act(&mut self, now: Duration, before: Circle) {
         let before = (Box::new(before), self.name.clone());
         self.note_circle(now, None, Some(before));
     }
 
-    /// Has the circle stored if it is not what it was: `heard_from` somebody, who has it already.
+    /// Requests storage of the circle if it has changed. The peer `heard_from` already has the
+    /// change.
     fn note_circle(
         &mut self,
         now: Duration,
@@ -212,7 +214,7 @@ impl Machine {
         });
     }
 
-    /// Does what follows from a circle that is stored.
+    /// Applies the effects of a stored circle.
     fn draw_consequences(&mut self, now: Duration, heard_from: Option<PeerId>) {
         self.tell_who_came();
         let members = self.circle.members().map(|member| member.peer).collect();
@@ -235,7 +237,8 @@ impl Machine {
         self.send_to_all(heard_from, &digest.into());
     }
 
-    /// Tells the owner who became a member of the circle that this device has been in, and who left.
+    /// Reports to the owner which devices joined or left the circle, if it is still the same
+    /// circle.
     fn tell_who_came(&mut self) {
         let circle = self.circle.id();
         if std::mem::replace(&mut self.told_of, circle) != circle {
@@ -254,7 +257,7 @@ impl Machine {
             .for_each(|event| self.event(event));
     }
 
-    /// This device is no member any more.
+    /// Disconnects from all peers, because this device is no longer a member.
     fn leave_all(&mut self, now: Duration, revoked: bool) {
         let connected: Vec<_> = self.peers.keys().copied().collect();
         for peer in connected {
@@ -269,8 +272,8 @@ impl Machine {
         }
     }
 
-    /// Tells a peer why before it is dropped: a revoked device has no other chance to hear it. The words
-    /// are for the peer and for this device.
+    /// Sends a peer the reason before dropping it: a revoked device has no other chance to learn of
+    /// it. The texts are for the peer and for this device's owner.
     fn part(&mut self, now: Duration, peer: PeerId, (words, why): (&str, &str)) {
         let digests = self.peers.get(&peer).and_then(|peer| peer.digests.as_ref());
         let lacks = digests.map(|(theirs, _)| self.circle.batches_for(theirs));

@@ -1,4 +1,4 @@
-//! The stages that this node computes, from the machine's side.
+//! The stages that this node computes, as seen by the machine.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::wire::{Control, Frame, OpenStage, StageRefused, StageRefusedCode};
 use crate::{PeerId, PlanEpoch, StageId};
 
 impl Machine {
-    /// Whether nothing is computed here for others.
+    /// Whether this node computes nothing for others.
     pub fn is_idle(&self) -> bool {
         !self.stages.helps()
     }
 
-    /// Whether a stage that is here only stands by.
+    /// Whether a local stage only stands by.
     pub fn stands_by(&self, stage: StageId) -> bool {
         self.stages.stands_by(stage)
     }
 
-    /// A stage that is being made ready: what was asked for.
+    /// The request for a stage that is being made ready.
     pub fn opening(&self, stage: StageId) -> Option<&OpenStage> {
         self.stages.opening(stage)
     }
@@ -30,7 +30,7 @@ impl Machine {
         self.stages.has_room_for(peer)
     }
 
-    /// A peer wants a stage.
+    /// Handles a peer's request for a stage.
     pub(super) fn open_stage(&mut self, now: Duration, from: PeerId, open: OpenStage) {
         match self.why_not_open(&open) {
             None => self.stages.open(now, from, open),
@@ -48,7 +48,7 @@ impl Machine {
         }
     }
 
-    /// Tells this node's owner which peer is refused a stage.
+    /// Reports to this node's owner that a peer was refused a stage.
     fn note_refusal(&mut self, peer: PeerId, refused: &StageRefused) {
         self.event(Event::Refused {
             peer,
@@ -79,8 +79,8 @@ impl Machine {
             );
             return Some((StageRefusedCode::Unsupported, words));
         }
-        // A node has one stage of a session: whoever names this one as its own neighbour wants its
-        // frames among those of this node's sessions.
+        // A node has one stage per session: a neighbour that is this node itself would mix the
+        // stage's frames with those of this node's own sessions.
         let stranger = |peer: &PeerId| *peer == self.me || !self.circle.contains(*peer);
         if neighbours.iter().any(stranger) {
             let words = "its neighbours in the ring are not other members of the circle".to_owned();
@@ -93,7 +93,7 @@ impl Machine {
         None
     }
 
-    /// A session of this node's says something to its own stage.
+    /// Delivers a message from one of this node's sessions to its local stage.
     pub(super) fn own_stage_message(&mut self, now: Duration, message: Control) {
         match message {
             Control::OpenStage(open) => self.stages.open(now, self.me, open),
@@ -103,7 +103,7 @@ impl Machine {
         }
     }
 
-    /// Hidden states came for a stage.
+    /// Handles hidden states for a stage.
     pub(super) fn stage_frame(&mut self, now: Duration, from: PeerId, frame: Frame) {
         self.stages.handle_frame(now, from, frame);
     }
@@ -122,7 +122,7 @@ impl Machine {
                     return;
                 };
                 let code = match refused.code {
-                    // A number that a peer cannot read would leave it without any answer.
+                    // Peers could not read an unknown code and would get no answer.
                     StageRefusedCode::Other(_) => StageRefusedCode::Unsupported,
                     named => named,
                 };
@@ -134,7 +134,7 @@ impl Machine {
         }
     }
 
-    /// Does what the stages want done; whether there was anything.
+    /// Carries out the stages' outputs. Returns whether there were any.
     pub(super) fn settle_stages(&mut self, now: Duration) -> bool {
         let mut any = false;
         while let Some(output) = self.stages.poll_output() {
@@ -150,7 +150,7 @@ impl Machine {
                     self.send(to, message);
                 }
                 StageOutput::SendFrame(to, frame) if to == self.me => {
-                    // Nobody's if the session has ended or moved on.
+                    // Dropped if the session has ended or moved on.
                     self.session_frame(now, to, frame);
                 }
                 StageOutput::SendFrame(to, frame) => self.send_frame(to, &frame),
@@ -162,9 +162,9 @@ impl Machine {
         any
     }
 
-    /// This node's own stage says something to its session.
+    /// Delivers a message from a local stage to its session.
     fn message_of_own_stage(&mut self, now: Duration, message: Control) {
-        // A device that stops helping others does not leave its own sessions.
+        // A device that stops helping others still serves its own sessions.
         if !matches!(message, Control::HandOver(_))
             && let Some(session) = super::control::session_of(&message)
         {

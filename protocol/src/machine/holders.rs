@@ -1,4 +1,4 @@
-//! Which peers have the weights of models that are to be placed.
+//! Which peers have which weights of models to be placed.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -10,13 +10,12 @@ use crate::placement::{Devices, Holdings};
 use crate::transfer::StoreOrder;
 use crate::wire::{ContentHash, ModelOffer, ModelQuery};
 
-/// Of so many models it is known who has them: those that were asked for last. A person plans with
-/// one or two.
+/// Number of models to remember, the most recently requested ones. A user plans with one or two.
 const MOST_MODELS: usize = 4;
-/// Nobody is asked for the same model again within this time.
+/// Minimum time between queries for the same model.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
-/// What is known of the models that were asked for last, the newest at the end.
+/// Answers for the most recently requested models, newest last.
 #[derive(Debug, Default)]
 pub(super) struct Holders(VecDeque<Known>);
 
@@ -24,14 +23,14 @@ pub(super) struct Holders(VecDeque<Known>);
 struct Known {
     manifest: ContentHash,
     holdings: Holdings,
-    /// When all were asked.
+    /// When all devices were last asked.
     asked_at: Duration,
-    /// Who has yet to answer.
+    /// Devices that have not answered yet.
     awaited: BTreeSet<PeerId>,
 }
 
 impl Holders {
-    /// A device says what it has.
+    /// Handles a device's offer.
     pub(super) fn told(&mut self, from: PeerId, offer: &ModelOffer) {
         let mut known = self.0.iter_mut();
         if let Some(known) = known.find(|known| known.manifest == offer.manifest) {
@@ -40,7 +39,7 @@ impl Holders {
         }
     }
 
-    /// A peer is gone.
+    /// Forgets a disconnected peer.
     pub(super) fn gone(&mut self, peer: PeerId) {
         for known in &mut self.0 {
             known.awaited.remove(&peer);
@@ -52,7 +51,7 @@ impl Holders {
         self.0.iter().find(|known| known.manifest == manifest)
     }
 
-    /// Those of these that are to be asked now.
+    /// Selects the devices to ask now.
     fn ask(&mut self, now: Duration, manifest: ContentHash, all: Vec<PeerId>) -> Vec<PeerId> {
         let at = self.0.iter().position(|known| known.manifest == manifest);
         let known = at.and_then(|at| self.0.remove(at));
@@ -80,8 +79,8 @@ impl Holders {
 }
 
 impl Machine {
-    /// Asks this device and all peers which layers of a model they have, for the plans to come.
-    /// [`knows_weights`](Self::knows_weights) says whether all have answered.
+    /// Asks this device and all peers which layers of a model they have, for later plans.
+    /// [`knows_weights`](Self::knows_weights) reports whether all have answered.
     pub fn find_weights(&mut self, now: Duration, manifest: ContentHash) {
         let greeted = self.peers.iter().filter(|(_, peer)| peer.greeted.is_some());
         let all = greeted.map(|(&peer, _)| peer).chain([self.me]);
@@ -95,14 +94,14 @@ impl Machine {
         }
     }
 
-    /// Whether all who were asked have said which layers of a model they have.
+    /// Whether all devices that were asked have answered.
     pub fn knows_weights(&self, manifest: ContentHash) -> bool {
         let known = self.holders.of(manifest);
         known.is_some_and(|known| known.awaited.is_empty())
     }
 
-    /// The [devices](Self::devices), and who of them has which layers of a model, as far as that was
-    /// [asked for](Self::find_weights).
+    /// The [devices](Self::devices), and which layers of a model each of them has, as far as [asked
+    /// for](Self::find_weights).
     pub fn devices_for(&self, manifest: ContentHash) -> Devices {
         let known = self.holders.of(manifest);
         Devices {

@@ -1,4 +1,4 @@
-//! Pings on one connection: whether the peer responds, and the link's round trip and bandwidth.
+//! Pings on one connection: liveness, round trip and bandwidth.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,71 +9,71 @@ use crate::wire::limits::MAX_OPAQUE_BYTES;
 use crate::wire::{Ping, Pong};
 use crate::{Link, PeerId};
 
-/// A connection begins with so many small pings, then with so many padded ones, [`OPENING_STEP`]
-/// apart, so that the way is known before a second is over. Of two nodes one begins with padded ones
-/// half a step later: they would measure each other's.
+/// A connection starts with this many small pings, then this many padded ones, [`OPENING_STEP`]
+/// apart, so that the link is measured within a second. One of the two nodes starts its padded
+/// pings half a step later; otherwise they would measure each other's pings.
 const OPENING: (u32, u32) = (3, 3);
 const OPENING_STEP: Duration = Duration::from_millis(100);
-/// Later a small one comes every so often.
+/// Interval of small pings after that.
 const SMALL_EVERY: Duration = Duration::from_secs(5);
-/// And a padded one, which on a slow way takes long: never while another is under way. The first
-/// comes soon, as connections that begin together measure each other's pings.
+/// Intervals of padded pings, which take long on slow links and never overlap. The first comes
+/// soon, because connections that start together measure each other's pings.
 const PADDED_SOON: Duration = Duration::from_secs(1);
 const PADDED_EVERY: Duration = Duration::from_secs(120);
-/// Each way's padded pings come later than others' by some of so many steps.
+/// Padded pings are delayed by a different number of these steps on each link.
 const STAGGERED: (u32, Duration) = (64, Duration::from_millis(125));
-/// Padded pings but the first come in pairs. A connection that was quiet sends what is larger than this
-/// in several rounds (TCP's initial window is ten packets, RFC 6928, and comes back with quiet,
-/// RFC 2861): the second of a pair, sent as soon as the first is answered, finds the window open and
-/// measures the way alone.
+/// Padded pings after the first come in pairs. An idle connection sends more than this in several
+/// rounds (TCP's initial window is ten packets, RFC 6928, and returns to that when idle, RFC 2861).
+/// The second ping of a pair, sent as soon as the first is answered, finds the window open and
+/// measures only the link.
 const IN_ONE_ROUND: usize = 14 << 10;
-/// The first padded ping, which says how large the others may be; none is smaller.
+/// Size of the first padded ping, which determines the size of the others; no ping is smaller.
 const TRIAL_BYTES: usize = 8 << 10;
-/// The others take so long of a way that is too slow for whole ones. A circle's devices all measure
-/// all ways, on one air.
+/// On links too slow for full-size pings, the target duration of a ping. All devices of a circle
+/// measure all links, possibly over one shared radio channel.
 const PADDED_TAKES: Duration = Duration::from_millis(50);
-/// What took so long there and back is no fast way, or others need it: whatever the difference to
-/// small pings says, which wait for others, too.
+/// A ping with this round trip shows a slow or busy link, whatever its difference to small pings,
+/// which wait for other traffic too.
 const PADDED_SLOW: Duration = Duration::from_millis(500);
-/// A peer of which nothing was heard for so long while a ping waits is gone.
+/// A peer is gone if nothing is heard from it for this long while a ping is unanswered.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(15);
 
-/// The round trip is the least of so many pings: what is more is somebody's waiting.
+/// The round trip is the minimum over this many pings: any excess is queueing.
 const ROUND_TRIPS: usize = 8;
-/// The bandwidth is the best of so many padded pings, as other traffic only takes from it.
+/// The bandwidth is the maximum over this many padded pings, because other traffic only reduces it.
 const BANDWIDTHS: usize = 4;
-/// Pings that are waited for; of more the oldest is not any longer.
+/// Maximum number of unanswered pings to track; the oldest is dropped.
 const OUTSTANDING: usize = 16;
 
-/// Bytes a second beyond these are a clock's grain, not a way's.
+/// Bounds of the bandwidth in bytes per second. Values beyond are artefacts of the clock.
 const BANDWIDTH_BOUNDS: (u64, u64) = (10_000, 10_000_000_000);
-/// What sending and receiving a frame costs two nodes beside the way, as measured on the loopback
-/// device over a stream of libp2p.
+/// Overhead of sending and receiving a frame on two nodes, excluding the link, as measured on the
+/// loopback device over a libp2p stream.
 const OVERHEAD: Duration = Duration::from_micros(50);
 
-/// Differences of round trips below this are noise of the nodes, not of the way.
+/// Differences of round trips below this are noise of the nodes, not of the link.
 const ROUND_TRIP_GRAIN: Duration = Duration::from_micros(100);
 
-/// Pings on one connection.
+/// The pings of one connection.
 #[derive(Debug)]
 pub(super) struct Pings {
-    /// How many of each were due.
+    /// Number of small and padded pings that were due.
     small: u32,
     padded: u32,
-    /// How much later than soon and every other minute padded ones come.
+    /// Delay of padded pings relative to their intervals.
     stagger: Duration,
     next_small_at: Duration,
     next_padded_at: Duration,
     last_id: u64,
-    /// In the order in which they were sent.
+    /// Unanswered pings in sending order.
     outstanding: VecDeque<Sent>,
-    /// Since when nothing was heard while a ping waits.
+    /// Start of the silence while a ping is unanswered.
     silent_since: Option<Duration>,
     round_trips: VecDeque<Duration>,
     bandwidths: VecDeque<u64>,
-    /// Whether the last padded ping was answered soon, so that whole ones may be sent.
+    /// Whether the last padded ping was answered soon, so that full-size ones may be sent.
     tried: bool,
-    /// When each was last measured, in microseconds.
+    /// When each value was last measured, in microseconds.
     round_trip_at_us: u64,
     bandwidth_at_us: u64,
 }
@@ -85,17 +85,17 @@ struct Sent {
     padding_bytes: usize,
 }
 
-/// What is to be done.
+/// The next action.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
     Send(Ping),
-    /// The peer is gone.
+    /// Give up the silent peer.
     Silent,
 }
 
 impl Pings {
-    /// The first is due now. The way is told from others by a number.
+    /// Starts pinging now. `way` is a number that differs between most links.
     pub(super) fn new(now: Duration, way: u32) -> Self {
         let (steps, step) = STAGGERED;
         Self {
@@ -121,8 +121,8 @@ impl Pings {
         gone.map_or(next, |gone| gone.min(next))
     }
 
-    /// At most one thing that is due. Padded pings are left out where `may_pad` says that others need
-    /// the way.
+    /// Returns at most one due action. Skips padded pings while `may_pad` is false, because others
+    /// need the link.
     pub(super) fn handle_timeout(&mut self, now: Duration, may_pad: bool) -> Due {
         let Some(late) = now.checked_sub(self.poll_timeout()) else {
             return Due::Nothing;
@@ -156,7 +156,7 @@ impl Pings {
         Due::Send(ping)
     }
 
-    /// The padding of the ping that is due, and when the next are.
+    /// Returns the padding of the ping that is due, and schedules the next ones.
     fn next_padding(&mut self, now: Duration, may_pad: bool) -> Option<usize> {
         let (small, padded) = OPENING;
         if self.next_small_at <= now {
@@ -193,7 +193,7 @@ impl Pings {
         self.padded > 0 && self.padded.is_multiple_of(2)
     }
 
-    /// Bytes of the next padded ping.
+    /// Size of the next padded ping in bytes.
     fn padding(&self) -> usize {
         match self.bandwidths.iter().max() {
             _ if !self.tried => TRIAL_BYTES,
@@ -202,20 +202,20 @@ impl Pings {
         }
     }
 
-    /// Anything came from the peer.
+    /// Notes that something arrived from the peer.
     pub(super) fn heard(&mut self, now: Duration) {
         if let Some(since) = &mut self.silent_since {
             *since = now;
         }
     }
 
-    /// An answer came. One that answers no ping is nothing.
+    /// Handles an answer. Ignores it if it matches no ping.
     pub(super) fn answered(&mut self, now: Duration, pong: &Pong) {
         let answers = |sent: &Sent| sent.id == pong.id && sent.at_us == pong.ping_sent_at_us;
         let Some(place) = self.outstanding.iter().position(answers) else {
             return;
         };
-        // Streams keep order: the answers to those before do not come any more.
+        // Streams preserve order: earlier pings will not be answered any more.
         let sent = self.outstanding.drain(..=place).next_back();
         if self.outstanding.is_empty() {
             self.silent_since = None;
@@ -236,7 +236,7 @@ impl Pings {
             if fast && !soon {
                 rate = bandwidth(sent.padding_bytes, round_trip);
             }
-            // Of a fast way, so few bytes say little.
+            // On a fast link, a ping this small says little.
             if !(fast && soon && trial) {
                 push_within(&mut self.bandwidths, rate, BANDWIDTHS);
                 self.bandwidth_at_us = now_us;
@@ -247,7 +247,7 @@ impl Pings {
         }
     }
 
-    /// The way to the peer, once it is measured.
+    /// The link to the peer, once measured.
     pub(super) fn link(&self) -> Option<Link> {
         let round_trip = *self.round_trips.iter().min()?;
         let bandwidth = Rate::per_second(*self.bandwidths.iter().max()?)?;
@@ -269,8 +269,8 @@ impl Pings {
     }
 }
 
-/// A number that tells the way from one node to another from most other ways; of the two ways between
-/// two nodes one has an odd number.
+/// A number that differs between most pairs of nodes. It is odd in exactly one of the two
+/// directions.
 pub(super) fn way_number(from: PeerId, to: PeerId) -> u32 {
     let word = |peer: PeerId| {
         let [a, b, c, d, ..] = *peer.public_key();
@@ -287,7 +287,7 @@ fn push_within<T>(values: &mut VecDeque<T>, value: T, most: usize) {
     }
 }
 
-/// Bytes a second, if so many took so much longer than none.
+/// Bytes per second, if this many bytes took this much longer than none.
 fn bandwidth(bytes: usize, extra: Duration) -> u64 {
     let bytes = u128::try_from(bytes).unwrap_or(u128::MAX);
     let per_second = bytes.saturating_mul(1_000_000_000) / extra.as_nanos().max(1);
@@ -295,14 +295,14 @@ fn bandwidth(bytes: usize, extra: Duration) -> u64 {
     u64::try_from(per_second).unwrap_or(most).clamp(least, most)
 }
 
-/// Bytes of a padded ping on a way of so many bytes a second.
+/// Size of padded pings on a link with this bandwidth.
 fn padding_for(bandwidth: u64) -> usize {
     let bytes = u128::from(bandwidth) * PADDED_TAKES.as_nanos() / 1_000_000_000;
     let bytes = usize::try_from(bytes).unwrap_or(MAX_OPAQUE_BYTES);
     bytes.clamp(TRIAL_BYTES, MAX_OPAQUE_BYTES)
 }
 
-/// Whether two are different enough for a plan to be another.
+/// Whether two links differ enough to change a plan.
 pub(super) fn links_differ(before: Option<&Link>, after: Option<&Link>) -> bool {
     match (before, after) {
         (None, None) => false,

@@ -11,18 +11,18 @@ use crate::pairing::{
     self, BeginError, First, Invitation, Inviter, Joiner, Local, Refusal, Waiting, Wish,
 };
 
-/// The pairings of a node.
+/// The pairing state of a node.
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
     inviter: Option<Inviter>,
-    /// Peers that have not sent a whole message.
+    /// Peers that have not sent a complete message.
     waiting: Waiting,
     /// The peer that the inviter serves: it has sent its first message.
     served: Option<PeerId>,
     joiner: Option<(PeerId, Joiner)>,
-    /// Which pairing caused the change of the circle that is being stored.
+    /// The pairing that caused the change of the circle that is being stored.
     changed_by: Option<Side>,
-    /// What the system's clock showed when it was told last, and when that was.
+    /// The last reported time of the system's clock, and when it was reported.
     clock: Option<(u64, Duration)>,
 }
 
@@ -33,11 +33,11 @@ enum Side {
 }
 
 impl Machine {
-    /// Opens pairing by an invitation that this device shows, at a time that is `now_unix_s` seconds
-    /// since 1970 (UTC). An earlier invitation is withdrawn. `wish` is what the owner said beforehand.
+    /// Opens pairing by an invitation that this device shows. `now_unix_s` is the time in seconds
+    /// since 1970 (UTC). Withdraws an earlier invitation. `wish` is the owner's advance decision.
     ///
     /// # Errors
-    /// [`BeginError`] if the invitation is another device's or has expired, or this device is no
+    /// [`BeginError`] if the invitation is another device's or has expired, or this device is not a
     /// member of its own circle.
     pub fn invite(
         &mut self,
@@ -59,12 +59,12 @@ impl Machine {
         Ok(())
     }
 
-    /// Whether an invitation can be used.
+    /// Whether an invitation is valid now.
     pub fn is_inviting(&self) -> bool {
         self.pairing.inviter.is_some()
     }
 
-    /// Withdraws the invitation, if there is one.
+    /// Withdraws the invitation, if any.
     pub fn stop_inviting(&mut self, now: Duration) {
         if let Some(inviter) = &mut self.pairing.inviter {
             inviter.cancel();
@@ -72,13 +72,13 @@ impl Machine {
         }
     }
 
-    /// Pairs by an invitation on a pairing stream that was opened to `remote`. `ephemeral` are 32
-    /// random bytes that are used for nothing else. [`Input::Clock`](super::Input::Clock) comes
-    /// before this, so that the other device can say if the two clocks do not agree.
+    /// Joins by an invitation, on a pairing stream that was opened to `remote`. `ephemeral` are 32
+    /// random bytes that are used for nothing else. Pass [`Input::Clock`](super::Input::Clock)
+    /// first, so that the other device can report if the two clocks disagree.
     ///
     /// # Errors
-    /// [`BeginError`] if the invitation is another's than `remote`'s, or another
-    /// pairing is under way: the stream is to be closed.
+    /// [`BeginError`] if the invitation is not `remote`'s, or another pairing is under way. The
+    /// stream must then be closed.
     pub fn join(
         &mut self,
         now: Duration,
@@ -104,8 +104,8 @@ impl Machine {
         Ok(())
     }
 
-    /// The owner's answer to [`pairing::Event::Proposed`] of a peer: whether that is still to be
-    /// answered.
+    /// Passes on the owner's answer to a peer's [`pairing::Event::Proposed`]. Returns whether an
+    /// answer was still expected.
     pub fn answer_pairing(&mut self, now: Duration, peer: PeerId, agrees: bool) -> bool {
         let before = self.circle.clone();
         let Some((side, mut local, pairing)) = self.pairing_with(now, peer) else {
@@ -121,7 +121,7 @@ impl Machine {
         true
     }
 
-    /// Gives up joining, if that is under way.
+    /// Cancels joining, if under way.
     pub fn stop_joining(&mut self, now: Duration) {
         if let Some((_, joiner)) = &mut self.pairing.joiner {
             joiner.cancel();
@@ -129,7 +129,7 @@ impl Machine {
         }
     }
 
-    /// The side that this device is of a pairing with a peer, and what it needs.
+    /// This device's side in a pairing with a peer, and the state that the side needs.
     fn pairing_with(
         &mut self,
         now: Duration,
@@ -150,7 +150,7 @@ impl Machine {
         Some((side, local, &mut self.pairing))
     }
 
-    /// Whatever a pairing changed is stored before the other side hears that it is.
+    /// Stores a pairing's changes before the other side learns of them.
     fn note_pairing(&mut self, now: Duration, side: Side, before: Option<Circle>) {
         let changed = before.filter(|before| version(&self.circle) != version(before));
         if let Some(before) = changed {
@@ -159,7 +159,7 @@ impl Machine {
         }
     }
 
-    /// The system's clock shows this.
+    /// Updates the system's clock.
     pub(super) fn clock_told(&mut self, now: Duration, now_unix_s: u64) {
         self.pairing.clock = Some((now_unix_s, now));
         if let Some(inviter) = &mut self.pairing.inviter {
@@ -167,10 +167,10 @@ impl Machine {
         }
     }
 
-    /// A peer opened a pairing stream.
+    /// Handles a pairing stream opened by a peer.
     pub(super) fn pairing_opened(&mut self, now: Duration, peer: PeerId, ephemeral: [u8; 32]) {
         if self.pairing.joins(peer) {
-            // The one stream with it is that of the joining.
+            // This peer's only stream belongs to the joining.
             return;
         }
         if self.pairing.inviter.is_none() {
@@ -217,7 +217,8 @@ impl Machine {
     }
 
     fn served_bytes(&mut self, now: Duration, peer: PeerId, bytes: &[u8]) {
-        // A stranger who has not proved to have the secret changes nothing, and costs no copy.
+        // Clone only for peers that have proved to know the secret; others cannot change the
+        // circle.
         let before = self.pairing.may_change().then(|| self.circle.clone());
         let Some((side, mut local, pairing)) = self.pairing_with(now, peer) else {
             return;
@@ -248,7 +249,7 @@ impl Machine {
         }
     }
 
-    /// Ends what has taken too long.
+    /// Ends pairings that have taken too long.
     pub(super) fn pairing_timeout(&mut self, now: Duration) {
         if let Some(inviter) = &mut self.pairing.inviter {
             inviter.handle_timeout(now);
@@ -261,15 +262,15 @@ impl Machine {
         }
     }
 
-    /// The device whose first message authenticated, and that is being paired with.
+    /// The authenticated device with which pairing is under way.
     pub fn pairs_with(&self) -> Option<PeerId> {
         self.pairing.served
     }
 
-    /// Does what pairings want done.
+    /// Carries out the pairings' outputs.
     pub(super) fn settle_pairing(&mut self) {
         if self.unstored.is_some() {
-            // Nobody hears that it is done before it is stored.
+            // Report success only after the change is stored.
             return;
         }
         self.pairing.changed_by = None;
@@ -313,19 +314,19 @@ impl Machine {
     }
 }
 
-/// Whether the stream that is served ends.
+/// Whether the served stream ends.
 fn ends(outputs: &[pairing::Output]) -> bool {
     outputs.contains(&pairing::Output::Close)
 }
 
 impl Pairing {
-    /// Whether what comes on a stream can change the circle.
+    /// Whether data from a stream can change the circle.
     fn may_change(&self) -> bool {
         let proven = self.inviter.as_ref().is_some_and(Inviter::is_claimed);
         proven || self.joiner.is_some()
     }
 
-    /// What the system's clock shows now.
+    /// The current time of the system's clock.
     fn unix_s(&self, now: Duration) -> Option<u64> {
         let (unix_s, told_at) = self.clock?;
         Some(unix_s.saturating_add(now.saturating_sub(told_at).as_secs()))
@@ -335,7 +336,7 @@ impl Pairing {
         self.joiner.as_ref().is_some_and(|(to, _)| *to == peer)
     }
 
-    /// What a pairing changed could not be stored, and is undone.
+    /// Undoes a pairing whose change could not be stored.
     pub(super) fn not_stored(&mut self) {
         match (self.changed_by.take(), &mut self.inviter, &mut self.joiner) {
             (Some(Side::Inviter), Some(inviter), _) => inviter.handle_not_stored(),

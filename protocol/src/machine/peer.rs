@@ -1,4 +1,4 @@
-//! The state of one connection: partly read messages, and what the peer told about itself.
+//! The state of one connection: partly read messages, and the peer's announcements.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,47 +10,47 @@ use crate::session::Patience;
 use crate::wire::{ControlReader, FrameReader};
 use crate::{Link, PeerId};
 
-/// A connected peer that has not greeted after so long is dropped.
+/// A peer that has not greeted within this time is dropped.
 pub(super) const GREETING_WITHIN: Duration = Duration::from_secs(10);
 
-/// Questions a second that are answered: pings and digests.
+/// Maximum number of answered questions (pings, digests) per second.
 const QUESTIONS_PER_S: u32 = 100;
 
 /// A member of the circle as this node knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerStatus {
-    /// Who.
+    /// The member.
     pub peer: PeerId,
-    /// Since when it is connected and has greeted; `None` if it is not.
+    /// When it greeted on its current connection; `None` if it is not connected or has not greeted.
     pub connected_since: Option<Duration>,
-    /// Its program, while it is connected.
+    /// Its program, while connected.
     pub software: Option<String>,
-    /// The way to it as measured here, while it is connected.
+    /// The link to it as measured here, while connected.
     pub link: Option<Link>,
-    /// What it told of itself, while it is connected.
+    /// Its profile, while connected.
     pub profile: Option<Profile>,
 }
 
-/// A member that is connected.
+/// A connected member.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) control: ControlReader,
     pub(super) data: FrameReader,
-    /// When it was connected; later if this node did not run meanwhile.
+    /// When it connected; adjusted for time in which this node did not run.
     pub(super) connected_at: Duration,
     pub(super) greeted: Option<Greeted>,
-    /// How long sessions wait for it when it is silent.
+    /// How long sessions tolerate its silence.
     pub(super) patience: Patience,
-    /// What it told of itself.
+    /// The data that it sent about itself.
     pub(super) told: Option<Told>,
-    /// The way to it when others last heard of it.
+    /// The link to it that other nodes last heard of.
     pub(super) noted_link: Option<Link>,
-    /// Its digest that was answered last, and this node's own then.
+    /// Its last answered digest, and this node's own at that time.
     pub(super) digests: Option<(Digest, Digest)>,
     questions: Questions,
 }
 
-/// What began with the peer's greeting.
+/// State since the peer's greeting.
 #[derive(Debug)]
 pub(super) struct Greeted {
     pub(super) at: Duration,
@@ -60,7 +60,7 @@ pub(super) struct Greeted {
     pub(super) pings: Pings,
 }
 
-/// What a peer told of itself.
+/// The data that a peer sent about itself.
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) revision: u64,
@@ -83,19 +83,19 @@ impl Peer {
         }
     }
 
-    /// The way to it, once it is measured.
+    /// The link to it, once measured.
     pub(super) fn link(&self) -> Option<Link> {
         self.greeted.as_ref()?.pings.link()
     }
 
-    /// Anything came.
+    /// Notes that something arrived.
     pub(super) fn heard(&mut self, now: Duration) {
         if let Some(greeted) = &mut self.greeted {
             greeted.pings.heard(now);
         }
     }
 
-    /// Whether one more question is to be answered.
+    /// Whether to answer one more question.
     pub(super) fn may_ask(&mut self, now: Duration) -> bool {
         self.questions.take(now)
     }
@@ -107,7 +107,7 @@ impl Peer {
         }
     }
 
-    /// Whether it has had the time to greet; time in which this node did not run does not count.
+    /// Whether its time to greet is over, not counting time in which this node did not run.
     pub(super) fn is_mute(&mut self, now: Duration) -> bool {
         if self.greeted.is_some() {
             return false;
@@ -124,7 +124,7 @@ impl Peer {
     }
 }
 
-/// A second's worth of questions at once, then as many as come in time.
+/// Rate limit: allows a burst of one second's questions, then the average rate.
 #[derive(Debug, Default)]
 struct Questions {
     /// When the questions so far would have been asked at an even pace.

@@ -1,4 +1,4 @@
-//! Where one of this node's sessions runs: the placement in force, and the search for the next one.
+//! The placement of one of this node's sessions, and the search for the next one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
@@ -13,49 +13,49 @@ use crate::session::{Cause, PlacedStage, STEPS_ON_THE_WAY, Session, SessionEvent
 use crate::wire::limits::{MAX_BYTES, MAX_POSITIONS};
 use crate::{Arithmetic, PeerId};
 
-/// Rows of a prefill step on this device alone: enough that weights are read rarely, few enough that
-/// a person who stops it does not wait.
+/// Rows per prefill step on this device alone: enough to read weights rarely, few enough that
+/// stopping takes effect quickly.
 const ROWS_ALONE: u32 = 256;
-/// Rows of a prefill step where nothing better is known.
+/// Rows per prefill step without better information.
 const ROWS_UNKNOWN: u32 = 64;
 
-/// The least time between two searches for a placement, unless the one in force fails.
+/// Minimum time between searches for a placement, unless the current one fails.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// A session of this node, its placement, and what the search for the next one needs.
+/// A session of this node, its placement, and the state of the search for the next one.
 #[derive(Debug)]
 pub(super) struct Placing {
     request: Request,
-    /// The devices that a person named, by their names: only they and this device may get layers. `None`
-    /// if any may.
+    /// The devices that the user named, with their names: only they and this device may get layers.
+    /// `None` if any device may.
     named: Option<BTreeMap<PeerId, String>>,
     pub(super) session: Session,
     pub(super) excluded: Exclusions,
     wanted: Wanted,
-    /// Whether what a placement depends on has changed since one was looked for.
+    /// Whether inputs of placements have changed since the last search.
     changed: bool,
-    /// When to look again, though nothing changes.
+    /// When to search again even if nothing changes.
     look_at: Option<Duration>,
-    /// No search for a mere change before this, so that a peer that sends many profiles does not keep this
-    /// node busy.
+    /// Changes trigger no search before this time, so that a peer that sends many profiles cannot
+    /// keep this node busy.
     pause_until: Duration,
-    /// The reason for waiting that was told last.
+    /// The last reported reason for waiting.
     told: Option<String>,
     /// Since when no placement has opened.
     waits_since: Option<Duration>,
-    /// Peers that were connected when it began, and may not have sent all that a plan needs.
+    /// Peers that were connected at the start and may not have sent all that a plan needs.
     expected: BTreeSet<PeerId>,
-    /// Of the placement in force.
+    /// The prediction for the current placement.
     prediction: Option<Box<Prediction>>,
     /// The stages that computed the last answer.
     computed: Vec<Stage>,
-    /// Whether those are the stages in force.
+    /// Whether those are the current stages.
     computes: bool,
-    /// The position after the last that was ever submitted.
+    /// The position after the last row ever submitted.
     high: u32,
-    /// Whether this device is too old to know who is a member.
+    /// Whether this device's program is too old to read the circle's log.
     pub(super) outdated: bool,
-    /// The names of the members that are not in reach.
+    /// The names of unreachable members.
     pub(super) away: Vec<String>,
     events: VecDeque<SessionEvent>,
 }
@@ -63,20 +63,20 @@ pub(super) struct Placing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Nothing,
-    /// Another placement, while this one still works.
+    /// Another placement, while the current one still works.
     Move,
     Placement,
 }
 
 impl Placing {
-    /// `failed` are those that failed sessions before it.
+    /// `failed` are the devices that failed earlier sessions.
     pub(super) fn new(
         (me, arithmetic): (PeerId, Arithmetic),
         mut request: Request,
         expected: BTreeSet<PeerId>,
         failed: Exclusions,
     ) -> Self {
-        // As a stage takes it: one that nobody takes would never open.
+        // Clamp as stages do: a stage that every device refuses would never open.
         request.options.context = request.options.context.clamp(1, MAX_POSITIONS);
         let session = Session::new(SessionSetup {
             id: request.id,
@@ -88,7 +88,7 @@ impl Placing {
         });
         let excluded = match request.choice {
             Choice::Best | Choice::Alone => failed,
-            // Whom a person names is asked.
+            // Devices that the user names are always asked.
             Choice::Forced(_) => Exclusions::default(),
         };
         Self {
@@ -122,19 +122,19 @@ impl Placing {
         ring.any(|placed| placed.stage.peer == peer)
     }
 
-    /// Peers from which a plan should wait a moment to hear more.
+    /// Peers whose data a plan should wait for briefly.
     pub(super) fn expected(&self) -> impl Iterator<Item = PeerId> {
         let best = self.request.choice == Choice::Best;
         self.expected.iter().copied().filter(move |_| best)
     }
 
-    /// Rows were submitted, up to this position.
+    /// Notes that rows up to this position were submitted.
     pub(super) fn submitted(&mut self, end: u32) {
         self.high = self.high.max(end);
     }
 
-    /// The session tells something: what follows of it for the placement, and whether others are told.
-    /// `failed` are those that failed any session.
+    /// Handles a session's event: updates the placement, and decides whether to pass on the event.
+    /// `failed` are the devices that failed any session.
     pub(super) fn told(
         &mut self,
         now: Duration,
@@ -144,7 +144,7 @@ impl Placing {
     ) {
         match &event {
             SessionEvent::Answered { .. } => self.answered(),
-            // It may say so again and again.
+            // Stages may repeat it.
             SessionEvent::Leaving { peer, .. } if !self.excluded.leaves(now, *peer) => return,
             SessionEvent::Leaving { .. } => self.want(Wanted::Move),
             SessionEvent::Broken { peer, cause } => self.broken(now, me, (*peer, cause), failed),
@@ -159,7 +159,7 @@ impl Placing {
         self.events.push_back(event);
     }
 
-    /// An answer came.
+    /// Notes an answer.
     fn answered(&mut self) {
         if !self.computes {
             self.computes = true;
@@ -168,30 +168,30 @@ impl Placing {
         }
     }
 
-    /// Something arrived from a peer: how long it was silent while the session waited for it or had given
-    /// it up.
+    /// Notes that something arrived from a peer. Returns the length of its silence while the
+    /// session waited for it or had given it up.
     pub(super) fn heard(&mut self, now: Duration, peer: PeerId) -> Option<Duration> {
         let given_up = self.excluded.heard(now, peer);
         self.session.heard(now, peer).max(given_up)
     }
 
-    /// The connection to a peer ended.
+    /// Notes that the connection to a peer ended.
     pub(super) fn gone(&mut self, peer: PeerId) {
         self.excluded.gone(peer);
         self.session.disconnected(peer);
     }
 
-    /// A peer tells of another profile.
+    /// Notes that a peer sent another profile.
     pub(super) fn profile_changed(&mut self, peer: PeerId) {
         self.excluded.changed(peer);
     }
 
-    /// What a placement depends on has changed.
+    /// Notes that inputs of placements have changed.
     pub(super) fn view_changed(&mut self) {
         self.changed = true;
     }
 
-    /// A stage failed.
+    /// Handles the failure of a stage.
     fn broken(
         &mut self,
         now: Duration,
@@ -204,10 +204,10 @@ impl Placing {
         let planned_bytes = placed.map_or(0, |placed| placed.memory_bytes);
         self.excluded.failed(now, peer, cause, planned_bytes);
         if peer == me {
-            // It hears itself, and its next session tries it.
+            // This device always hears itself, and its next session tries it again.
             self.excluded.heard(now, peer);
         } else if *cause != Cause::Disconnected {
-            // A device that is connected again may be used by other sessions at once.
+            // Other sessions may use a reconnected device at once.
             failed.failed(now, peer, cause, planned_bytes);
             self.excluded.note_fault(failed, peer);
         }
@@ -215,8 +215,8 @@ impl Placing {
     }
 
     fn want(&mut self, wanted: Wanted) {
-        // A written placement holds until one of its devices fails; the devices that it names hold then,
-        // too.
+        // A placement from the user holds until one of its devices fails; the restriction to the
+        // named devices continues.
         if let Choice::Forced(_) = self.request.choice {
             self.request.choice = Choice::Best;
             self.expected.clear();
@@ -227,10 +227,10 @@ impl Placing {
         self.told = None;
     }
 
-    /// Rows of prefill steps from a position on, with these devices.
+    /// Reports that the session is ready, with the rows per prefill step from a position on.
     pub(super) fn ready(&mut self, me: PeerId, devices: &Devices, from: u32) {
         let left = match self.high.checked_sub(from) {
-            // What has to be sent again, if that is more than one token and its drafts.
+            // Rows to send again, if they are more than one token and its drafts.
             Some(left) if left as usize > STEPS_ON_THE_WAY => left,
             _ => self.request.options.context.saturating_sub(from),
         };
@@ -252,7 +252,8 @@ impl Placing {
             .push_back(SessionEvent::Ready { from, prefill_rows });
     }
 
-    /// Has devices outside the ring load the layers that they would get if a device in it failed.
+    /// Makes devices outside the ring load the layers that they would get if a device of the ring
+    /// failed.
     pub(super) fn stand_by(&mut self, devices: &Devices) {
         let ring: Vec<_> = self
             .session
@@ -278,7 +279,7 @@ impl Placing {
         self.session.stand_by(&standbys);
     }
 
-    /// When a placement is to be looked for, if one is wanted.
+    /// When the next search for a placement is due, if one is wanted.
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         if self.wanted == Wanted::Nothing {
             return None;
@@ -289,7 +290,7 @@ impl Placing {
         dues.into_iter().flatten().min()
     }
 
-    /// When it has waited for a placement as long as it may.
+    /// When its patience for a placement ends.
     fn gives_up_at(&self) -> Option<Duration> {
         let since = self
             .waits_since
@@ -297,13 +298,13 @@ impl Placing {
         Some(since? + self.request.patience?)
     }
 
-    /// Whether a placement is to be looked for now.
+    /// Whether to search for a placement now.
     pub(super) fn should_look(&self, now: Duration) -> bool {
         self.poll_timeout().is_some_and(|due| due <= now)
     }
 
-    /// Searches for a placement over these devices; not before `hold`, if that is given, as some peer has
-    /// yet to send what a plan needs.
+    /// Searches for a placement over these devices, but not before `hold`, if given, because a peer
+    /// has yet to send data that a plan needs.
     pub(super) fn look(&mut self, now: Duration, devices: Devices, hold: Option<Duration>) {
         self.changed = false;
         self.pause_until = now + LOOK_EVERY;
@@ -340,14 +341,14 @@ impl Placing {
         }
     }
 
-    /// Ends the session.
+    /// Gives up the session.
     fn give_up(&mut self, why: String) {
         self.wanted = Wanted::Nothing;
         self.session.close();
         self.events.push_back(SessionEvent::GivenUp(why));
     }
 
-    /// The reason for having no placement, where this device's version excludes all others.
+    /// Extends the reason for having no placement if this device's version excludes all others.
     fn without_others(&self, why: String) -> String {
         if self.outdated {
             format!(
@@ -397,7 +398,7 @@ impl Placing {
         })
     }
 
-    /// Why there is no placement over the devices that a person named.
+    /// The reason for having no placement over the devices that the user named.
     fn within_named(&self, devices: &Devices, why: String) -> String {
         let Some(named) = &self.named else {
             return why;
@@ -419,7 +420,7 @@ impl Placing {
         )
     }
 
-    /// The stages over which it would continue if one of its stages failed now.
+    /// The stages over which the session would continue if one of its stages failed now.
     fn predict_without(&self, lost: PeerId, ring: &[Stage], devices: &Devices) -> Vec<PlacedStage> {
         let mut devices = self.usable(devices.clone());
         devices.profiles.remove(&lost);
@@ -433,7 +434,7 @@ impl Placing {
         stages.map(|placed| placed_stage(&placed)).collect()
     }
 
-    /// The devices that may have layers, with what is left of them for this session.
+    /// The devices that may get layers, with their remaining memory for this session.
     fn usable(&self, devices: Devices) -> Devices {
         let mut devices = self.without_excluded(devices);
         if let Some(named) = &self.named {
@@ -444,7 +445,7 @@ impl Placing {
         devices
     }
 
-    /// The devices with what is left of them for this session.
+    /// The devices with their remaining memory for this session.
     fn without_excluded(&self, mut devices: Devices) -> Devices {
         for (peer, room_bytes) in self.excluded.rooms() {
             if peer == devices.requester {
@@ -459,7 +460,7 @@ impl Placing {
         devices
     }
 
-    /// A requester whose own stage failed still has embedding and head, and so much room beside them.
+    /// A requester whose own stage failed still holds embedding and head, plus this much room.
     fn leave_the_ends_and(&self, room_bytes: u64, devices: &mut Devices) {
         let headroom = u128::from(self.request.options.headroom_percent);
         let ends = u128::from(self.request.model.ends_bytes());
@@ -471,7 +472,7 @@ impl Placing {
     }
 }
 
-/// The devices that a choice names, if no other device may have layers.
+/// The devices that a choice names, if no other device may get layers.
 fn named(choice: &Choice) -> Option<BTreeMap<PeerId, String>> {
     let Choice::Forced(forced) = choice else {
         return None;
@@ -481,7 +482,7 @@ fn named(choice: &Choice) -> Option<BTreeMap<PeerId, String>> {
     (!forced.allows_others()).then(|| named.collect())
 }
 
-/// A stage as a session opens it.
+/// Converts a predicted stage to the form that a session opens.
 fn placed_stage(placed: &PredictedStage) -> PlacedStage {
     PlacedStage {
         stage: placed.stage,

@@ -1,4 +1,4 @@
-//! Profiles that devices send, and the inputs of plans.
+//! Profiles sent by devices, and the inputs of plans.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::profile::{Measured, Profile, Rate, Unwilling};
 use crate::wire::{COMPUTES_SINCE, ContentHash, HandOverReason, ProfileUpdate};
 use crate::{Arithmetic, Link, PeerId};
 
-/// Others hear of changes at most so often.
+/// Minimum interval between updates to other devices.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a device that should not help any more computes on.
+/// How long a device that should stop helping continues to compute.
 const LEAVES_WITHIN: Duration = Duration::from_secs(30);
 
-/// Why a device leaves that its owner's limits or its heat keep from helping.
+/// The hand-over reason for an unwilling device.
 fn reason_of(why: Unwilling) -> HandOverReason {
     match why {
         Unwilling::TooHot => HandOverReason::Heat,
@@ -35,29 +35,29 @@ fn reason_of(why: Unwilling) -> HandOverReason {
     }
 }
 
-/// This device's profile, and what others have heard of it.
+/// This device's profile, and the version that other devices have.
 #[derive(Debug, Default)]
 pub(super) struct Announced {
     pub(super) own: Option<Profile>,
-    /// Of the last update that was written.
+    /// The revision of the last update sent.
     revision: u64,
-    /// What others have heard, and when.
+    /// The profile last sent, and when.
     told: Option<Profile>,
     told_at: Option<Duration>,
-    /// Whether something is different enough from it to be told.
+    /// Whether the profile differs enough from it to be sent.
     changed: bool,
 }
 
 impl Machine {
-    /// This device and the peers that greeted and sent their profile, with all known links. For a model's
-    /// weights use [`devices_for`](Self::devices_for).
+    /// This device and the peers that greeted and sent their profile, with all known links. For a
+    /// model's weights use [`devices_for`](Self::devices_for).
     pub fn devices(&self) -> Devices {
         let mut profiles = BTreeMap::new();
         let mut links = BTreeMap::new();
         if let Some(own) = &self.announced.own {
             profiles.insert(self.me, own.clone());
         }
-        // Whom it knows as a member may be none any more.
+        // If this program is outdated, known members may have been revoked.
         let others = self.peers.iter().filter(|_| !self.outdated);
         for (&peer, connected) in others {
             if let Some(told) = &connected.told {
@@ -77,7 +77,7 @@ impl Machine {
         }
     }
 
-    /// Every member but this device, by their PeerIds ascending.
+    /// All members but this device, by ascending PeerIds.
     pub fn peers(&self) -> impl Iterator<Item = PeerStatus> {
         let others = self.circle.members().map(|member| member.peer);
         others.filter(|peer| *peer != self.me).map(|peer| {
@@ -94,7 +94,7 @@ impl Machine {
         })
     }
 
-    /// What the other members are called that are not in reach.
+    /// The names of unreachable members.
     pub fn away(&self) -> Vec<String> {
         let names = self.absent().map(|member| member.name.as_str().to_owned());
         names.collect()
@@ -107,8 +107,8 @@ impl Machine {
         })
     }
 
-    /// Where the layers of a model should run now. Members that are not in reach are among the devices
-    /// that it does not use.
+    /// The best placement of a model's layers now. Unreachable members are listed among the unused
+    /// devices.
     ///
     /// # Errors
     /// [`PlacementError`] if there is no placement.
@@ -127,20 +127,20 @@ impl Machine {
         Ok(plan)
     }
 
-    /// How this device computes.
+    /// The arithmetic of this device.
     pub(super) fn arithmetic(&self) -> Arithmetic {
         let own = self.announced.own.as_ref();
         own.map_or_else(Arithmetic::default, |own| own.arithmetic.clone())
     }
 
-    /// This device measured itself.
+    /// Updates this device's profile.
     pub(super) fn own_profile(&mut self, now: Duration, mut profile: Profile) {
         not_later_than(&mut profile, microseconds(now));
         match profile.unwilling() {
             None => self.hands_over = false,
             Some(why) => {
                 let before = self.announced.own.as_ref();
-                // A device that stays unwilling has said so before.
+                // A device that stays unwilling has announced it before.
                 if before.is_none_or(|before| before.unwilling().is_none()) {
                     self.stages.hand_over(reason_of(why), LEAVES_WITHIN);
                 }
@@ -161,7 +161,7 @@ impl Machine {
         self.announced.changed |= changed;
     }
 
-    /// What others are to hear of this device.
+    /// The profile to send to other devices.
     fn telling(&self) -> Option<Profile> {
         let own = self.announced.own.clone()?;
         Some(Profile {
@@ -170,14 +170,14 @@ impl Machine {
         })
     }
 
-    /// This device is about to stop helping: those it helps, and those who might ask, are told.
+    /// Announces to requesters and all peers that this device is about to stop helping.
     pub(super) fn hand_over(&mut self, reason: HandOverReason, within: Duration) {
         self.hands_over = true;
         self.announced.changed = true;
         self.stages.hand_over(reason, within);
     }
 
-    /// A peer tells of itself.
+    /// Handles a peer's profile.
     pub(super) fn profile_told(&mut self, now: Duration, from: PeerId, update: ProfileUpdate) {
         let Some(peer) = self.peers.get_mut(&from) else {
             return;
@@ -205,7 +205,7 @@ impl Machine {
         }
     }
 
-    /// The way to a peer may have been measured anew.
+    /// Notes that the link to a peer may have been measured again.
     pub(super) fn link_measured(&mut self, peer: PeerId) {
         if let Some(connected) = self.peers.get_mut(&peer) {
             let link = connected.link();
@@ -217,13 +217,13 @@ impl Machine {
         }
     }
 
-    /// The way to a peer is gone, if there was one.
+    /// Notes that the link to a peer is gone, if there was one.
     pub(super) fn link_lost(&mut self) {
         self.announced.changed = true;
         self.view_changed = true;
     }
 
-    /// Tells a peer that has just greeted, or all of them.
+    /// Sends the profile to a peer that has just greeted, or to all peers.
     pub(super) fn announce(&mut self, now: Duration, to: Option<PeerId>) {
         let Some(profile) = self.telling() else {
             return;
@@ -251,7 +251,7 @@ impl Machine {
         }
     }
 
-    /// When others are due to hear of a change.
+    /// When the next update to other devices is due.
     pub(super) fn announcement_due(&self) -> Option<Duration> {
         let announced = &self.announced;
         let tells = announced.changed && announced.own.is_some();
@@ -260,13 +260,13 @@ impl Machine {
     }
 }
 
-/// Whether links that a peer told are different enough for a plan to be another.
+/// Whether the links that a peer sent differ enough to change a plan.
 fn maps_differ(before: &Told, after: &ProfileUpdate) -> bool {
     let differ = |peer| links_differ(before.links.get(peer), after.links.get(peer));
     before.links.keys().chain(after.links.keys()).any(differ)
 }
 
-/// Whether others should hear of the second after the first.
+/// Whether other devices should receive the second profile after the first.
 fn profiles_differ(before: &Profile, after: &Profile) -> bool {
     let decode = |profile: &Profile| -> Vec<_> {
         let rates = profile.decode.iter();
@@ -326,7 +326,7 @@ fn energies_differ(
         .any(|(was, is)| differ(was, is))
 }
 
-/// No measurement is later than its message, or peers would refuse it.
+/// Limits measurement times to the time of the message, or peers would refuse it.
 fn not_later_than(profile: &mut Profile, now_us: u64) {
     fn clamp<T>(measured: &mut Measured<T>, now_us: u64) {
         measured.at_us = measured.at_us.min(now_us);

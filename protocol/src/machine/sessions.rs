@@ -1,4 +1,4 @@
-//! This node's own sessions: what its driver asks of them, and what comes to them.
+//! This node's own sessions: requests from the driver, and messages and frames for them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::wire::{Answer, Control, Frame};
 use crate::{PeerId, PlanEpoch, SessionId};
 
 impl Machine {
-    /// Begins a session: its events say the rest.
+    /// Starts a session. Its events report the progress.
     ///
     /// # Errors
-    /// [`StartError`] if there are too many, or its id is in use.
+    /// [`StartError`] if too many sessions are open, or the id is in use.
     pub fn start(&mut self, now: Duration, request: Request) -> Result<(), StartError> {
         let id = request.id;
         if self.sessions.contains_key(&id) {
@@ -32,16 +32,17 @@ impl Machine {
         Ok(())
     }
 
-    /// The placement of a session that is in force.
+    /// The epoch of a session's current placement.
     pub fn epoch_of(&self, session: SessionId) -> Option<PlanEpoch> {
         let placing = self.sessions.get(&session);
         placing.map(|placing| placing.session.epoch())
     }
 
-    /// Sends rows of a session, from the position after the last one on, through all layers.
+    /// Sends rows of a session through all layers. The rows must follow the last submitted
+    /// position.
     ///
     /// # Errors
-    /// [`SubmitError`] if the session is not ready, or these are not the rows that follow.
+    /// [`SubmitError`] if the session is not ready, or the rows are not the next ones.
     pub fn submit(
         &mut self,
         now: Duration,
@@ -61,8 +62,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Drops the positions of a session from `position` on: answers that are on their way and reach
-    /// beyond it do not come, and the rows that are submitted there next may be others.
+    /// Drops the positions of a session from `position` on. Pending answers that reach beyond it
+    /// are discarded, and the next rows at these positions may differ.
     pub fn roll_back(&mut self, now: Duration, session: SessionId, position: u32) {
         if let Some(placing) = self.sessions.get_mut(&session) {
             placing.session.roll_back(now, position);
@@ -70,7 +71,7 @@ impl Machine {
         }
     }
 
-    /// Ends a session, and frees its stages.
+    /// Ends a session and frees its stages.
     pub fn finish(&mut self, now: Duration, session: SessionId) {
         if let Some(placing) = self.sessions.get_mut(&session) {
             placing.session.close();
@@ -80,7 +81,7 @@ impl Machine {
         }
     }
 
-    /// A message of a peer, or of this node's own stages, about a session that this node asks for.
+    /// Handles a message from a peer or a local stage for one of this node's own sessions.
     pub(super) fn session_message(
         &mut self,
         now: Duration,
@@ -93,8 +94,8 @@ impl Machine {
         }
     }
 
-    /// A frame of a peer, or of this node's own stages, if a session of this node's wants it; else it
-    /// comes back.
+    /// Handles a frame from a peer or a local stage if one of this node's sessions wants it;
+    /// otherwise returns the frame.
     pub(super) fn session_frame(
         &mut self,
         now: Duration,
@@ -112,7 +113,7 @@ impl Machine {
         }
     }
 
-    /// Does what the sessions want done; whether there was anything.
+    /// Carries out the sessions' outputs. Returns whether there were any.
     pub(super) fn settle_sessions(&mut self, now: Duration) -> bool {
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         let mut any = false;
@@ -178,8 +179,8 @@ impl Machine {
         true
     }
 
-    /// Until when a plan should wait for what the peers that were there at its start have yet to
-    /// tell.
+    /// Until when a plan should wait for data from peers that were connected when the session
+    /// started.
     fn hold(&self, now: Duration, placing: &Placing) -> Option<Duration> {
         let ends = placing.expected().filter_map(|peer| {
             let peer = self.peers.get(&peer)?;
@@ -199,7 +200,7 @@ impl Machine {
         }
     }
 
-    /// When a session or its placement is due.
+    /// When the next action of a session or its placement is due.
     pub(super) fn sessions_due(&self) -> Option<Duration> {
         let dues = self.sessions.values().flat_map(|placing| {
             let session = placing.session.poll_timeout();

@@ -1,4 +1,4 @@
-//! Weights that stages lack here, and weights that others request.
+//! Fetches weights that local stages lack, and serves weights to other devices.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use crate::wire::limits::MAX_PIECE_BYTES;
 use crate::wire::{ContentHash, StageFetching, StageRefusedCode};
 use crate::{PeerId, PlanEpoch, StageId};
 
-/// So long a peer's link is kept busy by what was asked of it, beyond its round trips: a row of hidden
-/// states that is sent meanwhile waits behind no more than that.
+/// How long outstanding requests keep a peer's link busy, beyond its round trips. A row of hidden
+/// states sent meanwhile is delayed by no more than this.
 pub const AHEAD: Duration = Duration::from_millis(30);
 
-/// A requester is told at most so often how far the weights of its stage are: often enough for a
-/// person to see that they come.
+/// Minimum interval between progress reports to a requester: often enough for a user to see
+/// progress.
 pub const TELL_EVERY: Duration = Duration::from_millis(500);
 
-/// The most pieces that are under way of one peer.
+/// Maximum number of pieces requested from one peer at a time.
 const MOST_AHEAD: u128 = 16;
 
 /// A stage that lacked weights.
@@ -26,9 +26,9 @@ const MOST_AHEAD: u128 = 16;
 pub(super) struct Awaiting {
     epoch: PlanEpoch,
     manifest: ContentHash,
-    /// Whether they came, and it is loaded again.
+    /// Whether the weights arrived and the stage is loading again.
     came: bool,
-    /// When its requester heard last how far they are.
+    /// When the last progress report was sent to its requester.
     told_at: Option<Duration>,
 }
 
@@ -48,7 +48,8 @@ impl Machine {
         }
     }
 
-    /// Fetches the weights that a stage of another's session lacks; what is to be refused otherwise.
+    /// Fetches the weights that another device's stage lacks. If that is not possible, returns the
+    /// refusal.
     pub(super) fn fetch_instead(
         &mut self,
         now: Duration,
@@ -63,7 +64,8 @@ impl Machine {
         let (StageRefusedCode::NoWeights, Some(open)) = (refused.code, opening) else {
             return Some(refused);
         };
-        // On their way, weights would hold up the rows of the conversation that it stands by for.
+        // Fetching weights would delay the rows of the very conversation for which the stage stands
+        // by.
         if open.standby {
             return Some(refused);
         }
@@ -100,7 +102,7 @@ impl Machine {
         None
     }
 
-    /// Does what transfers want done; whether there was anything.
+    /// Carries out the transfers' outputs. Returns whether there were any.
     pub(super) fn settle_transfers(&mut self, now: Duration) -> bool {
         let mut any = false;
         if !self.transfers.is_idle() {
@@ -117,11 +119,11 @@ impl Machine {
         any
     }
 
-    /// Fetches nothing that no stage waits for any more.
+    /// Cancels fetches that no stage waits for.
     fn cancel_unwanted(&mut self) {
         let stages = &self.stages;
         self.awaiting.retain(|&stage, awaiting| {
-            // If it is opened in another epoch, it lacks the same weights still.
+            // A stage reopened in another epoch still lacks the same weights.
             let opening = stages.opening(stage);
             opening.is_some_and(|open| open.manifest == awaiting.manifest)
         });
@@ -170,9 +172,9 @@ impl Machine {
         }
     }
 
-    /// Tells those who asked for stages that wait for this model's weights how far they are.
+    /// Reports progress to the requesters of stages that wait for this model's weights.
     fn tell_requesters(&mut self, now: Duration, progress: &Progress) {
-        // A store that says that nothing is missing has nothing to fetch.
+        // A store without missing weights has nothing to fetch.
         if progress.of_bytes == 0 {
             return;
         }
@@ -197,7 +199,7 @@ impl Machine {
         }
     }
 
-    /// How many pieces may be under way of a peer.
+    /// Maximum number of pieces to request from a peer at a time.
     fn window(&self, peer: PeerId) -> usize {
         let asked = self.sessions.values();
         let goes_over = asked.map(|placing| placing.goes_over(peer));

@@ -1,8 +1,8 @@
-//! Texts that peers are sent.
+//! Texts sent to peers.
 
 use crate::wire::limits::{MAX_SOFTWARE_BYTES, MAX_WORDS_BYTES};
 
-/// Words as a peer takes them: without control characters, and cut to the limit.
+/// Removes control characters and truncates the text to the limit that peers accept.
 pub(super) fn words_for_peer(words: &str) -> String {
     text_for_peer(words, MAX_WORDS_BYTES)
 }

@@ -1,9 +1,9 @@
-//! Rows whose answer is due.
+//! Rows that wait for their answer.
 
 use crate::Branch;
 use crate::wire::{Answer, FrameHeader, Kind};
 
-/// Rows that have not come back.
+/// Submitted rows without an answer yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Awaited {
     pub(super) branch: Branch,
@@ -13,7 +13,7 @@ pub(super) struct Awaited {
 }
 
 impl Awaited {
-    /// Whether a header is of the answer that is due.
+    /// Whether a header belongs to the expected answer.
     pub(super) fn is(&self, header: &FrameHeader) -> bool {
         let last = self.start_position + self.rows - 1;
         let (start, rows, hidden) = match self.answer {

@@ -1,4 +1,4 @@
-//! Events of a session, for its requester.
+//! Events of a session for its requester.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -9,82 +9,86 @@ use crate::PeerId;
 use crate::placement::Prediction;
 use crate::wire::{HandOverReason, StageRefusedCode};
 
-/// What came of a session.
+/// An event of a session.
 ///
-/// This is the one type of it from the session to the screen: the session and its
-/// [`machine`](crate::machine) make events, drivers hand them on, and only who shows them puts them
-/// into words. Between two processes they are serialised as they are, hidden states apart.
+/// All code from the session to the screen uses this type: the session and its
+/// [`machine`](crate::machine) create events, drivers pass them on, and only the user interface
+/// turns them into text. Between two processes they are serialised as they are, except for hidden
+/// states.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionEvent {
-    /// The layers are being placed so, as `Ready` will tell. Until then nothing can be submitted, and
-    /// no answer comes to what was.
+    /// A placement is being set up, as `Ready` will confirm. Until then nothing can be submitted,
+    /// and no more answers to submitted rows will arrive.
     Placed(Box<Prediction>),
-    /// All stages are open: rows from `from` on are to be submitted.
+    /// All stages are open: submit rows from `from` on.
     Ready {
-        /// Those before are held. Whatever was submitted from here on is to be submitted again.
+        /// The stages hold the rows before. All rows submitted from here on must be submitted
+        /// again.
         from: u32,
-        /// How many rows prefill steps should have.
+        /// Recommended number of rows per prefill step.
         prefill_rows: NonZeroU32,
     },
-    /// Between `Placed` and `Ready`: a stage waits for weights that other nodes send it, and this is
-    /// how far it says that it is. Each thousandth is told at most once.
+    /// Between `Placed` and `Ready`: a stage fetches weights from other nodes and reports its
+    /// progress. Each thousandth is reported at most once.
     Fetching {
-        /// Whose.
+        /// The stage's peer.
         peer: PeerId,
-        /// Bytes that have come, at most `total_bytes`.
+        /// Received bytes, at most `total_bytes`.
         received_bytes: u64,
-        /// Those, and the bytes that are still missing: at least 1.
+        /// Received and missing bytes: at least 1.
         total_bytes: u64,
     },
-    /// Rows went through all layers, and these came back.
+    /// The answer to rows that passed through all layers.
     Answered {
         /// Position of the first row.
         start_position: u32,
-        /// Hidden states `[rows, d_model]`; none if they were not asked for. They are too large for
-        /// text: who serialises an event [takes them out](SessionEvent::take_hidden) and sends them
-        /// beside it.
+        /// Hidden states `[rows, d_model]`; empty if they were not requested. Too large for text:
+        /// code that serialises an event [takes them out](SessionEvent::take_hidden) and sends them
+        /// separately.
         #[serde(skip)]
         hidden: Vec<u8>,
     },
-    /// Positions were [rolled back](super::Session::roll_back): answers before this event may
-    /// be of them, those after it are not.
+    /// Positions were [rolled back](super::Session::roll_back). Answers before this event may
+    /// belong to them, answers after it do not.
     RolledBack,
-    /// Rows of others wait at this stage, too: drafts should not be sent for
-    /// [`DRAFTS_PAUSE`](super::DRAFTS_PAUSE). Told at most every
-    /// [`SHARED_EVERY`](crate::stage::SHARED_EVERY), whatever stages say.
+    /// Rows of other sessions also wait at this stage: do not send drafts for
+    /// [`DRAFTS_PAUSE`](super::DRAFTS_PAUSE). Reported at most every
+    /// [`SHARED_EVERY`](crate::stage::SHARED_EVERY), however often stages send it.
     Shared {
-        /// Whose.
+        /// The stage's peer.
         peer: PeerId,
     },
-    /// A stage will leave; it works until then. The machine places anew by itself: `Placed` and
-    /// `Ready` follow if there is another placement, else the session goes on as it is until the stage
-    /// is gone.
+    /// A stage will leave, but works until then. The machine searches for another placement by
+    /// itself: `Placed` and `Ready` follow if there is one, otherwise the session continues until
+    /// the stage is gone.
     Leaving {
-        /// Whose.
+        /// The stage's peer.
         peer: PeerId,
-        /// Why.
+        /// The reason.
         reason: HandOverReason,
         /// How long it stays.
         within: Duration,
     },
-    /// A stage failed. The machine places anew by itself (`Placed` and `Ready` follow) or waits.
+    /// A stage failed. The machine places the layers again by itself (`Placed` and `Ready` follow)
+    /// or waits.
     Broken {
-        /// Whose.
+        /// The stage's peer.
         peer: PeerId,
-        /// What is wrong.
+        /// The cause.
         cause: Cause,
     },
-    /// No placement is possible now: why, in words. The session is kept, and goes on when one is.
+    /// No placement is possible now, for this reason. The session is kept, and continues when one
+    /// is.
     Waiting(String),
-    /// None was possible for as long as the session may wait: why, in words. Nothing comes of it any
-    /// more; it is to be finished.
+    /// No placement was possible for as long as the session may wait, for this reason. The session
+    /// will not continue; finish it.
     GivenUp(String),
 }
 
 impl SessionEvent {
-    /// Takes the hidden states out of an answer, for who sends them beside the serialised event; none
-    /// of other events.
+    /// Takes the hidden states out of an answer, so that they can be sent apart from the serialised
+    /// event; empty for other events.
     pub fn take_hidden(&mut self) -> Vec<u8> {
         match self {
             Self::Answered { hidden, .. } => std::mem::take(hidden),
@@ -100,8 +104,7 @@ impl SessionEvent {
         }
     }
 
-    /// The event with the hidden states that were taken out of it; other events than answers stay as
-    /// they are.
+    /// Puts the hidden states back into an answer; other events stay unchanged.
     pub fn with_hidden(mut self, came: Vec<u8>) -> Self {
         if let Self::Answered { hidden, .. } = &mut self {
             *hidden = came;
@@ -110,36 +113,36 @@ impl SessionEvent {
     }
 }
 
-/// Why a pipeline does not work.
+/// Why a pipeline failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// Nothing was heard for so long, which is at least [`FAIL_AFTER`](super::FAIL_AFTER).
+    /// Nothing was heard for this long, which is at least [`FAIL_AFTER`](super::FAIL_AFTER).
     #[error("nothing was heard of it for {} ms", .0.as_millis())]
     Silent(Duration),
     /// The connection to it ended.
     #[error("the connection to it ended")]
     Disconnected,
-    /// It said that it cannot be a stage, or not any longer.
+    /// It cannot be a stage, or no longer.
     #[error("it refused: {words}")]
     Refused {
-        /// Why.
+        /// The reason, for programs.
         code: StageRefusedCode,
-        /// In its words.
+        /// The reason, in the peer's words.
         words: String,
-        /// What it has room for, in bytes.
+        /// The bytes that it has available.
         available_bytes: u64,
     },
-    /// It says that it does not have the session: it was idle for too long, or began anew.
+    /// It no longer has the session: it was idle for too long, or restarted.
     #[error("it does not have the session any more")]
     Forgotten,
-    /// Its answer was not the one that was due.
+    /// Its answer was not the expected one.
     #[error("it answered what was not asked")]
     Faulty,
     /// It sent hidden states that are not numbers.
     #[error("it sent values that are not numbers")]
     NotFinite,
-    /// It says that it works, and came no further for so long.
+    /// It reported work without progress for this long.
     #[error("it says that it works, and came no further for {} s", .0.as_secs())]
     Stuck(Duration),
     /// Rows on their way to it were lost.

@@ -5,78 +5,79 @@ use std::ops::Range;
 
 use crate::wire::Answer;
 
-/// Steps under way at a time: enough to keep every stage of a small circle busy, and few enough to keep
+/// Maximum steps under way: enough to keep every stage of a small circle busy, few enough to keep
 /// queues short.
 pub const STEPS_ON_THE_WAY: usize = 6;
 
-/// A requester's tokens, and how far its pipeline has them: which rows to
+/// A requester's tokens, and the pipeline's progress through them: which rows to
 /// [submit](crate::machine::Machine::submit) next, and which rows the answers belong to.
 ///
-/// The wanted tokens may be followed by *drafts*, guesses of the next tokens, one step each. While one
-/// token passes round the ring, the stages that it has left or not reached yet compute the drafts. If the
-/// next token was guessed right, its row is already under way; otherwise it is rolled back with the rows
-/// after it. By the exactness of the arithmetic, drafts change no bit of any token.
+/// The wanted tokens may be followed by *drafts*, guesses of the next tokens, one step each. While
+/// one token passes round the ring, the stages that it has left or not yet reached compute the
+/// drafts. If the next token was guessed right, its row is already under way; otherwise it is
+/// rolled back with the rows after it. Because the arithmetic is exact, drafts change no bit of any
+/// token.
 ///
-/// Events are to be told in order. Where rows and events cross each other, as with a session in another
-/// process, a mark shows the end of a roll-back: answers before [`rolled_back`](Self::rolled_back) may
-/// belong to dropped rows, and are ignored.
+/// Events must be passed on in order. If rows and events can cross each other, as with a session in
+/// another process, a mark shows the end of a roll-back: answers before
+/// [`rolled_back`](Self::rolled_back) may belong to dropped rows, and are ignored.
 #[derive(Debug, Clone)]
 pub struct Feed<T> {
     /// Wanted tokens, followed by drafts.
     tokens: Vec<T>,
     /// INVARIANT: at most `tokens.len()`; so is `read`.
     wanted: usize,
-    /// The number of tokens that went through all layers and were answered.
+    /// Number of tokens that passed through all layers and were answered.
     read: usize,
-    /// The most positions, drafts included.
+    /// Maximum number of positions, including drafts.
     capacity: usize,
     /// Whether a failure may have prevented answers of submitted steps.
     unsettled: bool,
-    /// The pipeline, while it takes rows.
+    /// The pipeline, while it accepts rows.
     flow: Option<Flow>,
     /// Roll-backs whose mark has not arrived.
     rolling_back: usize,
-    /// Hidden states that arrived, each with the position after it, ascending.
+    /// Received hidden states, each with the position after it, ascending.
     came: VecDeque<(usize, Vec<u8>)>,
 }
 
-/// The rows that a working pipeline was given.
+/// The rows submitted to a working pipeline.
 #[derive(Debug, Clone)]
 struct Flow {
     /// The next position.
     next: usize,
-    /// Steps whose answers are due.
+    /// Steps that wait for their answer.
     due: VecDeque<Range<usize>>,
-    /// Rows of a prefill step.
+    /// Rows per prefill step.
     rows: usize,
 }
 
-/// Rows to be submitted.
+/// Rows to submit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FeedStep<'a, T> {
-    /// Of the first row.
+    /// Position of the first row.
     pub start_position: u32,
     /// At least one.
     pub tokens: &'a [T],
-    /// What is to come back.
+    /// The requested answer.
     pub answer: Answer,
 }
 
 impl<T> FeedStep<'_, T> {
-    /// How many.
+    /// Number of rows.
     pub fn rows(&self) -> u32 {
         position(self.tokens.len())
     }
 }
 
-/// Where the pipeline is to be [rolled back](crate::machine::Machine::roll_back) to, before anything
-/// else is submitted.
+/// The position to which the pipeline must be [rolled back](crate::machine::Machine::roll_back)
+/// before anything else is submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "the pipeline holds rows that are not wanted"]
 pub struct RollBack(pub u32);
 
 impl<T: Copy + PartialEq> Feed<T> {
-    /// Nothing yet; at most so many positions, and no more than `u32` counts.
+    /// Creates an empty feed for at most `capacity` positions, and no more than `u32` can count.
     pub fn new(capacity: usize) -> Self {
         Self {
             tokens: Vec::new(),
@@ -90,22 +91,23 @@ impl<T: Copy + PartialEq> Feed<T> {
         }
     }
 
-    /// The tokens that are read or to be read, without drafts.
+    /// The tokens already read or to be read, without drafts.
     pub fn tokens(&self) -> &[T] {
         &self.tokens[..self.wanted]
     }
 
-    /// How many of [`tokens`](Self::tokens) are known to have gone through all layers.
+    /// How many of [`tokens`](Self::tokens) are known to have passed through all layers.
     pub fn read(&self) -> usize {
         self.read.min(self.wanted)
     }
 
-    /// Drafts that are neither confirmed nor rejected.
+    /// Drafts not yet confirmed or rejected.
     pub fn drafts(&self) -> &[T] {
         &self.tokens[self.wanted..]
     }
 
-    /// Adds tokens to read. Rows of right drafts are already under way, unless one of them was wrong.
+    /// Appends tokens to read. The rows of correct drafts are already under way, unless a draft was
+    /// wrong.
     ///
     /// # Panics
     /// There is no [room](Self::new) for them.
@@ -121,12 +123,12 @@ impl<T: Copy + PartialEq> Feed<T> {
         rolled_back
     }
 
-    /// Only the first `len` tokens are wanted.
+    /// Keeps only the first `len` tokens.
     pub fn truncate(&mut self, len: usize) -> Option<RollBack> {
         (len < self.wanted).then(|| self.cut(len))
     }
 
-    /// What has not gone through all layers is not wanted any more.
+    /// Drops all tokens that have not passed through all layers.
     pub fn give_up(&mut self) -> Option<RollBack> {
         (self.read() < self.tokens.len()).then(|| self.cut(self.read()))
     }
@@ -137,7 +139,7 @@ impl<T: Copy + PartialEq> Feed<T> {
         self.roll_back(len)
     }
 
-    /// Rows from `len` on are not in the pipeline any more.
+    /// Drops rows from `len` on from the pipeline.
     fn roll_back(&mut self, len: usize) -> RollBack {
         self.read = self.read.min(len);
         self.came.retain(|(end, _)| *end <= len);
@@ -149,19 +151,19 @@ impl<T: Copy + PartialEq> Feed<T> {
         RollBack(position(len))
     }
 
-    /// What was rolled back is dropped: answers from here on are of what is wanted.
+    /// Notes the mark of a roll-back: later answers do not belong to dropped rows.
     pub fn rolled_back(&mut self) {
         self.rolling_back = self.rolling_back.saturating_sub(1);
     }
 
-    /// The pipeline broke or is being replaced: nothing is submitted until [`ready`](Self::ready).
+    /// The pipeline broke or is being replaced: submit nothing until [`ready`](Self::ready).
     pub fn interrupted(&mut self) {
         let flow = self.flow.take();
         self.unsettled |= flow.is_some_and(|flow| !flow.due.is_empty());
     }
 
-    /// The pipeline is gone with everything that it held, and answers nothing any more: the next one that
-    /// is [ready](Self::ready) holds nothing.
+    /// The pipeline is gone with its whole state, and will send no answers. The next one that is
+    /// [ready](Self::ready) starts empty.
     pub fn lost(&mut self) {
         self.flow = None;
         self.unsettled = false;
@@ -170,11 +172,12 @@ impl<T: Copy + PartialEq> Feed<T> {
 
     /// Rows from `from` on can be submitted, in prefill steps of `prefill_rows`.
     ///
-    /// Drafts and unanswered rows are rolled back: the new pipeline may have accepted rows that were
-    /// submitted after it was ready and before that was known here, in other steps than the next ones.
+    /// Rolls back drafts and unanswered rows: the new pipeline may have accepted rows that were
+    /// submitted after it was ready but before this was known here, in other steps than the next
+    /// ones.
     pub fn ready(&mut self, from: u32, prefill_rows: u32) -> Option<RollBack> {
         self.interrupted();
-        // A roll-back that is on its way is not in it.
+        // A roll-back on its way may not be reflected in `from`.
         let next = (from as usize).min(self.read());
         let drafted = self.wanted < self.tokens.len();
         self.tokens.truncate(self.wanted);
@@ -189,9 +192,9 @@ impl<T: Copy + PartialEq> Feed<T> {
         rolled_back
     }
 
-    /// The next step, while there is one and not too many are on their way. When all that is wanted is,
-    /// at most `drafts` guesses follow: `guess` is given the tokens, drafts included, and how many of
-    /// them are wanted.
+    /// The next step, if there is one and not too many are under way. Once all wanted tokens are
+    /// submitted, at most `drafts` guesses follow: `guess` receives the tokens, including drafts,
+    /// and the number of wanted ones.
     pub fn next_step(
         &mut self,
         drafts: usize,
@@ -219,11 +222,11 @@ impl<T: Copy + PartialEq> Feed<T> {
         })
     }
 
-    /// Rows went through all layers: the first position and the hidden states. False if it is not the answer
-    /// that is due, and is ignored.
+    /// Handles an answer: the first position and the hidden states. Returns false and ignores it if
+    /// it is not the expected one.
     pub fn answered(&mut self, start_position: u32, hidden: Vec<u8>) -> bool {
         let flow = self.flow.as_mut().filter(|_| self.rolling_back == 0);
-        // Hidden states that come back are those of the last row.
+        // Returned hidden states are those of the last row.
         let first = |due: &Range<usize>| match hidden.is_empty() {
             true => due.start,
             false => due.end - 1,
@@ -232,7 +235,7 @@ impl<T: Copy + PartialEq> Feed<T> {
         let Some(due) = flow.and_then(|flow| flow.due.pop_front_if(is_due)) else {
             return false;
         };
-        // Rows that a new stage lacked are read again.
+        // Rows that a new stage lacked are read twice.
         self.read = self.read.max(due.end);
         if !hidden.is_empty() {
             self.came.push_back((due.end, hidden));
@@ -240,7 +243,7 @@ impl<T: Copy + PartialEq> Feed<T> {
         true
     }
 
-    /// The hidden states behind the last of [`tokens`](Self::tokens), once they have arrived.
+    /// The hidden states after the last of [`tokens`](Self::tokens), once received.
     pub fn take_hidden(&mut self) -> Option<Vec<u8>> {
         while let Some((end, hidden)) = self.came.pop_front_if(|(end, _)| *end <= self.wanted) {
             if end == self.wanted {
@@ -251,7 +254,7 @@ impl<T: Copy + PartialEq> Feed<T> {
     }
 }
 
-/// A position, or how many, as the protocol counts.
+/// Converts a position or count to the protocol's type.
 fn position(of: usize) -> u32 {
     u32::try_from(of).expect("no position is beyond the capacity")
 }

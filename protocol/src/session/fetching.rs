@@ -1,4 +1,4 @@
-//! Progress of the stages of a placement that fetch weights.
+//! Weight-fetching progress of a placement's stages.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,15 @@ use super::SessionEvent;
 use crate::PeerId;
 use crate::wire::StageFetching;
 
-/// How far each was told to be, in thousandths.
+/// The last reported progress of each stage, in thousandths.
 ///
-/// Whatever a peer says, each thousandth is told at most once a placement: a queue that nobody
-/// empties stays short, and whoever shows it has little to do.
+/// Whatever a peer sends, each thousandth is reported at most once per placement, so that an unread
+/// event queue stays short and a display has little to do.
 #[derive(Debug, Default)]
 pub(super) struct Fetches(BTreeMap<PeerId, u32>);
 
 impl Fetches {
-    /// A stage of the ring says how far it is: what is to be told of that, if anything.
+    /// Handles a progress report of a stage in the ring. Returns the event to report, if any.
     pub(super) fn heard(&mut self, peer: PeerId, fetching: &StageFetching) -> Option<SessionEvent> {
         let StageFetching {
             received_bytes,

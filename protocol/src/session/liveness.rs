@@ -1,4 +1,4 @@
-//! Which stage is silent, and which one holds up the pipeline.
+//! Detects silent stages and stages that hold up the pipeline.
 
 #[cfg(test)]
 mod tests;
@@ -11,12 +11,12 @@ use super::{
 };
 use crate::PeerId;
 
-/// What was heard of each stage while something was due of it.
+/// Signs of life from each stage while something is due from it.
 #[derive(Debug, Default)]
 pub(super) struct Liveness {
     /// In the order of the ring.
     stages: Vec<Heard>,
-    /// What is due, while something is.
+    /// The due answer, if any.
     due: Option<Due>,
 }
 
@@ -25,25 +25,25 @@ struct Heard {
     peer: PeerId,
     /// When anything last arrived from it.
     at: Duration,
-    /// After so long without anything it has failed.
+    /// It has failed after this much silence.
     limit: Duration,
-    /// When it last said something about the session.
+    /// When it last sent something about the session.
     told_at: Duration,
-    /// Whether it was asked since.
+    /// Whether it was queried since.
     asked: bool,
-    /// Questions that it has not answered.
+    /// Queries that it has not answered.
     questions: u32,
-    /// The positions that it said it has computed.
+    /// The number of positions that it reported as computed.
     held: u32,
-    /// The maximum of that since the answer is due: repeating a lower position is no progress.
+    /// The maximum of `held` since the answer is due: repeating a lower position is no progress.
     furthest: u32,
     opening: Opening,
 }
 
-/// Progress of a stage that is made ready.
+/// Progress of a stage that is being made ready.
 #[derive(Debug, Clone, Copy)]
 enum Opening {
-    /// It progressed at this time, and has so long to progress again.
+    /// The time of its last progress, and the limit for the next.
     Since(Duration, Duration),
     Done,
 }
@@ -55,20 +55,20 @@ struct Due {
     end: u32,
     /// When a stage last reported progress.
     progress_at: Duration,
-    /// When a stage last said that it computes.
+    /// When a stage last reported that it computes.
     busy_at: Duration,
 }
 
-/// What the silence of some means.
+/// The consequences of silence.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// These should be asked what they hold.
+    /// Stages to query for their state.
     pub(super) ask: Vec<PeerId>,
     pub(super) failed: Option<(PeerId, Cause)>,
 }
 
 impl Liveness {
-    /// Watches these stages, none of which has been heard.
+    /// Starts to watch these stages. None of them has been heard yet.
     pub(super) fn watch(&mut self, now: Duration, ring: impl Iterator<Item = PeerId>) {
         let unheard = |peer| Heard {
             peer,
@@ -86,7 +86,7 @@ impl Liveness {
         self.await_until(now, Some(0));
     }
 
-    /// Answers to rows before a position are due from now on, or none at all.
+    /// Sets the position before which rows are due from now on; `None` if none are.
     pub(super) fn await_until(&mut self, now: Duration, end: Option<u32>) {
         self.due = end.map(|end| Due {
             since: now,
@@ -100,14 +100,14 @@ impl Liveness {
         }
     }
 
-    /// A stage is ready.
+    /// Notes that a stage is ready.
     pub(super) fn opened(&mut self, peer: PeerId) {
         if let Some(heard) = stage_of(&mut self.stages, peer) {
             heard.opening = Opening::Done;
         }
     }
 
-    /// A stage that is made ready has more of its weights than before, or all.
+    /// Notes that a stage being made ready has received more of its weights, or all.
     pub(super) fn fetched(&mut self, now: Duration, peer: PeerId, all: bool) {
         if let Some(heard) = stage_of(&mut self.stages, peer)
             && let Opening::Since(..) = heard.opening
@@ -122,8 +122,8 @@ impl Liveness {
         self.due.is_some()
     }
 
-    /// Anything came of a peer, be it of another session: how long it was silent while something was
-    /// due of it, and this node ran.
+    /// Notes that something arrived from a peer, even for another session. Returns the length of
+    /// its silence while something was due from it and this node ran.
     pub(super) fn heard(&mut self, now: Duration, peer: PeerId) -> Option<Duration> {
         self.excuse(now);
         let heard = stage_of(&mut self.stages, peer)?;
@@ -131,7 +131,7 @@ impl Liveness {
         Some(now.saturating_sub(before.max(self.due?.since)))
     }
 
-    /// A peer said something of the session.
+    /// Notes that a peer sent something about the session.
     pub(super) fn told(&mut self, now: Duration, peer: PeerId) {
         self.excuse(now);
         if let Some(heard) = stage_of(&mut self.stages, peer) {
@@ -141,28 +141,28 @@ impl Liveness {
         }
     }
 
-    /// So long may this peer be silent from when it was heard last.
+    /// Sets how long this peer may be silent.
     pub(super) fn allow_silence(&mut self, peer: PeerId, limit: Duration) {
         if let Some(heard) = stage_of(&mut self.stages, peer) {
             heard.limit = limit;
         }
     }
 
-    /// Rows that are due arrive.
+    /// Notes that rows that are due are arriving.
     pub(super) fn arriving(&mut self, now: Duration) {
         if let Some(due) = &mut self.due {
             due.busy_at = now;
         }
     }
 
-    /// A stage said what it holds; whether it had been asked.
+    /// Notes a stage's report of its state. Returns whether it had been queried.
     pub(super) fn answered(&mut self, peer: PeerId) -> bool {
         let heard = stage_of(&mut self.stages, peer);
         let left = heard.map(|heard| &mut heard.questions);
         left.is_some_and(|left| std::mem::replace(left, left.saturating_sub(1)) > 0)
     }
 
-    /// A stage said what it holds, and whether it is at it.
+    /// Notes how many positions a stage holds, and whether it is computing.
     pub(super) fn holds(&mut self, now: Duration, peer: PeerId, held: u32, busy: bool) {
         let heard = stage_of(&mut self.stages, peer);
         let (Some(heard), Some(due)) = (heard, &mut self.due) else {
@@ -197,16 +197,16 @@ impl Liveness {
         Some(stages.map_or(stands_still, |stages| stages.min(stands_still)))
     }
 
-    /// How long the most patiently borne stage may be silent.
+    /// The longest silence allowed to any stage.
     fn most_patience(&self) -> Duration {
         let limits = self.stages.iter().map(|heard| heard.limit);
         limits.max().unwrap_or(FAIL_AFTER)
     }
 
-    /// Excuses peers for time in which this node did not run and could not hear them. To be called before
-    /// anything else is noted. Returns whether [`judge`](Self::judge) is due.
+    /// Excuses peers for time in which this node did not run and could not hear them. To be called
+    /// before anything else is noted. Returns whether [`judge`](Self::judge) is due.
     fn excuse(&mut self, now: Duration) -> bool {
-        // So long ago it was due, and this node did not run.
+        // How late the call is: for that time this node did not run.
         let due = self.poll_timeout();
         let Some(late) = due.and_then(|due| now.checked_sub(due)) else {
             return false;
@@ -271,7 +271,7 @@ fn stage_of(stages: &mut [Heard], peer: PeerId) -> Option<&mut Heard> {
 }
 
 impl Heard {
-    /// When it counts as failed while it is made ready, if it makes no progress.
+    /// When it fails if it makes no progress while it is made ready.
     fn opens_by(&self, due_end: u32) -> Duration {
         match self.opening {
             Opening::Since(at, within) if due_end == 0 => at + within,
@@ -279,7 +279,7 @@ impl Heard {
         }
     }
 
-    /// How long it may be made ready without progress.
+    /// How long it has been made ready without progress.
     fn opens_for(&self, now: Duration) -> Duration {
         match self.opening {
             Opening::Since(at, _) => now.saturating_sub(at),
@@ -289,11 +289,11 @@ impl Heard {
 }
 
 impl Due {
-    /// When rows count as lost, though all stages may live. Links between stages are assumed to stall as
-    /// long as the links that are seen from here.
+    /// When rows count as lost although all stages may be alive. Links between stages are assumed
+    /// to stall for as long as the links seen from here.
     fn stands_still_at(&self, patience: Duration) -> Duration {
         if self.end == 0 {
-            // Stages open: each has a time of its own.
+            // Stages are opening: each has its own limit.
             return Duration::MAX;
         }
         let moved_at = self.busy_at.max(self.progress_at);
@@ -301,7 +301,7 @@ impl Due {
         lost.min(self.stuck_at())
     }
 
-    /// When the stages that compute have used up their time.
+    /// When the time limit of computing stages ends.
     fn stuck_at(&self) -> Duration {
         (self.progress_at + STUCK_AFTER).min(self.since + ANSWER_WITHIN)
     }

@@ -1,39 +1,39 @@
-//! How long a peer may be silent before it counts as failed.
+//! Tolerance for a peer's silence before it counts as failed.
 
 use std::time::Duration;
 
 use super::{FAIL_AFTER, MOST_PATIENCE};
 
-/// Silences are remembered for at least so long, and at most for twice as long.
+/// Silences are remembered for at least this long, and at most twice as long.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
-/// The recent silences of one peer, on one connection, that ended. A peer that was silent for long and
-/// then went on, as over a link that stalls, gets more time than others.
+/// The recent silences of one peer on one connection. A peer that was silent for long and then
+/// continued, as over a link that stalls, gets more time than others.
 ///
-/// Times are since any fixed moment, and never go back.
+/// Times are relative to an arbitrary fixed moment and never decrease.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Patience {
-    /// When the time that is remembered began of which `longest` is the first.
+    /// Start of the current period, to which the first of `longest` belongs.
     began: Duration,
-    /// The longest of that time, and of the one before.
+    /// The longest silences of the current period and of the one before.
     longest: [Duration; 2],
 }
 
 impl Patience {
-    /// The peer was heard after having been silent for so long, while something was due of it.
+    /// Notes that the peer was heard after this much silence, while something was due from it.
     pub fn note(&mut self, now: Duration, silence: Duration) {
         *self = self.at(now);
         self.longest[0] = self.longest[0].max(silence);
     }
 
-    /// How long it may be silent from now on: twice the longest silence, at least [`FAIL_AFTER`], at
-    /// most [`MOST_PATIENCE`].
+    /// The maximum silence from now on: twice the longest recent silence, at least [`FAIL_AFTER`],
+    /// at most [`MOST_PATIENCE`].
     pub fn limit(&self, now: Duration) -> Duration {
         let [longest, before] = self.at(now).longest;
         (longest.max(before).saturating_mul(2)).clamp(FAIL_AFTER, MOST_PATIENCE)
     }
 
-    /// Without what is too long ago.
+    /// Drops periods that are too old.
     fn at(self, now: Duration) -> Self {
         let next = self.began + REMEMBERED;
         if now < next {

@@ -19,9 +19,9 @@ use crate::wire::{
 };
 use crate::{Branch, PeerId, PlanEpoch};
 
-/// A conversation over a pipeline; see the module's page.
+/// A conversation over a pipeline; see the module page.
 ///
-/// Times are since any fixed moment, and never go back.
+/// Times are relative to an arbitrary fixed moment and never decrease.
 #[derive(Debug)]
 pub struct Session {
     setup: SessionSetup,
@@ -29,17 +29,17 @@ pub struct Session {
     branch: Branch,
     /// In the order of the ring; empty before the first placement.
     ring: Vec<PlacedStage>,
-    /// Devices that hold layers for a later placement, opened since they were last told to free all.
+    /// Devices that were opened as standbys since they were last told to free everything.
     standbys: BTreeSet<PeerId>,
     state: State,
-    /// The position after what was submitted in this epoch.
+    /// The position after the last row submitted in this epoch.
     submitted_end: u32,
-    /// Answers showed that all stages hold the rows before this, which were not rolled back since.
+    /// Rows before this are held by all stages, as answers showed, and were not rolled back since.
     /// INVARIANT: at most `submitted_end`.
     answered_end: u32,
     awaited: VecDeque<Awaited>,
     liveness: Liveness,
-    /// When it may be told again that a stage is shared.
+    /// The earliest time to report a shared stage again.
     shared_at: Duration,
     outputs: VecDeque<SessionOutput>,
 }
@@ -47,9 +47,9 @@ pub struct Session {
 #[derive(Debug)]
 enum State {
     Opening {
-        /// What those hold that have answered.
+        /// The reported positions of stages that have answered.
         held: BTreeMap<PeerId, u32>,
-        /// Progress of the stages that lack weights.
+        /// Progress of stages that fetch weights.
         fetches: Fetches,
     },
     Running,
@@ -57,7 +57,7 @@ enum State {
 }
 
 impl Session {
-    /// Without a placement yet: [`place`](Self::place) gives it one.
+    /// Creates a session without a placement; [`place`](Self::place) sets one.
     pub fn new(setup: SessionSetup) -> Self {
         Self {
             setup,
@@ -80,12 +80,12 @@ impl Session {
         self.outputs.pop_front()
     }
 
-    /// What stays the same.
+    /// The session's constant parameters.
     pub fn setup(&self) -> &SessionSetup {
         &self.setup
     }
 
-    /// The placement in force, in the order of the ring.
+    /// The current placement, in the order of the ring.
     pub fn ring(&self) -> &[PlacedStage] {
         &self.ring
     }
@@ -95,32 +95,32 @@ impl Session {
         matches!(self.state, State::Running)
     }
 
-    /// The placement in force; each one has a higher epoch.
+    /// The epoch of the current placement. Epochs increase with each placement.
     pub fn epoch(&self) -> PlanEpoch {
         self.epoch
     }
 
-    /// The position whose row is the next to be submitted.
+    /// The position of the next row to submit.
     pub fn next_position(&self) -> u32 {
         self.submitted_end
     }
 
-    /// Goes over these stages from now on, in this order, under a higher epoch. Peers of the
-    /// placement before that are not among these are told to free theirs; so are those that were
-    /// neither in it nor [stood by](Self::stand_by), before they open.
+    /// Sets a new placement with these stages, in this order, under a higher epoch. Peers that drop
+    /// out of the placement must free their stages. So must new peers before they open,
+    /// unless they [stood by](Self::stand_by).
     ///
     /// # Errors
-    /// [`PlaceError`] if these are not stages that follow each other on different nodes.
+    /// [`PlaceError`] if the stages are not consecutive or not on different nodes.
     pub fn place(&mut self, now: Duration, ring: Vec<PlacedStage>) -> Result<(), PlaceError> {
         check(&ring)?;
         let peers = |ring: &[PlacedStage]| -> BTreeSet<_> {
             ring.iter().map(|placed| placed.stage.peer).collect()
         };
         let (before, after) = (peers(&self.ring), peers(&ring));
-        // Those who leave, and those who come: one that left before may not have heard of it, and
-        // hold rows that were rolled back since.
+        // Peers that drop out and peers that are new: a peer that dropped out earlier may have
+        // missed its message and hold rows that were rolled back since.
         for &peer in before.symmetric_difference(&after) {
-            // What stood by has no rows, and is not to be loaded anew.
+            // A standby has no rows and must not be loaded again.
             if !self.standbys.remove(&peer) {
                 self.close_stage(peer);
             }
@@ -153,7 +153,7 @@ impl Session {
         Ok(())
     }
 
-    /// The message that opens a stage, between no neighbours.
+    /// The message that opens a stage, with the requester as both neighbours.
     fn opening(&self, placed: &PlacedStage) -> OpenStage {
         OpenStage {
             session: self.setup.id,
@@ -171,10 +171,10 @@ impl Session {
         }
     }
 
-    /// Sends rows, from the position [`next_position`](Self::next_position) on, through all layers.
+    /// Sends rows through all layers, from [`next_position`](Self::next_position) on.
     ///
     /// # Errors
-    /// [`SubmitError`] if the pipeline is not ready, or the rows are not those that follow.
+    /// [`SubmitError`] if the pipeline is not ready, or the rows are not the next ones.
     pub fn submit(
         &mut self,
         now: Duration,
@@ -206,7 +206,7 @@ impl Session {
             payload_bytes: 0,
         };
         let frame = Frame::new(header, hidden)?;
-        // A stage would take it for the fault of a peer.
+        // A stage would blame a peer for it.
         if shape.payload_bytes(rows) != Some(frame.header().payload_bytes) {
             return Err(frame.header().not_agreed().into());
         }
@@ -228,10 +228,9 @@ impl Session {
         Ok(())
     }
 
-    /// Drops the positions from `position` on, as those of a rejected draft: the rows that are
-    /// submitted there next need not be those before. Answers that are on their way and reach beyond
-    /// `position` are passed over; [`SessionEvent::RolledBack`] says from when on. To be called in any
-    /// state.
+    /// Drops the positions from `position` on, such as those of a rejected draft: the next rows at
+    /// these positions may differ. Pending answers that reach beyond `position` are discarded;
+    /// [`SessionEvent::RolledBack`] marks the end of such answers. May be called in any state.
     pub fn roll_back(&mut self, now: Duration, position: u32) {
         self.tell(SessionEvent::RolledBack);
         if position < self.submitted_end {
@@ -246,21 +245,21 @@ impl Session {
         }
     }
 
-    /// Rows without an answer are to be submitted again: their answer is missing, and a stage that
-    /// lacks them may hold others, rolled back since, in their place.
+    /// Requires unanswered rows to be submitted again: their answer is missing, and in their place
+    /// a stage may hold other rows that were rolled back since.
     fn await_no_more(&mut self) {
         self.awaited.clear();
         self.submitted_end = self.answered_end;
     }
 
-    /// Time runs anew for the answer that is due next.
+    /// Restarts the timing for the next due answer.
     fn await_next(&mut self, now: Duration) {
         let next = self.awaited.front();
         let end = next.map(|next| next.start_position + next.rows);
         self.liveness.await_until(now, end);
     }
 
-    /// What a frame from a peer may carry; `None` if nobody wants it.
+    /// The shape that a frame from a peer may have; `None` if the frame is not expected.
     pub fn agreed(&self, from: PeerId, header: &FrameHeader) -> Option<HiddenShape> {
         self.expects(from, header).then_some(self.setup.shape)
     }
@@ -274,19 +273,20 @@ impl Session {
             && header.branch <= self.branch
     }
 
-    /// Anything arrived from a peer, even a part of a frame or of another session: how long it was silent
-    /// while something was due of it, for its [`Patience`](super::Patience).
+    /// Notes that something arrived from a peer, even part of a frame or for another session.
+    /// Returns the length of its silence while something was due from it, for its
+    /// [`Patience`](super::Patience).
     pub fn heard(&mut self, now: Duration, peer: PeerId) -> Option<Duration> {
         self.liveness.heard(now, peer)
     }
 
-    /// A stage of this peer, if there is one, has failed when it has been silent for so long: from
-    /// when it was heard last, until the next [`place`](Self::place).
+    /// Sets how long the stage of this peer, if any, may be silent before it has failed. Applies
+    /// until the next [`place`](Self::place).
     pub fn allow_silence(&mut self, peer: PeerId, limit: Duration) {
         self.liveness.allow_silence(peer, limit);
     }
 
-    /// A part of a frame arrived from a peer: what is due may follow it.
+    /// Handles part of a frame from a peer: due rows may follow it.
     pub fn handle_part(&mut self, now: Duration, from: PeerId) {
         let last = self.ring.last().map(|placed| placed.stage.peer);
         if last == Some(from) {
@@ -294,7 +294,7 @@ impl Session {
         }
     }
 
-    /// A frame of this session arrived.
+    /// Handles a frame of this session.
     pub fn handle_frame(&mut self, now: Duration, from: PeerId, frame: Frame) {
         if !self.expects(from, frame.header()) {
             return;
@@ -307,14 +307,14 @@ impl Session {
         let due = self.awaited.front();
         let branch = due.map_or(self.branch, |due| due.branch);
         if header.branch < branch {
-            // Of a draft that was rejected since.
+            // Belongs to a draft that was rejected since.
             return;
         }
         if !due.is_some_and(|due| due.is(&header)) {
             self.break_off(from, Cause::Faulty);
             return;
         }
-        // Those of its own stage are the model's, and end the answer.
+        // Rows of the requester's own stage come from the model, and end the answer.
         if from != self.setup.requester && !self.setup.shape.are_numbers(&hidden) {
             self.break_off(from, Cause::NotFinite);
             return;
@@ -328,7 +328,7 @@ impl Session {
         });
     }
 
-    /// A message of a peer about this session arrived.
+    /// Handles a peer's message about this session.
     pub fn handle_control(&mut self, now: Duration, from: PeerId, message: Control) {
         self.liveness.told(now, from);
         match message {
@@ -350,7 +350,7 @@ impl Session {
             Control::StageRefused(refused) if self.is_current(from, refused.epoch) => {
                 self.refused(from, refused);
             }
-            // It may hold what an earlier placement had it hold.
+            // It may still hold the state of an earlier placement.
             Control::StageRefused(refused)
                 if refused.epoch == self.epoch && self.standbys.remove(&from) =>
             {
@@ -372,7 +372,7 @@ impl Session {
             }
             Control::SessionState(state) if self.is_current(from, state.epoch) => {
                 self.liveness.holds(now, from, state.held_positions, false);
-                // Unasked, it says that a frame began beyond what is held.
+                // An unqueried report means that a frame started beyond the rows it holds.
                 if !self.liveness.answered(from) && self.is_running() {
                     self.break_off(from, Cause::RowsLost);
                 }
@@ -382,7 +382,7 @@ impl Session {
         }
     }
 
-    /// The connection to a peer ended.
+    /// Notes that the connection to a peer ended.
     pub fn disconnected(&mut self, peer: PeerId) {
         self.standbys.remove(&peer);
         if self.ring.iter().any(|placed| placed.stage.peer == peer) {
@@ -414,9 +414,9 @@ impl Session {
         });
     }
 
-    /// A stage has nothing of the session.
+    /// Handles a stage's report that it does not have the session.
     fn forgotten(&mut self, from: PeerId) {
-        // If it was asked since it opened; else it is of before.
+        // Only if it was queried since it opened; otherwise the report is older.
         if self.is_running() && self.liveness.answered(from) {
             self.break_off(from, Cause::Forgotten);
         }
@@ -449,7 +449,7 @@ impl Session {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    /// The next time to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.liveness.poll_timeout()
     }
@@ -486,7 +486,7 @@ impl Session {
         self.outputs.push_back(SessionOutput::Event(event));
     }
 
-    /// Frees what a peer has of the epochs so far.
+    /// Tells a peer to free its state of all epochs so far.
     fn close_stage(&mut self, peer: PeerId) {
         let close = CloseStage {
             session: self.setup.id,

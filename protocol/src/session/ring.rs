@@ -1,10 +1,10 @@
-//! What makes a ring of stages valid.
+//! Validation of a ring of stages.
 
 use std::collections::BTreeSet;
 
 use super::{PlaceError, PlacedStage};
 
-/// Whether these stages follow each other on different nodes.
+/// Checks that the stages are consecutive and on different nodes.
 pub(super) fn check(ring: &[PlacedStage]) -> Result<(), PlaceError> {
     let mut layer = ring.first().ok_or(PlaceError::Empty)?.stage.layers.first();
     let mut peers = BTreeSet::new();

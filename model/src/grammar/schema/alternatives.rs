@@ -1,4 +1,4 @@
-//! `oneOf` as `anyOf`, where no value can be of two of its schemas.
+//! Replaces `oneOf` by `anyOf` where the schemas share no value.
 
 use std::cell::Cell;
 
@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 
 use super::{Fields, also, each_inner, types};
 
-/// How far references and alternatives are followed.
+/// Maximum depth for following references and alternatives.
 const DEEPEST: usize = 12;
-/// How many pairs of schemas are compared for one `oneOf`.
+/// Maximum number of schema comparisons per `oneOf`.
 const MOST_STEPS: usize = 20_000;
 
-/// Writes `oneOf` as `anyOf` where that is the same. Where it cannot be told, the library decides.
+/// Replaces `oneOf` by `anyOf` where both are equivalent. If this cannot be proved, the library
+/// decides.
 pub(super) fn settle(schema: &mut Value, definitions: &Fields) {
     let Value::Object(fields) = schema else {
         return;
@@ -42,12 +43,12 @@ pub(super) fn settle(schema: &mut Value, definitions: &Fields) {
 
 struct Known<'a> {
     definitions: &'a Fields,
-    /// Comparisons that were made.
+    /// Comparisons made so far.
     steps: Cell<usize>,
 }
 
 impl Known<'_> {
-    /// Whether it is sure that no value is of both schemas.
+    /// Whether the schemas provably share no value.
     fn are_apart(&self, first: &Value, second: &Value, depth: usize) -> bool {
         let (first, second) = match (first, second) {
             (Value::Bool(false), _) | (_, Value::Bool(false)) => return true,
@@ -71,7 +72,7 @@ impl Known<'_> {
             || self.is_part_apart(second, first, depth - 1)
     }
 
-    /// Whether something that the first asks among other things is apart from the second.
+    /// Whether a part of the first schema (reference or combinator) provably excludes the second.
     fn is_part_apart(&self, first: &Fields, second: &Fields, depth: usize) -> bool {
         let second = Value::Object(second.clone());
         let apart = |schema: &Value| self.are_apart(schema, &second, depth);
@@ -85,8 +86,8 @@ impl Known<'_> {
                 .any(|keyword| list(keyword).is_some_and(|any| any.iter().all(apart)))
     }
 
-    /// Whether a property that one of two objects has to have is different in both, or is not allowed in
-    /// the other.
+    /// Whether a property that either object requires has schemas in both that share no value, or
+    /// is not allowed in the other.
     fn are_objects_apart(&self, first: &Fields, second: &Fields, depth: usize) -> bool {
         let required = [first, second].into_iter().flat_map(|fields| {
             let required = fields.get("required").and_then(Value::as_array);
@@ -101,7 +102,7 @@ impl Known<'_> {
     }
 }
 
-/// The schema of a property; `None` if that is not known.
+/// The schema of a property, if known.
 fn property<'s>(fields: &'s Fields, name: &str) -> Option<&'s Value> {
     if let Some(schema) = fields.get("properties").and_then(|named| named.get(name)) {
         return Some(schema);
@@ -112,7 +113,7 @@ fn property<'s>(fields: &'s Fields, name: &str) -> Option<&'s Value> {
 
 const OBJECT: u8 = 1 << 5;
 
-/// The types that a value may have, a bit each.
+/// The types that a value may have, as a bit set.
 fn types_of(fields: &Fields) -> u8 {
     let bit = |name: &str| match name {
         "null" => 1,
@@ -144,7 +145,7 @@ fn types_of(fields: &Fields) -> u8 {
     named & values
 }
 
-/// All values, if they are listed.
+/// All values, if the schema lists them.
 fn values_of(fields: &Fields) -> Option<Vec<&Value>> {
     match (fields.get("const"), fields.get("enum")) {
         (Some(one), _) => Some(vec![one]),
@@ -153,7 +154,7 @@ fn values_of(fields: &Fields) -> Option<Vec<&Value>> {
     }
 }
 
-/// Whether two values are one: 1 is 1.0. What is not sure is the same.
+/// Whether two values may be equal: 1 equals 1.0. Doubtful cases count as equal.
 fn is_same(first: &Value, second: &Value) -> bool {
     match (first, second) {
         (Value::Number(first), Value::Number(second)) => first.as_f64() == second.as_f64(),

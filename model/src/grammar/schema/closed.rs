@@ -1,8 +1,8 @@
-//! Objects that list their properties get no others, unless the schema says that there may be some.
+//! Closes objects that list their properties, unless the schema explicitly allows others.
 //!
-//! By the standard, any others are allowed. But no program that lists what it reads waits for more, and
-//! a small model that may add names goes on to do so without end. Parts of `allOf` stay open: each would
-//! forbid what the others list.
+//! The standard allows additional properties. But programs that list the properties they read do
+//! not expect others, and a small model that may add names can do so endlessly. Parts of `allOf`
+//! stay open: each would forbid the properties of the others.
 
 use std::collections::BTreeSet;
 
@@ -36,14 +36,14 @@ pub(super) fn close(root: &mut Value, definitions: &mut Fields) {
     }
 }
 
-/// Whether a schema asks something of a value beside what its own keywords ask.
+/// Whether the schema has constraints besides those of its own object keywords.
 fn has_parts(fields: &Fields) -> bool {
     let by = ["$ref", "allOf", "anyOf", "oneOf", "const", "enum"];
     by.iter().any(|keyword| fields.contains_key(*keyword))
 }
 
-/// Finds what is a part of a whole: what `allOf` refers to, and what a schema refers to that lists
-/// properties itself.
+/// Finds schemas that are only parts of another: targets of references in `allOf`, and targets of
+/// references from a schema that lists properties itself.
 fn find_parts(schema: &mut Value, is_part: bool, parts: &mut BTreeSet<String>) {
     let Value::Object(fields) = schema else {
         return;
@@ -59,7 +59,7 @@ fn find_parts(schema: &mut Value, is_part: bool, parts: &mut BTreeSet<String>) {
     });
 }
 
-/// Whether the schemas of a keyword are parts of a whole, if those beside it are.
+/// Whether the schemas under this keyword are parts of a whole, given whether those beside it are.
 fn becomes_part(keyword: &str, are_parts: bool) -> bool {
     match keyword {
         "allOf" => true,
@@ -68,8 +68,8 @@ fn becomes_part(keyword: &str, are_parts: bool) -> bool {
     }
 }
 
-/// Whether what a schema refers to is a part of what it asks: it lists properties itself, or refers to
-/// others in more than one way.
+/// Whether the referenced schemas add to this one: it lists properties itself, or refers to others
+/// by more than one keyword.
 fn adds_to_parts(fields: &Fields) -> bool {
     let ways = ["properties", "$ref", "allOf", "anyOf", "oneOf"].iter();
     let count = ways

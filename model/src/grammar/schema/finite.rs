@@ -1,5 +1,5 @@
-//! Recursion that no value ends: an object that has to hold another of its kind, and so on. A model
-//! that entered it could never end its answer.
+//! Infinite recursion: for example, an object that requires another of its kind. A model that
+//! entered it could never finish its answer.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::{Fields, MOST_PASSES, each_inner, refused, types};
 use crate::grammar::GrammarError;
 
-/// Puts `false` where a schema has no value that ends.
+/// Replaces schemas that no finite value matches by `false`.
 ///
 /// # Errors
-/// The whole has none.
+/// No finite value matches the whole schema.
 pub(super) fn leave_out_what_never_ends(
     root: &mut Value,
     definitions: &mut Fields,
@@ -24,7 +24,7 @@ pub(super) fn leave_out_what_never_ends(
             return Err(refused("its references lead too far: make it flatter"));
         }
         let known = ending.len();
-        // What is referred to comes after what refers to it, mostly.
+        // Definitions mostly follow the schemas that refer to them.
         let schemas = definitions.iter().rev();
         let schemas = schemas.map(|(name, schema)| (format!("#/$defs/{name}"), schema));
         for (name, schema) in schemas.chain([("#".to_owned(), &*root)]) {
@@ -50,7 +50,7 @@ pub(super) fn leave_out_what_never_ends(
     Ok(())
 }
 
-/// Whether a value is of this schema, as far as recursion goes, if there is one for each of `ending`.
+/// Whether a finite value matches this schema, assuming that one exists for each of `ending`.
 fn ends(schema: &Value, ending: &BTreeSet<String>) -> bool {
     let fields = match schema {
         Value::Object(fields) => fields,
@@ -122,7 +122,7 @@ fn ends(schema: &Value, ending: &BTreeSet<String>) -> bool {
         })
 }
 
-/// Puts `false` for every reference to what does not end.
+/// Replaces references to schemas without finite values by `false`.
 fn cut(schema: &mut Value, ending: &BTreeSet<String>) {
     let Value::Object(fields) = schema else {
         return;

@@ -1,19 +1,19 @@
-//! JSON schemas, before the library makes them into a grammar.
+//! JSON schemas, prepared for the library that compiles them into a grammar.
 //!
-//! The library reads a part of JSON Schema, and here and there less strictly than the standard. A
-//! schema is written anew for it: the same values, or fewer, and none that the schema forbids. What
-//! cannot be kept to is refused by name.
+//! The library supports a part of JSON Schema, and in places less strictly than the standard. We
+//! rewrite the schema for it: it then matches the same values or fewer, and none that the original
+//! forbids. Unsupported keywords are refused by name.
 //!
-//! | what | where |
+//! | topic | module |
 //! |---|---|
 //! | the walk over a schema: keywords, annotations | [`rewrite`] |
-//! | `$ref`, wherever it leads within the document | [`references`] |
+//! | `$ref` to any place within the document | [`references`] |
 //! | bounds of numbers, `multipleOf`, exact constants | [`numbers`] |
-//! | `format`, `pattern` with what it looks ahead for | [`strings`] |
-//! | names of properties, and how many there are | [`objects`] |
+//! | `format`, `pattern` and its lookaheads | [`strings`] |
+//! | property names and counts | [`objects`] |
 //! | objects that list their properties | [`closed`] |
 //! | `oneOf` whose schemas share no value | [`alternatives`] |
-//! | recursion that no value ends | [`finite`] |
+//! | infinite recursion | [`finite`] |
 
 mod alternatives;
 mod closed;
@@ -30,23 +30,23 @@ use serde_json::{Map, Value, json};
 
 use super::GrammarError;
 
-/// The longest schema that is read, written as JSON.
+/// Maximum length of a schema, serialised as JSON.
 const LONGEST: usize = 256 << 10;
-/// The deepest nesting of objects and lists in a schema. A property takes two levels.
+/// Maximum nesting of objects and lists in a schema. A property takes two levels.
 const DEEPEST: usize = 100;
-/// White space between the tokens of JSON: a space, or the start of a line with its indentation.
-/// Without a bound, a small model may write white space without end.
+/// White space between JSON tokens: a space, or a line break with indentation. Without a limit, a
+/// small model may write white space endlessly.
 const WHITE_SPACE: &str = r"[ ]|\n[ \t]{0,20}";
-/// What may follow a backslash in a string. Without `u`: with it, a name could be written so that it
-/// is taken for another one.
+/// Allowed characters after a backslash in a string. `u` is missing on purpose: with it, one name
+/// could be written in two ways.
 const ESCAPES: &str = "nrbtf\\\"";
 
-/// How often definitions are looked at for what follows from each other.
+/// Maximum passes over the definitions until the results no longer change.
 const MOST_PASSES: usize = 64;
 
 type Fields = Map<String, Value>;
 
-/// A schema as the grammar is made of it.
+/// Rewrites a schema for the library.
 pub(super) fn prepare(schema: &Value) -> Result<Value, GrammarError> {
     if depth(schema) > DEEPEST {
         return Err(GrammarError::TooDeep {
@@ -85,7 +85,7 @@ pub(super) fn prepare(schema: &Value) -> Result<Value, GrammarError> {
     if !definitions.is_empty() {
         root.insert("$defs".to_owned(), definitions.into());
     }
-    // What the library takes for its options must be ours.
+    // The library reads its options from this key, so only ours may be there.
     let options = json!({"whitespace_pattern": WHITE_SPACE, "json_allowed_escapes": ESCAPES});
     root.insert("x-guidance".to_owned(), options);
     Ok(root.into())
@@ -100,8 +100,8 @@ fn refused(reason: impl Into<String>) -> GrammarError {
     }
 }
 
-/// Levels of objects and lists. Values that were parsed are at most 128 deep, and others are made
-/// of such; so this does not run out of stack.
+/// Nesting of objects and lists. Parsed values are at most 128 deep, and all others consist of
+/// parsed values, so the recursion cannot overflow the stack.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
@@ -110,7 +110,7 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// Does something with each schema within a schema, by the keyword under which it is.
+/// Calls `act` for each direct subschema, with its keyword.
 fn each_inner(fields: &mut Fields, act: &mut dyn FnMut(&str, &mut Value)) {
     for (keyword, held) in fields.iter_mut() {
         match (keyword.as_str(), held) {
@@ -126,7 +126,7 @@ fn each_inner(fields: &mut Fields, act: &mut dyn FnMut(&str, &mut Value)) {
     }
 }
 
-/// The types that a schema names; `None` if it names none.
+/// The types that a schema names, if any.
 fn types(fields: &Fields) -> Option<Vec<&str>> {
     match fields.get("type")? {
         Value::String(one) => Some(vec![one]),
@@ -135,7 +135,7 @@ fn types(fields: &Fields) -> Option<Vec<&str>> {
     }
 }
 
-/// Adds a schema that a value has to be of, too.
+/// Adds a further constraint, which values must match too.
 fn also(fields: &mut Fields, schema: Value) {
     let all = fields.entry("allOf").or_insert_with(|| json!([]));
     if let Value::Array(all) = all {

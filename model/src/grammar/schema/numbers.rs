@@ -1,32 +1,32 @@
-//! Numbers of schemas: bounds as the library can hold them, and what it would round.
+//! Numbers in schemas: representable bounds and exact constants.
 //!
-//! The library holds bounds as f64 and reads their digits as i64. A bound that it would round is moved
-//! inward to one that it holds exactly; a constant that it would round is refused.
+//! The library stores bounds as f64 and reads their digits as i64. A bound that it would round is
+//! moved inward to an exactly representable one; a constant that it would round is refused.
 
 use serde_json::{Number, Value, json};
 
 use super::{Fields, refused, types};
 use crate::grammar::GrammarError;
 
-/// The largest whole number that is an f64 and an i64.
+/// The largest integer that is exact as both f64 and i64.
 const MOST_WHOLE: i128 = (1 << 63) - (1 << 10);
 /// The largest bound of a number that may have a fraction.
 const MOST: f64 = 1e18;
-/// From here on the library needs a bound on the other side, too.
+/// From this magnitude on, the library needs a bound on the other side too.
 const LARGE: f64 = 1e17;
 const LARGE_WHOLE: i128 = 1_000_000_000_000_000_000;
-/// The least number above zero, where zero itself is excluded.
+/// The smallest number above zero when zero itself is excluded.
 const LEAST: f64 = 1e-9;
-/// Whole numbers up to here are f64s, every one.
+/// All integers up to this one are exact in f64.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Every `multipleOf` of a schema.
+/// All `multipleOf` values of a schema.
 #[derive(Default)]
 pub(super) struct Multiples(Vec<(u64, u32)>);
 
 impl Multiples {
     /// # Errors
-    /// The library could have to find a common multiple of two, and would overflow.
+    /// Computing a common multiple of two values could overflow in the library.
     pub(super) fn check(&self) -> Result<(), GrammarError> {
         for (at, &(first, digits)) in self.0.iter().enumerate() {
             for &(second, others) in &self.0[at + 1..] {
@@ -59,7 +59,7 @@ impl Multiples {
         let written = format!("{value}");
         let (whole, fraction) = written.split_once('.').unwrap_or((&written, ""));
         let digits: u64 = format!("{whole}{fraction}").parse().map_err(|_| wrong())?;
-        // As the library finds them, which may come to other digits than are written.
+        // Repeat the library's own computation: its digits may differ from the written ones.
         let (mut found, mut steps) = (value, 0);
         while found.fract() != 0.0 && steps < 20 {
             found *= 10.0;
@@ -75,10 +75,10 @@ impl Multiples {
     }
 }
 
-/// Writes the bounds of numbers as `minimum` and `maximum`, with nothing that would be rounded outward.
+/// Writes the bounds of numbers as `minimum` and `maximum`, never rounded outward.
 ///
 /// # Errors
-/// There is no number within them that the library can hold.
+/// No representable number lies within the bounds.
 pub(super) fn rewrite(fields: &mut Fields, multiples: &mut Multiples) -> Result<(), GrammarError> {
     if let Some(Value::Number(number)) = fields.get("multipleOf") {
         multiples.note(number)?;
@@ -104,7 +104,7 @@ pub(super) fn rewrite(fields: &mut Fields, multiples: &mut Multiples) -> Result<
     Ok(())
 }
 
-/// Bounds, each with whether it is excluded. Two of a side may be given.
+/// Bounds, each with whether it is exclusive. A schema may give two per side.
 struct Bounds {
     least: Vec<(Number, bool)>,
     most: Vec<(Number, bool)>,
@@ -113,13 +113,13 @@ struct Bounds {
 type Written = (Option<Value>, Option<Value>);
 
 impl Bounds {
-    /// `None` without any, or if one is no number, which the library refuses.
+    /// `None` if there are no bounds, or if one is not a number; the library refuses the latter.
     fn of(fields: &Fields) -> Option<Self> {
         let side = |plain: &str, exclusive: &str| {
             let mut bounds = Vec::new();
             match fields.get(plain) {
                 Some(Value::Number(bound)) => {
-                    // As draft 4 says it.
+                    // Draft 4 syntax.
                     let is_excluded = fields.get(exclusive) == Some(&json!(true));
                     bounds.push((bound.clone(), is_excluded));
                 }
@@ -138,7 +138,7 @@ impl Bounds {
         (!least.is_empty() || !most.is_empty()).then_some(Self { least, most })
     }
 
-    /// For whole numbers.
+    /// Bounds for integers.
     fn of_whole(&self) -> Result<Written, GrammarError> {
         let least = self.least.iter().map(|(bound, excluded)| match excluded {
             true => whole(bound, f64::floor).saturating_add(1),
@@ -185,8 +185,8 @@ impl Bounds {
         Ok((least.map(written), most.map(written)))
     }
 
-    /// For numbers that may have a fraction. What is excluded is left out by the next number within:
-    /// those between are read as the one that is excluded.
+    /// Bounds for numbers that may have a fraction. An exclusive bound is replaced by the next
+    /// number inside: parsers read the numbers between as the excluded one.
     fn of_numbers(&self) -> Result<Written, GrammarError> {
         let inward = |(bound, excluded): &(Number, bool), up: bool| {
             let bound = bound.as_f64().unwrap_or_default();
@@ -237,7 +237,7 @@ fn beyond() -> GrammarError {
     refused("numbers beyond 1e18 cannot be kept to: set bounds within")
 }
 
-/// A bound as a whole number.
+/// A bound as an integer.
 fn whole(bound: &Number, round: fn(f64) -> f64) -> i128 {
     if let Some(whole) = bound.as_i64() {
         return whole.into();
@@ -245,14 +245,14 @@ fn whole(bound: &Number, round: fn(f64) -> f64) -> i128 {
     if let Some(whole) = bound.as_u64() {
         return whole.into();
     }
-    // A cast stops at the ends of i128.
+    // The cast saturates at the limits of i128.
     round(bound.as_f64().unwrap_or_default()) as i128
 }
 
-/// Whether a constant can be written as exactly as it is given.
+/// Checks that the library can write a constant exactly.
 ///
 /// # Errors
-/// It names a number or a character that cannot.
+/// Names the number or character that it cannot write.
 pub(super) fn check_exact(constant: &Value) -> Result<(), GrammarError> {
     match constant {
         Value::Number(number) => {
@@ -281,7 +281,7 @@ pub(super) fn check_exact(constant: &Value) -> Result<(), GrammarError> {
     }
 }
 
-/// Control characters that have no short form are never written.
+/// Refuses control characters without a short escape, which are never written.
 fn check_text(text: &str) -> Result<(), GrammarError> {
     let is_written = |char: char| !char.is_ascii_control() || "\u{8}\u{c}\n\r\t".contains(char);
     match text.chars().all(is_written) {

@@ -1,4 +1,4 @@
-//! Objects: names of properties that are asked for, and how many properties there are.
+//! Objects: constraints on property names and counts.
 
 use serde_json::{Map, Value, json};
 
@@ -6,10 +6,10 @@ use super::references::References;
 use super::{Fields, each_inner, refused};
 use crate::grammar::GrammarError;
 
-/// Writes what is asked of names as properties.
+/// Rewrites constraints on names as properties.
 ///
 /// # Errors
-/// What cannot be written so.
+/// A constraint that cannot be rewritten.
 pub(super) fn rewrite(
     fields: &mut Fields,
     references: &References<'_>,
@@ -19,7 +19,7 @@ pub(super) fn rewrite(
     Ok(())
 }
 
-/// `propertyNames` as the properties or the pattern that it allows.
+/// Rewrites `propertyNames` as the properties or the pattern that it allows.
 fn name_properties(fields: &mut Fields, references: &References<'_>) -> Result<(), GrammarError> {
     let Some(names) = fields.shift_remove("propertyNames") else {
         return Ok(());
@@ -87,7 +87,7 @@ fn name_properties(fields: &mut Fields, references: &References<'_>) -> Result<(
     Ok(())
 }
 
-/// What `$ref`s lead to in the end.
+/// Follows `$ref`s to their final target.
 fn resolved<'v>(schema: &'v Value, references: &References<'v>) -> Result<&'v Value, GrammarError> {
     let mut schema = schema;
     for _ in 0..16 {
@@ -99,7 +99,7 @@ fn resolved<'v>(schema: &'v Value, references: &References<'v>) -> Result<&'v Va
     Err(refused("propertyNames refers to itself"))
 }
 
-/// `unevaluatedProperties` and `unevaluatedItems` where nothing else could evaluate any.
+/// Replaces `unevaluatedProperties` and `unevaluatedItems` where no other keyword evaluates any.
 fn close(fields: &mut Fields) {
     if ["$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"]
         .iter()
@@ -124,11 +124,11 @@ fn close(fields: &mut Fields) {
     }
 }
 
-/// Refuses counts that could be met by a name that comes twice: the library counts properties, whatever
-/// their names.
+/// Refuses counts that a repeated name could satisfy: the library counts properties, not distinct
+/// names.
 ///
 /// # Errors
-/// There is such a count.
+/// The schema has such a count.
 pub(super) fn check_counts(schema: &mut Value) -> Result<(), GrammarError> {
     let Value::Object(fields) = schema else {
         return Ok(());

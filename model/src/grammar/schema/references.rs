@@ -1,4 +1,4 @@
-//! `$ref`: what it leads to, and the plain name by which the library finds that.
+//! Resolves `$ref`s, and gives their targets the plain names that the library needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,17 @@ use serde_json::Value;
 use super::refused;
 use crate::grammar::GrammarError;
 
-/// The document, and what of it is referred to.
+/// The document and its referenced schemas.
 pub(super) struct References<'a> {
     root: &'a Value,
-    /// Schemas with an `$id` or an `$anchor`, by what refers to them.
+    /// Schemas with an `$id` or an `$anchor`, by the text that refers to them.
     named: BTreeMap<String, &'a Value>,
     /// The `$id` of the document.
     base: &'a str,
-    /// What each `$ref` that was met is called now.
+    /// The new name of each `$ref` seen so far.
     names: BTreeMap<String, String>,
     taken: BTreeSet<String>,
-    /// What is referred to and was not taken from here.
+    /// Referenced schemas that [`Self::next`] has not returned yet.
     unread: Vec<(String, &'a Value)>,
 }
 
@@ -36,15 +36,15 @@ impl<'a> References<'a> {
         }
     }
 
-    /// The next schema that was referred to, with its name.
+    /// The next referenced schema, with its name.
     pub(super) fn next(&mut self) -> Option<(String, &'a Value)> {
         self.unread.pop()
     }
 
-    /// The `$ref` to what this one leads to.
+    /// The new `$ref` to the target of this one.
     ///
     /// # Errors
-    /// It leads nowhere within the document.
+    /// The target is not in the document.
     pub(super) fn rename(&mut self, reference: &str) -> Result<String, GrammarError> {
         if let Some(name) = self.names.get(reference) {
             return Ok(name.clone());
@@ -66,10 +66,10 @@ impl<'a> References<'a> {
         Ok(renamed)
     }
 
-    /// What a `$ref` leads to.
+    /// The target of a `$ref`.
     ///
     /// # Errors
-    /// It leads nowhere within the document.
+    /// The target is not in the document.
     pub(super) fn find(&self, reference: &str) -> Result<&'a Value, GrammarError> {
         let nowhere = || {
             refused(format!(
@@ -92,7 +92,7 @@ impl<'a> References<'a> {
     }
 }
 
-/// Notes all that has a name of its own.
+/// Collects all schemas with a name of their own.
 fn name_schemas<'a>(value: &'a Value, named: &mut BTreeMap<String, &'a Value>) {
     match value {
         Value::Object(fields) => {
@@ -108,7 +108,7 @@ fn name_schemas<'a>(value: &'a Value, named: &mut BTreeMap<String, &'a Value>) {
     }
 }
 
-/// A text with `%XX` as what it stands for; `None` if that is no text.
+/// Decodes `%XX`; `None` if the result is not UTF-8 or an escape is invalid.
 fn without_percent(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

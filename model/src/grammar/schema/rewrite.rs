@@ -1,4 +1,4 @@
-//! The walk over a schema, and over all that it refers to.
+//! Walks a schema and everything that it refers to.
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,7 @@ use super::references::References;
 use super::{Fields, objects, refused, strings};
 use crate::grammar::GrammarError;
 
-/// Keywords whose value is taken as it is. Those that the library does not have, it refuses by name.
+/// Keywords whose value is kept as it is. The library refuses those that it lacks, by name.
 const KEPT: [&str; 35] = [
     "type",
     "required",
@@ -46,11 +46,11 @@ const KEPT: [&str; 35] = [
     "$schema",
 ];
 
-/// A schema and its definitions, with nothing that asks nothing, and every `$ref` to a definition or
-/// to `#`.
+/// Rewrites a schema and its definitions: removes keywords without effect, and makes every `$ref`
+/// point to a definition or to `#`.
 ///
 /// # Errors
-/// A keyword that cannot be kept to.
+/// A keyword is not supported.
 pub(super) fn rewrite(root: &Value) -> Result<(Value, Fields), GrammarError> {
     let mut rewriter = Rewriter {
         references: References::new(root),
@@ -65,12 +65,12 @@ pub(super) fn rewrite(root: &Value) -> Result<(Value, Fields), GrammarError> {
     Ok((written, definitions))
 }
 
-/// Where a schema is.
+/// The place of a schema in the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Root,
     Within,
-    /// Within one that has an `$id`, from which a `$ref` counts.
+    /// Inside a schema with its own `$id`, which is the base of its `$ref`s.
     Apart,
 }
 
@@ -105,7 +105,7 @@ impl Rewriter<'_> {
             }
         }
         if !fields.contains_key("items") {
-            // Without `items` for the first ones, there are no others.
+            // Without `items`, which describes the first items, `additionalItems` has no effect.
             written.shift_remove("additionalItems");
         }
         if !leave_out_idle(&mut written) {
@@ -117,7 +117,7 @@ impl Rewriter<'_> {
         Ok(written.into())
     }
 
-    /// What is written of a keyword; `None` for one that asks nothing.
+    /// The rewritten value of a keyword; `None` if the keyword has no effect.
     fn keyword(
         &mut self,
         keyword: &str,
@@ -154,13 +154,14 @@ impl Rewriter<'_> {
             ("$ref" | "properties" | "patternProperties", _) => held.clone(),
             ("anyOf" | "oneOf" | "allOf" | "prefixItems", _) => held.clone(),
             _ if KEPT.contains(&keyword) => held.clone(),
-            // By the standard, what is unknown is a remark.
+            // By the standard, unknown keywords are annotations.
             _ => return Ok(None),
         }))
     }
 }
 
-/// Takes out what asks nothing of a value and is refused all the same; whether any value is left.
+/// Removes keywords that have no effect but that the library refuses. Returns whether any value
+/// still matches.
 fn leave_out_idle(fields: &mut Fields) -> bool {
     for (keyword, idle) in [
         ("uniqueItems", json!(false)),
@@ -196,6 +197,6 @@ fn leave_out_idle(fields: &mut Fields) -> bool {
     {
         fields.shift_remove("uniqueItems");
     }
-    // As some write that a value may not be there.
+    // Some programs write this for a value that must be absent.
     !matches!(fields.get("not"), Some(all) if *all == json!({}) || *all == json!(true))
 }

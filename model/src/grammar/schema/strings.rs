@@ -1,33 +1,34 @@
-//! Strings: `format`, which the library keeps to loosely, and `pattern` with what it looks ahead for.
+//! Strings: `format`, which the library enforces loosely, and `pattern` with lookaheads.
 
 use serde_json::{Value, json};
 
 use super::{Fields, also, refused};
 use crate::grammar::GrammarError;
 
-/// The formats that the library keeps to as they are meant. Others ask nothing of a string, by the
-/// standard.
+/// Formats that the library enforces correctly. By the standard, unknown formats do not constrain a
+/// string.
 const FORMATS: [&str; 4] = ["duration", "ipv4", "ipv6", "uuid"];
 
 const YEAR: &str = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})";
 const DAY: &str = "(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)\
                    |02-(?:0[1-9]|1[0-9]|2[0-8]))";
-/// The 29th of February, in the years that have one.
+/// 29 February, in leap years only.
 const LEAP_DAY: &str =
     "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)-02-29";
-/// Without the leap second, which most programs refuse.
+/// Without leap seconds, which most programs refuse.
 const TIME: &str = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?\
                     (?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])";
-/// A name of at most four labels, whose last one is no number.
+/// A host name of at most four labels, the last of which is not a number.
 const HOST: &str = "(?:[A-Za-z0-9](?:-?[A-Za-z0-9]){0,30}\\.){0,3}[A-Za-z](?:-?[A-Za-z0-9]){0,30}";
 const MAILBOX: &str =
     "(?:[A-Za-z0-9_+-]{1,64}|[A-Za-z0-9_+-]{1,20}(?:\\.[A-Za-z0-9_+-]{1,20}){1,2})";
 const MAIL_HOST: &str = "(?:[A-Za-z0-9](?:-?[A-Za-z0-9]){0,30}\\.){1,3}[A-Za-z]{2,24}";
 const URI_CHAR: &str = "(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})";
-/// The most characters of a part of a URI. No program is to wait for a longer one.
+/// Maximum characters per part of a URI, so that no program has to wait for a longer one.
 const URI_PART: usize = 200;
 
-/// The pattern of a format that the library keeps to loosely: it has days that no year has, or no end.
+/// The pattern of a format that the library enforces too loosely: impossible dates or unlimited
+/// length.
 fn pattern_of(format: &str) -> Option<String> {
     let date = || format!("(?:{YEAR}-{DAY}|{LEAP_DAY})");
     Some(match format {
@@ -48,17 +49,17 @@ fn pattern_of(format: &str) -> Option<String> {
     })
 }
 
-/// Patterns that programs write with more than can be taken apart, and what is the same without.
+/// Common patterns that cannot be split, with equivalent ones that the library supports.
 const KNOWN_PATTERNS: [(&str, &str); 1] = [(
-    // zod's e-mail.
+    // zod's e-mail pattern.
     r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$",
     r"^(?:[A-Za-z0-9_'+-]+\.)*[A-Za-z0-9_'+-]*[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9-]*\.)+[A-Za-z]{2,}$",
 )];
 
-/// Writes format and pattern as patterns that the library can keep to.
+/// Rewrites format and pattern as patterns that the library supports.
 ///
 /// # Errors
-/// A pattern looks ahead or behind in a way that cannot be written without.
+/// A pattern has a lookaround that cannot be rewritten.
 pub(super) fn rewrite(fields: &mut Fields) -> Result<(), GrammarError> {
     let mut patterns = Vec::new();
     if let Some(Value::String(pattern)) = fields.get("pattern") {
@@ -89,7 +90,7 @@ pub(super) fn rewrite(fields: &mut Fields) -> Result<(), GrammarError> {
     Ok(())
 }
 
-/// Takes a pattern apart: what it looks ahead for at its start are patterns of their own.
+/// Splits a pattern: each lookahead at its start becomes a pattern of its own.
 fn split(pattern: &str, patterns: &mut Vec<String>) -> Result<(), GrammarError> {
     let mut ahead = Vec::new();
     let mut rest = pattern.strip_prefix('^').unwrap_or_default();
@@ -110,7 +111,7 @@ fn split(pattern: &str, patterns: &mut Vec<String>) -> Result<(), GrammarError> 
             .iter()
             .any(|sign| text.contains(sign))
     };
-    // An alternative would end what the start of the pattern holds for.
+    // With alternatives in the rest, the start of the pattern would apply to the first only.
     let is_whole = ahead.is_empty() || !has_alternatives(rest);
     if looks(&own) || ahead.iter().any(|pattern| looks(pattern)) || !is_whole {
         return Err(looks_around(pattern));
@@ -126,8 +127,7 @@ fn looks_around(pattern: &str) -> GrammarError {
     ))
 }
 
-/// A group at the start that looks ahead: whether it wants what it finds, what is in it, and what
-/// follows.
+/// Parses a lookahead at the start: whether it is positive, its content, and the rest.
 fn lookahead(pattern: &str) -> Option<(bool, &str, &str)> {
     let is_wanted = pattern.starts_with("(?=");
     if !is_wanted && !pattern.starts_with("(?!") {
@@ -138,18 +138,18 @@ fn lookahead(pattern: &str) -> Option<(bool, &str, &str)> {
     Some((is_wanted, &inner[..end], &inner[end + 1..]))
 }
 
-/// Where the group ends whose inside this begins with.
+/// The end of the group whose content starts here.
 fn end_of_group(text: &str) -> Option<usize> {
     outside_of_classes(text).find_map(|(at, depth, char)| (char == ')' && depth == 0).then_some(at))
 }
 
-/// Whether a pattern has `|` outside of groups.
+/// Whether a pattern has `|` outside groups.
 fn has_alternatives(text: &str) -> bool {
     outside_of_classes(text).any(|(_, depth, char)| char == '|' && depth == 0)
 }
 
-/// The characters of a pattern that are neither escaped nor in a class, with how many groups are open
-/// before them.
+/// The characters of a pattern that are neither escaped nor in a class, each with the number of
+/// groups open before it.
 fn outside_of_classes(text: &str) -> impl Iterator<Item = (usize, usize, char)> {
     let (mut depth, mut is_escaped, mut in_class) = (0_usize, false, false);
     text.char_indices().filter_map(move |(at, char)| {
@@ -170,8 +170,8 @@ fn outside_of_classes(text: &str) -> impl Iterator<Item = (usize, usize, char)> 
     })
 }
 
-/// A pattern for the texts that this one does not begin, or is not in: for a character or a class, for
-/// two characters anywhere, and for texts of nothing but a class.
+/// A pattern for the texts that a negative lookahead permits. Supports a character or a class, two
+/// characters anywhere, and texts that consist of one class only.
 fn without(unwanted: &str) -> Option<String> {
     if let Some((class, behind)) = class(unwanted.strip_prefix('^').unwrap_or(unwanted)) {
         let others = match class.strip_prefix('^') {
@@ -199,16 +199,16 @@ fn without(unwanted: &str) -> Option<String> {
     rest.is_empty().then(|| format!("^(?:[^{only}]|$)"))
 }
 
-/// What is in the class at the start, and what follows it.
+/// The content of the class at the start, and the rest.
 fn class(pattern: &str) -> Option<(&str, &str)> {
     let inner = pattern.strip_prefix('[')?;
     let end = inner.find(']')?;
-    // One with a class or a bracket in it is left alone.
+    // Leave classes that contain a class or a bracket alone.
     let is_plain = end > 0 && !inner[..end].contains(['[', '\\']);
     is_plain.then(|| (&inner[..end], &inner[end + 1..]))
 }
 
-/// A literal character at the start, as it may stand in a class, and what follows.
+/// A literal character at the start, escaped for use in a class, and the rest.
 fn one_char(pattern: &str) -> Option<(String, &str)> {
     let mut chars = pattern.chars();
     let first = chars.next()?;

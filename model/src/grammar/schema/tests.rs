@@ -196,11 +196,11 @@ fn what_a_pattern_looks_ahead_for_is_a_pattern_of_its_own() {
         ],
     });
     assert_eq!(prepared(schema), right);
-    // As zod writes an address.
+    // zod's pattern for e-mail addresses.
     let email = r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$";
     let schema = prepared(json!({"type": "string", "format": "email", "pattern": email}));
     assert!(!schema.to_string().contains("(?!"));
-    // As pydantic writes a decimal.
+    // pydantic's pattern for decimals.
     let decimal = prepared(json!({"pattern": "^(?!^[-+.]*$)[+-]?0*\\d*\\.?\\d*$"}));
     let right = json!({"pattern": "^[+-]?0*\\d*\\.?\\d*$", "allOf": [{"pattern": "[^-+.]"}]});
     assert_eq!(decimal, right);
@@ -250,7 +250,7 @@ fn names_that_are_asked_for_are_properties_or_a_pattern() {
         json!({"type": "object", "additionalProperties": {"type": "integer"}})
     );
     assert!(refusal(&names(json!({"not": {"const": "a"}}))).contains("propertyNames"));
-    // A name could come twice.
+    // A name could be repeated.
     let twice = json!({"type": "object", "minProperties": 2, "required": []});
     assert!(refusal(&twice).contains("minProperties"));
     let closed = json!({"type": "object", "unevaluatedProperties": false});

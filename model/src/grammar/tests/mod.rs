@@ -19,7 +19,7 @@ use crate::tokenizer::tests::byte_pairs;
 use crate::tokenizer::{SpecialTokens, TokenId, Tokenizer};
 use crate::{Chosen, Compute, Engine, GenerateOptions, Generator, StopReason, TensorType};
 
-/// A vocabulary of bytes and a few words, and its masks.
+/// A vocabulary of bytes and a few words, with its masks.
 static BYTES: LazyLock<(Tokenizer, Grammars)> = LazyLock::new(|| {
     let tokenizer = byte_pairs(|_| ());
     let grammars = Grammars::new(&tokenizer).unwrap();
@@ -29,7 +29,7 @@ static BYTES: LazyLock<(Tokenizer, Grammars)> = LazyLock::new(|| {
 const START: TokenId = 256 + 7;
 const END: TokenId = 256 + 8;
 
-/// The tokens that a mask allows, of more rows than the vocabulary has.
+/// The tokens that a mask allows, with more rows than the vocabulary has.
 fn allowed(mask: &mut dyn Mask) -> Vec<TokenId> {
     let mut logits = vec![0.0; 300];
     mask.apply(&mut logits).unwrap();
@@ -141,7 +141,7 @@ fn json_has_little_white_space() {
 
 #[test]
 fn schemas_of_programs_are_kept_to() {
-    // As pydantic and zod write them.
+    // In the style of pydantic and zod.
     let schema = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Trip",
@@ -241,7 +241,7 @@ fn deep_grammars_are_refused_or_taken_and_no_stack_overflows() {
     }
 }
 
-/// What a mask makes of a model that only wants one token, as long as it may have it.
+/// The output of a model that always prefers one token while the mask allows it.
 fn wanted(grammar: &Grammar, wanted: u8, most: usize) -> String {
     let (tokenizer, grammars) = &*BYTES;
     let mut mask = grammars.mask(grammar).unwrap();
@@ -268,7 +268,7 @@ fn numbers_and_nesting_come_to_an_end_though_a_model_would_go_on() {
     assert_eq!(number(json!({"type": "integer"})), "3".repeat(18));
     let fraction = number(json!({"type": "number", "minimum": 0, "maximum": 5}));
     assert_eq!(fraction, format!("3.{}", "3".repeat(15)));
-    // As long as it has to be.
+    // As long as the schema requires.
     let long = 3_333_333_333_333_333_504_i64;
     assert_eq!(number(json!({ "const": long })), long.to_string());
 
@@ -288,7 +288,8 @@ fn numbers_and_nesting_come_to_an_end_though_a_model_would_go_on() {
     );
 }
 
-/// Random choices within a mask, in favour of what ends texts: what was said, and why it ended.
+/// The output and stop reason of random choices within a mask, with a preference for tokens that
+/// end texts.
 fn said(grammar: &Grammar, seed: u64) -> (String, StopReason) {
     let (tokenizer, grammars) = &*BYTES;
     let options = GenerateOptions {
@@ -389,7 +390,7 @@ fn a_model_of_random_weights_answers_within_a_schema_and_the_same_each_time() {
     }
 }
 
-/// What a model answers until it ends.
+/// A model's complete answer.
 fn answer(engine: &Engine, prompt: &[TokenId], mut generator: Generator<'_>) -> String {
     let mut session = engine.new_session().unwrap();
     let mut text = String::new();

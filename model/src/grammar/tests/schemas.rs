@@ -1,4 +1,4 @@
-//! Schemas of all that is checked here, and whether a value is of one.
+//! Random schemas for property tests, and a validator for them.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -60,7 +60,7 @@ fn object(properties: Vec<(&str, Value, bool)>) -> Value {
     })
 }
 
-/// Whether a value is of a schema: the keywords that [`any_schema`] has, and no others.
+/// Whether a value matches a schema. Supports exactly the keywords of [`any_schema`].
 pub(super) fn is_of(value: &Value, schema: &Value) -> bool {
     let Value::Object(schema) = schema else {
         panic!("a schema")

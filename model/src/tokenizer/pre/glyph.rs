@@ -1,4 +1,4 @@
-//! Characters with the class that the cutting patterns ask about.
+//! Characters with their classes for the pre-tokenizers' patterns.
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
@@ -10,8 +10,8 @@ pub(super) struct Glyph {
     pub(super) is_space: bool,
 }
 
-/// The major classes of Unicode's general category, version 15.1 as in llama.cpp; patterns never
-/// ask about the rest.
+/// The major classes of Unicode's general category, version 15.1 as in llama.cpp. Patterns do not
+/// use the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     Letter,
@@ -98,7 +98,7 @@ impl Glyph {
     }
 }
 
-/// The characters of a text; each byte that is not part of valid UTF-8 counts as U+FFFD.
+/// The characters of a text. Bytes that are not part of valid UTF-8 count as U+FFFD each.
 pub(super) fn glyphs(text: &[u8]) -> Vec<Glyph> {
     let mut glyphs = Vec::with_capacity(text.len());
     for piece in text.utf8_chunks() {

@@ -1,4 +1,4 @@
-//! The pre-tokenizers by name, and their patterns.
+//! The pre-tokenizers by name, with their patterns.
 
 use super::PreTokenizer;
 use super::glyph::Glyph;
@@ -6,7 +6,7 @@ use super::stage::{CasedRules, Stage, WordRules};
 use crate::tokenizer::TokenizerError;
 
 impl PreTokenizer {
-    /// The pre-tokenizer of a name; that of files without one, if there is none.
+    /// The pre-tokenizer with this name, or the default for files without a name.
     ///
     /// # Errors
     /// [`TokenizerError::UnknownPreTokenizer`].
@@ -82,7 +82,7 @@ const NEWLINE: Stage = Stage::Run {
     of: Glyph::is_newline,
     most: 1,
 };
-/// `[一-龥ࠀ-一가-퟿]+`, without the spaces in there, which only count as `\s`
+/// `[一-龥ࠀ-一가-퟿]+`, without the spaces in that range, which count only as `\s`
 const EAST_ASIAN: Stage = Stage::Run {
     of: |glyph| {
         !glyph.is_space && glyph.is_within(&[('一', '龥'), ('\u{800}', '一'), ('가', '\u{d7ff}')])
@@ -202,8 +202,8 @@ const BLOOM_WORD: Stage = Stage::Led {
 const BLOOM: PreTokenizer = PreTokenizer::new(&[BLOOM_WORD]);
 const VIKING: PreTokenizer = PreTokenizer::new(&[BLOOM_WORD, DIGIT]);
 
-/// The letters that DeepSeek's first tokenizer joins into words: those with upper and lower case,
-/// as its pattern lists them.
+/// The letters that DeepSeek's first tokenizer joins into words: the letters with case in its
+/// pattern.
 const DEEPSEEK_CASED: &[(char, char)] = &[
     ('A', 'Z'),
     ('a', 'z'),

@@ -1,11 +1,11 @@
-//! Pre-tokenizers: how a text is cut into words before byte pair encoding.
+//! Pre-tokenizers: split a text into words before byte pair encoding.
 //!
-//! A file names its pre-tokenizer in `tokenizer.ggml.pre`. Each is a sequence of patterns
-//! published with the model it comes from; here they are matched by hand-written scanners
-//! ([`Stage`]) rather than by a regular expression engine: the patterns need look-ahead, which
-//! linear-time engines do not have, a backtracking engine limits the length of what it can match,
-//! and both would spend most of the start-up time and memory allowed to a tokenizer on compiling
-//! Unicode classes. The tests compare every scanner with its pattern in such an engine.
+//! A file names its pre-tokenizer in `tokenizer.ggml.pre`. Each is a sequence of patterns published
+//! with its model. Here, hand-written scanners ([`Stage`]) match them instead of a regular
+//! expression engine: the patterns need look-ahead, which linear-time engines lack; a backtracking
+//! engine limits the length of a match; and both would spend most of a tokenizer's start-up time
+//! and memory budget on compiling Unicode classes. The tests compare every scanner with its pattern
+//! in such an engine.
 //!
 //! Names, patterns and their quirks are those of llama.cpp's `llama-vocab.cpp`.
 
@@ -18,7 +18,7 @@ mod tests;
 use glyph::glyphs;
 use stage::Stage;
 
-/// A named way to cut text into words.
+/// A named way to split text into words.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PreTokenizer {
     stages: &'static [Stage],
@@ -49,19 +49,19 @@ impl PreTokenizer {
         }
     }
 
-    /// Whether a word that is a token is not looked at any further.
+    /// Whether a word that is a token is used as it is, without merging.
     pub(super) const fn prefers_whole_words(self) -> bool {
         self.whole_words
     }
 
-    /// Whether prompts start with BOS if the file does not say.
+    /// Whether prompts start with BOS if the file does not specify it.
     pub(super) const fn adds_bos(self) -> bool {
         self.adds_bos
     }
 
-    /// Cuts a text into words, whose characters are given to `word` in order.
+    /// Splits a text into words, and passes the characters of each to `word` in order.
     ///
-    /// Each byte that is not part of valid UTF-8 counts as U+FFFD.
+    /// Bytes that are not part of valid UTF-8 count as U+FFFD each.
     pub(super) fn split(self, text: &[u8], mut word: impl FnMut(&mut dyn Iterator<Item = char>)) {
         let glyphs = glyphs(text);
         let mut lens = vec![glyphs.len()];

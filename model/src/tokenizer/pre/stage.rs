@@ -1,9 +1,9 @@
-//! The ways to cut a text, each one the matcher of a published pattern.
+//! Matchers of published patterns, each of which splits a text.
 
 use super::glyph::Glyph;
 
-/// A way to cut a fragment of text: the pattern's matches, and what lies between them, become the
-/// fragments that the next stage cuts.
+/// A way to split a fragment of text: the pattern's matches and the text between them become the
+/// fragments for the next stage.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stage {
     /// GPT-2:
@@ -32,22 +32,22 @@ pub(super) enum Stage {
 /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?LETTER+|\p{N}{1,digits}| ?[^\sLETTER\p{N}]+AFTER*|\s*[\r\n]+|\s+(?!\S)|\s+`
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WordRules {
-    /// Whether the first alternative is there.
+    /// Whether the first alternative exists.
     pub(super) contractions: bool,
-    /// LETTER is `[\p{L}\p{M}]`, else `\p{L}`.
+    /// LETTER is `[\p{L}\p{M}]` if true, else `\p{L}`.
     pub(super) marks: bool,
     pub(super) digits: usize,
-    /// AFTER is `[\r\n]`, else nothing.
+    /// AFTER is `[\r\n]` if true, else empty.
     pub(super) newlines: bool,
 }
 
 /// `[^\r\n\p{L}\p{N}]?UPPER*LOWER+SUFFIX?|[^\r\n\p{L}\p{N}]?UPPER+LOWER*SUFFIX?|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 ///
-/// UPPER is `[\p{L}&&[^a-z]]` and LOWER is `[\p{L}&&[^A-Z]]`, as in llama.cpp: the published
-/// patterns tell upper case from lower case in every script, and count marks as letters.
+/// UPPER is `[\p{L}&&[^a-z]]` and LOWER is `[\p{L}&&[^A-Z]]`, as in llama.cpp. The published
+/// patterns distinguish case in every script, and count marks as letters.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CasedRules {
-    /// SUFFIX is `(?i:'s|'t|'re|'ve|'m|'ll|'d)`, else nothing.
+    /// SUFFIX is `(?i:'s|'t|'re|'ve|'m|'ll|'d)` if true, else empty.
     pub(super) contractions: bool,
     pub(super) digits: usize,
 }
@@ -75,8 +75,8 @@ impl Stage {
     }
 }
 
-/// Cuts out the matches, leftmost first. `longest` gives the length of the match at the start of
-/// what it is given, 0 for none.
+/// Cuts out the matches, leftmost first. `matched` returns the length of the match at the start of
+/// its argument, or 0.
 fn cut_by(fragment: &[Glyph], mut emit: impl FnMut(usize), matched: impl Fn(&[Glyph]) -> usize) {
     let mut gap = 0;
     let mut at = 0;
@@ -108,7 +108,7 @@ fn run_of(text: &[Glyph], of: impl Fn(Glyph) -> bool, most: usize) -> usize {
     within.take_while(|&&glyph| of(glyph)).count()
 }
 
-/// `BY?OF+`, where OF may match what BY does.
+/// `BY?OF+`, where OF may match the same characters as BY.
 fn led(text: &[Glyph], by: impl Fn(Glyph) -> bool, of: impl Fn(Glyph) -> bool) -> usize {
     match text {
         [first, rest @ ..] if by(*first) && rest.first().is_some_and(|&next| of(next)) => {
@@ -132,7 +132,7 @@ fn may_lead_word(glyph: Glyph) -> bool {
     !(glyph.is_newline() || glyph.is_letter() || glyph.is_number())
 }
 
-/// `'s|'t|'re|'ve|'m|'ll|'d`, whose letters `fold` has made lower case.
+/// `'s|'t|'re|'ve|'m|'ll|'d`, after `fold` has lowered the letters.
 fn contraction(text: &[Glyph], fold: impl Fn(char) -> char) -> usize {
     let [first, rest @ ..] = text else { return 0 };
     if !first.is('\'') {
@@ -150,7 +150,7 @@ fn contraction_in_any_case(text: &[Glyph]) -> usize {
     contraction(text, |char| char.to_ascii_lowercase())
 }
 
-/// `\s+(?!\S)|\s+`: all the space there is, but the last character if something follows.
+/// `\s+(?!\S)|\s+`: all white space, except its last character if other text follows.
 fn spaces(text: &[Glyph]) -> usize {
     let spaces = run(text, |glyph| glyph.is_space);
     if spaces > 1 && spaces < text.len() {
@@ -169,7 +169,7 @@ fn lines_or_spaces(text: &[Glyph]) -> usize {
     }
 }
 
-/// The first length that is not 0.
+/// The first non-zero length.
 macro_rules! first_of {
     ($last:expr) => { $last };
     ($first:expr, $($rest:expr),+) => {
@@ -235,13 +235,13 @@ fn cased(text: &[Glyph], rules: CasedRules) -> usize {
     )
 }
 
-/// `UPPER*LOWER+|UPPER+LOWER*`, where letters beyond ASCII are both.
+/// `UPPER*LOWER+|UPPER+LOWER*`, where letters beyond ASCII match both.
 fn cased_letters(text: &[Glyph]) -> usize {
     let upper = |glyph: Glyph| glyph.is_letter() && !glyph.char.is_ascii_lowercase();
     let lower = |glyph: Glyph| glyph.is_letter() && !glyph.char.is_ascii_uppercase();
     let uppers = run(text, upper);
     match run(&text[uppers..], lower) {
-        // Nothing follows for LOWER+, so it takes back the last letter it can.
+        // Nothing follows for LOWER+, so backtrack to the last letter that matches it.
         0 => match text[..uppers].iter().rposition(|&glyph| lower(glyph)) {
             Some(last) => last + 1,
             None => uppers,

@@ -1,4 +1,4 @@
-//! Stages that stand by.
+//! Standby stages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,9 +8,9 @@ use crate::PeerId;
 use crate::wire::OpenStage;
 
 impl Session {
-    /// Has these stages loaded and their memory reserved, so that a placement to come need not wait
-    /// for that, and lets go of those that stood by before. Of devices in the ring, and of the
-    /// requester, none stand by. To be called once a placement, when it is ready.
+    /// Loads these stages and reserves their memory, so that a later placement need not wait for
+    /// that, and releases earlier standbys. Ignores devices in the ring and the requester. To be
+    /// called once per placement, when it is ready.
     pub fn stand_by(&mut self, stages: &[PlacedStage]) {
         let in_ring = |peer: PeerId| self.ring.iter().any(|placed| placed.stage.peer == peer);
         let spare = |placed: &&PlacedStage| {
@@ -24,7 +24,7 @@ impl Session {
             .collect();
         let peers: BTreeSet<_> = stages.keys().copied().collect();
         let before = std::mem::replace(&mut self.standbys, peers.clone());
-        // Those who come may have rows of when they were in the ring.
+        // New standbys may hold rows from an earlier time in the ring.
         for &peer in before.symmetric_difference(&peers) {
             self.close_stage(peer);
         }
