@@ -1,10 +1,11 @@
 //! Spans at a collector. They need a binary with the feature `otlp`, which is not the usual one:
 //!
 //! ```sh
-//! cargo test --release --workspace --features potluck/otlp --test otlp
+//! cargo build --release --workspace --bin potluck --features potluck/otlp
+//! POTLUCK_TEST_OTLP=required cargo test --release --workspace --features potluck/otlp --test otlp
 //! ```
 //!
-//! With another binary there is nothing to try.
+//! With another binary there is nothing to try; `POTLUCK_TEST_OTLP=required` makes that a failure.
 #![cfg(unix)]
 
 use std::io::{Read as _, Write as _};
@@ -89,16 +90,25 @@ fn has(bytes: &[u8], words: &str) -> bool {
         .any(|window| window == words.as_bytes())
 }
 
+/// Whether the binary has the feature.
+///
+/// # Panics
+/// It has not, and `POTLUCK_TEST_OTLP=required` says that it must.
+fn has_feature(device: &Device) -> bool {
+    let help = device.potluck(["serve", "--help"]).success().stdout;
+    let has = help.contains("--otlp");
+    if !has {
+        let wanted = std::env::var_os("POTLUCK_TEST_OTLP").is_some();
+        assert!(!wanted, "this binary has no feature `otlp`");
+        println!("not tried: this binary has no feature `otlp`");
+    }
+    has
+}
+
 #[test]
 fn a_collector_gets_requests_with_their_numbers_and_without_their_text() {
     let device = Device::with_tiny_model();
-    if !device
-        .potluck(["serve", "--help"])
-        .success()
-        .stdout
-        .contains("--otlp")
-    {
-        println!("not tried: this binary has no feature `otlp`");
+    if !has_feature(&device) {
         return;
     }
     let collector = Collector::new();
@@ -118,6 +128,7 @@ fn a_collector_gets_requests_with_their_numbers_and_without_their_text() {
     let said = answer["choices"][0]["message"]["content"]
         .as_str()
         .unwrap_or_default();
+    let model = answer["model"].as_str().expect("a name");
     // What a program that ends still has is sent.
     served.signal("TERM");
     let _ = served.end();
@@ -127,7 +138,7 @@ fn a_collector_gets_requests_with_their_numbers_and_without_their_text() {
         "request",
         "/v1/chat/completions",
         "POST",
-        "tiny.gguf",
+        model,
         "127.0.0.1",
         "status",
         "done",
@@ -151,13 +162,7 @@ fn a_collector_gets_requests_with_their_numbers_and_without_their_text() {
 #[test]
 fn an_address_that_is_none_is_refused_and_a_collector_that_is_gone_harms_nobody() {
     let device = Device::with_tiny_model();
-    if !device
-        .potluck(["run", "--help"])
-        .success()
-        .stdout
-        .contains("--otlp")
-    {
-        println!("not tried: this binary has no feature `otlp`");
+    if !has_feature(&device) {
         return;
     }
     let wrong = ["id", "--otlp", "localhost"];
