@@ -26,12 +26,12 @@ import resource
 import select
 import socket
 import statistics
-import subprocess
 import sys
 import threading
 import time
 
 import binary
+import served
 
 # What connections may take beside the model, and files that are open besides them.
 MOST_BYTES = 64 << 20
@@ -55,23 +55,12 @@ def raise_limit(wanted):
     return min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100)
 
 
-class Server:
-    def __init__(self, potluck, model):
-        command = [potluck, "serve", "--http", "127.0.0.1:0", "--open", "--json", "--no-mdns", "--model", model]
-        self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        line = self.child.stdout.readline()
-        if not line:
-            raise binary.Failure(f"potluck serve ended with code {self.child.wait()}")
-        self.port = int(json.loads(line)["http"].rsplit(":", 1)[1])
-        self.folder = pathlib.Path("/proc") / str(self.child.pid)
+class Watched(served.Server):
+    """A server whose memory and open files are looked at."""
 
-    def stop(self):
-        self.child.terminate()
-        try:
-            self.child.wait(20)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
+    @property
+    def folder(self):
+        return pathlib.Path("/proc") / str(self.child.pid)
 
     def memory(self):
         """Bytes of its own, without mapped files."""
@@ -169,7 +158,7 @@ def main():
     good = True
     try:
         [(_, file)] = binary.Potluck(arguments.potluck).models(arguments.models[:1])
-        server = Server(arguments.potluck, str(file))
+        server = Watched.potluck(arguments.potluck, "--no-mdns", "--model", str(file))
         try:
             alone = sorted(ask(server.port) for _ in range(20))
             before, files = server.memory(), server.files()

@@ -31,10 +31,10 @@ import json
 import os
 import pathlib
 import random
-import subprocess
 import sys
 
 import binary
+import served
 import environment
 
 environment.enter("jsonschema")
@@ -214,25 +214,8 @@ def cases(arguments):
             yield case | {"unbounded": generator.unbounded}
 
 
-class Server:
-    def __init__(self, arguments, file):
-        command = [arguments.potluck, "serve", "--http", "127.0.0.1:0", "--open", "--json", "--no-mdns", "--model", file]
-        command += ["--threads", arguments.threads, "--streams", arguments.streams, "--context", 4096]
-        self.child = subprocess.Popen(
-            [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        line = self.child.stdout.readline()
-        if not line:
-            raise binary.Failure(f"potluck serve ended with code {self.child.wait()}")
-        self.port = int(json.loads(line)["http"].rsplit(":", 1)[1])
-
-    def stop(self):
-        self.child.terminate()
-        try:
-            self.child.wait(20)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
+class Asked(served.Server):
+    """A server that answers with schemas."""
 
     def ask(self, case, seed, max_tokens):
         body = {
@@ -295,7 +278,9 @@ def main():
     right = True
     try:
         for name, file in binary.Potluck(arguments.potluck).models(arguments.models):
-            server = Server(arguments, file)
+            options = ["--no-mdns", "--model", file, "--threads", arguments.threads]
+            options += ["--streams", arguments.streams, "--context", 4096]
+            server = Asked.potluck(arguments.potluck, *options)
             try:
                 right &= check(arguments, name, server)
             finally:

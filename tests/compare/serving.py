@@ -36,6 +36,7 @@ import time
 
 import binary
 import environment
+import served
 
 # Of 16 requests at once: times one's rate, and times llama-server's; the second turn's first token to the
 # first's.
@@ -45,44 +46,28 @@ SECOND_TURN = 0.1
 WORDS = "river stone market lantern winter copper garden signal harbour meadow engine letter".split()
 
 
-class Server:
-    """A server that runs, at a port of this device."""
+class Measured(served.Server):
+    """A server whose answers are timed."""
 
-    def __init__(self, name, command, port=None):
-        self.name, self.port = name, port
-        self.child = subprocess.Popen(
-            [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+    def wait(self):
+        """Waits until it answers; stops it if it does not."""
         try:
-            if port is None:
-                self.port = int(json.loads(self.child.stdout.readline())["http"].rsplit(":", 1)[1])
-            self.wait()
+            for _ in range(600):
+                if self.child.poll() is not None:
+                    raise binary.Failure(f"{self.name} ended with code {self.child.returncode}")
+                with contextlib.suppress(OSError):
+                    if self.get("/health") == 200:
+                        return
+                time.sleep(0.1)
+            raise binary.Failure(f"{self.name} did not become ready within a minute")
         except BaseException:
             self.stop()
             raise
-
-    def wait(self):
-        for _ in range(600):
-            if self.child.poll() is not None:
-                raise binary.Failure(f"{self.name} ended with code {self.child.returncode}")
-            with contextlib.suppress(OSError):
-                if self.get("/health") == 200:
-                    return
-            time.sleep(0.1)
-        raise binary.Failure(f"{self.name} did not become ready within a minute")
 
     def get(self, path):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("GET", path)
         return connection.getresponse().status
-
-    def stop(self):
-        self.child.terminate()
-        try:
-            self.child.wait(20)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
 
     def complete(self, prompt, tokens):
         """When the first and the last token of an answer came, and how many there were."""
@@ -199,16 +184,18 @@ def servers(arguments, file):
     """What starts each server for so many requests at once."""
 
     def ours(streams):
-        command = [arguments.potluck, "serve", "--http", "127.0.0.1:0", "--open", "--json", "--model", file]
-        command += ["--threads", arguments.threads, "--streams", streams, "--context", arguments.context]
-        return Server("potluck", command)
+        options = ["--model", file, "--threads", arguments.threads, "--streams", streams, "--context", arguments.context]
+        return Measured.potluck(arguments.potluck, *options)
 
     def theirs(streams):
         port = free_port()
         command = [program, "-m", file, "--host", "127.0.0.1", "--port", port, "-t", arguments.threads]
         # Its context is shared out among the slots.
         command += ["-tb", arguments.threads, "-np", streams, "-cb", "-c", arguments.context * streams]
-        return Server("llama-server", command, port)
+        server = Measured("llama-server", command)
+        server.port = port
+        server.wait()
+        return server
 
     if arguments.alone:
         return [ours]
