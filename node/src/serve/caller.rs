@@ -208,7 +208,7 @@ pub(super) struct Courtesy {
 }
 
 /// Seconds that the owner gets for each second of guests.
-const OWNER_SECONDS: f64 = 4.0;
+pub(super) const OWNER_SECONDS: u32 = 4;
 /// Seconds that the owner gets first when both begin to be served.
 const FIRST_SECONDS: f64 = 0.05;
 
@@ -238,7 +238,7 @@ impl Courtesy {
         match side {
             Side::All => {}
             Side::Owner => self.owed -= time.as_secs_f64(),
-            Side::Guests => self.owed += OWNER_SECONDS * time.as_secs_f64(),
+            Side::Guests => self.owed += f64::from(OWNER_SECONDS) * time.as_secs_f64(),
         }
     }
 }

@@ -3,18 +3,13 @@
 use potluck_tests::signals;
 use serde_json::json;
 
-use super::{CHAT, open, said};
+use super::{CHAT, endless, open, said};
 
 #[test]
 fn a_signal_lets_a_short_answer_end_and_tells_a_long_one() {
     for (name, code) in signals::heard([("TERM", 143), ("INT", 130)]) {
         let served = open(&[]);
-        let endless = said(
-            "1, 2, 3, 4, 5",
-            json!({"max_tokens": 8000, "stream": true,
-            "temperature": 0, "logit_bias": {"2": -100, "0": -100}}),
-        );
-        let mut answer = served.post(CHAT, &endless);
+        let mut answer = served.post(CHAT, &endless());
         assert!(answer.part().expect("an answer").is_some());
         served.signal(name);
         let events = answer.events();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use potluck_tests::{Answer, Client, Device, Served, content_of};
 use serde_json::{Value, json};
 
-use super::{CHAT, said};
+use super::{CHAT, endless, said};
 
 /// A device that shares its API with guests, and whose owner needs a token.
 fn sharing(options: &[&str]) -> Served {
@@ -42,14 +42,6 @@ fn listed(device: &Device, name: &str) -> Value {
     let all = listed["guests"].as_array().expect("a list");
     let found = all.iter().find(|guest| guest["name"] == name);
     found.unwrap_or_else(|| panic!("{listed}")).clone()
-}
-
-fn endless() -> Value {
-    said(
-        "1, 2, 3, 4, 5",
-        json!({"max_tokens": 8000, "stream": true, "temperature": 0,
-        "logit_bias": {"2": -100, "0": -100}}),
-    )
 }
 
 #[test]

@@ -31,3 +31,12 @@ fn said(text: &str, more: Value) -> Value {
 }
 
 const CHAT: &str = "/v1/chat/completions";
+
+/// A request whose answer takes longer than any test.
+fn endless() -> Value {
+    said(
+        "1, 2, 3, 4, 5",
+        json!({"max_tokens": 8000, "stream": true, "temperature": 0,
+        "logit_bias": {"2": -100, "0": -100}}),
+    )
+}

@@ -5,7 +5,7 @@ use std::thread;
 use potluck_tests::{Client, content_of};
 use serde_json::{Value, json};
 
-use super::{CHAT, open, said};
+use super::{CHAT, endless, open, said};
 
 #[test]
 fn sixteen_at_once_get_the_words_that_each_gets_alone() {
@@ -45,11 +45,7 @@ fn sixteen_at_once_get_the_words_that_each_gets_alone() {
 #[test]
 fn more_than_may_wait_are_told_when_to_come_again() {
     let served = open(&["--streams", "1"]);
-    let endless = said(
-        "1, 2, 3, 4, 5",
-        json!({"max_tokens": 8000, "stream": true, "temperature": 0,
-        "logit_bias": {"2": -100, "0": -100}}),
-    );
+    let endless = endless();
     let first = served.post(CHAT, &endless);
     assert_eq!(first.status, 200);
     // 64 wait; each has to be sent before the next one is refused.
@@ -86,11 +82,8 @@ fn more_than_may_wait_are_told_when_to_come_again() {
 fn a_client_that_goes_frees_its_place_streaming_or_not() {
     let served = open(&["--streams", "1"]);
     for stream in [true, false] {
-        let body = said(
-            "1, 2, 3, 4, 5",
-            json!({"max_tokens": 8000, "stream": stream, "temperature": 0,
-            "logit_bias": {"2": -100, "0": -100}}),
-        );
+        let mut body = endless();
+        body["stream"] = stream.into();
         let body = body.to_string();
         let mut client = served.connect();
         let head = format!(

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use potluck_tests::{Client, ServedCircle, content_of};
 use serde_json::{Value, json};
 
-use super::{CHAT, open, said};
+use super::{CHAT, endless, open, said};
 
 const NAMES: [&str; 2] = ["kitchen", "tablet"];
 const MEMORY: &str = "400M";
@@ -26,6 +26,13 @@ fn number(client: &Client, name: &str) -> u64 {
     let found = text.lines().find_map(|line| line.strip_prefix(name));
     let number = found.and_then(|rest| rest.trim().parse().ok());
     number.unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+/// As [`endless`], of a length that helpers have room for beside what they keep.
+fn endless_in_room() -> Value {
+    let mut question = endless();
+    question["max_tokens"] = 4000.into();
+    question
 }
 
 /// Tokens of the prompt that were kept from earlier requests.
@@ -127,12 +134,7 @@ fn guests_ask_the_circle_and_only_they_go_on_from_what_they_asked() {
     assert_eq!((&words_again, &words_of_owner), (&words, &words));
     circle.await_number("potluck_split_sessions_kept ", |kept| kept == 2);
     // A guest who is removed loses the answer at once, and the helpers are free.
-    let endless = said(
-        "1, 2, 3, 4, 5",
-        json!({"max_tokens": 4000, "stream": true, "temperature": 0,
-        "logit_bias": {"2": -100, "0": -100}}),
-    );
-    let mut answer = guest.post(CHAT, &endless);
+    let mut answer = guest.post(CHAT, &endless_in_room());
     let _ = answer.part().expect("an answer");
     let _ = circle
         .device()
@@ -179,12 +181,7 @@ fn several_at_once_over_helpers_get_the_words_that_each_gets_alone() {
 #[test]
 fn a_client_that_goes_ends_its_conversation_at_the_helpers_and_one_that_stays_has_it_kept() {
     let mut circle = over_two(&[]);
-    let endless = said(
-        "1, 2, 3, 4, 5",
-        json!({"max_tokens": 4000, "stream": true, "temperature": 0,
-        "logit_bias": {"2": -100, "0": -100}}),
-    );
-    let mut answer = circle.post(CHAT, &endless);
+    let mut answer = circle.post(CHAT, &endless_in_room());
     for _ in 0..3 {
         let _ = answer.part().expect("an answer");
     }
@@ -231,13 +228,8 @@ fn a_client_that_goes_ends_its_conversation_at_the_helpers_and_one_that_stays_ha
 #[test]
 fn a_signal_tells_an_answer_over_helpers_that_the_node_stops() {
     let circle = over_two(&[]);
-    let endless = said(
-        "1, 2, 3, 4, 5",
-        json!({"max_tokens": 4000, "stream": true, "temperature": 0,
-        "logit_bias": {"2": -100, "0": -100}}),
-    );
     let events = circle
-        .post(CHAT, &endless)
+        .post(CHAT, &endless_in_room())
         .events_and(3, || circle.signal("TERM"));
     let last = events.last().expect("some");
     assert_eq!(last["error"]["code"], "stopping", "{last}");

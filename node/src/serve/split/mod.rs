@@ -13,7 +13,7 @@
 //! | what | bound |
 //! |---|---|
 //! | requests answered concurrently, each on its own thread | [`Settings::streams`](super::Settings::streams), and [`PLACES`], the sessions that a device accepts from another; guests leave [`OWNERS_PLACES`] of these free |
-//! | time of guests | while the owner is being answered, a guest's answer pauses after each token for [`OWNER_SHARE`] times as long as the token took |
+//! | time of guests | while the owner is being answered, a guest's answer pauses after each token for [`OWNER_SECONDS`](super::caller::OWNER_SECONDS) times as long as the token took |
 //! | sessions, including idle ones | [`PLACES`] |
 //! | memory | reserved by the devices when a session begins, for the prompt and all tokens it may get; if there is too little, idle sessions are ended, or the request waits for another answer to end |
 //! | idle sessions | [`Settings::kept_bytes`](super::Settings::kept_bytes) of KV caches on all devices together, and [`Settings::idle`](super::Settings::idle); ended first when a new session finds no room |
@@ -45,8 +45,6 @@ use news::News;
 const PLACES: usize = 16;
 /// Sessions that guests leave free for the owner.
 const OWNERS_PLACES: usize = 2;
-/// Seconds that the owner gets for each second of a guest.
-const OWNER_SHARE: u32 = 4;
 /// How long a running answer waits for devices that it lost.
 const LATE_PATIENCE: Duration = Duration::from_secs(60);
 /// How often to check for ended answers, disconnected clients and queued requests.

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::news::{Lack, News};
 use super::session::{Session, refused};
-use super::{LATE_PATIENCE, MOMENT, OWNER_SHARE, PLACES, Place, Split};
+use super::{LATE_PATIENCE, MOMENT, PLACES, Place, Split};
 use crate::engine::{Sequence as _, StopReason, TokenId};
 use crate::serve::RequestError;
+use crate::serve::caller::OWNER_SECONDS;
 use crate::serve::client::Client;
 use crate::serve::talk::{Heard, Talk};
 use crate::serve::work::Answer;
@@ -238,7 +239,7 @@ impl<'e> Split<'e> {
         if !talk.caller().is_guest() {
             return;
         }
-        let until = Instant::now() + took.saturating_mul(OWNER_SHARE);
+        let until = Instant::now() + took.saturating_mul(OWNER_SECONDS);
         while Instant::now() < until && self.owner_is_answered() && self.why_stop(talk).is_none() {
             thread::sleep(MOMENT.min(until.saturating_duration_since(Instant::now())));
         }
