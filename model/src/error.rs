@@ -4,6 +4,7 @@ use crate::Architecture;
 use crate::gguf::GgufError;
 use crate::kernels::IsaError;
 use crate::sampler::{MaskError, SamplerError};
+use crate::shard::packed::PackedPart;
 use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be loaded or run.
@@ -16,6 +17,10 @@ pub enum ModelError {
     /// The file names an architecture this build does not know.
     #[error("unknown model architecture {0:?}: this build runs llama, qwen2, qwen3 and gemma3")]
     UnknownArchitecture(String),
+    /// A file of packed weights was cut short while it was in use. The next step computes from the
+    /// model's own file.
+    #[error("the packed weights of {0} were cut short by another program")]
+    PackedLost(PackedPart),
     /// A setting in the file is impossible or not supported.
     #[error("the model file's {key} is {value}: {problem}")]
     Setting {

@@ -41,5 +41,6 @@ pub use engine::{
 pub use error::ModelError;
 pub use kernels::{Isa, IsaError};
 pub use kv_cache::KvCache;
+pub use shard::packed::{PackedError, PackedPart};
 pub use shard::{SequenceStep, Shard, ShardRange};
 pub use tensor_type::TensorType;

@@ -12,7 +12,7 @@ mod tests;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 pub use self::embedding::MeanPool;
 pub use self::generate::{Event, Generation, LocalSequence, Sequence, generate};
@@ -53,7 +53,7 @@ impl Default for EngineOptions {
 #[derive(Debug)]
 pub struct Engine {
     config: ModelConfig,
-    shard: Shard,
+    shard: Arc<Shard>,
     tokenizer: Tokenizer,
     template: Result<Option<ChatTemplate>, TemplateError>,
     grammars: OnceLock<Result<Grammars, GrammarError>>,
@@ -84,7 +84,12 @@ impl Engine {
         }
         let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
         Ok(Self {
-            shard: Shard::load(gguf, &config, ShardRange::whole(&config), compute)?,
+            shard: Arc::new(Shard::load(
+                gguf,
+                &config,
+                ShardRange::whole(&config),
+                compute,
+            )?),
             template: ChatTemplate::from_metadata(gguf.metadata(), &tokenizer),
             grammars: OnceLock::new(),
             tokenizer,
@@ -96,6 +101,11 @@ impl Engine {
     /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The model's weights, whose packed form another thread may write and put to use.
+    pub fn shard(&self) -> &Arc<Shard> {
+        &self.shard
     }
 
     /// The model's tokenizer.

@@ -31,6 +31,7 @@ mod value;
 mod watch;
 mod writer;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -351,6 +352,14 @@ impl Gguf {
             let start = offset as usize;
             mapping.will_need(start..start + tensor.bytes);
         }
+    }
+
+    /// The mapping that a tensor's data is in, and where; `None` if the file was parsed from memory.
+    pub(crate) fn place(&self, tensor: &TensorInfo) -> Option<(Mapping, Range<usize>)> {
+        let Place { file, offset } = tensor.place;
+        let mapping = self.files[file].mapping.clone()?;
+        let start = offset as usize;
+        Some((mapping, start..start + tensor.bytes))
     }
 }
 

@@ -6,22 +6,24 @@
 //! leave 0.003 to 0.007.
 
 use super::isa::{Kernel, dispatch};
-use super::simd::{ActivationBlock, BlockOrder, BlockSums, Simd};
+use super::simd::{ActivationBlock, BlockSums, Simd, WORD};
 use super::{Isa, SharedSlice};
 
 /// Elements of an activation block.
 pub(crate) const BLOCK: usize = 32;
 
+/// Positions up to which activations are for the GEMV, which multiplies a few at a time.
+pub(crate) const GEMV_POSITIONS: usize = 8;
+
 /// Largest magnitude of a quantised activation.
 const LIMIT: f32 = 32639.0;
 
 /// Quantised activations in tiles of positions: of one for the GEMV, of as many as the instruction
-/// set's tiles have for the GEMM. A tile is `[blocks, positions]`, with the values of a block side
-/// by side: `[16 pairs, positions]`.
+/// set's tiles have for the GEMM. A tile is `[blocks, positions]`, with the words of a block side by
+/// side: `[16 words, positions]`.
 ///
 /// One is used again for the next input: [`Activations::reserve`].
 pub(crate) struct Activations {
-    order: BlockOrder,
     tile: usize,
     blocks: usize,
     values: Vec<ActivationBlock>,
@@ -42,7 +44,6 @@ pub(crate) struct Factors {
 impl Default for Activations {
     fn default() -> Self {
         Self {
-            order: BlockOrder::Gemv,
             tile: 1,
             blocks: 0,
             values: Vec::new(),
@@ -54,11 +55,11 @@ impl Default for Activations {
 impl Activations {
     /// Makes room for `positions` of `width` elements, which are not specified until they are
     /// [quantised](ActivationTiles::quantise).
-    pub(crate) fn reserve(&mut self, isa: Isa, order: BlockOrder, positions: usize, width: usize) {
-        self.order = order;
-        self.tile = match order {
-            BlockOrder::Gemv => 1,
-            BlockOrder::Gemm => dispatch(isa, TilePositions),
+    pub(crate) fn reserve(&mut self, isa: Isa, positions: usize, width: usize) {
+        self.tile = if positions <= GEMV_POSITIONS {
+            1
+        } else {
+            dispatch(isa, TilePositions)
         };
         self.blocks = width / BLOCK;
         let room = positions.next_multiple_of(self.tile) * self.blocks;
@@ -69,10 +70,6 @@ impl Activations {
     /// Positions of a tile; the last of a GEMM has zeros for those that are missing.
     pub(crate) fn tile_positions(&self) -> usize {
         self.tile
-    }
-
-    pub(crate) fn order(&self) -> BlockOrder {
-        self.order
     }
 
     pub(crate) fn blocks(&self) -> usize {
@@ -89,7 +86,6 @@ impl Activations {
     /// A writer whose tiles threads may fill at once.
     pub(crate) fn tiles_mut(&mut self) -> ActivationTiles<'_> {
         ActivationTiles {
-            order: self.order,
             tile: self.tile,
             blocks: self.blocks,
             values: SharedSlice::new(&mut self.values),
@@ -100,7 +96,6 @@ impl Activations {
 
 /// Writes tiles of [`Activations`].
 pub(crate) struct ActivationTiles<'a> {
-    order: BlockOrder,
     tile: usize,
     blocks: usize,
     values: SharedSlice<'a, ActivationBlock>,
@@ -130,7 +125,6 @@ impl ActivationTiles<'_> {
         dispatch(
             isa,
             Quantise {
-                order: self.order,
                 tile: self.tile,
                 blocks: self.blocks,
                 x,
@@ -141,7 +135,7 @@ impl ActivationTiles<'_> {
     }
 }
 
-/// [`Simd::TILE_POSITIONS`].
+/// [`Words::TILE`](super::simd::Words::TILE).
 struct TilePositions;
 
 impl Kernel for TilePositions {
@@ -149,12 +143,11 @@ impl Kernel for TilePositions {
 
     #[inline(always)]
     fn run<S: Simd>(self, _s: S) -> usize {
-        S::TILE_POSITIONS
+        S::TILE
     }
 }
 
 struct Quantise<'a> {
-    order: BlockOrder,
     tile: usize,
     blocks: usize,
     x: &'a [f32],
@@ -173,9 +166,9 @@ impl Kernel for Quantise<'_> {
             let factors = self.factors.chunks_exact_mut(self.tile);
             for ((x, values), factors) in x.chunks_exact(BLOCK).zip(tile).zip(factors) {
                 if let [value] = values {
-                    factors[0] = quantise_block(s, self.order, x, value);
+                    factors[0] = quantise_block(s, x, value);
                 } else {
-                    factors[n] = quantise_block(s, self.order, x, &mut block);
+                    factors[n] = quantise_block(s, x, &mut block);
                     put_beside(&block, n, values);
                 }
             }
@@ -183,23 +176,18 @@ impl Kernel for Quantise<'_> {
     }
 }
 
-/// Writes a block as the `n`-th of a tile's, which lie side by side by pairs.
+/// Writes a block as the `n`-th of a tile's, which lie side by side by words.
 #[inline(always)]
 fn put_beside(block: &ActivationBlock, n: usize, tile: &mut [ActivationBlock]) {
     let positions = tile.len();
-    for (i, pair) in block.0.chunks_exact(2).enumerate() {
-        let at = 2 * (i * positions + n);
-        tile[at / BLOCK].0[at % BLOCK..][..2].copy_from_slice(pair);
+    for (i, word) in block.0.chunks_exact(WORD / 2).enumerate() {
+        let at = WORD / 2 * (i * positions + n);
+        tile[at / BLOCK].0[at % BLOCK..][..WORD / 2].copy_from_slice(word);
     }
 }
 
 #[inline(always)]
-fn quantise_block<S: Simd>(
-    s: S,
-    order: BlockOrder,
-    x: &[f32],
-    to: &mut ActivationBlock,
-) -> Factors {
+fn quantise_block<S: Simd>(s: S, x: &[f32], to: &mut ActivationBlock) -> Factors {
     debug_assert_eq!(x.len(), BLOCK);
     // SAFETY: four vectors of eight within the block's 32 values.
     let v: [S::F32; 4] = unsafe {
@@ -245,7 +233,7 @@ fn quantise_block<S: Simd>(
         s.round_to_i32(s.mul(v[3], inverse)),
     ];
     // SAFETY: `to` is a block.
-    unsafe { s.store_block(order, rounded, to) };
+    unsafe { s.store_block(rounded, to) };
     let mut halves = [0; 2];
     let sums = [
         s.add_i32(rounded[0], rounded[1]),
@@ -270,7 +258,7 @@ mod tests {
 
     fn quantised(isa: Isa, x: &[f32]) -> (Vec<ActivationBlock>, Vec<Factors>) {
         let mut a = Activations::default();
-        a.reserve(isa, BlockOrder::Gemv, 1, x.len());
+        a.reserve(isa, 1, x.len());
         // SAFETY: one thread.
         unsafe { a.tiles_mut().quantise(isa, 0, x) };
         (a.values, a.factors)

@@ -1,10 +1,12 @@
 //! Linear maps: one input, several weight matrices, all threads.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
-use super::activations::Activations;
-use super::rows::WeightRows;
-use super::simd::LANES;
+use super::activations::{Activations, GEMV_POSITIONS};
+use super::packed::{self, GROUP};
+use super::rows::{Layout, WeightRows};
 use super::team::Team;
 use super::{Isa, SharedSlice, float, quantised};
 use crate::TensorType;
@@ -16,17 +18,17 @@ const GRAIN_BYTES: usize = 16 * 1024;
 /// Has the team's waiting threads fetch what they will read first of the product with `weights`,
 /// the loop that comes next; worth it where weights are read once.
 pub(crate) fn expect(team: &Team, weights: &[WeightRows<'_>], positions: usize) {
-    if positions > quantised::GEMV_POSITIONS {
+    if positions > GEMV_POSITIONS {
         return;
     }
-    // The thread that starts the loop takes the first part of the rows.
-    let rows: usize = weights.iter().map(WeightRows::rows).sum();
-    let mut first = team.first_part(rows);
+    // The thread that starts the loop takes the first part of the groups.
+    let groups = weights.iter().map(WeightRows::groups).sum();
+    let mut first = team.first_part(groups);
     for w in weights {
-        if first < w.rows() {
-            return team.expect(w.bytes(first..w.rows()));
+        if first < w.groups() {
+            return team.expect(w.from_group(first));
         }
-        first -= w.rows();
+        first -= w.groups();
     }
 }
 
@@ -50,7 +52,7 @@ pub(crate) fn linear(
     let positions = x.len() / columns;
     assert!(x.len() == positions * columns && weights.len() == outputs.len());
     if weights.iter().any(|w| !is_float(w.tensor_type())) {
-        quantised.reserve(isa, quantised::order_for(positions), positions, columns);
+        quantised.reserve(isa, positions, columns);
         quantise(isa, team, x, columns, quantised);
     }
     let quantised = &*quantised;
@@ -59,29 +61,48 @@ pub(crate) fn linear(
     for (w, y) in weights.iter().zip(outputs) {
         assert!(w.columns() == columns && y.len() == positions * w.rows());
         parts.push((items, *w, SharedSlice::new(y)));
-        items += w.groups().next_multiple_of(2);
+        items += w.groups();
     }
     let grain = grain(weights, positions);
-    team.run(items / 2, grain, &|pairs| {
+    team.run(items, grain, &|items| {
         for &(start, w, y) in &parts {
-            // Items are pairs of row groups, the GEMM's tile, numbered through all matrices.
-            let first = (2 * pairs.start).max(start);
-            let end = (2 * pairs.end).min(start + w.groups());
+            // Items are groups of sixteen rows, numbered through all matrices.
+            let first = items.start.max(start);
+            let end = items.end.min(start + w.groups());
             if first >= end {
                 continue;
             }
-            let groups = first - start..end - start;
-            // SAFETY: the team gives each pair of groups to one thread.
-            unsafe {
-                if is_float(w.tensor_type()) {
-                    let rows = groups.start * LANES..(groups.end * LANES).min(w.rows());
-                    float::multiply(isa, w, x, rows, y);
-                } else {
-                    quantised::multiply(isa, w, quantised, positions, groups, y);
-                }
-            }
+            // SAFETY: the team gives each group to one thread.
+            unsafe { multiply(isa, w, x, quantised, first - start..end - start, y) };
         }
     });
+}
+
+/// Computes the outputs of some groups of sixteen rows for all positions, of which there are
+/// `x.len() / w.columns()`.
+///
+/// # Safety
+/// No other thread touches these rows of `y`.
+unsafe fn multiply(
+    isa: Isa,
+    w: WeightRows<'_>,
+    x: &[f32],
+    quantised: &Activations,
+    groups: Range<usize>,
+    y: SharedSlice<'_, f32>,
+) {
+    let positions = x.len() / w.columns();
+    let rows = groups.start * GROUP..(groups.end * GROUP).min(w.rows());
+    // SAFETY: the caller's promise is that of each.
+    unsafe {
+        if is_float(w.tensor_type()) {
+            float::multiply(isa, w, x, rows, y);
+        } else if w.layout() == Layout::Stored && positions <= GEMV_POSITIONS {
+            quantised::multiply(isa, w, quantised, positions, rows, y);
+        } else {
+            packed::multiply(isa, w, quantised, positions, groups, y);
+        }
+    }
 }
 
 fn is_float(tensor_type: TensorType) -> bool {
@@ -98,13 +119,13 @@ fn is_float(tensor_type: TensorType) -> bool {
     }
 }
 
-/// Pairs of row groups a thread takes at a time.
+/// Groups of rows that a thread takes at a time.
 fn grain(weights: &[WeightRows<'_>], positions: usize) -> usize {
-    if positions > quantised::GEMV_POSITIONS {
+    if positions > GEMV_POSITIONS {
         return 1;
     }
-    let pair_bytes = weights.iter().map(|w| 2 * LANES * w.row_bytes()).max();
-    (GRAIN_BYTES / pair_bytes.unwrap_or(1).max(1)).max(1)
+    let group_bytes = weights.iter().map(WeightRows::group_bytes).max();
+    (GRAIN_BYTES / group_bytes.unwrap_or(1).max(1)).max(1)
 }
 
 fn quantise(isa: Isa, team: &Team, x: &[f32], columns: usize, activations: &mut Activations) {

@@ -8,7 +8,8 @@ use super::Isa;
 use super::activations::Activations;
 use super::dequantise::dequantise_row;
 use super::linear::linear;
-use super::rows::WeightRows;
+use super::packed::{self, GROUP};
+use super::rows::{Layout, WeightRows};
 use super::team::Team;
 use crate::TensorType;
 
@@ -75,6 +76,18 @@ fn run(isa: Isa, threads: usize, x: &[f32], weights: &[WeightRows<'_>]) -> Vec<V
     y
 }
 
+/// The packed bytes of a matrix.
+fn packed(w: &WeightRows<'_>) -> Vec<u8> {
+    let mut packed =
+        vec![0xAA; w.groups() * packed::group_bytes(w.tensor_type(), w.columns()).expect("packed")];
+    let each = packed.len() / w.groups();
+    for (group, to) in packed.chunks_exact_mut(each).enumerate() {
+        let rows = group * GROUP..w.rows().min((group + 1) * GROUP);
+        packed::pack(w.tensor_type(), w.bytes(rows), w.row_bytes(), to);
+    }
+    packed
+}
+
 fn bits(y: &[f32]) -> Vec<u32> {
     y.iter().map(|y| y.to_bits()).collect()
 }
@@ -84,23 +97,45 @@ fn every_isa_thread_count_and_batch_gives_the_same_bits() {
     let mut random = Random(1);
     for t in TensorType::ALL {
         let columns = if t.block_elements() == 256 { 768 } else { 544 };
-        for rows in [1, 5, 8, 13, 16, 40, 67] {
+        for rows in [1, 5, 8, 13, 16, 40, 67, 200] {
             let bytes = random_rows(t, rows, columns, &mut random);
-            let w = [WeightRows::new(t, rows, columns, &bytes)];
+            let w = [WeightRows::new(t, rows, columns, &bytes, Layout::Stored)];
             let x: Vec<f32> = (0..27 * columns).map(|_| 2.0 * random.unit()).collect();
-            let expected = run(Isa::SCALAR, 1, &x, &w).remove(0);
-            for isa in Isa::available() {
+            let expected: Vec<_> = x
+                .chunks(columns)
+                .map(|x| run(Isa::SCALAR, 1, x, &w).remove(0))
+                .collect();
+            let expected = expected.concat();
+            let packed = (t.block_elements() > 1).then(|| packed(&w[0]));
+            let packed = packed
+                .as_deref()
+                .map(|bytes| [WeightRows::new(t, rows, columns, bytes, Layout::Packed)]);
+            for (isa, w) in Isa::available().into_iter().flat_map(|isa| {
+                [Some(w), packed]
+                    .into_iter()
+                    .flatten()
+                    .map(move |w| (isa, w))
+            }) {
+                let layout = w[0].layout();
                 for threads in [1, 2, 3] {
                     let y = run(isa, threads, &x, &w).remove(0);
-                    assert_eq!(bits(&y), bits(&expected), "{t} {isa} {rows} rows");
+                    assert_eq!(
+                        bits(&y),
+                        bits(&expected),
+                        "{t} {isa} {layout:?} {rows} rows"
+                    );
                 }
                 // The same positions alone, and a few at a time.
-                for at_once in [1, 2, 3, 4, 5, 7, 16, 17] {
+                for at_once in [1, 2, 3, 4, 5, 7, 8, 9, 17] {
                     let mut y = Vec::new();
                     for x in x.chunks(at_once * columns) {
                         y.append(&mut run(isa, 2, x, &w)[0]);
                     }
-                    assert_eq!(bits(&y), bits(&expected), "{t} {isa} {at_once} at once");
+                    assert_eq!(
+                        bits(&y),
+                        bits(&expected),
+                        "{t} {isa} {layout:?} {at_once} at once"
+                    );
                 }
             }
         }
@@ -113,7 +148,7 @@ fn products_are_those_of_the_decoded_weights() {
     for t in TensorType::ALL {
         let (rows, columns) = (24, 512);
         let bytes = random_rows(t, rows, columns, &mut random);
-        let w = [WeightRows::new(t, rows, columns, &bytes)];
+        let w = [WeightRows::new(t, rows, columns, &bytes, Layout::Stored)];
         let x: Vec<f32> = (0..9 * columns).map(|_| random.unit()).collect();
         let y = run(Isa::SCALAR, 1, &x, &w).remove(0);
         let mut decoded = vec![0.0; columns];
@@ -146,7 +181,7 @@ fn several_matrices_of_different_types_share_an_input() {
     .into();
     let weights: Vec<_> = stored
         .iter()
-        .map(|(t, rows, bytes)| WeightRows::new(*t, *rows, columns, bytes))
+        .map(|(t, rows, bytes)| WeightRows::new(*t, *rows, columns, bytes, Layout::Stored))
         .collect();
     let x: Vec<f32> = (0..6 * columns).map(|_| random.unit()).collect();
     for isa in Isa::available() {
@@ -179,7 +214,9 @@ fn extreme_integers_do_not_overflow() {
                     _ => block[..2].copy_from_slice(&one),
                 }
             }
-            let w = [WeightRows::new(t, 8, columns, &bytes)];
+            let w = [WeightRows::new(t, 8, columns, &bytes, Layout::Stored)];
+            let packed = packed(&w[0]);
+            let p = [WeightRows::new(t, 8, columns, &packed, Layout::Packed)];
             let mut decoded = vec![0.0; columns];
             dequantise_row(t, w[0].row(0), &mut decoded);
             for sign in [1.0_f32, -1.0] {
@@ -189,7 +226,10 @@ fn extreme_integers_do_not_overflow() {
                     .zip(&decoded)
                     .map(|(&x, &w)| f64::from(x * w))
                     .sum();
-                for isa in Isa::available() {
+                for (isa, w) in Isa::available()
+                    .into_iter()
+                    .flat_map(|isa| [(isa, w), (isa, p)])
+                {
                     let y = run(isa, 1, &x.repeat(5), &w).remove(0);
                     assert!(
                         y.iter()

@@ -34,6 +34,7 @@ mod lost;
 pub(crate) mod mapping;
 pub(crate) mod math;
 pub(crate) mod norm;
+pub(crate) mod packed;
 pub(crate) mod quantised;
 pub(crate) mod rope;
 pub(crate) mod rows;

@@ -1,18 +1,51 @@
-//! A matrix of stored weights, as rows of blocks where they lie in the file.
+//! A matrix of weights where they lie: as the file stores them, or packed.
 
 use std::borrow::Cow;
 
+use super::packed::{self, GROUP};
 use super::simd::LANES;
 use crate::TensorType;
 
-/// `[rows, columns]` of stored weights.
+/// How a matrix lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// Row after row, as in the file.
+    #[default]
+    Stored,
+    /// In groups of sixteen rows: see [`packed`].
+    Packed,
+}
+
+impl Layout {
+    /// Bytes of a matrix; `None` if the type has no such layout, rows are no whole blocks, or the
+    /// number is too large.
+    pub(crate) fn bytes(
+        self,
+        tensor_type: TensorType,
+        rows: usize,
+        columns: usize,
+    ) -> Option<usize> {
+        match self {
+            Self::Stored => tensor_type.row_bytes(columns)?.checked_mul(rows),
+            Self::Packed => {
+                packed::group_bytes(tensor_type, columns)?.checked_mul(rows.div_ceil(GROUP))
+            }
+        }
+    }
+}
+
+/// `[rows, columns]` of weights.
 #[derive(Clone, Copy)]
 pub(crate) struct WeightRows<'a> {
     bytes: &'a [u8],
+    layout: Layout,
     tensor_type: TensorType,
     rows: usize,
     columns: usize,
+    /// Of a stored row.
     row_bytes: usize,
+    /// Of a packed group; 0 if the matrix is stored.
+    group_bytes: usize,
 }
 
 impl<'a> WeightRows<'a> {
@@ -23,18 +56,28 @@ impl<'a> WeightRows<'a> {
         rows: usize,
         columns: usize,
         bytes: &'a [u8],
+        layout: Layout,
     ) -> Self {
-        let row_bytes = tensor_type
-            .row_bytes(columns)
-            .expect("loading checked the width");
-        assert_eq!(bytes.len(), rows * row_bytes, "loading checked the size");
+        let size = layout.bytes(tensor_type, rows, columns);
+        assert_eq!(Some(bytes.len()), size, "loading checked the size");
+        let row_bytes = tensor_type.row_bytes(columns);
+        let group_bytes = match layout {
+            Layout::Stored => None,
+            Layout::Packed => packed::group_bytes(tensor_type, columns),
+        };
         Self {
             bytes,
+            layout,
             tensor_type,
             rows,
             columns,
-            row_bytes,
+            row_bytes: row_bytes.expect("loading checked the width"),
+            group_bytes: group_bytes.unwrap_or_default(),
         }
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
     }
 
     pub(crate) fn tensor_type(&self) -> TensorType {
@@ -53,27 +96,39 @@ impl<'a> WeightRows<'a> {
         self.row_bytes
     }
 
-    /// The bytes of one row.
+    /// The bytes of one stored row.
     pub(crate) fn row(&self, row: usize) -> &'a [u8] {
         &self.bytes[row * self.row_bytes..][..self.row_bytes]
     }
 
-    /// The bytes of some rows.
+    /// The bytes of some stored rows.
     #[inline(always)]
     pub(crate) fn bytes(&self, rows: std::ops::Range<usize>) -> &'a [u8] {
         &self.bytes[rows.start * self.row_bytes..rows.end * self.row_bytes]
     }
 
-    /// Groups of eight rows, the last maybe incomplete.
+    /// Groups of sixteen rows, the last maybe incomplete.
     pub(crate) fn groups(&self) -> usize {
-        self.rows.div_ceil(LANES)
+        self.rows.div_ceil(GROUP)
     }
 
-    /// Eight rows from `LANES · group` on, and how many of them exist. Those that do not are
+    /// Bytes of a group of sixteen rows.
+    pub(crate) fn group_bytes(&self) -> usize {
+        match self.layout {
+            Layout::Stored => GROUP * self.row_bytes,
+            Layout::Packed => self.group_bytes,
+        }
+    }
+
+    /// The bytes from a group of sixteen rows on.
+    pub(crate) fn from_group(&self, group: usize) -> &'a [u8] {
+        &self.bytes[(group * self.group_bytes()).min(self.bytes.len())..]
+    }
+
+    /// Eight stored rows from `first` on, and how many of them exist. Those that do not are
     /// zeros (which decode to zero in every format).
     #[inline(always)]
-    pub(crate) fn group(&self, group: usize) -> (Cow<'a, [u8]>, usize) {
-        let first = group * LANES;
+    pub(crate) fn eight(&self, first: usize) -> (Cow<'a, [u8]>, usize) {
         let count = LANES.min(self.rows - first);
         let there = &self.bytes[first * self.row_bytes..][..count * self.row_bytes];
         if count == LANES {

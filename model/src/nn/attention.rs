@@ -119,6 +119,15 @@ impl Attention {
     pub(crate) fn matrices(&self) -> [&StoredMatrix; 4] {
         [&self.query, &self.key, &self.value, &self.output]
     }
+
+    pub(crate) fn matrices_mut(&mut self) -> [&mut StoredMatrix; 4] {
+        [
+            &mut self.query,
+            &mut self.key,
+            &mut self.value,
+            &mut self.output,
+        ]
+    }
 }
 
 /// Loads the query, key and value projections, `[width, d_model]` each: from three tensors, or from

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::step::{LayerStep, Stream};
-use super::{Attention, FeedForward, RmsNorm, Source};
+use super::{Attention, FeedForward, RmsNorm, Source, StoredMatrix};
 use crate::{ModelConfig, ModelError};
 
 /// Norm, attention, norm and feed-forward, each result added to the hidden states.
@@ -50,9 +50,20 @@ impl Block {
 
     /// Bytes of weight matrices read per position in decode.
     pub(crate) fn matrix_bytes(&self) -> usize {
+        self.matrices().into_iter().map(StoredMatrix::len).sum()
+    }
+
+    /// All weight matrices, always in the same order.
+    pub(crate) fn matrices(&self) -> Vec<&StoredMatrix> {
         let attention = self.attention.matrices();
         let feed_forward = self.feed_forward.matrices();
-        let all = attention.into_iter().chain(feed_forward);
-        all.map(super::StoredMatrix::len).sum()
+        attention.into_iter().chain(feed_forward).collect()
+    }
+
+    /// As [`Self::matrices`], to be exchanged.
+    pub(crate) fn matrices_mut(&mut self) -> Vec<&mut StoredMatrix> {
+        let attention = self.attention.matrices_mut();
+        let feed_forward = self.feed_forward.matrices_mut();
+        attention.into_iter().chain(feed_forward).collect()
     }
 }

@@ -48,6 +48,10 @@ impl FeedForward {
     pub(crate) fn matrices(&self) -> [&StoredMatrix; 3] {
         [&self.gate, &self.up, &self.down]
     }
+
+    pub(crate) fn matrices_mut(&mut self) -> [&mut StoredMatrix; 3] {
+        [&mut self.gate, &mut self.up, &mut self.down]
+    }
 }
 
 /// Checks that the scale of a feed-forward map is unambiguous. llama.cpp applies it after the bias

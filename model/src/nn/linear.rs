@@ -1,12 +1,16 @@
-//! Weight matrices in the file's storage format.
+//! Weight matrices in the file's storage format, or packed.
 
-use burn::module::{Module, Param};
-use burn::tensor::{Int, Tensor};
+use burn::backend::Flex;
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::{AllocationProperty, Bytes, DType, Device, Int, Shape, Tensor, TensorData};
 
+use crate::TensorType;
 use crate::compute::Compute;
-use crate::ops::{self, Storage};
+use crate::kernels::packed::GROUP;
+use crate::ops::{self, Layout, Storage};
 
-/// Stored weights `[rows, columns]`: bytes `[rows, row_bytes]` and their storage format.
+/// Weights `[rows, columns]` and their storage format: bytes `[rows, row_bytes]`, or packed
+/// `[groups, group_bytes]`.
 #[derive(Module, Debug)]
 pub(crate) struct StoredMatrix {
     pub(crate) bytes: Param<Tensor<2, Int>>,
@@ -14,7 +18,29 @@ pub(crate) struct StoredMatrix {
     pub(crate) storage: Storage,
 }
 
+/// Mapped bytes as `rows` equal rows, without reading or copying them.
+fn view(bytes: bytes::Bytes, rows: usize, device: &Device) -> Param<Tensor<2, Int>> {
+    let shape = Shape::from([rows, bytes.len() / rows]);
+    let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
+    let data = TensorData::from_bytes(bytes, shape, DType::U8);
+    let tensor = Tensor::from_data(data, (device, DType::U8));
+    Param::initialized(ParamId::new(), tensor)
+}
+
 impl StoredMatrix {
+    /// The mapped bytes of all rows, as the file stores them.
+    pub(crate) fn new(
+        bytes: bytes::Bytes,
+        tensor_type: TensorType,
+        [rows, columns]: [usize; 2],
+        device: &Device,
+    ) -> Self {
+        Self {
+            bytes: view(bytes, rows, device),
+            storage: Storage::new(tensor_type, rows, columns),
+        }
+    }
+
     /// Computes `y = x · wᵀ`, then applies the file's scale and bias, if any.
     ///
     /// # Shapes
@@ -33,8 +59,34 @@ impl StoredMatrix {
         (self.bytes.val(), self.storage.clone())
     }
 
-    /// Stored bytes.
+    /// Bytes in the file.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.shape().num_elements()
+        let Storage {
+            tensor_type,
+            rows,
+            columns,
+            ..
+        } = self.storage;
+        let bytes = Layout::Stored.bytes(tensor_type, rows, columns);
+        bytes.expect("loading checked the size")
+    }
+
+    /// Passes the bytes to `read`, as they lie in memory.
+    ///
+    /// # Panics
+    /// If the tensor is not on the kernels' device.
+    pub(crate) fn with_bytes<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
+        let bytes = self.bytes.val().try_into_primitive::<Flex>();
+        read(bytes.expect("on the kernels' device").bytes())
+    }
+
+    /// The same weights, packed: `bytes` are the groups of rows.
+    pub(crate) fn packed(&self, bytes: bytes::Bytes, device: &Device) -> Self {
+        let mut storage = self.storage.clone();
+        storage.layout = Layout::Packed;
+        Self {
+            bytes: view(bytes, storage.rows.div_ceil(GROUP), device),
+            storage,
+        }
     }
 }

@@ -8,6 +8,7 @@ mod norm;
 mod rope;
 mod source;
 mod step;
+mod swap;
 
 pub(crate) use attention::Attention;
 pub(crate) use block::Block;
@@ -17,3 +18,4 @@ pub(crate) use norm::RmsNorm;
 pub(crate) use rope::RopeTables;
 pub(crate) use source::{Claims, Source};
 pub(crate) use step::{LayerStep, SequenceRows, Stream};
+pub(crate) use swap::Swap;

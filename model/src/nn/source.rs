@@ -5,13 +5,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
-use burn::module::{Param, ParamId};
-use burn::tensor::{AllocationProperty, Bytes, DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
 
 use super::StoredMatrix;
 use crate::gguf::{Gguf, TensorInfo};
 use crate::kernels::dequantise::dequantise_row;
-use crate::ops::Storage;
 use crate::{ModelConfig, ModelError, TensorType};
 
 /// Tracks the file's tensors that are in use or known to have no effect.
@@ -150,12 +148,13 @@ impl<'a, 'c> Source<'a, 'c> {
         }
         let bytes = self.gguf.tensor_bytes(info);
         let bytes = bytes.slice(rows.start * info.row_bytes()..rows.end * info.row_bytes());
-        let data = TensorData::from_bytes(view(bytes), [rows.len(), info.row_bytes()], DType::U8);
-        let bytes = Tensor::<2, Int>::from_data(data, (self.device, DType::U8));
-        Ok(StoredMatrix {
-            bytes: Param::initialized(ParamId::new(), bytes),
-            storage: Storage::new(info.tensor_type, columns),
-        })
+        let shape = [rows.len(), columns];
+        Ok(StoredMatrix::new(
+            bytes,
+            info.tensor_type,
+            shape,
+            self.device,
+        ))
     }
 
     /// Number of rows of a matrix in the file.

@@ -56,11 +56,17 @@ fn dims(x: &FlexTensor) -> [usize; 2] {
 }
 
 fn matrix<'a>(weight: &'a FlexTensor, storage: &Storage) -> WeightRows<'a> {
-    let [rows, _row_bytes] = dims(weight);
     let bytes = weight
         .as_slice::<u8>()
         .expect("weights are contiguous bytes");
-    WeightRows::new(storage.tensor_type, rows, storage.columns, bytes)
+    let Storage {
+        tensor_type,
+        rows,
+        columns,
+        layout,
+        ..
+    } = *storage;
+    WeightRows::new(tensor_type, rows, columns, bytes, layout)
 }
 
 /// Returns an unshared tensor's memory to the buffer pool.
@@ -268,7 +274,7 @@ impl ModelOps for Flex {
         eps: f32,
         compute: Compute,
     ) -> (FlexTensor, FlexTensor) {
-        let [width, _row_bytes] = dims(&gate);
+        let width = storage[0].rows;
         let [positions, _width] = dims(&x);
         let weights = [(&gate, &storage[0]), (&up, &storage[1])];
         expect(weights, positions, &compute);

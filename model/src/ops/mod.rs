@@ -22,6 +22,7 @@ use crate::TensorType;
 use crate::compute::Compute;
 use crate::config::Activation;
 pub use crate::kernels::attention_step::AttentionPlan;
+pub use crate::kernels::rows::Layout;
 use crate::kv_cache::LayerCache;
 
 /// The storage of a weight matrix, and its scale and bias: `y = (x · wᵀ) · scale + bias`.
@@ -29,8 +30,12 @@ use crate::kv_cache::LayerCache;
 pub struct Storage {
     /// The storage type.
     pub tensor_type: TensorType,
+    /// Rows.
+    pub rows: usize,
     /// Elements per row.
     pub columns: usize,
+    /// How the bytes are arranged. Only kernels read packed weights.
+    pub layout: Layout,
     /// Factor for every product; 1 if absent.
     pub scale: Option<f32>,
     /// Added to every product: one number per row of the weights; 0 if absent.
@@ -38,11 +43,13 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Weights without scale and bias.
-    pub fn new(tensor_type: TensorType, columns: usize) -> Self {
+    /// Weights as the file stores them, without scale and bias.
+    pub fn new(tensor_type: TensorType, rows: usize, columns: usize) -> Self {
         Self {
             tensor_type,
+            rows,
             columns,
+            layout: Layout::Stored,
             scale: None,
             bias: None,
         }

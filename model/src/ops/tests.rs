@@ -68,7 +68,7 @@ fn stored(tensor_type: TensorType, rows: usize) -> (Tensor<2, Int>, Storage) {
     }
     let data = TensorData::new(bytes, [rows, row_bytes]);
     let tensor = Tensor::from_data(data, (&Device::flex(), DType::U8));
-    let mut storage = Storage::new(tensor_type, 256);
+    let mut storage = Storage::new(tensor_type, rows, 256);
     storage.scale = Some(0.7);
     storage.bias = Some((0..rows).map(value).collect());
     (tensor, storage)

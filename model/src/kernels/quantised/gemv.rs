@@ -25,9 +25,11 @@ impl<C: Codec> Multiply<'_, C> {
         for (n, x) in x.iter_mut().enumerate() {
             *x = self.x.tile(position + n);
         }
-        let (rows, row_bytes) = (self.w.rows(), self.w.row_bytes());
-        let end = rows.min(self.groups.end * LANES);
-        let mut first = self.groups.start * LANES;
+        let row_bytes = self.w.row_bytes();
+        let Range {
+            start: mut first,
+            end,
+        } = self.rows.clone();
         let longest = longest_stretch(row_bytes);
         while end - first >= LANES {
             let each = longest.min((end - first) / LANES);
@@ -46,7 +48,7 @@ impl<C: Codec> Multiply<'_, C> {
         }
         let left = end - first;
         if left > 0 {
-            let (bytes, _) = self.w.group(end / LANES);
+            let (bytes, _) = self.w.eight(first);
             let mut ahead = Ahead::new(bytes.as_ptr(), row_bytes);
             // SAFETY: `bytes` are eight whole rows.
             let sums =

@@ -1,37 +1,20 @@
-//! Products of quantised weights and quantised activations: the GEMV that reads blocks where they
-//! lie, and the tiled GEMM that unpacks each weight once for many positions.
-//!
-//! Both follow the canonical order (see [`kernels`](super)): one `f32` accumulator an output,
-//! ascending blocks.
+//! The GEMV of quantised weights as the file stores them: blocks are read where they lie. Many
+//! positions take the GEMM of [`packed`](super::packed), which packs a group at a time.
 
-mod gemm;
 mod gemv;
 
 use super::activations::Activations;
 use super::codec::{Codec, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use super::isa::{Kernel, dispatch};
 use super::rows::WeightRows;
-use super::simd::{BlockOrder, LANES, Simd};
+use super::simd::{LANES, Simd};
 use super::{Isa, SharedSlice};
 use crate::TensorType;
 
-/// Positions up to which the GEMV is used, a few at a time: for fewer than some twenty, unpacking
-/// into panels costs more than it saves.
-pub(crate) const GEMV_POSITIONS: usize = 16;
-/// Positions that a pass of the GEMV takes.
-const GEMV_AT_ONCE: usize = 4;
+/// Positions that a pass takes.
+const AT_ONCE: usize = 4;
 
-/// Which layout of activations `positions` need.
-pub(crate) fn order_for(positions: usize) -> BlockOrder {
-    if positions <= GEMV_POSITIONS {
-        BlockOrder::Gemv
-    } else {
-        BlockOrder::Gemm
-    }
-}
-
-/// Computes the outputs of the row groups `groups` (of eight rows; for the GEMM an even start) for
-/// all positions of `x`: `y[position, row] = Σ w[row, k] · x[position, k]`.
+/// Computes the outputs of `rows`, from a multiple of eight on, for the few positions of `x`: `y[position, row] = Σ w[row, k] · x[position, k]`.
 ///
 /// # Safety
 /// No other thread touches these rows of `y`, `[positions, w.rows()]`.
@@ -40,7 +23,7 @@ pub(crate) unsafe fn multiply(
     w: WeightRows<'_>,
     x: &Activations,
     positions: usize,
-    groups: std::ops::Range<usize>,
+    rows: std::ops::Range<usize>,
     y: SharedSlice<'_, f32>,
 ) {
     macro_rules! with {
@@ -51,7 +34,7 @@ pub(crate) unsafe fn multiply(
                     w,
                     x,
                     positions,
-                    groups,
+                    rows,
                     y,
                     codec: std::marker::PhantomData,
                 },
@@ -77,7 +60,7 @@ struct Multiply<'a, C> {
     w: WeightRows<'a>,
     x: &'a Activations,
     positions: usize,
-    groups: std::ops::Range<usize>,
+    rows: std::ops::Range<usize>,
     y: SharedSlice<'a, f32>,
     codec: std::marker::PhantomData<C>,
 }
@@ -87,17 +70,13 @@ impl<C: Codec> Kernel for Multiply<'_, C> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        debug_assert_eq!(self.x.order(), order_for(self.positions));
         debug_assert_eq!(self.x.blocks() * 32, self.w.columns());
-        if self.positions > GEMV_POSITIONS {
-            return self.gemm(s);
-        }
-        for first in (0..self.positions).step_by(GEMV_AT_ONCE) {
+        for first in (0..self.positions).step_by(AT_ONCE) {
             match self.positions - first {
                 1 => self.gemv::<S, 1>(s, first),
                 2 => self.gemv::<S, 2>(s, first),
                 3 => self.gemv::<S, 3>(s, first),
-                _ => self.gemv::<S, GEMV_AT_ONCE>(s, first),
+                _ => self.gemv::<S, AT_ONCE>(s, first),
             }
         }
     }

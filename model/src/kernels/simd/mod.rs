@@ -12,18 +12,18 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod portable;
+mod words;
+
+pub(crate) use words::{Part, WORD, WORDS, Words};
 
 /// Rows a GEMV works on at a time, and lanes of [`Simd::F32`] and [`Simd::I32`].
 pub(crate) const LANES: usize = 8;
 
-/// Rows of a GEMM tile, and lanes of [`Simd::TileF32`] and [`Simd::TileI32`].
+/// Lanes of [`Simd::TileF32`].
 pub(crate) const TILE_ROWS: usize = 16;
 
-/// Bytes of one 32-element block of a GEMM panel of [`TILE_ROWS`] rows (the largest layout).
-pub(crate) const PANEL_BLOCK_BYTES: usize = 1024;
-
-/// One block of 32 quantised activations, in the order its reader wants (see [`BlockOrder`]); or,
-/// for the GEMM, as much of several positions' blocks, which lie side by side.
+/// One block of 32 quantised activations, in the order that the instruction set's products want; or,
+/// for the GEMM, as much of several positions' blocks, whose words lie side by side.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct ActivationBlock(pub(crate) [i16; 32]);
@@ -35,14 +35,6 @@ pub(crate) struct BlockSums {
     pub(crate) whole: i32,
     /// Of the first and of the second 16.
     pub(crate) halves: [i32; 2],
-}
-
-/// How an [`ActivationBlock`] is laid out in memory: for the GEMV or for the GEMM, which some
-/// instruction sets read differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BlockOrder {
-    Gemv,
-    Gemm,
 }
 
 /// What the 32 weight bytes of a block mean.
@@ -78,22 +70,18 @@ pub(crate) struct WeightForm {
 /// # Safety
 /// Implementations promise that a value of the type exists only where the CPU has the
 /// instructions its methods use.
-pub(crate) unsafe trait Simd: Copy + Send + Sync {
+pub(crate) unsafe trait Simd: Words {
     /// Eight `f32`.
     type F32: Copy;
     /// Eight `i32`.
     type I32: Copy;
     /// 32 weight bytes from each of [`Self::ROWS_PER_BYTES`] rows.
     type Bytes: Copy;
-    /// Sixteen `f32`, a lane for each row of a GEMM tile.
+    /// Sixteen `f32`.
     type TileF32: Copy;
-    /// Sixteen `i32`, a lane for each row of a GEMM tile.
-    type TileI32: Copy;
 
     /// Rows held by one [`Self::Bytes`]: row `i` and, where it is two, row `i + 4`.
     const ROWS_PER_BYTES: usize;
-    /// Positions of a GEMM tile: as many as the registers hold.
-    const TILE_POSITIONS: usize;
     /// Whether registers hold sixteen [`Self::TileF32`] and what is multiplied into them.
     const HAS_WIDE_TILES: bool;
 
@@ -207,40 +195,8 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     ///
     /// # Safety
     /// `to` is valid for writing.
-    unsafe fn store_block(
-        self,
-        order: BlockOrder,
-        values: [Self::I32; 4],
-        to: *mut ActivationBlock,
-    );
+    unsafe fn store_block(self, values: [Self::I32; 4], to: *mut ActivationBlock);
 
-    /// Writes eight rows' 32 weights, `offset` subtracted, into rows `8·group..8·group + 8` of a
-    /// panel block.
-    ///
-    /// # Safety
-    /// `panel` is valid for writing [`PANEL_BLOCK_BYTES`], aligned to 64.
-    unsafe fn pack_rows(
-        self,
-        form: WeightForm,
-        rows: &[Self::Bytes; LANES],
-        offset: i32,
-        group: usize,
-        panel: *mut u8,
-    );
-    /// Exact integer dot products of sixteen packed rows with `N` positions' activation blocks in
-    /// [`BlockOrder::Gemm`], over the elements of half 0, half 1, or both. The blocks lie side by
-    /// side: of a block's sixteen `i32`, the first of each position, then the second of each.
-    ///
-    /// # Safety
-    /// `panel` holds a packed block; `x` is valid for reading `N` blocks.
-    unsafe fn tile_dot<const N: usize>(
-        self,
-        panel: *const u8,
-        halves: Halves,
-        x: *const i32,
-    ) -> [Self::TileI32; N];
-    /// Calls `of` with [`Self::TILE_POSITIONS`].
-    fn with_tile_positions<T: OfTile<Self>>(self, of: T);
     fn tile_splat(self, value: f32) -> Self::TileF32;
     /// # Safety
     /// `from` is valid for reading sixteen `f32`.
@@ -250,22 +206,13 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     unsafe fn tile_store(self, value: Self::TileF32, to: *mut f32);
     fn tile_mul(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32;
     fn tile_fma(self, a: Self::TileF32, b: Self::TileF32, c: Self::TileF32) -> Self::TileF32;
-    fn tile_to_f32(self, a: Self::TileI32) -> Self::TileF32;
 
     /// Hints that the cache line at `at` will be read.
     fn prefetch(self, at: *const u8);
 }
 
-/// A computation generic over the number of positions of a tile.
+/// A computation generic over the number of positions of a tile, [`Words::TILE`].
 pub(crate) trait OfTile<S> {
     /// Must be `#[inline(always)]`, as [`Kernel::run`](super::Kernel::run).
     fn call<const N: usize>(self, simd: S);
-}
-
-/// Which elements of a block a tile dot product covers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Halves {
-    Both,
-    First,
-    Second,
 }

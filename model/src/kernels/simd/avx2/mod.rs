@@ -1,16 +1,14 @@
 //! AVX2 with FMA and F16C: 256-bit vectors, exact 16-bit multiply-adds (`vpmaddwd`).
 
 mod products;
+mod words;
 
 use std::arch::x86_64::*;
 
+pub(super) use products::narrow;
 use products::{dot_paired_rows, dot_whole_rows};
-pub(super) use products::{narrow, pack_pairs};
 
-use super::{
-    ActivationBlock, Arrangement, BlockOrder, BlockSums, Halves, LANES, OfTile, Simd, TILE_ROWS,
-    WeightForm,
-};
+use super::{ActivationBlock, Arrangement, BlockSums, LANES, Simd, WeightForm};
 
 /// Proof that the CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -44,10 +42,8 @@ unsafe impl Simd for Avx2 {
     /// Two rows, see [`Arrangement`].
     type Bytes = [__m256i; 2];
     type TileF32 = [__m256; 2];
-    type TileI32 = [__m256i; 2];
 
     const ROWS_PER_BYTES: usize = 2;
-    const TILE_POSITIONS: usize = 6;
     const HAS_WIDE_TILES: bool = false;
 
     #[inline(always)]
@@ -319,86 +315,20 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn store_block(
-        self,
-        order: BlockOrder,
-        values: [Self::I32; 4],
-        to: *mut ActivationBlock,
-    ) {
+    unsafe fn store_block(self, values: [Self::I32; 4], to: *mut ActivationBlock) {
         // SAFETY: the caller promises that `to` is writable; it is aligned to 64.
         unsafe {
             let [low, high] = narrow(values);
-            let [first, second] = match order {
-                BlockOrder::Gemm => [low, high],
-                BlockOrder::Gemv => {
-                    let even = |v| _mm256_srai_epi32::<16>(_mm256_slli_epi32::<16>(v));
-                    let odd = |v| _mm256_srai_epi32::<16>(v);
-                    let join = |a, b| _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi32(a, b));
-                    [join(even(low), even(high)), join(odd(low), odd(high))]
-                }
-            };
+            let even = |v| _mm256_srai_epi32::<16>(_mm256_slli_epi32::<16>(v));
+            let odd = |v| _mm256_srai_epi32::<16>(v);
+            let join = |a, b| _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi32(a, b));
+            let (first, second) = (join(even(low), even(high)), join(odd(low), odd(high)));
             let to: *mut __m256i = to.cast();
             _mm256_store_si256(to, first);
             _mm256_store_si256(to.add(1), second);
         }
     }
 
-    #[inline(always)]
-    unsafe fn pack_rows(
-        self,
-        form: WeightForm,
-        rows: &[Self::Bytes; LANES],
-        offset: i32,
-        group: usize,
-        panel: *mut u8,
-    ) {
-        // SAFETY: `self` proves the instructions; the caller the write.
-        unsafe {
-            let mut halves = [[_mm_setzero_si128(); 2]; LANES];
-            for i in 0..LANES / 2 {
-                let [a, b] = rows[i];
-                let (a0, a1) = (_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
-                let (b0, b1) = (_mm256_castsi256_si128(b), _mm256_extracti128_si256::<1>(b));
-                (halves[i], halves[i + LANES / 2]) = match form.arrangement {
-                    Arrangement::Rows => ([a0, a1], [b0, b1]),
-                    Arrangement::Halves => ([a0, b0], [a1, b1]),
-                };
-            }
-            pack_pairs(form.kind, &halves, offset, group, panel);
-        }
-    }
-    #[inline(always)]
-    unsafe fn tile_dot<const N: usize>(
-        self,
-        panel: *const u8,
-        halves: Halves,
-        x: *const i32,
-    ) -> [Self::TileI32; N] {
-        let pairs = match halves {
-            Halves::Both => 0..16,
-            Halves::First => 0..8,
-            Halves::Second => 8..16,
-        };
-        // SAFETY: a panel block holds sixteen pairs of 64 bytes, an activation block sixteen
-        // pairs of four.
-        unsafe {
-            let mut sums = [[_mm256_setzero_si256(); 2]; N];
-            for p in pairs {
-                let w: *const __m256i = panel.add(p * 4 * TILE_ROWS).cast();
-                let (low, high) = (_mm256_load_si256(w), _mm256_load_si256(w.add(1)));
-                for (n, sums) in sums.iter_mut().enumerate() {
-                    let pair = _mm256_set1_epi32(x.add(p * N + n).read());
-                    sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, pair));
-                    sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, pair));
-                }
-            }
-            sums
-        }
-    }
-    #[inline(always)]
-    fn with_tile_positions<T: OfTile<Self>>(self, of: T) {
-        of.call::<{ Self::TILE_POSITIONS }>(self);
-    }
     #[inline(always)]
     fn tile_splat(self, value: f32) -> Self::TileF32 {
         [self.splat(value); 2]
@@ -423,10 +353,6 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     fn tile_fma(self, a: Self::TileF32, b: Self::TileF32, c: Self::TileF32) -> Self::TileF32 {
         [self.fma(a[0], b[0], c[0]), self.fma(a[1], b[1], c[1])]
-    }
-    #[inline(always)]
-    fn tile_to_f32(self, a: Self::TileI32) -> Self::TileF32 {
-        [self.to_f32(a[0]), self.to_f32(a[1])]
     }
 
     #[inline(always)]

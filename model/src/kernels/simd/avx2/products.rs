@@ -2,11 +2,11 @@
 
 use std::arch::x86_64::*;
 
-use super::super::{ActivationBlock, LANES, TILE_ROWS, WeightKind};
+use super::super::{ActivationBlock, LANES, WeightKind};
 
 /// Splits 32 bytes into the 16-bit values of even and of odd elements.
 #[inline(always)]
-fn even_odd(kind: WeightKind, q: __m256i) -> [__m256i; 2] {
+pub(super) fn even_odd(kind: WeightKind, q: __m256i) -> [__m256i; 2] {
     // SAFETY: called only from methods of a proof type (AVX2).
     unsafe {
         match kind {
@@ -103,64 +103,5 @@ pub(in super::super) fn narrow(values: [__m256i; 4]) -> [__m256i; 2] {
             _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi32(values[0], values[1])),
             _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi32(values[2], values[3])),
         ]
-    }
-}
-
-/// Transposes an 8 × 8 matrix of `i32`.
-#[inline(always)]
-fn transpose(v: [__m256i; 8]) -> [__m256i; 8] {
-    // SAFETY: called only from methods of a proof type (AVX2).
-    unsafe {
-        let mut a = v;
-        for i in 0..4 {
-            a[2 * i] = _mm256_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
-            a[2 * i + 1] = _mm256_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
-        }
-        let mut b = a;
-        for i in 0..2 {
-            b[4 * i] = _mm256_unpacklo_epi64(a[4 * i], a[4 * i + 2]);
-            b[4 * i + 1] = _mm256_unpackhi_epi64(a[4 * i], a[4 * i + 2]);
-            b[4 * i + 2] = _mm256_unpacklo_epi64(a[4 * i + 1], a[4 * i + 3]);
-            b[4 * i + 3] = _mm256_unpackhi_epi64(a[4 * i + 1], a[4 * i + 3]);
-        }
-        let mut c = b;
-        for i in 0..4 {
-            c[i] = _mm256_permute2x128_si256::<0x20>(b[i], b[i + 4]);
-            c[i + 4] = _mm256_permute2x128_si256::<0x31>(b[i], b[i + 4]);
-        }
-        c
-    }
-}
-
-/// Writes eight rows of 32 bytes, in halves, widened, as the pairs `[pair][row]` of a panel block.
-///
-/// # Safety
-/// The CPU has AVX2; `panel` is valid for a panel block.
-#[inline(always)]
-pub(in super::super) unsafe fn pack_pairs(
-    kind: WeightKind,
-    rows: &[[__m128i; 2]; LANES],
-    offset: i32,
-    group: usize,
-    panel: *mut u8,
-) {
-    // SAFETY: pair `p` of sixteen rows takes 64 bytes, sixteen pairs the whole block.
-    unsafe {
-        let offset = _mm256_set1_epi16(offset as i16);
-        for half in 0..2 {
-            let mut wide = [_mm256_setzero_si256(); LANES];
-            for (wide, row) in wide.iter_mut().zip(rows) {
-                let values = match kind {
-                    WeightKind::Unsigned => _mm256_cvtepu8_epi16(row[half]),
-                    WeightKind::Signed => _mm256_cvtepi8_epi16(row[half]),
-                };
-                *wide = _mm256_sub_epi16(values, offset);
-            }
-            let pairs = transpose(wide);
-            for (p, pair) in pairs.into_iter().enumerate() {
-                let at = panel.add((8 * half + p) * 4 * TILE_ROWS + group * 32);
-                _mm256_store_si256(at.cast(), pair);
-            }
-        }
     }
 }

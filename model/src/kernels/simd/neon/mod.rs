@@ -5,11 +5,12 @@
 //! at once (`sdot`, as inline assembly: the intrinsic is not in stable Rust).
 
 mod products;
+mod words;
 
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{ActivationBlock, BlockOrder, BlockSums, Halves, LANES, OfTile, Simd, WeightForm};
+use super::{ActivationBlock, BlockSums, LANES, Simd, WeightForm};
 
 /// NEON; `DOT` adds the dot-product extension.
 #[derive(Clone, Copy)]
@@ -58,10 +59,8 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
     type I32 = [int32x4_t; 2];
     type Bytes = [uint8x16_t; 2];
     type TileF32 = [float32x4_t; 4];
-    type TileI32 = [int32x4_t; 4];
 
     const ROWS_PER_BYTES: usize = 1;
-    const TILE_POSITIONS: usize = if DOT { 2 } else { 4 };
     const HAS_WIDE_TILES: bool = false;
 
     #[inline(always)]
@@ -340,46 +339,11 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
     }
 
     #[inline(always)]
-    unsafe fn store_block(
-        self,
-        _order: BlockOrder,
-        values: [Self::I32; 4],
-        to: *mut ActivationBlock,
-    ) {
+    unsafe fn store_block(self, values: [Self::I32; 4], to: *mut ActivationBlock) {
         // SAFETY: `self` proves the instructions; the caller the write.
         unsafe { products::store_block::<DOT>(values, to) }
     }
 
-    #[inline(always)]
-    unsafe fn pack_rows(
-        self,
-        form: WeightForm,
-        rows: &[Self::Bytes; LANES],
-        offset: i32,
-        group: usize,
-        panel: *mut u8,
-    ) {
-        // SAFETY: `self` proves the instructions; the caller the writes.
-        unsafe { products::pack_rows::<DOT>(form.kind, rows, offset, group, panel) }
-    }
-    #[inline(always)]
-    unsafe fn tile_dot<const N: usize>(
-        self,
-        panel: *const u8,
-        halves: Halves,
-        x: *const i32,
-    ) -> [Self::TileI32; N] {
-        // SAFETY: `self` proves the instructions; the caller the reads.
-        unsafe { products::tile_dot::<DOT, N>(panel, halves, x) }
-    }
-    #[inline(always)]
-    fn with_tile_positions<T: OfTile<Self>>(self, of: T) {
-        if DOT {
-            of.call::<2>(self)
-        } else {
-            of.call::<4>(self)
-        }
-    }
     #[inline(always)]
     fn tile_splat(self, value: f32) -> Self::TileF32 {
         // SAFETY: `self` proves the instructions.
@@ -421,18 +385,6 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
             out[i] = unsafe { vfmaq_f32(c[i], a[i], b[i]) };
         }
         out
-    }
-    #[inline(always)]
-    fn tile_to_f32(self, a: Self::TileI32) -> Self::TileF32 {
-        // SAFETY: `self` proves the instructions.
-        unsafe {
-            [
-                vcvtq_f32_s32(a[0]),
-                vcvtq_f32_s32(a[1]),
-                vcvtq_f32_s32(a[2]),
-                vcvtq_f32_s32(a[3]),
-            ]
-        }
     }
 
     #[inline(always)]

@@ -1,12 +1,11 @@
 //! Plain Rust arrays: the scalar twin of every instruction set, and the only implementation that
 //! every CPU has. It is written to be read; the others are checked against it bit for bit.
 
+mod words;
+
 use half::f16;
 
-use super::{
-    ActivationBlock, BlockOrder, BlockSums, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightForm,
-    WeightKind,
-};
+use super::{ActivationBlock, BlockSums, LANES, Simd, TILE_ROWS, WeightForm, WeightKind};
 
 /// Arrays and loops.
 #[derive(Clone, Copy)]
@@ -35,10 +34,8 @@ unsafe impl Simd for Portable {
     type I32 = [i32; LANES];
     type Bytes = [u8; 32];
     type TileF32 = [f32; TILE_ROWS];
-    type TileI32 = [i32; TILE_ROWS];
 
     const ROWS_PER_BYTES: usize = 1;
-    const TILE_POSITIONS: usize = 4;
     const HAS_WIDE_TILES: bool = false;
 
     fn splat(self, value: f32) -> Self::F32 {
@@ -195,66 +192,12 @@ unsafe impl Simd for Portable {
         })
     }
 
-    unsafe fn store_block(
-        self,
-        _order: BlockOrder,
-        values: [Self::I32; 4],
-        to: *mut ActivationBlock,
-    ) {
+    unsafe fn store_block(self, values: [Self::I32; 4], to: *mut ActivationBlock) {
         let block = ActivationBlock(std::array::from_fn(|i| values[i / LANES][i % LANES] as i16));
         // SAFETY: the caller promises that `to` is writable.
         unsafe { to.write(block) }
     }
 
-    unsafe fn pack_rows(
-        self,
-        form: WeightForm,
-        rows: &[Self::Bytes; LANES],
-        offset: i32,
-        group: usize,
-        panel: *mut u8,
-    ) {
-        for (r, row) in rows.iter().enumerate() {
-            for (i, &byte) in row.iter().enumerate() {
-                let at = i * TILE_ROWS + group * LANES + r;
-                // SAFETY: `at` < 32 · TILE_ROWS values of two bytes: PANEL_BLOCK_BYTES.
-                unsafe {
-                    panel
-                        .cast::<i16>()
-                        .add(at)
-                        .write((weight(form.kind, byte) - offset) as i16);
-                }
-            }
-        }
-    }
-    unsafe fn tile_dot<const N: usize>(
-        self,
-        panel: *const u8,
-        halves: Halves,
-        x: *const i32,
-    ) -> [Self::TileI32; N] {
-        // SAFETY: the caller promises a packed panel block, aligned to 64.
-        let panel = unsafe { &*panel.cast::<[[i16; TILE_ROWS]; 32]>() };
-        let elements = match halves {
-            Halves::Both => 0..32,
-            Halves::First => 0..16,
-            Halves::Second => 16..32,
-        };
-        // SAFETY: the caller promises `N` blocks of 16 pairs, side by side.
-        let x = unsafe { &*x.cast::<[[[i16; 2]; N]; 16]>() };
-        std::array::from_fn(|n| {
-            let mut sums = [0; TILE_ROWS];
-            for i in elements.clone() {
-                for (sum, &w) in sums.iter_mut().zip(&panel[i]) {
-                    *sum += i32::from(w) * i32::from(x[i / 2][n][i % 2]);
-                }
-            }
-            sums
-        })
-    }
-    fn with_tile_positions<T: OfTile<Self>>(self, of: T) {
-        of.call::<{ Self::TILE_POSITIONS }>(self);
-    }
     fn tile_splat(self, value: f32) -> Self::TileF32 {
         [value; TILE_ROWS]
     }
@@ -271,9 +214,6 @@ unsafe impl Simd for Portable {
     }
     fn tile_fma(self, a: Self::TileF32, b: Self::TileF32, c: Self::TileF32) -> Self::TileF32 {
         std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
-    }
-    fn tile_to_f32(self, a: Self::TileI32) -> Self::TileF32 {
-        map(a, |a| a as f32)
     }
 
     fn prefetch(self, _at: *const u8) {}

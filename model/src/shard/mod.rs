@@ -1,17 +1,24 @@
 //! Shards: the weights of a layer range, with or without embedding and head, and steps through
 //! them.
 
+pub(crate) mod packed;
+#[cfg(test)]
+mod packed_tests;
+
 use std::ops::Range;
+use std::sync::Mutex;
 
 use burn::tensor::{Device, Tensor};
 
 use crate::compute::Compute;
 use crate::gguf::{Gguf, Watch};
+use crate::kernels::mapping::Mapping;
 use crate::kv_cache::KvCache;
 use crate::nn::{
-    Block, Claims, LayerStep, RmsNorm, RopeTables, SequenceRows, Source, StoredMatrix, Stream,
+    Block, Claims, LayerStep, RmsNorm, RopeTables, SequenceRows, Source, StoredMatrix, Stream, Swap,
 };
 use crate::{ModelConfig, ModelError, ops};
+use packed::{InUse, PackedPart};
 
 const EMBEDDING: &str = "token_embd.weight";
 const OUTPUT: &str = "output.weight";
@@ -46,15 +53,19 @@ pub struct Shard {
     config: ModelConfig,
     range: ShardRange,
     embedding: Option<StoredMatrix>,
-    blocks: Vec<Block>,
-    head: Option<Head>,
+    blocks: Vec<Swap<Block>>,
+    head: Option<Swap<Head>>,
     ropes: RopeTables,
     compute: Compute,
     /// Checked after each computation: results from a changed file are not returned.
     watch: Watch,
+    /// Where the stored weights of each part lie.
+    stored: Vec<(PackedPart, Mapping, Range<usize>)>,
+    /// The parts that are computed from packed weights, checked as well.
+    packed: Mutex<Vec<InUse>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Head {
     norm: RmsNorm,
     output: StoredMatrix,
@@ -163,15 +174,18 @@ impl Shard {
         for layer in range.layers.clone() {
             will_need(gguf, layer);
         }
+        let stored = packed::stored_places(gguf, &range);
         Ok(Self {
+            stored,
             embedding: parts.embedding,
-            blocks: parts.blocks,
-            head: parts.head,
+            blocks: parts.blocks.into_iter().map(Swap::new).collect(),
+            head: parts.head.map(Swap::new),
             ropes: parts.ropes,
             config: config.clone(),
             range,
             compute,
             watch: gguf.watch().clone(),
+            packed: Mutex::default(),
         })
     }
 
@@ -190,7 +204,8 @@ impl Shard {
     /// # Errors
     /// The file has changed; the error names it.
     pub fn check_file(&self) -> Result<(), ModelError> {
-        Ok(self.watch.check()?)
+        self.watch.check()?;
+        self.check_packed()
     }
 
     /// The parts of the model that this shard holds.
@@ -200,8 +215,8 @@ impl Shard {
 
     /// Bytes of weights read per position in decode: matrices and one embedding row.
     pub fn weight_bytes_per_token(&self) -> u64 {
-        let blocks: usize = self.blocks.iter().map(Block::matrix_bytes).sum();
-        let head = self.head.as_ref().map_or(0, |h| h.output.len());
+        let blocks: usize = self.blocks.iter().map(|b| b.get().matrix_bytes()).sum();
+        let head = self.head.as_ref().map_or(0, |h| h.get().output.len());
         (blocks + head) as u64
     }
 
@@ -217,7 +232,7 @@ impl Shard {
             return Err(ModelError::UnknownToken { id, vocabulary });
         }
         let rows = embedding.rows(ids, self.config.embedding_scale, &self.compute);
-        self.watch.check()?;
+        self.check_file()?;
         Ok(rows)
     }
 
@@ -312,10 +327,10 @@ impl Shard {
                 scale: self.config.attention_scale,
                 sequences,
             };
-            stream = block.forward(stream, step);
+            stream = block.get().forward(stream, step);
         }
         let sum = stream.sum();
-        self.watch.check()?;
+        self.check_file()?;
         Ok(Some(sum))
     }
 
@@ -329,14 +344,14 @@ impl Shard {
         hidden: Tensor<2>,
         read: impl FnOnce(&[f32]) -> T,
     ) -> Result<T, ModelError> {
-        let head = self.head.as_ref().ok_or(ModelError::NotHeld("head"))?;
+        let head = self.head.as_ref().ok_or(ModelError::NotHeld("head"))?.get();
         let normed = head.norm.forward(hidden, &self.compute);
         let mut logits = head.output.forward(normed, &self.compute);
         if let Some(cap) = self.config.logit_cap {
             logits = ops::softcap(logits, cap, &self.compute);
         }
         let value = ops::with_values(logits, &self.compute, read);
-        self.watch.check()?;
+        self.check_file()?;
         Ok(value)
     }
 
@@ -350,10 +365,10 @@ impl Shard {
         hidden: Tensor<2>,
         read: impl FnOnce(&[f32]) -> T,
     ) -> Result<T, ModelError> {
-        let head = self.head.as_ref().ok_or(ModelError::NotHeld("head"))?;
+        let head = self.head.as_ref().ok_or(ModelError::NotHeld("head"))?.get();
         let normed = head.norm.forward(hidden, &self.compute);
         let value = ops::with_values(normed, &self.compute, read);
-        self.watch.check()?;
+        self.check_file()?;
         Ok(value)
     }
 

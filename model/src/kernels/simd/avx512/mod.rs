@@ -1,14 +1,13 @@
 //! AVX-512 (F, BW, VL) with VNNI. Eight lanes of `f32` and `i32` are AVX2's; what is wider is the
 //! integer arithmetic: two rows a vector in the GEMV (`vpdpbusd` on the high and the low byte of
-//! the activations), sixteen rows a vector in the GEMM (`vpdpwssd`).
+//! the activations), sixteen rows a vector where weights are packed.
+
+mod words;
 
 use std::arch::x86_64::*;
 
 use super::avx2::{self, Avx2};
-use super::{
-    ActivationBlock, BlockOrder, BlockSums, Halves, LANES, OfTile, Simd, TILE_ROWS, WeightForm,
-    WeightKind,
-};
+use super::{ActivationBlock, BlockSums, LANES, Simd, WeightForm, WeightKind};
 
 /// Proof that the CPU has AVX-512 F, BW, VL and VNNI, and all that [`Avx2`] proves.
 #[derive(Clone, Copy)]
@@ -94,10 +93,8 @@ unsafe impl Simd for Avx512 {
     type I32 = __m256i;
     type Bytes = __m512i;
     type TileF32 = __m512;
-    type TileI32 = __m512i;
 
     const ROWS_PER_BYTES: usize = 2;
-    const TILE_POSITIONS: usize = 12;
     const HAS_WIDE_TILES: bool = true;
 
     as_avx2! {
@@ -227,85 +224,24 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn store_block(
-        self,
-        order: BlockOrder,
-        values: [Self::I32; 4],
-        to: *mut ActivationBlock,
-    ) {
+    unsafe fn store_block(self, values: [Self::I32; 4], to: *mut ActivationBlock) {
         // SAFETY: the caller promises that `to` is writable; it is aligned to 64.
         unsafe {
             let [first, second] = avx2::narrow(values);
-            let [first, second] = match order {
-                BlockOrder::Gemm => [first, second],
-                BlockOrder::Gemv => {
-                    // x = 256·high + low, both within a signed byte.
-                    let high =
-                        |v| _mm256_srai_epi16::<8>(_mm256_add_epi16(v, _mm256_set1_epi16(128)));
-                    let low = |v| _mm256_sub_epi16(v, _mm256_slli_epi16::<8>(high(v)));
-                    let bytes = |a, b| _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi16(a, b));
-                    [
-                        bytes(high(first), high(second)),
-                        bytes(low(first), low(second)),
-                    ]
-                }
-            };
+            // x = 256·high + low, both within a signed byte.
+            let high = |v| _mm256_srai_epi16::<8>(_mm256_add_epi16(v, _mm256_set1_epi16(128)));
+            let low = |v| _mm256_sub_epi16(v, _mm256_slli_epi16::<8>(high(v)));
+            let bytes = |a, b| _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi16(a, b));
+            let (first, second) = (
+                bytes(high(first), high(second)),
+                bytes(low(first), low(second)),
+            );
             let to: *mut __m256i = to.cast();
             _mm256_store_si256(to, first);
             _mm256_store_si256(to.add(1), second);
         }
     }
 
-    #[inline(always)]
-    unsafe fn pack_rows(
-        self,
-        form: WeightForm,
-        rows: &[Self::Bytes; LANES],
-        offset: i32,
-        group: usize,
-        panel: *mut u8,
-    ) {
-        // SAFETY: `self` proves the instructions; the caller the write.
-        unsafe {
-            let halves = |v| [_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v)];
-            let mut split = [[_mm_setzero_si128(); 2]; LANES];
-            for i in 0..4 {
-                split[i] = halves(_mm512_castsi512_si256(rows[i]));
-                split[i + 4] = halves(_mm512_extracti64x4_epi64::<1>(rows[i]));
-            }
-            avx2::pack_pairs(form.kind, &split, offset, group, panel);
-        }
-    }
-    #[inline(always)]
-    unsafe fn tile_dot<const N: usize>(
-        self,
-        panel: *const u8,
-        halves: Halves,
-        x: *const i32,
-    ) -> [Self::TileI32; N] {
-        let pairs = match halves {
-            Halves::Both => 0..16,
-            Halves::First => 0..8,
-            Halves::Second => 8..16,
-        };
-        // SAFETY: a panel block holds sixteen pairs of 64 bytes, an activation block sixteen
-        // pairs of four.
-        unsafe {
-            let mut sums = [_mm512_setzero_si512(); N];
-            for p in pairs {
-                let w = _mm512_load_si512(panel.add(p * 4 * TILE_ROWS).cast());
-                for (n, sum) in sums.iter_mut().enumerate() {
-                    let pair = _mm512_set1_epi32(x.add(p * N + n).read());
-                    *sum = _mm512_dpwssd_epi32(*sum, w, pair);
-                }
-            }
-            sums
-        }
-    }
-    #[inline(always)]
-    fn with_tile_positions<T: OfTile<Self>>(self, of: T) {
-        of.call::<{ Self::TILE_POSITIONS }>(self);
-    }
     #[inline(always)]
     fn tile_splat(self, value: f32) -> Self::TileF32 {
         // SAFETY: `self` proves the instructions.
@@ -330,10 +266,5 @@ unsafe impl Simd for Avx512 {
     fn tile_fma(self, a: Self::TileF32, b: Self::TileF32, c: Self::TileF32) -> Self::TileF32 {
         // SAFETY: `self` proves the instructions.
         unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn tile_to_f32(self, a: Self::TileI32) -> Self::TileF32 {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm512_cvtepi32_ps(a) }
     }
 }

@@ -1,0 +1,419 @@
+//! The packed formats: where a block's planes and scales lie, and how they are read.
+
+use crate::TensorType;
+use crate::kernels::packed::GROUP;
+use crate::kernels::simd::{WORD, WORDS, WeightKind, Words};
+
+/// How a row's 32 weights lie.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Planes {
+    Nibbles,
+    NibblesAndFifths,
+    NibblesAndSixths,
+    Bytes,
+}
+
+/// Bytes of a vector of a plane: a word of each row.
+const VECTOR: usize = GROUP * WORD;
+/// Bytes of the plane of nibbles.
+const NIBBLES: usize = 4 * VECTOR;
+
+impl Planes {
+    pub(super) const fn bytes(self) -> usize {
+        match self {
+            Self::Nibbles => NIBBLES,
+            Self::NibblesAndFifths => NIBBLES + VECTOR,
+            Self::NibblesAndSixths => NIBBLES + 2 * VECTOR,
+            Self::Bytes => 8 * VECTOR,
+        }
+    }
+
+    /// The weights of a sub-block for the rows from `first` on.
+    ///
+    /// # Safety
+    /// `at` points at the planes of a sub-block; `first` is a multiple of [`Words::ROWS`] below
+    /// [`GROUP`].
+    #[inline(always)]
+    pub(super) unsafe fn read<S: Words>(
+        self,
+        s: S,
+        at: *const u8,
+        first: usize,
+    ) -> [S::Word; WORDS] {
+        // No closures: what is not inlined has none of the instructions.
+        // SAFETY: the caller promises the planes, each as long as `bytes` says.
+        unsafe {
+            let at = at.add(first * WORD);
+            let mut words = [s.word(at); WORDS];
+            if self == Self::Bytes {
+                for (v, word) in words.iter_mut().enumerate() {
+                    *word = s.word(at.add(v * VECTOR));
+                }
+                return words;
+            }
+            for v in 0..WORDS / 2 {
+                let packed = s.word(at.add(v * VECTOR));
+                words[v] = s.word_and(packed, 0x0F);
+                words[v + WORDS / 2] = s.word_and(s.word_shr::<4>(packed), 0x0F);
+            }
+            let (high, mask) = match self {
+                Self::Nibbles | Self::Bytes => return words,
+                Self::NibblesAndFifths => {
+                    let h = s.word(at.add(NIBBLES));
+                    let high = [
+                        s.word_shl::<4>(h),
+                        s.word_shl::<3>(h),
+                        s.word_shl::<2>(h),
+                        s.word_shl::<1>(h),
+                        h,
+                        s.word_shr::<1>(h),
+                        s.word_shr::<2>(h),
+                        s.word_shr::<3>(h),
+                    ];
+                    (high, 0x10)
+                }
+                Self::NibblesAndSixths => {
+                    let [a, b] = [s.word(at.add(NIBBLES)), s.word(at.add(NIBBLES + VECTOR))];
+                    let high = [
+                        s.word_shl::<4>(a),
+                        s.word_shl::<2>(a),
+                        a,
+                        s.word_shr::<2>(a),
+                        s.word_shl::<4>(b),
+                        s.word_shl::<2>(b),
+                        b,
+                        s.word_shr::<2>(b),
+                    ];
+                    (high, 0x30)
+                }
+            };
+            for (word, high) in words.iter_mut().zip(high) {
+                *word = s.word_or(*word, s.word_and(high, mask));
+            }
+            words
+        }
+    }
+
+    /// Writes a row's 32 weights, four bytes a word, to the planes at `to`.
+    pub(super) fn write(self, codes: [u32; WORDS], row: usize, to: &mut [u8]) {
+        let mut put = |vector: usize, word: u32| {
+            let at = vector * VECTOR + row * WORD;
+            to[at..at + WORD].copy_from_slice(&word.to_le_bytes());
+        };
+        if self == Self::Bytes {
+            codes
+                .into_iter()
+                .enumerate()
+                .for_each(|(v, word)| put(v, word));
+            return;
+        }
+        let low = codes.map(|word| word & 0x0F0F_0F0F);
+        for v in 0..4 {
+            put(v, low[v] | low[v + 4] << 4);
+        }
+        match self {
+            Self::Nibbles | Self::Bytes => {}
+            Self::NibblesAndFifths => {
+                let fifths = codes.map(|word| word >> 4 & 0x0101_0101);
+                put(4, (0..WORDS).fold(0, |all, v| all | fifths[v] << v));
+            }
+            Self::NibblesAndSixths => {
+                let sixths = codes.map(|word| word >> 4 & 0x0303_0303);
+                put(4, (0..4).fold(0, |all, v| all | sixths[v] << (2 * v)));
+                put(5, (0..4).fold(0, |all, v| all | sixths[v + 4] << (2 * v)));
+            }
+        }
+    }
+}
+
+/// The factors of a sub-block: `d_w`, of both halves if [`Format::HALVES`], and `m_w`.
+#[derive(Clone, Copy)]
+pub(super) struct Scales<S: Words> {
+    pub(super) d: [S::Floats; 2],
+    pub(super) m: S::Floats,
+}
+
+/// One packed type.
+pub(super) trait Format: Copy + Send + Sync {
+    const TYPE: TensorType;
+    const PLANES: Planes;
+    const KIND: WeightKind = WeightKind::Unsigned;
+    /// Subtracted from every weight.
+    const OFFSET: i32 = 0;
+    /// Whether a block adds a minimum, `m_w`.
+    const HAS_MINIMUM: bool = false;
+    /// Whether each 16 elements have their own scale.
+    const HALVES: bool = false;
+    /// Bytes of a storage block's head, and of a sub-block's scales.
+    const HEAD: usize;
+    const SCALES: usize;
+
+    const SUBS: usize = Self::TYPE.block_elements() / 32;
+    const SUB_BYTES: usize = Self::SCALES + Self::PLANES.bytes();
+    /// Bytes of a storage block of a group.
+    const BYTES: usize = Self::HEAD + Self::SUBS * Self::SUB_BYTES;
+
+    /// What a storage block's head says of some rows.
+    type Head<S: Words>: Copy;
+
+    /// # Safety
+    /// `block` points at a packed storage block; `first` is as for [`Planes::read`].
+    unsafe fn head<S: Words>(s: S, block: *const u8, first: usize) -> Self::Head<S>;
+    /// # Safety
+    /// `sub` points at a sub-block; `first` is as for [`Planes::read`].
+    unsafe fn scales<S: Words>(
+        s: S,
+        head: &Self::Head<S>,
+        sub: *const u8,
+        first: usize,
+    ) -> Scales<S>;
+
+    /// Packs the head, then the scales of sub-block `sub`, of row `row`, whose storage block is
+    /// `stored`.
+    fn pack_head(stored: &[u8], row: usize, to: &mut [u8]);
+    fn pack_scales(stored: &[u8], sub: usize, row: usize, to: &mut [u8]);
+    /// The weights of sub-block `sub` of a storage block, four bytes a word.
+    fn codes(stored: &[u8], sub: usize) -> [u32; WORDS];
+}
+
+/// Copies the little-endian halfword at `from` to be `row`'s of sixteen.
+fn put_half(stored: &[u8], from: usize, row: usize, to: &mut [u8]) {
+    to[2 * row..2 * row + 2].copy_from_slice(&stored[from..from + 2]);
+}
+
+fn word(stored: &[u8], at: usize) -> u32 {
+    let mut bytes = [0; WORD];
+    bytes.copy_from_slice(&stored[at..at + WORD]);
+    u32::from_le_bytes(bytes)
+}
+
+/// 32 nibbles of 16 bytes: the low ones, then the high ones.
+fn nibbles(stored: &[u8], at: usize) -> [u32; WORDS] {
+    std::array::from_fn(|v| word(stored, at + WORD * (v % 4)) >> (4 * (v / 4)) & 0x0F0F_0F0F)
+}
+
+/// Adds bit `i` of the `u32` at `at` as fifth bit of weight `i`.
+fn with_fifths(mut codes: [u32; WORDS], stored: &[u8], at: usize) -> [u32; WORDS] {
+    let bits = word(stored, at);
+    for (v, code) in codes.iter_mut().enumerate() {
+        let four = bits >> (4 * v) & 0x0F;
+        // Bit `i` of the four moves to bit 0 of byte `i`.
+        *code |= (four.wrapping_mul(0x0020_4081) & 0x0101_0101) << 4;
+    }
+    codes
+}
+
+macro_rules! simple_format {
+    (
+        $(#[$doc:meta])* $name:ident: $planes:ident,
+        halves: [$($half:expr),*],
+        $(const $const:ident: $type:ty = $value:expr,)*
+        |$stored:ident| $codes:expr
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        pub(super) struct $name;
+
+        impl Format for $name {
+            const TYPE: TensorType = TensorType::$name;
+            const PLANES: Planes = Planes::$planes;
+            const HEAD: usize = 0;
+            const SCALES: usize = 2 * GROUP * [$($half),*].len();
+            $(const $const: $type = $value;)*
+
+            type Head<S: Words> = ();
+
+            #[inline(always)]
+            unsafe fn head<S: Words>(_s: S, _block: *const u8, _first: usize) {}
+            #[inline(always)]
+            unsafe fn scales<S: Words>(s: S, _head: &(), sub: *const u8, first: usize) -> Scales<S> {
+                // SAFETY: sixteen `f16` for `d`, and for `m` if there is one.
+                unsafe {
+                    let d = s.floats_from_f16(sub.add(2 * first));
+                    let m = if Self::HAS_MINIMUM {
+                        s.floats_from_f16(sub.add(2 * (GROUP + first)))
+                    } else {
+                        d
+                    };
+                    Scales { d: [d, d], m }
+                }
+            }
+
+            fn pack_head(_stored: &[u8], _row: usize, _to: &mut [u8]) {}
+            fn pack_scales(stored: &[u8], _sub: usize, row: usize, to: &mut [u8]) {
+                for (at, half) in [$($half),*].into_iter().enumerate() {
+                    put_half(stored, half, row, &mut to[2 * GROUP * at..]);
+                }
+            }
+            fn codes($stored: &[u8], _sub: usize) -> [u32; WORDS] {
+                $codes
+            }
+        }
+    };
+}
+
+simple_format! {
+    Q4_0: Nibbles,
+    halves: [0],
+    const OFFSET: i32 = 8,
+    |stored| nibbles(stored, 2)
+}
+simple_format! {
+    Q4_1: Nibbles,
+    halves: [0, 2],
+    const HAS_MINIMUM: bool = true,
+    |stored| nibbles(stored, 4)
+}
+simple_format! {
+    Q5_0: NibblesAndFifths,
+    halves: [0],
+    const OFFSET: i32 = 16,
+    |stored| with_fifths(nibbles(stored, 6), stored, 2)
+}
+simple_format! {
+    Q5_1: NibblesAndFifths,
+    halves: [0, 2],
+    const HAS_MINIMUM: bool = true,
+    |stored| with_fifths(nibbles(stored, 8), stored, 4)
+}
+simple_format! {
+    Q8_0: Bytes,
+    halves: [0],
+    const KIND: WeightKind = WeightKind::Signed,
+    |stored| std::array::from_fn(|v| word(stored, 2 + WORD * v))
+}
+
+/// `d` and `−dmin` of a Q4_K or Q5_K block.
+#[derive(Clone, Copy)]
+pub(super) struct SixBitHead<S: Words> {
+    d: S::Floats,
+    negative_dmin: S::Floats,
+}
+
+/// The 6-bit scale and minimum of sub-block `sub`, of the 12 bytes from `stored[4]` on.
+fn six_bits(stored: &[u8], sub: usize) -> [u8; 2] {
+    let packed = &stored[4..16];
+    if sub < 4 {
+        [packed[sub] & 63, packed[sub + 4] & 63]
+    } else {
+        [
+            packed[sub + 4] & 15 | packed[sub - 4] >> 6 << 4,
+            packed[sub + 4] >> 4 | packed[sub] >> 6 << 4,
+        ]
+    }
+}
+
+macro_rules! six_bit_format {
+    ($name:ident: $type:ident, $planes:ident, |$stored:ident, $sub:ident| $codes:expr) => {
+        #[derive(Clone, Copy)]
+        pub(super) struct $name;
+
+        impl Format for $name {
+            const TYPE: TensorType = TensorType::$type;
+            const PLANES: Planes = Planes::$planes;
+            const HAS_MINIMUM: bool = true;
+            const HEAD: usize = 4 * GROUP;
+            const SCALES: usize = 2 * GROUP;
+
+            type Head<S: Words> = SixBitHead<S>;
+
+            #[inline(always)]
+            unsafe fn head<S: Words>(s: S, block: *const u8, first: usize) -> SixBitHead<S> {
+                // SAFETY: sixteen `f16` each.
+                unsafe {
+                    let dmin = s.floats_from_f16(block.add(2 * (GROUP + first)));
+                    SixBitHead {
+                        d: s.floats_from_f16(block.add(2 * first)),
+                        negative_dmin: s.floats_mul(dmin, s.floats(-1.0)),
+                    }
+                }
+            }
+            #[inline(always)]
+            unsafe fn scales<S: Words>(
+                s: S,
+                head: &SixBitHead<S>,
+                sub: *const u8,
+                first: usize,
+            ) -> Scales<S> {
+                // SAFETY: sixteen bytes each. The products are exact (11 + 6 bits).
+                unsafe {
+                    let d = s.floats_mul(head.d, s.floats_from_u8(sub.add(first)));
+                    let m = s.floats_from_u8(sub.add(GROUP + first));
+                    let m = s.floats_mul(head.negative_dmin, m);
+                    Scales { d: [d, d], m }
+                }
+            }
+
+            fn pack_head(stored: &[u8], row: usize, to: &mut [u8]) {
+                put_half(stored, 0, row, to);
+                put_half(stored, 2, row, &mut to[2 * GROUP..]);
+            }
+            fn pack_scales(stored: &[u8], sub: usize, row: usize, to: &mut [u8]) {
+                [to[row], to[GROUP + row]] = six_bits(stored, sub);
+            }
+            fn codes($stored: &[u8], $sub: usize) -> [u32; WORDS] {
+                $codes
+            }
+        }
+    };
+}
+
+/// 32 nibbles of 32 bytes of a pair of sub-blocks: the low ones are the first's.
+fn nibbles_of_pair(stored: &[u8], at: usize, sub: usize) -> [u32; WORDS] {
+    let at = at + 32 * (sub / 2);
+    std::array::from_fn(|v| word(stored, at + WORD * v) >> (4 * (sub % 2)) & 0x0F0F_0F0F)
+}
+
+six_bit_format!(Q4K: Q4_K, Nibbles, |stored, sub| nibbles_of_pair(stored, 16, sub));
+six_bit_format!(Q5K: Q5_K, NibblesAndFifths, |stored, sub| {
+    let mut codes = nibbles_of_pair(stored, 48, sub);
+    for (v, code) in codes.iter_mut().enumerate() {
+        *code |= (word(stored, 16 + WORD * v) >> sub & 0x0101_0101) << 4;
+    }
+    codes
+});
+
+#[derive(Clone, Copy)]
+pub(super) struct Q6K;
+
+impl Format for Q6K {
+    const TYPE: TensorType = TensorType::Q6_K;
+    const PLANES: Planes = Planes::NibblesAndSixths;
+    const OFFSET: i32 = 32;
+    const HALVES: bool = true;
+    const HEAD: usize = 2 * GROUP;
+    const SCALES: usize = 2 * GROUP;
+
+    /// `d`.
+    type Head<S: Words> = S::Floats;
+
+    #[inline(always)]
+    unsafe fn head<S: Words>(s: S, block: *const u8, first: usize) -> S::Floats {
+        // SAFETY: sixteen `f16`.
+        unsafe { s.floats_from_f16(block.add(2 * first)) }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Words>(s: S, head: &S::Floats, sub: *const u8, first: usize) -> Scales<S> {
+        // SAFETY: sixteen signed bytes for each half.
+        unsafe {
+            let a = s.floats_mul(*head, s.floats_from_i8(sub.add(first)));
+            let b = s.floats_mul(*head, s.floats_from_i8(sub.add(GROUP + first)));
+            Scales { d: [a, b], m: a }
+        }
+    }
+
+    fn pack_head(stored: &[u8], row: usize, to: &mut [u8]) {
+        put_half(stored, 208, row, to);
+    }
+    fn pack_scales(stored: &[u8], sub: usize, row: usize, to: &mut [u8]) {
+        [to[row], to[GROUP + row]] = [stored[192 + 2 * sub], stored[193 + 2 * sub]];
+    }
+    fn codes(stored: &[u8], sub: usize) -> [u32; WORDS] {
+        let (n, quarter) = (sub / 4, sub % 4);
+        std::array::from_fn(|v| {
+            let low = word(stored, 64 * n + 32 * (quarter % 2) + WORD * v) >> (4 * (quarter / 2));
+            let high = word(stored, 128 + 32 * n + WORD * v) >> (2 * quarter);
+            low & 0x0F0F_0F0F | (high & 0x0303_0303) << 4
+        })
+    }
+}

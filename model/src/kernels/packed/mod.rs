@@ -1,0 +1,158 @@
+//! Packed weights: the layout that products read fastest, and the products.
+//!
+//! A packed matrix holds the weights of a stored one, rearranged: sixteen rows are a group, and a
+//! vector holds four weights of each row of a group, or its scale. A row's sums stay in its lane,
+//! so that nothing is added across lanes, and scales need no gathering. The layout is the same for
+//! every instruction set; narrower vectors take half a group.
+//!
+//! | part | bytes |
+//! |---|---|
+//! | group: its storage blocks, one after the other | |
+//! | storage block: head, then one or eight sub-blocks of 32 weights a row | |
+//! | sub-block: scales, then planes | |
+//! | plane of nibbles, 4 · 64 bytes | byte `4 · row + i` of vector `v`: weight `4 v + i`, and `4 v + i + 16` in the high half |
+//! | plane of fifth bits, 64 bytes | bit `v` of byte `4 · row + i`: the fifth bit of weight `4 v + i` |
+//! | plane of fifth and sixth bits, 2 · 64 bytes | the same with bits `2 v` and `2 v + 1`, for `v` below 4, then from 4 on |
+//! | plane of bytes, 8 · 64 bytes | byte `4 · row + i` of vector `v`: weight `4 v + i` |
+//!
+//! Scales are those of the file: sixteen `f16` are the rows' `d`, then, for types with a minimum,
+//! their `m`. Types with 256 weights a block have these in the head, and a byte each in the
+//! sub-block: scales, then minimums (Q4_K, Q5_K), or the scales of the two halves (Q6_K). Rows
+//! that fill up the last group are zeros.
+//!
+//! Products follow the canonical arithmetic (see [`kernels`](super)), and so have the bits of those
+//! that read the file's layout.
+
+mod format;
+mod gemm;
+mod gemv;
+mod pack;
+
+use std::ops::Range;
+
+use super::activations::Activations;
+use super::isa::{Kernel, dispatch};
+use super::rows::WeightRows;
+use super::simd::Simd;
+use super::{Isa, SharedSlice};
+use crate::TensorType;
+use format::{Format, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+pub(crate) use pack::pack;
+
+/// Rows of a group.
+pub(crate) const GROUP: usize = 16;
+
+/// Positions that a pass of the GEMV takes.
+const GEMV_AT_ONCE: usize = 4;
+
+/// Calls `$with!(Format)` with the format of a type.
+macro_rules! of_type {
+    ($tensor_type:expr, $with:ident) => {
+        match $tensor_type {
+            TensorType::Q4_0 => $with!(Q4_0),
+            TensorType::Q4_1 => $with!(Q4_1),
+            TensorType::Q5_0 => $with!(Q5_0),
+            TensorType::Q5_1 => $with!(Q5_1),
+            TensorType::Q8_0 => $with!(Q8_0),
+            TensorType::Q4_K => $with!(Q4K),
+            TensorType::Q5_K => $with!(Q5K),
+            TensorType::Q6_K => $with!(Q6K),
+            TensorType::F32 | TensorType::F16 | TensorType::BF16 => {
+                unreachable!("float weights are not packed")
+            }
+        }
+    };
+}
+use of_type;
+
+/// Bytes of a packed group of rows of `columns` weights; `None` for types that are not packed, and
+/// for lengths that are no whole blocks.
+pub(crate) fn group_bytes(tensor_type: TensorType, columns: usize) -> Option<usize> {
+    macro_rules! with {
+        ($format:ident) => {
+            $format::BYTES
+        };
+    }
+    if tensor_type.block_elements() == 1 || !columns.is_multiple_of(tensor_type.block_elements()) {
+        return None;
+    }
+    let bytes = of_type!(tensor_type, with);
+    (columns / tensor_type.block_elements()).checked_mul(bytes)
+}
+
+/// Computes the outputs of the row groups `groups` (of sixteen rows) of quantised weights for all
+/// positions of `x`: `y[position, row] = Σ w[row, k] · x[position, k]`.
+///
+/// # Safety
+/// No other thread touches these rows of `y`, `[positions, w.rows()]`.
+pub(crate) unsafe fn multiply(
+    isa: Isa,
+    w: WeightRows<'_>,
+    x: &Activations,
+    positions: usize,
+    groups: Range<usize>,
+    y: SharedSlice<'_, f32>,
+) {
+    macro_rules! with {
+        ($format:ident) => {
+            dispatch(
+                isa,
+                Multiply::<$format> {
+                    w,
+                    x,
+                    positions,
+                    groups,
+                    y,
+                    format: std::marker::PhantomData,
+                },
+            )
+        };
+    }
+    of_type!(w.tensor_type(), with)
+}
+
+struct Multiply<'a, F> {
+    w: WeightRows<'a>,
+    x: &'a Activations,
+    positions: usize,
+    groups: Range<usize>,
+    y: SharedSlice<'a, f32>,
+    format: std::marker::PhantomData<F>,
+}
+
+impl<F: Format> Kernel for Multiply<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        debug_assert_eq!(self.x.blocks() * 32, self.w.columns());
+        if self.x.tile_positions() == 1 {
+            self.gemv(s);
+        } else {
+            self.gemm(s);
+        }
+    }
+}
+
+impl<F: Format> Multiply<'_, F> {
+    /// Stores the sums of the rows from `row` on that exist.
+    #[inline(always)]
+    fn store<S: Simd>(&self, s: S, position: usize, row: usize, sums: S::Floats) {
+        let rows = self.w.rows();
+        if row >= rows {
+            return;
+        }
+        let count = S::ROWS.min(rows - row);
+        let start = position * rows + row;
+        // SAFETY: the caller of `multiply` gave us these rows.
+        let out = unsafe { self.y.part(start..start + count) };
+        if count == S::ROWS {
+            // SAFETY: as many values as a vector has.
+            return unsafe { s.floats_store(sums, out.as_mut_ptr()) };
+        }
+        let mut lanes = [0.0; GROUP];
+        // SAFETY: a vector has at most so many.
+        unsafe { s.floats_store(sums, lanes.as_mut_ptr()) };
+        out.copy_from_slice(&lanes[..count]);
+    }
+}
