@@ -14,6 +14,7 @@ pub struct Isa(Name);
 enum Name {
     Scalar,
     Avx2,
+    AvxVnni,
     Avx512,
     Neon,
     Dotprod,
@@ -23,7 +24,7 @@ enum Name {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// The name is not one of those known.
-    #[error("unknown instruction set {0:?}: use scalar, avx2, avx512, neon or dotprod")]
+    #[error("unknown instruction set {0:?}: use scalar, avx2, avxvnni, avx512, neon or dotprod")]
     Unknown(String),
     /// The name is known, the CPU lacks it.
     #[error("this CPU has no {0}: it has {1}")]
@@ -31,9 +32,10 @@ pub enum IsaError {
 }
 
 impl Name {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Scalar,
         Self::Avx2,
+        Self::AvxVnni,
         Self::Avx512,
         Self::Neon,
         Self::Dotprod,
@@ -43,6 +45,7 @@ impl Name {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
             Self::Neon => "neon",
             Self::Dotprod => "dotprod",
@@ -58,6 +61,8 @@ impl Name {
                     && is_x86_feature_detected!("fma")
                     && is_x86_feature_detected!("f16c")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => Self::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
                 Self::Avx2.is_available()
@@ -80,7 +85,7 @@ impl Isa {
     pub const SCALAR: Self = Self(Name::Scalar);
 
     /// The best instruction set of this CPU, or the one that the environment variable
-    /// `POTLUCK_ISA` names (`scalar`, `avx2`, `avx512`, `neon`, `dotprod`).
+    /// `POTLUCK_ISA` names (`scalar`, `avx2`, `avxvnni`, `avx512`, `neon`, `dotprod`).
     ///
     /// # Errors
     /// The variable names something unknown, or something this CPU lacks.
@@ -141,6 +146,9 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         Name::Avx2 => unsafe { x86::avx2(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
+        Name::AvxVnni => unsafe { x86::avx_vnni(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
         Name::Avx512 => unsafe { x86::avx512(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
@@ -160,7 +168,13 @@ mod x86 {
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) unsafe fn avx2<K: Kernel>(kernel: K) -> K::Output {
         // SAFETY: the caller promises the instructions.
-        kernel.run(unsafe { Avx2::new() })
+        kernel.run(unsafe { Avx2::<false>::new() })
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+    pub(super) unsafe fn avx_vnni<K: Kernel>(kernel: K) -> K::Output {
+        // SAFETY: the caller promises the instructions.
+        kernel.run(unsafe { Avx2::<true>::new() })
     }
 
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]

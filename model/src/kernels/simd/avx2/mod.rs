@@ -1,22 +1,24 @@
-//! AVX2 with FMA and F16C: 256-bit vectors, exact 16-bit multiply-adds (`vpmaddwd`).
+//! AVX2 with FMA and F16C: 256-bit vectors, exact 16-bit multiply-adds (`vpmaddwd`); and the same with
+//! AVX-VNNI, where the activations are two signed bytes (`x = 256·high + low`) and four products a
+//! lane are added at once (`vpdpbusd`).
 
 mod products;
 mod words;
 
 use std::arch::x86_64::*;
 
-pub(super) use products::narrow;
-use products::{dot_paired_rows, dot_whole_rows};
+pub(super) use products::{MOVED_BY, high_low, narrow};
+use products::{dot_paired_rows, dot_whole_rows, moved_back};
 
 use super::{ActivationBlock, Arrangement, BlockSums, LANES, Simd, WeightForm};
 
-/// Proof that the CPU has AVX2, FMA and F16C.
+/// Proof that the CPU has AVX2, FMA and F16C, and if `VNNI` AVX-VNNI.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(());
+pub(crate) struct Avx2<const VNNI: bool>(());
 
-impl Avx2 {
+impl<const VNNI: bool> Avx2<VNNI> {
     /// # Safety
-    /// The CPU has AVX2, FMA and F16C.
+    /// The CPU has AVX2, FMA and F16C, and if `VNNI` AVX-VNNI.
     pub(crate) unsafe fn new() -> Self {
         Self(())
     }
@@ -36,7 +38,7 @@ unsafe fn join(a: *const u8, b: *const u8) -> __m256i {
 }
 
 // SAFETY: a value exists only where `Avx2::new`'s promise was kept.
-unsafe impl Simd for Avx2 {
+unsafe impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type F32 = __m256;
     type I32 = __m256i;
     /// Two rows, see [`Arrangement`].
@@ -291,15 +293,16 @@ unsafe impl Simd for Avx2 {
         form: WeightForm,
         rows: &[Self::Bytes; LANES],
         x: &ActivationBlock,
-        _sums: &BlockSums,
+        sums: &BlockSums,
     ) -> Self::I32 {
-        match form.arrangement {
-            Arrangement::Halves => dot_paired_rows(form.kind, rows, x),
+        let moved = match form.arrangement {
+            Arrangement::Halves => dot_paired_rows::<VNNI>(form.kind, rows, x),
             Arrangement::Rows => {
-                let [first, second] = dot_whole_rows(form.kind, rows, x);
+                let [first, second] = dot_whole_rows::<VNNI>(form.kind, rows, x);
                 self.add_i32(first, second)
             }
-        }
+        };
+        moved_back::<VNNI>(form.kind, moved, sums.whole)
     }
     #[inline(always)]
     fn dot_row_halves(
@@ -307,11 +310,15 @@ unsafe impl Simd for Avx2 {
         form: WeightForm,
         rows: &[Self::Bytes; LANES],
         x: &ActivationBlock,
-        _sums: &BlockSums,
+        sums: &BlockSums,
     ) -> [Self::I32; 2] {
         // No format whose halves have their own scales packs its weights as nibbles alone.
         debug_assert!(form.arrangement == Arrangement::Rows);
-        dot_whole_rows(form.kind, rows, x)
+        let [first, second] = dot_whole_rows::<VNNI>(form.kind, rows, x);
+        [
+            moved_back::<VNNI>(form.kind, first, sums.halves[0]),
+            moved_back::<VNNI>(form.kind, second, sums.halves[1]),
+        ]
     }
 
     #[inline(always)]
@@ -319,10 +326,14 @@ unsafe impl Simd for Avx2 {
         // SAFETY: the caller promises that `to` is writable; it is aligned to 64.
         unsafe {
             let [low, high] = narrow(values);
-            let even = |v| _mm256_srai_epi32::<16>(_mm256_slli_epi32::<16>(v));
-            let odd = |v| _mm256_srai_epi32::<16>(v);
-            let join = |a, b| _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi32(a, b));
-            let (first, second) = (join(even(low), even(high)), join(odd(low), odd(high)));
+            let [first, second] = if VNNI {
+                high_low([low, high])
+            } else {
+                let even = |v| _mm256_srai_epi32::<16>(_mm256_slli_epi32::<16>(v));
+                let odd = |v| _mm256_srai_epi32::<16>(v);
+                let join = |a, b| _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi32(a, b));
+                [join(even(low), even(high)), join(odd(low), odd(high))]
+            };
             let to: *mut __m256i = to.cast();
             _mm256_store_si256(to, first);
             _mm256_store_si256(to.add(1), second);

@@ -1,4 +1,4 @@
-//! Products of weights and activations with `vpmaddwd`, and what arranges bytes for them.
+//! Products of weights and activations, and what arranges bytes for them.
 
 use std::arch::x86_64::*;
 
@@ -34,31 +34,71 @@ fn reduce(v: &[__m256i; 4]) -> __m256i {
     }
 }
 
-/// Products of weight bytes with the even and the odd activations that belong to them, summed to
-/// eight `i32`.
+/// `vpdpbusd` wants unsigned weights: signed ones are moved up by so much, and the activations' own
+/// sum, so many times, is taken away again.
+pub(in super::super) const MOVED_BY: i32 = 128;
+
+/// Products of weight bytes with the even and the odd activations that belong to them, or with
+/// `VNNI` with their high and low bytes, summed to eight `i32`. There signed weights are moved.
 #[inline(always)]
-fn products(kind: WeightKind, bytes: __m256i, x: [__m256i; 2]) -> __m256i {
-    let [even, odd] = even_odd(kind, bytes);
+fn products<const VNNI: bool>(kind: WeightKind, bytes: __m256i, x: [__m256i; 2]) -> __m256i {
+    // SAFETY: called only from methods of a proof type (AVX2, and if `VNNI` AVX-VNNI).
+    unsafe {
+        if VNNI {
+            let bytes = match kind {
+                WeightKind::Unsigned => bytes,
+                WeightKind::Signed => _mm256_xor_si256(bytes, _mm256_set1_epi8(-128)),
+            };
+            let high = _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), bytes, x[0]);
+            return _mm256_dpbusd_avx_epi32(_mm256_slli_epi32::<8>(high), bytes, x[1]);
+        }
+        let [even, odd] = even_odd(kind, bytes);
+        _mm256_add_epi32(_mm256_madd_epi16(even, x[0]), _mm256_madd_epi16(odd, x[1]))
+    }
+}
+
+/// What [`products`] of moved weights are without the move; `sum` is that of the activations.
+#[inline(always)]
+pub(super) fn moved_back<const VNNI: bool>(kind: WeightKind, dots: __m256i, sum: i32) -> __m256i {
+    if !VNNI || kind == WeightKind::Unsigned {
+        return dots;
+    }
     // SAFETY: called only from methods of a proof type (AVX2).
-    unsafe { _mm256_add_epi32(_mm256_madd_epi16(even, x[0]), _mm256_madd_epi16(odd, x[1])) }
+    unsafe { _mm256_sub_epi32(dots, _mm256_set1_epi32(MOVED_BY * sum)) }
+}
+
+/// 32 `i16` in natural order as their high bytes and their low ones: `x = 256·high + low`, both
+/// within a signed byte.
+#[inline(always)]
+pub(in super::super) fn high_low([first, second]: [__m256i; 2]) -> [__m256i; 2] {
+    // SAFETY: called only from methods of a proof type (AVX2).
+    unsafe {
+        let high = |v| _mm256_srai_epi16::<8>(_mm256_add_epi16(v, _mm256_set1_epi16(128)));
+        let low = |v| _mm256_sub_epi16(v, _mm256_slli_epi16::<8>(high(v)));
+        let bytes = |a, b| _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi16(a, b));
+        [
+            bytes(high(first), high(second)),
+            bytes(low(first), low(second)),
+        ]
+    }
 }
 
 /// Dot products of whole rows, for the first and for the second 16 elements.
 #[inline(always)]
-pub(super) fn dot_whole_rows(
+pub(super) fn dot_whole_rows<const VNNI: bool>(
     kind: WeightKind,
     rows: &[[__m256i; 2]; LANES],
     x: &ActivationBlock,
 ) -> [__m256i; 2] {
     // SAFETY: called only from methods of a proof type (AVX2); a block is the 32 bytes of even
-    // elements, then those of odd ones, aligned to 64.
+    // elements, then those of odd ones (with `VNNI` the high and the low bytes), aligned to 64.
     unsafe {
         let at: *const __m256i = x.0.as_ptr().cast();
         let x = [_mm256_load_si256(at), _mm256_load_si256(at.add(1))];
         let mut sums = [[_mm256_setzero_si256(); 4]; 2];
         for i in 0..4 {
             for which in 0..2 {
-                sums[which][i] = products(kind, rows[i][which], x);
+                sums[which][i] = products::<VNNI>(kind, rows[i][which], x);
             }
         }
         // In each, four rows' first halves, then their second.
@@ -72,13 +112,14 @@ pub(super) fn dot_whole_rows(
 
 /// Dot products of pairs of rows that are arranged by halves.
 #[inline(always)]
-pub(super) fn dot_paired_rows(
+pub(super) fn dot_paired_rows<const VNNI: bool>(
     kind: WeightKind,
     rows: &[[__m256i; 2]; LANES],
     x: &ActivationBlock,
 ) -> __m256i {
     // SAFETY: called only from methods of a proof type (AVX2); a block is 16 bytes each of the even
-    // elements of its first half, of its second, and of the odd ones of both, aligned to 64.
+    // elements of its first half, of its second, and of the odd ones of both (with `VNNI` of the
+    // high and the low bytes), aligned to 64.
     unsafe {
         let at: *const __m128i = x.0.as_ptr().cast();
         let x = |i| _mm256_broadcastsi128_si256(_mm_load_si128(at.add(i)));
@@ -86,8 +127,8 @@ pub(super) fn dot_paired_rows(
         let mut sums = [_mm256_setzero_si256(); 4];
         for i in 0..4 {
             sums[i] = _mm256_add_epi32(
-                products(kind, rows[i][0], first),
-                products(kind, rows[i][1], second),
+                products::<VNNI>(kind, rows[i][0], first),
+                products::<VNNI>(kind, rows[i][1], second),
             );
         }
         reduce(&sums)

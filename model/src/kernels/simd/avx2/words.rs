@@ -4,13 +4,13 @@ use std::arch::x86_64::*;
 
 use super::super::{OfTile, Part, Simd, WORDS, WeightKind, Words};
 use super::Avx2;
-use super::products::even_odd;
+use super::products::{MOVED_BY, even_odd};
 
 // SAFETY: a value exists only where `Avx2::new`'s promise was kept.
-unsafe impl Words for Avx2 {
+unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
     const ROWS: usize = 8;
     const TILE: usize = 8;
-    const SIGNED_OFFSET: i32 = 0;
+    const SIGNED_OFFSET: i32 = if VNNI { MOVED_BY } else { 0 };
 
     type Word = __m256i;
     type Floats = __m256;
@@ -43,7 +43,11 @@ unsafe impl Words for Avx2 {
     }
     #[inline(always)]
     fn signed(self, a: Self::Word) -> Self::Word {
-        a
+        if !VNNI {
+            return a;
+        }
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm256_xor_si256(a, _mm256_set1_epi8(-128)) }
     }
 
     #[inline(always)]
@@ -55,16 +59,33 @@ unsafe impl Words for Avx2 {
         x: &[*const i32; N],
     ) -> [Self::Ints; N] {
         // SAFETY: `self` proves the instructions; the caller the reads. A block is eight words of
-        // pairs of even activations, then eight of odd ones.
+        // pairs of even activations, then eight of odd ones; with `VNNI` of high bytes, then of low.
         unsafe {
-            let pair = |x: *const i32, j: usize| _mm256_set1_epi32(x.add(j * STRIDE).read());
+            let word = |x: *const i32, j: usize| _mm256_set1_epi32(x.add(j * STRIDE).read());
             let mut sums = [_mm256_setzero_si256(); N];
+            if VNNI {
+                for j in part.words() {
+                    for n in 0..N {
+                        sums[n] = _mm256_dpbusd_avx_epi32(sums[n], words[j], word(x[n], j));
+                    }
+                }
+                for sum in &mut sums {
+                    *sum = _mm256_slli_epi32::<8>(*sum);
+                }
+                for j in part.words() {
+                    for n in 0..N {
+                        let low = word(x[n], WORDS + j);
+                        sums[n] = _mm256_dpbusd_avx_epi32(sums[n], words[j], low);
+                    }
+                }
+                return sums;
+            }
             for j in part.words() {
                 let [even, odd] = even_odd(kind, words[j]);
                 for n in 0..N {
-                    let products = _mm256_madd_epi16(even, pair(x[n], j));
+                    let products = _mm256_madd_epi16(even, word(x[n], j));
                     sums[n] = _mm256_add_epi32(sums[n], products);
-                    let products = _mm256_madd_epi16(odd, pair(x[n], WORDS + j));
+                    let products = _mm256_madd_epi16(odd, word(x[n], WORDS + j));
                     sums[n] = _mm256_add_epi32(sums[n], products);
                 }
             }
@@ -73,7 +94,7 @@ unsafe impl Words for Avx2 {
     }
     #[inline(always)]
     fn with_tile<T: OfTile<Self>>(self, of: T) {
-        of.call::<{ Self::TILE }>(self);
+        of.call::<8>(self);
     }
     #[inline(always)]
     fn ints_minus(self, a: Self::Ints, value: i32) -> Self::Ints {

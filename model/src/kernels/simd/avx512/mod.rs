@@ -6,12 +6,12 @@ mod words;
 
 use std::arch::x86_64::*;
 
-use super::avx2::{self, Avx2};
+use super::avx2::{self, Avx2, MOVED_BY};
 use super::{ActivationBlock, BlockSums, LANES, Simd, WeightForm, WeightKind};
 
 /// Proof that the CPU has AVX-512 F, BW, VL and VNNI, and all that [`Avx2`] proves.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(Avx2);
+pub(crate) struct Avx512(Avx2<false>);
 
 impl Avx512 {
     /// # Safety
@@ -49,10 +49,6 @@ fn join(a: __m256i, b: __m256i) -> __m512i {
     // SAFETY: called only from methods of a proof type (AVX-512).
     unsafe { _mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b) }
 }
-
-/// `vpdpbusd` wants unsigned weights: signed ones are moved up by so much, and the activations' own
-/// sum, so many times, is taken away again.
-const MOVED_BY: i32 = 128;
 
 /// Dot products of eight rows, signed ones moved, with an activation block, for the first and for
 /// the second 16 elements.
@@ -227,15 +223,7 @@ unsafe impl Simd for Avx512 {
     unsafe fn store_block(self, values: [Self::I32; 4], to: *mut ActivationBlock) {
         // SAFETY: the caller promises that `to` is writable; it is aligned to 64.
         unsafe {
-            let [first, second] = avx2::narrow(values);
-            // x = 256·high + low, both within a signed byte.
-            let high = |v| _mm256_srai_epi16::<8>(_mm256_add_epi16(v, _mm256_set1_epi16(128)));
-            let low = |v| _mm256_sub_epi16(v, _mm256_slli_epi16::<8>(high(v)));
-            let bytes = |a, b| _mm256_permute4x64_epi64::<0xD8>(_mm256_packs_epi16(a, b));
-            let (first, second) = (
-                bytes(high(first), high(second)),
-                bytes(low(first), low(second)),
-            );
+            let [first, second] = avx2::high_low(avx2::narrow(values));
             let to: *mut __m256i = to.cast();
             _mm256_store_si256(to, first);
             _mm256_store_si256(to.add(1), second);

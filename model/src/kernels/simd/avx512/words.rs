@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::super::{OfTile, Part, WORDS, WeightKind, Words};
-use super::{Avx512, MOVED_BY};
+use super::Avx512;
+use super::avx2::MOVED_BY;
 
 // SAFETY: a value exists only where `Avx512::new`'s promise was kept.
 unsafe impl Words for Avx512 {
