@@ -3,7 +3,7 @@
 #
 #     tests/aarch64/run.sh
 #
-# Builds `potluck-model` for aarch64, then, on an emulated CPU with dot products and on one without,
+# Builds `potluck-model` for aarch64, then, on emulated CPUs with matrix products, with dot products and without,
 # runs the kernels' unit tests and compares the digests of the `bits` example with this machine's.
 #
 # What it needs and this machine lacks of a Rust target, a linker and qemu-user comes from Debian
@@ -65,6 +65,7 @@ on_cpu() {
     }
 }
 
-on_cpu max "scalar neon dotprod"
+on_cpu max "scalar neon dotprod i8mm"
+on_cpu cortex-a76 "scalar neon dotprod"
 on_cpu cortex-a53 "scalar neon"
-echo "$(wc -l <"$results/here") models: the same bits here and on aarch64, with dot products and without"
+echo "$(wc -l <"$results/here") models: the same bits here and on aarch64, with matrix products, with dot products and without"

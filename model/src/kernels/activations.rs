@@ -20,7 +20,7 @@ const LIMIT: f32 = 32639.0;
 
 /// Quantised activations in tiles of positions: of one for the GEMV, of as many as the instruction
 /// set's tiles have for the GEMM. A tile is `[blocks, positions]`, with the words of a block side by
-/// side: `[16 words, positions]`.
+/// side: `[16 words, positions]`, or by as many words as the instruction set reads at once.
 ///
 /// One is used again for the next input: [`Activations::reserve`].
 pub(crate) struct Activations {
@@ -169,20 +169,21 @@ impl Kernel for Quantise<'_> {
                     factors[0] = quantise_block(s, x, value);
                 } else {
                     factors[n] = quantise_block(s, x, &mut block);
-                    put_beside(&block, n, values);
+                    put_beside::<S>(&block, n, values);
                 }
             }
         }
     }
 }
 
-/// Writes a block as the `n`-th of a tile's, which lie side by side by words.
+/// Writes a block as the `n`-th of a tile's, which lie side by side by a few words.
 #[inline(always)]
-fn put_beside(block: &ActivationBlock, n: usize, tile: &mut [ActivationBlock]) {
+fn put_beside<S: Simd>(block: &ActivationBlock, n: usize, tile: &mut [ActivationBlock]) {
     let positions = tile.len();
-    for (i, word) in block.0.chunks_exact(WORD / 2).enumerate() {
-        let at = WORD / 2 * (i * positions + n);
-        tile[at / BLOCK].0[at % BLOCK..][..WORD / 2].copy_from_slice(word);
+    let each = S::TOGETHER * WORD / size_of::<i16>();
+    for (i, words) in block.0.chunks_exact(each).enumerate() {
+        let at = each * (i * positions + n);
+        tile[at / BLOCK].0[at % BLOCK..][..each].copy_from_slice(words);
     }
 }
 

@@ -18,13 +18,16 @@ enum Name {
     Avx512,
     Neon,
     Dotprod,
+    I8mm,
 }
 
 /// Why a forced instruction set cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// The name is not one of those known.
-    #[error("unknown instruction set {0:?}: use scalar, avx2, avxvnni, avx512, neon or dotprod")]
+    #[error(
+        "unknown instruction set {0:?}: use scalar, avx2, avxvnni, avx512, neon, dotprod or i8mm"
+    )]
     Unknown(String),
     /// The name is known, the CPU lacks it.
     #[error("this CPU has no {0}: it has {1}")]
@@ -32,13 +35,14 @@ pub enum IsaError {
 }
 
 impl Name {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Scalar,
         Self::Avx2,
         Self::AvxVnni,
         Self::Avx512,
         Self::Neon,
         Self::Dotprod,
+        Self::I8mm,
     ];
 
     fn as_str(self) -> &'static str {
@@ -49,6 +53,7 @@ impl Name {
             Self::Avx512 => "avx512",
             Self::Neon => "neon",
             Self::Dotprod => "dotprod",
+            Self::I8mm => "i8mm",
         }
     }
 
@@ -75,6 +80,10 @@ impl Name {
             Self::Neon => true,
             #[cfg(target_arch = "aarch64")]
             Self::Dotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
+            #[cfg(target_arch = "aarch64")]
+            Self::I8mm => {
+                Self::Dotprod.is_available() && std::arch::is_aarch64_feature_detected!("i8mm")
+            }
             _ => false,
         }
     }
@@ -85,7 +94,8 @@ impl Isa {
     pub const SCALAR: Self = Self(Name::Scalar);
 
     /// The best instruction set of this CPU, or the one that the environment variable
-    /// `POTLUCK_ISA` names (`scalar`, `avx2`, `avxvnni`, `avx512`, `neon`, `dotprod`).
+    /// `POTLUCK_ISA` names (`scalar`, `avx2`, `avxvnni`, `avx512`, `neon`, `dotprod`,
+    /// `i8mm`).
     ///
     /// # Errors
     /// The variable names something unknown, or something this CPU lacks.
@@ -156,6 +166,9 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
         Name::Dotprod => unsafe { arm::dotprod(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Name::I8mm => unsafe { arm::i8mm(kernel) },
         _ => unreachable!("an Isa of another architecture is never made"),
     }
 }
@@ -192,13 +205,19 @@ mod arm {
     #[target_feature(enable = "neon")]
     pub(super) unsafe fn neon<K: Kernel>(kernel: K) -> K::Output {
         // SAFETY: the caller promises the instructions.
-        kernel.run(unsafe { Neon::<false>::new() })
+        kernel.run(unsafe { Neon::<false, false>::new() })
     }
 
     #[target_feature(enable = "neon,dotprod")]
     pub(super) unsafe fn dotprod<K: Kernel>(kernel: K) -> K::Output {
         // SAFETY: the caller promises the instructions.
-        kernel.run(unsafe { Neon::<true>::new() })
+        kernel.run(unsafe { Neon::<true, false>::new() })
+    }
+
+    #[target_feature(enable = "neon,dotprod,i8mm")]
+    pub(super) unsafe fn i8mm<K: Kernel>(kernel: K) -> K::Output {
+        // SAFETY: the caller promises the instructions.
+        kernel.run(unsafe { Neon::<true, true>::new() })
     }
 }
 

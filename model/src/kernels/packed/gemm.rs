@@ -59,7 +59,7 @@ impl<F: Format> Multiply<'_, F> {
                         let mut blocks = [x; N];
                         let mut scales = [factors.get_unchecked(index); N];
                         for n in 0..N {
-                            blocks[n] = x.add(n);
+                            blocks[n] = x.add(n * S::TOGETHER);
                             scales[n] = factors.get_unchecked(index + n);
                         }
                         add_sub_block::<S, F, N, N>(

@@ -36,6 +36,9 @@ pub(crate) unsafe trait Words: Copy + Send + Sync {
     const ROWS: usize;
     /// Positions that a pass of the GEMM takes: as many as the registers hold.
     const TILE: usize;
+    /// Words of an activation block that stay side by side when blocks of several positions are
+    /// interleaved.
+    const TOGETHER: usize;
     /// What [`Self::signed`] adds to each weight.
     const SIGNED_OFFSET: i32;
 
@@ -60,7 +63,8 @@ pub(crate) unsafe trait Words: Copy + Send + Sync {
 
     /// Exact integer dot products of the rows' weights in `part` of a block with the same part of
     /// `N` activation blocks, as [`store_block`](super::Simd::store_block) laid them out. The
-    /// sixteen `i32` of block `n` start at `x[n]` and lie `STRIDE` apart.
+    /// sixteen `i32` of block `n` start at `x[n]`: [`Self::TOGETHER`] side by side, then those of
+    /// the other `STRIDE − 1` blocks of a tile.
     ///
     /// # Safety
     /// The blocks are readable.

@@ -10,6 +10,7 @@ use super::products::{MOVED_BY, even_odd};
 unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
     const ROWS: usize = 8;
     const TILE: usize = 8;
+    const TOGETHER: usize = 1;
     const SIGNED_OFFSET: i32 = if VNNI { MOVED_BY } else { 0 };
 
     type Word = __m256i;

@@ -10,6 +10,7 @@ use super::avx2::MOVED_BY;
 unsafe impl Words for Avx512 {
     const ROWS: usize = 16;
     const TILE: usize = 12;
+    const TOGETHER: usize = 1;
     const SIGNED_OFFSET: i32 = MOVED_BY;
 
     type Word = __m512i;

@@ -1,8 +1,10 @@
-//! NEON, the aarch64 baseline, and NEON with the dot-product extension.
+//! NEON, the aarch64 baseline; NEON with the dot-product extension; and with the 8-bit matrix
+//! extension as well.
 //!
 //! Without dot products a weight and a 16-bit activation are multiplied whole (`smlal`); with them
 //! the activations are two signed bytes (`x = 256·high + low`) and four products a lane are added
-//! at once (`sdot`, as inline assembly: the intrinsic is not in stable Rust).
+//! at once (`sdot`). The matrix extension multiplies eight weights of two rows with eight high and
+//! eight low bytes (`smmla`). Both are inline assembly: their intrinsics are not in stable Rust.
 
 mod products;
 mod words;
@@ -12,13 +14,14 @@ use std::arch::asm;
 
 use super::{ActivationBlock, BlockSums, LANES, Simd, WeightForm};
 
-/// NEON; `DOT` adds the dot-product extension.
+/// NEON; `DOT` adds the dot-product extension, `MATRIX`, which implies it, the 8-bit matrix
+/// extension.
 #[derive(Clone, Copy)]
-pub(crate) struct Neon<const DOT: bool>(());
+pub(crate) struct Neon<const DOT: bool, const MATRIX: bool>(());
 
-impl<const DOT: bool> Neon<DOT> {
+impl<const DOT: bool, const MATRIX: bool> Neon<DOT, MATRIX> {
     /// # Safety
-    /// The CPU has NEON and, if `DOT`, the dot-product extension.
+    /// The CPU has NEON and, if `DOT` or `MATRIX`, those extensions.
     pub(crate) unsafe fn new() -> Self {
         Self(())
     }
@@ -54,7 +57,7 @@ macro_rules! both {
 }
 
 // SAFETY: a value exists only where `Neon::new`'s promise was kept.
-unsafe impl<const DOT: bool> Simd for Neon<DOT> {
+unsafe impl<const DOT: bool, const MATRIX: bool> Simd for Neon<DOT, MATRIX> {
     type F32 = [float32x4_t; 2];
     type I32 = [int32x4_t; 2];
     type Bytes = [uint8x16_t; 2];
@@ -319,7 +322,7 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
         _sums: &BlockSums,
     ) -> Self::I32 {
         // SAFETY: `self` proves the instructions.
-        unsafe { products::dot_rows::<DOT, 2>(form.kind, rows, x, [0, 1]) }
+        unsafe { products::dot_rows::<DOT, MATRIX, 2>(form.kind, rows, x, [0, 1]) }
     }
     #[inline(always)]
     fn dot_row_halves(
@@ -332,8 +335,8 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
         // SAFETY: `self` proves the instructions.
         unsafe {
             [
-                products::dot_rows::<DOT, 1>(form.kind, rows, x, [0]),
-                products::dot_rows::<DOT, 1>(form.kind, rows, x, [1]),
+                products::dot_rows::<DOT, MATRIX, 1>(form.kind, rows, x, [0]),
+                products::dot_rows::<DOT, MATRIX, 1>(form.kind, rows, x, [1]),
             ]
         }
     }
@@ -341,7 +344,7 @@ unsafe impl<const DOT: bool> Simd for Neon<DOT> {
     #[inline(always)]
     unsafe fn store_block(self, values: [Self::I32; 4], to: *mut ActivationBlock) {
         // SAFETY: `self` proves the instructions; the caller the write.
-        unsafe { products::store_block::<DOT>(values, to) }
+        unsafe { products::store_block::<DOT, MATRIX>(values, to) }
     }
 
     #[inline(always)]

@@ -1,5 +1,5 @@
 //! Products of weights and activations: whole 16-bit activations, or two signed bytes with dot
-//! products.
+//! products or matrix products.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -9,9 +9,9 @@ use super::super::{ActivationBlock, LANES, WeightKind};
 /// Dot products of eight rows with an activation block, over the `halves` of 16 elements.
 ///
 /// # Safety
-/// The CPU has NEON and, if `DOT`, the dot-product extension; `halves` are 0 or 1.
+/// The CPU has NEON and, if `DOT` or `MATRIX`, those extensions; `halves` are 0 or 1.
 #[inline(always)]
-pub(super) unsafe fn dot_rows<const DOT: bool, const N: usize>(
+pub(super) unsafe fn dot_rows<const DOT: bool, const MATRIX: bool, const N: usize>(
     kind: WeightKind,
     rows: &[[uint8x16_t; 2]; LANES],
     x: &ActivationBlock,
@@ -19,6 +19,9 @@ pub(super) unsafe fn dot_rows<const DOT: bool, const N: usize>(
 ) -> [int32x4_t; 2] {
     // SAFETY: the caller promises the instructions; a block is 64 bytes.
     unsafe {
+        if MATRIX {
+            return dot_pairs_of_rows(rows, x, halves);
+        }
         let mut sums = [vdupq_n_s32(0); LANES];
         for (sum, row) in sums.iter_mut().zip(rows) {
             if DOT {
@@ -48,12 +51,56 @@ pub(super) unsafe fn dot_rows<const DOT: bool, const N: usize>(
     }
 }
 
+/// As [`dot_rows`], by matrix products of two rows. Unsigned weights are at most 127.
+///
+/// # Safety
+/// The CPU has NEON and the matrix extension; `halves` are 0 or 1.
+#[inline(always)]
+unsafe fn dot_pairs_of_rows<const N: usize>(
+    rows: &[[uint8x16_t; 2]; LANES],
+    x: &ActivationBlock,
+    halves: [usize; N],
+) -> [int32x4_t; 2] {
+    // SAFETY: the caller promises the instructions; a block is four times eight high bytes and the
+    // eight low ones that belong to them.
+    unsafe {
+        let x: *const i8 = x.0.as_ptr().cast();
+        let mut sums = [vdupq_n_s32(0); LANES / 2];
+        for (sum, pair) in sums.iter_mut().zip(rows.chunks_exact(2)) {
+            for half in halves {
+                let (a, b) = (
+                    vreinterpretq_s64_u8(pair[0][half]),
+                    vreinterpretq_s64_u8(pair[1][half]),
+                );
+                let (first, second) = (vzip1q_s64(a, b), vzip2q_s64(a, b));
+                let x = x.add(32 * half);
+                *sum = smmla(*sum, vreinterpretq_s8_s64(first), vld1q_s8(x));
+                *sum = smmla(*sum, vreinterpretq_s8_s64(second), vld1q_s8(x.add(16)));
+            }
+        }
+        [
+            high_and_low(sums[0], sums[1]),
+            high_and_low(sums[2], sums[3]),
+        ]
+    }
+}
+
+/// The sums of four rows, `256·high + low`, of two matrix products of two rows each.
+///
+/// # Safety
+/// The CPU has NEON.
+#[inline(always)]
+pub(super) unsafe fn high_and_low(a: int32x4_t, b: int32x4_t) -> int32x4_t {
+    // SAFETY: registers only.
+    unsafe { vaddq_s32(vshlq_n_s32::<8>(vuzp1q_s32(a, b)), vuzp2q_s32(a, b)) }
+}
+
 /// See [`Simd::store_block`](super::Simd::store_block).
 ///
 /// # Safety
 /// The CPU has NEON; `to` is valid for writing.
 #[inline(always)]
-pub(super) unsafe fn store_block<const DOT: bool>(
+pub(super) unsafe fn store_block<const DOT: bool, const MATRIX: bool>(
     values: [[int32x4_t; 2]; 4],
     to: *mut ActivationBlock,
 ) {
@@ -66,8 +113,13 @@ pub(super) unsafe fn store_block<const DOT: bool>(
                 let high = vshrq_n_s16::<8>(vaddq_s16(value, vdupq_n_s16(128)));
                 let low = vsubq_s16(value, vshlq_n_s16::<8>(high));
                 let to: *mut i8 = to.cast();
-                vst1_s8(to.add(8 * i), vmovn_s16(high));
-                vst1_s8(to.add(32 + 8 * i), vmovn_s16(low));
+                let (high_at, low_at) = if MATRIX {
+                    (16 * i, 16 * i + 8)
+                } else {
+                    (8 * i, 32 + 8 * i)
+                };
+                vst1_s8(to.add(high_at), vmovn_s16(high));
+                vst1_s8(to.add(low_at), vmovn_s16(low));
             } else {
                 vst1q_s16(to.cast::<i16>().add(8 * i), value);
             }
@@ -86,6 +138,26 @@ pub(super) unsafe fn sdot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> in
         asm!(
             ".arch_extension dotprod",
             "sdot {sums:v}.4s, {a:v}.16b, {b:v}.16b",
+            sums = inout(vreg) sums,
+            a = in(vreg) a,
+            b = in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
+/// `sums + a · bᵀ` of matrices of two rows of eight signed bytes, row after row.
+///
+/// # Safety
+/// The CPU has the matrix extension.
+#[inline(always)]
+pub(super) unsafe fn smmla(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the caller promises the extension; registers only.
+    unsafe {
+        asm!(
+            ".arch_extension i8mm",
+            "smmla {sums:v}.4s, {a:v}.16b, {b:v}.16b",
             sums = inout(vreg) sums,
             a = in(vreg) a,
             b = in(vreg) b,

@@ -3,16 +3,134 @@
 use std::arch::aarch64::*;
 
 use super::super::{OfTile, Part, Simd, WORDS, WeightKind, Words};
-use super::products::{sdot, widen};
+use super::products::{high_and_low, sdot, smmla, widen};
 use super::{Neon, widen_f16};
 
+type Word = [uint8x16_t; 2];
+
+/// [`Words::dot`] by matrix products. A block is four times two words of high bytes and the two of low
+/// bytes that belong to them. Unsigned weights are at most 127, so signed products serve both kinds.
+///
+/// # Safety
+/// The CPU has NEON and the matrix extension; else as for [`Words::dot`].
+#[inline(always)]
+unsafe fn matrix_products<const N: usize, const STRIDE: usize>(
+    part: Part,
+    words: &[Word; WORDS],
+    x: &[*const i32; N],
+) -> [[int32x4_t; 2]; N] {
+    // SAFETY: the caller's promises.
+    unsafe {
+        // Of each position, products of two rows each.
+        let mut pairs = [[vdupq_n_s32(0); 4]; N];
+        for j in part.words().step_by(2) {
+            let mut rows = [vdupq_n_s8(0); 4];
+            for q in 0..2 {
+                let a = vreinterpretq_s32_u8(words[j][q]);
+                let b = vreinterpretq_s32_u8(words[j + 1][q]);
+                rows[2 * q] = vreinterpretq_s8_s32(vzip1q_s32(a, b));
+                rows[2 * q + 1] = vreinterpretq_s8_s32(vzip2q_s32(a, b));
+            }
+            for n in 0..N {
+                let x = vreinterpretq_s8_s32(vld1q_s32(x[n].add(2 * j * STRIDE)));
+                for (pair, rows) in pairs[n].iter_mut().zip(rows) {
+                    *pair = smmla(*pair, rows, x);
+                }
+            }
+        }
+        let mut sums = [[vdupq_n_s32(0); 2]; N];
+        for (sums, pairs) in sums.iter_mut().zip(pairs) {
+            sums[0] = high_and_low(pairs[0], pairs[1]);
+            sums[1] = high_and_low(pairs[2], pairs[3]);
+        }
+        sums
+    }
+}
+
+/// [`Words::dot`] by dot products. A block is eight words of the activations' high bytes, then eight
+/// of the low ones. Unsigned weights are at most 127, so signed products serve both kinds.
+///
+/// # Safety
+/// The CPU has NEON and the dot-product extension; else as for [`Words::dot`].
+#[inline(always)]
+unsafe fn dot_products<const N: usize, const STRIDE: usize>(
+    part: Part,
+    words: &[Word; WORDS],
+    x: &[*const i32; N],
+) -> [[int32x4_t; 2]; N] {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let mut sums = [[vdupq_n_s32(0); 2]; N];
+        let mut low_sums = sums;
+        for j in part.words() {
+            for n in 0..N {
+                let high = vreinterpretq_s8_s32(vld1q_dup_s32(x[n].add(j * STRIDE)));
+                let low = vreinterpretq_s8_s32(vld1q_dup_s32(x[n].add((WORDS + j) * STRIDE)));
+                for q in 0..2 {
+                    let w = vreinterpretq_s8_u8(words[j][q]);
+                    sums[n][q] = sdot(sums[n][q], w, high);
+                    low_sums[n][q] = sdot(low_sums[n][q], w, low);
+                }
+            }
+        }
+        for n in 0..N {
+            for q in 0..2 {
+                sums[n][q] = vaddq_s32(vshlq_n_s32::<8>(sums[n][q]), low_sums[n][q]);
+            }
+        }
+        sums
+    }
+}
+
+/// [`Words::dot`] by products of widened weights and whole activations. A block is sixteen pairs of
+/// activations in natural order.
+///
+/// # Safety
+/// The CPU has NEON; else as for [`Words::dot`].
+#[inline(always)]
+unsafe fn whole_products<const N: usize, const STRIDE: usize>(
+    kind: WeightKind,
+    part: Part,
+    words: &[Word; WORDS],
+    x: &[*const i32; N],
+) -> [[int32x4_t; 2]; N] {
+    // SAFETY: the caller's promises.
+    unsafe {
+        // Of each position, two partial sums of each row, two rows a vector.
+        let mut partial = [[vdupq_n_s32(0); 4]; N];
+        for j in part.words() {
+            let [a, b] = widen(kind, words[j][0]);
+            let [c, d] = widen(kind, words[j][1]);
+            for n in 0..N {
+                let at = x[n].add(2 * j * STRIDE);
+                let (first, second) = (at.read() as u32, at.add(STRIDE).read() as u32);
+                let four = vcreate_s16(u64::from(first) | u64::from(second) << 32);
+                for (partial, rows) in partial[n].iter_mut().zip([a, b, c, d]) {
+                    let products = vpaddq_s32(
+                        vmull_s16(vget_low_s16(rows), four),
+                        vmull_s16(vget_high_s16(rows), four),
+                    );
+                    *partial = vaddq_s32(*partial, products);
+                }
+            }
+        }
+        let mut sums = [[vdupq_n_s32(0); 2]; N];
+        for (sums, partial) in sums.iter_mut().zip(partial) {
+            sums[0] = vpaddq_s32(partial[0], partial[1]);
+            sums[1] = vpaddq_s32(partial[2], partial[3]);
+        }
+        sums
+    }
+}
+
 // SAFETY: a value exists only where `Neon::new`'s promise was kept.
-unsafe impl<const DOT: bool> Words for Neon<DOT> {
+unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
     const ROWS: usize = 8;
     const TILE: usize = 4;
+    const TOGETHER: usize = if MATRIX { 4 } else { 1 };
     const SIGNED_OFFSET: i32 = 0;
 
-    type Word = [uint8x16_t; 2];
+    type Word = Word;
     type Floats = [float32x4_t; 2];
     type Ints = [int32x4_t; 2];
 
@@ -52,61 +170,13 @@ unsafe impl<const DOT: bool> Words for Neon<DOT> {
     ) -> [Self::Ints; N] {
         // SAFETY: `self` proves the instructions; the caller the reads.
         unsafe {
-            let mut sums = [[vdupq_n_s32(0); 2]; N];
-            if DOT {
-                // A block is eight words of the activations' high bytes, then eight of the low
-                // ones. Unsigned weights are at most 127, so signed products serve both kinds.
-                let word = |x: *const i32, j: usize| {
-                    vreinterpretq_s8_s32(vld1q_dup_s32(x.add(j * STRIDE)))
-                };
-                let mut low = sums;
-                for j in part.words() {
-                    let w = words[j].map(|w| vreinterpretq_s8_u8(w));
-                    for n in 0..N {
-                        let (h, l) = (word(x[n], j), word(x[n], WORDS + j));
-                        for q in 0..2 {
-                            sums[n][q] = sdot(sums[n][q], w[q], h);
-                            low[n][q] = sdot(low[n][q], w[q], l);
-                        }
-                    }
-                }
-                for n in 0..N {
-                    for q in 0..2 {
-                        sums[n][q] = vaddq_s32(vshlq_n_s32::<8>(sums[n][q]), low[n][q]);
-                    }
-                }
-                return sums;
+            if MATRIX {
+                matrix_products::<N, STRIDE>(part, words, x)
+            } else if DOT {
+                dot_products::<N, STRIDE>(part, words, x)
+            } else {
+                whole_products::<N, STRIDE>(kind, part, words, x)
             }
-            // A block is sixteen pairs of activations in natural order. Products of a row's four
-            // weights are two partial sums, added in the end.
-            let mut halves = [[vdupq_n_s32(0); 4]; N];
-            for j in part.words() {
-                for n in 0..N {
-                    let at = x[n].add(2 * j * STRIDE);
-                    let four = vcreate_s16(
-                        u64::from(at.read() as u32) | u64::from(at.add(STRIDE).read() as u32) << 32,
-                    );
-                    for q in 0..2 {
-                        let [a, b] = widen(kind, words[j][q]);
-                        let rows = [
-                            vmull_s16(vget_low_s16(a), four),
-                            vmull_s16(vget_high_s16(a), four),
-                            vmull_s16(vget_low_s16(b), four),
-                            vmull_s16(vget_high_s16(b), four),
-                        ];
-                        halves[n][2 * q] =
-                            vaddq_s32(halves[n][2 * q], vpaddq_s32(rows[0], rows[1]));
-                        halves[n][2 * q + 1] =
-                            vaddq_s32(halves[n][2 * q + 1], vpaddq_s32(rows[2], rows[3]));
-                    }
-                }
-            }
-            for n in 0..N {
-                for q in 0..2 {
-                    sums[n][q] = vpaddq_s32(halves[n][2 * q], halves[n][2 * q + 1]);
-                }
-            }
-            sums
         }
     }
     #[inline(always)]

@@ -20,6 +20,7 @@ fn on_u16(word: [[u8; WORD]; ROWS], f: impl Fn(u16) -> u16) -> [[u8; WORD]; ROWS
 unsafe impl Words for Portable {
     const ROWS: usize = ROWS;
     const TILE: usize = 4;
+    const TOGETHER: usize = 1;
     const SIGNED_OFFSET: i32 = 0;
 
     type Word = [[u8; WORD]; ROWS];
