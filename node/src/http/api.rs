@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::account::Account;
 use super::answers::{Answers, Choices};
+use super::certificate::Certificate;
 use super::connection::Connections;
 use super::fault::Fault;
 use super::guard::{Guard, Visitor};
@@ -22,6 +23,8 @@ const LONGEST_NAME: usize = 256;
 pub(super) struct Api {
     pub(super) answers: Arc<dyn Answers>,
     pub(super) guard: Guard,
+    /// The certificate of the shared port.
+    pub(super) certificate: Option<Certificate>,
     pub(super) counters: Arc<Counters>,
     /// Connections of this device's clients, and those of guests.
     pub(super) connections: Vec<Arc<Connections>>,

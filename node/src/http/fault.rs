@@ -131,6 +131,13 @@ impl Fault {
         Self::new(StatusCode::NOT_FOUND, Some("not_found"), words)
     }
 
+    /// A path by which Ollama's clients fetch or change models.
+    pub(super) fn not_managed_here() -> Self {
+        let words = "the API does not fetch or change models: use `potluck pull NAME` on the device, or put \
+                     GGUF files into its models folder";
+        Self::new(StatusCode::NOT_FOUND, Some("not_found"), words)
+    }
+
     /// The path does not support this method.
     pub(super) fn no_such_method() -> Self {
         let words = "this path is for another method: GET /openapi.json says which";

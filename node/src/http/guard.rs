@@ -28,7 +28,7 @@ use crate::serve::{Caller, Tab};
 const OPEN_PATHS: [&str; 4] = ["/", "/health", "/openapi.json", "/api/version"];
 
 /// Paths for joining as a guest, open to clients of the shared port that have no token yet.
-pub(super) const JOIN_PATHS: [&str; 2] = ["/join", "/guests/join"];
+pub(super) const JOIN_PATHS: [&str; 3] = ["/join", "/guests/join", "/guests/certificate.pem"];
 /// Routes for guests, without the optional `/v1` prefix. A new route is the owner's only, until it
 /// is listed here.
 const GUEST_ROUTES: [&str; 13] = [

@@ -121,6 +121,9 @@ impl Listening {
                 .as_ref()
                 .map_or_else(Vec::new, |shared| shared.at.hosts()),
         };
+        let certificate = shared
+            .as_ref()
+            .map(|shared| shared.at.certificate().clone());
         let mut entrances = vec![Entrance {
             listening: self,
             connections: Connections::new(MOST_CONNECTIONS),
@@ -138,6 +141,7 @@ impl Listening {
         let api = Arc::new(api::Api {
             answers,
             guard,
+            certificate,
             counters: Arc::default(),
             connections: connections.collect(),
         });

@@ -232,6 +232,7 @@ pub(super) fn api(script: Script) -> Arc<Api> {
             shared_hosts: Vec::new(),
             origins: vec!["https://example.org".to_owned()],
         },
+        certificate: None,
         counters: Arc::default(),
         connections: vec![Connections::new(1)],
     })

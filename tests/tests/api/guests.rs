@@ -299,6 +299,54 @@ fn wrong_guesses_change_the_pin_and_then_have_to_wait() {
 }
 
 #[test]
+fn programs_trust_the_certificate_that_the_page_offers_as_a_file() {
+    let served = sharing(&[]);
+    let page = served.guest().get("/join").text();
+    assert!(page.contains("/guests/certificate.pem"), "{page}");
+    // Before there is a token.
+    let file = served.guest().get("/guests/certificate.pem");
+    assert_eq!(file.status, 200);
+    assert_eq!(file.header("content-type"), Some("application/x-pem-file"));
+    let trusting = served.guest_trusting(&file.text());
+    assert_eq!(trusting.get("/health").status, 200);
+    // The owner's port has no certificate.
+    assert_eq!(served.get("/guests/certificate.pem").status, 404);
+}
+
+#[test]
+fn guests_are_listed_and_limited_with_words_for_mistakes() {
+    let device = Device::with_tiny_model();
+    let _ = device.potluck(["guests", "add", "anna"]).success();
+    let listed = device.potluck(["guests", "list"]).success();
+    assert_eq!(listed.stdout, device.potluck(["guests"]).success().stdout);
+    assert!(listed.stdout.contains(" UTC"), "{}", listed.stdout);
+    let json = device.potluck(["guests", "list", "--json"]).success();
+    assert_eq!(json.json()["guests"][0]["name"], "anna");
+    let nothing = ["there is nothing to change: give a limit"];
+    let _ = device
+        .potluck(["guests", "set", "anna"])
+        .failure(2, &nothing);
+    for (model, is_warned_of) in [
+        ("nonesuch", true),
+        ("default", false),
+        ("all", false),
+        ("smollm2:135m", false),
+    ] {
+        let set = ["guests", "set", "anna", "--model", model];
+        let set = device.potluck(set).success();
+        assert_eq!(
+            set.stderr.contains("no model on this device is called"),
+            is_warned_of,
+            "{set:?}"
+        );
+    }
+    let one = device.potluck(["guests", "set", "anna", "--requests", "1"]);
+    assert!(one.success().stdout.contains("1 request a minute"));
+    let removed = device.potluck(["guests", "revoke", "anna"]).success();
+    assert!(removed.stdout.contains("no guest any more"));
+}
+
+#[test]
 fn foreign_hosts_and_pages_are_refused_and_http_is_told_that_it_is_https() {
     let served = sharing(&["--host", "kitchen.example"]);
     let guest = added(&served, "anna", &[]);
