@@ -244,11 +244,13 @@ fn a_data_folder_that_cannot_be_written_is_told_with_the_way_out() {
 }
 
 #[test]
-fn a_server_names_the_file_that_is_no_model() {
+fn a_node_names_the_file_that_is_no_model() {
     let device = Device::with_tiny_model();
     fs::write(device.folder().join("text.gguf"), "not a model").expect("writable");
-    let arguments = ["serve", "--http", "0", "--no-mdns", "--model", "text.gguf"];
-    let _ = device
-        .potluck(arguments)
-        .failure(1, &["cannot use text.gguf: not a GGUF file"]);
+    for command in [&["serve", "--http", "0"][..], &["up"]] {
+        let file = ["--no-mdns", "--json", "--model", "text.gguf"];
+        let failed = device.potluck([command, &file].concat());
+        let failed = failed.failure(1, &["cannot use text.gguf: not a GGUF file"]);
+        assert_eq!(failed.json()["error"]["code"], "model");
+    }
 }

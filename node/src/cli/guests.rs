@@ -310,10 +310,10 @@ fn add(home: &Home, book: &GuestBook, args: &AddArgs) -> anyhow::Result<()> {
     let (guest, token) = book.add(&args.name, limits, now)?;
     let (name, token) = (&guest.name, token.text());
     let url = args.at.clone().or_else(|| shared_url(home));
-    let link = url.map(|url| {
+    let url = url.map(|url| url.trim_end_matches('/').to_owned());
+    let link = url.as_ref().map(|url| {
         // Browsers do not send what is behind the `#`.
-        let (url, name) = (url.trim_end_matches('/'), encoded(name));
-        format!("{url}/join#token={token}&name={name}")
+        format!("{url}/join#token={token}&name={}", encoded(name))
     });
     if args.json {
         let (since, limits) = (moment(guest.since), &guest.limits);
@@ -330,6 +330,11 @@ fn add(home: &Home, book: &GuestBook, args: &AddArgs) -> anyhow::Result<()> {
         "this is {name}'s token (API key), shown only now\n{name} {}",
         limits_in_words(&guest.limits)
     ));
+    if let Some(url) = url {
+        output::note(&format!(
+            "its programs use {url}/v1, and trust the certificate in {url}/guests/certificate.pem"
+        ));
+    }
     warn_of_models(home, &args.limits.model);
     Ok(())
 }

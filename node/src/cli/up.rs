@@ -12,6 +12,7 @@ use potluck::net::Multiaddr;
 use potluck::{Cancel, OwnerLimits, offered_models};
 use serde_json::json;
 
+use super::failure::{self, Code};
 use super::nodes::{self, NodeArgs, OwnNode, OwnerWishes, Purpose};
 use super::options::threads;
 use super::{Outcome, format, interrupt, output};
@@ -152,7 +153,8 @@ pub(super) fn add_models(
     own: &OwnNode,
     cancel: &Cancel,
 ) -> anyhow::Result<()> {
-    let problems = offered_models::add_all(home, named, &own.local, cancel)?;
+    let problems = offered_models::add_all(home, named, &own.local, cancel)
+        .map_err(|error| failure::of_kind(Code::Model, error.into()))?;
     for problem in problems {
         output::note(&problem);
     }

@@ -316,7 +316,10 @@ fn programs_trust_the_certificate_that_the_page_offers_as_a_file() {
 #[test]
 fn guests_are_listed_and_limited_with_words_for_mistakes() {
     let device = Device::with_tiny_model();
-    let _ = device.potluck(["guests", "add", "anna"]).success();
+    let at = ["--at", "https://192.168.1.5:11436/"];
+    let added = device.potluck([&["guests", "add", "anna"][..], &at].concat());
+    let words = "its programs use https://192.168.1.5:11436/v1,";
+    assert!(added.success().stderr.contains(words));
     let listed = device.potluck(["guests", "list"]).success();
     assert_eq!(listed.stdout, device.potluck(["guests"]).success().stdout);
     assert!(listed.stdout.contains(" UTC"), "{}", listed.stdout);
