@@ -170,6 +170,8 @@ impl Grammars {
             // A state takes one or two KiB.
             max_lexer_states: 50_000,
             max_grammar_size: 250_000,
+            // An optional property of an object takes four.
+            max_items_in_row: 20_000,
             ..ParserLimits::default()
         };
         let going = Arc::new(Going::new(environment.tok_trie()));
