@@ -231,9 +231,10 @@ impl Grammars {
                 reason: in_our_words(&error),
             });
         }
-        // A vocabulary may lack the first characters of a program's own grammar.
-        let is_own = matches!(&*grammar.parts, [(_, Part::Lark(_) | Part::Regex(_))]);
-        if is_own && matcher.compute_mask_or_eos().is_err() {
+        // A program's own grammar may allow nothing, or begin with characters that the vocabulary
+        // lacks.
+        let is_own = |(_, part): &(String, Part)| matches!(part, Part::Lark(_) | Part::Regex(_));
+        if grammar.parts.iter().any(is_own) && matcher.compute_mask_or_eos().is_err() {
             return Err(GrammarError::Refused {
                 kind,
                 reason: "no text of it can be begun with this model's tokens".to_owned(),

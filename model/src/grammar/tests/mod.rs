@@ -247,6 +247,14 @@ fn what_cannot_be_kept_to_is_refused_by_name() {
             schema(json!({"oneOf": [{"type": "integer"}, {"type": "integer"}]})),
             "oneOf",
         ),
+        (says(&Grammar::lark("start: start")), "no text of it"),
+        (
+            says(&Grammar::rules(
+                "start: @part",
+                [("part".to_owned(), Grammar::regex("[^\\s\\S]"))],
+            )),
+            "no text of it",
+        ),
         (says(&Grammar::regex("(a")), "regular expression"),
         (says(&Grammar::lark("start: unknown")), "unknown"),
         (says(&Grammar::lark("begin: \"a\"")), "start"),
