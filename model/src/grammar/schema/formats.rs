@@ -50,7 +50,8 @@ pub(super) fn pattern_of(format: &str) -> Option<String> {
         "uri-reference" | "iri-reference" => format!("(?:{}|{})", uri(), relative()),
         "uri-template" => TEMPLATE.to_owned(),
         "json-pointer" => POINTER.to_owned(),
-        "relative-json-pointer" => format!("(?:0|[1-9][0-9]{{0,2}})(?:#|{POINTER})"),
+        // A validator in wide use refuses a number with a zero within.
+        "relative-json-pointer" => format!("(?:0|[1-9]{{1,2}})(?:#|{POINTER})"),
         "regex" => REGEX.to_owned(),
         _ => return None,
     })
