@@ -62,6 +62,8 @@ pub(super) struct Split<'e> {
     path: PathBuf,
     kept: Mutex<Kept<'e>>,
     running: Mutex<BTreeMap<u64, Running>>,
+    /// Locked while a request embeds texts.
+    embedding: Mutex<()>,
 }
 
 /// A running request.
@@ -118,6 +120,7 @@ impl<'e> Split<'e> {
             path: lane.model.path.clone(),
             kept: Mutex::new(Kept::new(shared.settings.kept_bytes, shared.settings.idle)),
             running: Mutex::default(),
+            embedding: Mutex::default(),
         }
     }
 
