@@ -170,6 +170,8 @@ impl Grammars {
             // A state takes one or two KiB.
             max_lexer_states: 50_000,
             max_grammar_size: 250_000,
+            // A unit takes up to 20 µs, and nobody else's request is prepared meanwhile.
+            initial_lexer_fuel: 50_000,
             ..ParserLimits::default()
         };
         let going = Arc::new(Going::new(environment.tok_trie()));
