@@ -14,7 +14,9 @@ use crate::stages::NoRoom;
 impl Split<'_> {
     /// Embeds texts on this device.
     pub(super) fn embed(&self, client: Client, texts: Vec<Vec<TokenId>>) {
-        let mut pooling = Pooling::new(client, texts);
+        let Some(mut pooling) = Pooling::new(client, texts) else {
+            return;
+        };
         let layers = self.ends.shape().layers.iter();
         let bytes = layers.map(|layer| layer.memory_bytes(0)).sum();
         let memory = &self.shared.settings.memory;
