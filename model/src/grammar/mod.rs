@@ -132,6 +132,11 @@ impl Part {
                     limit: LONGEST_TEXT,
                 })
             }
+            // The library would read that schema past the checks of `schema`.
+            Self::Lark(text) if text.contains("%json") => Err(GrammarError::Refused {
+                kind: self.kind(),
+                reason: "%json is not supported in it: give the schema itself as the format".into(),
+            }),
             Self::JsonSchema(schema) => {
                 Ok(GrammarWithLexer::from_json_schema(schema::prepare(schema)?))
             }
@@ -170,8 +175,6 @@ impl Grammars {
             // A state takes one or two KiB.
             max_lexer_states: 50_000,
             max_grammar_size: 250_000,
-            // A unit takes up to 20 µs, and nobody else's request is prepared meanwhile.
-            initial_lexer_fuel: 50_000,
             ..ParserLimits::default()
         };
         let going = Arc::new(Going::new(environment.tok_trie()));

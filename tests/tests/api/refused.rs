@@ -149,7 +149,7 @@ fn grammars_that_would_take_long_to_prepare_are_refused() {
     let slow = json!({"type": "integer", "multipleOf": 1_000_003});
     for format in [
         json!({"type": "json_schema", "json_schema": {"name": "n", "schema": slow}}),
-        // Not a schema that this node reads: the library's own bound.
+        // A schema that the library would read by itself.
         json!({"type": "lark", "grammar": format!("start: %json {slow}")}),
     ] {
         let body = said("Hi", json!({"max_tokens": 2, "response_format": format}));
