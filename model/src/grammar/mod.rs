@@ -132,6 +132,11 @@ impl Part {
                     limit: LONGEST_TEXT,
                 })
             }
+            // The library would read that schema past the checks of `schema`.
+            Self::Lark(text) if text.contains("%json") => Err(GrammarError::Refused {
+                kind: self.kind(),
+                reason: "%json is not supported in it: give the schema itself as the format".into(),
+            }),
             Self::JsonSchema(schema) => {
                 Ok(GrammarWithLexer::from_json_schema(schema::prepare(schema)?))
             }

@@ -128,6 +128,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(own) = up::start(&home, &args.node, args.threads, &args.helping, &cancel)? else {
         return Ok(Outcome::Interrupted);
     };
+    (sharing.iter()).for_each(|sharing| sharing.at.share().begin());
     let mut events = own.local.node.events()?;
     up::add_models(&home, &[path], &own, &cancel)?;
     let settings = settings(&home, &args, &own)?;

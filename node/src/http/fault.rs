@@ -67,12 +67,38 @@ impl Fault {
 
     /// A body that is too long.
     pub(super) fn too_large(limit: usize) -> Self {
-        let words = format!("the body is longer than {} MiB", limit >> 20);
+        let words = match limit >> 20 {
+            0 => format!("the body is longer than {} KiB", limit >> 10),
+            mib => format!("the body is longer than {mib} MiB"),
+        };
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             Some("request_too_large"),
             words,
         )
+    }
+
+    /// A body with more values than there is memory for.
+    pub(super) fn too_many_values() -> Self {
+        let words = "the body takes more memory than this node has for one: send fewer values";
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Some("request_too_large"),
+            words,
+        )
+    }
+
+    /// Other requests have taken the memory for long bodies.
+    pub(super) fn no_room() -> Self {
+        let words = "other long requests are being answered: try again in a moment";
+        let mut fault = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            Some("rate_limit_exceeded"),
+            words,
+        );
+        fault.kind = "rate_limit_error";
+        fault.retry_after = Some(1);
+        fault
     }
 
     /// A body that did not arrive in time.
@@ -123,6 +149,15 @@ impl Fault {
     /// A web origin or a host name that is not allowed.
     pub(super) fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, Some(code), message)
+    }
+
+    /// A model that a guest may not use, whether or not there is one of this name.
+    pub(super) fn not_for_this_guest() -> Self {
+        let words =
+            "this guest may use no model of this name: GET /v1/models lists those that it may";
+        let mut fault = Self::new(StatusCode::NOT_FOUND, Some("model_not_found"), words);
+        fault.param = Some("model".to_owned());
+        fault
     }
 
     /// An unknown path.

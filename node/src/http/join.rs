@@ -22,6 +22,8 @@ use crate::guests::{GuestError, Joined, NotJoined, Proof, Share};
 
 /// Longest name, PIN or key, in bytes.
 const LONGEST: usize = 256;
+/// Largest body, in bytes: it comes from anyone in the network.
+const LIMIT: usize = 8 << 10;
 
 const PAGE: &str = include_str!("join.html");
 
@@ -62,7 +64,7 @@ pub(super) async fn join(State(api): State<Arc<Api>>, request: Request) -> Resul
     let (share, from) = shared(&api, &parts)?;
     let host = parts.headers.get(header::HOST);
     let host = host.and_then(|host| host.to_str().ok()).map(str::to_owned);
-    let body = body::json(Request::from_parts(parts, body)).await?;
+    let body = body::json_within(LIMIT, Request::from_parts(parts, body)).await?;
     let fields = Fields::of(&body)?;
     let text = |name: &str| -> Result<Option<String>, Fault> {
         match fields.text(name)? {

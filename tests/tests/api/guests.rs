@@ -191,8 +191,15 @@ fn limits_hold_with_a_true_time_to_try_again() {
     drop(running);
     served.await_number("potluck_requests_running ", |running| running == 0);
     set(&["--model", "gemma3:270m"]);
-    let refused = guest.post(CHAT, &short);
-    assert_eq!(code(refused), (403, json!("model_not_allowed")));
+    // Whether the owner has a model is not told to those who may not use it.
+    let answers = ["smollm2:135m", "qwen3:0.6b", "nonesuch"].map(|model| {
+        let refused = guest.post(CHAT, &said("Hi", json!({"model": model})));
+        assert_eq!(refused.status, 404, "{model}");
+        refused.json()["error"].clone()
+    });
+    assert_eq!(answers[0]["code"], "model_not_found");
+    let is_one = answers.iter().all(|answer| *answer == answers[0]);
+    assert!(is_one, "{answers:?}");
     assert_eq!(guest.get("/v1/models").json()["data"], json!([]));
     set(&["--model", "default", "--until", "1970-01-02"]);
     assert_eq!(
@@ -408,6 +415,25 @@ fn slow_handshakes_take_no_place_from_guests_or_the_owner() {
         };
         assert!(is_closed, "{end:?}");
     }
+}
+
+#[test]
+fn neither_strangers_nor_guests_can_fill_the_memory_with_bodies() {
+    let served = sharing(&[]);
+    let long = json!({"name": "x".repeat(9000), "pin": "00000000"});
+    let refused = served.guest().post("/guests/join", &long);
+    assert_eq!(code(refused), (413, json!("request_too_large")));
+    let guest = added(&served, "anna", &[]);
+    // A mebibyte that would take more than a hundred.
+    let many = format!("[{}0]", "[],".repeat(400_000));
+    for path in [CHAT, "/v1/embeddings", "/v1/responses"] {
+        let refused = guest.send("POST", path, &[], many.as_bytes());
+        assert_eq!(code(refused), (413, json!("request_too_large")), "{path}");
+    }
+    let refused = guest.send("POST", "/api/chat", &[], many.as_bytes());
+    assert_eq!(refused.status, 413);
+    let body = said("Hi", json!({"max_tokens": 2}));
+    assert_eq!(guest.post(CHAT, &body).status, 200);
 }
 
 #[test]

@@ -171,7 +171,15 @@ fn bounds_that_would_be_rounded_are_moved_inward() {
         (json!({"multipleOf": 0}), "multipleOf 0 "),
         (
             json!({"allOf": [{"multipleOf": 65_537}, {"multipleOf": 65_539}]}),
-            "multipleOf is supported for several",
+            "multipleOf is supported up to",
+        ),
+        (
+            json!({"multipleOf": 1_000_003}),
+            "multipleOf is supported up to",
+        ),
+        (
+            json!({"allOf": [{"multipleOf": 997}, {"multipleOf": 0.991}]}),
+            "multipleOf is supported up to",
         ),
     ] {
         let error = refusal(&schema);
@@ -179,6 +187,12 @@ fn bounds_that_would_be_rounded_are_moved_inward() {
     }
     let exact = json!({"enum": [1_i64 << 60, 0.1, -3, 2.0, "\n"], "multipleOf": 0.01});
     assert_eq!(prepared(exact.clone()), exact);
+}
+
+#[test]
+fn multiples_with_a_small_common_multiple_are_kept() {
+    let usual = json!({"allOf": [{"multipleOf": 0.01}, {"multipleOf": 25}, {"multipleOf": 1000}]});
+    assert_eq!(prepared(usual.clone()), usual);
 }
 
 #[test]

@@ -260,6 +260,7 @@ fn what_cannot_be_kept_to_is_refused_by_name() {
         (says(&Grammar::lark("begin: \"a\"")), "start"),
         (says(&Grammar::lark("x".repeat(40_000))), "at most 32768"),
         (says(&Grammar::lark("")), "grammar"),
+        (says(&Grammar::lark("start: %json {}")), "%json"),
     ] {
         let plain = !message.contains('\n') && !message.contains("panic");
         assert!(plain && message.contains(names), "{names}: {message}");

@@ -29,7 +29,9 @@ enum End {
 impl Split<'_> {
     /// Embeds texts on this device.
     pub(super) fn embed(&self, client: Client, texts: Vec<Vec<TokenId>>) {
-        let mut pooling = Pooling::new(client, texts);
+        let Some(mut pooling) = Pooling::new(client, texts) else {
+            return;
+        };
         let memory = self.await_turn(&pooling).and_then(|turn| {
             let weights = self.await_weights(&pooling)?;
             Ok((turn, weights))
