@@ -2,8 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::{fs, io, process};
 
 use etcetera::BaseStrategy as _;
+
+use crate::private_file;
 
 /// The environment variable that overrides the data folder.
 pub const HOME_VARIABLE: &str = "POTLUCK_HOME";
@@ -64,6 +67,17 @@ impl Home {
         &self.root
     }
 
+    /// What keeps this folder from being used, if anything does. It makes the folder if it is not there.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or nothing can be written in it.
+    pub fn check(&self) -> io::Result<()> {
+        private_file::create_folder(&self.root)?;
+        let probe = self.root.join(format!(".probe-{}", process::id()));
+        fs::write(&probe, b"")?;
+        fs::remove_file(&probe)
+    }
+
     /// The folder that holds model files.
     pub fn models(&self) -> PathBuf {
         self.root.join("models")
@@ -95,6 +109,18 @@ mod tests {
     }
 
     #[test]
+    fn a_home_that_is_no_folder_is_found_out_and_a_new_one_is_made() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Home::at(folder.path().join("a").join("b"));
+        assert!(home.check().is_ok() && home.root().is_dir());
+        assert!(fs::read_dir(home.root()).expect("there").next().is_none());
+        let file = folder.path().join("file");
+        fs::write(&file, b"").expect("writable");
+        assert!(Home::at(&file).check().is_err());
+        assert!(Home::at(file.join("below")).check().is_err());
+    }
+
+    #[test]
     #[cfg(unix)]
     fn one_home_has_one_path_however_it_is_written() {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -107,7 +133,7 @@ mod tests {
             assert_eq!(Home::at(&home).root(), home);
             assert_eq!(Home::at(link.join("home")).root(), home);
             assert_eq!(Home::at(link.join(".").join("home")).root(), home);
-            std::fs::create_dir_all(&home).expect("writable");
+            fs::create_dir_all(&home).expect("writable");
         }
         assert_eq!(Home::at(home.join("..").join("home")).root(), home);
         let here = std::env::current_dir().expect("there is one");

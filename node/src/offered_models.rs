@@ -20,7 +20,13 @@ pub fn add_all(
     cancel: &Cancel,
 ) -> Result<Vec<String>, Unusable> {
     for path in named {
-        identify(local, path, cancel).map_err(|words| Unusable(words.words))?;
+        identify(local, path, cancel).map_err(|words| {
+            let file = path.display().to_string();
+            match words.words.contains(&file) {
+                true => Unusable(words.words),
+                false => Unusable(format!("cannot use {file}: {words}")),
+            }
+        })?;
     }
     let mut problems = Vec::new();
     for path in files_in(ModelsFolder::of(home).folder()) {

@@ -110,6 +110,18 @@ impl Served {
         }
     }
 
+    /// A guest that trusts the certificate in a PEM file.
+    ///
+    /// # Panics
+    /// As [`Self::guest`], or when there is no certificate in the file.
+    pub fn guest_trusting(&self, pem: &str) -> Client {
+        let tls = Some(Arc::new(Pinned::file(pem)));
+        Client {
+            tls,
+            ..self.guest()
+        }
+    }
+
     /// The next object on stdout that is this event.
     ///
     /// # Panics

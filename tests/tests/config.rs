@@ -46,7 +46,7 @@ fn settings_are_used_and_flags_and_variables_win() {
 #[test]
 fn a_wrong_file_is_told_with_its_place_and_no_command_goes_on() {
     let device = device("model = \"tiny.gguf\"\n\n[run]\nthread = 4\n");
-    let words = ["config.toml:4: thread is no setting of `run`: is threads meant?"];
+    let words = ["config.toml:4: thread is not a setting of `run`; did you mean threads?"];
     for arguments in [&["run", "Hi"][..], &["peers"], &["config"]] {
         let _ = potluck(&device, arguments).failure(2, &words);
     }

@@ -1,6 +1,8 @@
 //! Odd values of options: done as they are, or refused by name before anything is computed.
 
-use potluck_tests::Device;
+use std::fs;
+
+use potluck_tests::{Device, run};
 
 #[test]
 fn numbers_that_no_command_takes_are_refused_before_a_model_is_looked_for() {
@@ -215,4 +217,40 @@ fn a_model_that_no_disk_holds_is_not_begun() {
     let _ = device.potluck(arguments.chain(few)).failure(1, &["free"]);
     assert!(!device.folder().join("huge.gguf").exists());
     assert!(!device.folder().join("huge.gguf.partial").exists());
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_written_is_told_with_the_way_out() {
+    let device = Device::with_tiny_model();
+    let file = device.folder().join("file");
+    fs::write(&file, "").expect("writable");
+    for home in [file.clone(), file.join("below")] {
+        for arguments in [
+            &["id"][..],
+            &["guests", "add", "anna"],
+            &["serve", "--http", "0", "--offline"],
+            &["up", "--json"],
+        ] {
+            let mut command = device.command(arguments);
+            command.env("POTLUCK_HOME", &home);
+            let _ = run(command, b"").failure(1, &["set POTLUCK_HOME to another folder"]);
+        }
+    }
+    // Other failures say nothing of it.
+    let none = device
+        .potluck(["inspect", "none.gguf"])
+        .failure(1, &["none.gguf"]);
+    assert!(!none.stderr.contains("POTLUCK_HOME"), "{none:?}");
+}
+
+#[test]
+fn a_node_names_the_file_that_is_no_model() {
+    let device = Device::with_tiny_model();
+    fs::write(device.folder().join("text.gguf"), "not a model").expect("writable");
+    for command in [&["serve", "--http", "0"][..], &["up"]] {
+        let file = ["--no-mdns", "--json", "--model", "text.gguf"];
+        let failed = device.potluck([command, &file].concat());
+        let failed = failed.failure(1, &["cannot use text.gguf: not a GGUF file"]);
+        assert_eq!(failed.json()["error"]["code"], "model");
+    }
 }

@@ -132,6 +132,11 @@ impl Part {
                     limit: LONGEST_TEXT,
                 })
             }
+            // The library would read that schema past the checks of `schema`.
+            Self::Lark(text) if text.contains("%json") => Err(GrammarError::Refused {
+                kind: self.kind(),
+                reason: "%json is not supported in it: give the schema itself as the format".into(),
+            }),
             Self::JsonSchema(schema) => {
                 Ok(GrammarWithLexer::from_json_schema(schema::prepare(schema)?))
             }
@@ -170,6 +175,8 @@ impl Grammars {
             // A state takes one or two KiB.
             max_lexer_states: 50_000,
             max_grammar_size: 250_000,
+            // An optional property of an object takes four.
+            max_items_in_row: 20_000,
             ..ParserLimits::default()
         };
         let going = Arc::new(Going::new(environment.tok_trie()));
@@ -229,9 +236,10 @@ impl Grammars {
                 reason: in_our_words(&error),
             });
         }
-        // A vocabulary may lack the first characters of a program's own grammar.
-        let is_own = matches!(&*grammar.parts, [(_, Part::Lark(_) | Part::Regex(_))]);
-        if is_own && matcher.compute_mask_or_eos().is_err() {
+        // A program's own grammar may allow nothing, or begin with characters that the vocabulary
+        // lacks.
+        let is_own = |(_, part): &(String, Part)| matches!(part, Part::Lark(_) | Part::Regex(_));
+        if grammar.parts.iter().any(is_own) && matcher.compute_mask_or_eos().is_err() {
             return Err(GrammarError::Refused {
                 kind,
                 reason: "no text of it can be begun with this model's tokens".to_owned(),

@@ -66,9 +66,13 @@ for any.";
 const PATH_EXAMPLES: &str = "\
 Examples:
   potluck config path
+  mkdir -p \"$(dirname \"$(potluck config path)\")\"
   ${EDITOR:-vi} \"$(potluck config path)\"
 
 $POTLUCK_CONFIG names another file.";
+
+/// The most characters of a column. Longer texts move what follows to the right.
+const WIDEST: usize = 40;
 
 /// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -117,8 +121,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         .iter()
         .filter(|one| args.all || one.origin != Origin::Default)
         .collect();
+    let widest = |text: fn(&InForce) -> String| {
+        let widths = shown.iter().map(|one| text(one).chars().count());
+        widths.max().unwrap_or_default().min(WIDEST)
+    };
+    let widths = (widest(|one| one.key.clone()), widest(in_words));
     for one in &shown {
-        output::line(&line(one, &all, &file))?;
+        output::line(&line(one, &all, &file, widths))?;
     }
     if shown.is_empty() {
         output::note("all settings have their defaults: `potluck config --all` shows them");
@@ -143,8 +152,9 @@ fn path(place: Option<&ConfigPath>, json: bool) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn line(one: &InForce, all: &[InForce], file: &str) -> String {
-    let value = match &one.value {
+/// The value, for people.
+fn in_words(one: &InForce) -> String {
+    match &one.value {
         Value::Null => "not set".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(values) => {
@@ -152,7 +162,11 @@ fn line(one: &InForce, all: &[InForce], file: &str) -> String {
             words.join(", ")
         }
         other => other.to_string(),
-    };
+    }
+}
+
+/// A setting's line. The widths are those of the columns of keys and values.
+fn line(one: &InForce, all: &[InForce], file: &str, (key, value): (usize, usize)) -> String {
     let origin = match &one.origin {
         Origin::Default => "default".to_owned(),
         Origin::File { line } => format!("{file}:{line}"),
@@ -163,7 +177,7 @@ fn line(one: &InForce, all: &[InForce], file: &str) -> String {
         true => format!("  for {}", one.commands.join(", ")),
         false => String::new(),
     };
-    format!("{:<20}  {value:<20}  {origin}{of}", one.key)
+    format!("{:<key$}  {:<value$}  {origin}{of}", one.key, in_words(one))
 }
 
 /// All settings of all commands, with equal ones merged.

@@ -12,6 +12,7 @@ use potluck::conversation::ConversationError;
 use potluck::device::DeviceError;
 use potluck::engine::{ModelError, OpenError};
 use potluck::guests::GuestError;
+use potluck::home::{HOME_VARIABLE, Home};
 use potluck::http;
 use potluck::inspect::InspectError;
 use potluck::local::{ClientError, ServeError};
@@ -202,8 +203,27 @@ pub(super) fn tell_usage(error: &clap::Error, json: bool) -> u8 {
 /// Reports the error that ended a command. Returns the exit code.
 pub(super) fn tell_error(error: &anyhow::Error, json: bool) -> u8 {
     let code = Code::of(error.as_ref());
-    tell(code, &words::of(error.as_ref()), json);
+    let mut words = words::of(error.as_ref());
+    if let Some(remedy) = of_home(error, &words) {
+        words.push_str(&remedy);
+    }
+    tell(code, &words, json);
     if code == Code::Usage { 2 } else { 1 }
+}
+
+/// What to do about a failure at a file of a data folder that cannot be used at all.
+fn of_home(error: &anyhow::Error, words: &str) -> Option<String> {
+    if !error.chain().any(|cause| cause.is::<io::Error>()) {
+        return None;
+    }
+    let home = Home::from_environment().ok()?;
+    let root = home.root().display().to_string();
+    if !words.contains(&root) || home.check().is_ok() {
+        return None;
+    }
+    Some(format!(
+        ". Nothing can be written in the data folder {root}: set {HOME_VARIABLE} to another folder"
+    ))
 }
 
 /// Whether the error is a closed pipe at our output.

@@ -1,8 +1,11 @@
 //! `potluck guests`.
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args as ClapArgs, Subcommand};
+use potluck::catalogue::{self, ModelsFolder};
 use potluck::guests::{ALL_MODELS, DEFAULT_MODEL, Guest, GuestBook, Limits, Usage, shared_url};
 use potluck::home::Home;
 use potluck::log::time_of;
@@ -13,6 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 use time::{Date, Month};
 
+use super::failure::{self, Code};
 use super::{Outcome, output};
 
 /// List, add, limit and remove the guests who use this device's API
@@ -28,22 +32,36 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    List(ListArgs),
     Add(AddArgs),
     Set(SetArgs),
+    #[command(visible_aliases = ["rm", "revoke"])]
     Remove(RemoveArgs),
+}
+
+/// List the guests, what they may use and what they used today; so does `potluck guests`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  potluck guests list\n  potluck guests list --json")]
+struct ListArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   potluck guests
   potluck guests add anna --tokens-a-day 20000 --until 2027-01-31
-  potluck guests set anna --model qwen3:0.6b --model smollm2:135m
+  potluck guests set anna --model gemma3:270m --model smollm2:135m
   potluck guests remove anna
 
 Guests use the API of `potluck serve --share` by HTTPS, each with a token of their own. They join by the
 code or the PIN on its screen, or get the token that `add` prints. They may ask models and list them, and
 nothing else; the owner's requests go first. A server that runs follows each change at once: the running
-answers of a guest who is removed end.";
+answers of a guest who is removed end.
+
+This device made the certificate of the shared API itself. Guests' programs have to trust it: the page by
+which people join offers it as a file, and so does https://ADDRESS/guests/certificate.pem.";
 
 /// Add a guest, and print its token
 #[derive(Debug, ClapArgs)]
@@ -128,6 +146,18 @@ struct LimitArgs {
 struct Until(Option<u64>);
 
 impl LimitArgs {
+    fn is_empty(&self) -> bool {
+        let Self {
+            tokens_a_day,
+            requests,
+            at_once,
+            model,
+            until,
+        } = self;
+        let numbers = tokens_a_day.is_none() && requests.is_none() && at_once.is_none();
+        numbers && model.is_empty() && until.is_none()
+    }
+
     fn change(&self, limits: &mut Limits) {
         if let Some(tokens) = self.tokens_a_day {
             limits.tokens_a_day = tokens;
@@ -181,11 +211,12 @@ impl Listed {
             limits,
         } = self;
         let seen = match last_seen {
-            Some(seen) => format!("last seen {seen}"),
+            Some(seen) => format!("last seen {}", for_people(seen)),
             None => "not seen yet".to_owned(),
         };
         let over = if *is_over { "  (its time is over)" } else { "" };
         let most = limits.tokens_a_day;
+        let since = for_people(since);
         format!(
             "{name}  since {since}, {seen}{over}\n  {tokens_today} of {most} tokens used today\n  {}",
             limits_in_words(limits)
@@ -198,10 +229,17 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let book = GuestBook::of(&home);
     match args.command {
         None => list(&home, &book, args.json)?,
+        Some(Command::List(args)) => list(&home, &book, args.json)?,
         Some(Command::Add(args)) => add(&home, &book, &args)?,
         Some(Command::Set(args)) => {
+            if args.limits.is_empty() {
+                let words =
+                    "there is nothing to change: give a limit, such as --tokens-a-day 20000";
+                return Err(failure::refusal(Code::Usage, words));
+            }
             let guest = book.set(&args.name, |limits| args.limits.change(limits))?;
             tell(&home, &guest, args.json)?;
+            warn_of_models(&home, &args.limits.model);
         }
         Some(Command::Remove(args)) => {
             let guest = book.remove(&args.name)?;
@@ -234,6 +272,29 @@ fn list(home: &Home, book: &GuestBook, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Warns of names that no model on this device has.
+fn warn_of_models(home: &Home, names: &[String]) {
+    let folder = fs::read_dir(ModelsFolder::of(home).folder());
+    let files: Vec<_> = folder.into_iter().flatten().flatten().collect();
+    let is_file = |name: &str| {
+        let is_called = |path: &Path| {
+            let names = [path.file_name(), path.file_stem()];
+            let mut names = names.into_iter().flatten();
+            names.any(|called| called.eq_ignore_ascii_case(name))
+        };
+        files.iter().any(|file| is_called(&file.path()))
+    };
+    for name in names {
+        let is_known = [DEFAULT_MODEL, ALL_MODELS].contains(&name.as_str());
+        if !is_known && catalogue::find(name).is_none() && !is_file(name) {
+            output::note(&format!(
+                "no model on this device is called \"{name}\": the guest can use it only if `potluck serve` \
+                 has an alias or a file of this name"
+            ));
+        }
+    }
+}
+
 fn tell(home: &Home, guest: &Guest, json: bool) -> anyhow::Result<()> {
     let listed = Listed::new(guest, &Usage::of(home));
     match json {
@@ -249,10 +310,10 @@ fn add(home: &Home, book: &GuestBook, args: &AddArgs) -> anyhow::Result<()> {
     let (guest, token) = book.add(&args.name, limits, now)?;
     let (name, token) = (&guest.name, token.text());
     let url = args.at.clone().or_else(|| shared_url(home));
-    let link = url.map(|url| {
+    let url = url.map(|url| url.trim_end_matches('/').to_owned());
+    let link = url.as_ref().map(|url| {
         // Browsers do not send what is behind the `#`.
-        let (url, name) = (url.trim_end_matches('/'), encoded(name));
-        format!("{url}/join#token={token}&name={name}")
+        format!("{url}/join#token={token}&name={}", encoded(name))
     });
     if args.json {
         let (since, limits) = (moment(guest.since), &guest.limits);
@@ -266,9 +327,15 @@ fn add(home: &Home, book: &GuestBook, args: &AddArgs) -> anyhow::Result<()> {
     }
     output::line(token)?;
     output::note(&format!(
-        "this is {name}'s token (API key), shown only now. {}",
+        "this is {name}'s token (API key), shown only now\n{name} {}",
         limits_in_words(&guest.limits)
     ));
+    if let Some(url) = url {
+        output::note(&format!(
+            "its programs use {url}/v1, and trust the certificate in {url}/guests/certificate.pem"
+        ));
+    }
+    warn_of_models(home, &args.limits.model);
     Ok(())
 }
 
@@ -294,12 +361,16 @@ fn limits_in_words(limits: &Limits) -> String {
     let models: Vec<_> = models.iter().map(model).collect();
     let until = until.map_or_else(
         || "no end".to_owned(),
-        |until| format!("until {}", moment(until)),
+        |until| format!("until {}", for_people(&moment(until))),
     );
     format!(
-        "may use {}: {tokens_a_day} tokens a day, {requests_a_minute} requests a minute, {at_once} at \
-         once, {until}",
-        models.join(", ")
+        "may use {}: {tokens_a_day} tokens a day, {requests_a_minute} {} a minute, {at_once} at once, {until}",
+        models.join(", "),
+        if *requests_a_minute == 1 {
+            "request"
+        } else {
+            "requests"
+        },
     )
 }
 
@@ -307,6 +378,14 @@ fn moment(seconds: u64) -> String {
     // Further than any clock that a file is read with.
     let seconds = Duration::from_secs(seconds.min(u64::from(u32::MAX)));
     time_of(UNIX_EPOCH + seconds)
+}
+
+/// A moment to the minute: `2027-01-31 08:15 UTC`.
+fn for_people(moment: &str) -> String {
+    match (moment.get(..10), moment.get(11..16)) {
+        (Some(day), Some(minute)) => format!("{day} {minute} UTC"),
+        _ => moment.to_owned(),
+    }
 }
 
 /// As much of a name as an address needs to have in another way.
@@ -390,6 +469,7 @@ mod tests {
     #[test]
     fn names_in_addresses_are_written_as_addresses_have_them() {
         assert_eq!(encoded("Ann a&=ä"), "Ann%20a%26%3D%C3%A4");
+        assert_eq!(for_people(&moment(86_460)), "1970-01-02 00:01 UTC");
         assert!(share_url("https://192.168.1.5:11436").is_ok());
         assert!(share_url("http://192.168.1.5").is_err() && share_url("https://").is_err());
     }

@@ -12,7 +12,7 @@ use super::{Outcome, interrupt, nodes, output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Show only what matters as much: error, warn, info or debug
+    /// Show events of this level and above: error, warn, info or debug
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = level)]
     level: Level,
     /// Go on with what happens next, until Ctrl-C
@@ -30,9 +30,9 @@ Examples:
   potluck log --follow
   potluck log --json --level warn
 
-`potluck up` keeps its last 1000 events, of level debug and above, in its memory. They have names, ids
-and addresses of devices and paths of models: look at what you show to others. No event has words of
-prompts or answers. What each frame does is not kept: `potluck up -vvv` tells it on stderr.";
+`potluck up` and `potluck serve` keep their last 1000 events, of level debug and above, in memory. They
+have names, ids and addresses of devices and paths of models: look at what you show to others. No event
+has words of prompts or answers. What each frame does is not kept: `potluck up -vvv` tells it on stderr.";
 
 /// How often what happens next is looked for.
 const PATIENCE: Duration = Duration::from_millis(200);

@@ -36,14 +36,14 @@ pub(super) struct Args {
     /// How long the invitation can be used, in minutes
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1440), conflicts_with = "invitation")]
     minutes: u64,
-    #[command(flatten)]
-    node: NodeArgs,
     /// Ask nothing and print JSON lines: `invitation`, if this device shows one, and again with another
     /// text if the node that it was of ends (the earlier one is void); `proposed` (its `change` is
     /// `they_join`, `we_join`, `begin` or `renew`, and `clock_ahead_s` a number where the two clocks do
     /// not agree); and `paired`
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    node: NodeArgs,
 }
 
 const EXAMPLES: &str = "\

@@ -25,7 +25,7 @@ Examples:
   potluck peers
   potluck peers --json
 
-Whether a device is connected is known while `potluck up` runs.";
+Whether a device is connected is known while `potluck up` or `potluck serve` runs.";
 
 #[derive(Serialize)]
 struct Report {
@@ -109,11 +109,11 @@ pub(super) struct ForgetArgs {
     /// Do not ask, even if this device or devices that were not named leave the circle
     #[arg(long)]
     yes: bool,
-    #[command(flatten)]
-    node: NodeArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    node: NodeArgs,
 }
 
 const FORGET_EXAMPLES: &str = "\

@@ -27,13 +27,13 @@ pub(super) struct Args {
     /// Positions to reserve memory for [default: 2048, or the model's own limit if lower]
     #[arg(long, short, value_name = "N", value_parser = at_least_one)]
     context: Option<NonZeroUsize>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     placement: PlacementArgs,
     #[command(flatten)]
     node: NodeArgs,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
 const EXAMPLES: &str = "\

@@ -3,7 +3,7 @@
 mod share;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ use share::{ShareArgs, Sharing};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Address to serve the API at; port 0 takes any free port
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:11435", value_parser = address)]
+    /// Address to serve the API at, or only a port of this device; port 0 takes any free port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:11435", value_parser = http_address)]
     http: SocketAddr,
     /// Require no token: every program on this device may use the API
     #[arg(long)]
@@ -128,6 +128,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(own) = up::start(&home, &args.node, args.threads, &args.helping, &cancel)? else {
         return Ok(Outcome::Interrupted);
     };
+    (sharing.iter()).for_each(|sharing| sharing.at.share().begin());
     let mut events = own.local.node.events()?;
     up::add_models(&home, &[path], &own, &cancel)?;
     let settings = settings(&home, &args, &own)?;
@@ -253,9 +254,12 @@ fn tell_ready(
             output::line("  no API key is needed: every program on this device may use the API")?
         }
     }
-    output::line(match args.who.wants_peers() {
-        true => "  answers are computed on this device and paired ones, where that is best",
-        false => "  answers are computed on this device only",
+    output::line(&match (args.who.placement(), args.who.wants_peers()) {
+        (Some(placement), _) => format!("  answers are computed as placed: {placement}"),
+        (None, true) => {
+            "  answers are computed on this device and paired ones, where that is faster".to_owned()
+        }
+        (None, false) => "  answers are computed on this device only".to_owned(),
     })?;
     for peer in peers {
         output::line(&format!("listening for paired devices on {peer}"))?;
@@ -296,6 +300,15 @@ fn stop(server: &Server, service: &Service, grace: Duration) {
     }
     server.stop(grace + LAST_WORDS);
     service.stop();
+}
+
+/// An address, or a port of this device alone.
+fn http_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix("localhost:").unwrap_or(text);
+    match port.parse::<u16>() {
+        Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        Err(_) => address(text),
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -341,7 +354,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_and_hosts_are_what_browsers_send() {
+    fn addresses_origins_and_hosts_are_what_people_and_browsers_write() {
         for good in [
             "https://example.org",
             "http://localhost:3000",
@@ -359,6 +372,16 @@ mod tests {
         ] {
             assert!(origin(wrong).is_err(), "{wrong}");
         }
+        for (text, meant) in [
+            ("8080", "127.0.0.1:8080"),
+            ("localhost:0", "127.0.0.1:0"),
+            ("[::1]:1", "[::1]:1"),
+        ] {
+            assert_eq!(http_address(text), address(meant), "{text}");
+        }
+        // In some programs this means all addresses.
+        assert!(http_address(":8080").is_err() && http_address("localhost").is_err());
+        assert!(http_address("70000").is_err() && address("8080").is_err());
         assert!(host("host.docker.internal").is_ok());
         assert!(host("http://x").is_err() && host("x:1").is_err() && host("").is_err());
         assert!(alias("gpt-4o-mini=smollm2:135m").is_ok());

@@ -197,6 +197,12 @@ impl WhoArgs {
         !self.alone && (wished || self.peers_by_default)
     }
 
+    /// The fixed placement, if there is one and others may compute.
+    pub(super) fn placement(&self) -> Option<&str> {
+        let placement = self.placement.placement.as_deref();
+        placement.filter(|_| self.wants_peers())
+    }
+
     /// Refuses flags that matter only if other devices may compute, if none may: those of these options
     /// and `more`, each with its id and whether it has a value.
     pub(super) fn check_effects(&self, more: &[(&str, &str, bool)]) -> anyhow::Result<()> {

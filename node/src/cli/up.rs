@@ -12,6 +12,7 @@ use potluck::net::Multiaddr;
 use potluck::{Cancel, OwnerLimits, offered_models};
 use serde_json::json;
 
+use super::failure::{self, Code};
 use super::nodes::{self, NodeArgs, OwnNode, OwnerWishes, Purpose};
 use super::options::threads;
 use super::{Outcome, format, interrupt, output};
@@ -21,20 +22,20 @@ pub(super) use told::Teller;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    #[command(flatten)]
-    node: NodeArgs,
     /// Processor threads to compute with [default: all usable]
     #[arg(long, short, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
     /// A model file to offer layers of, beside those in the models folder; may be given several times
     #[arg(long, value_name = "FILE")]
     model: Vec<PathBuf>,
-    #[command(flatten)]
-    helping: HelpingArgs,
     /// Print one JSON line when ready, {"listening": […], "peer_id": …, "caveats": {…}}, and one for each
     /// event, {"event": "connected", "name": …}
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    node: NodeArgs,
+    #[command(flatten)]
+    helping: HelpingArgs,
 }
 
 /// Options: when a device helps others, and what it stores for them.
@@ -132,7 +133,10 @@ pub(super) fn start(
             Err(error) if matches!(error.downcast_ref(), Some(ServeError::Running)) => {
                 nodes::ask_to_give_way(home);
                 if !std::mem::replace(&mut waiting, true) {
-                    output::note("waiting: another potluck is running in this home");
+                    output::note(
+                        "waiting: another potluck runs this home's node, and this one goes on when it \
+                         ends. Ctrl-C ends the wait; POTLUCK_HOME=FOLDER is another home",
+                    );
                 }
             }
             Err(error) => return Err(error),
@@ -149,7 +153,8 @@ pub(super) fn add_models(
     own: &OwnNode,
     cancel: &Cancel,
 ) -> anyhow::Result<()> {
-    let problems = offered_models::add_all(home, named, &own.local, cancel)?;
+    let problems = offered_models::add_all(home, named, &own.local, cancel)
+        .map_err(|error| failure::of_kind(Code::Model, error.into()))?;
     for problem in problems {
         output::note(&problem);
     }

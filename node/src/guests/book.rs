@@ -3,6 +3,7 @@
 //! Commands and a running server may change it concurrently. Each change takes a lock and replaces
 //! the file as a whole. Readers detect changes by the file's [`Stamp`].
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -154,6 +155,16 @@ struct Content {
     guests: Vec<Guest>,
 }
 
+impl Content {
+    /// Whether this is of a known version, and each guest has an id of its own that no later guest
+    /// gets: running answers and used tokens are known by it.
+    fn is_whole(&self) -> bool {
+        let ids: BTreeSet<_> = self.guests.iter().map(|guest| guest.id).collect();
+        let is_next = ids.last().is_none_or(|&last| last < self.next);
+        self.version == VERSION && ids.len() == self.guests.len() && is_next && self.next < u64::MAX
+    }
+}
+
 impl GuestBook {
     /// The guest file of this home.
     pub fn of(home: &Home) -> Self {
@@ -256,7 +267,7 @@ impl GuestBook {
             });
         };
         let content: Option<Content> = serde_json::from_slice(&bytes).ok();
-        let content = content.filter(|content| content.version == VERSION);
+        let content = content.filter(Content::is_whole);
         content.ok_or_else(|| GuestError::Damaged {
             path: self.path.clone(),
         })
@@ -322,9 +333,16 @@ pub(super) fn check_name(name: &str) -> Result<(), GuestError> {
     }
 }
 
-/// Whether the character is invisible or changes how the text around it is displayed.
+/// Whether the character is invisible or changes how the text around it is displayed, so that two
+/// names would look the same. Selectors of emoji are let through.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 #[cfg(test)]
@@ -375,7 +393,16 @@ mod tests {
         ));
         let (again, _) = add(&book, "Anna").expect("added");
         assert!(again.id > anna.id && !again.is_same(&anna));
-        for wrong in ["", " a", "a ", "a\nb", "\u{202e}a", &"a".repeat(33)] {
+        for wrong in [
+            "",
+            " a",
+            "a ",
+            "a\nb",
+            "\u{202e}a",
+            "Anna\u{3164}",
+            "\u{e0041}a",
+            &"a".repeat(33),
+        ] {
             assert!(
                 matches!(add(&book, wrong), Err(GuestError::Name)),
                 "{wrong:?}"
@@ -397,7 +424,19 @@ mod tests {
         assert_eq!(changed.expect("there").limits.tokens_a_day, 5);
         assert_ne!(book.stamp(), first);
         assert_eq!(book.read().expect("readable")[0].limits.tokens_a_day, 5);
-        for damaged in ["{", "{}", r#"{"version":2,"next":1,"guests":[]}"#] {
+        let text = fs::read_to_string(book.path()).expect("readable");
+        let twice = text.replace(
+            "[{",
+            &text[text.find("[{").expect("Anna")..].replace("}]}", "},{"),
+        );
+        for damaged in [
+            "{",
+            "{}",
+            r#"{"version":2,"next":1,"guests":[]}"#,
+            r#"{"version":1,"next":18446744073709551615,"guests":[]}"#,
+            &text.replace("\"next\":2", "\"next\":1"),
+            &twice,
+        ] {
             fs::write(book.path(), damaged).expect("writable");
             assert!(matches!(book.read(), Err(GuestError::Damaged { .. })));
             assert!(matches!(add(&book, "B"), Err(GuestError::Damaged { .. })));

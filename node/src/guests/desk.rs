@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::book::{Guest, GuestBook, Stamp, TokenHash};
+use super::book::{Guest, GuestBook, GuestError, Stamp, TokenHash};
 use super::unix;
-use super::usage::Usage;
+use super::usage::{Usage, later_day};
 use crate::home::Home;
 use crate::serve::{Caller, Tab, day_of, until_next_day};
 
@@ -34,6 +34,10 @@ struct State {
     /// The current day, and the usage saved last, which may include removed guests.
     day: u64,
     written: Usage,
+    /// Whether that is on disk.
+    is_saved: bool,
+    /// Whether this is the server of the home, and not one that waits for another to end.
+    has_begun: bool,
     write_at: Instant,
     /// Events for the owner.
     news: Vec<News>,
@@ -225,12 +229,27 @@ impl Desk {
                 seats: BTreeMap::new(),
                 day: written.day(day_of(SystemTime::now())),
                 written,
+                is_saved: true,
+                has_begun: false,
                 write_at: Instant::now(),
                 news: Vec::new(),
             }),
         };
         desk.follow(&mut desk.lock(), SystemTime::now());
         desk
+    }
+
+    /// Starts serving guests. Reads usage again, because another server of this home may have
+    /// written it since.
+    pub(super) fn begin(&self) {
+        let mut state = self.lock();
+        let now = SystemTime::now();
+        state.written = Usage::read(&self.usage);
+        state.day = state.written.day(day_of(now));
+        state.has_begun = true;
+        state.seats.clear();
+        state.stamp = None;
+        self.follow(&mut state, now);
     }
 
     pub(super) fn book(&self) -> &GuestBook {
@@ -268,7 +287,7 @@ impl Desk {
         let mut state = self.lock();
         self.follow(&mut state, SystemTime::now());
         let news = std::mem::take(&mut state.news);
-        let is_due = Instant::now() >= state.write_at;
+        let is_due = state.has_begun && Instant::now() >= state.write_at;
         drop(state);
         if is_due {
             self.write();
@@ -281,13 +300,16 @@ impl Desk {
         let mut state = self.lock();
         state.write_at = Instant::now() + WRITE;
         let usage = state.usage();
-        if usage == state.written {
+        if state.is_saved && usage == state.written {
             return;
         }
         // Release the lock first: the disk may be slow.
         drop(state);
         match usage.write(&self.usage) {
-            Ok(()) => self.lock().written = usage,
+            Ok(()) => {
+                let mut state = self.lock();
+                (state.written, state.is_saved) = (usage, true);
+            }
             Err(error) => tracing::warn!(why = %error, "what guests used is not written"),
         }
     }
@@ -298,14 +320,21 @@ impl Desk {
             state.stamp = stamp;
             match self.book.read() {
                 Ok(guests) => state.seat(guests),
-                Err(error) => state.close(&crate::words::of(&error)),
+                Err(error) => {
+                    // The file may be whole although it cannot be read now, for example for lack of
+                    // file descriptors.
+                    if let GuestError::File { .. } = &error {
+                        state.stamp = None;
+                    }
+                    state.close(&crate::words::of(&error));
+                }
             }
         }
-        let day = day_of(now);
+        let day = later_day(state.day, day_of(now));
         if day > state.day {
-            state.day = day;
             state.seats.values().for_each(|seat| seat.tab.begin_day());
         }
+        state.day = day;
         for seat in state.seats.values() {
             seat.tab.set_withdrawn(seat.guest.limits.is_over(now));
         }
@@ -344,6 +373,11 @@ impl State {
 
     /// Refuses all guests until the file can be read again.
     fn close(&mut self, why: &str) {
+        // What was used since the last write counts when the file can be read again.
+        let usage = self.usage();
+        if usage != self.written {
+            (self.written, self.is_saved) = (usage, false);
+        }
         for seat in std::mem::take(&mut self.seats).into_values() {
             seat.tab.set_withdrawn(true);
         }
@@ -368,7 +402,9 @@ impl State {
 
 impl Drop for Desk {
     fn drop(&mut self) {
-        self.write();
+        if self.lock().has_begun {
+            self.write();
+        }
     }
 }
 

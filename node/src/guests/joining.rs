@@ -7,10 +7,11 @@
 //! |---|---|---|
 //! | a PIN | 8 digits, 15 minutes, one guest | new PIN and key |
 //! | wrong guesses of one PIN | 5 | new PIN and key |
-//! | wrong guesses from one address (IPv6: its /64) | 5 in 10 minutes | the address has to wait |
+//! | wrong guesses from one address (IPv6: its /64) | 5 in 10 minutes | the address has to wait, or send the right key |
 //! | wrong PINs from all addresses | 30 in an hour | no PIN is accepted for the rest of the hour; keys still are |
 //!
-//! Guessing all day therefore gives 720 tries at 100,000,000 numbers.
+//! Guessing all day therefore gives 720 tries at 100,000,000 numbers. A key cannot be guessed at all,
+//! so the right one lets in whoever guessed before, and all who share an address with them.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -187,16 +188,21 @@ impl Joining {
         self.renew_if_over(now)?;
         let from = group(from);
         let refused = |retry_after| Err(NotJoined::TooMany { retry_after });
-        let own = self.of_address.get(&from);
-        if let Some(wait) = own.and_then(|wrong| OF_ADDRESS.wait(wrong, now)) {
-            return refused(wait);
-        }
         // Compares hashes: in constant time, and of equal length.
         let same = |given: &str, meant: &str| {
             blake3::hash(given.as_bytes()) == blake3::hash(meant.as_bytes())
         };
+        if let Proof::Key(key) = proof
+            && same(key, &self.invitation.key)
+        {
+            return Ok(());
+        }
+        let own = self.of_address.get(&from);
+        if let Some(wait) = own.and_then(|wrong| OF_ADDRESS.wait(wrong, now)) {
+            return refused(wait);
+        }
         let is_right = match proof {
-            Proof::Key(key) => same(key, &self.invitation.key),
+            Proof::Key(_) => false,
             Proof::Pin(pin) => {
                 if let Some(wait) = OF_ALL.wait(&self.of_all, now) {
                     return refused(wait);
@@ -322,6 +328,11 @@ mod tests {
         let same = IpAddr::from([0xfd00, 1, 2, 3, 9, 9, 9, 9]);
         let right = joining.invitation().pin.clone();
         assert_eq!(pin(&mut joining, now, same, &right), "too many");
+        // A key is not guessed, so whoever has scanned the code does not wait.
+        let key = joining.invitation().key.clone();
+        assert_eq!(told(joining.check(now, same, &Proof::Key(&key))), "right");
+        let guess = joining.check(now, same, &Proof::Key("guess"));
+        assert_eq!(told(guess), "too many");
         let refused = joining.check(now + MINUTE, same, &Proof::Pin(&right));
         let Err(NotJoined::TooMany { retry_after }) = refused else {
             panic!("it waits");

@@ -57,7 +57,7 @@ pub struct Joined {
 }
 
 impl Share {
-    /// The guests of this home, and a channel of events.
+    /// The guests of this home, and a channel of events. Nothing is saved before [`Self::begin`].
     ///
     /// # Errors
     /// [`GuestError`].
@@ -84,6 +84,11 @@ impl Share {
         let tell = self.0.tell.lock().unwrap_or_else(PoisonError::into_inner);
         // The owner may not be listening.
         let _ = tell.send(event);
+    }
+
+    /// Starts serving guests, once no other server of this home runs.
+    pub fn begin(&self) {
+        self.0.desk.begin();
     }
 
     /// Authenticates a guest by token. Checks the guest file for changes first.

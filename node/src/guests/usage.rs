@@ -32,7 +32,11 @@ impl Usage {
     /// The usage last saved by a server of this home. An unreadable file counts as empty, so that
     /// it does not lock guests out.
     pub fn of(home: &Home) -> Self {
-        let bytes = private_file::read(&Self::path(home), MOST_BYTES);
+        Self::read(&Self::path(home))
+    }
+
+    pub(super) fn read(path: &Path) -> Self {
+        let bytes = private_file::read(path, MOST_BYTES);
         let bytes = bytes.ok().flatten();
         let usage = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         usage.unwrap_or_default()
@@ -49,10 +53,9 @@ impl Usage {
         private_file::replace(path, &serde_json::to_vec(self)?)
     }
 
-    /// The day to count for: `today`, or a later day if one was already reached. Setting the clock
-    /// back therefore does not renew anyone's tokens.
+    /// The day that tokens are counted for.
     pub(super) fn day(&self, today: u64) -> u64 {
-        self.day.max(today)
+        later_day(self.day, today)
     }
 
     /// Tokens that a guest used on this day.
@@ -76,6 +79,16 @@ impl Usage {
     }
 }
 
+/// The day to count for: `today`, or the day `before` it that was already reached. Setting the clock
+/// back therefore does not renew anyone's tokens. A day further ahead than tomorrow was a mistake of
+/// the clock: were it kept, nobody would get new tokens before it comes.
+pub(super) fn later_day(before: u64, today: u64) -> u64 {
+    match before > today + 1 {
+        true => today,
+        false => before.max(today),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +106,8 @@ mod tests {
         assert_eq!((again.used(7, 20_000), again.used(8, 20_000)), (123, 0));
         assert_eq!((again.used(7, 20_001), again.seen(7)), (0, Some(5)));
         // The clock was set back.
-        assert_eq!((again.used(7, 19_990), again.day(19_990)), (123, 20_000));
+        assert_eq!((again.used(7, 19_999), again.day(19_999)), (123, 20_000));
+        // The clock was wrong before: nothing is given back, and tomorrow comes tomorrow.
+        assert_eq!((again.used(7, 19_000), again.day(19_000)), (123, 19_000));
     }
 }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 use tracing::field::Empty;
 
+use super::body::Taken;
 use super::connection::Phase;
 use super::fault::Fault;
 use super::guard::Visitor;
@@ -39,6 +40,8 @@ pub(super) struct Account {
     visitor: OnceLock<Visitor>,
     /// A guest's places, held until the answer ends.
     places: Mutex<Option<Places>>,
+    /// The memory of the request's body, held until the answer ends.
+    room: Mutex<Option<Taken>>,
     seen: Mutex<Seen>,
 }
 
@@ -94,6 +97,7 @@ impl Account {
             phase,
             visitor: OnceLock::new(),
             places: Mutex::default(),
+            room: Mutex::default(),
             seen: Mutex::default(),
         })
     }
@@ -129,6 +133,11 @@ impl Account {
             *self.places.lock().unwrap_or_else(PoisonError::into_inner) = Some(places);
         }
         Ok(())
+    }
+
+    /// Keeps the room of the request's body until the answer ends.
+    pub(super) fn keeps(&self, room: Taken) {
+        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
     }
 
     /// Records the response's status.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::account::Account;
 use super::answers::{Answers, Choices};
+use super::certificate::Certificate;
 use super::connection::Connections;
 use super::fault::Fault;
 use super::guard::{Guard, Visitor};
@@ -22,6 +23,8 @@ const LONGEST_NAME: usize = 256;
 pub(super) struct Api {
     pub(super) answers: Arc<dyn Answers>,
     pub(super) guard: Guard,
+    /// The certificate of the shared port.
+    pub(super) certificate: Option<Certificate>,
     pub(super) counters: Arc<Counters>,
     /// Connections of this device's clients, and those of guests.
     pub(super) connections: Vec<Arc<Connections>>,
@@ -41,17 +44,22 @@ impl Api {
             };
             return Err(error.into());
         }
+        let is_guest = visitor.guest().is_some();
         let (name, visitor) = (name.to_owned(), visitor.clone());
         let found = self.looked_up(move |answers| {
             let card = answers.card(&name);
-            card.map(|card| (may_use(answers, &visitor, &card), card))
+            card.map(|card| may_use(answers, &visitor, &card).then_some(card))
         });
-        match found.await?? {
-            (true, card) => Ok(card),
-            (false, _) => Err(Fault::forbidden(
-                "model_not_allowed",
-                "guests may not use this model: GET /v1/models lists those that this guest may",
-            )),
+        match found.await? {
+            Ok(Some(card)) => Ok(card),
+            // A guest learns nothing of the owner's other models, not even which there are.
+            Ok(None) => Err(Fault::not_for_this_guest()),
+            Err(RequestError::UnknownModel { .. } | RequestError::NotFetched { .. })
+                if is_guest =>
+            {
+                Err(Fault::not_for_this_guest())
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -104,6 +112,8 @@ impl Api {
         account: &Arc<Account>,
         request: impl Fn(usize) -> Result<Request, Fault>,
     ) -> Result<Choices, Fault> {
+        // First, so that a guest cannot have more requests written than it may have answers.
+        account.take_places(choices)?;
         let caller = account.visitor().caller();
         let requests = (0..choices).map(|choice| {
             // The dialects build requests without knowing the caller.
@@ -111,7 +121,6 @@ impl Api {
             request(choice).map(|request| Request { caller, ..request })
         });
         let requests = requests.collect::<Result<Vec<_>, _>>()?;
-        account.take_places(choices)?;
         account.asks(&card.name, choices);
         Ok(Choices::begin(
             &*self.answers,

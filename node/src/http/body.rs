@@ -1,5 +1,11 @@
-//! Request bodies, bounded in size and time.
+//! Request bodies, bounded in size, memory and time.
+//!
+//! Every connection could send the largest body at once, and JSON such as `[[],[],…` takes many
+//! times its length once it is parsed. So the bodies of one port share a [`Room`]: what a body
+//! takes beyond a small share that each connection has is taken from it, and belongs to the
+//! request until that has been answered, because the model's queue keeps the texts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -7,8 +13,10 @@ use axum::extract::Request;
 use axum::http::header;
 use futures_util::StreamExt as _;
 use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::account::Account;
 use super::connection::Phase;
 use super::fault::Fault;
 
@@ -19,40 +27,146 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// Longer bodies are parsed on another thread, so that other answers are not delayed.
 const AT_ONCE: usize = 256 << 10;
 
+/// Memory of a body that needs no room.
+const FREE: usize = 64 << 10;
+/// Memory of a parsed value, and of the object around values, beside their text.
+const VALUE: usize = 192;
+/// The unit in which room is counted, in bytes.
+const UNIT: usize = 1 << 10;
+
+/// The memory that the bodies of one port share.
+#[derive(Clone)]
+pub(super) struct Room {
+    free: Arc<Semaphore>,
+    units: usize,
+}
+
+/// The part of a [`Room`] that a request takes. Dropping it gives it back.
+pub(super) struct Taken {
+    room: Option<Room>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// Room for this many bytes.
+    pub(super) fn of(bytes: usize) -> Self {
+        let units = bytes / UNIT;
+        Self {
+            free: Arc::new(Semaphore::new(units)),
+            units,
+        }
+    }
+}
+
+impl Taken {
+    /// Takes as much as `memory` bytes need, or gives back what they do not.
+    ///
+    /// # Errors
+    /// The room is smaller than that, or others have taken it.
+    fn resize(&mut self, memory: usize) -> Result<(), Fault> {
+        let Some(room) = &self.room else {
+            return Ok(());
+        };
+        let needed = memory.saturating_sub(FREE).div_ceil(UNIT);
+        let has = self.permit.as_ref().map_or(0, |has| has.num_permits());
+        if needed > room.units {
+            return Err(Fault::too_many_values());
+        }
+        if let Some(less) = has.checked_sub(needed) {
+            drop(self.permit.as_mut().and_then(|has| has.split(less)));
+            return Ok(());
+        }
+        let more = u32::try_from(needed - has).unwrap_or(u32::MAX);
+        let more = Arc::clone(&room.free).try_acquire_many_owned(more);
+        let more = more.map_err(|_| Fault::no_room())?;
+        match &mut self.permit {
+            Some(has) => has.merge(more),
+            None => self.permit = Some(more),
+        }
+        Ok(())
+    }
+}
+
 /// The JSON of a request.
 ///
 /// # Errors
-/// The body is too long, too slow or not JSON.
+/// The body is too long, too slow or not JSON, or there is no memory for it now.
 pub(super) async fn json(request: Request) -> Result<Value, Fault> {
+    json_within(LIMIT, request).await
+}
+
+/// The JSON of a request whose body has at most `limit` bytes.
+///
+/// # Errors
+/// Those of [`json`].
+pub(super) async fn json_within(limit: usize, request: Request) -> Result<Value, Fault> {
     let (parts, body) = request.into_parts();
     let length = parts.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > LIMIT as u64) {
-        return Err(Fault::too_large(LIMIT));
+    if length.is_some_and(|length| length > limit as u64) {
+        return Err(Fault::too_large(limit));
     }
-    let bytes = timeout(WITHIN, whole(body)).await;
+    let mut taken = Taken {
+        room: parts.extensions.get::<Room>().cloned(),
+        permit: None,
+    };
+    let bytes = timeout(WITHIN, whole(body, limit, &mut taken)).await;
     let bytes = bytes.map_err(|_| Fault::too_slow())??;
     if let Some(phase) = parts.extensions.get::<Phase>() {
         phase.answering();
     }
-    if bytes.len() <= AT_ONCE {
-        return parse(&bytes);
+    let parsed = match bytes.len() <= AT_ONCE {
+        true => parse_within(bytes, taken),
+        false => {
+            let parsed = tokio::task::spawn_blocking(move || parse_within(bytes, taken)).await;
+            parsed.map_err(|_| Fault::malformed("the body could not be read"))?
+        }
+    };
+    let (value, taken) = parsed?;
+    if let Some(account) = parts.extensions.get::<Arc<Account>>() {
+        account.keeps(taken);
     }
-    let parsed = tokio::task::spawn_blocking(move || parse(&bytes)).await;
-    parsed.map_err(|_| Fault::malformed("the body could not be read"))?
+    Ok(value)
 }
 
-async fn whole(body: Body) -> Result<Vec<u8>, Fault> {
+async fn whole(body: Body, limit: usize, taken: &mut Taken) -> Result<Vec<u8>, Fault> {
     let mut parts = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(part) = parts.next().await {
         let part = part.map_err(|_| Fault::malformed("the body ended too early"))?;
-        if bytes.len() + part.len() > LIMIT {
-            return Err(Fault::too_large(LIMIT));
+        if bytes.len() + part.len() > limit {
+            return Err(Fault::too_large(limit));
         }
         bytes.extend_from_slice(&part);
+        taken.resize(bytes.capacity())?;
     }
     Ok(bytes)
+}
+
+/// Parses a body within the room that there is for it.
+fn parse_within(bytes: Vec<u8>, mut taken: Taken) -> Result<(Value, Taken), Fault> {
+    let parsed = bytes.len() + values(&bytes) * VALUE;
+    taken.resize(bytes.capacity() + parsed)?;
+    let value = parse(&bytes)?;
+    drop(bytes);
+    taken.resize(parsed)?;
+    Ok((value, taken))
+}
+
+/// At least the number of values in a JSON text; an object counts for two more.
+fn values(bytes: &[u8]) -> usize {
+    let (mut values, mut in_text, mut is_escaped) = (1, false, false);
+    for byte in bytes {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' if !in_text => values += 1,
+            b'{' if !in_text => values += 3,
+            _ => {}
+        }
+    }
+    values
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, Fault> {
@@ -82,5 +196,49 @@ mod tests {
         let deep = "[".repeat(100_000);
         assert!(parse(deep.as_bytes()).is_err());
         assert!(parse(b"{\"a\": \"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn values_are_counted_outside_of_texts() {
+        for (text, count) in [
+            ("1", 1),
+            ("[1,2,[]]", 5),
+            (r#"{"a,[{": "\",[\\", "b": {}}"#, 8),
+        ] {
+            assert_eq!(values(text.as_bytes()), count, "{text}");
+            assert!(parse(text.as_bytes()).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bodies_share_the_room_of_their_port_and_small_ones_need_none() {
+        let room = Room::of(4 << 20);
+        let read = |bytes: Vec<u8>| {
+            let taken = Taken {
+                room: Some(room.clone()),
+                permit: None,
+            };
+            parse_within(bytes, taken)
+        };
+        let text = |length: usize| {
+            let mut text = vec![b'a'; length];
+            (text[0], text[length - 1]) = (b'"', b'"');
+            text
+        };
+        let Ok((_, first)) = read(text(1 << 20)) else {
+            panic!("there is room");
+        };
+        // Once parsed, a body is no longer there twice.
+        assert!(room.free.available_permits() > 2 << 10);
+        let fault = read(text(7 << 18)).err().expect("the first has some of it");
+        assert_eq!((fault.status.as_u16(), fault.retry_after), (429, Some(1)));
+        assert!(read(text(1000)).is_ok());
+        drop(first);
+        assert!(read(text(7 << 18)).is_ok());
+        // A short text that takes much memory.
+        let many = format!("[{}0]", "[],".repeat(100_000)).into_bytes();
+        let fault = read(many).err().expect("it takes more than all");
+        assert_eq!(fault.status.as_u16(), 413);
+        assert_eq!(room.free.available_permits(), room.units);
     }
 }

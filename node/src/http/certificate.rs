@@ -161,6 +161,26 @@ impl Certificate {
         Ok(true)
     }
 
+    /// The current certificate in PEM, for clients that trust what a file holds.
+    pub fn pem(&self) -> String {
+        const LINE: usize = 64;
+        let current = self
+            .0
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut text = "-----BEGIN CERTIFICATE-----\n".to_owned();
+        // It is stored in base64, which is ASCII.
+        for (at, letter) in current.kept.der.chars().enumerate() {
+            if at > 0 && at % LINE == 0 {
+                text.push('\n');
+            }
+            text.push(letter);
+        }
+        text.push_str("\n-----END CERTIFICATE-----\n");
+        text
+    }
+
     /// The TLS configuration that uses this certificate.
     ///
     /// # Errors
@@ -325,6 +345,10 @@ mod tests {
         let at_home = names(&["192.168.1.5", "kitchen.local", "fd00::1"]);
         let first = Certificate::of(&home, &at_home).expect("made");
         assert_eq!(first.fingerprint().len(), 64);
+        let pem = first.pem();
+        assert!(pem.lines().all(|line| line.len() <= 64), "{pem}");
+        let lines: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        assert_eq!(BASE64.decode(lines.as_bytes()), Ok(der(&first)));
         let again = Certificate::of(&home, &at_home).expect("read");
         assert_eq!(der(&again), der(&first));
         assert!(!again.renew_for(&at_home).expect("nothing to do"));

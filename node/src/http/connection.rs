@@ -21,6 +21,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
+use super::body::Room;
+
 /// A client that reads nothing of its answer for this long is considered gone.
 const UNREAD: Duration = Duration::from_secs(60);
 
@@ -92,18 +94,21 @@ pub(super) enum Door {
     Shared(IpAddr),
 }
 
-/// All connections.
+/// All connections of one port.
 pub(super) struct Connections {
     most: usize,
+    /// The memory that the bodies of their requests share.
+    room: Room,
     epoch: Instant,
     next: AtomicU64,
     open: Mutex<BTreeMap<u64, Phase>>,
 }
 
 impl Connections {
-    pub(super) fn new(most: usize) -> Arc<Self> {
+    pub(super) fn new(most: usize, room: Room) -> Arc<Self> {
         Arc::new(Self {
             most,
+            room,
             epoch: Instant::now(),
             next: AtomicU64::new(0),
             open: Mutex::default(),
@@ -147,6 +152,13 @@ pub(super) struct Admitted {
     id: u64,
     pub(super) phase: Phase,
     all: Arc<Connections>,
+}
+
+impl Admitted {
+    /// The memory for the bodies of its requests.
+    pub(super) fn room(&self) -> Room {
+        self.all.room.clone()
+    }
 }
 
 impl Drop for Admitted {
@@ -241,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_one_that_waited_longest_gives_way_and_answers_are_not_cut_off() {
-        let all = Connections::new(3);
+        let all = Connections::new(3, Room::of(0));
         let admit = || all.admit().expect("a place");
         let answered = admit();
         answered.phase.answering();
@@ -261,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_is_kept_between_requests_outlives_those_that_never_ask() {
-        let all = Connections::new(4);
+        let all = Connections::new(4, Room::of(0));
         let admit = || {
             std::thread::sleep(Duration::from_millis(2));
             all.admit().expect("a place")

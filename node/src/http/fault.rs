@@ -67,12 +67,38 @@ impl Fault {
 
     /// A body that is too long.
     pub(super) fn too_large(limit: usize) -> Self {
-        let words = format!("the body is longer than {} MiB", limit >> 20);
+        let words = match limit >> 20 {
+            0 => format!("the body is longer than {} KiB", limit >> 10),
+            mib => format!("the body is longer than {mib} MiB"),
+        };
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             Some("request_too_large"),
             words,
         )
+    }
+
+    /// A body with more values than there is memory for.
+    pub(super) fn too_many_values() -> Self {
+        let words = "the body takes more memory than this node has for one: send fewer values";
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Some("request_too_large"),
+            words,
+        )
+    }
+
+    /// Other requests have taken the memory for long bodies.
+    pub(super) fn no_room() -> Self {
+        let words = "other long requests are being answered: try again in a moment";
+        let mut fault = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            Some("rate_limit_exceeded"),
+            words,
+        );
+        fault.kind = "rate_limit_error";
+        fault.retry_after = Some(1);
+        fault
     }
 
     /// A body that did not arrive in time.
@@ -125,9 +151,25 @@ impl Fault {
         Self::new(StatusCode::FORBIDDEN, Some(code), message)
     }
 
+    /// A model that a guest may not use, whether or not there is one of this name.
+    pub(super) fn not_for_this_guest() -> Self {
+        let words =
+            "this guest may use no model of this name: GET /v1/models lists those that it may";
+        let mut fault = Self::new(StatusCode::NOT_FOUND, Some("model_not_found"), words);
+        fault.param = Some("model".to_owned());
+        fault
+    }
+
     /// An unknown path.
     pub(super) fn no_such_path() -> Self {
         let words = "there is nothing at this path: GET /openapi.json says what there is";
+        Self::new(StatusCode::NOT_FOUND, Some("not_found"), words)
+    }
+
+    /// A path by which Ollama's clients fetch or change models.
+    pub(super) fn not_managed_here() -> Self {
+        let words = "the API does not fetch or change models: use `potluck pull NAME` on the device, or put \
+                     GGUF files into its models folder";
         Self::new(StatusCode::NOT_FOUND, Some("not_found"), words)
     }
 

@@ -28,7 +28,7 @@ use crate::serve::{Caller, Tab};
 const OPEN_PATHS: [&str; 4] = ["/", "/health", "/openapi.json", "/api/version"];
 
 /// Paths for joining as a guest, open to clients of the shared port that have no token yet.
-pub(super) const JOIN_PATHS: [&str; 2] = ["/join", "/guests/join"];
+pub(super) const JOIN_PATHS: [&str; 3] = ["/join", "/guests/join", "/guests/certificate.pem"];
 /// Routes for guests, without the optional `/v1` prefix. A new route is the owner's only, until it
 /// is listed here.
 const GUEST_ROUTES: [&str; 13] = [
@@ -150,11 +150,20 @@ impl Guard {
     }
 
     fn check_host(&self, request: &Parts) -> Result<Authority, Fault> {
-        let header = request.headers.get(header::HOST);
-        let header = header.and_then(|value| value.to_str().ok()?.parse().ok());
-        // Clients that use this server as a proxy write the whole URL into the request line.
-        let named: Vec<&Authority> = request.uri.authority().into_iter().chain(&header).collect();
         let refused = |words| Fault::forbidden("host_not_allowed", words);
+        // A header that is no host is refused like a foreign one.
+        let headers = request.headers.get_all(header::HOST).iter();
+        let headers: Option<Vec<Authority>> = headers
+            .map(|value| value.to_str().ok()?.parse().ok())
+            .collect();
+        let headers = headers.ok_or_else(|| refused("the request names no host"))?;
+        // Clients that use this server as a proxy write the whole URL into the request line.
+        let named: Vec<&Authority> = request
+            .uri
+            .authority()
+            .into_iter()
+            .chain(&headers)
+            .collect();
         let Some(first) = named.first() else {
             return Err(refused("the request names no host"));
         };
@@ -322,6 +331,11 @@ mod tests {
         assert!(is_let_in(&loopback, whole, "127.0.0.1:11435"));
         let foreign = "http://example.org/v1/models";
         assert!(!is_let_in(&loopback, foreign, "127.0.0.1"));
+        for two in [["localhost", "example.org"], ["localhost", "a b"]] {
+            let headers = two.map(|host| ("host", host));
+            let refused = loopback.check_source(&parts("/", &headers));
+            assert!(refused.is_err(), "{two:?}");
+        }
         let mut shared = parts("/", &[("host", "potluck-ab.local:11436")]);
         assert!(loopback.check_source(&shared).is_err());
         let door = Door::Shared([192, 168, 1, 7].into());

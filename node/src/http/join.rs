@@ -1,4 +1,5 @@
-//! Joining as a guest: a page with a form, and the endpoint that it posts to.
+//! Joining as a guest: a page with a form, the endpoint that it posts to, and the certificate that
+//! guests' programs have to trust.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -21,6 +22,8 @@ use crate::guests::{GuestError, Joined, NotJoined, Proof, Share};
 
 /// Longest name, PIN or key, in bytes.
 const LONGEST: usize = 256;
+/// Largest body, in bytes: it comes from anyone in the network.
+const LIMIT: usize = 8 << 10;
 
 const PAGE: &str = include_str!("join.html");
 
@@ -61,7 +64,7 @@ pub(super) async fn join(State(api): State<Arc<Api>>, request: Request) -> Resul
     let (share, from) = shared(&api, &parts)?;
     let host = parts.headers.get(header::HOST);
     let host = host.and_then(|host| host.to_str().ok()).map(str::to_owned);
-    let body = body::json(Request::from_parts(parts, body)).await?;
+    let body = body::json_within(LIMIT, Request::from_parts(parts, body)).await?;
     let fields = Fields::of(&body)?;
     let text = |name: &str| -> Result<Option<String>, Fault> {
         match fields.text(name)? {
@@ -101,6 +104,22 @@ pub(super) async fn join(State(api): State<Arc<Api>>, request: Request) -> Resul
     Ok(response)
 }
 
+/// `GET /guests/certificate.pem`: this device's certificate, for programs that have to trust it.
+pub(super) async fn certificate(
+    State(api): State<Arc<Api>>,
+    request: Request,
+) -> Result<Response, Fault> {
+    let (parts, _) = request.into_parts();
+    let _ = shared(&api, &parts)?;
+    let certificate = api.certificate.as_ref().ok_or_else(Fault::no_such_path)?;
+    let kind = (header::CONTENT_TYPE, "application/x-pem-file");
+    let file = (
+        header::CONTENT_DISPOSITION,
+        "attachment; filename=\"potluck.pem\"",
+    );
+    Ok(([kind, file], certificate.pem()).into_response())
+}
+
 /// The share to join and the guest's address; an error on the owner's port.
 fn shared(api: &Api, parts: &Parts) -> Result<(Share, IpAddr), Fault> {
     match (&api.guard.share, door(parts)) {
@@ -133,10 +152,11 @@ mod tests {
 
     #[test]
     fn the_page_needs_nothing_from_elsewhere_and_may_use_nothing_else() {
+        let page = PAGE.replace("href=\"/guests/certificate.pem\"", "");
         for sign in [
             "http://", "src=", "href=", "url(", "@import", "<script ", "<style ",
         ] {
-            assert!(!PAGE.contains(sign), "{sign}");
+            assert!(!page.contains(sign), "{sign}");
         }
         let policy = POLICY.to_str().expect("text");
         // The hashes are of the actual contents, not of nothing.

@@ -20,7 +20,8 @@
 //! | TLS handshake | 10 s | the connection is closed |
 //! | head | 100 lines, 64 KiB | 431 |
 //! | head, and the time between two requests | 75 s | the connection is closed |
-//! | body | 16 MiB, 60 s | 413, 408 |
+//! | body | 16 MiB, 60 s; 8 KiB to join | 413, 408 |
+//! | all bodies, as text and parsed, until they are answered | 128 MiB, and 64 MiB of guests; each may have 64 KiB in any case | 429 |
 //! | an answer that the client does not read | 60 s | the connection is closed and the answer cancelled |
 //!
 //! When a client disconnects, hyper drops the handler or the body, and with it the request:
@@ -66,9 +67,10 @@ mod whole;
 
 use std::sync::Arc;
 
+use body::Room;
 use connection::Connections;
 use guard::Guard;
-use server::{Entrance, MOST_CONNECTIONS, MOST_SHARED};
+use server::{Entrance, MOST_CONNECTIONS, MOST_SHARED, ROOM, ROOM_SHARED};
 use tokio_rustls::TlsAcceptor;
 
 pub use certificate::{Certificate, CertificateError};
@@ -121,16 +123,19 @@ impl Listening {
                 .as_ref()
                 .map_or_else(Vec::new, |shared| shared.at.hosts()),
         };
+        let certificate = shared
+            .as_ref()
+            .map(|shared| shared.at.certificate().clone());
         let mut entrances = vec![Entrance {
             listening: self,
-            connections: Connections::new(MOST_CONNECTIONS),
+            connections: Connections::new(MOST_CONNECTIONS, Room::of(ROOM)),
             tls: None,
         }];
         if let Some(shared) = shared {
             let config = shared.at.certificate().config()?;
             entrances.push(Entrance {
                 listening: shared.listening,
-                connections: Connections::new(MOST_SHARED),
+                connections: Connections::new(MOST_SHARED, Room::of(ROOM_SHARED)),
                 tls: Some(TlsAcceptor::from(config)),
             });
         }
@@ -138,6 +143,7 @@ impl Listening {
         let api = Arc::new(api::Api {
             answers,
             guard,
+            certificate,
             counters: Arc::default(),
             connections: connections.collect(),
         });

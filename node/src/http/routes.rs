@@ -16,6 +16,15 @@ use super::connection::{Phase, Remote};
 use super::fault::{Dialect, Fault, respond};
 use super::{guard, join, metrics, ollama, openai, openapi};
 
+/// Paths by which Ollama's clients change which models a device has. Only the owner's commands do that here.
+const OLLAMA_MANAGES: [&str; 5] = [
+    "/api/pull",
+    "/api/push",
+    "/api/create",
+    "/api/copy",
+    "/api/delete",
+];
+
 /// All routes.
 pub(super) fn router(api: Arc<Api>) -> Router {
     Router::new()
@@ -25,6 +34,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/openapi.json", get(document))
         .route("/join", get(join::page))
         .route("/guests/join", post(join::join))
+        .route("/guests/certificate.pem", get(join::certificate))
         .merge(openai_routes(""))
         .merge(openai_routes("/v1"))
         .merge(ollama_routes())
@@ -104,7 +114,12 @@ async fn pass(State(api): State<Arc<Api>>, request: Request, next: Next) -> Resp
 }
 
 async fn no_such_path(request: Request) -> Response {
-    Fault::no_such_path().respond(Dialect::of(request.uri().path()))
+    let path = request.uri().path();
+    let fault = match OLLAMA_MANAGES.contains(&path) {
+        true => Fault::not_managed_here(),
+        false => Fault::no_such_path(),
+    };
+    fault.respond(Dialect::of(path))
 }
 
 async fn no_such_method(request: Request) -> Response {

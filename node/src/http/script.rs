@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::Access;
 use super::answers::{Answers, Updates};
 use super::api::Api;
+use super::body::Room;
 use super::connection::Connections;
 use super::guard::Guard;
 use super::routes::router;
@@ -232,8 +233,9 @@ pub(super) fn api(script: Script) -> Arc<Api> {
             shared_hosts: Vec::new(),
             origins: vec!["https://example.org".to_owned()],
         },
+        certificate: None,
         counters: Arc::default(),
-        connections: vec![Connections::new(1)],
+        connections: vec![Connections::new(1, Room::of(0))],
     })
 }
 

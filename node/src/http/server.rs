@@ -26,6 +26,10 @@ use super::connection::{Admitted, Connections, Door, Patient, Remote};
 pub(super) const MOST_CONNECTIONS: usize = 256;
 /// Most guest connections at once. They take no places from those of this device.
 pub(super) const MOST_SHARED: usize = 128;
+/// Memory for the bodies of requests.
+pub(super) const ROOM: usize = 128 << 20;
+/// Memory for the bodies of guests' requests.
+pub(super) const ROOM_SHARED: usize = 64 << 20;
 /// Time limit of the TLS handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Time within which a whole head must arrive, also between two requests.
@@ -326,9 +330,10 @@ async fn converse(
     service: TowerToHyperService<Router>,
     mut stopped: watch::Receiver<Option<Instant>>,
 ) {
-    let phase = admitted.phase.clone();
+    let (phase, room) = (admitted.phase.clone(), admitted.room());
     let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(phase.clone());
+        request.extensions_mut().insert(room.clone());
         request.extensions_mut().insert(from);
         request.extensions_mut().insert(door);
         service.call(request.map(Body::new))

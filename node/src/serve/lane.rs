@@ -227,13 +227,16 @@ impl Lane {
         self.changed.notify_all();
     }
 
-    /// The next request to run; only one of the owner's if `owner_only`.
-    pub(super) fn next_ready(&self, owner_only: bool) -> Option<Ready> {
+    /// The next request to run, if there is room for one: for anyone's, or only for the owner's.
+    pub(super) fn next_ready(&self, for_anyone: bool, for_owner: bool) -> Option<Ready> {
+        if !for_anyone && !for_owner {
+            return None;
+        }
         let mut state = self.lock();
         let callers = state.ready.iter().map(|ready| &ready.client.caller);
         let next = state.turns.next(callers)?;
         // The owner's requests come first, so `next` is one of them if there is any.
-        let is_meant = !owner_only || !state.ready[next].client.caller.is_guest();
+        let is_meant = for_anyone || !state.ready[next].client.caller.is_guest();
         let ready = is_meant.then(|| state.ready.remove(next)).flatten()?;
         state.turns.begun(ready.client.caller.id());
         Some(ready)

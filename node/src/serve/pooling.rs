@@ -30,20 +30,26 @@ pub(super) struct Text {
 }
 
 impl Pooling {
-    /// Starts a request; no text has begun yet.
-    pub(super) fn new(mut client: Client, texts: Vec<Vec<TokenId>>) -> Self {
-        let tokens = texts.iter().map(Vec::len).sum();
+    /// Starts a request; no text has begun yet. `None` if the caller has fewer tokens left than the
+    /// texts have, which others of its requests may have used since these were prepared: then the
+    /// request has failed.
+    pub(super) fn new(mut client: Client, texts: Vec<Vec<TokenId>>) -> Option<Self> {
+        let tokens: usize = texts.iter().map(Vec::len).sum();
+        if tokens as u64 > client.caller.left() {
+            client.fail(RequestError::spent());
+            return None;
+        }
         let waited = client.arrived.elapsed();
         client.counters().started(tokens, 0, waited);
         client.caller.charge(tokens);
         client.loading = client.loading.min(waited);
-        Self {
+        Some(Self {
             client,
             vectors: vec![Vec::new(); texts.len()],
             waiting: texts.into_iter().enumerate().collect(),
             active: Vec::new(),
             tokens,
-        }
+        })
     }
 
     pub(super) fn is_gone(&self) -> bool {

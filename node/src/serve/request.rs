@@ -211,7 +211,10 @@ impl RequestError {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RequestError {
     /// There is no model with this name.
-    #[error("no model \"{model}\" here: `potluck models` and GET /v1/models list those there are")]
+    #[error(
+        "there is no model \"{model}\": GET /v1/models and `potluck models` list models, and `potluck serve \
+         --alias` gives one of them another name"
+    )]
     UnknownModel {
         /// The requested name.
         model: String,

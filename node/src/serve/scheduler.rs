@@ -333,8 +333,14 @@ fn memory_error(error: &ModelError) -> RequestError {
     }
 }
 
-fn failed(error: &ModelError) -> RequestError {
-    RequestError::Failed {
-        message: crate::words::of(error),
+pub(super) fn failed(error: &ModelError) -> RequestError {
+    let message = crate::words::of(error);
+    match error {
+        // The grammar of the request is too complex to follow: asking again would not help.
+        ModelError::Mask(_) => RequestError::Invalid {
+            field: None,
+            message,
+        },
+        _ => RequestError::Failed { message },
     }
 }

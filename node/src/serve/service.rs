@@ -32,13 +32,22 @@ impl Drop for Handle {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The default model's file is here but cannot be run.
-    #[error(transparent)]
-    Model(#[from] ModelError),
+    #[error("cannot use {model}")]
+    Model {
+        /// The name of the model, or its file.
+        model: String,
+        /// The cause.
+        #[source]
+        source: ModelError,
+    },
     /// The settings allow no stream.
     #[error("a service that answers no request at once is none: give at least 1 stream")]
     NoStreams,
     /// An alias refers to an unknown model.
-    #[error("the alias \"{alias}\" stands for \"{model}\", of which there is no model here")]
+    #[error(
+        "the alias \"{alias}\" stands for \"{model}\", which is no model on this device: `potluck models` \
+         lists models"
+    )]
     Alias {
         /// The alias.
         alias: String,
@@ -78,7 +87,11 @@ impl Service {
             return Err(StartError::NoStreams);
         }
         let shared = Shared::new(settings);
-        shared.models.check_default()?;
+        let checked = shared.models.check_default();
+        checked.map_err(|source| StartError::Model {
+            model: shared.settings.model.to_string(),
+            source,
+        })?;
         for (alias, model) in &shared.settings.aliases {
             if shared.models.find(alias).is_err() {
                 return Err(StartError::Alias {

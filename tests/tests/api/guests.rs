@@ -191,8 +191,15 @@ fn limits_hold_with_a_true_time_to_try_again() {
     drop(running);
     served.await_number("potluck_requests_running ", |running| running == 0);
     set(&["--model", "gemma3:270m"]);
-    let refused = guest.post(CHAT, &short);
-    assert_eq!(code(refused), (403, json!("model_not_allowed")));
+    // Whether the owner has a model is not told to those who may not use it.
+    let answers = ["smollm2:135m", "qwen3:0.6b", "nonesuch"].map(|model| {
+        let refused = guest.post(CHAT, &said("Hi", json!({"model": model})));
+        assert_eq!(refused.status, 404, "{model}");
+        refused.json()["error"].clone()
+    });
+    assert_eq!(answers[0]["code"], "model_not_found");
+    let is_one = answers.iter().all(|answer| *answer == answers[0]);
+    assert!(is_one, "{answers:?}");
     assert_eq!(guest.get("/v1/models").json()["data"], json!([]));
     set(&["--model", "default", "--until", "1970-01-02"]);
     assert_eq!(
@@ -299,6 +306,57 @@ fn wrong_guesses_change_the_pin_and_then_have_to_wait() {
 }
 
 #[test]
+fn programs_trust_the_certificate_that_the_page_offers_as_a_file() {
+    let served = sharing(&[]);
+    let page = served.guest().get("/join").text();
+    assert!(page.contains("/guests/certificate.pem"), "{page}");
+    // Before there is a token.
+    let file = served.guest().get("/guests/certificate.pem");
+    assert_eq!(file.status, 200);
+    assert_eq!(file.header("content-type"), Some("application/x-pem-file"));
+    let trusting = served.guest_trusting(&file.text());
+    assert_eq!(trusting.get("/health").status, 200);
+    // The owner's port has no certificate.
+    assert_eq!(served.get("/guests/certificate.pem").status, 404);
+}
+
+#[test]
+fn guests_are_listed_and_limited_with_words_for_mistakes() {
+    let device = Device::with_tiny_model();
+    let at = ["--at", "https://192.168.1.5:11436/"];
+    let added = device.potluck([&["guests", "add", "anna"][..], &at].concat());
+    let words = "its programs use https://192.168.1.5:11436/v1,";
+    assert!(added.success().stderr.contains(words));
+    let listed = device.potluck(["guests", "list"]).success();
+    assert_eq!(listed.stdout, device.potluck(["guests"]).success().stdout);
+    assert!(listed.stdout.contains(" UTC"), "{}", listed.stdout);
+    let json = device.potluck(["guests", "list", "--json"]).success();
+    assert_eq!(json.json()["guests"][0]["name"], "anna");
+    let nothing = ["there is nothing to change: give a limit"];
+    let _ = device
+        .potluck(["guests", "set", "anna"])
+        .failure(2, &nothing);
+    for (model, is_warned_of) in [
+        ("nonesuch", true),
+        ("default", false),
+        ("all", false),
+        ("smollm2:135m", false),
+    ] {
+        let set = ["guests", "set", "anna", "--model", model];
+        let set = device.potluck(set).success();
+        assert_eq!(
+            set.stderr.contains("no model on this device is called"),
+            is_warned_of,
+            "{set:?}"
+        );
+    }
+    let one = device.potluck(["guests", "set", "anna", "--requests", "1"]);
+    assert!(one.success().stdout.contains("1 request a minute"));
+    let removed = device.potluck(["guests", "revoke", "anna"]).success();
+    assert!(removed.stdout.contains("no guest any more"));
+}
+
+#[test]
 fn foreign_hosts_and_pages_are_refused_and_http_is_told_that_it_is_https() {
     let served = sharing(&["--host", "kitchen.example"]);
     let guest = added(&served, "anna", &[]);
@@ -357,6 +415,25 @@ fn slow_handshakes_take_no_place_from_guests_or_the_owner() {
         };
         assert!(is_closed, "{end:?}");
     }
+}
+
+#[test]
+fn neither_strangers_nor_guests_can_fill_the_memory_with_bodies() {
+    let served = sharing(&[]);
+    let long = json!({"name": "x".repeat(9000), "pin": "00000000"});
+    let refused = served.guest().post("/guests/join", &long);
+    assert_eq!(code(refused), (413, json!("request_too_large")));
+    let guest = added(&served, "anna", &[]);
+    // A mebibyte that would take more than a hundred.
+    let many = format!("[{}0]", "[],".repeat(400_000));
+    for path in [CHAT, "/v1/embeddings", "/v1/responses"] {
+        let refused = guest.send("POST", path, &[], many.as_bytes());
+        assert_eq!(code(refused), (413, json!("request_too_large")), "{path}");
+    }
+    let refused = guest.send("POST", "/api/chat", &[], many.as_bytes());
+    assert_eq!(refused.status, 413);
+    let body = said("Hi", json!({"max_tokens": 2}));
+    assert_eq!(guest.post(CHAT, &body).status, 200);
 }
 
 #[test]

@@ -141,6 +141,27 @@ fn each_failure_has_the_code_that_clients_act_on() {
     assert_eq!(served.get("/health").status, 200);
 }
 
+/// Requests are prepared one after the other, so each of these would hold up all others for many
+/// seconds.
+#[test]
+fn grammars_that_would_take_long_to_prepare_are_refused() {
+    let served = open(&[]);
+    let slow = json!({"type": "integer", "multipleOf": 1_000_003});
+    for format in [
+        json!({"type": "json_schema", "json_schema": {"name": "n", "schema": slow}}),
+        // A schema that the library would read by itself.
+        json!({"type": "lark", "grammar": format!("start: %json {slow}")}),
+    ] {
+        let body = said("Hi", json!({"max_tokens": 2, "response_format": format}));
+        let refused = served.post(CHAT, &body);
+        assert_eq!(code(refused), (400, json!("invalid_value")), "{format}");
+    }
+    let usual = json!({"type": "number", "multipleOf": 0.01});
+    let usual = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": usual}});
+    let body = said("Hi", json!({"max_tokens": 2, "response_format": usual}));
+    assert_eq!(served.post(CHAT, &body).status, 200);
+}
+
 #[test]
 fn bodies_and_heads_that_are_too_long_are_refused() {
     let served = open(&[]);

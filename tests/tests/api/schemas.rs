@@ -185,3 +185,15 @@ fn schemas_that_cannot_be_kept_to_are_refused_by_name() {
         assert_eq!(error["param"], "response_format");
     }
 }
+
+#[test]
+fn a_grammar_that_is_too_complex_to_follow_is_an_error_of_the_request() {
+    let served = open(&[]);
+    for regex in ["((a{1,100}){1,100}){1,100}", "[^\\s\\S]"] {
+        let format = json!({"type": "regex", "regex": regex});
+        let more = json!({"response_format": format, "max_tokens": 8, "temperature": 0});
+        let answer = served.post(CHAT, &said("Hi", more));
+        assert_eq!(answer.status, 400, "{regex}");
+        assert_eq!(answer.json()["error"]["type"], "invalid_request_error");
+    }
+}

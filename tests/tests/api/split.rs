@@ -179,6 +179,27 @@ fn several_at_once_over_helpers_get_the_words_that_each_gets_alone() {
 }
 
 #[test]
+fn texts_that_come_at_once_are_embedded_one_after_another_if_memory_is_for_one() {
+    let circle = over_two(&["--memory", "130M"]);
+    let client: &Client = &circle;
+    let vector = |text: &str| {
+        let body = json!({"model": "smollm2:135m", "input": text});
+        let answer = client.post("/v1/embeddings", &body);
+        assert_eq!(answer.status, 200);
+        answer.json()["data"][0]["embedding"].clone()
+    };
+    let texts = ["the sea", "the land"].map(|text| format!("{text} and the road ").repeat(60));
+    let expected = texts.each_ref().map(|text| vector(text));
+    thread::scope(|scope| {
+        for n in 0..6 {
+            let (text, expected) = (&texts[n % 2], &expected[n % 2]);
+            let vector = &vector;
+            scope.spawn(move || assert_eq!(vector(text), *expected));
+        }
+    });
+}
+
+#[test]
 fn a_client_that_goes_ends_its_conversation_at_the_helpers_and_one_that_stays_has_it_kept() {
     let mut circle = over_two(&[]);
     let mut answer = circle.post(CHAT, &endless_in_room());

@@ -9,15 +9,19 @@
 //! | the walk over a schema: keywords, annotations | [`rewrite`] |
 //! | `$ref` to any place within the document | [`references`] |
 //! | bounds of numbers, `multipleOf`, exact constants | [`numbers`] |
-//! | `format`, `pattern` and its lookaheads | [`strings`] |
-//! | property names and counts | [`objects`] |
+//! | `format` | [`formats`] |
+//! | `pattern`, its lookaheads and classes | [`strings`], [`classes`] |
+//! | property names and counts | [`names`], [`objects`] |
 //! | objects that list their properties | [`closed`] |
 //! | `oneOf` whose schemas share no value | [`alternatives`] |
 //! | infinite recursion | [`finite`] |
 
 mod alternatives;
+mod classes;
 mod closed;
 mod finite;
+mod formats;
+mod names;
 mod numbers;
 mod objects;
 mod references;
@@ -32,6 +36,8 @@ use super::GrammarError;
 
 /// Maximum length of a schema, serialised as JSON.
 const LONGEST: usize = 256 << 10;
+/// Maximum optional properties of all objects. The library follows all that may come next.
+const MOST_OPTIONAL: usize = 4_000;
 /// Maximum nesting of objects and lists in a schema. A property takes two levels.
 const DEEPEST: usize = 100;
 /// White space between JSON tokens: a space, or a line break with indentation. Without a limit, a
@@ -74,6 +80,7 @@ pub(super) fn prepare(schema: &Value) -> Result<Value, GrammarError> {
     let (mut root, mut definitions) = rewrite::rewrite(schema)?;
     finite::leave_out_what_never_ends(&mut root, &mut definitions)?;
     closed::close(&mut root, &mut definitions);
+    objects::check_optional(&mut root, &mut definitions)?;
     let known = definitions.clone();
     for schema in definitions.values_mut().chain([&mut root]) {
         objects::check_counts(schema)?;

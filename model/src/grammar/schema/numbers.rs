@@ -20,30 +20,44 @@ const LEAST: f64 = 1e-9;
 /// All integers up to this one are exact in f64.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
+/// The largest common multiple of all `multipleOf` values, without factors of ten: the library
+/// checks digit by digit with as many states, for more than ten microseconds each.
+const MOST_MULTIPLE: u64 = 10_000;
+
 /// All `multipleOf` values of a schema.
 #[derive(Default)]
 pub(super) struct Multiples(Vec<(u64, u32)>);
 
 impl Multiples {
     /// # Errors
-    /// Computing a common multiple of two values could overflow in the library.
+    /// A common multiple of the values is so large that checking it would take too long, or that
+    /// computing it could overflow in the library. Which values apply to the same number is not
+    /// known here.
     pub(super) fn check(&self) -> Result<(), GrammarError> {
-        for (at, &(first, digits)) in self.0.iter().enumerate() {
-            for &(second, others) in &self.0[at + 1..] {
-                let scale = |by: u32| 10_u64.checked_pow(by);
-                let first =
-                    scale(others.saturating_sub(digits)).and_then(|by| first.checked_mul(by));
-                let second =
-                    scale(digits.saturating_sub(others)).and_then(|by| second.checked_mul(by));
-                let product = first.zip(second).and_then(|(a, b)| a.checked_mul(b));
-                if product.is_none_or(|product| product > u32::MAX.into()) {
-                    return Err(refused(
-                        "multipleOf is supported for several such large numbers only if all are the same",
-                    ));
-                }
+        let most = self.0.iter().map(|&(_, digits)| digits).max().unwrap_or(0);
+        let scaled = |&(value, digits): &(u64, u32)| {
+            let scale = 10_u64.checked_pow(most - digits)?;
+            value.checked_mul(scale)
+        };
+        let common = self.0.iter().try_fold(1_u64, |common, multiple| {
+            // The library multiplies before it divides, in 32 bits.
+            let value = scaled(multiple)?;
+            let product = common.checked_mul(value)?;
+            (product <= u32::MAX.into()).then(|| product / greatest_common(common, value))
+        });
+        let states = |mut common: u64| {
+            while common.is_multiple_of(10) {
+                common /= 10;
             }
+            common
+        };
+        match common.is_some_and(|common| states(common) <= MOST_MULTIPLE) {
+            true => Ok(()),
+            false => Err(refused(format!(
+                "multipleOf is supported up to a common multiple of {MOST_MULTIPLE}, apart from zeros at \
+                 its end"
+            ))),
         }
-        Ok(())
     }
 
     fn note(&mut self, number: &Number) -> Result<(), GrammarError> {
@@ -287,5 +301,13 @@ fn check_text(text: &str) -> Result<(), GrammarError> {
     match text.chars().all(is_written) {
         true => Ok(()),
         false => Err(refused("a text in const or enum has a control character")),
+    }
+}
+
+/// The greatest common divisor of two numbers above zero.
+fn greatest_common(a: u64, b: u64) -> u64 {
+    match a % b {
+        0 => b,
+        rest => greatest_common(b, rest),
     }
 }

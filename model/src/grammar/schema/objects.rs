@@ -1,9 +1,9 @@
-//! Objects: constraints on property names and counts.
+//! Objects: closed ones, and counts of properties.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::references::References;
-use super::{Fields, each_inner, refused};
+use super::{Fields, MOST_OPTIONAL, each_inner, names, refused};
 use crate::grammar::GrammarError;
 
 /// Rewrites constraints on names as properties.
@@ -14,89 +14,9 @@ pub(super) fn rewrite(
     fields: &mut Fields,
     references: &References<'_>,
 ) -> Result<(), GrammarError> {
-    name_properties(fields, references)?;
+    names::rewrite(fields, references)?;
     close(fields);
     Ok(())
-}
-
-/// Rewrites `propertyNames` as the properties or the pattern that it allows.
-fn name_properties(fields: &mut Fields, references: &References<'_>) -> Result<(), GrammarError> {
-    let Some(names) = fields.shift_remove("propertyNames") else {
-        return Ok(());
-    };
-    let names = resolved(&names, references)?;
-    let asked = |keyword: &str| names.get(keyword);
-    if names == &json!(true) {
-        return Ok(());
-    }
-    let others = fields
-        .get("additionalProperties")
-        .cloned()
-        .unwrap_or(json!(true));
-    let wanted = match (asked("enum"), asked("const")) {
-        (Some(Value::Array(wanted)), _) => Some(wanted.clone()),
-        (_, Some(one)) => Some(vec![one.clone()]),
-        _ => None,
-    };
-    let has_patterns = fields.contains_key("patternProperties");
-    if let Some(wanted) = wanted.filter(|_| !has_patterns) {
-        let mut named = Map::new();
-        for name in wanted.iter().filter_map(Value::as_str) {
-            let schema = fields.get("properties").and_then(|known| known.get(name));
-            named.insert(name.to_owned(), schema.unwrap_or(&others).clone());
-        }
-        fields.insert("properties".to_owned(), named.into());
-        fields.insert("additionalProperties".to_owned(), json!(false));
-        return Ok(());
-    }
-    let limits = [
-        "pattern",
-        "minLength",
-        "maxLength",
-        "format",
-        "enum",
-        "const",
-        "not",
-        "allOf",
-        "anyOf",
-        "oneOf",
-    ];
-    let limits: Vec<_> = limits
-        .into_iter()
-        .filter(|keyword| asked(keyword).is_some())
-        .collect();
-    let pattern = match limits[..] {
-        [] if names.is_object() => return Ok(()),
-        ["pattern"] => asked("pattern").and_then(Value::as_str).map(str::to_owned),
-        ["minLength"] | ["maxLength"] | ["minLength", "maxLength"] => {
-            let length = |keyword: &str| asked(keyword).and_then(Value::as_u64);
-            let least = length("minLength").unwrap_or(0);
-            let most = length("maxLength").map_or(String::new(), |most| most.to_string());
-            Some(format!("^[\\s\\S]{{{least},{most}}}$"))
-        }
-        _ => None,
-    };
-    let Some(pattern) = pattern.filter(|_| !has_patterns && !fields.contains_key("properties"))
-    else {
-        return Err(refused(
-            "propertyNames is supported with enum or const, or where there are no other names with pattern or lengths",
-        ));
-    };
-    fields.insert("patternProperties".to_owned(), json!({ pattern: others }));
-    fields.insert("additionalProperties".to_owned(), json!(false));
-    Ok(())
-}
-
-/// Follows `$ref`s to their final target.
-fn resolved<'v>(schema: &'v Value, references: &References<'v>) -> Result<&'v Value, GrammarError> {
-    let mut schema = schema;
-    for _ in 0..16 {
-        match schema.get("$ref") {
-            Some(Value::String(reference)) => schema = references.find(reference)?,
-            _ => return Ok(schema),
-        }
-    }
-    Err(refused("propertyNames refers to itself"))
 }
 
 /// Replaces `unevaluatedProperties` and `unevaluatedItems` where no other keyword evaluates any.
@@ -158,4 +78,39 @@ fn check_count(fields: &Fields) -> Result<(), GrammarError> {
     Err(refused(
         "minProperties is supported for at most one name more than are required, or where all names are listed",
     ))
+}
+
+/// Refuses schemas with more optional properties than the library can follow at once.
+///
+/// # Errors
+/// The schema has too many.
+pub(super) fn check_optional(
+    root: &mut Value,
+    definitions: &mut Fields,
+) -> Result<(), GrammarError> {
+    let mut count = 0;
+    for schema in definitions.values_mut().chain([root]) {
+        count_optional(schema, &mut count);
+    }
+    match count <= MOST_OPTIONAL {
+        true => Ok(()),
+        false => Err(refused(format!(
+            "it has {count} optional properties, and {MOST_OPTIONAL} are supported: make it smaller"
+        ))),
+    }
+}
+
+fn count_optional(schema: &mut Value, count: &mut usize) {
+    let Value::Object(fields) = schema else {
+        return;
+    };
+    let len = |keyword: &str| match fields.get(keyword) {
+        Some(Value::Object(named)) => named.len(),
+        Some(Value::Array(names)) => names.len(),
+        _ => 0,
+    };
+    *count += len("properties").saturating_sub(len("required"));
+    each_inner(fields, &mut |_keyword, schema| {
+        count_optional(schema, count)
+    });
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::numbers::{self, Multiples};
 use super::references::References;
-use super::{Fields, objects, refused, strings};
+use super::{Fields, classes, objects, refused, strings};
 use crate::grammar::GrammarError;
 
 /// Keywords whose value is kept as it is. The library refuses those that it lacks, by name.
@@ -133,10 +133,23 @@ impl Rewriter<'_> {
                 }
                 self.references.rename(reference)?.into()
             }
-            ("properties" | "patternProperties", Value::Object(named)) => {
+            ("properties", Value::Object(named)) => {
                 let mut written = Map::new();
                 for (name, schema) in named {
                     written.insert(name.clone(), self.schema(schema, place)?);
+                }
+                written.into()
+            }
+            ("patternProperties", Value::Object(named)) => {
+                let mut written = Map::new();
+                for (pattern, schema) in named {
+                    let schema = self.schema(schema, place)?;
+                    let is_same = written.insert(classes::plain(pattern)?, schema).is_some();
+                    if is_same {
+                        return Err(refused(format!(
+                            "patternProperties has {pattern:?} twice: name it once"
+                        )));
+                    }
                 }
                 written.into()
             }

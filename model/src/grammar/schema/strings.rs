@@ -1,53 +1,10 @@
-//! Strings: `format`, which the library enforces loosely, and `pattern` with lookaheads.
+//! Strings: `format`, and `pattern` with lookaheads.
 
 use serde_json::{Value, json};
 
-use super::{Fields, also, refused};
+use super::formats::{is_enforced, pattern_of};
+use super::{Fields, also, classes, refused};
 use crate::grammar::GrammarError;
-
-/// Formats that the library enforces correctly. By the standard, unknown formats do not constrain a
-/// string.
-const FORMATS: [&str; 4] = ["duration", "ipv4", "ipv6", "uuid"];
-
-const YEAR: &str = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})";
-const DAY: &str = "(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)\
-                   |02-(?:0[1-9]|1[0-9]|2[0-8]))";
-/// 29 February, in leap years only.
-const LEAP_DAY: &str =
-    "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)-02-29";
-/// Without leap seconds, which most programs refuse.
-const TIME: &str = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?\
-                    (?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])";
-/// A host name of at most four labels, the last of which is not a number.
-const HOST: &str = "(?:[A-Za-z0-9](?:-?[A-Za-z0-9]){0,30}\\.){0,3}[A-Za-z](?:-?[A-Za-z0-9]){0,30}";
-const MAILBOX: &str =
-    "(?:[A-Za-z0-9_+-]{1,64}|[A-Za-z0-9_+-]{1,20}(?:\\.[A-Za-z0-9_+-]{1,20}){1,2})";
-const MAIL_HOST: &str = "(?:[A-Za-z0-9](?:-?[A-Za-z0-9]){0,30}\\.){1,3}[A-Za-z]{2,24}";
-const URI_CHAR: &str = "(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})";
-/// Maximum characters per part of a URI, so that no program has to wait for a longer one.
-const URI_PART: usize = 200;
-
-/// The pattern of a format that the library enforces too loosely: impossible dates or unlimited
-/// length.
-fn pattern_of(format: &str) -> Option<String> {
-    let date = || format!("(?:{YEAR}-{DAY}|{LEAP_DAY})");
-    Some(match format {
-        "date" => date(),
-        "time" => TIME.to_owned(),
-        "date-time" => format!("{}T{TIME}", date()),
-        "email" => format!("{MAILBOX}@{MAIL_HOST}"),
-        "hostname" => HOST.to_owned(),
-        "uri" => {
-            let part = |chars: &str| format!("(?:{URI_CHAR}{chars}){{0,{URI_PART}}}");
-            let (path, more) = (part("|/"), part("|[/?]"));
-            format!(
-                "(?:[A-Za-z][A-Za-z0-9+.-]{{0,15}}://{HOST}(?::[1-9][0-9]{{0,3}})?(?:/{path})?\
-                 |(?:mailto|urn|tel|data|news):{URI_CHAR}{path})(?:\\?{more})?(?:#{more})?"
-            )
-        }
-        _ => return None,
-    })
-}
 
 /// Common patterns that cannot be split, with equivalent ones that the library supports.
 const KNOWN_PATTERNS: [(&str, &str); 1] = [(
@@ -70,13 +27,14 @@ pub(super) fn rewrite(fields: &mut Fields) -> Result<(), GrammarError> {
     }
     if let Some(Value::String(format)) = fields.get("format") {
         let pattern = pattern_of(format);
-        if pattern.is_some() || !FORMATS.contains(&format.as_str()) {
+        if pattern.is_some() || !is_enforced(format) {
             fields.shift_remove("format");
         }
         patterns.extend(pattern.map(|pattern| format!("^(?:{pattern})$")));
     }
     let kind = fields.get("type").cloned();
     for (at, pattern) in patterns.into_iter().enumerate() {
+        let pattern = classes::plain(&pattern)?;
         if at == 0 {
             fields.insert("pattern".to_owned(), pattern.into());
             continue;

@@ -171,7 +171,15 @@ fn bounds_that_would_be_rounded_are_moved_inward() {
         (json!({"multipleOf": 0}), "multipleOf 0 "),
         (
             json!({"allOf": [{"multipleOf": 65_537}, {"multipleOf": 65_539}]}),
-            "multipleOf is supported for several",
+            "multipleOf is supported up to",
+        ),
+        (
+            json!({"multipleOf": 1_000_003}),
+            "multipleOf is supported up to",
+        ),
+        (
+            json!({"allOf": [{"multipleOf": 997}, {"multipleOf": 0.991}]}),
+            "multipleOf is supported up to",
         ),
     ] {
         let error = refusal(&schema);
@@ -179,6 +187,12 @@ fn bounds_that_would_be_rounded_are_moved_inward() {
     }
     let exact = json!({"enum": [1_i64 << 60, 0.1, -3, 2.0, "\n"], "multipleOf": 0.01});
     assert_eq!(prepared(exact.clone()), exact);
+}
+
+#[test]
+fn multiples_with_a_small_common_multiple_are_kept() {
+    let usual = json!({"allOf": [{"multipleOf": 0.01}, {"multipleOf": 25}, {"multipleOf": 1000}]});
+    assert_eq!(prepared(usual.clone()), usual);
 }
 
 #[test]
@@ -217,6 +231,28 @@ fn what_a_pattern_looks_ahead_for_is_a_pattern_of_its_own() {
 }
 
 #[test]
+fn a_class_of_a_pattern_has_characters_only() {
+    for (pattern, same) in [
+        ("^[[:alpha:]]{2}$", "^[\\[:alpha:]]{2}$"),
+        ("^[a-z&&[^b]]$", "^[a-z\\&\\&\\[^b]]$"),
+        ("[+--]|[--a]|[a-z--9]", "[+-\\-]|[\\--a]|[a-z\\--9]"),
+        ("[~~]\\[[^-]", "[\\~\\~]\\[[^-]"),
+        ("[^-+.]*[a-]\\[&&", "[^-+.]*[a-]\\[&&"),
+        ("[\\]\\-a-z]", "[\\]\\-a-z]"),
+    ] {
+        let schema = prepared(json!({"pattern": pattern}));
+        assert_eq!(schema, json!({"pattern": same}));
+        let schema = prepared(json!({"patternProperties": {pattern: {"type": "null"}}}));
+        assert!(schema["patternProperties"].get(same).is_some(), "{schema}");
+    }
+    for empty in ["a[]", "[^]"] {
+        assert!(refusal(&json!({"pattern": empty})).contains("empty class"));
+    }
+    let twice = json!({"patternProperties": {"[~]": {}, "[\\~]": {}}});
+    assert!(refusal(&twice).contains("twice"));
+}
+
+#[test]
 fn names_that_are_asked_for_are_properties_or_a_pattern() {
     let names = |names: Value| {
         json!({"type": "object", "propertyNames": names, "additionalProperties": {"type": "integer"},
@@ -249,7 +285,20 @@ fn names_that_are_asked_for_are_properties_or_a_pattern() {
         found,
         json!({"type": "object", "additionalProperties": {"type": "integer"}})
     );
-    assert!(refusal(&names(json!({"not": {"const": "a"}}))).contains("propertyNames"));
+    for more_than_one in [
+        json!({"not": {"const": "a"}}),
+        json!({"enum": ["ab", "xy"], "pattern": "^a"}),
+        json!({"const": "abc", "maxLength": 2}),
+        json!({"$ref": "#/$defs/Key", "maxLength": 1}),
+        json!({"if": {"const": "a"}, "then": false}),
+        json!({"type": "integer"}),
+        json!(false),
+    ] {
+        assert!(
+            refusal(&names(more_than_one.clone())).contains("propertyNames"),
+            "{more_than_one}"
+        );
+    }
     // A name could be repeated.
     let twice = json!({"type": "object", "minProperties": 2, "required": []});
     assert!(refusal(&twice).contains("minProperties"));

@@ -172,6 +172,50 @@ fn schemas_of_programs_are_kept_to() {
 }
 
 #[test]
+fn formats_of_the_standard_are_kept_to() {
+    let is_taken = |format: &str, text: &str| {
+        let schema = json!({"type": "string", "format": format});
+        takes(&Grammar::json_schema(schema), &json!(text).to_string()).1
+    };
+    for (format, right, wrong) in [
+        ("duration", "P1Y2M3DT4H5M6S", "P1Y3D"),
+        ("duration", "P20W", "P12345D"),
+        ("duration", "PT5M", "P"),
+        ("idn-email", "a@example.org", "a at home"),
+        ("idn-hostname", "example.org", "-a.org"),
+        ("iri", "https://example.org/a?b#c", "no"),
+        ("uri-reference", "images/a.png?size=2", "a b"),
+        ("iri-reference", "https://example.org/", ":a"),
+        ("uri-template", "/users/{id}", "/users/{id"),
+        ("json-pointer", "/a~1b/0", "a"),
+        ("relative-json-pointer", "1/a", "/a"),
+        ("regex", "^[a-z]+\\d*$", "(a"),
+    ] {
+        assert!(is_taken(format, right), "{format}: {right}");
+        assert!(!is_taken(format, wrong), "{format}: {wrong}");
+    }
+    assert!(is_taken("colour", "any text"));
+}
+
+#[test]
+fn many_optional_properties_are_followed_to_the_end_or_refused() {
+    let object = |count: usize| {
+        let names = (0..count).map(|n| (format!("p{n}"), json!({"type": "null"})));
+        json!({"type": "object", "properties": names.collect::<serde_json::Map<_, _>>()})
+    };
+    let within = |count: usize| {
+        let schema =
+            json!({"type": "object", "properties": {"a": object(count)}, "required": ["a"]});
+        Grammar::json_schema(schema)
+    };
+    let text = r#"{"a":{"p3":null,"p3999":null}}"#;
+    assert_eq!(takes(&within(4_000), text), (true, true));
+    let (_, grammars) = &*BYTES;
+    let error = grammars.mask(&within(4_001)).err().unwrap().to_string();
+    assert!(error.contains("4001 optional properties"), "{error}");
+}
+
+#[test]
 fn what_cannot_be_kept_to_is_refused_by_name() {
     let (_, grammars) = &*BYTES;
     let says = |grammar: &Grammar| match grammars.mask(grammar) {
@@ -203,11 +247,20 @@ fn what_cannot_be_kept_to_is_refused_by_name() {
             schema(json!({"oneOf": [{"type": "integer"}, {"type": "integer"}]})),
             "oneOf",
         ),
+        (says(&Grammar::lark("start: start")), "no text of it"),
+        (
+            says(&Grammar::rules(
+                "start: @part",
+                [("part".to_owned(), Grammar::regex("[^\\s\\S]"))],
+            )),
+            "no text of it",
+        ),
         (says(&Grammar::regex("(a")), "regular expression"),
         (says(&Grammar::lark("start: unknown")), "unknown"),
         (says(&Grammar::lark("begin: \"a\"")), "start"),
         (says(&Grammar::lark("x".repeat(40_000))), "at most 32768"),
         (says(&Grammar::lark("")), "grammar"),
+        (says(&Grammar::lark("start: %json {}")), "%json"),
     ] {
         let plain = !message.contains('\n') && !message.contains("panic");
         assert!(plain && message.contains(names), "{names}: {message}");

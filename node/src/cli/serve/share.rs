@@ -114,8 +114,8 @@ impl Sharing {
         let fingerprint = self.at.certificate().fingerprint();
         output::line(&format!("  SHA-256 of its public key: {fingerprint}"))?;
         output::note(
-            "guests' programs and browsers warn of the certificate, because this device made it itself: \
-             the fingerprint shows that it is the right one",
+            "guests' browsers warn of the certificate, because this device made it itself: the fingerprint \
+             shows that it is the right one. Their programs trust it by a file that the page offers",
         );
         self.person = Person::there();
         self.show_invitation(true)

@@ -24,7 +24,7 @@ const NOT_SET: [(&[&str], &str); 3] = [
         &["json", "follow", "profile", "tokens", "out"],
         "changes what one call is for",
     ),
-    (&["help", "version"], "is no setting"),
+    (&["help", "version"], "is not a setting"),
 ];
 
 /// Whether a command can have settings.
@@ -105,7 +105,7 @@ pub(super) fn unknown_command(commands: &[(Vec<String>, &Command)], command: &[S
     }
     let names: Vec<_> = commands.iter().map(|(words, _)| words.join(".")).collect();
     format!(
-        "[{written}] is no command that takes settings{}",
+        "[{written}] is not a command with settings{}",
         meaning(&written, &names)
     )
 }
@@ -120,5 +120,5 @@ pub(super) fn meaning(written: &str, names: &[String]) -> String {
     let nearest = near
         .filter(|(near, _)| *near > NEAR)
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    nearest.map_or_else(String::new, |(_, name)| format!(": is {name} meant?"))
+    nearest.map_or_else(String::new, |(_, name)| format!("; did you mean {name}?"))
 }

@@ -270,7 +270,7 @@ fn add(
             } else {
                 String::new()
             };
-            Err(format!("{key} is no setting{of}{}", meaning(key, &keys)))
+            Err(format!("{key} is not a setting{of}{}", meaning(key, &keys)))
         }
     }
 }

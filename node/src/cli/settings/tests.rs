@@ -101,19 +101,19 @@ fn what_makes_no_sense_is_refused_with_its_line_and_what_is_meant() {
     for (text, words) in [
         (
             "thread = 4",
-            "c.toml:1: thread is no setting: is threads meant?",
+            "c.toml:1: thread is not a setting; did you mean threads?",
         ),
         (
             "\n[serve]\nhtp = \"x\"",
-            "c.toml:3: htp is no setting of `serve`: is http meant?",
+            "c.toml:3: htp is not a setting of `serve`; did you mean http?",
         ),
         (
             "[server]\nopen = true",
-            "c.toml:2: [server] is no command that takes settings: is serve meant?",
+            "c.toml:2: [server] is not a command with settings; did you mean serve?",
         ),
         (
             "[run]\nstreams = 4",
-            "c.toml:2: streams is no setting of `run`",
+            "c.toml:2: streams is not a setting of `run`",
         ),
         ("[synth]\nseed = 4", "c.toml:2: `synth` takes no settings"),
         (
@@ -133,15 +133,15 @@ fn what_makes_no_sense_is_refused_with_its_line_and_what_is_meant() {
         ("threads = [1, 2]", "threads is one value, not a list"),
         (
             "POTLUCK_WITH_PEERS = true",
-            "POTLUCK_WITH_PEERS is no setting",
+            "POTLUCK_WITH_PEERS is not a setting",
         ),
         ("verbose = -1", "verbose is a small number"),
         (
             "greedy = true\ntemperature = 1",
             "c.toml:1: greedy cannot be set together with temperature in line 2",
         ),
-        ("prompt = \"Hi\"", "prompt is no setting"),
-        ("xyzzy = 1", "c.toml:1: xyzzy is no setting"),
+        ("prompt = \"Hi\"", "prompt is not a setting"),
+        ("xyzzy = 1", "c.toml:1: xyzzy is not a setting"),
     ] {
         let error = read(text).expect_err(text).to_string();
         assert!(error.contains(words), "{error}");

@@ -146,6 +146,7 @@ fn nobody_is_let_in_while_the_file_is_damaged_and_nothing_is_forgotten() {
     let visit = desk.admit(&token).expect("let in");
     charge(&visit, 4);
     desk.write();
+    charge(&visit, 1);
     let book = GuestBook::of(&kitchen.home);
     let whole = std::fs::read(book.path()).expect("readable");
     std::fs::write(book.path(), b"{").expect("writable");
@@ -153,5 +154,61 @@ fn nobody_is_let_in_while_the_file_is_damaged_and_nothing_is_forgotten() {
     assert!(matches!(&desk.look()[..], [News::Problem(_)]));
     desk.write();
     std::fs::write(book.path(), whole).expect("writable");
-    assert_eq!(desk.admit(&token).expect("let in").tab.left(), 6);
+    assert_eq!(desk.admit(&token).expect("let in").tab.left(), 5);
+    desk.write();
+    assert_eq!(kitchen.desk().admit(&token).expect("let in").tab.left(), 5);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_now_is_read_again_without_a_change() {
+    let kitchen = Kitchen::new();
+    let token = kitchen.add("Anna", |_| ());
+    let desk = kitchen.desk();
+    let path = GuestBook::of(&kitchen.home).path().to_owned();
+    let aside = path.with_extension("aside");
+    std::fs::rename(&path, &aside).expect("renamed");
+    std::fs::create_dir(&path).expect("created");
+    assert_eq!(desk.admit(&token).err(), Some(NotAdmitted::Unknown));
+    assert_eq!(desk.lock().stamp, None, "the next look reads it");
+    std::fs::remove_dir(&path).expect("removed");
+    std::fs::rename(&aside, &path).expect("renamed");
+    assert!(desk.admit(&token).is_ok());
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_does_not_keep_new_tokens_from_guests() {
+    let kitchen = Kitchen::new();
+    let token = kitchen.add("Anna", |limits| limits.tokens_a_day = 10);
+    let desk = kitchen.desk();
+    let day = |days: u64| SystemTime::now() + Duration::from_secs(days * 24 * 60 * 60);
+    let left = |at: SystemTime, charged: usize| {
+        desk.follow(&mut desk.lock(), at);
+        let visit = desk.admit(&token).expect("let in");
+        charge(&visit, charged);
+        visit.tab.left()
+    };
+    assert_eq!(left(day(0), 4), 6);
+    // For years to come, and back.
+    desk.lock().day += 3000;
+    assert_eq!(left(day(0), 1), 5);
+    desk.follow(&mut desk.lock(), day(1));
+    let state = desk.lock();
+    let tab = &state.seats.values().next().expect("Anna").tab;
+    assert_eq!(tab.left(), 10);
+}
+
+#[test]
+fn a_server_that_waited_for_another_counts_what_guests_used_meanwhile() {
+    let kitchen = Kitchen::new();
+    let token = kitchen.add("Anna", |limits| limits.tokens_a_day = 10);
+    let (waits, gives_up) = (kitchen.desk(), kitchen.desk());
+    let first = kitchen.desk();
+    first.begin();
+    charge(&first.admit(&token).expect("let in"), 4);
+    drop(first);
+    kitchen.add("Ben", |_| ());
+    let _ = gives_up.look();
+    drop(gives_up);
+    waits.begin();
+    assert_eq!(waits.admit(&token).expect("let in").tab.left(), 6);
 }

@@ -29,6 +29,9 @@ fn every_path_answers_in_its_dialect_and_unknown_ones_are_not_found() {
         assert_eq!(answered.status, 404, "{path}");
         assert_eq!(answered.json()["error"].is_string(), is_text, "{path}");
     }
+    let pulled = ask(Script::new(hello), "POST", "/api/pull", &json!({})).json();
+    let words = pulled["error"].as_str().expect("words");
+    assert!(words.contains("`potluck pull NAME`"), "{words}");
     let wrong = ask(
         Script::new(hello),
         "GET",

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use potluck_model::grammar::Grammar;
+use potluck_model::grammar::{Grammar, GrammarError};
 use potluck_model::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
@@ -13,6 +13,11 @@ use super::format::{Call, Syntax};
 use super::messages::parameters_of;
 use super::thinking::{ThinkMarks, special_token};
 use crate::serve::{Format, Tool};
+
+/// Members of a schema that its parts need.
+const DEFINITIONS: [&str; 3] = ["$defs", "definitions", "$schema"];
+/// Most bytes of definitions that are copied into the schemas of a request's parameters.
+const MOST_COPIED: usize = 4 << 20;
 
 /// What an answer may contain.
 #[derive(Clone, Copy)]
@@ -55,11 +60,18 @@ pub(super) fn of_format(format: &Format) -> Option<Grammar> {
 }
 
 /// The grammar of an answer; `None` for unconstrained text.
-pub(super) fn of_answer(allowed: &Allowed<'_>, tokenizer: &Tokenizer) -> Option<Grammar> {
+///
+/// # Errors
+/// The tools are too large for a grammar.
+pub(super) fn of_answer(
+    allowed: &Allowed<'_>,
+    tokenizer: &Tokenizer,
+) -> Result<Option<Grammar>, GrammarError> {
     let mut rules = Rules {
         tokenizer,
         text: String::new(),
         parts: Vec::new(),
+        copied: 0,
     };
     let channel = if allowed.in_channels {
         "<|channel|>final<|message|>"
@@ -69,12 +81,12 @@ pub(super) fn of_answer(allowed: &Allowed<'_>, tokenizer: &Tokenizer) -> Option<
     let channel = rules.literals(&[channel]);
     let mut answers = Vec::new();
     if let Some((tools, syntax)) = allowed.calls {
-        rules.calls(tools, syntax, allowed);
+        rules.calls(tools, syntax, allowed)?;
         answers.push("calls".to_owned());
     }
     match (allowed.content, allowed.calls) {
         (None, _) => {}
-        (Some(Format::Text), None) => return None,
+        (Some(Format::Text), None) => return Ok(None),
         (Some(Format::Text), Some((_, syntax))) if !allowed.in_channels => {
             answers.extend(rules.free_text(syntax));
         }
@@ -83,7 +95,10 @@ pub(super) fn of_answer(allowed: &Allowed<'_>, tokenizer: &Tokenizer) -> Option<
             answers.push(format!("{channel} TEXT?"));
         }
         (Some(format), _) => {
-            rules.parts.push(("content".to_owned(), of_format(format)?));
+            let Some(content) = of_format(format) else {
+                return Ok(None);
+            };
+            rules.parts.push(("content".to_owned(), content));
             answers.push(format!("{channel} @content"));
         }
     }
@@ -93,10 +108,10 @@ pub(super) fn of_answer(allowed: &Allowed<'_>, tokenizer: &Tokenizer) -> Option<
     let grammar = Grammar::rules(rules.text, rules.parts);
     let is_json = |format: &Format| matches!(format, Format::JsonObject | Format::JsonSchema(_));
     let only_json = allowed.thoughts == Thoughts::None && allowed.content.is_none_or(is_json);
-    Some(match only_json {
+    Ok(Some(match only_json {
         true => grammar.only_json(),
         false => grammar,
-    })
+    }))
 }
 
 /// Grammar rules, and the parts that they refer to.
@@ -104,6 +119,8 @@ struct Rules<'a> {
     tokenizer: &'a Tokenizer,
     text: String,
     parts: Vec<(String, Grammar)>,
+    /// Bytes of definitions that are copied into the schemas of parameters.
+    copied: usize,
 }
 
 impl Rules<'_> {
@@ -195,7 +212,12 @@ impl Rules<'_> {
     }
 
     /// Adds the rule `calls`, and `body` for what follows the opening mark.
-    fn calls(&mut self, tools: &[Tool], syntax: &Syntax, allowed: &Allowed<'_>) {
+    fn calls(
+        &mut self,
+        tools: &[Tool],
+        syntax: &Syntax,
+        allowed: &Allowed<'_>,
+    ) -> Result<(), GrammarError> {
         let wanted = &syntax.wanted;
         let mut names = Vec::new();
         for (number, tool) in tools.iter().enumerate() {
@@ -210,7 +232,7 @@ impl Rules<'_> {
                     let arguments = self.arguments(number, tool, allowed.is_lenient);
                     format!("{head} {arguments} {}", self.literals(&[after]))
                 }
-                Call::Python => self.python_call(number, tool),
+                Call::Python => self.python_call(number, tool)?,
             };
             let _ = writeln!(self.text, "call_{number}: {call}");
             names.push(format!("call_{number}"));
@@ -226,6 +248,7 @@ impl Rules<'_> {
         });
         let _ = writeln!(self.text, "calls: {open} body");
         let _ = writeln!(self.text, "body: {first} call {more} {close}");
+        Ok(())
     }
 
     /// Adds the grammar of a tool's arguments; returns the reference to it.
@@ -241,10 +264,11 @@ impl Rules<'_> {
     }
 
     /// A call with named arguments: the required ones, then any of the optional ones, in order.
-    fn python_call(&mut self, number: usize, tool: &Tool) -> String {
+    fn python_call(&mut self, number: usize, tool: &Tool) -> Result<String, GrammarError> {
         let schema = parameters_of(tool);
         let none = serde_json::Map::new();
         let properties = schema["properties"].as_object().unwrap_or(&none);
+        self.copy(&schema, properties.len())?;
         let required = schema["required"].as_array().cloned().unwrap_or_default();
         let is_required = |name: &str| required.iter().any(|required| required == name);
         let mut arguments: [Vec<String>; 2] = [Vec::new(), Vec::new()];
@@ -259,15 +283,18 @@ impl Rules<'_> {
         let [needed, others] = arguments;
         let mut list = needed.join(" \", \" ");
         if needed.is_empty() {
-            // Any of the optional arguments may come first.
-            let firsts = others.iter().enumerate().map(|(at, first)| {
-                let rest: Vec<_> = others[at + 1..]
-                    .iter()
-                    .map(|o| format!("(\", \" {o})?"))
-                    .collect();
-                format!("{first} {}", rest.join(" "))
-            });
-            let firsts: Vec<_> = firsts.collect();
+            // Any of the optional arguments may come first. What may follow is one rule for each, so
+            // the text grows with their number and not with its square.
+            let rest = |at: usize| match at < others.len() {
+                true => format!("rest_{number}_{at}"),
+                false => String::new(),
+            };
+            let mut firsts = Vec::with_capacity(others.len());
+            for (at, argument) in others.iter().enumerate() {
+                firsts.push(format!("{argument} {}", rest(at + 1)));
+                let (name, next) = (rest(at), rest(at + 1));
+                let _ = writeln!(self.text, "{name}: (\", \" {argument})? {next}");
+            }
             if !firsts.is_empty() {
                 list = format!("({})?", firsts.join(" | "));
             }
@@ -276,10 +303,30 @@ impl Rules<'_> {
                 let _ = write!(list, " (\", \" {other})?");
             }
         }
-        format!(
+        Ok(format!(
             "{} {list} \")\"",
             self.literals(&[&format!("{}(", tool.name)])
-        )
+        ))
+    }
+
+    /// Counts the definitions that are copied into the schemas of `parts` parameters.
+    ///
+    /// # Errors
+    /// All of them together are too large.
+    fn copy(&mut self, schema: &Value, parts: usize) -> Result<(), GrammarError> {
+        let definitions = DEFINITIONS.iter().filter_map(|name| schema.get(name));
+        let definitions: usize = definitions.map(|held| held.to_string().len()).sum();
+        self.copied = self
+            .copied
+            .saturating_add(definitions.saturating_mul(parts));
+        match self.copied > MOST_COPIED {
+            true => Err(GrammarError::TooLong {
+                kind: "JSON schema, with its definitions for each parameter,",
+                bytes: self.copied,
+                limit: MOST_COPIED,
+            }),
+            false => Ok(()),
+        }
     }
 }
 
@@ -289,7 +336,7 @@ fn within(schema: &Value, property: &Value) -> Value {
         Value::Object(_) => property.clone(),
         _ => json!({}),
     };
-    for definitions in ["$defs", "definitions", "$schema"] {
+    for definitions in DEFINITIONS {
         if let Some(held) = schema.get(definitions) {
             property[definitions] = held.clone();
         }

@@ -1,5 +1,7 @@
 //! Messages and tools in the form that a model's template expects.
 
+use std::collections::HashMap;
+
 use potluck_model::template::{ChatTemplate, Content, Json, ToolCall};
 use serde_json::{Value, json};
 
@@ -39,6 +41,12 @@ pub(super) fn write(
 /// that a result belongs to. Parts of a message are joined; templates that need parts get them
 /// later.
 fn complete(all: &[Message]) -> impl Fn(&Message) -> Message {
+    let mut called: HashMap<&str, &str> = HashMap::new();
+    for call in all.iter().flat_map(|message| &message.tool_calls) {
+        if let Some(id) = &call.id {
+            called.entry(id).or_insert(&call.name);
+        }
+    }
     move |message| {
         let mut message = message.clone();
         if let Content::Parts(parts) = &message.content {
@@ -48,10 +56,9 @@ fn complete(all: &[Message]) -> impl Fn(&Message) -> Message {
             call.arguments = call.arguments.clone().spelled_out();
         }
         if message.role == Role::Tool && message.name.is_none() {
-            let calls = || all.iter().flat_map(|message| &message.tool_calls);
-            let answered =
-                calls().find(|call| call.id.is_some() && call.id == message.tool_call_id);
-            message.name = answered.map(|call| call.name.clone());
+            let id = message.tool_call_id.as_deref();
+            let name = id.and_then(|id| called.get(id));
+            message.name = name.map(|&name| name.to_owned());
         }
         message
     }

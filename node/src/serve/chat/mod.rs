@@ -130,15 +130,19 @@ fn template_of(engine: &Engine) -> Result<&ChatTemplate, RequestError> {
     })
 }
 
-/// Refuses text that cannot fit in the context, however it is tokenised.
+/// Refuses text that cannot fit in the context, however it is tokenised, and more messages than
+/// the context holds tokens. Reasoning does not count: templates leave it out.
 fn check_size(engine: &Engine, messages: &[Message], tools: &[Tool]) -> Result<(), RequestError> {
+    let calls = || messages.iter().flat_map(|message| &message.tool_calls);
     let said = messages.iter().map(|message| message.content.bytes());
+    let called = calls().map(|call| call.name.len() + call.arguments.written().len());
     let described = tools.iter().map(|tool| {
         let description = tool.description.as_ref().map_or(0, |text| text.len());
-        description + tool.parameters.to_string().len()
+        tool.name.len() + description + tool.parameters.to_string().len()
     });
-    let bytes: usize = said.chain(described).sum();
-    let tokens = bytes / engine.tokenizer().longest_token().max(1);
+    let bytes: usize = said.chain(called).chain(described).sum();
+    let least = messages.len().max(calls().count()).max(tools.len());
+    let tokens = least.max(bytes / engine.tokenizer().longest_token().max(1));
     let context = engine.context();
     if tokens > context {
         return Err(RequestError::TooLong { tokens, context });
@@ -227,7 +231,8 @@ fn mask_of(
         in_channels: syntax.is_some_and(|syntax| syntax.has_channels),
         thoughts,
     };
-    let Some(grammar) = grammar::of_answer(&allowed, engine.tokenizer()) else {
+    let grammar = grammar::of_answer(&allowed, engine.tokenizer());
+    let Some(grammar) = grammar.map_err(|error| invalid("tools", &error))? else {
         return Ok(None);
     };
     let mask = engine

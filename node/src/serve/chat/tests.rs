@@ -455,3 +455,41 @@ fn tools_are_in_the_prompt_but_where_none_is_to_be_called() {
         );
     }
 }
+
+#[test]
+fn tools_and_conversations_that_would_take_too_long_to_prepare_are_refused_at_once() {
+    let engine = engine_with("<|tool_call_start|>", "");
+    let prepare = |chat: &Chat| prepare(&engine, chat, &Format::Text).map(|_| ());
+    let properties = |count: usize| -> Value {
+        let all = (0..count).map(|n| (format!("p{n}"), json!({})));
+        all.collect::<serde_json::Map<_, _>>().into()
+    };
+    let with = |parameters: Value| Chat {
+        tools: vec![tool("t", parameters)],
+        ..chat(ToolChoice::Required)
+    };
+    // Each parameter's schema has its own copy of all definitions.
+    let copied = with(json!({
+        "type": "object",
+        "$defs": {"a": {"const": "x".repeat(6_500)}},
+        "properties": properties(700),
+    }));
+    let Err(RequestError::Invalid { message, .. }) = prepare(&copied) else {
+        panic!("4.5 MB of definitions");
+    };
+    assert!(
+        message.contains("its definitions for each parameter"),
+        "{message}"
+    );
+    let message = |role| Message::new(role, "");
+    let mut many = chat(ToolChoice::None);
+    many.messages = (0..=CONTEXT)
+        .map(|_| message(Role::Tool))
+        .collect::<Vec<_>>()
+        .into();
+    let refused = prepare(&many);
+    assert!(
+        matches!(refused, Err(RequestError::TooLong { tokens, .. }) if tokens == CONTEXT + 1),
+        "{refused:?}"
+    );
+}

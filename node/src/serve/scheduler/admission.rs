@@ -32,7 +32,7 @@ impl Scheduler<'_> {
                 continue;
             }
             match work {
-                Work::Embed(texts) => self.poolings.push(Pooling::new(client, texts)),
+                Work::Embed(texts) => self.poolings.extend(Pooling::new(client, texts)),
                 Work::Answer(answer) => {
                     if let Some(later) = self.begin(client, answer) {
                         self.lane.put_back(later);
@@ -54,11 +54,8 @@ impl Scheduler<'_> {
     fn next_ready(&self) -> Option<Ready> {
         let streams = self.shared.settings.streams;
         let (owner, guests) = self.answered();
-        match owner + guests < streams {
-            true => self.lane.next_ready(false),
-            false if owner < streams => self.lane.next_ready(true),
-            false => None,
-        }
+        let for_anyone = owner + guests < streams;
+        self.lane.next_ready(for_anyone, owner < streams)
     }
 
     /// Starts an answer; returns the request if there is no memory now.

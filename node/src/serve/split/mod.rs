@@ -62,6 +62,8 @@ pub(super) struct Split<'e> {
     path: PathBuf,
     kept: Mutex<Kept<'e>>,
     running: Mutex<BTreeMap<u64, Running>>,
+    /// Locked while a request embeds texts.
+    embedding: Mutex<()>,
 }
 
 /// A running request.
@@ -118,6 +120,7 @@ impl<'e> Split<'e> {
             path: lane.model.path.clone(),
             kept: Mutex::new(Kept::new(shared.settings.kept_bytes, shared.settings.idle)),
             running: Mutex::default(),
+            embedding: Mutex::default(),
         }
     }
 
@@ -173,11 +176,9 @@ impl<'e> Split<'e> {
             let owner = running.values().filter(|one| !one.is_guests).count();
             (running.len(), owner)
         };
-        match all < streams.min(PLACES - OWNERS_PLACES) {
-            true => self.lane.next_ready(false),
-            false if owner < streams && all < PLACES => self.lane.next_ready(true),
-            false => None,
-        }
+        let for_anyone = all < streams.min(PLACES - OWNERS_PLACES);
+        let for_owner = owner < streams && all < PLACES;
+        self.lane.next_ready(for_anyone, for_owner)
     }
 
     /// Whether a request of the owner is computing.

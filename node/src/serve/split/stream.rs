@@ -12,6 +12,7 @@ use crate::engine::{Sequence as _, StopReason, TokenId};
 use crate::serve::RequestError;
 use crate::serve::caller::OWNER_SECONDS;
 use crate::serve::client::Client;
+use crate::serve::scheduler::failed;
 use crate::serve::talk::{Heard, Talk};
 use crate::serve::work::Answer;
 
@@ -220,10 +221,7 @@ impl<'e> Split<'e> {
                     next.push(token);
                 }
                 Some(Heard::End(reason)) => return End::Answered(reason),
-                Some(Heard::Failed(error)) => {
-                    let message = crate::words::of(&error);
-                    return End::Failed(RequestError::Failed { message });
-                }
+                Some(Heard::Failed(error)) => return End::Failed(failed(&error)),
                 // Logits always produce a result, so this does not happen.
                 None => return End::Cancelled,
             }

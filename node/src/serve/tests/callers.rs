@@ -181,3 +181,24 @@ fn guests_leave_memory_for_the_owner() {
     assert_eq!(hear(second).done().completion_tokens, CONTEXT - 5);
     assert_eq!(memory.reserved(), kitchen.weights());
 }
+
+#[test]
+fn texts_that_wait_together_do_not_take_the_same_tokens_twice() {
+    let kitchen = Kitchen::with_context(ENDLESS);
+    let service = kitchen.serve(|settings| settings.streams = 1);
+    let mut running = service
+        .submit(kitchen.request(&tokens(1, 5), 1, ENDLESS))
+        .expect("taken");
+    until_content(&mut running);
+    let (anna, tab) = with_tokens(1, 100);
+    let embed = |seed| {
+        let input = Input::Tokens(tokens(seed, 60).into());
+        let embedding = service.embed("", vec![input], anna.clone());
+        embedding.expect("taken")
+    };
+    let both = [embed(2), embed(3)];
+    until(|| service.numbers().waiting == 2);
+    drop(running);
+    let done = both.map(|embedding| embedding.blocking().is_ok());
+    assert_eq!((done, tab.used()), ([true, false], 60));
+}
