@@ -3,8 +3,9 @@
 #
 #     tests/aarch64/run.sh
 #
-# Builds `potluck-model` for aarch64, then, on emulated CPUs with matrix products, with dot products and without,
-# runs the kernels' unit tests and compares the digests of the `bits` example with this machine's.
+# Builds `potluck-model` for aarch64, then, on emulated CPUs with matrix products, with dot products
+# and without, runs the kernels' unit tests and compares the digests of the `bits` example with this
+# machine's.
 #
 # What it needs and this machine lacks of a Rust target, a linker and qemu-user comes from Debian
 # packages (some 200 MB, once), unpacked under POTLUCK_AARCH64_CACHE, by default

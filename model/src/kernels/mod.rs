@@ -16,6 +16,9 @@
 //! - exp and tanh are ours ([`math`]), sin and cos pure Rust (`libm`).
 //!
 //! Work is divided across output rows, heads and positions, never across a reduction.
+//!
+//! Quantised weights are multiplied where the file has them ([`quantised`]) or from a copy whose
+//! layout is made for it ([`packed`]); prefill always takes the latter, a group of rows at a time.
 
 pub(crate) mod activations;
 mod ahead;
