@@ -129,6 +129,26 @@ impl KvCache {
         })
     }
 
+    /// Fills the blocks of 64 positions behind the first `len` positions, up to position `end`, with
+    /// copies of those before. What attention reads there takes as long as any keys and values.
+    ///
+    /// # Panics
+    /// The first block is not full, or `end` is beyond the capacity.
+    pub(crate) fn repeat(&mut self, len: usize, end: usize) {
+        let (first, end) = (len / BLOCK, end.div_ceil(BLOCK));
+        assert!(first > 0 && end * BLOCK <= self.shape.capacity);
+        let block = BLOCK * self.shape.head_dim;
+        let of_head = self.shape.capacity * self.shape.head_dim;
+        let is_f16 = dtype(&self.device) == DType::F16;
+        for layer in &mut self.of_layers {
+            let repeated = layer.take().map(|tensor| match is_f16 {
+                true => repeat::<f16>(tensor, [of_head, block], first..end),
+                false => repeat::<f32>(tensor, [of_head, block], first..end),
+            });
+            layer.put(repeated);
+        }
+    }
+
     /// Number of positions reserved.
     pub fn capacity(&self) -> usize {
         self.capacity
@@ -213,6 +233,24 @@ fn copy_prefix<E: Element + Default>(
     Ok(Tensor::from_data(data, (&device, E::dtype())))
 }
 
+/// In each head, which takes `of_head` elements, replaces the blocks by copies of those before.
+fn repeat<E: Element>(
+    tensor: Tensor<1>,
+    [of_head, block]: [usize; 2],
+    blocks: Range<usize>,
+) -> Tensor<1> {
+    let device = tensor.device();
+    let mut data = tensor.into_data();
+    let values = data.as_mut_slice::<E>().expect("the cache's own type");
+    for head in values.chunks_exact_mut(of_head) {
+        for to in blocks.clone() {
+            let from = to % blocks.start * block;
+            head.copy_within(from..from + block, to * block);
+        }
+    }
+    Tensor::from_data(data, (&device, E::dtype()))
+}
+
 fn with_room<E>(elements: usize) -> Result<Vec<E>, ModelError> {
     let mut values = Vec::new();
     let missing = |_| ModelError::OutOfMemory {
@@ -220,4 +258,40 @@ fn with_room<E>(elements: usize) -> Result<Vec<E>, ModelError> {
     };
     values.try_reserve_exact(elements).map_err(missing)?;
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::Gguf;
+    use crate::gguf::synth::SynthSpec;
+
+    #[test]
+    fn blocks_are_repeated_within_each_head() {
+        let spec = SynthSpec::preset("tiny").expect("a preset");
+        let gguf = Gguf::parse(spec.to_bytes().expect("valid")).expect("valid");
+        let config = ModelConfig::from_gguf(&gguf).expect("valid");
+        let compute = Compute::new(None).expect("a usable instruction set");
+        let mut cache = KvCache::new(&config, 0..1, 256, &compute).expect("memory");
+        let [keys, values] = cache.layer(0).take();
+        let device = keys.device();
+        let dtype = dtype(&device);
+        let numbers = |count: usize| (0..count).map(|i| (i % 1021) as f32).collect::<Vec<_>>();
+        let count = keys.dims()[0];
+        let filled = TensorData::new(numbers(count), [count]).convert_dtype(dtype);
+        let filled = Tensor::<1>::from_data(filled, (&device, dtype));
+        cache.layer(0).put([filled, values]);
+        cache.repeat(150, 193);
+        let [keys, _] = cache.layer(0).take();
+        let keys: Vec<f32> = keys.into_data().iter::<f32>().collect();
+        let block = BLOCK * cache.shape().head_dim;
+        let expected = numbers(count);
+        for (head, expected) in keys
+            .chunks_exact(4 * block)
+            .zip(expected.chunks_exact(4 * block))
+        {
+            assert_eq!(head[..2 * block], expected[..2 * block]);
+            assert_eq!(head[2 * block..], expected[..2 * block]);
+        }
+    }
 }

@@ -11,6 +11,12 @@ use crate::Cancel;
 use crate::engine::{Engine, ModelError, Session, TokenId};
 use crate::prompt::{self, PromptError};
 
+/// Positions from which on decoding is measured, as far as a session may have them.
+pub const POSITIONS: [usize; 3] = [0, 1000, 4000];
+
+/// The most tokens decoded from a position that is not the first.
+const FAR_TOKENS: usize = 64;
+
 /// What to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct BenchOptions {
@@ -20,6 +26,8 @@ pub struct BenchOptions {
     pub decode: usize,
     /// How often; rates are medians.
     pub repetitions: usize,
+    /// The most positions of a session.
+    pub context: usize,
 }
 
 /// What was measured; `bench --json` prints it.
@@ -27,8 +35,10 @@ pub struct BenchOptions {
 pub struct BenchReport {
     /// Median rate of reading a prompt.
     pub prefill_tokens_per_s: f64,
-    /// Median rate of decoding one sequence.
+    /// Median rate of decoding one sequence, from its start.
     pub decode_tokens_per_s: f64,
+    /// Median rates of decoding further on, where each token attends to more.
+    pub decode_at: Vec<DecodeAt>,
     /// Tokens of the prompt.
     pub prefill_tokens: usize,
     /// Tokens decoded.
@@ -48,6 +58,17 @@ pub struct BenchReport {
     pub threads: usize,
     /// The instruction set that computed.
     pub isa: String,
+}
+
+/// How fast tokens are decoded from a position on.
+#[derive(Debug, Clone, Serialize)]
+pub struct DecodeAt {
+    /// The first one's position, or the second's where it is 0.
+    pub position: usize,
+    /// How many are decoded.
+    pub tokens: usize,
+    /// Median rate.
+    pub tokens_per_s: f64,
 }
 
 /// A measurement could not be made.
@@ -83,6 +104,7 @@ pub fn bench(
         prefill,
         decode,
         repetitions,
+        context,
     } = options;
     if prefill == 0 || decode == 0 || repetitions == 0 {
         return Err(BenchError::Nothing);
@@ -100,22 +122,32 @@ pub fn bench(
     let (mut prefills, mut decodes) = (Vec::new(), Vec::new());
     rounds.prefill(prefill)?;
     rounds.decode(decode)?;
+    // Before the bandwidth's own buffer counts, and a cache that only measuring needs.
+    let peak_rss_bytes = peak_rss_bytes();
+    let context = context.min(engine.config().context);
+    let mut far = Far::new(engine, context, decode.min(FAR_TOKENS), cancel)?;
     for round in 0..repetitions {
         on_round(round);
         prefills.push(rounds.prefill(prefill)?);
         decodes.push(rounds.decode(decode)?);
+        far.round()?;
     }
     on_round(repetitions);
-    // Before the bandwidth's own buffer counts.
-    let peak_rss_bytes = peak_rss_bytes();
     let compute = Compute::with_isa(engine.isa(), NonZeroUsize::new(engine.threads()));
     let read_bandwidth = read_bandwidth(&compute);
     let rate = |tokens: usize, times| tokens as f64 / median(times).as_secs_f64();
     let decode_rate = rate(decode, decodes);
+    let mut decode_at = vec![DecodeAt {
+        position: 0,
+        tokens: decode,
+        tokens_per_s: decode_rate,
+    }];
+    decode_at.extend(far.rates());
     let bytes_per_token = engine.weight_bytes_per_token();
     Ok(BenchReport {
         prefill_tokens_per_s: rate(prefill, prefills),
         decode_tokens_per_s: decode_rate,
+        decode_at,
         prefill_tokens: prefill,
         decode_tokens: decode,
         repetitions,
@@ -156,12 +188,103 @@ impl Rounds<'_> {
     }
 
     fn read(&mut self, range: std::ops::Range<usize>) -> Result<(), BenchError> {
-        let tokens = &self.tokens[range];
-        let mut progress = |_| !self.cancel.is_cancelled();
-        self.engine
-            .prefill(self.session, tokens, &mut progress, |_| ())?
-            .ok_or(BenchError::Cancelled)
+        read(self.engine, self.session, &self.tokens[range], self.cancel)
     }
+}
+
+/// Decoding from positions further on.
+struct Far<'a> {
+    engine: &'a Engine,
+    cancel: &'a Cancel,
+    /// None if no position fits.
+    session: Option<Session>,
+    tokens: Vec<TokenId>,
+    /// How many tokens are decoded.
+    count: usize,
+    /// Positions, and what each round took.
+    times: Vec<(usize, Vec<Duration>)>,
+}
+
+impl<'a> Far<'a> {
+    fn new(
+        engine: &'a Engine,
+        context: usize,
+        count: usize,
+        cancel: &'a Cancel,
+    ) -> Result<Self, BenchError> {
+        let positions = far_positions(context, count);
+        let session = match positions.last().map(|most| engine.session(most + count)) {
+            None => None,
+            // Where there is no room for them, no positions are measured.
+            Some(Err(ModelError::OutOfMemory { .. })) => None,
+            Some(session) => Some(session?),
+        };
+        Ok(Self {
+            engine,
+            cancel,
+            session,
+            tokens: arbitrary_tokens(Session::REPEATABLE, engine.config().vocabulary),
+            count,
+            times: positions.into_iter().map(|at| (at, Vec::new())).collect(),
+        })
+    }
+
+    /// Measures once from each position. Keys and values of those before are copies of a few that
+    /// were read: attention takes as long.
+    fn round(&mut self) -> Result<(), BenchError> {
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
+        session.truncate(0);
+        read(self.engine, session, &self.tokens, self.cancel)?;
+        for (position, times) in &mut self.times {
+            session.truncate(Session::REPEATABLE);
+            session.repeat(*position)?;
+            let start = Instant::now();
+            for token in self.tokens.iter().cycle().take(self.count) {
+                read(
+                    self.engine,
+                    session,
+                    std::slice::from_ref(token),
+                    self.cancel,
+                )?;
+            }
+            times.push(start.elapsed());
+        }
+        Ok(())
+    }
+
+    fn rates(self) -> impl Iterator<Item = DecodeAt> {
+        let tokens = self.count;
+        let measured = self
+            .times
+            .into_iter()
+            .filter(|(_, times)| !times.is_empty());
+        measured.map(move |(position, times)| DecodeAt {
+            position,
+            tokens,
+            tokens_per_s: tokens as f64 / median(times).as_secs_f64(),
+        })
+    }
+}
+
+/// Reads tokens, with the last one's logits.
+fn read(
+    engine: &Engine,
+    session: &mut Session,
+    tokens: &[TokenId],
+    cancel: &Cancel,
+) -> Result<(), BenchError> {
+    let mut progress = |_| !cancel.is_cancelled();
+    engine
+        .prefill(session, tokens, &mut progress, |_| ())?
+        .ok_or(BenchError::Cancelled)
+}
+
+/// The positions behind the first from which `count` tokens fit into so many.
+fn far_positions(context: usize, count: usize) -> Vec<usize> {
+    let fits = |&position: &usize| position > 0 && position + count <= context;
+    POSITIONS.into_iter().filter(fits).collect()
 }
 
 /// Tokens spread over the vocabulary: which ones makes no difference to the work.
@@ -206,6 +329,13 @@ mod tests {
         assert!(tokens.iter().all(|&token| token < 49_152));
         let distinct: std::collections::HashSet<_> = tokens.iter().collect();
         assert_eq!(distinct.len(), tokens.len());
+    }
+
+    #[test]
+    fn decoding_is_measured_from_the_positions_that_fit() {
+        assert!(far_positions(1063, 64).is_empty());
+        assert_eq!(far_positions(1064, 64), [1000]);
+        assert_eq!(far_positions(4096, 64), [1000, 4000]);
     }
 
     #[test]

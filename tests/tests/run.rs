@@ -239,6 +239,19 @@ fn bench_reports_rates_and_memory() {
         assert!(json[key].as_f64() > Some(0.0), "{key}: {json}");
     }
     assert_eq!(json["repetitions"], 3);
+    let positions: Vec<_> = json["decode_at"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|at| (at["position"].as_u64(), at["tokens"].as_u64()))
+        .collect();
+    let expected = [0, 1000, 4000].map(|position| (Some(position), Some(8)));
+    assert_eq!(positions, expected, "{json}");
+    assert_eq!(
+        json["decode_at"][0]["tokens_per_s"],
+        json["decode_tokens_per_s"]
+    );
+    assert!(json["decode_at"][2]["tokens_per_s"].as_f64() > Some(0.0));
     assert!(json["isa"].is_string());
     if cfg!(target_os = "linux") {
         assert!(json["peak_rss_bytes"].as_u64() > Some(0));

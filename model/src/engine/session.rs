@@ -13,6 +13,9 @@ pub struct Session {
 }
 
 impl Session {
+    /// Tokens that a session needs for [`Session::repeat`].
+    pub const REPEATABLE: usize = 64;
+
     /// Tokens in the cache.
     pub fn tokens(&self) -> &[TokenId] {
         &self.tokens
@@ -61,6 +64,27 @@ impl Session {
             tokens: self.tokens[..len].to_vec(),
             cache: self.cache.copy_prefix(len, capacity)?,
         })
+    }
+
+    /// Fills the session up to `len` tokens with copies of those it has, whose keys and values are
+    /// copied, not computed: for measuring what is read behind them. It says nothing about the text.
+    ///
+    /// # Errors
+    /// The session has not [`Session::REPEATABLE`] tokens, or not so much room.
+    pub fn repeat(&mut self, len: usize) -> Result<(), ModelError> {
+        let known = self.len();
+        if known < Self::REPEATABLE || len > self.capacity() {
+            return Err(ModelError::ContextFull {
+                needed: len.max(Self::REPEATABLE),
+                free: self.free(),
+                capacity: self.capacity(),
+            });
+        }
+        self.cache.repeat(known, len);
+        let tokens = (known..len).map(|at| self.tokens[at % known]);
+        let tokens: Vec<_> = tokens.collect();
+        self.tokens.extend(tokens);
+        Ok(())
     }
 
     /// Bytes reserved for keys and values.

@@ -1,12 +1,18 @@
 //! One sequence's attention in a step, on all threads: rotate, append to the cache, attend.
 
+#[cfg(test)]
+#[path = "attention_step_tests.rs"]
+mod tests;
+
 use std::ops::Range;
 
 use half::f16;
 use smallvec::SmallVec;
 
 use super::attention::Attend;
-use super::cache::{CacheShape, append};
+use super::attention_split::{Outputs, Scores};
+use super::attention_tile::QUERIES;
+use super::cache::{BLOCK, CacheShape, append};
 use super::rope::{RopePairs, Rotate};
 use super::team::Team;
 use super::{Isa, SharedSlice};
@@ -14,8 +20,14 @@ use super::{Isa, SharedSlice};
 /// The most positions of a tile in prefill: its queries share one widened copy of each cache block.
 const TILE: usize = 16;
 
-/// Coordinates of a head up to which a decode step allocates nothing.
-const SMALL_HEAD: usize = 256;
+/// Coordinates of the heads of a key and value head up to which a decode step allocates nothing.
+const SMALL: usize = 1024;
+
+/// Coordinates that fill a cache line of values, which two threads should not both read.
+const STRIP: usize = 32;
+
+/// Blocks from which on a second loop costs less than threads that wait for the one with more heads.
+const MANY_BLOCKS: usize = 6;
 
 /// What one sequence attends to in a step.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,8 +60,51 @@ pub(crate) struct AttentionStep<'a> {
     pub(crate) sin: &'a [f32],
 }
 
+impl AttentionPlan {
+    /// Into how many items a key and value head, or the positions, must be divided so that the
+    /// threads have about the same work.
+    fn strips(&self, threads: usize) -> usize {
+        let (mut common, mut rest) = (threads, self.cache.kv_heads);
+        while rest > 0 {
+            (common, rest) = (rest, common % rest);
+        }
+        threads / common
+    }
+
+    /// Into how many items one position's attention to a key and value head is divided; none if
+    /// heads are items.
+    fn strips_of_one(&self, threads: usize) -> Option<usize> {
+        let strips = self.strips(threads).min(self.cache.head_dim / STRIP);
+        let one = self.rows.len() == 1 && self.blocks().len() >= MANY_BLOCKS;
+        Some(strips).filter(|&strips| one && strips > 1)
+    }
+
+    /// The blocks that the first position sees.
+    fn blocks(&self) -> Range<usize> {
+        let seen = self
+            .window
+            .map_or(0, |w| (self.start + 1).saturating_sub(w));
+        seen / BLOCK..self.start / BLOCK + 1
+    }
+
+    /// Where its rows of the queries are.
+    fn elements(&self) -> Range<usize> {
+        let width = self.heads * self.head_dim;
+        self.rows.start * width..self.rows.end * width
+    }
+
+    /// How many numbers a team of `threads` needs to compute this.
+    pub(crate) fn scratch(&self, threads: usize) -> usize {
+        match self.strips_of_one(threads) {
+            Some(_) => self.heads * self.blocks().len() * BLOCK,
+            None => 0,
+        }
+    }
+}
+
 impl AttentionStep<'_> {
-    pub(crate) fn run(&mut self, isa: Isa, team: &Team) {
+    /// `scratch` has as many numbers as [`AttentionPlan::scratch`] says, to be overwritten.
+    pub(crate) fn run(&mut self, isa: Isa, team: &Team, scratch: &mut [f32]) {
         let cache = self.plan.cache;
         let end = self.plan.start + self.plan.rows.len();
         assert!(
@@ -58,7 +113,10 @@ impl AttentionStep<'_> {
         );
         assert!(self.keys.len() == cache.elements() && self.values.len() == cache.elements());
         self.rotate_and_append(isa, team);
-        self.attend(isa, team);
+        match self.plan.strips_of_one(team.threads()) {
+            Some(strips) => self.attend_in_strips(strips, isa, team, scratch),
+            None => self.attend(isa, team),
+        }
     }
 
     fn rotate_and_append(&mut self, isa: Isa, team: &Team) {
@@ -102,62 +160,194 @@ impl AttentionStep<'_> {
         });
     }
 
+    /// All heads of a key and value head are an item, of one position or of a tile of them.
     fn attend(&mut self, isa: Isa, team: &Team) {
         let plan = self.plan;
-        let head_dim = plan.head_dim;
-        let cached = plan.cache.head_dim;
-        let q_width = plan.heads * head_dim;
-        let group = plan.heads / plan.cache.kv_heads;
         let positions = plan.rows.len();
-        let (keys, values) = (&*self.keys, &*self.values);
-        let rows = plan.rows.start * q_width..plan.rows.end * q_width;
-        let q = SharedSlice::new(&mut self.q[rows]);
-        // In decode a head is an item; in prefill a tile of positions of all heads of a group.
-        let heads_at_once = if positions == 1 { 1 } else { group };
-        let per_tile = plan.heads / heads_at_once;
-        // Tiles of about the same size, so that threads finish together.
-        let tiles = positions.div_ceil(TILE);
+        let heads = plan.cache.kv_heads;
+        let cache = Cache {
+            keys: self.keys,
+            values: self.values,
+        };
+        let q = SharedSlice::new(&mut self.q[plan.elements()]);
+        // Tiles of about the same size, and enough of them, so that threads finish together.
+        let least = plan.strips(team.threads()).min(positions);
+        let tiles = positions.div_ceil(TILE).max(least);
         let tile = positions.div_ceil(tiles.max(1));
-        let items = tiles * per_tile;
-        team.run(items, 1, &|range| {
+        let tiles = positions.div_ceil(tile.max(1));
+        team.run(tiles * heads, 1, &|range| {
             for item in range {
-                let first = item / per_tile * tile;
-                let tile = first..(first + tile).min(positions);
-                let first_head = item % per_tile * heads_at_once;
-                let places: SmallVec<[_; 1]> = tile
-                    .flat_map(|p| (first_head..first_head + heads_at_once).map(move |h| (p, h)))
-                    .collect();
-                let place = |&(p, h): &(usize, usize)| {
-                    let start = p * q_width + h * head_dim;
-                    // SAFETY: each head of each position belongs to one item.
-                    unsafe { q.part(start..start + head_dim) }
+                let first = item / heads * tile;
+                let group = Group {
+                    plan,
+                    positions: first..(first + tile).min(positions),
+                    kv_head: item % heads,
                 };
-                let mut copies = SmallVec::<[f32; SMALL_HEAD]>::new();
-                for (i, at) in places.iter().enumerate() {
-                    copies.extend_from_slice(place(at));
-                    // Zeros up to the cache's width.
-                    copies.resize((i + 1) * cached, 0.0);
-                }
-                let queries: SmallVec<[_; 1]> = places
-                    .iter()
-                    .zip(copies.chunks_exact(cached))
-                    .map(|((p, _), q)| (plan.start + p, q))
-                    .collect();
-                let mut out = SmallVec::<[f32; SMALL_HEAD]>::from_elem(0.0, copies.len());
-                Attend {
-                    shape: plan.cache,
-                    kv_head: first_head / group,
-                    keys,
-                    values,
-                    window: plan.window,
-                    scale: plan.scale,
-                    queries: &queries,
-                }
-                .run(isa, &mut out);
-                for (at, out) in places.iter().zip(out.chunks_exact(cached)) {
-                    place(at).copy_from_slice(&out[..head_dim]);
-                }
+                // SAFETY: each head of each position belongs to one item.
+                let copies = group.copy(|at| unsafe { q.part(at) });
+                let queries = group.queries(&copies);
+                let mut out = SmallVec::<[f32; SMALL]>::from_elem(0.0, copies.len());
+                cache.attend(&group, &queries).run(isa, &mut out);
+                group.replace(&q, 0..plan.cache.head_dim, &out);
             }
         });
+    }
+
+    /// As [`Self::attend`] for one position, with `strips` items a key and value head.
+    fn attend_in_strips(&mut self, strips: usize, isa: Isa, team: &Team, scores: &mut [f32]) {
+        let plan = self.plan;
+        let heads = plan.cache.kv_heads;
+        let cache = Cache {
+            keys: self.keys,
+            values: self.values,
+        };
+        let q = &self.q[plan.elements()];
+        let group = |kv_head| Group {
+            plan,
+            positions: 0..1,
+            kv_head,
+        };
+        let blocks = plan.blocks();
+        let size = plan.heads / heads * BLOCK;
+        let of_head = size * blocks.len();
+        let shared = SharedSlice::new(&mut scores[..heads * of_head]);
+        team.run(heads * blocks.len(), 2, &|range| {
+            for (head, part) in by_head(range, blocks.len()) {
+                let group = group(head);
+                let copies = group.copy(|at| &q[at]);
+                let queries = group.queries(&copies);
+                let start = head * of_head + part.start * size;
+                Scores {
+                    attend: cache.attend(&group, &queries),
+                    blocks: blocks.start + part.start..blocks.start + part.end,
+                    // SAFETY: the loop gives each block of each head to one thread.
+                    scores: unsafe { shared.part(start..start + part.len() * size) },
+                }
+                .run(isa);
+            }
+        });
+        let (scores, width) = (&*scores, plan.cache.head_dim);
+        let q = SharedSlice::new(&mut self.q[plan.elements()]);
+        // One part a thread: those of one head weigh its scores once for all coordinates.
+        let items = heads * strips;
+        team.run(items, items.div_ceil(team.threads()), &|range| {
+            for (head, part) in by_head(range, strips) {
+                let edge = |strip: usize| match strip == strips {
+                    true => width,
+                    false => width / STRIP * strip / strips * STRIP,
+                };
+                let coordinates = edge(part.start)..edge(part.end);
+                let group = group(head);
+                let positions = group.positions();
+                let len = positions.len() * coordinates.len();
+                let mut out = SmallVec::<[f32; SMALL]>::from_elem(0.0, len);
+                Outputs {
+                    attend: cache.attend(&group, &positions),
+                    scores: &scores[head * of_head..][..of_head],
+                    coordinates: coordinates.clone(),
+                    out: &mut out,
+                }
+                .run(isa);
+                group.replace(&q, coordinates, &out);
+            }
+        });
+    }
+}
+
+/// A range of items as ranges within heads of `each` items.
+fn by_head(range: Range<usize>, each: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let heads = range.start / each..range.end.div_ceil(each);
+    heads.map(move |head| {
+        let first = head * each;
+        let part = range.start.max(first)..range.end.min(first + each);
+        (head, part.start - first..part.end - first)
+    })
+}
+
+/// One layer's cache.
+#[derive(Clone, Copy)]
+struct Cache<'a> {
+    keys: &'a [f16],
+    values: &'a [f16],
+}
+
+impl<'a> Cache<'a> {
+    fn attend<'b>(self, group: &Group<'_>, queries: &'b [(usize, &'b [f32])]) -> Attend<'b>
+    where
+        'a: 'b,
+    {
+        Attend {
+            shape: group.plan.cache,
+            kv_head: group.kv_head,
+            keys: self.keys,
+            values: self.values,
+            window: group.plan.window,
+            scale: group.plan.scale,
+            queries,
+        }
+    }
+}
+
+/// The queries of some positions that share a key and value head.
+struct Group<'a> {
+    plan: &'a AttentionPlan,
+    /// Counted from the plan's first.
+    positions: Range<usize>,
+    kv_head: usize,
+}
+
+/// Where a query is, and its vector.
+type Queries<'a> = SmallVec<[(usize, &'a [f32]); QUERIES]>;
+
+impl Group<'_> {
+    /// Position and head of each query.
+    fn places(&self) -> impl Iterator<Item = (usize, usize)> {
+        let group = self.plan.heads / self.plan.cache.kv_heads;
+        let heads = self.kv_head * group..(self.kv_head + 1) * group;
+        let positions = self.positions.clone();
+        positions.flat_map(move |p| heads.clone().map(move |h| (p, h)))
+    }
+
+    /// Where the vector of a place is.
+    fn at(&self, (position, head): (usize, usize)) -> Range<usize> {
+        let head_dim = self.plan.head_dim;
+        let start = (position * self.plan.heads + head) * head_dim;
+        start..start + head_dim
+    }
+
+    /// The queries, with zeros up to the cache's width.
+    fn copy<'b>(&self, read: impl Fn(Range<usize>) -> &'b [f32]) -> SmallVec<[f32; SMALL]> {
+        let mut copies = SmallVec::new();
+        for (i, place) in self.places().enumerate() {
+            copies.extend_from_slice(read(self.at(place)));
+            copies.resize((i + 1) * self.plan.cache.head_dim, 0.0);
+        }
+        copies
+    }
+
+    fn queries<'b>(&self, copies: &'b [f32]) -> Queries<'b> {
+        let vectors = copies.chunks_exact(self.plan.cache.head_dim);
+        let places = self.places().zip(vectors);
+        places.map(|((p, _), q)| (self.plan.start + p, q)).collect()
+    }
+
+    /// As [`Self::queries`], without vectors.
+    fn positions(&self) -> Queries<'static> {
+        let places = self.places();
+        places
+            .map(|(p, _)| (self.plan.start + p, &[][..]))
+            .collect()
+    }
+
+    /// Replaces coordinates of the queries by those of the outputs, `[queries, coordinates]`.
+    fn replace(&self, q: &SharedSlice<'_, f32>, coordinates: Range<usize>, outputs: &[f32]) {
+        // The cache may be wider than a head.
+        let end = coordinates.end.min(self.plan.head_dim);
+        for (place, out) in self.places().zip(outputs.chunks_exact(coordinates.len())) {
+            let at = self.at(place).start;
+            // SAFETY: each coordinate of each head and position belongs to one item.
+            let own = unsafe { q.part(at + coordinates.start.min(end)..at + end) };
+            own.copy_from_slice(&out[..own.len()]);
+        }
     }
 }

@@ -3,6 +3,24 @@
 
 use super::simd::Simd;
 
+/// Arguments of [`exp`] are clamped to these.
+pub(super) const EXP_LEAST: f32 = -87.3;
+pub(super) const EXP_MOST: f32 = 88.3;
+/// ln 2 in two parts.
+pub(super) const LN_2_HIGH: f32 = 0.693_359_4;
+pub(super) const LN_2_LOW: f32 = -2.121_944_4e-4;
+/// The coefficients of [`exp`]'s polynomial, of the highest power first.
+pub(super) const EXP_FIRST: f32 = 1.0 / 5040.0;
+pub(super) const EXP_OTHERS: [f32; 7] = [
+    1.0 / 720.0,
+    1.0 / 120.0,
+    1.0 / 24.0,
+    1.0 / 6.0,
+    0.5,
+    1.0,
+    1.0,
+];
+
 /// `exp(x)`, within 2 units in the last place for −87.3 ≤ x ≤ 88.3, clamped outside (so never
 /// infinite, and 0 only through later rounding).
 ///
@@ -10,23 +28,13 @@ use super::simd::Simd;
 /// remainder is below 2⁻²⁹; ln 2 in two parts (Cody and Waite) keeps `r` accurate.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let x = s.min(s.max(x, s.splat(-87.3)), s.splat(88.3));
+    let x = s.min(s.max(x, s.splat(EXP_LEAST)), s.splat(EXP_MOST));
     let n = s.round_to_i32(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     let whole = s.to_f32(n);
     let r = s.fma(whole, s.splat(-LN_2_HIGH), x);
     let r = s.fma(whole, s.splat(-LN_2_LOW), r);
-    let mut p = s.splat(1.0 / 5040.0);
-    for coefficient in [
-        1.0 / 720.0,
-        1.0 / 120.0,
-        1.0 / 24.0,
-        1.0 / 6.0,
-        0.5,
-        1.0,
-        1.0,
-    ] {
+    let mut p = s.splat(EXP_FIRST);
+    for coefficient in EXP_OTHERS {
         p = s.fma(p, r, s.splat(coefficient));
     }
     let power = s.shl_i32::<23>(s.add_i32(n, s.splat_i32(127)));
@@ -50,16 +58,18 @@ mod tests {
     struct Both([f32; 8]);
 
     impl Kernel for Both {
-        type Output = [[f32; 8]; 2];
+        type Output = [[f32; 8]; 3];
 
         #[inline(always)]
         fn run<S: Simd>(self, s: S) -> Self::Output {
-            let mut out = [[0.0; 8]; 2];
+            let mut out = [[0.0; 8]; 3];
             // SAFETY: eight values each.
             unsafe {
                 let x = s.load(self.0.as_ptr());
                 s.store(exp(s, x), out[0].as_mut_ptr());
                 s.store(tanh(s, x), out[1].as_mut_ptr());
+                let [_, sixteen] = s.tile_halves(s.tile_exp(s.tile_of([s.splat(0.0), x])));
+                s.store(sixteen, out[2].as_mut_ptr());
             }
             out
         }
@@ -70,6 +80,7 @@ mod tests {
         for i in -880..880 {
             let x: [f32; 8] = std::array::from_fn(|l| i as f32 * 0.1 + l as f32 * 0.013);
             let expected = dispatch(Isa::SCALAR, Both(x));
+            assert_eq!(expected[2], expected[0], "sixteen lanes and eight");
             for isa in Isa::available() {
                 let got = dispatch(isa, Both(x));
                 assert_eq!(

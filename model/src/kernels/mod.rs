@@ -23,6 +23,7 @@
 pub(crate) mod activations;
 mod ahead;
 pub(crate) mod attention;
+mod attention_split;
 pub(crate) mod attention_step;
 mod attention_tile;
 pub(crate) mod cache;
@@ -44,6 +45,7 @@ pub(crate) mod rows;
 mod shared_slice;
 pub(crate) mod simd;
 pub(crate) mod softcap;
+mod softmax;
 pub(crate) mod team;
 
 mod isa;

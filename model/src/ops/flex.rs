@@ -323,7 +323,12 @@ impl ModelOps for Flex {
             cos: slice(&cos),
             sin: slice(&sin),
         };
-        step.run(compute.isa(), compute.team());
+        let scratch = plan.scratch(compute.team().threads());
+        let mut scratch = compute.buffers().take(scratch);
+        step.run(compute.isa(), compute.team(), &mut scratch);
+        if !scratch.is_empty() {
+            compute.buffers().give(scratch);
+        }
         recycle(k, &compute);
         recycle(v, &compute);
         (q, keys, values)

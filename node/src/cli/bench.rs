@@ -19,7 +19,7 @@ pub(super) struct Args {
     /// Tokens of the prompt
     #[arg(long, value_name = "N", default_value = "512", value_parser = at_least_one)]
     prefill: NonZeroUsize,
-    /// Tokens decoded one by one
+    /// Tokens decoded one by one; as many, up to 64, also from positions 1000 and 4000 on
     #[arg(long, value_name = "N", default_value = "128", value_parser = at_least_one)]
     decode: NonZeroUsize,
     /// How often to measure; medians are shown
@@ -49,8 +49,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.profile {
         return profile::run(&args, &cancel);
     }
-    let Some(engine) = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?
-    else {
+    let opening = args.engine.options();
+    let Some(engine) = obtain::open(&args.model, &opening, &cancel, args.quiet)? else {
         return Ok(Outcome::Interrupted);
     };
     let Args {
@@ -63,6 +63,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         prefill: prefill.get(),
         decode: decode.get(),
         repetitions: repetitions.get(),
+        context: opening.context.map_or(usize::MAX, NonZeroUsize::get),
     };
     let bar = output::count_bar(options.repetitions as u64, !args.quiet).with_message("measuring");
     let outcome = bench(&engine, options, &cancel, &mut |done| {
@@ -87,7 +88,17 @@ fn print(model: &ModelOptions, report: &BenchReport) -> anyhow::Result<()> {
         .map_or_else(|| "not known".to_owned(), format::bytes);
     let threads = format::count(report.threads, "thread");
     let times = format::count(report.repetitions, "repetition");
-    let lines = [
+    let further = report.decode_at.iter().filter(|at| at.position > 0);
+    let further = further.map(|at| {
+        let rate = format::rate(at.tokens_per_s);
+        let share = at.tokens_per_s / report.decode_tokens_per_s * 100.0;
+        let position = at.position;
+        (
+            "",
+            format!("{rate} from position {position} on ({share:.0} %)"),
+        )
+    });
+    let mut lines = vec![
         (
             "model",
             format!("{}, {threads}, {}", model.model, report.isa),
@@ -108,6 +119,9 @@ fn print(model: &ModelOptions, report: &BenchReport) -> anyhow::Result<()> {
                 report.decode_tokens
             ),
         ),
+    ];
+    lines.extend(further);
+    lines.extend([
         (
             "weights read",
             format!("{} a token", format::bytes(report.bytes_per_token)),
@@ -122,7 +136,7 @@ fn print(model: &ModelOptions, report: &BenchReport) -> anyhow::Result<()> {
         ),
         ("peak memory", format!("{memory} resident")),
         ("medians of", times),
-    ];
+    ]);
     for (name, value) in lines {
         output::line(&format!("{name:<14}{value}"))?;
     }

@@ -16,6 +16,8 @@ mod words;
 
 pub(crate) use words::{Part, WORD, WORDS, Words};
 
+use super::math::exp;
+
 /// Rows a GEMV works on at a time, and lanes of [`Simd::F32`] and [`Simd::I32`].
 pub(crate) const LANES: usize = 8;
 
@@ -204,6 +206,41 @@ pub(crate) unsafe trait Simd: Words {
     /// # Safety
     /// `to` is valid for writing sixteen `f32`.
     unsafe fn tile_store(self, value: Self::TileF32, to: *mut f32);
+    /// The first and the second eight lanes.
+    fn tile_halves(self, a: Self::TileF32) -> [Self::F32; 2];
+    /// Sixteen lanes of two times eight.
+    fn tile_of(self, halves: [Self::F32; 2]) -> Self::TileF32;
+    /// Sixteen consecutive `f16`, widened exactly.
+    ///
+    /// # Safety
+    /// `from` is valid for reading sixteen 16-bit values.
+    #[inline(always)]
+    unsafe fn tile_load_f16(self, from: *const u16) -> Self::TileF32 {
+        // SAFETY: the caller's promise is this function's.
+        unsafe { self.tile_of([self.load_f16(from), self.load_f16(from.add(LANES))]) }
+    }
+    /// The larger of each lane; for finite values.
+    #[inline(always)]
+    fn tile_max(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32 {
+        let ([a0, a1], [b0, b1]) = (self.tile_halves(a), self.tile_halves(b));
+        self.tile_of([self.max(a0, b0), self.max(a1, b1)])
+    }
+    #[inline(always)]
+    fn tile_add(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32 {
+        let ([a0, a1], [b0, b1]) = (self.tile_halves(a), self.tile_halves(b));
+        self.tile_of([self.add(a0, b0), self.add(a1, b1)])
+    }
+    #[inline(always)]
+    fn tile_sub(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32 {
+        let ([a0, a1], [b0, b1]) = (self.tile_halves(a), self.tile_halves(b));
+        self.tile_of([self.sub(a0, b0), self.sub(a1, b1)])
+    }
+    /// [`math::exp`](super::math::exp) of each lane, the same bits.
+    #[inline(always)]
+    fn tile_exp(self, a: Self::TileF32) -> Self::TileF32 {
+        let [a0, a1] = self.tile_halves(a);
+        self.tile_of([exp(self, a0), exp(self, a1)])
+    }
     fn tile_mul(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32;
     fn tile_fma(self, a: Self::TileF32, b: Self::TileF32, c: Self::TileF32) -> Self::TileF32;
 

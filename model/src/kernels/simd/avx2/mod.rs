@@ -358,6 +358,14 @@ unsafe impl<const VNNI: bool> Simd for Avx2<VNNI> {
         }
     }
     #[inline(always)]
+    fn tile_halves(self, a: Self::TileF32) -> [Self::F32; 2] {
+        a
+    }
+    #[inline(always)]
+    fn tile_of(self, halves: [Self::F32; 2]) -> Self::TileF32 {
+        halves
+    }
+    #[inline(always)]
     fn tile_mul(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32 {
         [self.mul(a[0], b[0]), self.mul(a[1], b[1])]
     }

@@ -6,6 +6,7 @@ mod words;
 
 use std::arch::x86_64::*;
 
+use super::super::math::{EXP_FIRST, EXP_LEAST, EXP_MOST, EXP_OTHERS, LN_2_HIGH, LN_2_LOW};
 use super::avx2::{self, Avx2, MOVED_BY};
 use super::{ActivationBlock, BlockSums, LANES, Simd, WeightForm, WeightKind};
 
@@ -244,6 +245,60 @@ unsafe impl Simd for Avx512 {
     unsafe fn tile_store(self, value: Self::TileF32, to: *mut f32) {
         // SAFETY: `self` proves the instructions; the caller the write.
         unsafe { _mm512_storeu_ps(to, value) }
+    }
+    #[inline(always)]
+    fn tile_halves(self, a: Self::TileF32) -> [Self::F32; 2] {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let high = _mm512_extracti64x4_epi64::<1>(_mm512_castps_si512(a));
+            [_mm512_castps512_ps256(a), _mm256_castsi256_ps(high)]
+        }
+    }
+    #[inline(always)]
+    fn tile_of(self, halves: [Self::F32; 2]) -> Self::TileF32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let [low, high] = halves;
+            let both = join(_mm256_castps_si256(low), _mm256_castps_si256(high));
+            _mm512_castsi512_ps(both)
+        }
+    }
+    #[inline(always)]
+    unsafe fn tile_load_f16(self, from: *const u16) -> Self::TileF32 {
+        // SAFETY: `self` proves the instructions; the caller the read.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+    #[inline(always)]
+    fn tile_max(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+    #[inline(always)]
+    fn tile_add(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn tile_sub(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn tile_exp(self, a: Self::TileF32) -> Self::TileF32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let x = _mm512_max_ps(a, self.tile_splat(EXP_LEAST));
+            let x = _mm512_min_ps(x, self.tile_splat(EXP_MOST));
+            let whole = self.tile_mul(x, self.tile_splat(std::f32::consts::LOG2_E));
+            let whole = _mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>(whole);
+            let r = self.tile_fma(whole, self.tile_splat(-LN_2_HIGH), x);
+            let r = self.tile_fma(whole, self.tile_splat(-LN_2_LOW), r);
+            let mut p = self.tile_splat(EXP_FIRST);
+            for coefficient in EXP_OTHERS {
+                p = self.tile_fma(p, r, self.tile_splat(coefficient));
+            }
+            _mm512_scalef_ps(p, whole)
+        }
     }
     #[inline(always)]
     fn tile_mul(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32 {

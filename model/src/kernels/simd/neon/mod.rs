@@ -372,6 +372,14 @@ unsafe impl<const DOT: bool, const MATRIX: bool> Simd for Neon<DOT, MATRIX> {
         }
     }
     #[inline(always)]
+    fn tile_halves(self, [a, b, c, d]: Self::TileF32) -> [Self::F32; 2] {
+        [[a, b], [c, d]]
+    }
+    #[inline(always)]
+    fn tile_of(self, [[a, b], [c, d]]: [Self::F32; 2]) -> Self::TileF32 {
+        [a, b, c, d]
+    }
+    #[inline(always)]
     fn tile_mul(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32 {
         let mut out = a;
         for i in 0..4 {

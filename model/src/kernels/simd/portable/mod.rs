@@ -209,6 +209,12 @@ unsafe impl Simd for Portable {
         // SAFETY: the caller's promise is this function's.
         unsafe { to.cast::<Self::TileF32>().write_unaligned(value) }
     }
+    fn tile_halves(self, a: Self::TileF32) -> [Self::F32; 2] {
+        [0, LANES].map(|first| std::array::from_fn(|i| a[first + i]))
+    }
+    fn tile_of(self, halves: [Self::F32; 2]) -> Self::TileF32 {
+        std::array::from_fn(|i| halves[i / LANES][i % LANES])
+    }
     fn tile_mul(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32 {
         zip(a, b, |a, b| a * b)
     }
