@@ -6,6 +6,7 @@ use std::ops::Range;
 use burn::tensor::{Device, Tensor};
 
 use crate::compute::Compute;
+use crate::drafts::{Base, DraftHead, DraftHeadError, HeadFile};
 use crate::gguf::{Gguf, Watch};
 use crate::kv_cache::KvCache;
 use crate::nn::{
@@ -355,6 +356,27 @@ impl Shard {
         let value = ops::with_values(normed, &self.compute, read);
         self.watch.check()?;
         Ok(value)
+    }
+
+    /// Prepares a draft head of this model.
+    ///
+    /// # Errors
+    /// The head has other sizes than the model.
+    ///
+    /// # Panics
+    /// The shard has no embedding or no head.
+    pub fn draft_head(&self, file: &HeadFile) -> Result<DraftHead, DraftHeadError> {
+        let head = self.head.as_ref().expect("a shard with a head");
+        DraftHead::load(
+            file,
+            &Base {
+                config: &self.config,
+                embedding: self.embedding.as_ref().expect("a shard with an embedding"),
+                output: &head.output,
+                ropes: &self.ropes,
+                compute: &self.compute,
+            },
+        )
     }
 
     /// Length of a hidden state.

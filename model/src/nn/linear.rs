@@ -1,8 +1,10 @@
 //! Weight matrices in the file's storage format.
 
-use burn::module::{Module, Param};
-use burn::tensor::{Int, Tensor};
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
+use super::source::view;
+use crate::TensorType;
 use crate::compute::Compute;
 use crate::ops::{self, Storage};
 
@@ -15,6 +17,52 @@ pub(crate) struct StoredMatrix {
 }
 
 impl StoredMatrix {
+    /// Weights in memory or a mapped file, row after row.
+    ///
+    /// # Panics
+    /// `bytes` are not `rows` rows.
+    pub(crate) fn of(
+        bytes: bytes::Bytes,
+        tensor_type: TensorType,
+        rows: usize,
+        columns: usize,
+        device: &Device,
+    ) -> Self {
+        let shape = [rows, bytes.len() / rows.max(1)];
+        assert_eq!(tensor_type.row_bytes(columns), Some(shape[1]));
+        let data = TensorData::from_bytes(view(bytes), shape, DType::U8);
+        let bytes = Tensor::<2, Int>::from_data(data, (device, DType::U8));
+        Self {
+            bytes: Param::initialized(ParamId::new(), bytes),
+            storage: Storage::new(tensor_type, columns),
+        }
+    }
+
+    /// A copy of some rows, with their scale and bias.
+    ///
+    /// # Panics
+    /// A row is beyond the matrix.
+    pub(crate) fn with_rows(&self, rows: &[u32], device: &Device) -> Self {
+        let [_rows, row_bytes] = self.bytes.dims();
+        let data = self.bytes.val().into_data();
+        let all = data.as_bytes();
+        let mut copied = Vec::with_capacity(rows.len() * row_bytes);
+        for &row in rows {
+            copied.extend_from_slice(&all[row as usize * row_bytes..][..row_bytes]);
+        }
+        let Storage {
+            tensor_type,
+            columns,
+            scale,
+            bias,
+        } = &self.storage;
+        let mut copy = Self::of(copied.into(), *tensor_type, rows.len(), *columns, device);
+        copy.storage.scale = *scale;
+        let bias = bias.as_deref();
+        copy.storage.bias = bias.map(|bias| rows.iter().map(|&row| bias[row as usize]).collect());
+        copy
+    }
+
     /// Computes `y = x · wᵀ`, then applies the file's scale and bias, if any.
     ///
     /// # Shapes
