@@ -33,7 +33,8 @@ pub use burn::tensor::Device;
 pub use compute::{Arithmetic, Compute};
 pub use config::ModelConfig;
 pub use drafts::{
-    DraftHead, DraftHeadError, Drafter, Drafts, HeadFile, MOST_GUESSES, Planned, StepCosts,
+    DraftHead, DraftHeadError, Drafter, Drafts, HeadFile, HeadOutput, MOST_GUESSES, Planned,
+    StepCosts,
 };
 pub use engine::{
     Chosen, ChosenToken, Engine, EngineOptions, Event, GenerateOptions, Generation, Generator,

@@ -40,7 +40,7 @@ fn numbers_that_no_command_takes_are_refused_before_a_model_is_looked_for() {
 fn what_would_have_no_effect_is_refused_with_what_to_do() {
     let device = Device::new();
     let here = "/ip4/127.0.0.1/tcp/0";
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 19] = [
         (&["run", "--alone", "--listen", here, "Hi"], "--listen"),
         (&["run", "--alone", "--peer", here, "Hi"], "--peer"),
         (&["chat", "--alone", "--objective", "energy"], "--objective"),
@@ -78,7 +78,7 @@ fn what_would_have_no_effect_is_refused_with_what_to_do() {
 #[test]
 fn what_another_flag_or_the_command_makes_vain_is_refused_by_name() {
     let device = Device::new();
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 10] = [
         (
             &[
                 "run",

@@ -49,6 +49,15 @@ pub struct DraftHead {
     compute: Compute,
 }
 
+/// The result of [`DraftHead::evaluate`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadOutput {
+    /// Estimated hidden states, `[tokens, d_model]`.
+    pub states: Vec<f32>,
+    /// After the last one, the logit of each token that the head can guess, by ascending token.
+    pub logits: Vec<(TokenId, f32)>,
+}
+
 impl DraftHead {
     /// Maps the file's weights, and copies the rows of the model's head that the guesses need.
     ///
@@ -190,11 +199,7 @@ impl DraftHead {
     ///
     /// # Panics
     /// The lengths do not match.
-    pub fn evaluate(
-        &self,
-        hidden: &[f32],
-        tokens: &[TokenId],
-    ) -> Result<(Vec<f32>, Vec<(TokenId, f32)>), ModelError> {
+    pub fn evaluate(&self, hidden: &[f32], tokens: &[TokenId]) -> Result<HeadOutput, ModelError> {
         let mut cache = self.cache(tokens.len())?;
         let states = self.forward(hidden.to_vec(), tokens, 0, &mut cache);
         let last = &states[states.len() - self.d_model()..];
@@ -202,6 +207,6 @@ impl DraftHead {
             let named = self.tokens.iter().copied().zip(logits.iter().copied());
             named.collect()
         });
-        Ok((states, logits))
+        Ok(HeadOutput { states, logits })
     }
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 pub use costs::{Planned, StepCosts};
 pub(crate) use head::Base;
-pub use head::DraftHead;
+pub use head::{DraftHead, HeadOutput};
 pub use head_file::{DraftHeadError, HeadFile};
 use head_rows::HeadRows;
 use rate::Rate;
@@ -89,7 +89,10 @@ pub struct Drafter {
 
 /// Makes guesses of the tokens after a text.
 #[cfg(test)]
-pub(crate) struct Script(pub(crate) Box<dyn FnMut(&[TokenId]) -> Vec<TokenId>>);
+pub(crate) struct Script(pub(crate) Box<Guessing>);
+
+#[cfg(test)]
+type Guessing = dyn FnMut(&[TokenId]) -> Vec<TokenId>;
 
 #[cfg(test)]
 impl std::fmt::Debug for Script {

@@ -162,7 +162,8 @@ impl<'a, S: BorrowMut<Session>> LocalSequence<'a, S> {
         let guessed = drafter.propose(&tokens, session.free() - 1, &mut planned, costs);
         let position = tokens.len() - 1;
         tokens.extend_from_slice(&guessed);
-        (logits.clear(), states.clear());
+        logits.clear();
+        states.clear();
         let listens = drafter.listens();
         if guessed.is_empty() {
             return self.read_alone(token, progress, read);
