@@ -9,7 +9,7 @@ pub mod bandwidth;
 mod buffers;
 mod compute;
 pub mod config;
-mod drafter;
+mod drafts;
 mod engine;
 mod error;
 mod families;
@@ -32,7 +32,10 @@ pub use architecture::Architecture;
 pub use burn::tensor::Device;
 pub use compute::{Arithmetic, Compute};
 pub use config::ModelConfig;
-pub use drafter::Drafter;
+pub use drafts::{
+    DraftHead, DraftHeadError, Drafter, Drafts, HeadFile, HeadOutput, MOST_GUESSES, Planned,
+    StepCosts,
+};
 pub use engine::{
     Chosen, ChosenToken, Engine, EngineOptions, Event, GenerateOptions, Generation, Generator,
     LocalSequence, MeanPool, PREFILL_CHUNK, Part, ReadLogits, ReadPart, Score, Sequence, Session,

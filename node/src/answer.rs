@@ -48,6 +48,34 @@ pub struct Answer {
     pub stop_reason: &'static str,
     /// The seed: with the same settings it gives the same answer again.
     pub seed: u64,
+    /// Guesses of its tokens. They change no token.
+    pub drafts: Drafts,
+}
+
+/// Counts of guessed tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Drafts {
+    /// Guesses computed, or sent to other devices, before it was known whether they are right.
+    pub sent: u64,
+    /// Those of them that were right.
+    pub right: u64,
+}
+
+impl Drafts {
+    /// Those since `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            sent: self.sent - before.sent,
+            right: self.right - before.right,
+        }
+    }
+}
+
+impl From<potluck_model::Drafts> for Drafts {
+    fn from(potluck_model::Drafts { sent, right }: potluck_model::Drafts) -> Self {
+        Self { sent, right }
+    }
 }
 
 impl Answer {
@@ -147,6 +175,7 @@ where
         }
     };
     let prompt = &ids[reused..];
+    let drafts = Drafts::from(sequence.drafts());
     let tokenizer = engine.tokenizer();
     let generation = generate(
         sequence,
@@ -174,6 +203,7 @@ where
         reused_tokens: reused,
         stop_reason: stop_reason_name(stop_reason),
         seed: options.sampling.seed,
+        drafts: Drafts::from(sequence.drafts()).since(drafts),
         token_ids: token_ids.into(),
     })
 }
@@ -229,6 +259,7 @@ mod tests {
             reused_tokens: 0,
             stop_reason: stop_reason_name(reason),
             seed: 0,
+            drafts: Drafts::default(),
         };
         assert!(answer("", StopReason::EndOfTurn).says_nothing());
         assert!(answer(" \n", StopReason::EndOfTurn).says_nothing());

@@ -11,6 +11,8 @@ use potluck_model::template::{self, ChatTemplate, Date};
 use potluck_model::tokenizer::Tokenizer;
 use potluck_protocol::placement::ModelShape;
 
+use crate::Cancel;
+use crate::draft_heads::{self, HeadError};
 use crate::shape::{ShapeError, model_shape};
 
 pub use potluck_model::Compute;
@@ -19,9 +21,9 @@ pub use potluck_model::sampler::{LogitBias, Mask, MaskError, SamplerError, Sampl
 pub use potluck_model::template::{Message, Role, TemplateError};
 pub use potluck_model::tokenizer::TokenId;
 pub use potluck_model::{
-    Chosen, ChosenToken, Engine, Event, GenerateOptions, Generation, Generator, LocalSequence,
-    MeanPool, ModelConfig, ModelError, PREFILL_CHUNK, Part, Sequence, Session, Shard, StopReason,
-    TokenLogprobs, Wants, generate,
+    Chosen, ChosenToken, Drafter, Engine, Event, GenerateOptions, Generation, Generator,
+    LocalSequence, MeanPool, ModelConfig, ModelError, PREFILL_CHUNK, Part, Planned, Sequence,
+    Session, Shard, StepCosts, StopReason, TokenLogprobs, Wants, generate,
 };
 
 /// Positions a session has unless told otherwise.
@@ -36,6 +38,8 @@ pub struct OpenOptions {
     pub context: Option<NonZeroUsize>,
     /// The chat template; the file's own if `None`.
     pub template: Option<GivenTemplate>,
+    /// Whether to look for the model's draft head.
+    pub drafts: bool,
 }
 
 /// A chat template that a person gives instead of the model file's own.
@@ -106,6 +110,9 @@ pub struct Opened {
     pub engine: Engine,
     /// The model in numbers, or why it could not be placed over several devices.
     pub shape: Result<Arc<ModelShape>, ShapeError>,
+    /// Why the draft head beside the model's file is not used, if there is one. Answers are the same
+    /// without it.
+    pub head_problem: Option<HeadError>,
 }
 
 /// Opens the model in the file at `path`. Weights are mapped, and read as they are first used.
@@ -127,10 +134,35 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
     if let Some(today) = today() {
         engine = engine.with_date(today);
     }
+    let head_problem = match options.drafts {
+        true => {
+            let (with_head, problem) = with_head(engine, path);
+            engine = with_head;
+            problem
+        }
+        false => None,
+    };
     Ok(Opened {
         engine,
+        head_problem,
         shape: model_shape(&gguf, &config).map(Arc::new),
     })
+}
+
+/// The engine with the model's draft head, if there is one that can be used.
+fn with_head(engine: Engine, path: &Path) -> (Engine, Option<HeadError>) {
+    let head = match draft_heads::of_model(path, &Cancel::new()) {
+        Ok(Some(head)) => head,
+        Ok(None) => return (engine, None),
+        Err(problem) => return (engine, Some(problem)),
+    };
+    let mut engine = engine;
+    let problem = engine.use_draft_head(&head).err();
+    let problem = problem.map(|error| HeadError::Head {
+        path: path.to_owned(),
+        error,
+    });
+    (engine, problem)
 }
 
 fn read_template(given: &GivenTemplate, tokenizer: &Tokenizer) -> Result<ChatTemplate, OpenError> {

@@ -36,6 +36,7 @@ pub mod config;
 pub mod conversation;
 pub mod device;
 pub mod disk;
+pub mod draft_heads;
 pub mod engine;
 pub mod guests;
 pub mod home;

@@ -4,12 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use potluck_model::Isa;
+use potluck_model::{Drafts, Isa};
 use potluck_protocol::LayerRange;
 use potluck_protocol::correction::TimedRows;
 use potluck_protocol::placement::{ComputedRows, ModelShape};
 
-use crate::engine::{Sequence, TokenId};
+use crate::engine::{SamplerSettings, Sequence, TokenId};
 use crate::home::Home;
 use crate::profile::{MeasuredWith, Measurements, this_system};
 
@@ -138,29 +138,49 @@ impl<S: Sequence> Sequence for TimedSequence<'_, S> {
         self.sequence.truncate(len);
     }
 
-    /// Layers are timed from one report of progress to the next, the head from the last one on.
+    /// Layers are timed from one report of progress to the next, the head from the last one on. Steps
+    /// with guesses are left out: they compute other rows than those that are read.
     fn read<T>(
         &mut self,
         tokens: &[TokenId],
         progress: &mut dyn FnMut(usize) -> bool,
         read: impl FnOnce(&[f32]) -> T,
     ) -> Result<Option<T>, S::Error> {
-        let times = self.times;
         let start = self.sequence.tokens().len();
         let (since, before) = (Cell::new(Instant::now()), Cell::new(0));
+        let (mut layers, mut head) = (Vec::new(), None);
         let mut on_progress = |done: usize| {
             let (first, took) = (before.replace(done), since.get().elapsed());
-            times.layers(start + first, done.saturating_sub(first), took);
+            layers.push((start + first, done.saturating_sub(first), took));
             let goes_on = progress(done);
             since.set(Instant::now());
             goes_on
         };
-        self.sequence.read(tokens, &mut on_progress, |logits| {
-            times.head(
-                start + before.get().saturating_sub(1),
-                since.get().elapsed(),
-            );
+        let value = self.sequence.read(tokens, &mut on_progress, |logits| {
+            head = Some(since.get().elapsed());
             read(logits)
-        })
+        })?;
+        if self.sequence.is_plain() {
+            for (start, rows, took) in layers {
+                self.times.layers(start, rows, took);
+            }
+            if let Some(took) = head {
+                let position = start + before.get().saturating_sub(1);
+                self.times.head(position, took);
+            }
+        }
+        Ok(value)
+    }
+
+    fn chosen_with(&mut self, sampling: &SamplerSettings, from: usize) {
+        self.sequence.chosen_with(sampling, from);
+    }
+
+    fn drafts(&self) -> Drafts {
+        self.sequence.drafts()
+    }
+
+    fn is_plain(&self) -> bool {
+        self.sequence.is_plain()
     }
 }

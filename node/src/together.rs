@@ -16,13 +16,13 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use potluck_model::Drafter;
+use potluck_model::{Drafter, Drafts};
 use potluck_protocol::session::{DRAFTS_PAUSE, Feed, RollBack, SessionEvent};
 use potluck_protocol::wire::Answer;
 use serde::Serialize;
 
 use crate::Cancel;
-use crate::engine::{ModelError, Sequence, TokenId};
+use crate::engine::{ModelError, SamplerSettings, Sequence, TokenId};
 use crate::local::{ClientError, Names, Pipeline, PlacementView, Reply};
 use crate::stages::Ends;
 use crate::step_times::StepTimes;
@@ -65,15 +65,6 @@ pub struct Together<'a> {
     broken: Option<(Instant, Recovery)>,
     /// Whether the current devices hold the sequence so far.
     is_held: bool,
-}
-
-/// Counts of speculative tokens, sent before the token ahead of them was confirmed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Drafts {
-    /// Tokens sent.
-    pub sent: u64,
-    /// Tokens that turned out correct.
-    pub right: u64,
 }
 
 /// An event while an answer is computed, for display.
@@ -156,13 +147,8 @@ impl<'a> Together<'a> {
     /// Enables speculative tokens where stages would otherwise be idle. They do not change the
     /// output.
     pub fn with_drafts(mut self) -> Self {
-        self.drafter = Some(Drafter::default());
+        self.drafter = Some(self.ends.drafter());
         self
-    }
-
-    /// Counts of speculative tokens so far.
-    pub fn drafts(&self) -> Drafts {
-        self.drafts
     }
 
     /// Times of the head, which this process computes.
@@ -436,6 +422,13 @@ impl Sequence for Together<'_> {
     }
 
     fn truncate(&mut self, len: usize) {
+        if let Some(drafter) = self
+            .drafter
+            .as_mut()
+            .filter(|_| len < self.feed.tokens().len())
+        {
+            drafter.truncate(len);
+        }
         let back = self.feed.truncate(len);
         // If this fails, the next read begins the conversation anew.
         let _ = self.roll_back(back);
@@ -464,11 +457,25 @@ impl Sequence for Together<'_> {
             return Ok(None);
         };
         let position = self.feed.tokens().len().saturating_sub(1);
+        if let Some(drafter) = self.drafter.as_mut().filter(|drafter| drafter.listens()) {
+            self.ends
+                .normed(&hidden, |state| drafter.hear(position, state))?;
+        }
         let (times, begin) = (&self.times, Instant::now());
         let value = self.ends.logits(&hidden, |logits| {
             times.head(position, begin.elapsed());
             read(logits)
         })?;
         Ok(Some(value))
+    }
+
+    fn chosen_with(&mut self, sampling: &SamplerSettings, from: usize) {
+        if let Some(drafter) = &mut self.drafter {
+            drafter.chosen_with(sampling, from);
+        }
+    }
+
+    fn drafts(&self) -> Drafts {
+        self.drafts
     }
 }

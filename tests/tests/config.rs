@@ -83,8 +83,8 @@ fn settings_without_effect_give_way_where_flags_are_refused() {
     ] {
         let _ = potluck(&device, arguments).success();
     }
-    let flags = ["run", "--alone", "--no-drafts", "-n", "1", "Hi"];
-    let _ = potluck(&device, &flags).failure(2, &["--no-drafts"]);
+    let flags = ["run", "--alone", "--objective", "energy", "-n", "1", "Hi"];
+    let _ = potluck(&device, &flags).failure(2, &["--objective"]);
     // Against the file's `with-peers`, the variable says what it always says.
     let mut alone = command(&device, &["run", "-n", "1", "--json", "Hi"]);
     alone.env("POTLUCK_WITH_PEERS", "0");

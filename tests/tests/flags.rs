@@ -42,13 +42,12 @@ fn numbers_that_no_command_takes_are_refused_before_a_model_is_looked_for() {
 fn what_would_have_no_effect_is_refused_with_what_to_do() {
     let device = Device::new();
     let here = "/ip4/127.0.0.1/tcp/0";
-    let cases: [(&[&str], &str); 20] = [
+    let cases: [(&[&str], &str); 19] = [
         (&["run", "--alone", "--listen", here, "Hi"], "--listen"),
         (&["run", "--alone", "--peer", here, "Hi"], "--peer"),
         (&["chat", "--alone", "--objective", "energy"], "--objective"),
         (&["run", "--listen", here, "Hi"], "add --with-peers"),
         (&["chat", "--peer", here], "add --with-peers"),
-        (&["serve", "--no-drafts"], "add --with-peers"),
         (&["serve", "--objective", "energy"], "add --with-peers"),
         (
             &["serve", "--alone", "--placement", "self:0..2"],
@@ -81,7 +80,7 @@ fn what_would_have_no_effect_is_refused_with_what_to_do() {
 #[test]
 fn what_another_flag_or_the_command_makes_vain_is_refused_by_name() {
     let device = Device::new();
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 10] = [
         (
             &[
                 "run",
@@ -110,8 +109,6 @@ fn what_another_flag_or_the_command_makes_vain_is_refused_by_name() {
             &["chat", "--temperature", "-0", "--min-p", "0.1"],
             "--min-p has no effect",
         ),
-        (&["run", "--no-drafts", "Hi"], "add --with-peers"),
-        (&["chat", "--alone", "--no-drafts"], "--no-drafts"),
         (
             &["forget", "tablet", "--memory", "1G"],
             "--memory has no effect",

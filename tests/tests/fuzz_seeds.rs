@@ -12,6 +12,8 @@ mod circle_bytes;
 mod circle_gossip;
 #[path = "../../protocol/fuzz/properties/control.rs"]
 mod control;
+#[path = "../../model/fuzz/properties/draft_head.rs"]
+mod draft_head;
 #[path = "../../protocol/fuzz/properties/frames.rs"]
 mod frames;
 #[path = "../../model/fuzz/properties/gguf_parse.rs"]
@@ -66,6 +68,11 @@ fn changed(seed: &[u8], change: u64) -> Vec<u8> {
         bytes.truncate(next(bytes.len()));
     }
     bytes
+}
+
+#[test]
+fn draft_head() {
+    replay("model/fuzz/seeds/draft_head", draft_head::check);
 }
 
 #[test]

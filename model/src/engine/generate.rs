@@ -1,12 +1,13 @@
 //! Token sequences and text generation: prefill, sample and decode until a stop condition. Works
 //! the same wherever the model's layers are.
 
-use std::borrow::BorrowMut;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::{Chosen, Engine, GenerateOptions, Generator, Session, StopReason};
+use super::{Chosen, GenerateOptions, Generator, StopReason};
 use crate::ModelError;
+use crate::drafts::Drafts;
+use crate::sampler::SamplerSettings;
 use crate::tokenizer::{TokenId, Tokenizer};
 
 /// A sequence of tokens read by a model. Generation works the same on every implementation.
@@ -42,6 +43,20 @@ pub trait Sequence {
     fn free(&self) -> usize {
         self.capacity().saturating_sub(self.tokens().len())
     }
+
+    /// Tells how the tokens from position `from` on will be chosen, for guesses of them.
+    fn chosen_with(&mut self, _sampling: &SamplerSettings, _from: usize) {}
+
+    /// Counts of guesses so far.
+    fn drafts(&self) -> Drafts {
+        Drafts::default()
+    }
+
+    /// Whether the last read computed exactly its tokens, on its own: with guesses, a read computes
+    /// more rows, or none.
+    fn is_plain(&self) -> bool {
+        true
+    }
 }
 
 impl<S: Sequence> Sequence for &mut S {
@@ -67,45 +82,17 @@ impl<S: Sequence> Sequence for &mut S {
     ) -> Result<Option<T>, Self::Error> {
         (**self).read(tokens, progress, read)
     }
-}
 
-/// A sequence for which one engine runs all layers.
-#[derive(Debug)]
-pub struct LocalSequence<'a, S> {
-    engine: &'a Engine,
-    session: S,
-}
-
-impl<'a, S: BorrowMut<Session>> LocalSequence<'a, S> {
-    /// Wraps a session of this engine, owned or borrowed.
-    pub fn new(engine: &'a Engine, session: S) -> Self {
-        Self { engine, session }
-    }
-}
-
-impl<S: BorrowMut<Session>> Sequence for LocalSequence<'_, S> {
-    type Error = ModelError;
-
-    fn tokens(&self) -> &[TokenId] {
-        self.session.borrow().tokens()
+    fn chosen_with(&mut self, sampling: &SamplerSettings, from: usize) {
+        (**self).chosen_with(sampling, from);
     }
 
-    fn capacity(&self) -> usize {
-        self.session.borrow().capacity()
+    fn drafts(&self) -> Drafts {
+        (**self).drafts()
     }
 
-    fn truncate(&mut self, len: usize) {
-        self.session.borrow_mut().truncate(len);
-    }
-
-    fn read<T>(
-        &mut self,
-        tokens: &[TokenId],
-        progress: &mut dyn FnMut(usize) -> bool,
-        read: impl FnOnce(&[f32]) -> T,
-    ) -> Result<Option<T>, ModelError> {
-        let session = self.session.borrow_mut();
-        self.engine.prefill(session, tokens, progress, read)
+    fn is_plain(&self) -> bool {
+        (**self).is_plain()
     }
 }
 
@@ -186,6 +173,7 @@ pub fn generate<S: Sequence>(
     let start = Instant::now();
     let mut history: Vec<TokenId> = sequence.tokens().to_vec();
     history.extend_from_slice(prompt);
+    sequence.chosen_with(&options.sampling, history.len());
     let mut generator = Generator::new(tokenizer, options.clone(), history);
     let mut generation = Generation {
         token_ids: Vec::new(),

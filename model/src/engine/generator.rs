@@ -184,6 +184,11 @@ impl<'a> Generator<'a> {
         &self.tokens[self.prompt..]
     }
 
+    /// How tokens are chosen.
+    pub fn sampling(&self) -> &SamplerSettings {
+        &self.options.sampling
+    }
+
     /// All tokens so far, including the prompt's.
     pub fn tokens(&self) -> &[TokenId] {
         &self.tokens

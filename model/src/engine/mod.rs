@@ -3,6 +3,9 @@
 mod embedding;
 mod generate;
 mod generator;
+#[cfg(test)]
+mod guess_tests;
+mod local;
 mod score;
 mod session;
 mod step;
@@ -15,14 +18,16 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 pub use self::embedding::MeanPool;
-pub use self::generate::{Event, Generation, LocalSequence, Sequence, generate};
+pub use self::generate::{Event, Generation, Sequence, generate};
 pub use self::generator::{
     Chosen, ChosenToken, GenerateOptions, Generator, StopReason, TokenLogprobs,
 };
+pub use self::local::LocalSequence;
 pub use self::score::Score;
 pub use self::session::Session;
 pub use self::step::{PREFILL_CHUNK, Part, ReadLogits, ReadPart, Wants};
 use crate::compute::Compute;
+use crate::drafts::{DraftHead, DraftHeadError, Drafter, HeadFile};
 use crate::gguf::Gguf;
 use crate::grammar::{GrammarError, Grammars};
 use crate::kv_cache::KvCache;
@@ -57,6 +62,7 @@ pub struct Engine {
     tokenizer: Tokenizer,
     template: Result<Option<ChatTemplate>, TemplateError>,
     grammars: OnceLock<Result<Grammars, GrammarError>>,
+    draft_head: Option<Arc<DraftHead>>,
     context: usize,
 }
 
@@ -92,6 +98,7 @@ impl Engine {
             )?),
             template: ChatTemplate::from_metadata(gguf.metadata(), &tokenizer),
             grammars: OnceLock::new(),
+            draft_head: None,
             tokenizer,
             config,
             context,
@@ -138,6 +145,26 @@ impl Engine {
             .template
             .map(|template| template.map(|template| template.with_date(today)));
         self
+    }
+
+    /// Uses this draft head for the guesses of [`Self::drafter`]. The caller has checked that it is
+    /// for this model's file.
+    ///
+    /// # Errors
+    /// The head has other sizes than the model.
+    pub fn use_draft_head(&mut self, file: &HeadFile) -> Result<(), DraftHeadError> {
+        self.draft_head = Some(Arc::new(self.shard.draft_head(file)?));
+        Ok(())
+    }
+
+    /// The model's draft head, if there is one.
+    pub fn draft_head(&self) -> Option<&DraftHead> {
+        self.draft_head.as_deref()
+    }
+
+    /// A drafter for one text, with the model's draft head if there is one.
+    pub fn drafter(&self) -> Drafter {
+        Drafter::new(self.draft_head.clone())
     }
 
     /// Returns the grammar compiler for this model's vocabulary. The first call takes as long as

@@ -29,6 +29,8 @@ pub struct Part<'s> {
     pub tokens: &'s [TokenId],
     /// The requested result.
     pub wants: Wants,
+    /// If set, receives the final norm of each token's hidden state: `[tokens, d_model]`, appended.
+    pub states: Option<&'s mut Vec<f32>>,
 }
 
 /// The result that a part requests from a step.
@@ -38,6 +40,8 @@ pub enum Wants {
     Nothing,
     /// The logits after the last token: `[vocabulary]`, one call.
     Logits,
+    /// The logits after each token: `[vocabulary]`, one call per token, in order.
+    EachLogits,
     /// The final norm of each token's hidden state: `[d_model]`, one call per token, in order.
     States,
 }
@@ -58,6 +62,7 @@ impl<'s> Part<'s> {
             session,
             tokens,
             wants: Wants::Nothing,
+            states: None,
         }
     }
 
@@ -67,6 +72,7 @@ impl<'s> Part<'s> {
             session,
             tokens,
             wants: Wants::Logits,
+            states: None,
         }
     }
 }
@@ -90,14 +96,20 @@ impl Engine {
             return Ok(());
         }
         let hidden = self.forward(parts)?;
-        let mut last_rows = Vec::new();
+        let mut wanted_rows = Vec::new();
         let mut row = 0;
-        for (index, part) in parts.iter().enumerate() {
+        for (index, part) in parts.iter_mut().enumerate() {
             let rows = row..row + part.tokens.len();
             row = rows.end;
+            if let Some(states) = &mut part.states {
+                let hidden = hidden.clone().narrow(0, rows.start, rows.len());
+                self.shard
+                    .normed(hidden, |normed| states.extend_from_slice(normed))?;
+            }
             match part.wants {
                 Wants::Nothing => {}
-                Wants::Logits => last_rows.push((index, rows.end - 1)),
+                Wants::Logits => wanted_rows.push((index, rows.end - 1)),
+                Wants::EachLogits => wanted_rows.extend(rows.map(|row| (index, row))),
                 Wants::States => {
                     let hidden = hidden.clone().narrow(0, rows.start, rows.len());
                     self.read_states(hidden, part.session, &mut |state| read(index, state))?;
@@ -105,7 +117,7 @@ impl Engine {
             }
         }
         let rows = (LOGITS_AT_ONCE / self.config.vocabulary).max(LEAST_ROWS);
-        for wanted in last_rows.chunks(rows) {
+        for wanted in wanted_rows.chunks(rows) {
             let hidden = select(&hidden, wanted.iter().map(|&(_part, row)| row));
             self.shard.logits(hidden, |logits| {
                 let rows = logits.chunks_exact(self.config.vocabulary);
@@ -134,6 +146,20 @@ impl Engine {
         progress: &mut dyn FnMut(usize) -> bool,
         read: impl FnOnce(&[f32]) -> T,
     ) -> Result<Option<T>, ModelError> {
+        self.prefill_with(session, tokens, &mut |_, _| (), false, progress, read)
+    }
+
+    /// Like [`Engine::prefill`], and if `listens`, calls `hear` with the positions of the last chunk
+    /// and the final norms of their hidden states, `[d_model]`.
+    pub(super) fn prefill_with<T>(
+        &self,
+        session: &mut Session,
+        tokens: &[TokenId],
+        hear: &mut dyn FnMut(usize, &[f32]),
+        listens: bool,
+        progress: &mut dyn FnMut(usize) -> bool,
+        read: impl FnOnce(&[f32]) -> T,
+    ) -> Result<Option<T>, ModelError> {
         self.check(session, tokens)?;
         let (mut done, mut last) = (0, None);
         for chunk in tokens.chunks(PREFILL_CHUNK) {
@@ -149,6 +175,15 @@ impl Engine {
             }
         }
         let (hidden, row) = last.expect("there is at least one token");
+        if listens {
+            let first = session.len() - row - 1;
+            self.shard.normed(hidden.clone(), |states| {
+                let states = states.chunks_exact(self.config.d_model);
+                states
+                    .enumerate()
+                    .for_each(|(at, state)| hear(first + at, state));
+            })?;
+        }
         self.shard.logits(
             select(&hidden, std::iter::once(row)),
             |logits| match is_none(logits) {
@@ -268,12 +303,12 @@ fn select(hidden: &Tensor<2>, rows: impl ExactSizeIterator<Item = usize> + Clone
 
 /// Whether a position's logits are not numbers. A single NaN or infinity in the hidden state makes
 /// all logits NaN, because of the norm before the head.
-fn is_none(logits: &[f32]) -> bool {
+pub(super) fn is_none(logits: &[f32]) -> bool {
     logits.first().is_some_and(|logit| logit.is_nan())
 }
 
 /// The error for logits that are not numbers.
-fn no_logits(session: &Session) -> ModelError {
+pub(super) fn no_logits(session: &Session) -> ModelError {
     match session.cache.overflowed() {
         Some(layer) => ModelError::CacheOverflow { layer },
         None => SamplerError::NotANumber.into(),

@@ -54,6 +54,23 @@ impl Attention {
         })
     }
 
+    /// The projections of queries, keys, values and output, without norms of heads.
+    pub(crate) fn of(config: &ModelConfig, projections: [StoredMatrix; 4]) -> Self {
+        let [query, key, value, output] = projections;
+        Self {
+            query,
+            key,
+            value,
+            output,
+            norms: None,
+            sizes: Sizes {
+                heads: config.heads,
+                kv_heads: config.kv_heads,
+                head_dim: config.head_dim,
+            },
+        }
+    }
+
     /// Returns the hidden states and the attention output to add to them. `norm` is the preceding
     /// norm.
     ///

@@ -32,6 +32,23 @@ impl Block {
         })
     }
 
+    /// A block without norms of the outputs.
+    pub(crate) fn of(
+        attention_norm: RmsNorm,
+        attention: Attention,
+        feed_forward_norm: RmsNorm,
+        feed_forward: FeedForward,
+    ) -> Self {
+        Self {
+            attention_norm,
+            attention,
+            attention_post_norm: None,
+            feed_forward_norm,
+            feed_forward,
+            feed_forward_post_norm: None,
+        }
+    }
+
     pub(crate) fn forward(&self, stream: Stream, step: LayerStep<'_, '_>) -> Stream {
         let compute = step.compute;
         let post = |norm: &Option<RmsNorm>, x: Tensor<2>| match norm {

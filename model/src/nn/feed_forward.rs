@@ -36,6 +36,17 @@ impl FeedForward {
         })
     }
 
+    /// The maps gate, up and down.
+    pub(crate) fn of(config: &ModelConfig, maps: [StoredMatrix; 3]) -> Self {
+        let [gate, up, down] = maps;
+        Self {
+            gate,
+            up,
+            down,
+            activation: config.activation,
+        }
+    }
+
     /// Returns the hidden states and the output to add to them.
     ///
     /// # Shapes

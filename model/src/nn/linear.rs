@@ -2,8 +2,9 @@
 
 use burn::backend::Flex;
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{AllocationProperty, Bytes, DType, Device, Int, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
+use super::source::view;
 use crate::TensorType;
 use crate::compute::Compute;
 use crate::kernels::packed::GROUP;
@@ -18,27 +19,60 @@ pub(crate) struct StoredMatrix {
     pub(crate) storage: Storage,
 }
 
-/// Mapped bytes as `rows` equal rows, without reading or copying them.
-fn view(bytes: bytes::Bytes, rows: usize, device: &Device) -> Param<Tensor<2, Int>> {
-    let shape = Shape::from([rows, bytes.len() / rows]);
-    let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
-    let data = TensorData::from_bytes(bytes, shape, DType::U8);
+/// Bytes as `rows` equal rows, without reading or copying them.
+fn rows_of(bytes: bytes::Bytes, rows: usize, device: &Device) -> Param<Tensor<2, Int>> {
+    let shape = [rows, bytes.len() / rows.max(1)];
+    let data = TensorData::from_bytes(view(bytes), shape, DType::U8);
     let tensor = Tensor::from_data(data, (device, DType::U8));
     Param::initialized(ParamId::new(), tensor)
 }
 
 impl StoredMatrix {
-    /// The mapped bytes of all rows, as the file stores them.
+    /// Weights in memory or a mapped file, row after row.
+    ///
+    /// # Panics
+    /// `bytes` are not `rows` rows.
     pub(crate) fn new(
         bytes: bytes::Bytes,
         tensor_type: TensorType,
         [rows, columns]: [usize; 2],
         device: &Device,
     ) -> Self {
+        let size = Layout::Stored.bytes(tensor_type, rows, columns);
+        assert_eq!(size, Some(bytes.len()));
         Self {
-            bytes: view(bytes, rows, device),
+            bytes: rows_of(bytes, rows, device),
             storage: Storage::new(tensor_type, rows, columns),
         }
+    }
+
+    /// A copy of some rows, with their scale and bias.
+    ///
+    /// # Panics
+    /// A row is beyond the matrix, or the weights are packed.
+    pub(crate) fn with_rows(&self, rows: &[u32], device: &Device) -> Self {
+        let Storage {
+            tensor_type,
+            columns,
+            layout,
+            ref scale,
+            ref bias,
+            ..
+        } = self.storage;
+        assert_eq!(layout, Layout::Stored);
+        let copied = self.with_bytes(|all| {
+            let row_bytes = all.len() / self.storage.rows.max(1);
+            let mut copied = Vec::with_capacity(rows.len() * row_bytes);
+            for &row in rows {
+                copied.extend_from_slice(&all[row as usize * row_bytes..][..row_bytes]);
+            }
+            copied
+        });
+        let mut copy = Self::new(copied.into(), tensor_type, [rows.len(), columns], device);
+        copy.storage.scale = *scale;
+        let bias = bias.as_deref();
+        copy.storage.bias = bias.map(|bias| rows.iter().map(|&row| bias[row as usize]).collect());
+        copy
     }
 
     /// Computes `y = x · wᵀ`, then applies the file's scale and bias, if any.
@@ -85,7 +119,7 @@ impl StoredMatrix {
         let mut storage = self.storage.clone();
         storage.layout = Layout::Packed;
         Self {
-            bytes: view(bytes, storage.rows.div_ceil(GROUP), device),
+            bytes: rows_of(bytes, storage.rows.div_ceil(GROUP), device),
             storage,
         }
     }

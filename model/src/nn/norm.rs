@@ -1,7 +1,7 @@
 //! Root mean square norm.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::Source;
 use crate::ModelError;
@@ -26,6 +26,17 @@ impl RmsNorm {
             gamma: Param::initialized(ParamId::new(), source.vector(name, width)?),
             eps: f64::from(eps),
         })
+    }
+
+    /// A norm with these factors.
+    pub(crate) fn of(factors: Vec<f32>, eps: f32, device: &Device) -> Self {
+        let width = factors.len();
+        let data = TensorData::new(factors, [width]);
+        let gamma = Tensor::from_data(data, (device, DType::F32));
+        Self {
+            gamma: Param::initialized(ParamId::new(), gamma),
+            eps: f64::from(eps),
+        }
     }
 
     /// # Shapes

@@ -204,7 +204,7 @@ impl<'a, 'c> Source<'a, 'c> {
 }
 
 /// Wraps mapped bytes without reading or copying them.
-fn view(bytes: bytes::Bytes) -> Bytes {
+pub(super) fn view(bytes: bytes::Bytes) -> Bytes {
     Bytes::from_shared(bytes, AllocationProperty::File)
 }
 

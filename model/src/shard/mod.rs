@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use burn::tensor::{Device, Tensor};
 
 use crate::compute::Compute;
+use crate::drafts::{Base, DraftHead, DraftHeadError, HeadFile};
 use crate::gguf::{Gguf, Watch};
 use crate::kernels::mapping::Mapping;
 use crate::kv_cache::KvCache;
@@ -370,6 +371,27 @@ impl Shard {
         let value = ops::with_values(normed, &self.compute, read);
         self.check_file()?;
         Ok(value)
+    }
+
+    /// Prepares a draft head of this model.
+    ///
+    /// # Errors
+    /// The head has other sizes than the model.
+    ///
+    /// # Panics
+    /// The shard has no embedding or no head.
+    pub fn draft_head(&self, file: &HeadFile) -> Result<DraftHead, DraftHeadError> {
+        let head = self.stored_head().expect("a shard with a head");
+        DraftHead::load(
+            file,
+            &Base {
+                config: &self.config,
+                embedding: self.embedding.as_ref().expect("a shard with an embedding"),
+                output: &head.output,
+                ropes: &self.ropes,
+                compute: &self.compute,
+            },
+        )
     }
 
     /// Length of a hidden state.

@@ -309,6 +309,16 @@ impl Shard {
         Ok(())
     }
 
+    /// The head with its weights as the file stores them.
+    pub(super) fn stored_head(&self) -> Option<Arc<Head>> {
+        let in_use = self.in_use();
+        let stored = in_use.iter().find_map(|in_use| match &in_use.stored {
+            Stored::Head(head) => Some(Arc::clone(head)),
+            Stored::Layer(_) => None,
+        });
+        stored.or_else(|| Some(self.head.as_ref()?.get()))
+    }
+
     /// Puts packed weights in the place of a part's matrices of these indices.
     fn exchange(&self, part: PackedPart, mapping: Mapping, views: Vec<(usize, bytes::Bytes)>) {
         let mut in_use = self.in_use();

@@ -49,6 +49,14 @@ impl Sha256 {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
+    /// The hash of the file at `path` when it was last checked, if the file has not changed since and
+    /// is of the models folder.
+    pub fn last_of(path: &Path) -> Option<Self> {
+        let marker = Marker::read(path)?;
+        let same = Marker::of(path, marker.sha256).ok()? == marker;
+        same.then_some(marker.sha256)
+    }
+
     /// The hash of the file at `path`. `on_progress` is told the bytes read so far; `None` when
     /// cancelled.
     ///

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use potluck::Cancel;
 use potluck::answer::{Answer, AnswerError};
 use potluck::conversation::{Conversation, ConversationError, Reply};
-use potluck::engine::{Engine, GenerateOptions, LocalSequence, OpenOptions, Opened, Sequence};
+use potluck::engine::{Engine, GenerateOptions, OpenOptions, Opened, Sequence};
 use potluck::home::Home;
 use potluck::prompt;
 use potluck::step_times::{StepTimes, TimedSequence};
@@ -83,9 +83,10 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     };
     let options = OpenOptions {
         template: args.written.template(),
+        drafts: args.together.drafts() && !args.together.wants_peers(),
         ..args.engine.options()
     };
-    let Opened { engine, shape } = obtain::open_file(&path, &options, args.quiet)?;
+    let Opened { engine, shape, .. } = obtain::open_file(&path, &options, args.quiet)?;
     let home = Home::from_environment()?;
     let requester = if args.together.wants_peers() {
         let (context, threads) = (engine.context(), options.threads);
@@ -102,7 +103,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     together::check_room(&shape, engine.context(), args.together.memory())?;
     together::tell_alone(&home, args.quiet);
     let times = StepTimes::of(shape.ok());
-    let sequence = LocalSequence::new(&engine, engine.new_session()?);
+    let sequence = args.together.alone(&engine)?;
     let mut sequence = TimedSequence::new(sequence, &times);
     let outcome = hold(&args, &engine, &mut sequence, &cancel, Some(&home))?;
     times.keep(&home, engine.threads(), engine.isa());

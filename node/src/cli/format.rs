@@ -1,6 +1,6 @@
 //! Numbers formatted for people.
 
-use potluck::answer::Answer;
+use potluck::answer::{Answer, Drafts};
 
 const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
 
@@ -123,6 +123,10 @@ pub(super) fn answer_stats(answer: &Answer) -> String {
         count(answer.token_ids.len(), "token"),
         speed.unwrap_or_default()
     ));
+    let Drafts { sent, right } = answer.drafts;
+    if sent > 0 {
+        parts.push(format!("{right} of {sent} guesses right"));
+    }
     match answer.stop_reason {
         "max_tokens" => parts.push("cut at --max-tokens".to_owned()),
         "context_full" => parts.push("cut: the context is full".to_owned()),

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use potluck::catalogue::{Entry, FetchError, FetchEvent, FetchOptions, ModelsFolder};
+use potluck::draft_heads::HeadError;
 use potluck::engine::{self, Engine, ModelConfig, OpenError, OpenOptions, Opened};
 use potluck::home::Home;
-use potluck::{Cancel, ModelRef};
+use potluck::{Cancel, ModelRef, words};
 
 use super::options::{ModelOptions, NetworkOptions};
 use super::{format, output};
@@ -54,8 +55,19 @@ pub(super) fn open_file(path: &Path, options: &OpenOptions, quiet: bool) -> anyh
     })?;
     if !quiet {
         tell_unused(opened.engine.config());
+        tell_head(opened.head_problem.as_ref());
     }
     Ok(opened)
+}
+
+/// Prints why the draft head beside a model file is not used.
+pub(super) fn tell_head(problem: Option<&HeadError>) {
+    if let Some(problem) = problem {
+        let problem = words::of(problem);
+        output::note(&format!(
+            "warning: {problem}; answers come without it, perhaps slower"
+        ));
+    }
 }
 
 /// Prints the settings of a model file that this build does not use.

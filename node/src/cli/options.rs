@@ -50,6 +50,7 @@ impl EngineArgs {
             threads: self.threads,
             context: self.context,
             template: None,
+            drafts: false,
         }
     }
 }

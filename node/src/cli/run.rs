@@ -7,9 +7,7 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use potluck::Cancel;
 use potluck::answer::{Answer, AnswerError, Question, answer};
-use potluck::engine::{
-    Engine, Event, GenerateOptions, LocalSequence, OpenOptions, Opened, Sequence,
-};
+use potluck::engine::{Engine, Event, GenerateOptions, OpenOptions, Opened, Sequence};
 use potluck::home::Home;
 use potluck::prompt;
 use potluck::step_times::{StepTimes, TimedSequence};
@@ -90,9 +88,10 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     };
     let options = OpenOptions {
         template: args.written.template(),
+        drafts: args.together.drafts() && !args.together.wants_peers(),
         ..args.engine.options()
     };
-    let Opened { engine, shape } = obtain::open_file(&path, &options, args.quiet)?;
+    let Opened { engine, shape, .. } = obtain::open_file(&path, &options, args.quiet)?;
     let remark = match args.raw || args.quiet {
         true => None,
         false => prompt::remark(&engine, args.system.is_some())?,
@@ -129,7 +128,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
         together::tell_alone(&home, args.quiet || args.json);
         let _goes_first = nodes::compute_here(&home);
         let times = StepTimes::of(shape.ok());
-        let sequence = LocalSequence::new(&engine, engine.new_session()?);
+        let sequence = args.together.alone(&engine)?;
         let mut sequence = TimedSequence::new(sequence, &times);
         let answer = answer_to(&engine, &mut sequence, &question, &cancel, show)?;
         times.keep(&home, engine.threads(), engine.isa());

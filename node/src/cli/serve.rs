@@ -212,6 +212,7 @@ fn settings(home: &Home, args: &Args, own: &OwnNode) -> anyhow::Result<Settings>
     settings.memory = own.memory.clone();
     settings.circle = Some(args.who.circle(own));
     settings.streams = args.streams.get();
+    settings.drafts = args.who.drafts();
     let mut aliases = BTreeMap::new();
     for (alias, model) in &args.alias {
         if aliases.insert(alias.clone(), model.clone()).is_some() {
@@ -224,6 +225,7 @@ fn settings(home: &Home, args: &Args, own: &OwnNode) -> anyhow::Result<Settings>
         threads: args.threads,
         context: args.context,
         template: None,
+        drafts: args.who.drafts(),
     };
     Ok(settings)
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use potluck::Cancel;
 use potluck::device::Device;
-use potluck::engine::{Compute, Gguf};
+use potluck::engine::{Compute, Engine, Gguf, LocalSequence, Session};
 use potluck::home::Home;
 use potluck::local::{
     ALONE, Client, Pipeline, PlacementChoice, PlacementView, Reply, Request, SessionRequest,
@@ -20,7 +20,7 @@ use potluck::local::{
 use potluck::serve::Circle;
 use potluck::shape::ShapeError;
 use potluck::stages::{Ends, MemoryBudget};
-use potluck::together::{Drafts, Notice, Recovery, Together};
+use potluck::together::{Notice, Recovery, Together};
 use potluck_protocol::placement::ModelShape;
 use potluck_protocol::session::SessionEvent;
 use serde::Serialize;
@@ -28,7 +28,7 @@ use serde::Serialize;
 use super::failure::{self, Code};
 use super::fetches::{Fetch, Fetches};
 use super::nodes::{self, Connected, NodeArgs, OwnNode, Purpose};
-use super::{format, given, output};
+use super::{format, given, obtain, output};
 
 /// Options: which devices may compute, and the node that asks them.
 #[derive(Debug, Clone, Args)]
@@ -52,9 +52,9 @@ pub(super) struct WhoArgs {
     #[arg(long = "POTLUCK_WITH_PEERS", hide = true, env = "POTLUCK_WITH_PEERS", hide_env = true, value_parser = BoolishValueParser::new())]
     peers_by_default: bool,
     /// Compute on this device only and send nothing to others
-    #[arg(long, conflicts_with_all = ["with_peers", "placement", "objective", "no_drafts"])]
+    #[arg(long, conflicts_with_all = ["with_peers", "placement", "objective"])]
     alone: bool,
-    /// Do not draft tokens ahead: other devices compute less, but answers may take longer
+    /// Do not guess tokens ahead: devices compute less, but answers may take longer
     #[arg(long)]
     no_drafts: bool,
     #[command(flatten)]
@@ -91,7 +91,6 @@ pub(super) struct Devices {
     /// The placement at the end; `null` if only this device computed.
     placement: Option<PlacementView>,
     recoveries: Vec<Recovery>,
-    drafts: Drafts,
     bytes_sent: u64,
     bytes_received: u64,
 }
@@ -184,6 +183,23 @@ impl TogetherArgs {
         ])
     }
 
+    /// Whether tokens may be guessed ahead.
+    pub(super) fn drafts(&self) -> bool {
+        self.who.drafts()
+    }
+
+    /// A sequence that this device computes alone, with guesses unless they are turned off.
+    pub(super) fn alone<'e>(
+        &self,
+        engine: &'e Engine,
+    ) -> anyhow::Result<LocalSequence<'e, Session>> {
+        let sequence = LocalSequence::new(engine, engine.new_session()?);
+        Ok(match self.drafts() {
+            true => sequence.with_drafts(),
+            false => sequence,
+        })
+    }
+
     /// The memory that the owner allows, if given.
     pub(super) fn memory(&self) -> Option<u64> {
         self.node.memory
@@ -203,17 +219,19 @@ impl WhoArgs {
         placement.filter(|_| self.wants_peers())
     }
 
+    /// Whether tokens may be guessed ahead.
+    pub(super) fn drafts(&self) -> bool {
+        !self.no_drafts
+    }
+
     /// Refuses flags that matter only if other devices may compute, if none may: those of these options
     /// and `more`, each with its id and whether it has a value.
     pub(super) fn check_effects(&self, more: &[(&str, &str, bool)]) -> anyhow::Result<()> {
-        let asks = [
-            (
-                "--objective",
-                "objective",
-                self.placement.objective.is_some(),
-            ),
-            ("--no-drafts", "no_drafts", self.no_drafts),
-        ];
+        let asks = [(
+            "--objective",
+            "objective",
+            self.placement.objective.is_some(),
+        )];
         let in_vain = |id, asked| asked && given::has(id) && !self.wants_peers();
         let mut asks = asks.iter().chain(more);
         match asks.find(|(_, id, asked)| in_vain(id, *asked)) {
@@ -361,8 +379,13 @@ impl Requester {
             Some(own) => (own.compute.clone(), own.memory.clone()),
             None => (Compute::new(threads)?, MemoryBudget::new(args.memory())),
         };
+        let mut ends = Ends::load(Arc::new(Gguf::open(path)?), compute, &memory)?;
+        if args.drafts() {
+            let problem = ends.find_draft_head(path, cancel).err();
+            obtain::tell_head(problem.as_ref().filter(|_| !args.node.quiet));
+        }
         Ok(Some(Self {
-            ends: Ends::load(Arc::new(Gguf::open(path)?), compute, &memory)?,
+            ends,
             capacity: node.request.context as usize,
             node,
             drafts: !args.who.no_drafts,
@@ -405,7 +428,6 @@ impl Requester {
             computing_on: placement.as_ref().map(computing_on).unwrap_or_default(),
             placement,
             recoveries: sequence.recoveries().to_vec(),
-            drafts: sequence.drafts(),
             bytes_sent,
             bytes_received,
         };

@@ -123,7 +123,7 @@ fn of_service(text: &mut String, numbers: &Numbers) {
         write_times(text, name, help, times);
     }
     let name = "potluck_drafts_total";
-    let help = "Tokens guessed and sent ahead to devices of the circle, and those guessed right.";
+    let help = "Tokens guessed and computed ahead, and those of them that were right.";
     head(text, name, "counter", help);
     for (kind, count) in [
         ("sent", numbers.drafts_sent),

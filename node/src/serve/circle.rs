@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use potluck_protocol::circle::Member;
 use potluck_protocol::machine::PeerStatus;
 
+use crate::Cancel;
 use crate::engine::{Compute, Gguf, ModelError};
 use crate::local::{ClientError, LocalNode, Pipeline, PlacementChoice, SessionRequest};
 use crate::stages::{Ends, EndsError, MemoryBudget};
@@ -107,7 +108,13 @@ impl Circle {
     /// [`EndsError`].
     pub(super) fn ends(&self, path: &Path, memory: &MemoryBudget) -> Result<Ends, EndsError> {
         let gguf = Gguf::open(path).map_err(ModelError::from)?;
-        Ends::load(Arc::new(gguf), self.compute.clone(), memory)
+        let mut ends = Ends::load(Arc::new(gguf), self.compute.clone(), memory)?;
+        if self.drafts()
+            && let Err(error) = ends.find_draft_head(path, &Cancel::new())
+        {
+            tracing::warn!(%error, "guesses are made without a draft head");
+        }
+        Ok(ends)
     }
 
     /// Begins a conversation with the model in this file, with room for `context` positions.

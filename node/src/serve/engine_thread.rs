@@ -168,12 +168,19 @@ fn open_engine(shared: &Shared, lane: &Lane) -> Result<Engine, RequestError> {
     let config = ModelConfig::from_gguf(&gguf).map_err(|error| failed(&error))?;
     let context = shared.settings.context(config.context, *is_default);
     let usual = &shared.settings.open;
+    let circle = shared.settings.circle.as_ref();
+    let has_peers = circle.is_some_and(Circle::has_peers);
     let options = OpenOptions {
         threads: usual.threads,
         context: context.try_into().ok(),
         template: usual.template.clone().filter(|_| *is_default),
+        // With other devices, the head is at the model's ends.
+        drafts: shared.settings.drafts && !has_peers,
     };
     let opened = open(path, &options).map_err(|error| failed(&error))?;
+    if let Some(error) = opened.head_problem {
+        tracing::warn!(model = lane.model.name, %error, "guesses are made without a draft head");
+    }
     Ok(opened.engine)
 }
 

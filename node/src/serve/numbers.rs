@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::answer::Drafts;
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
@@ -105,9 +107,9 @@ pub struct Numbers {
     pub devices: usize,
     /// Device failures that answers recovered from.
     pub recoveries: u64,
-    /// Speculative tokens sent to devices.
+    /// Tokens guessed, and computed or sent to devices before it was known whether they are right.
     pub drafts_sent: u64,
-    /// Those of them that were correct.
+    /// Those of them that were right.
     pub drafts_right: u64,
     /// Bytes of the weights of loaded models.
     pub weight_bytes: u64,
@@ -166,12 +168,16 @@ impl Counters {
         numbers.waited.add(waited);
     }
 
-    /// Counts speculation and recoveries of a request computed by the circle's devices.
-    pub(super) fn circle(&self, drafts_sent: u64, drafts_right: u64, recoveries: u64) {
+    /// Counts guesses.
+    pub(super) fn drafts(&self, Drafts { sent, right }: Drafts) {
         let mut numbers = self.lock();
-        numbers.drafts_sent += drafts_sent;
-        numbers.drafts_right += drafts_right;
-        numbers.recoveries += recoveries;
+        numbers.drafts_sent += sent;
+        numbers.drafts_right += right;
+    }
+
+    /// Counts failures of the circle's devices that answers recovered from.
+    pub(super) fn recovered(&self, recoveries: u64) {
+        self.lock().recoveries += recoveries;
     }
 
     pub(super) fn first_token(&self, after: Duration) {

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use super::prefix::Kept;
-use super::talk::Talk;
-use crate::engine::{ModelError, Session, TokenId};
+use super::talk::{Heard, Talk};
+use crate::answer::Drafts;
+use crate::engine::{Drafter, ModelError, Part, Planned, Session, StepCosts, TokenId, Wants};
 
 /// Spare positions of a new session before it has to grow. Memory for all positions of a request is
 /// reserved at the start but only touched when needed.
@@ -18,10 +19,45 @@ pub(super) struct Running<'e> {
     kept: Kept,
     /// The maximum number of positions.
     most: usize,
-    /// The prompt and the tokens generated so far.
+    /// The prompt and the tokens generated so far, and during a step the guesses after them.
     tokens: Vec<TokenId>,
+    /// The number of guesses, and how many of them turned out right.
+    guessed: usize,
+    right: usize,
+    /// `None` if guesses are disabled.
+    drafter: Option<Drafter>,
+    /// The hidden states that the step gave to the drafter, and the position of the first.
+    states: Vec<f32>,
+    start: usize,
     /// Another request that is processing the same prefix; this one waits for it.
     pub(super) follows: Option<Follows>,
+}
+
+/// Receives the logits of a request's part of a step: after each of its guesses that are right.
+pub(super) struct Listening<'s, 'e> {
+    talk: &'s mut Talk<'e>,
+    guesses: &'s [TokenId],
+    right: &'s mut usize,
+    /// Whether later logits belong to a wrong guess, or the answer has ended.
+    is_over: bool,
+}
+
+impl Listening<'_, '_> {
+    pub(super) fn hear(&mut self, logits: Result<&[f32], ModelError>) {
+        if self.is_over {
+            return;
+        }
+        self.talk.hear(logits);
+        let next = self.guesses.get(*self.right);
+        match (self.talk.heard(), next) {
+            (Some(Heard::Token(token)), Some(guess)) if token == guess => {
+                // The token is already part of the request, and the next logits follow it.
+                let _ = self.talk.take_heard();
+                *self.right += 1;
+            }
+            _ => self.is_over = true,
+        }
+    }
 }
 
 /// A request that is processing a prefix that this one needs.
@@ -48,6 +84,11 @@ impl<'e> Running<'e> {
             kept,
             most,
             tokens,
+            guessed: 0,
+            right: 0,
+            drafter: None,
+            states: Vec::new(),
+            start: 0,
             follows: None,
         }
     }
@@ -80,15 +121,71 @@ impl<'e> Running<'e> {
         self.tokens.push(token);
     }
 
-    /// The session, the tokens to process next (at most this many), and the answer.
-    pub(super) fn part(&mut self, tokens: usize) -> (&mut Session, &[TokenId], &mut Talk<'e>) {
+    /// Guesses its tokens with this drafter.
+    pub(super) fn guess_with(&mut self, mut drafter: Drafter) {
+        drafter.chosen_with(self.talk.sampling(), self.tokens.len());
+        self.drafter = Some(drafter);
+    }
+
+    /// Adds guesses to the next token, as many as pay in the planned step. Returns how many.
+    pub(super) fn guess(&mut self, planned: &mut Planned, costs: &mut StepCosts) -> usize {
+        let Some(drafter) = &mut self.drafter else {
+            return 0;
+        };
+        let room = self.most.saturating_sub(self.tokens.len());
+        let guesses = drafter.propose(&self.tokens, room, planned, costs);
+        self.guessed = guesses.len();
+        self.right = 0;
+        self.tokens.extend(guesses);
+        self.guessed
+    }
+
+    /// The part of the next step that processes this many tokens, and the receiver of its results.
+    pub(super) fn part(&mut self, tokens: usize) -> (Part<'_>, Listening<'_, 'e>) {
         let at = self.kept.session.len();
         let end = (at + tokens).min(self.tokens.len());
-        (
-            &mut self.kept.session,
-            &self.tokens[at..end],
-            &mut self.talk,
-        )
+        let is_all = end == self.tokens.len();
+        self.states.clear();
+        self.start = at;
+        let mut part = Part::reading(&mut self.kept.session, &self.tokens[at..end]);
+        part.wants = match self.guessed {
+            _ if !is_all => Wants::Nothing,
+            0 => Wants::Logits,
+            _ => Wants::EachLogits,
+        };
+        let listens = self.drafter.as_ref().is_some_and(Drafter::listens);
+        part.states = listens.then_some(&mut self.states);
+        let listening = Listening {
+            talk: &mut self.talk,
+            guesses: &self.tokens[self.tokens.len() - self.guessed..],
+            right: &mut self.right,
+            is_over: false,
+        };
+        (part, listening)
+    }
+
+    /// Drops the guesses of the last step that were wrong. Returns the counts of guesses.
+    pub(super) fn settle(&mut self) -> Drafts {
+        let (sent, right) = (self.guessed, std::mem::take(&mut self.right));
+        self.guessed = 0;
+        self.tokens.truncate(self.tokens.len() - (sent - right));
+        self.kept.session.truncate(self.tokens.len());
+        let read = self.kept.session.len().saturating_sub(self.start);
+        if let Some(drafter) = &mut self.drafter
+            && read > 0
+            && !self.states.is_empty()
+        {
+            let of_one = self.states.len() / (read + sent - right);
+            let states = self.states.chunks_exact(of_one.max(1)).take(read);
+            for (at, state) in states.enumerate() {
+                drafter.hear(self.start + at, state);
+            }
+        }
+        self.states.clear();
+        Drafts {
+            sent: sent as u64,
+            right: right as u64,
+        }
     }
 
     /// Makes room for this many more tokens.

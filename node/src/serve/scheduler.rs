@@ -5,6 +5,8 @@
 //! so that answers are not held up for long. Requests whose client has gone are dropped between
 //! rounds. By invariant I1 a request's tokens do not depend on which other requests share a step.
 //! While both the owner and guests are being served, each side has its own rounds ([`Courtesy`]).
+//! In rounds without prompts, answers may add guesses of their next tokens, as many as pay at the
+//! measured cost of a row; they change no token.
 //!
 //! | what | bound |
 //! |---|---|
@@ -22,10 +24,10 @@ use super::lane::{Lane, View, Wake};
 use super::pace::Pace;
 use super::pooling::{self, Pooling};
 use super::prefix::{Prefixes, kv_bytes};
-use super::running::Running;
+use super::running::{Listening, Running};
 use super::shared::Shared;
 use super::talk::{Heard, Talk};
-use crate::engine::{Engine, ModelError, Part, Wants};
+use crate::engine::{Engine, ModelError, Planned, StepCosts};
 use admission::Short;
 
 /// How often a request that lacks memory checks again whether others have freed some.
@@ -41,22 +43,25 @@ pub(super) struct Scheduler<'e> {
     poolings: Vec<Pooling>,
     prefixes: Prefixes,
     pace: Pace,
+    costs: StepCosts,
     courtesy: Courtesy,
     next_id: u64,
     /// The id of the request whose prompt was processed last.
     turn: u64,
+    /// The index of the request that guesses first.
+    first_guess: usize,
 }
 
 /// The receiver of the results of one part of a step.
 enum Listener<'s, 'e> {
-    Talk(&'s mut Talk<'e>),
+    Answer(Listening<'s, 'e>),
     Text(pooling::Heard<'s>),
 }
 
 impl Listener<'_, '_> {
     fn hear(&mut self, values: Result<&[f32], ModelError>) {
         match self {
-            Self::Talk(talk) => talk.hear(values),
+            Self::Answer(answer) => answer.hear(values),
             Self::Text(text) => text.hear(values),
         }
     }
@@ -78,9 +83,11 @@ impl<'e> Scheduler<'e> {
             poolings: Vec::new(),
             prefixes: Prefixes::new(shared.settings.kept_bytes),
             pace: Pace::default(),
+            costs: StepCosts::default(),
             courtesy: Courtesy::default(),
             next_id: 0,
             turn: 0,
+            first_guess: 0,
         }
     }
 
@@ -213,6 +220,11 @@ impl<'e> Scheduler<'e> {
         let (owner, guests) = self.answered();
         let side = self.courtesy.next(owner, guests);
         let (mut plan, texts) = self.plan(side);
+        let answers = plan.iter().filter(|&&tokens| tokens == 1).count();
+        let is_decode = texts == 0 && plan.iter().all(|&tokens| tokens <= 1);
+        if is_decode {
+            self.guess(&mut plan, answers);
+        }
         for at in (0..plan.len()).rev() {
             if let Err(error) = self.running[at].grow(plan[at]) {
                 plan.remove(at);
@@ -222,7 +234,6 @@ impl<'e> Scheduler<'e> {
         }
         self.begin_texts(texts, side);
         let began = Instant::now();
-        let answers = plan.iter().filter(|&&tokens| tokens == 1).count();
         let tokens = match self.step(&plan, texts, side) {
             Ok(tokens) => tokens,
             Err(error) => {
@@ -238,10 +249,29 @@ impl<'e> Scheduler<'e> {
             return Ok(());
         }
         let took = began.elapsed();
-        self.pace.took(answers, tokens - answers, took);
+        match is_decode {
+            true => {
+                self.pace.took(answers, 0, took);
+                self.costs.took(tokens, took);
+            }
+            false => self.pace.took(answers, tokens - answers, took),
+        }
         self.courtesy.took(side, took);
         self.after_step(&plan);
         Ok(())
+    }
+
+    /// Adds guesses to a step of so many answers, where they pay. Answers take turns in being first:
+    /// the later ones find fewer rows worth their cost.
+    fn guess(&mut self, plan: &mut [usize], answers: usize) {
+        let mut planned = Planned::of(answers);
+        let count = plan.len();
+        self.first_guess = (self.first_guess + 1) % count.max(1);
+        for at in (0..count).map(|at| (at + self.first_guess) % count) {
+            if plan[at] == 1 {
+                plan[at] += self.running[at].guess(&mut planned, &mut self.costs);
+            }
+        }
     }
 
     /// Runs the planned step; returns the number of tokens it processed.
@@ -251,14 +281,9 @@ impl<'e> Scheduler<'e> {
             if tokens == 0 {
                 continue;
             }
-            let is_all = tokens == running.unread();
-            let (session, tokens, talk) = running.part(tokens);
-            let mut part = Part::reading(session, tokens);
-            if is_all {
-                part.wants = Wants::Logits;
-            }
+            let (part, listening) = running.part(tokens);
             parts.push(part);
-            listeners.push(Listener::Talk(talk));
+            listeners.push(Listener::Answer(listening));
         }
         let poolings = self.poolings.iter_mut();
         let mut poolings: Vec<_> = poolings.filter(|p| side.has(p.caller())).collect();
@@ -279,6 +304,7 @@ impl<'e> Scheduler<'e> {
     fn after_step(&mut self, plan: &[usize]) {
         for at in (0..self.running.len()).rev() {
             let running = &mut self.running[at];
+            self.shared.counters.drafts(running.settle());
             if plan[at] > 1 {
                 running.talk.has_read(running.session().len());
             }

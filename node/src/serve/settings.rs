@@ -34,6 +34,8 @@ pub struct Settings {
     pub patience: Duration,
     /// The memory budget for weights and KV caches of all models.
     pub memory: MemoryBudget,
+    /// Guess tokens ahead where that makes answers faster. Guesses change no answer.
+    pub drafts: bool,
     /// The most requests answered concurrently.
     pub streams: usize,
     /// The most requests queued behind those; further requests are refused.
@@ -60,6 +62,7 @@ impl Settings {
             // Shorter than HTTP waits for the first update, so a failure still gets a status code.
             patience: Duration::from_secs(4),
             memory: MemoryBudget::new(None),
+            drafts: true,
             streams: 16,
             waiting: 64,
             kept_bytes: 1 << 30,

@@ -7,7 +7,9 @@ use super::client::{Client, Telling};
 use super::reader::Reader;
 use super::work::Answer;
 use super::{Caller, Finish, RequestError, Summary, TokenInfo, Update};
-use crate::engine::{Chosen, ChosenToken, Engine, Generator, ModelError, StopReason, TokenId};
+use crate::engine::{
+    Chosen, ChosenToken, Engine, Generator, ModelError, SamplerSettings, StopReason, TokenId,
+};
 
 /// An answer in progress.
 pub(super) struct Talk<'e> {
@@ -87,6 +89,16 @@ impl<'e> Talk<'e> {
 
     pub(super) fn caller(&self) -> &Caller {
         &self.client.caller
+    }
+
+    /// How its tokens are chosen.
+    pub(super) fn sampling(&self) -> &SamplerSettings {
+        self.generator.sampling()
+    }
+
+    /// The result of the last logits, if there is one.
+    pub(super) fn heard(&self) -> Option<&Heard> {
+        self.heard.as_ref()
     }
 
     /// A handle for sending updates from elsewhere.

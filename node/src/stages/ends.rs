@@ -1,13 +1,16 @@
 //! The requester's part of a model, around the layers.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use potluck_model::gguf::Gguf;
-use potluck_model::{Compute, ModelConfig, ModelError, Shard, ShardRange};
+use potluck_model::{Compute, DraftHead, Drafter, ModelConfig, ModelError, Shard, ShardRange};
 use potluck_protocol::placement::ModelShape;
 
 use super::heads::Heads;
 use super::{MemoryBudget, NoRoom, Reservation};
+use crate::Cancel;
+use crate::draft_heads::{self, HeadError};
 use crate::shape::{ShapeError, model_shape};
 
 /// A model's embedding, output norm and head. They turn tokens into hidden states and hidden states
@@ -21,6 +24,7 @@ pub struct Ends {
     shape: Arc<ModelShape>,
     memory: Reservation,
     heads: Heads,
+    draft_head: Option<Arc<DraftHead>>,
     /// Held so that all users of the file share one mapping.
     _file: Arc<Gguf>,
 }
@@ -65,8 +69,31 @@ impl Ends {
             shape,
             memory,
             heads: Heads::default(),
+            draft_head: None,
             _file: gguf,
         })
+    }
+
+    /// Uses the draft head of the model file at `path`, if there is one. Answers are the same without
+    /// it.
+    ///
+    /// # Errors
+    /// The head beside the model's file cannot be used.
+    pub fn find_draft_head(&mut self, path: &Path, cancel: &Cancel) -> Result<(), HeadError> {
+        if let Some(head) = draft_heads::of_model(path, cancel)? {
+            let head = self.shard.draft_head(&head);
+            let head = head.map_err(|error| HeadError::Head {
+                path: path.to_owned(),
+                error,
+            })?;
+            self.draft_head = Some(Arc::new(head));
+        }
+        Ok(())
+    }
+
+    /// A drafter for one text, with the model's draft head if there is one.
+    pub fn drafter(&self) -> Drafter {
+        Drafter::new(self.draft_head.clone())
     }
 
     /// The model's configuration.
@@ -119,6 +146,15 @@ impl Ends {
         }
         let compute = |rows: &[u8], read: &mut dyn FnMut(&[f32])| self.compute_logits(rows, read);
         self.heads.logits(hidden, compute, read)
+    }
+
+    /// Calls `read` with the final norm, `[d_model]`, of a hidden state after the last layer.
+    ///
+    /// # Errors
+    /// The bytes are no whole rows.
+    pub fn normed(&self, hidden: &[u8], read: impl FnOnce(&[f32])) -> Result<(), ModelError> {
+        let hidden = self.shard.hidden_from_bytes(std::iter::once(hidden))?;
+        self.shard.normed(hidden, read)
     }
 
     fn compute_logits<T>(

@@ -12,6 +12,7 @@ mod announced;
 mod caveats;
 mod failures;
 mod follows;
+mod heads;
 #[cfg(target_os = "linux")]
 mod hops;
 #[cfg(target_os = "linux")]

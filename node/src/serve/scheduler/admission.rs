@@ -89,6 +89,9 @@ impl Scheduler<'_> {
         self.next_id += 1;
         let talk = Talk::new(self.engine, client, *answer);
         let mut running = Running::new(self.next_id, talk, kept, prompt, most);
+        if self.shared.settings.drafts {
+            running.guess_with(self.engine.drafter());
+        }
         running.follows = follows;
         if running.follows.is_none() {
             running.talk.start(cached);

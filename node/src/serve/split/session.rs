@@ -5,10 +5,11 @@ use std::error::Error;
 use super::Split;
 use super::news::{News, Sizes};
 use crate::Cancel;
+use crate::answer::Drafts;
 use crate::engine::{Sequence as _, TokenId};
 use crate::local::{ClientError, Pipeline};
 use crate::serve::RequestError;
-use crate::together::{Drafts, Together, TogetherError};
+use crate::together::{Together, TogetherError};
 
 /// Session capacities are rounded up to a multiple of this many positions.
 const ROOM: usize = 256;
@@ -58,12 +59,8 @@ impl Session<'_> {
 
     /// Drafts since the last call.
     pub(super) fn take_drafts(&mut self) -> Drafts {
-        let drafts = self.sequence.drafts();
-        let before = std::mem::replace(&mut self.counted, drafts);
-        Drafts {
-            sent: drafts.sent - before.sent,
-            right: drafts.right - before.right,
-        }
+        let drafts = Drafts::from(self.sequence.drafts());
+        drafts.since(std::mem::replace(&mut self.counted, drafts))
     }
 }
 

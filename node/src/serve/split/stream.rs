@@ -183,6 +183,7 @@ impl<'e> Split<'e> {
     ) -> End {
         let Session { sequence, news, .. } = &mut *session;
         let mut next = prompt[writing.cached..].to_vec();
+        sequence.chosen_with(writing.talk.borrow().sampling(), prompt.len());
         loop {
             let mut why = None;
             let begun = Instant::now();
@@ -287,8 +288,7 @@ impl<'e> Split<'e> {
 
     fn count(&self, session: &mut Session<'_>) {
         let (drafts, recoveries) = (session.take_drafts(), session.news.take_recoveries());
-        self.shared
-            .counters
-            .circle(drafts.sent, drafts.right, recoveries);
+        self.shared.counters.drafts(drafts);
+        self.shared.counters.recovered(recoveries);
     }
 }

@@ -150,3 +150,68 @@ fn texts_become_the_vectors_that_the_engine_makes_while_others_are_answered() {
     let long = long.expect("it is taken");
     assert!(matches!(long, Err(RequestError::TooLong { .. })));
 }
+
+#[test]
+fn guesses_are_made_for_every_stream_and_change_no_answer() {
+    let kitchen = Kitchen::new();
+    // Two tokens only: what follows was often there before.
+    let narrow = |seed: u64| {
+        let ends = kitchen.engine.tokenizer().ends();
+        let ends = ends.iter().map(|&end| (end, -100.0));
+        let both = [(10, 90.0), (11, 90.0 + (seed % 3) as f32)];
+        SamplerSettings {
+            logit_bias: LogitBias::new(ends.chain(both)).expect("in range"),
+            presence_penalty: (seed % 2) as f32,
+            ..kitchen.sampling(seed)
+        }
+    };
+    let prompts: Vec<_> = (0..6).map(|n| tokens(n, 3 + 9 * n as usize)).collect();
+    let requests = |n: usize, seed: u64| Request {
+        sampling: narrow(seed),
+        logprobs: Some(2),
+        ..kitchen.request(&prompts[n], seed, 40 + n)
+    };
+    let expected: Vec<_> = (0..6)
+        .map(|n| {
+            let sampling = narrow(n as u64);
+            let options = GenerateOptions {
+                sampling,
+                max_tokens: 40 + n,
+                ..GenerateOptions::default()
+            };
+            let session = kitchen.engine.new_session().expect("memory");
+            let mut sequence = LocalSequence::new(&kitchen.engine, session);
+            let on_event = &mut |_: crate::engine::Event<'_>| ControlFlow::Continue(());
+            let tokenizer = kitchen.engine.tokenizer();
+            let answer = generate(&mut sequence, tokenizer, &prompts[n], &options, on_event);
+            answer.expect("it answers").token_ids
+        })
+        .collect();
+    for drafts in [true, false] {
+        let service = kitchen.serve(|settings| settings.drafts = drafts);
+        let answering: Vec<_> = (0..6)
+            .map(|n| service.submit(requests(n, n as u64)).expect("it is taken"))
+            .collect();
+        for (answering, expected) in answering.into_iter().zip(&expected) {
+            assert_eq!(&hear(answering).ids, expected);
+        }
+        // The next turn of one goes on where its session was cut after wrong guesses.
+        let longer = [&prompts[2][..], &expected[2], &tokens(9, 4)].concat();
+        let next = Request {
+            sampling: narrow(2),
+            ..kitchen.request(&longer, 2, 5)
+        };
+        let heard = ask(&service, next);
+        assert!(heard.cached >= prompts[2].len() + expected[2].len() - 1);
+        let fresh = kitchen.serve(|settings| settings.drafts = false);
+        let again = Request {
+            sampling: narrow(2),
+            ..kitchen.request(&longer, 2, 5)
+        };
+        assert_eq!(heard.ids, ask(&fresh, again).ids);
+        let numbers = service.numbers();
+        assert_eq!(numbers.drafts_sent > 0, drafts);
+        assert_eq!(numbers.drafts_right > 0, drafts);
+        assert!(numbers.drafts_right <= numbers.drafts_sent);
+    }
+}

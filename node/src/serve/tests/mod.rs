@@ -153,6 +153,7 @@ impl Kitchen {
 
 fn open_options(context: usize) -> OpenOptions {
     OpenOptions {
+        drafts: false,
         threads: NonZeroUsize::new(1),
         context: NonZeroUsize::new(context),
         template: None,
