@@ -19,11 +19,11 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::body::Taken;
 use super::connection::Phase;
 use super::fault::Fault;
 use super::guard::Visitor;
 use super::metrics::Counters;
+use super::room::Taken;
 use crate::guests::Places;
 use crate::serve::{RequestError, Update};
 

@@ -1,9 +1,7 @@
 //! Request bodies, bounded in size, memory and time.
 //!
 //! Every connection could send the largest body at once, and JSON such as `[[],[],…` takes many
-//! times its length once it is parsed. So the bodies of one port share a [`Room`]: what a body
-//! takes beyond a small share that each connection has is taken from it, and belongs to the
-//! request until that has been answered, because the model's queue keeps the texts.
+//! times its length once it is parsed. So the bodies of one port share a [`Room`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +11,12 @@ use axum::extract::Request;
 use axum::http::header;
 use futures_util::StreamExt as _;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::account::Account;
 use super::connection::Phase;
 use super::fault::Fault;
+use super::room::{Room, Taken};
 
 /// Largest body, in bytes.
 pub(super) const LIMIT: usize = 16 << 20;
@@ -27,66 +25,8 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// Longer bodies are parsed on another thread, so that other answers are not delayed.
 const AT_ONCE: usize = 256 << 10;
 
-/// Memory of a body that needs no room.
-const FREE: usize = 64 << 10;
 /// Memory of a parsed value, and of the object around values, beside their text.
 const VALUE: usize = 192;
-/// The unit in which room is counted, in bytes.
-const UNIT: usize = 1 << 10;
-
-/// The memory that the bodies of one port share.
-#[derive(Clone)]
-pub(super) struct Room {
-    free: Arc<Semaphore>,
-    units: usize,
-}
-
-/// The part of a [`Room`] that a request takes. Dropping it gives it back.
-pub(super) struct Taken {
-    room: Option<Room>,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Room {
-    /// Room for this many bytes.
-    pub(super) fn of(bytes: usize) -> Self {
-        let units = bytes / UNIT;
-        Self {
-            free: Arc::new(Semaphore::new(units)),
-            units,
-        }
-    }
-}
-
-impl Taken {
-    /// Takes as much as `memory` bytes need, or gives back what they do not.
-    ///
-    /// # Errors
-    /// The room is smaller than that, or others have taken it.
-    fn resize(&mut self, memory: usize) -> Result<(), Fault> {
-        let Some(room) = &self.room else {
-            return Ok(());
-        };
-        let needed = memory.saturating_sub(FREE).div_ceil(UNIT);
-        let has = self.permit.as_ref().map_or(0, |has| has.num_permits());
-        if needed > room.units {
-            return Err(Fault::too_many_values());
-        }
-        if let Some(less) = has.checked_sub(needed) {
-            drop(self.permit.as_mut().and_then(|has| has.split(less)));
-            return Ok(());
-        }
-        let more = u32::try_from(needed - has).unwrap_or(u32::MAX);
-        let more = Arc::clone(&room.free).try_acquire_many_owned(more);
-        let more = more.map_err(|_| Fault::no_room())?;
-        match &mut self.permit {
-            Some(has) => has.merge(more),
-            None => self.permit = Some(more),
-        }
-        Ok(())
-    }
-}
-
 /// The JSON of a request.
 ///
 /// # Errors
@@ -106,10 +46,7 @@ pub(super) async fn json_within(limit: usize, request: Request) -> Result<Value,
     if length.is_some_and(|length| length > limit as u64) {
         return Err(Fault::too_large(limit));
     }
-    let mut taken = Taken {
-        room: parts.extensions.get::<Room>().cloned(),
-        permit: None,
-    };
+    let mut taken = Taken::nothing_of(parts.extensions.get::<Room>().cloned());
     let bytes = timeout(WITHIN, whole(body, limit, &mut taken)).await;
     let bytes = bytes.map_err(|_| Fault::too_slow())??;
     if let Some(phase) = parts.extensions.get::<Phase>() {
@@ -213,13 +150,7 @@ mod tests {
     #[test]
     fn bodies_share_the_room_of_their_port_and_small_ones_need_none() {
         let room = Room::of(4 << 20);
-        let read = |bytes: Vec<u8>| {
-            let taken = Taken {
-                room: Some(room.clone()),
-                permit: None,
-            };
-            parse_within(bytes, taken)
-        };
+        let read = |bytes: Vec<u8>| parse_within(bytes, Taken::nothing_of(Some(room.clone())));
         let text = |length: usize| {
             let mut text = vec![b'a'; length];
             (text[0], text[length - 1]) = (b'"', b'"');

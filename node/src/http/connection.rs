@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use super::body::Room;
+use super::room::Room;
 
 /// A client that reads nothing of its answer for this long is considered gone.
 const UNREAD: Duration = Duration::from_secs(60);

@@ -51,6 +51,7 @@ mod nearby;
 mod ollama;
 mod openai;
 mod openapi;
+mod room;
 mod routes;
 mod sampling;
 #[cfg(test)]
@@ -67,9 +68,9 @@ mod whole;
 
 use std::sync::Arc;
 
-use body::Room;
 use connection::Connections;
 use guard::Guard;
+use room::Room;
 use server::{Entrance, MOST_CONNECTIONS, MOST_SHARED, ROOM, ROOM_SHARED};
 use tokio_rustls::TlsAcceptor;
 

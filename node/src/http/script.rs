@@ -14,9 +14,9 @@ use serde_json::Value;
 use super::Access;
 use super::answers::{Answers, Updates};
 use super::api::Api;
-use super::body::Room;
 use super::connection::Connections;
 use super::guard::Guard;
+use super::room::Room;
 use super::routes::router;
 use crate::serve::{
     Caller, Embedded, Finish, Input, LoadedModel, ModelCard, Numbers, Request, RequestError,
