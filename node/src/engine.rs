@@ -11,6 +11,7 @@ use potluck_model::template::{self, ChatTemplate, Date};
 use potluck_model::tokenizer::Tokenizer;
 use potluck_protocol::placement::ModelShape;
 
+use crate::manifest::MappedFile;
 use crate::shape::{ShapeError, model_shape};
 
 pub use potluck_model::Compute;
@@ -106,6 +107,8 @@ pub struct Opened {
     pub engine: Engine,
     /// The model in numbers, or why it could not be placed over several devices.
     pub shape: Result<Arc<ModelShape>, ShapeError>,
+    /// The file, for [`PackedStore::pack_file`](crate::packed_store::PackedStore::pack_file).
+    pub file: MappedFile,
 }
 
 /// Opens the model in the file at `path`. Weights are mapped, and read as they are first used.
@@ -116,7 +119,7 @@ pub struct Opened {
 /// made for, or the chat template that was given cannot be used.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
     let compute = Compute::new(options.threads).map_err(ModelError::from)?;
-    let gguf = Gguf::open(path).map_err(ModelError::from)?;
+    let (gguf, file) = MappedFile::open(path).map_err(ModelError::from)?;
     let config = ModelConfig::from_gguf(&gguf)?;
     let context = context_of(&config, options.context);
     let mut engine = Engine::from_gguf(&gguf, context, compute)?;
@@ -130,6 +133,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
     Ok(Opened {
         engine,
         shape: model_shape(&gguf, &config).map(Arc::new),
+        file,
     })
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use potluck::Cancel;
 use potluck::device::Device;
-use potluck::engine::{Compute, Gguf};
+use potluck::engine::Compute;
 use potluck::home::Home;
 use potluck::local::{
     ALONE, Client, Pipeline, PlacementChoice, PlacementView, Reply, Request, SessionRequest,
@@ -356,7 +356,7 @@ impl Requester {
             None => (Compute::new(threads)?, MemoryBudget::new(args.memory())),
         };
         Ok(Some(Self {
-            ends: Ends::load(Arc::new(Gguf::open(path)?), compute, &memory)?,
+            ends: Ends::open(path, compute, &memory, args.node.packed.as_ref())?,
             capacity: node.request.context as usize,
             node,
             drafts: !args.who.no_drafts,

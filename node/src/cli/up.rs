@@ -13,7 +13,7 @@ use potluck::{Cancel, OwnerLimits, offered_models};
 use serde_json::json;
 
 use super::nodes::{self, NodeArgs, OwnNode, OwnerWishes, Purpose};
-use super::options::threads;
+use super::options::{PackArgs, threads};
 use super::{Outcome, format, interrupt, output};
 pub(super) use told::Teller;
 
@@ -31,6 +31,8 @@ pub(super) struct Args {
     model: Vec<PathBuf>,
     #[command(flatten)]
     helping: HelpingArgs,
+    #[command(flatten)]
+    pack: PackArgs,
     /// Print one JSON line when ready, {"listening": […], "peer_id": …, "caveats": {…}}, and one for each
     /// event, {"event": "connected", "name": …}
     #[arg(long)]
@@ -80,8 +82,9 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a stopping node waits for other devices to take over its layers.
 const HAND_OVER: Duration = Duration::from_secs(3);
 
-pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     let home = Home::from_environment()?;
+    args.node.packed = args.pack.store(&home, false);
     let cancel = interrupt::on_ctrl_c()?;
     let Some(own) = start(&home, &args.node, args.threads, &args.helping, &cancel)? else {
         return Ok(Outcome::Interrupted);

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use potluck_protocol::circle::Member;
 use potluck_protocol::machine::PeerStatus;
 
-use crate::engine::{Compute, Gguf, ModelError};
+use crate::engine::Compute;
 use crate::local::{ClientError, LocalNode, Pipeline, PlacementChoice, SessionRequest};
+use crate::packed_store::PackedStore;
 use crate::stages::{Ends, EndsError, MemoryBudget};
 
 /// How long a node that has just started waits for the devices of its circle to connect.
@@ -105,9 +105,13 @@ impl Circle {
     ///
     /// # Errors
     /// [`EndsError`].
-    pub(super) fn ends(&self, path: &Path, memory: &MemoryBudget) -> Result<Ends, EndsError> {
-        let gguf = Gguf::open(path).map_err(ModelError::from)?;
-        Ends::load(Arc::new(gguf), self.compute.clone(), memory)
+    pub(super) fn ends(
+        &self,
+        path: &Path,
+        memory: &MemoryBudget,
+        packed: Option<&PackedStore>,
+    ) -> Result<Ends, EndsError> {
+        Ends::open(path, self.compute.clone(), memory, packed)
     }
 
     /// Begins a conversation with the model in this file, with room for `context` positions.

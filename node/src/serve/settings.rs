@@ -7,6 +7,7 @@ use super::Circle;
 use crate::ModelRef;
 use crate::catalogue::{FetchOptions, ModelsFolder};
 use crate::engine::OpenOptions;
+use crate::packed_store::PackedStore;
 use crate::stages::MemoryBudget;
 
 /// Settings of the service. Bounds apply to each loaded model unless documented otherwise.
@@ -34,6 +35,8 @@ pub struct Settings {
     pub patience: Duration,
     /// The memory budget for weights and KV caches of all models.
     pub memory: MemoryBudget,
+    /// Where weights are packed; `None` to compute from the files as they are.
+    pub packed: Option<PackedStore>,
     /// The most requests answered concurrently.
     pub streams: usize,
     /// The most requests queued behind those; further requests are refused.
@@ -60,6 +63,7 @@ impl Settings {
             // Shorter than HTTP waits for the first update, so a failure still gets a status code.
             patience: Duration::from_secs(4),
             memory: MemoryBudget::new(None),
+            packed: None,
             streams: 16,
             waiting: 64,
             kept_bytes: 1 << 30,

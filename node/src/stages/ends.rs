@@ -1,5 +1,6 @@
 //! The requester's part of a model, around the layers.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use potluck_model::gguf::Gguf;
@@ -8,6 +9,8 @@ use potluck_protocol::placement::ModelShape;
 
 use super::heads::Heads;
 use super::{MemoryBudget, NoRoom, Reservation};
+use crate::manifest::MappedFile;
+use crate::packed_store::{PackedStore, Packing};
 use crate::shape::{ShapeError, model_shape};
 
 /// A model's embedding, output norm and head. They turn tokens into hidden states and hidden states
@@ -16,11 +19,13 @@ use crate::shape::{ShapeError, model_shape};
 /// Hidden states are in wire format: `f32` little-endian, row after row.
 #[derive(Debug)]
 pub struct Ends {
-    shard: Shard,
+    shard: Arc<Shard>,
     config: ModelConfig,
     shape: Arc<ModelShape>,
     memory: Reservation,
     heads: Heads,
+    /// Held while the shard is used.
+    _packing: Option<Packing>,
     /// Held so that all users of the file share one mapping.
     _file: Arc<Gguf>,
 }
@@ -40,6 +45,22 @@ pub enum EndsError {
 }
 
 impl Ends {
+    /// Maps the file at `path` and loads it, and packs the head if there is a store for that.
+    ///
+    /// # Errors
+    /// [`EndsError`].
+    pub fn open(
+        path: &Path,
+        compute: Compute,
+        memory: &MemoryBudget,
+        packed: Option<&PackedStore>,
+    ) -> Result<Self, EndsError> {
+        let (gguf, file) = MappedFile::open(path).map_err(ModelError::from)?;
+        let mut ends = Self::load(Arc::new(gguf), compute, memory)?;
+        ends._packing = packed.map(|packed| packed.pack_file(&ends.shard, file));
+        Ok(ends)
+    }
+
     /// Maps embedding, output norm and head.
     ///
     /// # Errors
@@ -60,11 +81,12 @@ impl Ends {
             head: true,
         };
         Ok(Self {
-            shard: Shard::load(&gguf, &config, range, compute)?,
+            shard: Arc::new(Shard::load(&gguf, &config, range, compute)?),
             config,
             shape,
             memory,
             heads: Heads::default(),
+            _packing: None,
             _file: gguf,
         })
     }
