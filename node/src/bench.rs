@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::Cancel;
 use crate::engine::{Engine, ModelError, Session, TokenId};
+use crate::packed_store::PackingState;
 use crate::prompt::{self, PromptError};
 
 /// Positions from which on decoding is measured, as far as a session may have them.
@@ -54,6 +55,8 @@ pub struct BenchReport {
     /// The most memory this process had resident so far, mapped weights included; `null` where
     /// the system does not say.
     pub peak_rss_bytes: Option<u64>,
+    /// How the weights were packed before; `null` if they are computed from the model file.
+    pub packed: Option<PackingState>,
     /// Threads that computed.
     pub threads: usize,
     /// The instruction set that computed.
@@ -155,6 +158,7 @@ pub fn bench(
         read_bandwidth_bytes_per_s: read_bandwidth,
         bandwidth_share: decode_rate * bytes_per_token as f64 / read_bandwidth,
         peak_rss_bytes,
+        packed: None,
         threads: engine.threads(),
         isa: engine.isa().to_string(),
     })

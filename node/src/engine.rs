@@ -13,6 +13,7 @@ use potluck_protocol::placement::ModelShape;
 
 use crate::Cancel;
 use crate::draft_heads::{self, HeadError};
+use crate::manifest::MappedFile;
 use crate::shape::{ShapeError, model_shape};
 
 pub use potluck_model::Compute;
@@ -113,6 +114,8 @@ pub struct Opened {
     /// Why the draft head beside the model's file is not used, if there is one. Answers are the same
     /// without it.
     pub head_problem: Option<HeadError>,
+    /// The file, for [`PackedStore::pack_file`](crate::packed_store::PackedStore::pack_file).
+    pub file: MappedFile,
 }
 
 /// Opens the model in the file at `path`. Weights are mapped, and read as they are first used.
@@ -123,7 +126,7 @@ pub struct Opened {
 /// made for, or the chat template that was given cannot be used.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
     let compute = Compute::new(options.threads).map_err(ModelError::from)?;
-    let gguf = Gguf::open(path).map_err(ModelError::from)?;
+    let (gguf, file) = MappedFile::open(path).map_err(ModelError::from)?;
     let config = ModelConfig::from_gguf(&gguf)?;
     let context = context_of(&config, options.context);
     let mut engine = Engine::from_gguf(&gguf, context, compute)?;
@@ -146,6 +149,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
         engine,
         head_problem,
         shape: model_shape(&gguf, &config).map(Arc::new),
+        file,
     })
 }
 

@@ -12,6 +12,7 @@ use potluck_model::{ModelConfig, ModelError, Shard, TensorType};
 use serde::Serialize;
 
 use crate::engine::context_of;
+use crate::packed_store::PackedView;
 use crate::words;
 
 /// What `inspect` reports.
@@ -57,6 +58,8 @@ pub struct Inspection {
     /// The settings of its architecture, if this build cannot run it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
+    /// Its packed weights in this home.
+    pub packed: PackedView,
     /// Every tensor, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Vec<TensorRow>>,
@@ -210,6 +213,7 @@ pub fn inspect(
             true => BTreeMap::new(),
             false => settings(metadata, architecture.as_deref().unwrap_or_default()),
         },
+        packed: PackedView::default(),
         reasons: verdict.reasons,
         warnings: verdict.warnings,
         architecture,

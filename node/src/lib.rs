@@ -19,7 +19,8 @@
 //!
 //! What a node that works with others is made of: who has which weights ([`manifest`]), what a model
 //! and this device are in numbers ([`shape`], [`profile`]), the layers it computes ([`stages`]) and
-//! those that came from others ([`shard_store`]), the network ([`net`]), commands that speak to it
+//! those that came from others ([`shard_store`]), weights packed for the processor ([`packed_store`]), the
+//! network ([`net`]), commands that speak to it
 //! ([`local`]), and text from it ([`together`]).
 //!
 //! Models are named by [`ModelRef`] and kept in the [`catalogue::ModelsFolder`] of a [`home::Home`]. Long
@@ -50,6 +51,7 @@ pub mod net;
 pub mod offered_models;
 #[cfg(all(feature = "otlp", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod otlp;
+pub mod packed_store;
 mod parts;
 mod private;
 mod private_file;

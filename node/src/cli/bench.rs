@@ -5,8 +5,10 @@ mod profile;
 use std::num::NonZeroUsize;
 
 use potluck::bench::{BenchError, BenchOptions, BenchReport, bench};
+use potluck::engine::Opened;
+use potluck::home::Home;
 
-use super::options::{EngineArgs, ModelOptions, at_least_one};
+use super::options::{EngineArgs, ModelOptions, PackArgs, at_least_one};
 use super::{Outcome, format, interrupt, obtain, output};
 
 /// Measure how fast the model reads and writes on this device
@@ -14,7 +16,7 @@ use super::{Outcome, format, interrupt, obtain, output};
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Measure this device instead, as it tells its peers: rates by format, memory, battery, heat
-    #[arg(long, conflicts_with_all = ["prefill", "decode", "repetitions", "model", "context"])]
+    #[arg(long, conflicts_with_all = ["prefill", "decode", "repetitions", "model", "context", "no_pack", "packed"])]
     profile: bool,
     /// Tokens of the prompt
     #[arg(long, value_name = "N", default_value = "512", value_parser = at_least_one)]
@@ -29,6 +31,8 @@ pub(super) struct Args {
     model: ModelOptions,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    pack: PackArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -49,10 +53,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.profile {
         return profile::run(&args, &cancel);
     }
-    let opening = args.engine.options();
-    let Some(engine) = obtain::open(&args.model, &opening, &cancel, args.quiet)? else {
+    let opened = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?;
+    let Some(Opened { engine, file, .. }) = opened else {
         return Ok(Outcome::Interrupted);
     };
+    let packed = args.pack.store(&Home::from_environment()?, args.quiet);
+    let packing = packed.map(|packed| packed.pack_file(engine.shard(), file));
+    // Rates are to be those of the weights that longer answers are computed from.
+    let packed = packing.as_ref().map(|packing| packing.wait(&cancel));
     let Args {
         prefill,
         decode,
@@ -72,7 +80,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     bar.finish_and_clear();
     let report = match outcome {
         Err(BenchError::Cancelled) => return Ok(Outcome::Interrupted),
-        outcome => outcome?,
+        outcome => BenchReport { packed, ..outcome? },
     };
     if args.json {
         output::json(&report)?
@@ -122,6 +130,7 @@ fn print(model: &ModelOptions, report: &BenchReport) -> anyhow::Result<()> {
     ];
     lines.extend(further);
     lines.extend([
+        ("packed weights", packed(report)),
         (
             "weights read",
             format!("{} a token", format::bytes(report.bytes_per_token)),
@@ -138,7 +147,17 @@ fn print(model: &ModelOptions, report: &BenchReport) -> anyhow::Result<()> {
         ("medians of", times),
     ]);
     for (name, value) in lines {
-        output::line(&format!("{name:<14}{value}"))?;
+        output::line(&format!("{name:<16}{value}"))?;
     }
     Ok(())
+}
+
+fn packed(report: &BenchReport) -> String {
+    let Some(packed) = &report.packed else {
+        return "not used".to_owned();
+    };
+    let (ready, parts) = (packed.ready, format::count(packed.parts, "part"));
+    let bytes = format::bytes(packed.bytes);
+    let (made, seconds) = (packed.made, packed.seconds);
+    format!("{ready} of {parts}, {bytes}; {made} made, in {seconds:.2} s")
 }

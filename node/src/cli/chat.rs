@@ -21,7 +21,9 @@ use potluck::words;
 use serde::Serialize;
 
 use super::lines::{Line, Lines};
-use super::options::{EngineArgs, ModelOptions, PromptArgs, SamplingArgs, at_least_one, next_seed};
+use super::options::{
+    EngineArgs, ModelOptions, PackArgs, PromptArgs, SamplingArgs, at_least_one, next_seed,
+};
 use super::run::Printer;
 use super::together::{self, Requester, TogetherArgs};
 use super::{Outcome, format, input, interrupt, nodes, obtain, output};
@@ -41,6 +43,8 @@ pub(super) struct Args {
     model: ModelOptions,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    pack: PackArgs,
     /// Read and print JSON: one object for each line {"user": TEXT}, {"system": TEXT}, "retry" or
     /// "clear" on stdin
     #[arg(long)]
@@ -86,8 +90,15 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
         drafts: args.together.drafts() && !args.together.wants_peers(),
         ..args.engine.options()
     };
-    let Opened { engine, shape, .. } = obtain::open_file(&path, &options, args.quiet)?;
+    let opened = obtain::open_file(&path, &options, args.quiet)?;
+    let Opened {
+        engine,
+        shape,
+        file,
+        ..
+    } = opened;
     let home = Home::from_environment()?;
+    args.together.node.packed = args.pack.store(&home, args.quiet);
     let requester = if args.together.wants_peers() {
         let (context, threads) = (engine.context(), options.threads);
         Requester::open(&home, &args.together, &path, context, threads, &cancel)?
@@ -102,6 +113,8 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     }
     together::check_room(&shape, engine.context(), args.together.memory())?;
     together::tell_alone(&home, args.quiet);
+    let packed = args.together.node.packed.as_ref();
+    let _packing = packed.map(|packed| packed.pack_file(engine.shard(), file));
     let times = StepTimes::of(shape.ok());
     let sequence = args.together.alone(&engine)?;
     let mut sequence = TimedSequence::new(sequence, &times);

@@ -3,7 +3,10 @@
 use std::num::NonZeroUsize;
 
 use potluck::ModelRef;
+use potluck::home::Home;
 use potluck::inspect::{Inspection, Memory, Shape, TypeShare, inspect};
+
+use potluck::packed_store::{PackedStore, PackedView};
 
 use super::options::{NetworkOptions, at_least_one};
 use super::{Outcome, format, interrupt, obtain, output};
@@ -43,8 +46,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let Some(path) = obtain::path(&args.model, &options, &cancel, args.quiet)? else {
         return Ok(Outcome::Interrupted);
     };
-    let report =
-        inspect(&path, args.context, args.tensors).map_err(|error| obtain::naming(&path, error))?;
+    let report = inspect(&path, args.context, args.tensors);
+    let report = Inspection {
+        packed: PackedStore::view(&Home::from_environment()?, &path),
+        ..report.map_err(|error| obtain::naming(&path, error))?
+    };
     if args.json {
         output::json(&report)?
     } else {
@@ -103,6 +109,7 @@ fn lines(report: &Inspection) -> Vec<Line> {
     lines.push(("chat template", template.to_owned()));
     lines.extend(report.types.iter().map(type_line));
     lines.extend(report.memory.iter().map(memory_line));
+    lines.extend(packed_lines(&report.packed, report.shape.layers));
     let settings = report.settings.iter();
     lines.extend(settings.map(|(key, value)| ("setting", format!("{key} = {value}"))));
     lines.extend(report.warnings.iter().map(|why| ("warning", why.clone())));
@@ -167,6 +174,23 @@ fn type_line(share: &TypeShare) -> Line {
 
 fn known_bytes(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "?".to_owned(), format::bytes)
+}
+
+fn packed_lines(packed: &PackedView, layers: Option<usize>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if packed.bytes > 0 {
+        let bytes = format::bytes(packed.bytes);
+        let of = layers.map_or_else(String::new, |layers| format!(" of {layers}"));
+        let head = match packed.head {
+            true => "and the head",
+            false => "not the head",
+        };
+        let count = packed.layers;
+        lines.push(("packed", format!("{bytes}: {count}{of} layers, {head}")));
+    }
+    let problem = packed.problem.iter();
+    lines.extend(problem.map(|why| ("not packed", why.clone())));
+    lines
 }
 
 fn memory_line(memory: &Memory) -> Line {

@@ -1,6 +1,8 @@
 //! `potluck models`.
 
 use potluck::catalogue::{self, CacheState, Entry, ModelsFolder};
+use potluck::home::Home;
+use potluck::packed_store::{PackedStore, PackedView};
 use serde::Serialize;
 
 use super::{Outcome, format, obtain, output};
@@ -39,10 +41,12 @@ struct Row {
     /// Bytes that are on this device.
     cached_bytes: u64,
     path: String,
+    /// Its packed weights.
+    packed: PackedView,
 }
 
 impl Row {
-    fn of(entry: &'static Entry, store: &ModelsFolder) -> anyhow::Result<Self> {
+    fn of(entry: &'static Entry, store: &ModelsFolder, home: &Home) -> anyhow::Result<Self> {
         let (state, cached_bytes) = match store.state(entry)? {
             CacheState::Absent => ("absent", 0),
             CacheState::Partial { bytes } => ("partial", bytes),
@@ -60,12 +64,16 @@ impl Row {
             licence_url: entry.licence_url,
             state,
             cached_bytes,
+            packed: PackedStore::view(home, &store.path(entry)),
             path: store.path(entry).display().to_string(),
         })
     }
 
     fn state_for_people(&self) -> String {
         match self.state {
+            "ready" | "unchecked" if self.packed.bytes > 0 => {
+                format!("here, {} packed", format::bytes(self.packed.bytes))
+            }
             "ready" | "unchecked" => "on this device".to_owned(),
             "partial" => format!("{} fetched", format::bytes(self.cached_bytes)),
             "damaged" => "damaged".to_owned(),
@@ -76,9 +84,10 @@ impl Row {
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     let store = obtain::store()?;
+    let home = Home::from_environment()?;
     let models = catalogue::entries()
         .iter()
-        .map(|entry| Row::of(entry, &store))
+        .map(|entry| Row::of(entry, &store, &home))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let report = Report {
         folder: store.folder().display().to_string(),
@@ -89,7 +98,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Done);
     }
     output::line(&format!(
-        "{:<14} {:>9}  {:<16} {:<20} TITLE",
+        "{:<14} {:>9}  {:<21} {:<20} TITLE",
         "NAME", "SIZE", "STATE", "LICENCE"
     ))?;
     for row in &report.models {
@@ -102,9 +111,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         } = row;
         let (size, state) = (format::bytes(*bytes), row.state_for_people());
         output::line(&format!(
-            "{name:<14} {size:>9}  {state:<16} {licence:<20} {title}"
+            "{name:<14} {size:>9}  {state:<21} {licence:<20} {title}"
         ))?;
     }
     output::line(&format!("\nstored in {}", report.folder))?;
+    for row in &report.models {
+        if let Some(problem) = &row.packed.problem {
+            output::line(&format!("{} is not packed whole: {problem}", row.name))?;
+        }
+    }
     Ok(Outcome::Done)
 }

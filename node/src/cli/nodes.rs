@@ -14,6 +14,7 @@ use potluck::local::{
 };
 use potluck::manifest::{KnownFiles, ManifestCache};
 use potluck::net::{Announces, HandOverReason, Mdns, Multiaddr, Node, NodeOptions};
+use potluck::packed_store::PackedStore;
 use potluck::profile::{DeviceProfile, Measurements, OwnerSettings, this_system};
 use potluck::shard_store::{OwnModels, ShardStore};
 use potluck::stages::MemoryBudget;
@@ -49,6 +50,9 @@ pub(super) struct NodeArgs {
     /// Whether the command prints only its result and errors.
     #[arg(skip)]
     pub(super) quiet: bool,
+    /// Where the layers that this node computes are packed.
+    #[arg(skip)]
+    pub(super) packed: Option<PackedStore>,
 }
 
 fn address(text: &str) -> Result<Multiaddr, String> {
@@ -260,6 +264,7 @@ pub(super) fn start(
         models: OwnModels {
             files: files.clone(),
             shards: ShardStore::open(home, store),
+            packed: args.packed.clone(),
         },
         memory: memory.clone(),
         profile,
@@ -481,6 +486,7 @@ mod tests {
             peer: vec![address(2)],
             memory: Some(5),
             quiet: false,
+            packed: None,
         };
         let same = args.settings(Some(2));
         assert_eq!(args.unknown_to(Some(2), &same), None);

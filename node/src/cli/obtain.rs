@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use potluck::catalogue::{Entry, FetchError, FetchEvent, FetchOptions, ModelsFolder};
 use potluck::draft_heads::HeadError;
-use potluck::engine::{self, Engine, ModelConfig, OpenError, OpenOptions, Opened};
+use potluck::engine::{self, ModelConfig, OpenError, OpenOptions, Opened};
 use potluck::home::Home;
 use potluck::{Cancel, ModelRef, words};
 
@@ -39,11 +39,11 @@ pub(super) fn open(
     options: &OpenOptions,
     cancel: &Cancel,
     quiet: bool,
-) -> anyhow::Result<Option<Engine>> {
+) -> anyhow::Result<Option<Opened>> {
     let Some(path) = path(&model.model, &fetch_options(&model.network), cancel, quiet)? else {
         return Ok(None);
     };
-    Ok(Some(open_file(&path, options, quiet)?.engine))
+    open_file(&path, options, quiet).map(Some)
 }
 
 /// Opens a model file, and prints which of its settings are not used.

@@ -7,10 +7,12 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use potluck::ModelRef;
 use potluck::engine::{Compute, GivenTemplate, OpenOptions, SamplerError, SamplerSettings};
+use potluck::home::Home;
+use potluck::packed_store::PackedStore;
 use potluck::prompt::PromptOptions;
 
 use super::failure::{self, Code};
-use super::given;
+use super::{format, given, output};
 
 /// Which model, and whether it may be fetched.
 #[derive(Debug, Clone, Args)]
@@ -52,6 +54,28 @@ impl EngineArgs {
             template: None,
             drafts: false,
         }
+    }
+}
+
+/// Whether weights are packed for the processor, and how much disk space that may take.
+#[derive(Debug, Clone, Args)]
+pub(super) struct PackArgs {
+    /// Compute from the model file as it is: make no packed weights and use none
+    #[arg(long, conflicts_with = "packed")]
+    no_pack: bool,
+    /// Disk space for the packed weights of all models, such as 5G [default: half of the free space,
+    /// at most 20G]
+    #[arg(long, value_name = "SIZE", value_parser = format::parse_bytes)]
+    packed: Option<u64>,
+}
+
+impl PackArgs {
+    /// Where weights are packed, if they are. A problem is printed unless `quiet`.
+    pub(super) fn store(&self, home: &Home, quiet: bool) -> Option<PackedStore> {
+        let warn = |words: &str| output::log_line(format!("warning: {words}"));
+        let tell = if quiet { |_: &str| () } else { warn };
+        let wanted = !self.no_pack && self.packed != Some(0);
+        wanted.then(|| PackedStore::of(home, self.packed, tell))
     }
 }
 

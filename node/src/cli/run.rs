@@ -13,7 +13,7 @@ use potluck::prompt;
 use potluck::step_times::{StepTimes, TimedSequence};
 use serde::Serialize;
 
-use super::options::{EngineArgs, ModelOptions, PromptArgs, SamplingArgs, at_least_one};
+use super::options::{EngineArgs, ModelOptions, PackArgs, PromptArgs, SamplingArgs, at_least_one};
 use super::together::{self, Devices, Requester, TogetherArgs};
 use super::{Outcome, format, input, interrupt, nodes, obtain, output};
 
@@ -37,6 +37,8 @@ pub(super) struct Args {
     model: ModelOptions,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    pack: PackArgs,
     /// Print one JSON object at the end instead of streaming the text
     #[arg(long)]
     json: bool,
@@ -91,7 +93,13 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
         drafts: args.together.drafts() && !args.together.wants_peers(),
         ..args.engine.options()
     };
-    let Opened { engine, shape, .. } = obtain::open_file(&path, &options, args.quiet)?;
+    let opened = obtain::open_file(&path, &options, args.quiet)?;
+    let Opened {
+        engine,
+        shape,
+        file,
+        ..
+    } = opened;
     let remark = match args.raw || args.quiet {
         true => None,
         false => prompt::remark(&engine, args.system.is_some())?,
@@ -113,6 +121,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
         quiet: args.quiet,
     };
     let home = Home::from_environment()?;
+    args.together.node.packed = args.pack.store(&home, args.quiet);
     let requester = if args.together.wants_peers() {
         let (context, threads) = (engine.context(), options.threads);
         Requester::open(&home, &args.together, &path, context, threads, &cancel)?
@@ -127,6 +136,8 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
         together::check_room(&shape, engine.context(), args.together.memory())?;
         together::tell_alone(&home, args.quiet || args.json);
         let _goes_first = nodes::compute_here(&home);
+        let packed = args.together.node.packed.as_ref();
+        let _packing = packed.map(|packed| packed.pack_file(engine.shard(), file));
         let times = StepTimes::of(shape.ok());
         let sequence = args.together.alone(&engine)?;
         let mut sequence = TimedSequence::new(sequence, &times);

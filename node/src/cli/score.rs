@@ -1,7 +1,7 @@
 //! `potluck score`.
 
 use indicatif::ProgressBar;
-use potluck::engine::{Engine, TokenId};
+use potluck::engine::{Engine, Opened, TokenId};
 use potluck::prompt;
 use potluck::score::{ScoreInput, ScoreReport, score};
 
@@ -59,8 +59,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         prompt::check_not_empty(text)?;
     }
     let cancel = interrupt::on_ctrl_c()?;
-    let Some(engine) = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?
-    else {
+    let opened = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?;
+    let Some(Opened { engine, .. }) = opened else {
         return Ok(Outcome::Interrupted);
     };
     interrupt::leave_at_once();

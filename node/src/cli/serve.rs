@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::failure::{self, Code};
 use super::nodes::{NodeArgs, OwnNode};
-use super::options::{ModelOptions, at_least_one, threads};
+use super::options::{ModelOptions, PackArgs, at_least_one, threads};
 use super::together::WhoArgs;
 use super::up::{self, HelpingArgs, PATIENCE, Teller};
 use super::{Outcome, format, given, interrupt, obtain, output};
@@ -75,6 +75,8 @@ pub(super) struct Args {
     node: NodeArgs,
     #[command(flatten)]
     helping: HelpingArgs,
+    #[command(flatten)]
+    pack: PackArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -110,9 +112,10 @@ path, model, status, tokens and times, but no text.";
 /// How long a connection may take to end after the last answer has.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     check(&args)?;
     let home = Home::from_environment()?;
+    args.node.packed = args.pack.store(&home, false);
     let cancel = interrupt::on_ctrl_c()?;
     // Before anything that takes long: the port may be another's.
     let listening = Listening::on(args.http)?;
@@ -210,6 +213,7 @@ fn settings(home: &Home, args: &Args, own: &OwnNode) -> anyhow::Result<Settings>
     settings.model = args.model.model.clone();
     settings.fetch = obtain::fetch_options(&args.model.network);
     settings.memory = own.memory.clone();
+    settings.packed = args.node.packed.clone();
     settings.circle = Some(args.who.circle(own));
     settings.streams = args.streams.get();
     settings.drafts = args.who.drafts();

@@ -11,7 +11,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use potluck::Cancel;
 use potluck::device::Device;
-use potluck::engine::{Compute, Engine, Gguf, LocalSequence, Session};
+use potluck::engine::{Compute, LocalSequence, Session};
 use potluck::home::Home;
 use potluck::local::{
     ALONE, Client, Pipeline, PlacementChoice, PlacementView, Reply, Request, SessionRequest,
@@ -379,7 +379,7 @@ impl Requester {
             Some(own) => (own.compute.clone(), own.memory.clone()),
             None => (Compute::new(threads)?, MemoryBudget::new(args.memory())),
         };
-        let mut ends = Ends::load(Arc::new(Gguf::open(path)?), compute, &memory)?;
+        let mut ends = Ends::open(path, compute, &memory, args.node.packed.as_ref())?;
         if args.drafts() {
             let problem = ends.find_draft_head(path, cancel).err();
             obtain::tell_head(problem.as_ref().filter(|_| !args.node.quiet));

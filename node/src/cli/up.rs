@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::failure::{self, Code};
 use super::nodes::{self, NodeArgs, OwnNode, OwnerWishes, Purpose};
-use super::options::threads;
+use super::options::{PackArgs, threads};
 use super::{Outcome, format, interrupt, output};
 pub(super) use told::Teller;
 
@@ -36,6 +36,8 @@ pub(super) struct Args {
     node: NodeArgs,
     #[command(flatten)]
     helping: HelpingArgs,
+    #[command(flatten)]
+    pack: PackArgs,
 }
 
 /// Options: when a device helps others, and what it stores for them.
@@ -81,8 +83,9 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a stopping node waits for other devices to take over its layers.
 const HAND_OVER: Duration = Duration::from_secs(3);
 
-pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
+pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     let home = Home::from_environment()?;
+    args.node.packed = args.pack.store(&home, false);
     let cancel = interrupt::on_ctrl_c()?;
     let Some(own) = start(&home, &args.node, args.threads, &args.helping, &cancel)? else {
         return Ok(Outcome::Interrupted);

@@ -141,7 +141,7 @@ fn gauges_of_service(text: &mut String, numbers: &Numbers) {
     let (waiting, running) = (numbers.waiting as u64, numbers.running as u64);
     let (models, kept) = (numbers.models as u64, numbers.kept_prefixes as u64);
     let (devices, split_kept) = (numbers.devices as u64, numbers.split_kept as u64);
-    let gauges: [Number; 9] = [
+    let gauges: [Number; 10] = [
         ("requests_waiting", "gauge", "Requests that wait.", waiting),
         (
             "requests_running",
@@ -155,6 +155,12 @@ fn gauges_of_service(text: &mut String, numbers: &Numbers) {
             "gauge",
             "Weights of those.",
             numbers.weight_bytes,
+        ),
+        (
+            "packed_bytes",
+            "gauge",
+            "Packed weights that are computed from, those of layers for others included.",
+            numbers.packed_bytes,
         ),
         ("kv_bytes", "gauge", "Caches in use.", numbers.kv_bytes),
         (
@@ -220,6 +226,7 @@ mod tests {
             running: 2,
             devices: 5,
             recoveries: 1,
+            packed_bytes: 11,
             drafts_sent: 9,
             drafts_right: 6,
             split_kept: 3,
@@ -243,6 +250,7 @@ mod tests {
             "potluck_requests_running 2",
             "potluck_circle_devices_connected 5",
             "potluck_recoveries_total 1",
+            "potluck_packed_bytes 11",
             "potluck_drafts_total{kind=\"sent\"} 9",
             "potluck_drafts_total{kind=\"right\"} 6",
             "potluck_split_sessions_kept 3",

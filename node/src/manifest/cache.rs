@@ -74,6 +74,11 @@ impl ManifestCache {
         Ok(Some(manifest))
     }
 
+    /// The manifest of the model file at `path`, if it is remembered and the file has not changed.
+    pub fn remembered(&self, path: &Path) -> Option<Manifest> {
+        recall(&self.memory_of(path), &Look::at(path).ok()?)
+    }
+
     /// Where the manifest of the file at `path` is remembered.
     fn memory_of(&self, path: &Path) -> PathBuf {
         // The same for all parts of a split model.

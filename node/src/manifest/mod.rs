@@ -54,6 +54,7 @@ mod cache;
 mod encoding;
 mod from_file;
 mod known_files;
+mod mapped_file;
 #[cfg(test)]
 mod tests;
 
@@ -66,6 +67,7 @@ pub use cache::ManifestCache;
 pub use encoding::Malformed;
 pub use from_file::ManifestError;
 pub use known_files::KnownFiles;
+pub use mapped_file::MappedFile;
 
 use crate::Part;
 

@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use potluck_protocol::circle::Member;
 use potluck_protocol::machine::PeerStatus;
 
 use crate::Cancel;
-use crate::engine::{Compute, Gguf, ModelError};
+use crate::engine::Compute;
 use crate::local::{ClientError, LocalNode, Pipeline, PlacementChoice, SessionRequest};
+use crate::packed_store::PackedStore;
 use crate::stages::{Ends, EndsError, MemoryBudget};
 
 /// How long a node that has just started waits for the devices of its circle to connect.
@@ -106,9 +106,13 @@ impl Circle {
     ///
     /// # Errors
     /// [`EndsError`].
-    pub(super) fn ends(&self, path: &Path, memory: &MemoryBudget) -> Result<Ends, EndsError> {
-        let gguf = Gguf::open(path).map_err(ModelError::from)?;
-        let mut ends = Ends::load(Arc::new(gguf), self.compute.clone(), memory)?;
+    pub(super) fn ends(
+        &self,
+        path: &Path,
+        memory: &MemoryBudget,
+        packed: Option<&PackedStore>,
+    ) -> Result<Ends, EndsError> {
+        let mut ends = Ends::open(path, self.compute.clone(), memory, packed)?;
         if self.drafts()
             && let Err(error) = ends.find_draft_head(path, &Cancel::new())
         {

@@ -11,9 +11,10 @@ use super::prepare::prepare_all;
 use super::scheduler::Scheduler;
 use super::shared::Shared;
 use super::split::Split;
-use super::{Circle, RequestError};
+use super::{Circle, RequestError, Settings};
 use crate::catalogue::{self, FetchEvent, FetchOptions};
 use crate::engine::{Engine, Gguf, ModelConfig, OpenOptions, open};
+use crate::manifest::MappedFile;
 use crate::stages::{Ends, EndsError, NoRoom, Reservation};
 
 /// How often a model that lacks memory checks again whether others have freed some.
@@ -47,8 +48,10 @@ fn serve(shared: &Shared, lane: &Lane) -> Result<(), RequestError> {
     };
     match circle.filter(|circle| circle.has_peers()) {
         None => {
-            let (engine, memory) = load(shared, lane)?;
+            let (engine, file, memory) = load(shared, lane)?;
             loaded(&engine);
+            let packed = shared.settings.packed.as_ref();
+            let _packing = packed.map(|packed| packed.pack_file(engine.shard(), file));
             let scheduler = Scheduler::new(&engine, lane, shared, memory.bytes());
             while_prepared(&engine, lane, || scheduler.run())?;
         }
@@ -111,13 +114,14 @@ fn fetch(shared: &Shared, lane: &Lane) -> Result<(), RequestError> {
     Ok(())
 }
 
-fn load(shared: &Shared, lane: &Lane) -> Result<(Engine, Reservation), RequestError> {
+fn load(shared: &Shared, lane: &Lane) -> Result<(Engine, MappedFile, Reservation), RequestError> {
     let files = potluck_model::gguf::files_at(&lane.model.path);
     let lengths = files.iter().filter_map(|file| file.metadata().ok());
     let bytes = lengths.map(|file| file.len()).sum();
     let memory = with_room(shared, lane, || Ok(shared.settings.memory.reserve(bytes)))?;
     lane.loading(bytes);
-    Ok((open_engine(shared, lane)?, memory))
+    let (engine, file) = open_engine(shared, lane)?;
+    Ok((engine, file, memory))
 }
 
 /// Loads the parts of a model that stay on this device while the circle's devices compute its
@@ -128,9 +132,10 @@ fn load_ends(
     lane: &Lane,
     circle: &Circle,
 ) -> Result<(Engine, Ends), RequestError> {
-    let engine = open_engine(shared, lane)?;
+    let (engine, _) = open_engine(shared, lane)?;
+    let Settings { memory, packed, .. } = &*shared.settings;
     let ends = with_room(shared, lane, || {
-        match circle.ends(&lane.model.path, &shared.settings.memory) {
+        match circle.ends(&lane.model.path, memory, packed.as_ref()) {
             Ok(ends) => Ok(Ok(ends)),
             Err(EndsError::Memory(no_room)) => Ok(Err(no_room)),
             Err(error) => Err(failed(&error)),
@@ -160,7 +165,7 @@ fn with_room<T>(
     }
 }
 
-fn open_engine(shared: &Shared, lane: &Lane) -> Result<Engine, RequestError> {
+fn open_engine(shared: &Shared, lane: &Lane) -> Result<(Engine, MappedFile), RequestError> {
     let Found {
         path, is_default, ..
     } = &lane.model;
@@ -181,7 +186,7 @@ fn open_engine(shared: &Shared, lane: &Lane) -> Result<Engine, RequestError> {
     if let Some(error) = opened.head_problem {
         tracing::warn!(model = lane.model.name, %error, "guesses are made without a draft head");
     }
-    Ok(opened.engine)
+    Ok((opened.engine, opened.file))
 }
 
 /// Closes the lane on drop, so that the preparing thread ends as well.

@@ -113,6 +113,8 @@ pub struct Numbers {
     pub drafts_right: u64,
     /// Bytes of the weights of loaded models.
     pub weight_bytes: u64,
+    /// Bytes of packed weights that models are computed from.
+    pub packed_bytes: u64,
     /// Loaded models.
     pub models: usize,
 }
@@ -138,6 +140,7 @@ impl Default for Numbers {
             drafts_sent: 0,
             drafts_right: 0,
             weight_bytes: 0,
+            packed_bytes: 0,
             models: 0,
         }
     }

@@ -12,6 +12,7 @@ use super::shared::Shared;
 use super::work::{Raw, RawWork};
 use super::{Circle, Input, Request, RequestError, Settings};
 use crate::engine::ModelError;
+use crate::packed_store::PackedStore;
 
 /// Answers concurrent requests. Each model in use has its own compute thread. A model is loaded on
 /// first use and unloaded after it was idle for a while, or when another model needs the memory.
@@ -216,6 +217,8 @@ impl Service {
         let mut numbers = self.shared().counters.get();
         let circle = self.shared().settings.circle.as_ref();
         numbers.devices = circle.map_or(0, Circle::connected);
+        let packed = self.shared().settings.packed.as_ref();
+        numbers.packed_bytes = packed.map_or(0, PackedStore::in_use_bytes);
         for load in self.shared().lanes().iter().map(|lane| lane.load()) {
             numbers.waiting += load.waiting;
             numbers.running += load.running;

@@ -7,6 +7,7 @@ use super::Circle;
 use crate::ModelRef;
 use crate::catalogue::{FetchOptions, ModelsFolder};
 use crate::engine::OpenOptions;
+use crate::packed_store::PackedStore;
 use crate::stages::MemoryBudget;
 
 /// Settings of the service. Bounds apply to each loaded model unless documented otherwise.
@@ -36,6 +37,8 @@ pub struct Settings {
     pub memory: MemoryBudget,
     /// Guess tokens ahead where that makes answers faster. Guesses change no answer.
     pub drafts: bool,
+    /// Where weights are packed; `None` to compute from the files as they are.
+    pub packed: Option<PackedStore>,
     /// The most requests answered concurrently.
     pub streams: usize,
     /// The most requests queued behind those; further requests are refused.
@@ -63,6 +66,7 @@ impl Settings {
             patience: Duration::from_secs(4),
             memory: MemoryBudget::new(None),
             drafts: true,
+            packed: None,
             streams: 16,
             waiting: 64,
             kept_bytes: 1 << 30,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use potluck_model::Shard;
 use potluck_model::gguf::Gguf;
 use potluck_protocol::LayerRange;
 use potluck_protocol::transfer::{Kept, StoreAnswer, StoreOrder};
@@ -12,6 +13,7 @@ use super::offers::{cut, ranges};
 use super::stored_model::read_places;
 use super::{ShardStore, StoreError};
 use crate::manifest::KnownFiles;
+use crate::packed_store::{PackedStore, Packing};
 use crate::stages::ModelFiles;
 
 /// Whole model files, and what the shard store has. Clones share them.
@@ -21,12 +23,21 @@ pub struct OwnModels {
     pub files: KnownFiles,
     /// Layers that came from peers.
     pub shards: ShardStore,
+    /// Packed weights of both; `None` to compute from the files as they are.
+    pub packed: Option<PackedStore>,
 }
 
 impl ModelFiles for OwnModels {
     fn find(&self, manifest: ContentHash, layers: LayerRange) -> Option<Arc<Gguf>> {
         let whole = self.files.find(manifest, layers);
         whole.or_else(|| self.shards.find(manifest, layers))
+    }
+
+    fn pack(&self, shard: &Arc<Shard>, manifest: ContentHash) -> Option<Packing> {
+        let packed = self.packed.as_ref()?;
+        let whole = self.files.manifest(manifest);
+        let path = whole.and_then(|_| self.files.path(manifest));
+        Some(packed.pack_model(shard, manifest, path))
     }
 }
 

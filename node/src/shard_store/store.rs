@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use potluck_model::gguf::Gguf;
@@ -16,6 +16,7 @@ use super::stored_model::StoredModel;
 use crate::disk;
 use crate::home::Home;
 use crate::manifest::content_of;
+use crate::packed_store;
 
 /// Layers of models that came from peers; see the module's page. Clones share them.
 #[derive(Debug, Clone)]
@@ -26,19 +27,6 @@ struct Inner {
     folder: PathBuf,
     quota: u64,
     models: BTreeMap<ContentHash, StoredModel>,
-}
-
-/// The most that a store keeps unless its owner says otherwise.
-const MOST_BYTES: u64 = 20_000_000_000;
-
-/// What a store keeps unless its owner says otherwise: half of what is free on its disk without it,
-/// and [`MOST_BYTES`] at most. A folder that is not there yet will be on the disk of the nearest that
-/// is.
-fn default_quota(folder: &Path, kept_bytes: u64) -> u64 {
-    let there = folder.ancestors().find(|folder| folder.exists());
-    let free = there.and_then(disk::free_bytes);
-    let half = free.map_or(MOST_BYTES, |free| free.saturating_add(kept_bytes) / 2);
-    half.min(MOST_BYTES)
 }
 
 impl ShardStore {
@@ -58,7 +46,7 @@ impl ShardStore {
         }
         let kept = models.values().map(StoredModel::bytes).sum();
         let mut inner = Inner {
-            quota: quota.unwrap_or_else(|| default_quota(&folder, kept)),
+            quota: quota.unwrap_or_else(|| disk::usual_quota(&folder, kept)),
             folder,
             models,
         };
@@ -219,6 +207,11 @@ impl Inner {
                 stored
                     .remove()
                     .map_err(|source| StoreError::Disk { path, source })?;
+                // The home is the folder above.
+                self.folder
+                    .parent()
+                    .into_iter()
+                    .for_each(|home| packed_store::forget(home, oldest));
             }
         }
         Ok(())

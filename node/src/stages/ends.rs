@@ -11,6 +11,8 @@ use super::heads::Heads;
 use super::{MemoryBudget, NoRoom, Reservation};
 use crate::Cancel;
 use crate::draft_heads::{self, HeadError};
+use crate::manifest::MappedFile;
+use crate::packed_store::{PackedStore, Packing};
 use crate::shape::{ShapeError, model_shape};
 
 /// A model's embedding, output norm and head. They turn tokens into hidden states and hidden states
@@ -19,12 +21,14 @@ use crate::shape::{ShapeError, model_shape};
 /// Hidden states are in wire format: `f32` little-endian, row after row.
 #[derive(Debug)]
 pub struct Ends {
-    shard: Shard,
+    shard: Arc<Shard>,
     config: ModelConfig,
     shape: Arc<ModelShape>,
     memory: Reservation,
     heads: Heads,
     draft_head: Option<Arc<DraftHead>>,
+    /// Held while the shard is used.
+    _packing: Option<Packing>,
     /// Held so that all users of the file share one mapping.
     _file: Arc<Gguf>,
 }
@@ -44,6 +48,22 @@ pub enum EndsError {
 }
 
 impl Ends {
+    /// Maps the file at `path` and loads it, and packs the head if there is a store for that.
+    ///
+    /// # Errors
+    /// [`EndsError`].
+    pub fn open(
+        path: &Path,
+        compute: Compute,
+        memory: &MemoryBudget,
+        packed: Option<&PackedStore>,
+    ) -> Result<Self, EndsError> {
+        let (gguf, file) = MappedFile::open(path).map_err(ModelError::from)?;
+        let mut ends = Self::load(Arc::new(gguf), compute, memory)?;
+        ends._packing = packed.map(|packed| packed.pack_file(&ends.shard, file));
+        Ok(ends)
+    }
+
     /// Maps embedding, output norm and head.
     ///
     /// # Errors
@@ -64,12 +84,13 @@ impl Ends {
             head: true,
         };
         Ok(Self {
-            shard: Shard::load(&gguf, &config, range, compute)?,
+            shard: Arc::new(Shard::load(&gguf, &config, range, compute)?),
             config,
             shape,
             memory,
             heads: Heads::default(),
             draft_head: None,
+            _packing: None,
             _file: gguf,
         })
     }

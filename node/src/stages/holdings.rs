@@ -201,7 +201,9 @@ impl Holdings {
             },
             self.compute.clone(),
         )?;
+        let shard = Arc::new(shard);
         let shard = HeldShard {
+            _packing: self.files.pack(&shard, manifest),
             manifest,
             layers: load.layers,
             config,

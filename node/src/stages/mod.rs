@@ -28,11 +28,13 @@ mod tests;
 
 use std::sync::Arc;
 
+use potluck_model::Shard;
 use potluck_model::gguf::Gguf;
 use potluck_protocol::correction::TimedRows;
 use potluck_protocol::wire::{ContentHash, StageRefusedCode};
 use potluck_protocol::{LayerRange, PlanEpoch, StageId};
 
+use crate::packed_store::Packing;
 pub use ends::{Ends, EndsError};
 pub use executor::{StageExecutor, Stopped};
 pub use memory::{MemoryBudget, NoRoom, Reservation};
@@ -45,6 +47,12 @@ pub trait ModelFiles: Send {
     /// The executor holds the file while a session uses it. An implementation should not hold it
     /// longer, because pages of a mapping that were read count as memory of this process.
     fn find(&self, manifest: ContentHash, layers: LayerRange) -> Option<Arc<Gguf>>;
+
+    /// Begins to pack the weights of a shard of this model, which is kept as long as the result.
+    /// Packs nothing unless implemented.
+    fn pack(&self, _shard: &Arc<Shard>, _manifest: ContentHash) -> Option<Packing> {
+        None
+    }
 }
 
 /// A report of the executor's thread.

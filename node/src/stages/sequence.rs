@@ -16,6 +16,7 @@ use potluck_protocol::{LayerRange, StageId};
 
 use super::Reservation;
 use super::recall::Recall;
+use crate::packed_store::Packing;
 
 /// A step of at least this many rows may take long, so it can be aborted.
 const LONG_STEP: usize = 16;
@@ -49,7 +50,9 @@ pub(super) struct HeldShard {
     pub(super) shape: Arc<ModelShape>,
     /// Whether any rows went through it. Until then its weights may have to be read from storage.
     pub(super) is_warm: AtomicBool,
-    pub(super) shard: Shard,
+    pub(super) shard: Arc<Shard>,
+    /// Held while the shard is used.
+    pub(super) _packing: Option<Packing>,
     /// Held so that all users of the file share one mapping.
     pub(super) file: Arc<Gguf>,
     /// One entry per layer.

@@ -29,6 +29,7 @@ impl Giver {
         let models = OwnModels {
             files: KnownFiles::new(),
             shards: ShardStore::open(&Home::at(folder.path()), Some(0)),
+            packed: None,
         };
         let all = (0..count).map(|seed| {
             let path = folder.path().join(format!("{seed}.gguf"));

@@ -29,6 +29,7 @@ fn layers_that_came_are_a_working_file_of_just_them() {
     let own = OwnModels {
         files: KnownFiles::new(),
         shards: store.clone(),
+        packed: None,
     };
     let mapped = own.find(model, layers(1, 2)).expect("it is whole");
     store.end(model).expect("writable");
@@ -273,6 +274,7 @@ fn errors_that_peers_hear_do_not_tell_where_files_are() {
     let models = OwnModels {
         files: KnownFiles::new(),
         shards: ShardStore::open(&Home::at(folder.path().join("file")), Some(1 << 40)),
+        packed: None,
     };
     let order = StoreOrder::KeepManifest {
         manifest: giver.all[0],
