@@ -53,7 +53,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.profile {
         return profile::run(&args, &cancel);
     }
-    let opened = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?;
+    let opening = args.engine.options();
+    let opened = obtain::open(&args.model, &opening, &cancel, args.quiet)?;
     let Some(Opened { engine, file, .. }) = opened else {
         return Ok(Outcome::Interrupted);
     };

@@ -11,7 +11,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use potluck::Cancel;
 use potluck::device::Device;
-use potluck::engine::{Compute, LocalSequence, Session};
+use potluck::engine::{Compute, Engine, LocalSequence, Session};
 use potluck::home::Home;
 use potluck::local::{
     ALONE, Client, Pipeline, PlacementChoice, PlacementView, Reply, Request, SessionRequest,
