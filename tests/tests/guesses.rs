@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use potluck_model::sampler::SamplerSettings;
 use potluck_model::{
-    Drafter, Engine, EngineOptions, GenerateOptions, HeadFile, HeadOutput, LocalSequence, Part,
-    Wants, generate,
+    Chosen, Drafter, Engine, EngineOptions, GenerateOptions, Generator, HeadFile, HeadOutput,
+    LocalSequence, Part, Sequence, Session, Wants, generate,
 };
 use potluck_tests::{Device, model_path, workspace};
 use serde_json::Value;
@@ -304,58 +304,118 @@ fn costs_of_steps_and_of_guesses() {
     println!("a guess: {guess:.2} ms, {:.2} of a step", guess / steps[0]);
 }
 
-/// What guesses gain alone: answers in turn without and with, the binary's own rates.
+/// One side of a comparison: an answer, and the time that its tokens took.
+struct Side<'e> {
+    sequence: LocalSequence<'e, Session>,
+    generator: Generator<'e>,
+    next: Vec<u32>,
+    seconds: f64,
+}
+
+impl<'e> Side<'e> {
+    fn new(engine: &'e Engine, ids: &[u32], sampling: &SamplerSettings, drafts: bool) -> Self {
+        let session = engine.new_session().expect("memory");
+        let sequence = LocalSequence::new(engine, session);
+        let mut sequence = match drafts {
+            true => sequence.with_drafts(),
+            false => sequence,
+        };
+        sequence.chosen_with(sampling, ids.len());
+        let options = GenerateOptions {
+            sampling: sampling.clone(),
+            max_tokens: 200,
+            ..GenerateOptions::default()
+        };
+        Self {
+            sequence,
+            generator: Generator::new(engine.tokenizer(), options, ids.to_vec()),
+            next: ids.to_vec(),
+            seconds: 0.0,
+        }
+    }
+
+    /// Answers up to so many tokens; false at the end of the answer. The prompt takes no time.
+    fn until(&mut self, tokens: usize) -> bool {
+        while self.generator.generated().len() < tokens {
+            let began = Instant::now();
+            let choose = |logits: &[f32]| self.generator.choose(logits);
+            let chosen = self.sequence.read(&self.next, &mut |_| true, choose);
+            let chosen = chosen
+                .expect("it reads")
+                .expect("to the end")
+                .expect("numbers");
+            if self.next.len() == 1 {
+                self.seconds += began.elapsed().as_secs_f64();
+            }
+            match chosen {
+                Chosen::Token(token) => self.next = vec![token.id],
+                Chosen::End(_) => return false,
+            }
+            if self.generator.ended().is_some() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// What guesses gain alone: the time of an answer without them, divided by that with them. Both take
+/// turns of a few tokens, so that a busy machine disturbs both alike.
 /// `cargo test --release --workspace --test guesses -- --ignored --nocapture rates`
 #[test]
 #[ignore = "for measuring"]
 fn rates_over_nine_prompts() {
-    let table = "Continue this JSON table: [{\"name\": \"apple\", \"colour\": \"red\", \"price\": 1}, \
-                 {\"name\": \"pear\", \"colour\": \"green\", \"price\": 2}, {\"name\": \"plum\", \
-                 \"colour\": \"blue\", \"price\": 3}, {\"name\": \"cherry\", \"colour\": \"red\", \
-                 \"price\": 4}, {\"name\": \"lime\", ";
-    let device = Device::with_model(MODEL);
-    let rate = |json: &Value| json["decode_tokens_per_s"].as_f64().expect("tokens came");
-    let measure = |name: &str, prompt: &str, how: &[&str]| {
-        let mut gains = Vec::new();
-        let mut told = Value::Null;
-        for _ in 0..3 {
-            let ask = |more: &[&str]| {
-                let all = [&["run", "--json", "-n", "200", prompt], how, more].concat();
-                device.potluck(all).success().json()
-            };
-            let (plain, with) = (ask(&["--no-drafts"]), ask(&[]));
-            assert_eq!(plain["token_ids"], with["token_ids"]);
-            gains.push(rate(&with) / rate(&plain));
-            told = with["drafts"].clone();
-        }
-        gains.sort_by(f64::total_cmp);
-        println!("{name} {how:?}: {:.2} times plain ({told})", gains[1]);
-        gains[1]
+    let engine = engine();
+    let special = potluck_model::tokenizer::SpecialTokens::Parse;
+    let measure = |name: &str, text: &str, sampling: &SamplerSettings| {
+        let ids = engine.tokenizer().encode(text, special);
+        let mut plain = Side::new(&engine, &ids, sampling, false);
+        let mut guessing = Side::new(&engine, &ids, sampling, true);
+        let more = |tokens: &usize| plain.until(*tokens) & guessing.until(*tokens);
+        let _ = (8..=200).step_by(8).take_while(more).count();
+        let count = plain.generator.generated().len();
+        assert_eq!(plain.generator.generated(), guessing.generator.generated());
+        let gain = plain.seconds / guessing.seconds;
+        let rate = count as f64 / plain.seconds;
+        println!(
+            "{name}: {gain:.2} times {rate:.0} tokens/s, {:?} of {count}",
+            guessing.sequence.drafts()
+        );
+        gain
     };
-    for how in [&["--greedy"][..], &["--seed", "7"]] {
-        let mut gains: Vec<_> = PROMPTS.iter().map(|p| measure(p, p, how)).collect();
+    let greedy = SamplerSettings::greedy();
+    let sampled = SamplerSettings {
+        seed: 7,
+        ..SamplerSettings::default()
+    };
+    for sampling in [&greedy, &sampled] {
+        let of_prompt = |prompt: &&str| {
+            let text =
+                format!("{SYSTEM}<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n");
+            measure(prompt, &text, sampling)
+        };
+        let mut gains: Vec<_> = PROMPTS.iter().map(of_prompt).collect();
         gains.sort_by(f64::total_cmp);
-        println!("{how:?}: median {:.2}", gains[4]);
+        println!(
+            "temperature {}: median {:.2}",
+            sampling.temperature, gains[4]
+        );
     }
-    measure("repetition", table, &["--raw", "--greedy"]);
-    measure(
-        "cannot be guessed",
-        "Zq7",
-        &[
-            "--raw",
-            "--temperature",
-            "3",
-            "--top-k",
-            "0",
-            "--top-p",
-            "1",
-            "--min-p",
-            "0",
-            "--seed",
-            "1",
-        ],
-    );
+    measure("repetition", TABLE, &greedy);
+    let wild = SamplerSettings {
+        temperature: 2.0,
+        top_k: 0,
+        top_p: 1.0,
+        min_p: 0.0,
+        ..sampled
+    };
+    measure("cannot be guessed", "Tell me of a journey.", &wild);
 }
+
+const TABLE: &str = "[{\"name\": \"apple\", \"colour\": \"red\", \"price\": 1}, {\"name\": \"pear\", \
+                     \"colour\": \"green\", \"price\": 2}, {\"name\": \"plum\", \"colour\": \"blue\", \
+                     \"price\": 3}, {\"name\": \"cherry\", \"colour\": \"red\", \"price\": 4}, {\"name\": \
+                     \"lime\", ";
 
 /// What the model's chat template begins with.
 const SYSTEM: &str = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by \

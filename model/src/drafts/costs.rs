@@ -16,6 +16,9 @@ const ASSUMED: f64 = 0.2;
 const WORTH: f64 = 1.02;
 /// Weight of a measurement in a moving average.
 const NEW: f64 = 0.125;
+/// What is assumed counts as so many measurements at first, and as none after `TRUSTED` of them.
+const DOUBT: f64 = 3.0;
+const TRUSTED: u32 = 16;
 /// Of the first few measurements the least counts: others include page faults.
 const FIRST: u32 = 4;
 /// A measurement counts as at most this many times the average: a busy system is not the norm.
@@ -121,13 +124,25 @@ impl StepCosts {
     /// measured. Relative to a step with one row as long as none was measured at all.
     pub fn seconds(&self, rows: usize) -> f64 {
         let at = rows.clamp(1, MOST_ROWS) - 1;
-        let shape = |at: usize| 1.0 + ASSUMED * at as f64;
         let measured = |at: &usize| self.steps[*at].count > 0;
         let nearest = (0..=at).rev().find(measured);
         match nearest.or_else(|| (at..MOST_ROWS).find(measured)) {
-            Some(near) => self.steps[near].mean * shape(at) / shape(near),
-            None => shape(at),
+            Some(near) => self.trusted(near) * assumed(at) / assumed(near),
+            None => assumed(at),
         }
+    }
+
+    /// The measured seconds of steps with `at + 1` rows; as long as there are few of them, together
+    /// with what is assumed: a single one on a busy system says little.
+    fn trusted(&self, at: usize) -> f64 {
+        let Average { mean, count } = self.steps[at];
+        let one = self.steps[0];
+        if at == 0 || one.count == 0 || count >= TRUSTED {
+            return mean;
+        }
+        let doubt = DOUBT * (1.0 - f64::from(count) / f64::from(TRUSTED));
+        let count = f64::from(count);
+        (count * mean + doubt * one.mean * assumed(at)) / (count + doubt)
     }
 
     /// Seconds of a guess by a draft head: a tenth of a step if none was measured.
@@ -156,7 +171,7 @@ impl StepCosts {
         self.guessed = 0;
         let one = self.seconds(planned.rows);
         let hoped = |rows: usize| one * (1.0 + ASSUMED * (rows - planned.rows) as f64);
-        let hoped = super::costs::best(planned, chances, &hoped);
+        let hoped = self::best(planned, chances, &hoped);
         if hoped > 0 {
             self.refused += 1;
             if self.refused >= self.patience {
@@ -188,6 +203,11 @@ impl StepCosts {
     }
 }
 
+/// What a step of `at + 1` rows is assumed to cost, relative to one row.
+fn assumed(at: usize) -> f64 {
+    1.0 + ASSUMED * at as f64
+}
+
 /// The number of guesses with the most tokens a second.
 fn best(planned: Planned, chances: &[f64], seconds: &dyn Fn(usize) -> f64) -> usize {
     let Planned { rows, mut tokens } = planned;
@@ -210,7 +230,7 @@ mod tests {
     fn measured(times: &[(usize, u64)]) -> StepCosts {
         let mut costs = StepCosts::default();
         for &(rows, millis) in times {
-            for _ in 0..8 {
+            for _ in 0..TRUSTED {
                 costs.steps[rows - 1].add(millis as f64 / 1e3);
             }
         }
@@ -240,9 +260,16 @@ mod tests {
     fn what_was_not_measured_is_tried() {
         let mut costs = measured(&[(1, 10)]);
         assert_eq!(costs.worth(Planned::of(1), &[0.8, 0.7]), 2);
-        costs.took(3, Duration::from_millis(40));
+        for _ in 0..5 {
+            costs.took(3, Duration::from_millis(40));
+        }
         assert_eq!(costs.worth(Planned::of(1), &[0.8, 0.7]), 1);
-        costs.took(2, Duration::from_millis(40));
+        // One slow step may be the system's fault.
+        costs.took(2, Duration::from_millis(14));
+        assert_eq!(costs.worth(Planned::of(1), &[0.8, 0.7]), 1);
+        for _ in 0..16 {
+            costs.took(2, Duration::from_millis(40));
+        }
         assert_eq!(costs.worth(Planned::of(1), &[0.8, 0.7]), 0);
     }
 
