@@ -155,9 +155,12 @@ impl<E: Element> Products<'_, E> {
             *vector = query.as_ptr();
         }
         let mut sums = [[s.tile_splat(0.0); T]; Q];
-        for d in 0..self.keys.len() / BLOCK {
+        let dimensions = self.keys.len() / BLOCK;
+        for d in 0..dimensions {
             let at = d * BLOCK + first;
-            self.ahead.fetch(s, at, T * TILE_ROWS);
+            // In the order of memory, evenly over all strips.
+            let done = first * dimensions + d * T * TILE_ROWS;
+            self.ahead.fetch(s, done, T * TILE_ROWS);
             let mut keys = [s.tile_splat(0.0); T];
             for (t, keys) in keys.iter_mut().enumerate() {
                 let from = self.keys.as_ptr().wrapping_add(at + t * TILE_ROWS);
@@ -324,7 +327,12 @@ impl<E: Element, const Q: usize> Positions<'_, E, Q> {
         let join = self.join;
         for i in self.seen.clone() {
             let at = i * join.stride + join.first + first;
-            join.ahead.fetch(s, at, T * TILE_ROWS);
+            // In the order of memory, evenly over all strips, where these are all coordinates.
+            let done = match width == join.stride {
+                true => first * BLOCK + i * T * TILE_ROWS,
+                false => at,
+            };
+            join.ahead.fetch(s, done, T * TILE_ROWS);
             let mut values = [s.tile_splat(0.0); T];
             for (t, values) in values.iter_mut().enumerate() {
                 let from = join.values.as_ptr().wrapping_add(at + t * TILE_ROWS);

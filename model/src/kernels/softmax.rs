@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::cache::BLOCK;
 use super::float::fold;
-use super::math::exp;
+use super::math::{exp, tile_exp};
 use super::simd::{LANES, Simd, TILE_ROWS};
 
 /// The running softmax of one query.
@@ -93,7 +93,7 @@ impl Softmax {
             // SAFETY: sixteen of 64 values.
             unsafe {
                 let at = scores.as_mut_ptr().add(first);
-                let weight = s.tile_exp(s.tile_sub(s.tile_load(at), s.tile_splat(max)));
+                let weight = tile_exp(s, s.tile_sub(s.tile_load(at), s.tile_splat(max)));
                 s.tile_store(weight, at);
             }
         }

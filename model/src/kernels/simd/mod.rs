@@ -16,8 +16,6 @@ mod words;
 
 pub(crate) use words::{Part, WORD, WORDS, Words};
 
-use super::math::exp;
-
 /// Rows a GEMV works on at a time, and lanes of [`Simd::F32`] and [`Simd::I32`].
 pub(crate) const LANES: usize = 8;
 
@@ -235,11 +233,28 @@ pub(crate) unsafe trait Simd: Words {
         let ([a0, a1], [b0, b1]) = (self.tile_halves(a), self.tile_halves(b));
         self.tile_of([self.sub(a0, b0), self.sub(a1, b1)])
     }
-    /// [`math::exp`](super::math::exp) of each lane, the same bits.
+    /// The smaller of each lane; for finite values.
     #[inline(always)]
-    fn tile_exp(self, a: Self::TileF32) -> Self::TileF32 {
+    fn tile_min(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32 {
+        let ([a0, a1], [b0, b1]) = (self.tile_halves(a), self.tile_halves(b));
+        self.tile_of([self.min(a0, b0), self.min(a1, b1)])
+    }
+    /// The nearest integer of each lane, ties to even; for values within `i32`.
+    #[inline(always)]
+    fn tile_round(self, a: Self::TileF32) -> Self::TileF32 {
         let [a0, a1] = self.tile_halves(a);
-        self.tile_of([exp(self, a0), exp(self, a1)])
+        let [a0, a1] = [self.round_to_i32(a0), self.round_to_i32(a1)];
+        self.tile_of([self.to_f32(a0), self.to_f32(a1)])
+    }
+    /// `a · 2ⁿ` for integers `n` in −126..=127.
+    #[inline(always)]
+    fn tile_scale(self, a: Self::TileF32, n: Self::TileF32) -> Self::TileF32 {
+        let ([a0, a1], [n0, n1]) = (self.tile_halves(a), self.tile_halves(n));
+        let bias = self.splat_i32(127);
+        let n0 = self.shl_i32::<23>(self.add_i32(self.round_to_i32(n0), bias));
+        let n1 = self.shl_i32::<23>(self.add_i32(self.round_to_i32(n1), bias));
+        let [n0, n1] = [self.f32_from_bits(n0), self.f32_from_bits(n1)];
+        self.tile_of([self.mul(a0, n0), self.mul(a1, n1)])
     }
     fn tile_mul(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32;
     fn tile_fma(self, a: Self::TileF32, b: Self::TileF32, c: Self::TileF32) -> Self::TileF32;

@@ -6,7 +6,6 @@ mod words;
 
 use std::arch::x86_64::*;
 
-use super::super::math::{EXP_FIRST, EXP_LEAST, EXP_MOST, EXP_OTHERS, LN_2_HIGH, LN_2_LOW};
 use super::avx2::{self, Avx2, MOVED_BY};
 use super::{ActivationBlock, BlockSums, LANES, Simd, WeightForm, WeightKind};
 
@@ -284,21 +283,19 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_sub_ps(a, b) }
     }
     #[inline(always)]
-    fn tile_exp(self, a: Self::TileF32) -> Self::TileF32 {
+    fn tile_min(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32 {
         // SAFETY: `self` proves the instructions.
-        unsafe {
-            let x = _mm512_max_ps(a, self.tile_splat(EXP_LEAST));
-            let x = _mm512_min_ps(x, self.tile_splat(EXP_MOST));
-            let whole = self.tile_mul(x, self.tile_splat(std::f32::consts::LOG2_E));
-            let whole = _mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>(whole);
-            let r = self.tile_fma(whole, self.tile_splat(-LN_2_HIGH), x);
-            let r = self.tile_fma(whole, self.tile_splat(-LN_2_LOW), r);
-            let mut p = self.tile_splat(EXP_FIRST);
-            for coefficient in EXP_OTHERS {
-                p = self.tile_fma(p, r, self.tile_splat(coefficient));
-            }
-            _mm512_scalef_ps(p, whole)
-        }
+        unsafe { _mm512_min_ps(a, b) }
+    }
+    #[inline(always)]
+    fn tile_round(self, a: Self::TileF32) -> Self::TileF32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>(a) }
+    }
+    #[inline(always)]
+    fn tile_scale(self, a: Self::TileF32, n: Self::TileF32) -> Self::TileF32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_scalef_ps(a, n) }
     }
     #[inline(always)]
     fn tile_mul(self, a: Self::TileF32, b: Self::TileF32) -> Self::TileF32 {
