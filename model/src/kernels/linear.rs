@@ -26,7 +26,7 @@ pub(crate) fn expect(team: &Team, weights: &[WeightRows<'_>], positions: usize) 
     let mut first = team.first_part(groups);
     for w in weights {
         if first < w.groups() {
-            return team.expect(w.from_group(first));
+            return team.expect(w.bytes_from_group(first));
         }
         first -= w.groups();
     }

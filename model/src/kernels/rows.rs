@@ -121,7 +121,7 @@ impl<'a> WeightRows<'a> {
     }
 
     /// The bytes from a group of sixteen rows on.
-    pub(crate) fn from_group(&self, group: usize) -> &'a [u8] {
+    pub(crate) fn bytes_from_group(&self, group: usize) -> &'a [u8] {
         &self.bytes[(group * self.group_bytes()).min(self.bytes.len())..]
     }
 

@@ -95,7 +95,8 @@ pub enum PackedError {
 #[derive(Debug)]
 pub(super) struct InUse {
     part: PackedPart,
-    mapping: Mapping,
+    /// `None` if the packed weights are in memory.
+    mapping: Option<Mapping>,
     stored: Stored,
 }
 
@@ -305,7 +306,28 @@ impl Shard {
         }
         let views = plan.places.into_iter();
         let views = views.map(|(index, place)| (index, bytes.slice(place)));
-        self.exchange(part, mapping, views.collect());
+        self.exchange(part, Some(mapping), views.collect());
+        Ok(())
+    }
+
+    /// Computes all parts from packed weights that are kept in memory, for short measurements: they
+    /// count as this program's own memory.
+    ///
+    /// # Errors
+    /// [`PackedError::Other`] if the model's file has changed.
+    pub fn pack_in_memory(&self) -> Result<(), PackedError> {
+        let key = [0; 32];
+        for (part, _) in self.packed_parts() {
+            let plan = self.plan(part, &key)?;
+            let mut bytes: Vec<u8> = Vec::with_capacity(plan.len + ALIGNMENT);
+            let padding = bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+            bytes.resize(padding, 0);
+            self.write_packed(part, &key, &mut bytes, &|| true)?;
+            let bytes = bytes::Bytes::from(bytes).slice(padding..);
+            let views = plan.places.into_iter();
+            let views = views.map(|(index, place)| (index, bytes.slice(place)));
+            self.exchange(part, None, views.collect());
+        }
         Ok(())
     }
 
@@ -320,7 +342,12 @@ impl Shard {
     }
 
     /// Puts packed weights in the place of a part's matrices of these indices.
-    fn exchange(&self, part: PackedPart, mapping: Mapping, views: Vec<(usize, bytes::Bytes)>) {
+    fn exchange(
+        &self,
+        part: PackedPart,
+        mapping: Option<Mapping>,
+        views: Vec<(usize, bytes::Bytes)>,
+    ) {
         let mut in_use = self.in_use();
         if in_use.iter().any(|in_use| in_use.part == part) {
             return;
@@ -364,7 +391,8 @@ impl Shard {
     /// the stored weights from the next step on.
     pub(super) fn check_packed(&self) -> Result<(), ModelError> {
         let mut in_use = self.in_use();
-        let Some(lost) = in_use.iter().position(|in_use| in_use.mapping.is_lost()) else {
+        let is_lost = |in_use: &InUse| in_use.mapping.as_ref().is_some_and(Mapping::is_lost);
+        let Some(lost) = in_use.iter().position(is_lost) else {
             return Ok(());
         };
         let InUse { part, stored, .. } = in_use.swap_remove(lost);

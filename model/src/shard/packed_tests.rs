@@ -165,3 +165,15 @@ fn a_file_that_is_cut_short_fails_one_step_and_the_stored_weights_take_over() {
     assert!(!shard.is_packed(part));
     assert_eq!(logits(&shard, &config, &[3]), expected);
 }
+
+#[test]
+fn what_is_packed_in_memory_gives_the_same_bits() {
+    let ids = [1, 5, 9, 2];
+    let (shard, config) = shard();
+    let before = logits(&shard, &config, &ids);
+    let parts = shard.packed_parts();
+    assert!(!parts.is_empty());
+    shard.pack_in_memory().expect("packed");
+    assert!(parts.iter().all(|(part, _)| shard.is_packed(*part)));
+    assert_eq!(logits(&shard, &config, &ids), before);
+}

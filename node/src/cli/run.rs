@@ -74,7 +74,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     args.together.check_effects()?;
     args.sampling.check_effects()?;
     let piped = args.prompt.as_deref().is_none_or(|prompt| prompt == "-");
-    let mut prompt = input::text(args.prompt, "prompt")?;
+    let mut prompt = input::text(args.prompt.take(), "prompt")?;
     if !args.raw {
         prompt = input::plain(&prompt);
     }
@@ -105,17 +105,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
         false => prompt::remark(&engine, args.system.is_some())?,
     };
     remark.into_iter().for_each(output::note);
-    let question = Question {
-        prompt: prompt.into(),
-        system: args.system.as_deref().map(|text| input::plain(text).into()),
-        raw: args.raw,
-        written: args.written.options(),
-        generate: GenerateOptions {
-            sampling: args.sampling.settings(),
-            max_tokens: args.max_tokens.get(),
-            ..GenerateOptions::default()
-        },
-    };
+    let question = question(&args, prompt);
     let show = Show {
         json: args.json,
         quiet: args.quiet,
@@ -146,6 +136,21 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
         (answer, Devices::only_this(&home, engine.config().layers))
     };
     tell(&answer, &devices, show, args.stats)
+}
+
+/// What is asked, and how the answer is to be.
+fn question(args: &Args, prompt: String) -> Question {
+    Question {
+        prompt: prompt.into(),
+        system: args.system.as_deref().map(|text| input::plain(text).into()),
+        raw: args.raw,
+        written: args.written.options(),
+        generate: GenerateOptions {
+            sampling: args.sampling.settings(),
+            max_tokens: args.max_tokens.get(),
+            ..GenerateOptions::default()
+        },
+    }
 }
 
 /// Prints the JSON report, the statistics and the notes of a finished answer.

@@ -3,6 +3,7 @@
 use std::io;
 
 use potluck_model::ModelError;
+use potluck_model::PackedError;
 use potluck_model::gguf::GgufError;
 use potluck_model::gguf::synth::SynthError;
 
@@ -18,6 +19,9 @@ pub enum MeasureError {
     /// They could not be computed with.
     #[error("cannot compute to measure")]
     Model(#[from] ModelError),
+    /// They could not be packed.
+    #[error("cannot pack the weights to measure with")]
+    Packed(#[from] PackedError),
     /// The system has no more threads.
     #[error("cannot start a thread to measure with")]
     Thread(#[source] io::Error),

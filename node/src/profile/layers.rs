@@ -98,6 +98,12 @@ impl Layers {
         })
     }
 
+    /// Computes from packed weights, as answers do once a model is packed.
+    pub(super) fn packed(self) -> Result<Self, MeasureError> {
+        self.shard.pack_in_memory()?;
+        Ok(self)
+    }
+
     /// The time of a step of so many rows from `start` on.
     pub(super) fn step(&mut self, start: usize, rows: usize) -> Result<Duration, ModelError> {
         let hidden = hidden_states(rows, self.shard.d_model());

@@ -2,7 +2,8 @@
 //!
 //! What is measured is what stages do: whole layers, norms and attention included, through
 //! [`Shard::forward`](potluck_model::Shard::forward). The rates of the profile are chosen so that its
-//! model of costs, bytes divided by bandwidth, gives these times back.
+//! model of costs, bytes divided by bandwidth, gives these times back. Weights are packed as those of
+//! models are once they were used; corrections follow where they are not.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -31,7 +32,7 @@ pub(super) fn measure(
         if cancel.is_cancelled() {
             return Ok(None);
         }
-        let mut layers = Layers::new(compute, tensor_type, 1)?;
+        let mut layers = Layers::new(compute, tensor_type, 1)?.packed()?;
         let rate = layers.decode_bytes_per_s()?;
         decode_bytes_per_s.insert(tensor_type.name().to_owned(), rate);
     }
@@ -45,7 +46,8 @@ pub(super) fn measure(
     if cancel.is_cancelled() {
         return Ok(None);
     }
-    let mut layer = Layers::of(compute, &spec(TensorType::Q4_0), PREFILL_ROWS)?;
+    let layer = Layers::of(compute, &spec(TensorType::Q4_0), PREFILL_ROWS)?;
+    let mut layer = layer.packed()?;
     let prefill_multiply_adds_per_s = layer.multiply_adds_per_s()?;
     on_progress(total - OTHERS + 2, total);
     let overhead = stage_overhead(compute)?;

@@ -40,7 +40,7 @@ impl Measurements {
         }
     }
 
-    /// Measures, some seconds with all of `compute`'s threads and up to 100 MB of memory, and
+    /// Measures, some seconds with all of `compute`'s threads and up to 200 MB of memory, and
     /// remembers it. Other programs that run at the same time make it slower, as they do what is
     /// measured. `None` when cancelled.
     ///

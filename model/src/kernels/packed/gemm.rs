@@ -18,7 +18,7 @@ impl<F: Format> Multiply<'_, F> {
         }
         for group in self.groups.clone() {
             let at = match self.w.layout() {
-                Layout::Packed => self.w.from_group(group).as_ptr(),
+                Layout::Packed => self.w.bytes_from_group(group).as_ptr(),
                 Layout::Stored => {
                     let rows = group * GROUP..self.w.rows().min((group + 1) * GROUP);
                     pack(

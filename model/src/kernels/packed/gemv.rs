@@ -61,7 +61,7 @@ impl<F: Format> Multiply<'_, F> {
             };
             let mut sums: [Sums<S, N>; STREAMS] = [[[s.floats(0.0); N]; 2]; STREAMS];
             let stride = apart * self.w.group_bytes();
-            let at = self.w.from_group(first).as_ptr();
+            let at = self.w.bytes_from_group(first).as_ptr();
             // SAFETY: `count` groups, `stride` bytes apart.
             unsafe { self.streams(s, at, stride, &x, &mut sums[..count]) };
             for (stream, sums) in sums[..count].iter().enumerate() {
@@ -98,9 +98,10 @@ impl<F: Format> Multiply<'_, F> {
                             let index = b * F::SUBS + sub;
                             let mut blocks = [std::ptr::null(); N];
                             let mut factors = [x[0].1.get_unchecked(index); N];
-                            for n in 0..N {
-                                blocks[n] = opaque(x[n].0.as_ptr().add(index).cast());
-                                factors[n] = x[n].1.get_unchecked(index);
+                            let of_positions = blocks.iter_mut().zip(&mut factors).zip(x);
+                            for ((block, factors), x) in of_positions {
+                                *block = opaque(x.0.as_ptr().add(index).cast());
+                                *factors = x.1.get_unchecked(index);
                             }
                             add_sub_block::<S, F, N, 1>(
                                 s,
@@ -132,6 +133,10 @@ impl<F: Format> Multiply<'_, F> {
 /// The same address, of which the compiler knows nothing: it would load and spread the activations
 /// once for all streams, into more registers than there are, and spill them.
 #[inline(always)]
+#[expect(
+    clippy::pointers_in_nomem_asm_block,
+    reason = "no instruction reads it"
+)]
 fn opaque(mut at: *const i32) -> *const i32 {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     // SAFETY: no instruction.
