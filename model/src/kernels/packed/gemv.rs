@@ -88,7 +88,7 @@ impl<F: Format> Multiply<'_, F> {
                 // SAFETY: block `b` of a group; `sub` and `half` stay inside it.
                 unsafe {
                     let block = at.add(stream * stride + b * F::BYTES);
-                    for half in 0..GROUP / S::ROWS {
+                    for (half, sums) in sums.iter_mut().enumerate().take(GROUP / S::ROWS) {
                         let head = F::head(s, block, half * S::ROWS);
                         for sub in 0..F::SUBS {
                             let from = block.add(F::HEAD + sub * F::SUB_BYTES);
@@ -110,7 +110,7 @@ impl<F: Format> Multiply<'_, F> {
                                 half * S::ROWS,
                                 &blocks,
                                 &factors,
-                                &mut sums[half],
+                                sums,
                             );
                         }
                     }
