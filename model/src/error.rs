@@ -3,8 +3,8 @@
 use crate::Architecture;
 use crate::gguf::GgufError;
 use crate::kernels::IsaError;
+use crate::packed_part::PackedPart;
 use crate::sampler::{MaskError, SamplerError};
-use crate::shard::packed::PackedPart;
 use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be loaded or run.

@@ -21,6 +21,7 @@ mod kernels;
 mod kv_cache;
 mod nn;
 pub mod ops;
+mod packed_part;
 pub mod sampler;
 mod settings;
 mod shard;
@@ -44,6 +45,7 @@ pub use engine::{
 pub use error::ModelError;
 pub use kernels::{Isa, IsaError};
 pub use kv_cache::KvCache;
-pub use shard::packed::{PackedError, PackedPart};
+pub use packed_part::PackedPart;
+pub use shard::packed::PackedError;
 pub use shard::{SequenceStep, Shard, ShardRange};
 pub use tensor_type::TensorType;

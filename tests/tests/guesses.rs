@@ -60,8 +60,6 @@ fn answers_with_guesses_have_the_tokens_of_those_without() {
         assert_eq!(with["stop_reason"], without["stop_reason"]);
         assert_eq!(without["drafts"]["sent"], 0);
         println!("{arguments:?}: {}", with["drafts"]);
-        // Before a step of several rows is measured, it is assumed to cost little.
-        assert!(with["drafts"]["sent"].as_u64() > Some(0), "{arguments:?}");
         assert!(with["drafts"]["right"].as_u64() <= with["drafts"]["sent"].as_u64());
     }
 }

@@ -5,7 +5,8 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::activations::{Activations, GEMV_POSITIONS};
-use super::packed::{self, GROUP};
+use super::packed;
+use super::packed_format::GROUP;
 use super::rows::{Layout, WeightRows};
 use super::team::Team;
 use super::{Isa, SharedSlice, float, quantised};

@@ -8,7 +8,8 @@ use super::Isa;
 use super::activations::Activations;
 use super::dequantise::dequantise_row;
 use super::linear::linear;
-use super::packed::{self, GROUP};
+use super::packed;
+use super::packed_format::{GROUP, group_bytes};
 use super::rows::{Layout, WeightRows};
 use super::team::Team;
 use crate::TensorType;
@@ -79,7 +80,7 @@ fn run(isa: Isa, threads: usize, x: &[f32], weights: &[WeightRows<'_>]) -> Vec<V
 /// The packed bytes of a matrix.
 fn packed(w: &WeightRows<'_>) -> Vec<u8> {
     let mut packed =
-        vec![0xAA; w.groups() * packed::group_bytes(w.tensor_type(), w.columns()).expect("packed")];
+        vec![0xAA; w.groups() * group_bytes(w.tensor_type(), w.columns()).expect("packed")];
     let each = packed.len() / w.groups();
     for (group, to) in packed.chunks_exact_mut(each).enumerate() {
         let rows = group * GROUP..w.rows().min((group + 1) * GROUP);

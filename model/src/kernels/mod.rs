@@ -39,6 +39,7 @@ pub(crate) mod mapping;
 pub(crate) mod math;
 pub(crate) mod norm;
 pub(crate) mod packed;
+pub(crate) mod packed_format;
 pub(crate) mod quantised;
 pub(crate) mod rope;
 pub(crate) mod rows;

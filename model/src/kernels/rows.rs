@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::packed::{self, GROUP};
+use super::packed_format::{self, GROUP};
 use super::simd::LANES;
 use crate::TensorType;
 
@@ -12,7 +12,7 @@ pub enum Layout {
     /// Row after row, as in the file.
     #[default]
     Stored,
-    /// In groups of sixteen rows: see [`packed`].
+    /// In groups of sixteen rows: see [`packed`](super::packed).
     Packed,
 }
 
@@ -28,7 +28,7 @@ impl Layout {
         match self {
             Self::Stored => tensor_type.row_bytes(columns)?.checked_mul(rows),
             Self::Packed => {
-                packed::group_bytes(tensor_type, columns)?.checked_mul(rows.div_ceil(GROUP))
+                packed_format::group_bytes(tensor_type, columns)?.checked_mul(rows.div_ceil(GROUP))
             }
         }
     }
@@ -63,7 +63,7 @@ impl<'a> WeightRows<'a> {
         let row_bytes = tensor_type.row_bytes(columns);
         let group_bytes = match layout {
             Layout::Stored => None,
-            Layout::Packed => packed::group_bytes(tensor_type, columns),
+            Layout::Packed => packed_format::group_bytes(tensor_type, columns),
         };
         Self {
             bytes,

@@ -2,12 +2,11 @@
 
 use burn::backend::Flex;
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{AllocationProperty, Bytes, DType, Device, Int, Tensor, TensorData};
 
-use super::source::view;
 use crate::TensorType;
 use crate::compute::Compute;
-use crate::kernels::packed::GROUP;
+use crate::kernels::packed_format::GROUP;
 use crate::ops::{self, Layout, Storage};
 
 /// Weights `[rows, columns]` and their storage format: bytes `[rows, row_bytes]`, or packed
@@ -17,6 +16,11 @@ pub(crate) struct StoredMatrix {
     pub(crate) bytes: Param<Tensor<2, Int>>,
     #[module(skip)]
     pub(crate) storage: Storage,
+}
+
+/// Wraps mapped bytes without reading or copying them.
+pub(super) fn view(bytes: bytes::Bytes) -> Bytes {
+    Bytes::from_shared(bytes, AllocationProperty::File)
 }
 
 /// Bytes as `rows` equal rows, without reading or copying them.

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
-use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::StoredMatrix;
+use super::linear::view;
 use crate::gguf::{Gguf, TensorInfo};
 use crate::kernels::dequantise::dequantise_row;
 use crate::{ModelConfig, ModelError, TensorType};
@@ -201,11 +202,6 @@ impl<'a, 'c> Source<'a, 'c> {
         dequantise_row(info.tensor_type, &bytes, &mut values);
         Ok(TensorData::new(values, [width]))
     }
-}
-
-/// Wraps mapped bytes without reading or copying them.
-pub(super) fn view(bytes: bytes::Bytes) -> Bytes {
-    Bytes::from_shared(bytes, AllocationProperty::File)
 }
 
 fn is_float(tensor_type: TensorType) -> bool {

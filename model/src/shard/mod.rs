@@ -19,7 +19,9 @@ use crate::nn::{
     Block, Claims, LayerStep, RmsNorm, RopeTables, SequenceRows, Source, StoredMatrix, Stream, Swap,
 };
 use crate::{ModelConfig, ModelError, ops};
-use packed::{InUse, PackedPart};
+use packed::InUse;
+
+use crate::packed_part::PackedPart;
 
 const EMBEDDING: &str = "token_embd.weight";
 const OUTPUT: &str = "output.weight";

@@ -7,7 +7,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 8, 4, 4 | `POTLUCKP`, [`VERSION`], number of matrices |
+//! | 8, 4, 4 | `POTLUCKP`, the layout's version, number of matrices |
 //! | 32 | the key: the content of the model, as the caller names it |
 //! | 32 each | of a matrix: type, 0, rows, columns, offset of its bytes |
 //! | from a multiple of 4096 on | the matrices, each from a multiple of 64 on |
@@ -15,7 +15,6 @@
 //!
 //! Numbers are little-endian; types are GGUF's; what lies between is zeros.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
@@ -25,12 +24,11 @@ use super::{EMBEDDING, Head, OUTPUT, Shard, ShardRange};
 use crate::ModelError;
 use crate::gguf::Gguf;
 use crate::kernels::mapping::{Mapping, map_file};
-use crate::kernels::packed::{GROUP, pack};
+use crate::kernels::packed::pack;
+use crate::kernels::packed_format::GROUP;
 use crate::nn::{Block, StoredMatrix};
 use crate::ops::Layout;
-
-/// Changes with the layout: files of another version are made again.
-const VERSION: u32 = 1;
+use crate::packed_part::{PackedPart, VERSION};
 
 const MAGIC: &[u8; 8] = b"POTLUCKP";
 /// Bytes of the header before the matrices' entries, and of an entry.
@@ -41,34 +39,6 @@ const PAGE: usize = 4096;
 const ALIGNMENT: usize = 64;
 /// Bytes of the checksum.
 const CHECKSUM: usize = 4;
-
-/// What is packed together, and exchanged between two steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PackedPart {
-    /// The matrices of a layer, numbered as in the whole model.
-    Layer(usize),
-    /// The output matrix.
-    Head,
-}
-
-impl fmt::Display for PackedPart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Layer(layer) => write!(f, "layer {layer}"),
-            Self::Head => f.write_str("the head"),
-        }
-    }
-}
-
-impl PackedPart {
-    /// The name of its file, which tells the version of the layout: `layer-0003.v1`.
-    pub fn file_name(self) -> String {
-        match self {
-            Self::Layer(layer) => format!("layer-{layer:04}.v{VERSION}"),
-            Self::Head => format!("head.v{VERSION}"),
-        }
-    }
-}
 
 /// Why packed weights cannot be written or used. The stored ones stay in use.
 #[derive(Debug, thiserror::Error)]

@@ -5,10 +5,11 @@ use std::io::Write as _;
 
 use burn::tensor::Tensor;
 
-use super::packed::{PackedError, PackedPart};
+use super::packed::PackedError;
 use super::{SequenceStep, Shard, ShardRange};
 use crate::gguf::Gguf;
 use crate::gguf::synth::SynthSpec;
+use crate::packed_part::PackedPart;
 use crate::{Compute, KvCache, ModelConfig, ModelError};
 
 const KEY: [u8; 32] = [7; 32];

@@ -87,7 +87,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     };
     let options = OpenOptions {
         template: args.written.template(),
-        drafts: args.together.drafts() && !args.together.wants_peers(),
+        drafts: args.together.who.drafts() && !args.together.wants_peers(),
         ..args.engine.options()
     };
     let opened = obtain::open_file(&path, &options, args.quiet)?;

@@ -120,10 +120,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     // Before anything that takes long: the port may be another's.
     let listening = Listening::on(args.http)?;
     let (shared, mut sharing) = Sharing::open(&args.share, &home, &args.host, args.json)?.unzip();
-    let token = match args.open {
-        true => None,
-        false => Some(Token::of(&home)?),
-    };
+    let token = (!args.open).then(|| Token::of(&home)).transpose()?;
     let fetch = obtain::fetch_options(&args.model.network);
     let Some(path) = obtain::path(&args.model.model, &fetch, &cancel, args.json)? else {
         return Ok(Outcome::Interrupted);

@@ -34,7 +34,7 @@ use super::{format, given, obtain, output};
 #[derive(Debug, Clone, Args)]
 pub(super) struct TogetherArgs {
     #[command(flatten)]
-    who: WhoArgs,
+    pub(super) who: WhoArgs,
     #[command(flatten)]
     pub(super) node: NodeArgs,
 }
@@ -183,18 +183,13 @@ impl TogetherArgs {
         ])
     }
 
-    /// Whether tokens may be guessed ahead.
-    pub(super) fn drafts(&self) -> bool {
-        self.who.drafts()
-    }
-
     /// A sequence that this device computes alone, with guesses unless they are turned off.
     pub(super) fn alone<'e>(
         &self,
         engine: &'e Engine,
     ) -> anyhow::Result<LocalSequence<'e, Session>> {
         let sequence = LocalSequence::new(engine, engine.new_session()?);
-        Ok(match self.drafts() {
+        Ok(match self.who.drafts() {
             true => sequence.with_drafts(),
             false => sequence,
         })
@@ -253,7 +248,7 @@ impl WhoArgs {
             true => circle.with_peers(
                 self.placement.choice(),
                 self.placement.objective(),
-                !self.no_drafts,
+                self.drafts(),
             ),
             false => circle,
         }
@@ -380,7 +375,7 @@ impl Requester {
             None => (Compute::new(threads)?, MemoryBudget::new(args.memory())),
         };
         let mut ends = Ends::open(path, compute, &memory, args.node.packed.as_ref())?;
-        if args.drafts() {
+        if args.who.drafts() {
             let problem = ends.find_draft_head(path, cancel).err();
             obtain::tell_head(problem.as_ref().filter(|_| !args.node.quiet));
         }
@@ -388,7 +383,7 @@ impl Requester {
             ends,
             capacity: node.request.context as usize,
             node,
-            drafts: !args.who.no_drafts,
+            drafts: args.who.drafts(),
         }))
     }
 

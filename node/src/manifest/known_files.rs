@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use potluck_model::gguf::{Gguf, Layout};
-use potluck_protocol::LayerRange;
 use potluck_protocol::wire::ContentHash;
 
 use super::Manifest;
 use super::cache::Look;
-use crate::stages::ModelFiles;
 
 /// The model files of this node, by manifest. Clones share them.
 ///
@@ -101,9 +99,9 @@ impl Known {
     }
 }
 
-impl ModelFiles for KnownFiles {
-    /// Files have all layers.
-    fn find(&self, manifest: ContentHash, _layers: LayerRange) -> Option<Arc<Gguf>> {
+impl KnownFiles {
+    /// The mapped file of this model, if it is here and has not changed.
+    pub fn mapped(&self, manifest: ContentHash) -> Option<Arc<Gguf>> {
         let mut files = self.lock();
         let known = files.get_mut(&manifest)?;
         // One that has changed is of no use any more, even if its file is again what it was.

@@ -34,6 +34,7 @@ use potluck_protocol::correction::TimedRows;
 use potluck_protocol::wire::{ContentHash, StageRefusedCode};
 use potluck_protocol::{LayerRange, PlanEpoch, StageId};
 
+use crate::manifest::KnownFiles;
 use crate::packed_store::Packing;
 pub use ends::{Ends, EndsError};
 pub use executor::{StageExecutor, Stopped};
@@ -52,6 +53,13 @@ pub trait ModelFiles: Send {
     /// Packs nothing unless implemented.
     fn pack(&self, _shard: &Arc<Shard>, _manifest: ContentHash) -> Option<Packing> {
         None
+    }
+}
+
+impl ModelFiles for KnownFiles {
+    /// Files have all layers.
+    fn find(&self, manifest: ContentHash, _layers: LayerRange) -> Option<Arc<Gguf>> {
+        self.mapped(manifest)
     }
 }
 

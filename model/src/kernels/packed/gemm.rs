@@ -1,9 +1,9 @@
 //! The GEMM for many positions, straight from packed groups.
 
+use super::super::packed_format::{Format, GROUP};
 use super::super::simd::{ActivationBlock, OfTile, Simd};
-use super::format::Format;
 use super::gemv::add_sub_block;
-use super::{GROUP, Multiply, pack};
+use super::{Multiply, pack};
 use crate::kernels::rows::Layout;
 
 /// Words of an activation block.

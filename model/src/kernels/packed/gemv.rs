@@ -4,9 +4,9 @@
 use std::ops::Range;
 
 use super::super::activations::Factors;
+use super::super::packed_format::{Format, GROUP};
 use super::super::simd::{ActivationBlock, Part, Simd, WeightKind, Words};
-use super::format::Format;
-use super::{GEMV_AT_ONCE, GROUP, Multiply};
+use super::{GEMV_AT_ONCE, Multiply};
 
 /// Streams of groups that a thread reads at once: one sequential stream does not keep a processor's
 /// memory busy.
@@ -158,7 +158,7 @@ fn prefetch<S: Simd, F: Format>(s: S, from: *const u8) {
 /// Σ x)`, whole or by halves, then `m_w · s_x`.
 ///
 /// # Safety
-/// `from` points at a sub-block; `first` is as for [`Planes::read`](super::format::Planes::read);
+/// `from` points at a sub-block; `first` is as for [`Planes::read`](crate::kernels::packed_format::Planes::read);
 /// the blocks are readable as [`Words::dot`] says.
 #[inline(always)]
 pub(super) unsafe fn add_sub_block<S: Simd, F: Format, const N: usize, const STRIDE: usize>(

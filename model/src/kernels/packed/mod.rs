@@ -23,7 +23,6 @@
 //! Products follow the canonical arithmetic (see [`kernels`](super)), and so have the bits of those
 //! that read the file's layout.
 
-mod format;
 mod gemm;
 mod gemv;
 mod pack;
@@ -32,53 +31,15 @@ use std::ops::Range;
 
 use super::activations::Activations;
 use super::isa::{Kernel, dispatch};
+use super::packed_format::{Format, GROUP, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, of_type};
 use super::rows::WeightRows;
 use super::simd::Simd;
 use super::{Isa, SharedSlice};
 use crate::TensorType;
-use format::{Format, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 pub(crate) use pack::pack;
-
-/// Rows of a group.
-pub(crate) const GROUP: usize = 16;
 
 /// Positions that a pass of the GEMV takes.
 const GEMV_AT_ONCE: usize = 4;
-
-/// Calls `$with!(Format)` with the format of a type.
-macro_rules! of_type {
-    ($tensor_type:expr, $with:ident) => {
-        match $tensor_type {
-            TensorType::Q4_0 => $with!(Q4_0),
-            TensorType::Q4_1 => $with!(Q4_1),
-            TensorType::Q5_0 => $with!(Q5_0),
-            TensorType::Q5_1 => $with!(Q5_1),
-            TensorType::Q8_0 => $with!(Q8_0),
-            TensorType::Q4_K => $with!(Q4K),
-            TensorType::Q5_K => $with!(Q5K),
-            TensorType::Q6_K => $with!(Q6K),
-            TensorType::F32 | TensorType::F16 | TensorType::BF16 => {
-                unreachable!("float weights are not packed")
-            }
-        }
-    };
-}
-use of_type;
-
-/// Bytes of a packed group of rows of `columns` weights; `None` for types that are not packed, and
-/// for lengths that are no whole blocks.
-pub(crate) fn group_bytes(tensor_type: TensorType, columns: usize) -> Option<usize> {
-    macro_rules! with {
-        ($format:ident) => {
-            $format::BYTES
-        };
-    }
-    if tensor_type.block_elements() == 1 || !columns.is_multiple_of(tensor_type.block_elements()) {
-        return None;
-    }
-    let bytes = of_type!(tensor_type, with);
-    (columns / tensor_type.block_elements()).checked_mul(bytes)
-}
 
 /// Computes the outputs of the row groups `groups` (of sixteen rows) of quantised weights for all
 /// positions of `x`: `y[position, row] = Σ w[row, k] · x[position, k]`.

@@ -1,7 +1,8 @@
 //! Packs stored rows.
 
-use super::format::{Format, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
-use super::{GROUP, of_type};
+use super::super::packed_format::{
+    Format, GROUP, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, of_type,
+};
 use crate::TensorType;
 
 /// Packs `count` of a group's sixteen rows, `row_bytes` each, side by side in `rows`, into `to`.

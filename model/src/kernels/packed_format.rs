@@ -1,12 +1,14 @@
 //! The packed formats: where a block's planes and scales lie, and how they are read.
 
+use super::simd::{WORD, WORDS, WeightKind, Words};
 use crate::TensorType;
-use crate::kernels::packed::GROUP;
-use crate::kernels::simd::{WORD, WORDS, WeightKind, Words};
+
+/// Rows of a group.
+pub(crate) const GROUP: usize = 16;
 
 /// How a row's 32 weights lie.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Planes {
+pub(crate) enum Planes {
     Nibbles,
     NibblesAndFifths,
     NibblesAndSixths,
@@ -19,7 +21,7 @@ const VECTOR: usize = GROUP * WORD;
 const NIBBLES: usize = 4 * VECTOR;
 
 impl Planes {
-    pub(super) const fn bytes(self) -> usize {
+    pub(crate) const fn bytes(self) -> usize {
         match self {
             Self::Nibbles => NIBBLES,
             Self::NibblesAndFifths => NIBBLES + VECTOR,
@@ -34,7 +36,7 @@ impl Planes {
     /// `at` points at the planes of a sub-block; `first` is a multiple of [`Words::ROWS`] below
     /// [`GROUP`].
     #[inline(always)]
-    pub(super) unsafe fn read<S: Words>(
+    pub(crate) unsafe fn read<S: Words>(
         self,
         s: S,
         at: *const u8,
@@ -95,7 +97,7 @@ impl Planes {
     }
 
     /// Writes a row's 32 weights, four bytes a word, to the planes at `to`.
-    pub(super) fn write(self, codes: [u32; WORDS], row: usize, to: &mut [u8]) {
+    pub(crate) fn write(self, codes: [u32; WORDS], row: usize, to: &mut [u8]) {
         let mut put = |vector: usize, word: u32| {
             let at = vector * VECTOR + row * WORD;
             to[at..at + WORD].copy_from_slice(&word.to_le_bytes());
@@ -128,13 +130,13 @@ impl Planes {
 
 /// The factors of a sub-block: `d_w`, of both halves if [`Format::HALVES`], and `m_w`.
 #[derive(Clone, Copy)]
-pub(super) struct Scales<S: Words> {
-    pub(super) d: [S::Floats; 2],
-    pub(super) m: S::Floats,
+pub(crate) struct Scales<S: Words> {
+    pub(crate) d: [S::Floats; 2],
+    pub(crate) m: S::Floats,
 }
 
 /// One packed type.
-pub(super) trait Format: Copy + Send + Sync {
+pub(crate) trait Format: Copy + Send + Sync {
     const TYPE: TensorType;
     const PLANES: Planes;
     const KIND: WeightKind = WeightKind::Unsigned;
@@ -212,7 +214,7 @@ macro_rules! simple_format {
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
-        pub(super) struct $name;
+        pub(crate) struct $name;
 
         impl Format for $name {
             const TYPE: TensorType = TensorType::$name;
@@ -285,7 +287,7 @@ simple_format! {
 
 /// `d` and `−dmin` of a Q4_K or Q5_K block.
 #[derive(Clone, Copy)]
-pub(super) struct SixBitHead<S: Words> {
+pub(crate) struct SixBitHead<S: Words> {
     d: S::Floats,
     negative_dmin: S::Floats,
 }
@@ -306,7 +308,7 @@ fn six_bits(stored: &[u8], sub: usize) -> [u8; 2] {
 macro_rules! six_bit_format {
     ($name:ident: $type:ident, $planes:ident, |$stored:ident, $sub:ident| $codes:expr) => {
         #[derive(Clone, Copy)]
-        pub(super) struct $name;
+        pub(crate) struct $name;
 
         impl Format for $name {
             const TYPE: TensorType = TensorType::$type;
@@ -374,7 +376,7 @@ six_bit_format!(Q5K: Q5_K, NibblesAndFifths, |stored, sub| {
 });
 
 #[derive(Clone, Copy)]
-pub(super) struct Q6K;
+pub(crate) struct Q6K;
 
 impl Format for Q6K {
     const TYPE: TensorType = TensorType::Q6_K;
@@ -416,4 +418,39 @@ impl Format for Q6K {
             low & 0x0F0F_0F0F | (high & 0x0303_0303) << 4
         })
     }
+}
+
+/// Calls `$with!(Format)` with the format of a type.
+macro_rules! of_type {
+    ($tensor_type:expr, $with:ident) => {
+        match $tensor_type {
+            TensorType::Q4_0 => $with!(Q4_0),
+            TensorType::Q4_1 => $with!(Q4_1),
+            TensorType::Q5_0 => $with!(Q5_0),
+            TensorType::Q5_1 => $with!(Q5_1),
+            TensorType::Q8_0 => $with!(Q8_0),
+            TensorType::Q4_K => $with!(Q4K),
+            TensorType::Q5_K => $with!(Q5K),
+            TensorType::Q6_K => $with!(Q6K),
+            TensorType::F32 | TensorType::F16 | TensorType::BF16 => {
+                unreachable!("float weights are not packed")
+            }
+        }
+    };
+}
+pub(crate) use of_type;
+
+/// Bytes of a packed group of rows of `columns` weights; `None` for types that are not packed, and
+/// for lengths that are no whole blocks.
+pub(crate) fn group_bytes(tensor_type: TensorType, columns: usize) -> Option<usize> {
+    macro_rules! with {
+        ($format:ident) => {
+            $format::BYTES
+        };
+    }
+    if tensor_type.block_elements() == 1 || !columns.is_multiple_of(tensor_type.block_elements()) {
+        return None;
+    }
+    let bytes = of_type!(tensor_type, with);
+    (columns / tensor_type.block_elements()).checked_mul(bytes)
 }
