@@ -1,46 +1,67 @@
-//! Packed weights with half a group in a vector.
+//! Packed weights with a group in two vectors.
 
 use std::arch::x86_64::*;
 
-use super::super::{OfTile, Part, Simd, WORDS, WeightKind, Words};
+use super::super::{LANES, OfTile, Part, Simd, WORDS, WeightKind, Words};
 use super::Avx2;
 use super::products::{MOVED_BY, even_odd};
 
+/// Words of the first eight rows of a group, and of the others.
+type Word = [__m256i; 2];
+
+impl<const VNNI: bool> Avx2<VNNI> {
+    /// `sum + w · x`, by the four bytes of a word with `x` the low or high bytes, or by their even
+    /// or odd two with a pair of activations.
+    #[inline(always)]
+    unsafe fn add_products(self, sum: &mut Word, w: Word, x: *const i32) {
+        // SAFETY: `self` proves the instructions; the caller the read.
+        unsafe {
+            let x = _mm256_set1_epi32(x.read());
+            for (sum, w) in sum.iter_mut().zip(w) {
+                *sum = if VNNI {
+                    _mm256_dpbusd_avx_epi32(*sum, w, x)
+                } else {
+                    _mm256_add_epi32(*sum, _mm256_madd_epi16(w, x))
+                };
+            }
+        }
+    }
+}
+
 // SAFETY: a value exists only where `Avx2::new`'s promise was kept.
 unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
-    const ROWS: usize = 8;
-    const TILE: usize = 8;
+    const ROWS: usize = 16;
+    const TILE: usize = 6;
     const TOGETHER: usize = 1;
     const SIGNED_OFFSET: i32 = if VNNI { MOVED_BY } else { 0 };
 
-    type Word = __m256i;
-    type Floats = __m256;
-    type Ints = __m256i;
+    type Word = Word;
+    type Floats = [__m256; 2];
+    type Ints = [__m256i; 2];
 
     #[inline(always)]
     unsafe fn word(self, at: *const u8) -> Self::Word {
         // SAFETY: `self` proves the instructions; the caller the read.
-        unsafe { _mm256_loadu_si256(at.cast()) }
+        unsafe {
+            let at: *const __m256i = at.cast();
+            [_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1))]
+        }
     }
     #[inline(always)]
     fn word_and(self, a: Self::Word, mask: u8) -> Self::Word {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_and_si256(a, _mm256_set1_epi8(mask as i8)) }
+        self.and_bytes(a, mask)
     }
     #[inline(always)]
     fn word_or(self, a: Self::Word, b: Self::Word) -> Self::Word {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_or_si256(a, b) }
+        self.or_bytes(a, b)
     }
     #[inline(always)]
     fn word_shr<const N: i32>(self, a: Self::Word) -> Self::Word {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_srli_epi16::<N>(a) }
+        self.shr_bytes::<N>(a)
     }
     #[inline(always)]
     fn word_shl<const N: i32>(self, a: Self::Word) -> Self::Word {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_slli_epi16::<N>(a) }
+        self.shl_bytes::<N>(a)
     }
     #[inline(always)]
     fn signed(self, a: Self::Word) -> Self::Word {
@@ -48,7 +69,10 @@ unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
             return a;
         }
         // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_xor_si256(a, _mm256_set1_epi8(-128)) }
+        unsafe {
+            let sign = _mm256_set1_epi8(-128);
+            [_mm256_xor_si256(a[0], sign), _mm256_xor_si256(a[1], sign)]
+        }
     }
 
     #[inline(always)]
@@ -62,32 +86,32 @@ unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
         // SAFETY: `self` proves the instructions; the caller the reads. A block is eight words of
         // pairs of even activations, then eight of odd ones; with `VNNI` of high bytes, then of low.
         unsafe {
-            let word = |x: *const i32, j: usize| _mm256_set1_epi32(x.add(j * STRIDE).read());
-            let mut sums = [_mm256_setzero_si256(); N];
+            let mut sums = [[_mm256_setzero_si256(); 2]; N];
             if VNNI {
                 for j in part.words() {
-                    for n in 0..N {
-                        sums[n] = _mm256_dpbusd_avx_epi32(sums[n], words[j], word(x[n], j));
+                    for (sum, x) in sums.iter_mut().zip(x) {
+                        self.add_products(sum, words[j], x.add(j * STRIDE));
                     }
                 }
-                for sum in &mut sums {
-                    *sum = _mm256_slli_epi32::<8>(*sum);
+                for [a, b] in &mut sums {
+                    *a = _mm256_slli_epi32::<8>(*a);
+                    *b = _mm256_slli_epi32::<8>(*b);
                 }
                 for j in part.words() {
-                    for n in 0..N {
-                        let low = word(x[n], WORDS + j);
-                        sums[n] = _mm256_dpbusd_avx_epi32(sums[n], words[j], low);
+                    for (sum, x) in sums.iter_mut().zip(x) {
+                        self.add_products(sum, words[j], x.add((WORDS + j) * STRIDE));
                     }
                 }
                 return sums;
             }
             for j in part.words() {
-                let [even, odd] = even_odd(kind, words[j]);
-                for n in 0..N {
-                    let products = _mm256_madd_epi16(even, word(x[n], j));
-                    sums[n] = _mm256_add_epi32(sums[n], products);
-                    let products = _mm256_madd_epi16(odd, word(x[n], WORDS + j));
-                    sums[n] = _mm256_add_epi32(sums[n], products);
+                let [even_a, odd_a] = even_odd(kind, words[j][0]);
+                let [even_b, odd_b] = even_odd(kind, words[j][1]);
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    self.add_products(sum, [even_a, even_b], x.add(j * STRIDE));
+                }
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    self.add_products(sum, [odd_a, odd_b], x.add((WORDS + j) * STRIDE));
                 }
             }
             sums
@@ -95,48 +119,64 @@ unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
     }
     #[inline(always)]
     fn with_tile<T: OfTile<Self>>(self, of: T) {
-        of.call::<8>(self);
+        of.call::<6>(self);
     }
     #[inline(always)]
     fn ints_minus(self, a: Self::Ints, value: i32) -> Self::Ints {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_sub_epi32(a, _mm256_set1_epi32(value)) }
+        let value = self.splat_i32(value);
+        [self.sub_i32(a[0], value), self.sub_i32(a[1], value)]
     }
 
     #[inline(always)]
     fn floats(self, value: f32) -> Self::Floats {
-        self.splat(value)
+        [self.splat(value); 2]
     }
     #[inline(always)]
     unsafe fn floats_store(self, value: Self::Floats, to: *mut f32) {
         // SAFETY: the caller's promise is this function's.
-        unsafe { self.store(value, to) }
+        unsafe {
+            self.store(value[0], to);
+            self.store(value[1], to.add(LANES));
+        }
     }
     #[inline(always)]
     unsafe fn floats_from_f16(self, from: *const u8) -> Self::Floats {
         // SAFETY: the caller's promise is this function's.
-        unsafe { self.load_f16(from.cast()) }
+        unsafe {
+            [
+                self.load_f16(from.cast()),
+                self.load_f16(from.cast::<u16>().add(LANES)),
+            ]
+        }
     }
     #[inline(always)]
     unsafe fn floats_from_u8(self, from: *const u8) -> Self::Floats {
         // SAFETY: `self` proves the instructions; the caller the read.
-        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) }
+        unsafe {
+            let wide = |at| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(at));
+            let bytes = _mm_loadu_si128(from.cast());
+            [wide(bytes), wide(_mm_srli_si128::<8>(bytes))]
+        }
     }
     #[inline(always)]
     unsafe fn floats_from_i8(self, from: *const u8) -> Self::Floats {
         // SAFETY: `self` proves the instructions; the caller the read.
-        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+        unsafe {
+            let wide = |at| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(at));
+            let bytes = _mm_loadu_si128(from.cast());
+            [wide(bytes), wide(_mm_srli_si128::<8>(bytes))]
+        }
     }
     #[inline(always)]
     fn floats_from(self, a: Self::Ints) -> Self::Floats {
-        self.to_f32(a)
+        [self.to_f32(a[0]), self.to_f32(a[1])]
     }
     #[inline(always)]
     fn floats_mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
-        self.mul(a, b)
+        [self.mul(a[0], b[0]), self.mul(a[1], b[1])]
     }
     #[inline(always)]
     fn floats_fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
-        self.fma(a, b, c)
+        [self.fma(a[0], b[0], c[0]), self.fma(a[1], b[1], c[1])]
     }
 }
