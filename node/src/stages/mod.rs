@@ -8,7 +8,7 @@
 //!
 //! # Invariants
 //! - Results do not depend on which sessions share a step or on how layers are split: they equal
-//!   those of the whole model in one [`Shard`](potluck_model::Shard), bit for bit.
+//!   those of the whole model in one [`Shard`], bit for bit.
 //! - Sessions with the same layers of the same model share one shard, and their rows of a step go
 //!   through it together. Layers held by several shards of a model count once, because the file's
 //!   mapping is shared.
