@@ -12,7 +12,7 @@ pub enum Layout {
     /// Row after row, as in the file.
     #[default]
     Stored,
-    /// In groups of sixteen rows: see [`packed`](super::packed).
+    /// In groups of sixteen rows, which products read fastest.
     Packed,
 }
 
