@@ -57,6 +57,11 @@ impl TensorType {
         }
     }
 
+    /// Whether elements are stored as floats, each by itself.
+    pub const fn is_float(self) -> bool {
+        self.block_elements() == 1
+    }
+
     /// Bytes of one block.
     pub const fn block_bytes(self) -> usize {
         match self {

@@ -17,6 +17,7 @@ pub mod fidelity;
 pub mod mdns;
 mod model_file;
 mod pinned;
+mod prompts;
 #[cfg(unix)]
 mod served;
 #[cfg(unix)]
@@ -34,6 +35,7 @@ pub use device::{Device, Output, model_path, run};
 pub use fake_python::{FakePython, Wheel};
 pub use model_file::ModelFile;
 pub use pinned::Pinned;
+pub use prompts::PROMPTS;
 #[cfg(unix)]
 pub use served::{Answer, Client, Connection, Served, content_of};
 #[cfg(unix)]

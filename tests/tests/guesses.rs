@@ -10,7 +10,7 @@ use potluck_model::{
     Chosen, Drafter, Engine, EngineOptions, GenerateOptions, Generator, HeadFile, HeadOutput,
     LocalSequence, Part, Sequence, Session, Wants, generate,
 };
-use potluck_tests::{Device, model_path, workspace};
+use potluck_tests::{Device, PROMPTS, model_path, workspace};
 use serde_json::Value;
 
 const MODEL: &str = "smollm2:135m";
@@ -418,15 +418,3 @@ const TABLE: &str = "[{\"name\": \"apple\", \"colour\": \"red\", \"price\": 1}, 
 /// What the model's chat template begins with.
 const SYSTEM: &str = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by \
                       Hugging Face<|im_end|>\n";
-
-const PROMPTS: [&str; 9] = [
-    "Tell me of a journey.",
-    "Why is the sky blue?",
-    "Write a short story about a fox and a train.",
-    "List ten facts about whales.",
-    "Explain how a heat pump works to a ten year old.",
-    "Write a Python function that merges two sorted lists, with comments.",
-    "What are the pros and cons of nuclear energy?",
-    "Write an email to my landlord about a broken heater.",
-    "What is the difference between TCP and UDP?",
-];

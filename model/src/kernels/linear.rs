@@ -10,7 +10,6 @@ use super::packed_format::GROUP;
 use super::rows::{Layout, WeightRows};
 use super::team::Team;
 use super::{Isa, SharedSlice, float, quantised};
-use crate::TensorType;
 
 /// Bytes of weights a thread takes at a time in decode: large enough that taking is rare, small
 /// enough that threads finish together.
@@ -52,7 +51,7 @@ pub(crate) fn linear(
     };
     let positions = x.len() / columns;
     assert!(x.len() == positions * columns && weights.len() == outputs.len());
-    if weights.iter().any(|w| !is_float(w.tensor_type())) {
+    if weights.iter().any(|w| !w.tensor_type().is_float()) {
         quantised.reserve(isa, positions, columns);
         quantise(isa, team, x, columns, quantised);
     }
@@ -96,27 +95,13 @@ unsafe fn multiply(
     let rows = groups.start * GROUP..(groups.end * GROUP).min(w.rows());
     // SAFETY: the caller's promise is that of each.
     unsafe {
-        if is_float(w.tensor_type()) {
+        if w.tensor_type().is_float() {
             float::multiply(isa, w, x, rows, y);
         } else if w.layout() == Layout::Stored && positions <= GEMV_POSITIONS {
             quantised::multiply(isa, w, quantised, positions, rows, y);
         } else {
             packed::multiply(isa, w, quantised, positions, groups, y);
         }
-    }
-}
-
-fn is_float(tensor_type: TensorType) -> bool {
-    match tensor_type {
-        TensorType::F32 | TensorType::F16 | TensorType::BF16 => true,
-        TensorType::Q4_0
-        | TensorType::Q4_1
-        | TensorType::Q5_0
-        | TensorType::Q5_1
-        | TensorType::Q8_0
-        | TensorType::Q4_K
-        | TensorType::Q5_K
-        | TensorType::Q6_K => false,
     }
 }
 

@@ -448,7 +448,7 @@ pub(crate) fn group_bytes(tensor_type: TensorType, columns: usize) -> Option<usi
             $format::BYTES
         };
     }
-    if tensor_type.block_elements() == 1 || !columns.is_multiple_of(tensor_type.block_elements()) {
+    if tensor_type.is_float() || !columns.is_multiple_of(tensor_type.block_elements()) {
         return None;
     }
     let bytes = of_type!(tensor_type, with);

@@ -144,7 +144,7 @@ impl<'a, 'c> Source<'a, 'c> {
         if info.rows() != of || info.columns() != columns || info.dimensions.len() > 2 {
             return Err(mismatch(info, format_args!("[{columns}, {of}]")));
         }
-        if !columns.is_multiple_of(32) && !is_float(info.tensor_type) {
+        if !columns.is_multiple_of(32) && !info.tensor_type.is_float() {
             return Err(mismatch(info, format_args!("a multiple of 32 columns")));
         }
         let bytes = self.gguf.tensor_bytes(info);
@@ -190,7 +190,7 @@ impl<'a, 'c> Source<'a, 'c> {
     /// A vector's data as `f32`: a view if the file stores `f32`, else a copy.
     fn data(&self, name: &str, width: usize) -> Result<TensorData, ModelError> {
         let info = self.tensor(name)?;
-        if info.elements() != width || !is_float(info.tensor_type) {
+        if info.elements() != width || !info.tensor_type.is_float() {
             return Err(mismatch(info, format_args!("a float vector of {width}")));
         }
         let bytes = self.gguf.tensor_bytes(info);
@@ -202,10 +202,6 @@ impl<'a, 'c> Source<'a, 'c> {
         dequantise_row(info.tensor_type, &bytes, &mut values);
         Ok(TensorData::new(values, [width]))
     }
-}
-
-fn is_float(tensor_type: TensorType) -> bool {
-    tensor_type.block_elements() == 1
 }
 
 fn mismatch(info: &TensorInfo, expected: fmt::Arguments<'_>) -> ModelError {

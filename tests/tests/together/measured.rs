@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use potluck_tests::circle::{Answer, Circle, Node};
 use potluck_tests::fidelity::median;
-use potluck_tests::model_path;
 use potluck_tests::wifi::{Profile, on_wifi};
+use potluck_tests::{PROMPTS, model_path};
 
 use crate::wifi::stations;
 use crate::{GREEDY, Model, SAMPLED, alone, asked, question, question_of};
@@ -136,19 +136,6 @@ fn four_who_ask_two_helpers_over_the_air() {
         four_at_once(&circle, &path, "e:0..15,f:15..30");
     });
 }
-
-/// How many drafts are right depends on the text.
-const PROMPTS: [&str; 9] = [
-    "Tell me of a journey.",
-    "Why is the sky blue?",
-    "Write a short story about a fox and a train.",
-    "List ten facts about whales.",
-    "Explain how a heat pump works to a ten year old.",
-    "Write a Python function that merges two sorted lists, with comments.",
-    "What are the pros and cons of nuclear energy?",
-    "Write an email to my landlord about a broken heater.",
-    "What is the difference between TCP and UDP?",
-];
 
 /// What three ways through the air cost a token, next to what they must:
 /// `cargo test --release --workspace --test together -- --ignored --nocapture two_helpers_over`

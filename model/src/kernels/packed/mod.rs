@@ -3,7 +3,7 @@
 //! A packed matrix holds the weights of a stored one, rearranged: sixteen rows are a group, and a
 //! vector holds four weights of each row of a group, or its scale. A row's sums stay in its lane,
 //! so that nothing is added across lanes, and scales need no gathering. The layout is the same for
-//! every instruction set; narrower vectors take half a group.
+//! every instruction set; where vectors are narrower, two have a group, or each has a half of it in turn.
 //!
 //! | part | bytes |
 //! |---|---|

@@ -14,7 +14,8 @@ use crate::TensorType;
 /// Positions that a pass takes.
 const AT_ONCE: usize = 4;
 
-/// Computes the outputs of `rows`, from a multiple of eight on, for the few positions of `x`: `y[position, row] = Σ w[row, k] · x[position, k]`.
+/// Computes the outputs of `rows`, from a multiple of eight on, for the few positions of `x`:
+/// `y[position, row] = Σ w[row, k] · x[position, k]`.
 ///
 /// # Safety
 /// No other thread touches these rows of `y`, `[positions, w.rows()]`.

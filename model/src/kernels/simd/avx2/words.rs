@@ -6,6 +6,9 @@ use super::super::{LANES, OfTile, Part, Simd, WORDS, WeightKind, Words};
 use super::Avx2;
 use super::products::{MOVED_BY, even_odd};
 
+/// Positions of a tile.
+const TILE: usize = 6;
+
 /// Words of the first eight rows of a group, and of the others.
 type Word = [__m256i; 2];
 
@@ -31,7 +34,7 @@ impl<const VNNI: bool> Avx2<VNNI> {
 // SAFETY: a value exists only where `Avx2::new`'s promise was kept.
 unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
     const ROWS: usize = 16;
-    const TILE: usize = 6;
+    const TILE: usize = TILE;
     const TOGETHER: usize = 1;
     const SIGNED_OFFSET: i32 = if VNNI { MOVED_BY } else { 0 };
 
@@ -119,7 +122,7 @@ unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
     }
     #[inline(always)]
     fn with_tile<T: OfTile<Self>>(self, of: T) {
-        of.call::<6>(self);
+        of.call::<TILE>(self);
     }
     #[inline(always)]
     fn ints_minus(self, a: Self::Ints, value: i32) -> Self::Ints {

@@ -6,6 +6,10 @@ use super::super::{OfTile, Part, Simd, WORDS, WeightKind, Words};
 use super::products::{high_and_low, sdot, smmla, widen};
 use super::{Neon, widen_f16};
 
+/// Positions of a tile.
+const TILE: usize = 4;
+
+/// Words of the first four rows of half a group, and of the others.
 type Word = [uint8x16_t; 2];
 
 /// [`Words::dot`] by matrix products. A block is four times two words of high bytes and the two of low
@@ -126,7 +130,7 @@ unsafe fn whole_products<const N: usize, const STRIDE: usize>(
 // SAFETY: a value exists only where `Neon::new`'s promise was kept.
 unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
     const ROWS: usize = 8;
-    const TILE: usize = 4;
+    const TILE: usize = TILE;
     const TOGETHER: usize = if MATRIX { 4 } else { 1 };
     const SIGNED_OFFSET: i32 = 0;
 
@@ -181,7 +185,7 @@ unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
     }
     #[inline(always)]
     fn with_tile<T: OfTile<Self>>(self, of: T) {
-        of.call::<4>(self);
+        of.call::<TILE>(self);
     }
     #[inline(always)]
     fn ints_minus(self, a: Self::Ints, value: i32) -> Self::Ints {
