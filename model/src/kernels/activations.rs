@@ -6,7 +6,7 @@
 //! leave 0.003 to 0.007.
 
 use super::isa::{Kernel, dispatch};
-use super::simd::{ActivationBlock, BlockSums, Simd, WORD};
+use super::simd::{ActivationBlock, BlockSums, Simd, Sum, WORD};
 use super::{Isa, SharedSlice};
 
 /// Elements of an activation block.
@@ -249,7 +249,10 @@ fn quantise_block<S: Simd>(s: S, x: &[f32], to: &mut ActivationBlock) -> Factors
     Factors {
         scale,
         scaled_sum: scale * whole as f32,
-        sums: BlockSums { whole, halves },
+        sums: BlockSums {
+            whole: Sum::new(whole),
+            halves: [Sum::new(halves[0]), Sum::new(halves[1])],
+        },
     }
 }
 

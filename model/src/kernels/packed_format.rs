@@ -128,11 +128,46 @@ impl Planes {
     }
 }
 
-/// The factors of a sub-block: `d_w`, of both halves if [`Format::HALVES`], and `m_w`.
+/// What a sub-block adds to a sum.
+pub(crate) trait Terms: Copy {
+    /// `d_w` and `d_x` times the products of the first sixteen elements, then of the others, which
+    /// have their own scale.
+    const HALVES: bool = false;
+    /// After the products a minimum, `m_w`, times the activations' sum.
+    const MINIMUM: bool = false;
+}
+
+/// `d_w · d_x · (Σ q · x − offset · Σ x)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Whole;
+impl Terms for Whole {}
+
+/// [`Whole`] by halves.
+#[derive(Clone, Copy)]
+pub(crate) struct Halves;
+impl Terms for Halves {
+    const HALVES: bool = true;
+}
+
+/// `d_w · d_x · Σ q · x`, then `m_w · Σ d_x · x`.
+#[derive(Clone, Copy)]
+pub(crate) struct WithMinimum;
+impl Terms for WithMinimum {
+    const MINIMUM: bool = true;
+}
+
+/// The factors of a sub-block: `d_w`, of both halves if [`Terms::HALVES`], and `m_w`.
 #[derive(Clone, Copy)]
 pub(crate) struct Scales<S: Words> {
     pub(crate) d: [S::Floats; 2],
     pub(crate) m: S::Floats,
+}
+
+/// A sub-block as products take it.
+#[derive(Clone, Copy)]
+pub(crate) struct SubBlock<S: Words> {
+    pub(crate) weights: [S::Operand; WORDS],
+    pub(crate) scales: Scales<S>,
 }
 
 /// One packed type.
@@ -142,10 +177,6 @@ pub(crate) trait Format: Copy + Send + Sync {
     const KIND: WeightKind = WeightKind::Unsigned;
     /// Subtracted from every weight.
     const OFFSET: i32 = 0;
-    /// Whether a block adds a minimum, `m_w`.
-    const HAS_MINIMUM: bool = false;
-    /// Whether each 16 elements have their own scale.
-    const HALVES: bool = false;
     /// Bytes of a storage block's head, and of a sub-block's scales.
     const HEAD: usize;
     const SCALES: usize;
@@ -155,8 +186,41 @@ pub(crate) trait Format: Copy + Send + Sync {
     /// Bytes of a storage block of a group.
     const BYTES: usize = Self::HEAD + Self::SUBS * Self::SUB_BYTES;
 
+    type Terms: Terms;
     /// What a storage block's head says of some rows.
     type Head<S: Words>: Copy;
+
+    /// What is subtracted from every weight that products take.
+    #[inline(always)]
+    fn offset<S: Words>() -> i32 {
+        match Self::KIND {
+            WeightKind::Unsigned => Self::OFFSET,
+            WeightKind::Signed => Self::OFFSET + S::SIGNED_OFFSET,
+        }
+    }
+
+    /// Sub-block `sub` of the storage block at `block`, whose head is `head`.
+    ///
+    /// # Safety
+    /// `block` points at a packed storage block; `first` is as for [`Planes::read`].
+    #[inline(always)]
+    unsafe fn sub_block<S: Words>(
+        s: S,
+        head: &Self::Head<S>,
+        block: *const u8,
+        sub: usize,
+        first: usize,
+    ) -> SubBlock<S> {
+        // SAFETY: a sub-block is its scales, then its planes.
+        unsafe {
+            let at = block.add(Self::HEAD + sub * Self::SUB_BYTES);
+            let words = Self::PLANES.read(s, at.add(Self::SCALES), first);
+            SubBlock {
+                weights: s.operands(Self::KIND, words),
+                scales: Self::scales(s, head, at, first),
+            }
+        }
+    }
 
     /// # Safety
     /// `block` points at a packed storage block; `first` is as for [`Planes::read`].
@@ -207,7 +271,7 @@ fn with_fifths(mut codes: [u32; WORDS], stored: &[u8], at: usize) -> [u32; WORDS
 
 macro_rules! simple_format {
     (
-        $(#[$doc:meta])* $name:ident: $planes:ident,
+        $(#[$doc:meta])* $name:ident: $planes:ident, $terms:ident,
         halves: [$($half:expr),*],
         $(const $const:ident: $type:ty = $value:expr,)*
         |$stored:ident| $codes:expr
@@ -223,6 +287,7 @@ macro_rules! simple_format {
             const SCALES: usize = 2 * GROUP * [$($half),*].len();
             $(const $const: $type = $value;)*
 
+            type Terms = $terms;
             type Head<S: Words> = ();
 
             #[inline(always)]
@@ -232,7 +297,7 @@ macro_rules! simple_format {
                 // SAFETY: sixteen `f16` for `d`, and for `m` if there is one.
                 unsafe {
                     let d = s.floats_from_f16(sub.add(2 * first));
-                    let m = if Self::HAS_MINIMUM {
+                    let m = if $terms::MINIMUM {
                         s.floats_from_f16(sub.add(2 * (GROUP + first)))
                     } else {
                         d
@@ -255,31 +320,29 @@ macro_rules! simple_format {
 }
 
 simple_format! {
-    Q4_0: Nibbles,
+    Q4_0: Nibbles, Whole,
     halves: [0],
     const OFFSET: i32 = 8,
     |stored| nibbles(stored, 2)
 }
 simple_format! {
-    Q4_1: Nibbles,
+    Q4_1: Nibbles, WithMinimum,
     halves: [0, 2],
-    const HAS_MINIMUM: bool = true,
     |stored| nibbles(stored, 4)
 }
 simple_format! {
-    Q5_0: NibblesAndFifths,
+    Q5_0: NibblesAndFifths, Whole,
     halves: [0],
     const OFFSET: i32 = 16,
     |stored| with_fifths(nibbles(stored, 6), stored, 2)
 }
 simple_format! {
-    Q5_1: NibblesAndFifths,
+    Q5_1: NibblesAndFifths, WithMinimum,
     halves: [0, 2],
-    const HAS_MINIMUM: bool = true,
     |stored| with_fifths(nibbles(stored, 8), stored, 4)
 }
 simple_format! {
-    Q8_0: Bytes,
+    Q8_0: Bytes, Whole,
     halves: [0],
     const KIND: WeightKind = WeightKind::Signed,
     |stored| std::array::from_fn(|v| word(stored, 2 + WORD * v))
@@ -313,10 +376,10 @@ macro_rules! six_bit_format {
         impl Format for $name {
             const TYPE: TensorType = TensorType::$type;
             const PLANES: Planes = Planes::$planes;
-            const HAS_MINIMUM: bool = true;
             const HEAD: usize = 4 * GROUP;
             const SCALES: usize = 2 * GROUP;
 
+            type Terms = WithMinimum;
             type Head<S: Words> = SixBitHead<S>;
 
             #[inline(always)]
@@ -382,10 +445,10 @@ impl Format for Q6K {
     const TYPE: TensorType = TensorType::Q6_K;
     const PLANES: Planes = Planes::NibblesAndSixths;
     const OFFSET: i32 = 32;
-    const HALVES: bool = true;
     const HEAD: usize = 2 * GROUP;
     const SCALES: usize = 2 * GROUP;
 
+    type Terms = Halves;
     /// `d`.
     type Head<S: Words> = S::Floats;
 

@@ -1,92 +1,129 @@
-//! The GEMM for many positions, straight from packed groups.
+//! The GEMM for many positions: a few groups are made ready for the multiplier once, then pass over
+//! all tiles of positions.
 
-use super::super::packed_format::{Format, GROUP};
-use super::super::simd::{ActivationBlock, OfTile, Simd};
-use super::gemv::add_sub_block;
-use super::{Multiply, pack};
+use super::super::packed_format::{Format, GROUP, SubBlock, Terms};
+use super::super::simd::{ActivationBlock, OfTile, Simd, Words};
+use super::products::{Products, Tile};
+use super::{Multiply, Output};
+use crate::kernels::activations::Activations;
 use crate::kernels::rows::Layout;
 
 /// Words of an activation block.
 const BLOCK_WORDS: usize = size_of::<ActivationBlock>() / 4;
+/// Bytes of groups that are made ready, to stay in a second-level cache.
+const PANELS: usize = 128 * 1024;
+/// So many groups use a tile of activations while it is in the first-level cache, and write their
+/// sums to the same pages.
+const GROUPS_AT_ONCE: usize = 4;
 
 impl<F: Format> Multiply<'_, F> {
     #[inline(always)]
     pub(super) fn gemm<S: Simd>(&self, s: S) {
+        let group_bytes = GROUP / S::ROWS * self.x.blocks() * size_of::<SubBlock<S>>();
+        let at_once = if self.positions <= 2 * S::TILE {
+            1
+        } else {
+            (PANELS / group_bytes).clamp(1, GROUPS_AT_ONCE)
+        };
         let mut scratch = Vec::new();
-        if self.w.layout() == Layout::Stored {
-            scratch.resize(self.x.blocks() / F::SUBS * F::BYTES, 0);
-        }
-        for group in self.groups.clone() {
+        let mut panels = Vec::new();
+        let mut rest = self.groups.clone();
+        while !rest.is_empty() {
+            let groups = rest.start..rest.end.min(rest.start + at_once);
             let at = match self.w.layout() {
-                Layout::Packed => self.w.bytes_from_group(group).as_ptr(),
-                Layout::Stored => {
-                    let rows = group * GROUP..self.w.rows().min((group + 1) * GROUP);
-                    pack(
-                        F::TYPE,
-                        self.w.bytes(rows),
-                        self.w.row_bytes(),
-                        &mut scratch,
-                    );
-                    scratch.as_ptr()
-                }
+                Layout::Packed => self.w.bytes_from_group(groups.start).as_ptr(),
+                Layout::Stored => self.pack_to(groups.clone(), &mut scratch),
             };
+            panels.clear();
+            for group in 0..groups.len() {
+                // SAFETY: there are so many groups.
+                unsafe { self.unpack(s, at.add(group * self.group_bytes()), &mut panels) };
+            }
             s.with_tile(Tiles {
-                multiply: self,
-                group,
-                at,
+                products: Products::of::<F>(s),
+                x: self.x,
+                panels: &panels,
+                output: self.output(),
+                row: groups.start * GROUP,
             });
+            rest.start = groups.end;
         }
     }
 
-    /// Multiplies a group with tile `index` of `N` positions.
+    /// Adds the panels of the group at `at`.
+    ///
+    /// # Safety
+    /// The group has as many blocks as the activations.
     #[inline(always)]
-    fn tile<S: Simd, const N: usize>(&self, s: S, group: usize, at: *const u8, index: usize) {
-        let (values, factors) = self.x.tile(index);
-        let many = (self.positions - index * N).min(N);
-        for half in 0..GROUP / S::ROWS {
-            let first = half * S::ROWS;
-            let mut sums = [s.floats(0.0); N];
+    unsafe fn unpack<S: Simd>(&self, s: S, at: *const u8, panels: &mut Vec<SubBlock<S>>) {
+        panels.reserve(GROUP / S::ROWS * self.x.blocks());
+        for first in (0..GROUP).step_by(S::ROWS) {
             for b in 0..self.x.blocks() / F::SUBS {
-                // SAFETY: block `b` of a group, and the tile's blocks, `N` side by side.
+                // SAFETY: block `b` of the group.
                 unsafe {
                     let block = at.add(b * F::BYTES);
                     let head = F::head(s, block, first);
                     for sub in 0..F::SUBS {
-                        let from = block.add(F::HEAD + sub * F::SUB_BYTES);
-                        let index = (b * F::SUBS + sub) * N;
-                        let x: *const i32 = values.as_ptr().cast();
-                        let x = x.add(index * BLOCK_WORDS);
-                        let mut blocks = [x; N];
-                        let mut scales = [factors.get_unchecked(index); N];
-                        for n in 0..N {
-                            blocks[n] = x.add(n * S::TOGETHER);
-                            scales[n] = factors.get_unchecked(index + n);
-                        }
-                        add_sub_block::<S, F, N, N>(
-                            s, &head, from, first, &blocks, &scales, &mut sums,
-                        );
+                        let index = panels.len();
+                        panels
+                            .as_mut_ptr()
+                            .add(index)
+                            .write(F::sub_block(s, &head, block, sub, first));
+                        panels.set_len(index + 1);
                     }
                 }
-            }
-            for (n, sum) in sums.into_iter().enumerate().take(many) {
-                self.store(s, index * N + n, group * GROUP + first, sum);
             }
         }
     }
 }
 
-/// All positions' tiles of one group.
-struct Tiles<'a, 'b, F> {
-    multiply: &'a Multiply<'b, F>,
-    group: usize,
-    at: *const u8,
+/// All positions' tiles times some groups.
+struct Tiles<'a, S: Words, T> {
+    products: Products<S, T>,
+    x: &'a Activations,
+    /// The sub-blocks of [`Words::ROWS`] rows, then of the next ones.
+    panels: &'a [SubBlock<S>],
+    output: Output<'a>,
+    /// The first row.
+    row: usize,
 }
 
-impl<S: Simd, F: Format> OfTile<S> for Tiles<'_, '_, F> {
+impl<S: Words, T: Terms> OfTile<S> for Tiles<'_, S, T> {
     #[inline(always)]
     fn call<const N: usize>(self, s: S) {
-        for index in 0..self.multiply.positions.div_ceil(N) {
-            self.multiply.tile::<S, N>(s, self.group, self.at, index);
+        for index in 0..self.output.positions.div_ceil(N) {
+            for (i, panel) in self.panels.chunks_exact(self.x.blocks()).enumerate() {
+                self.multiply::<N>(s, index, panel, self.row + i * S::ROWS);
+            }
+        }
+    }
+}
+
+impl<S: Words, T: Terms> Tiles<'_, S, T> {
+    /// Tile `index` times the rows from `row` on.
+    #[inline(always)]
+    fn multiply<const N: usize>(&self, s: S, index: usize, panel: &[SubBlock<S>], row: usize) {
+        let (values, factors) = self.x.tile(index);
+        assert!(values.len() == N * panel.len() && factors.len() == N * panel.len());
+        let mut sums = [s.floats(0.0); N];
+        for (b, sub_block) in panel.iter().enumerate() {
+            // SAFETY: the tile has `N` blocks, side by side, for each sub-block.
+            unsafe {
+                let values: *const i32 = values.as_ptr().cast();
+                let x = values.add(b * N * BLOCK_WORDS);
+                let mut of_positions = [factors.get_unchecked(b * N); N];
+                for n in 0..N {
+                    of_positions[n] = factors.get_unchecked(b * N + n);
+                }
+                self.products
+                    .add(s, sub_block, Tile(x), &of_positions, &mut sums);
+            }
+        }
+        for n in 0..N {
+            let position = index * N + n;
+            if position < self.output.positions {
+                self.output.store(s, position, row, sums[n]);
+            }
         }
     }
 }

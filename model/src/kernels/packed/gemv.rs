@@ -1,12 +1,15 @@
 //! The GEMV for one or a few positions: weights are read once from memory, several groups at a
 //! time.
 
+use std::hint::black_box;
 use std::ops::Range;
 
 use super::super::activations::Factors;
 use super::super::packed_format::{Format, GROUP};
-use super::super::simd::{ActivationBlock, Part, Simd, WeightKind, Words};
-use super::{GEMV_AT_ONCE, Multiply};
+use super::super::simd::{ActivationBlock, Simd, Words};
+use super::products::{Apart, Products};
+use super::{GEMV_AT_ONCE, Multiply, pack};
+use crate::kernels::rows::Layout;
 
 /// Streams of groups that a thread reads at once: one sequential stream does not keep a processor's
 /// memory busy.
@@ -20,52 +23,87 @@ const CHUNK: usize = 128 * 1024;
 /// vector has only half.
 type Sums<S, const N: usize> = [[<S as Words>::Floats; N]; 2];
 
+/// Some groups of packed weights, one after the other.
+#[derive(Clone, Copy)]
+struct Groups {
+    at: *const u8,
+    first: usize,
+    count: usize,
+}
+
 impl<F: Format> Multiply<'_, F> {
     #[inline(always)]
     pub(super) fn gemv<S: Simd>(&self, s: S) {
-        let most = if self.positions > GEMV_AT_ONCE {
-            (CHUNK / self.w.group_bytes()).max(STREAMS)
-        } else {
-            self.groups.len().max(1)
+        let most = match self.w.layout() {
+            Layout::Stored => STREAMS,
+            Layout::Packed if self.positions <= GEMV_AT_ONCE => self.groups.len().max(1),
+            Layout::Packed => (CHUNK / self.group_bytes()).max(STREAMS),
         };
-        let mut groups = self.groups.clone();
-        while !groups.is_empty() {
-            let chunk = groups.start..groups.end.min(groups.start + most);
+        let mut scratch = Vec::new();
+        let mut rest = self.groups.clone();
+        while !rest.is_empty() {
+            let end = rest.end.min(rest.start + most);
+            let at = match self.w.layout() {
+                Layout::Packed => self.w.bytes_from_group(rest.start).as_ptr(),
+                Layout::Stored => self.pack_to(rest.start..end, &mut scratch),
+            };
+            let groups = Groups {
+                at,
+                first: rest.start,
+                count: end - rest.start,
+            };
             for first in (0..self.positions).step_by(GEMV_AT_ONCE) {
                 match self.positions - first {
-                    1 => self.pass::<S, 1>(s, chunk.clone(), first),
-                    2 => self.pass::<S, 2>(s, chunk.clone(), first),
-                    3 => self.pass::<S, 3>(s, chunk.clone(), first),
-                    _ => self.pass::<S, GEMV_AT_ONCE>(s, chunk.clone(), first),
+                    1 => self.pass::<S, 1>(s, groups, first),
+                    2 => self.pass::<S, 2>(s, groups, first),
+                    3 => self.pass::<S, 3>(s, groups, first),
+                    _ => self.pass::<S, GEMV_AT_ONCE>(s, groups, first),
                 }
             }
-            groups.start = chunk.end;
+            rest.start = end;
         }
+    }
+
+    /// Packs groups of stored rows to `scratch`, and says where.
+    pub(super) fn pack_to(&self, groups: Range<usize>, scratch: &mut Vec<u8>) -> *const u8 {
+        scratch.resize(groups.len() * self.group_bytes(), 0);
+        for (group, to) in groups.zip(scratch.chunks_exact_mut(self.group_bytes())) {
+            let rows = group * GROUP..self.w.rows().min((group + 1) * GROUP);
+            pack(F::TYPE, self.w.bytes(rows), self.w.row_bytes(), to);
+        }
+        scratch.as_ptr()
+    }
+
+    /// Bytes of a packed group.
+    pub(super) fn group_bytes(&self) -> usize {
+        self.x.blocks() / F::SUBS * F::BYTES
     }
 
     /// `N` positions from `position` on times some groups.
     #[inline(always)]
-    fn pass<S: Simd, const N: usize>(&self, s: S, groups: Range<usize>, position: usize) {
+    fn pass<S: Simd, const N: usize>(&self, s: S, groups: Groups, position: usize) {
         let mut x: [(&[ActivationBlock], &[Factors]); N] = [(&[], &[]); N];
         for (n, x) in x.iter_mut().enumerate() {
             *x = self.x.tile(position + n);
         }
-        let each = groups.len() / STREAMS;
-        let rest = groups.start + each * STREAMS;
+        let each = groups.count / STREAMS;
+        let rest = each * STREAMS;
         for step in 0..=each {
             // The last step takes the groups that streams of equal length leave over.
             let (first, apart, count) = if step < each {
-                (groups.start + step, each, STREAMS)
+                (step, each, STREAMS)
             } else {
-                (rest, 1, groups.end - rest)
+                (rest, 1, groups.count - rest)
             };
             let mut sums: [Sums<S, N>; STREAMS] = [[[s.floats(0.0); N]; 2]; STREAMS];
-            let stride = apart * self.w.group_bytes();
-            let at = self.w.bytes_from_group(first).as_ptr();
-            // SAFETY: `count` groups, `stride` bytes apart.
-            unsafe { self.streams(s, at, stride, &x, &mut sums[..count]) };
+            // SAFETY: `count` groups, `apart` groups apart.
+            unsafe {
+                let at = groups.at.add(first * self.group_bytes());
+                let stride = apart * self.group_bytes();
+                self.streams(s, at, stride, &x, &mut sums[..count]);
+            }
             for (stream, sums) in sums[..count].iter().enumerate() {
-                self.put(s, first + stream * apart, position, sums);
+                self.put(s, groups.first + first + stream * apart, position, sums);
             }
         }
     }
@@ -83,17 +121,20 @@ impl<F: Format> Multiply<'_, F> {
         x: &[(&[ActivationBlock], &[Factors]); N],
         sums: &mut [Sums<S, N>],
     ) {
+        let products = Products::of::<F>(s);
+        // The compiler would unroll a loop of eight whole sub-blocks, to no use.
+        let subs = if F::SUBS == 1 { 1 } else { black_box(F::SUBS) };
         for b in 0..self.x.blocks() / F::SUBS {
             for (stream, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: block `b` of a group; `sub` and `half` stay inside it.
                 unsafe {
                     let block = at.add(stream * stride + b * F::BYTES);
                     for (half, sums) in sums.iter_mut().enumerate().take(GROUP / S::ROWS) {
-                        let head = F::head(s, block, half * S::ROWS);
-                        for sub in 0..F::SUBS {
-                            let from = block.add(F::HEAD + sub * F::SUB_BYTES);
+                        let first = half * S::ROWS;
+                        let head = F::head(s, block, first);
+                        for sub in 0..subs {
                             if half == 0 {
-                                prefetch::<S, F>(s, from);
+                                prefetch::<S, F>(s, block.add(F::HEAD + sub * F::SUB_BYTES));
                             }
                             let index = b * F::SUBS + sub;
                             let mut blocks = [std::ptr::null(); N];
@@ -103,15 +144,8 @@ impl<F: Format> Multiply<'_, F> {
                                 *block = opaque(x.0.as_ptr().add(index).cast());
                                 *factors = x.1.get_unchecked(index);
                             }
-                            add_sub_block::<S, F, N, 1>(
-                                s,
-                                &head,
-                                from,
-                                half * S::ROWS,
-                                &blocks,
-                                &factors,
-                                sums,
-                            );
+                            let sub_block = F::sub_block(s, &head, block, sub, first);
+                            products.add(s, &sub_block, Apart(blocks), &factors, sums);
                         }
                     }
                 }
@@ -124,7 +158,8 @@ impl<F: Format> Multiply<'_, F> {
     fn put<S: Simd, const N: usize>(&self, s: S, group: usize, position: usize, sums: &Sums<S, N>) {
         for (half, sums) in sums.iter().enumerate().take(GROUP / S::ROWS) {
             for (n, sum) in sums.iter().enumerate() {
-                self.store(s, position + n, group * GROUP + half * S::ROWS, *sum);
+                let row = group * GROUP + half * S::ROWS;
+                self.output().store(s, position + n, row, *sum);
             }
         }
     }
@@ -151,65 +186,5 @@ fn opaque(mut at: *const i32) -> *const i32 {
 fn prefetch<S: Simd, F: Format>(s: S, from: *const u8) {
     for line in 0..F::SUB_BYTES.div_ceil(64) {
         s.prefetch(from.wrapping_add(PREFETCH_AHEAD + 64 * line));
-    }
-}
-
-/// Adds a sub-block's products with `N` activation blocks: `sum + d_w · d_x · (Σ q · x − offset ·
-/// Σ x)`, whole or by halves, then `m_w · s_x`.
-///
-/// # Safety
-/// `from` points at a sub-block; `first` is as for [`Planes::read`](crate::kernels::packed_format::Planes::read);
-/// the blocks are readable as [`Words::dot`] says.
-#[inline(always)]
-pub(super) unsafe fn add_sub_block<S: Simd, F: Format, const N: usize, const STRIDE: usize>(
-    s: S,
-    head: &F::Head<S>,
-    from: *const u8,
-    first: usize,
-    x: &[*const i32; N],
-    factors: &[&Factors; N],
-    sums: &mut [S::Floats; N],
-) {
-    let offset = match F::KIND {
-        WeightKind::Unsigned => F::OFFSET,
-        WeightKind::Signed => F::OFFSET + S::SIGNED_OFFSET,
-    };
-    // An offset of 0 leaves nothing of the subtraction.
-    let minus = |dot, value| {
-        if offset == 0 {
-            dot
-        } else {
-            s.ints_minus(dot, value)
-        }
-    };
-    // SAFETY: the caller's promises are those of what is called.
-    unsafe {
-        let scales = F::scales(s, head, from, first);
-        let mut words = F::PLANES.read(s, from.add(F::SCALES), first);
-        if F::KIND == WeightKind::Signed {
-            for word in &mut words {
-                *word = s.signed(*word);
-            }
-        }
-        if F::HALVES {
-            for (half, part) in [Part::First, Part::Second].into_iter().enumerate() {
-                let dots = s.dot::<N, STRIDE>(F::KIND, part, &words, x);
-                for n in 0..N {
-                    let dot = minus(dots[n], offset * factors[n].sums.halves[half]);
-                    let d = s.floats_mul(scales.d[half], s.floats(factors[n].scale));
-                    sums[n] = s.floats_fma(d, s.floats_from(dot), sums[n]);
-                }
-            }
-        } else {
-            let dots = s.dot::<N, STRIDE>(F::KIND, Part::Whole, &words, x);
-            for n in 0..N {
-                let dot = minus(dots[n], offset * factors[n].sums.whole);
-                let d = s.floats_mul(scales.d[0], s.floats(factors[n].scale));
-                sums[n] = s.floats_fma(d, s.floats_from(dot), sums[n]);
-                if F::HAS_MINIMUM {
-                    sums[n] = s.floats_fma(scales.m, s.floats(factors[n].scaled_sum), sums[n]);
-                }
-            }
-        }
     }
 }

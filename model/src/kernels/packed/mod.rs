@@ -26,6 +26,7 @@
 mod gemm;
 mod gemv;
 mod pack;
+mod products;
 
 use std::ops::Range;
 
@@ -33,7 +34,7 @@ use super::activations::Activations;
 use super::isa::{Kernel, dispatch};
 use super::packed_format::{Format, GROUP, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, of_type};
 use super::rows::WeightRows;
-use super::simd::Simd;
+use super::simd::{Simd, Words};
 use super::{Isa, SharedSlice};
 use crate::TensorType;
 pub(crate) use pack::pack;
@@ -96,15 +97,32 @@ impl<F: Format> Kernel for Multiply<'_, F> {
 }
 
 impl<F: Format> Multiply<'_, F> {
+    fn output(&self) -> Output<'_> {
+        Output {
+            y: self.y,
+            positions: self.positions,
+            rows: self.w.rows(),
+        }
+    }
+}
+
+/// Where sums go: `[positions, rows]`.
+#[derive(Clone, Copy)]
+struct Output<'a> {
+    y: SharedSlice<'a, f32>,
+    positions: usize,
+    rows: usize,
+}
+
+impl Output<'_> {
     /// Stores the sums of the rows from `row` on that exist.
     #[inline(always)]
-    fn store<S: Simd>(&self, s: S, position: usize, row: usize, sums: S::Floats) {
-        let rows = self.w.rows();
-        if row >= rows {
+    fn store<S: Words>(&self, s: S, position: usize, row: usize, sums: S::Floats) {
+        if row >= self.rows {
             return;
         }
-        let count = S::ROWS.min(rows - row);
-        let start = position * rows + row;
+        let count = S::ROWS.min(self.rows - row);
+        let start = position * self.rows + row;
         // SAFETY: the caller of `multiply` gave us these rows.
         let out = unsafe { self.y.part(start..start + count) };
         if count == S::ROWS {

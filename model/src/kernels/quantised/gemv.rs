@@ -199,13 +199,13 @@ fn add_block<S: Simd, C: Codec>(
     let sums = &factors.sums;
     if C::HALVES {
         let dots = s.dot_row_halves(C::FORM, weights, x, sums);
-        let first = s.to_f32(without_offset(dots[0], sums.halves[0]));
-        let second = s.to_f32(without_offset(dots[1], sums.halves[1]));
+        let first = s.to_f32(without_offset(dots[0], sums.halves[0].value));
+        let second = s.to_f32(without_offset(dots[1], sums.halves[1].value));
         let sum = s.fma(s.mul(scale[0], d), first, sum);
         s.fma(s.mul(scale[1], d), second, sum)
     } else {
         let dot = s.dot_rows(C::FORM, weights, x, sums);
-        let whole = without_offset(dot, sums.whole);
+        let whole = without_offset(dot, sums.whole.value);
         s.fma(s.mul(scale[0], d), s.to_f32(whole), sum)
     }
 }

@@ -1,5 +1,6 @@
-//! The GEMV of quantised weights as the file stores them: blocks are read where they lie. Many
-//! positions take the GEMM of [`packed`](super::packed), which packs a group at a time.
+//! The GEMV of quantised weights as the file stores them, for one position or two: blocks are read
+//! where they lie. More positions take the products of [`packed`](super::packed), which pack a few
+//! groups at a time.
 
 mod gemv;
 
@@ -11,10 +12,11 @@ use super::simd::{LANES, Simd};
 use super::{Isa, SharedSlice};
 use crate::TensorType;
 
-/// Positions that a pass takes.
-const AT_ONCE: usize = 4;
+/// Positions that a pass takes. More of them take less time together from a group that was
+/// [packed](super::packed) for them.
+pub(crate) const AT_ONCE: usize = 2;
 
-/// Computes the outputs of `rows`, from a multiple of eight on, for the few positions of `x`:
+/// Computes the outputs of `rows`, from a multiple of eight on, for the positions of `x`:
 /// `y[position, row] = Σ w[row, k] · x[position, k]`.
 ///
 /// # Safety
@@ -75,8 +77,6 @@ impl<C: Codec> Kernel for Multiply<'_, C> {
         for first in (0..self.positions).step_by(AT_ONCE) {
             match self.positions - first {
                 1 => self.gemv::<S, 1>(s, first),
-                2 => self.gemv::<S, 2>(s, first),
-                3 => self.gemv::<S, 3>(s, first),
                 _ => self.gemv::<S, AT_ONCE>(s, first),
             }
         }

@@ -28,13 +28,33 @@ pub(crate) const TILE_ROWS: usize = 16;
 #[repr(C, align(64))]
 pub(crate) struct ActivationBlock(pub(crate) [i16; 32]);
 
+/// A sum of an activation block's values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) value: i32,
+    /// `value` is the first and 256 times the second: a pair that x86 multiplies in one instruction.
+    pub(crate) digits: [i16; 2],
+}
+
+impl Sum {
+    pub(crate) fn new(value: i32) -> Self {
+        let low = value as i8;
+        // At most 32 · 32639 / 256 = 4080.
+        let high = (value - i32::from(low)) >> 8;
+        Self {
+            value,
+            digits: [i16::from(low), high as i16],
+        }
+    }
+}
+
 /// The sums of an activation block's values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BlockSums {
     /// Of all 32.
-    pub(crate) whole: i32,
+    pub(crate) whole: Sum,
     /// Of the first and of the second 16.
-    pub(crate) halves: [i32; 2],
+    pub(crate) halves: [Sum; 2],
 }
 
 /// What the 32 weight bytes of a block mean.

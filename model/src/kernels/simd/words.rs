@@ -1,6 +1,6 @@
 //! Vector operations on packed weights, whose lanes are rows (see [`packed`](crate::kernels::packed)).
 
-use super::{OfTile, WeightKind};
+use super::{OfTile, Sum, WeightKind};
 
 /// Bytes of a word: four weights of one row.
 pub(crate) const WORD: usize = 4;
@@ -39,11 +39,13 @@ pub(crate) unsafe trait Words: Copy + Send + Sync {
     /// Words of an activation block that stay side by side when blocks of several positions are
     /// interleaved.
     const TOGETHER: usize;
-    /// What [`Self::signed`] adds to each weight.
+    /// What [`Self::operands`] adds to each signed weight.
     const SIGNED_OFFSET: i32;
 
     /// A word of each row.
     type Word: Copy;
+    /// A word of each row as products want it, or with the next word's what they want of both.
+    type Operand: Copy;
     /// An `f32` for each row.
     type Floats: Copy;
     /// An `i32` for each row.
@@ -58,8 +60,9 @@ pub(crate) unsafe trait Words: Copy + Send + Sync {
     fn word_shr<const N: i32>(self, a: Self::Word) -> Self::Word;
     /// Shifts 16-bit units left; the caller masks away what crosses bytes.
     fn word_shl<const N: i32>(self, a: Self::Word) -> Self::Word;
-    /// Signed weights as [`Self::dot`] wants them: [`Self::SIGNED_OFFSET`] more than they are.
-    fn signed(self, a: Self::Word) -> Self::Word;
+    /// A sub-block's words as [`Self::dot`] wants them; signed weights are [`Self::SIGNED_OFFSET`]
+    /// more than they are.
+    fn operands(self, kind: WeightKind, words: [Self::Word; WORDS]) -> [Self::Operand; WORDS];
 
     /// Exact integer dot products of the rows' weights in `part` of a block with the same part of
     /// `N` activation blocks, as [`store_block`](super::Simd::store_block) laid them out. The
@@ -70,15 +73,36 @@ pub(crate) unsafe trait Words: Copy + Send + Sync {
     /// The blocks are readable.
     unsafe fn dot<const N: usize, const STRIDE: usize>(
         self,
-        kind: WeightKind,
         part: Part,
-        words: &[Self::Word; WORDS],
+        weights: &[Self::Operand; WORDS],
         x: &[*const i32; N],
     ) -> [Self::Ints; N];
-    /// Calls `of` with [`Self::TILE`].
+    /// As [`Self::dot`] with the [`Self::TILE`] blocks of a tile, of which `x` is the first.
+    ///
+    /// # Safety
+    /// `N` is [`Self::TILE`]; the blocks are readable.
+    #[inline(always)]
+    unsafe fn dot_tile<const N: usize>(
+        self,
+        part: Part,
+        weights: &[Self::Operand; WORDS],
+        x: *const i32,
+    ) -> [Self::Ints; N] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut blocks = [x; N];
+            for n in 0..N {
+                blocks[n] = x.add(n * Self::TOGETHER);
+            }
+            self.dot::<N, N>(part, weights, &blocks)
+        }
+    }
+    /// Calls `of` with [`Self::TILE`], compiled once for all callers of its type.
     fn with_tile<T: OfTile<Self>>(self, of: T);
-    /// `a − value` in every lane.
-    fn ints_minus(self, a: Self::Ints, value: i32) -> Self::Ints;
+    /// An offset of at most 128 as [`Self::ints_minus`] wants it.
+    fn offset(self, value: i32) -> Self::Ints;
+    /// `a − offset · sum` in every lane.
+    fn ints_minus(self, a: Self::Ints, offset: Self::Ints, sum: &Sum) -> Self::Ints;
 
     fn floats(self, value: f32) -> Self::Floats;
     /// # Safety

@@ -7,7 +7,7 @@ mod words;
 
 use std::arch::x86_64::*;
 
-pub(super) use products::{MOVED_BY, high_low, narrow};
+pub(super) use products::{MOVED_BY, high_low, narrow, offset_pair, sum_pair};
 use products::{dot_paired_rows, dot_whole_rows, moved_back};
 
 use super::{ActivationBlock, Arrangement, BlockSums, LANES, Simd, WeightForm};
@@ -302,7 +302,7 @@ unsafe impl<const VNNI: bool> Simd for Avx2<VNNI> {
                 self.add_i32(first, second)
             }
         };
-        moved_back::<VNNI>(form.kind, moved, sums.whole)
+        moved_back::<VNNI>(form.kind, moved, sums.whole.value)
     }
     #[inline(always)]
     fn dot_row_halves(
@@ -316,8 +316,8 @@ unsafe impl<const VNNI: bool> Simd for Avx2<VNNI> {
         debug_assert!(form.arrangement == Arrangement::Rows);
         let [first, second] = dot_whole_rows::<VNNI>(form.kind, rows, x);
         [
-            moved_back::<VNNI>(form.kind, first, sums.halves[0]),
-            moved_back::<VNNI>(form.kind, second, sums.halves[1]),
+            moved_back::<VNNI>(form.kind, first, sums.halves[0].value),
+            moved_back::<VNNI>(form.kind, second, sums.halves[1].value),
         ]
     }
 

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::{ActivationBlock, LANES, WeightKind};
+use super::super::{ActivationBlock, LANES, Sum, WeightKind};
 
 /// Splits 32 bytes into the 16-bit values of even and of odd elements.
 #[inline(always)]
@@ -55,6 +55,17 @@ fn products<const VNNI: bool>(kind: WeightKind, bytes: __m256i, x: [__m256i; 2])
         let [even, odd] = even_odd(kind, bytes);
         _mm256_add_epi32(_mm256_madd_epi16(even, x[0]), _mm256_madd_epi16(odd, x[1]))
     }
+}
+
+/// The pair of factors that makes `−value · sum` of [`sum_pair`]; `value` is at most 128.
+#[inline(always)]
+pub(in super::super) const fn offset_pair(value: i32) -> i32 {
+    (-value & 0xFFFF) | ((-256 * value) << 16)
+}
+
+#[inline(always)]
+pub(in super::super) const fn sum_pair(sum: &Sum) -> i32 {
+    sum.digits[0] as u16 as i32 | (sum.digits[1] as i32) << 16
 }
 
 /// What [`products`] of moved weights are without the move; `sum` is that of the activations.

@@ -1,10 +1,11 @@
 //! Packed weights with a group in two vectors.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::super::{LANES, OfTile, Part, Simd, WORDS, WeightKind, Words};
+use super::super::{LANES, OfTile, Part, Simd, Sum, WORDS, WeightKind, Words};
 use super::Avx2;
-use super::products::{MOVED_BY, even_odd};
+use super::products::{MOVED_BY, even_odd, offset_pair, sum_pair};
 
 /// Positions of a tile.
 const TILE: usize = 6;
@@ -12,23 +13,208 @@ const TILE: usize = 6;
 /// Words of the first eight rows of a group, and of the others.
 type Word = [__m256i; 2];
 
-impl<const VNNI: bool> Avx2<VNNI> {
-    /// `sum + w · x`, by the four bytes of a word with `x` the low or high bytes, or by their even
-    /// or odd two with a pair of activations.
-    #[inline(always)]
-    unsafe fn add_products(self, sum: &mut Word, w: Word, x: *const i32) {
-        // SAFETY: `self` proves the instructions; the caller the read.
-        unsafe {
-            let x = _mm256_set1_epi32(x.read());
-            for (sum, w) in sum.iter_mut().zip(w) {
-                *sum = if VNNI {
-                    _mm256_dpbusd_avx_epi32(*sum, w, x)
-                } else {
-                    _mm256_add_epi32(*sum, _mm256_madd_epi16(w, x))
-                };
+/// Bytes of the first eight rows and of the others; without `VNNI` even ones as `i16`, then odd ones.
+type Operand = [__m256i; 4];
+
+/// `sum + w · x`, by the four bytes of a word with `x` the low or high bytes if `VNNI`, or by their
+/// even or odd two with a pair of activations.
+///
+/// # Safety
+/// The CPU has AVX2, and if `VNNI` AVX-VNNI; `x` is readable.
+#[inline(always)]
+unsafe fn add_products<const VNNI: bool>(sum: &mut Word, w: [__m256i; 2], x: *const i32) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let x = _mm256_set1_epi32(x.read());
+        for (sum, w) in sum.iter_mut().zip(w) {
+            *sum = if VNNI {
+                _mm256_dpbusd_avx_epi32(*sum, w, x)
+            } else {
+                _mm256_add_epi32(*sum, _mm256_madd_epi16(w, x))
             }
         }
     }
+}
+
+/// Adds to the sums `{a0}` to `{a5}` of the first eight rows and `{b0}` to `{b5}` of the others the
+/// products of the operands `$w` bytes from the weights on with word `$x` of the activations of six
+/// positions.
+macro_rules! add_word {
+    ($add:ident, $w:literal, $x:literal) => {
+        concat!(
+            "vmovdqa {wa}, ymmword ptr [{weights} + ",
+            $w,
+            "]\n",
+            "vmovdqa {wb}, ymmword ptr [{weights} + ",
+            $w,
+            " + 32]\n",
+            $add!($x, 0, "t", "u"),
+            $add!($x, 1, "u", "t"),
+            $add!($x, 2, "t", "u"),
+            $add!($x, 3, "u", "t"),
+            $add!($x, 4, "t", "u"),
+            $add!($x, 5, "u", "t"),
+        )
+    };
+}
+macro_rules! add_pairs {
+    ($x:literal, $n:literal, $t:literal, $u:literal) => {
+        concat!(
+            "vpbroadcastd {",
+            $t,
+            "}, dword ptr [{x} + 24*",
+            $x,
+            " + 4*",
+            $n,
+            "]\n",
+            "vpmaddwd {",
+            $u,
+            "}, {wa}, {",
+            $t,
+            "}\n",
+            "vpmaddwd {",
+            $t,
+            "}, {wb}, {",
+            $t,
+            "}\n",
+            "vpaddd {a",
+            $n,
+            "}, {a",
+            $n,
+            "}, {",
+            $u,
+            "}\n",
+            "vpaddd {b",
+            $n,
+            "}, {b",
+            $n,
+            "}, {",
+            $t,
+            "}\n",
+        )
+    };
+}
+macro_rules! add_bytes {
+    ($x:literal, $n:literal, $t:literal, $u:literal) => {
+        concat!(
+            "vpbroadcastd {",
+            $t,
+            "}, dword ptr [{x} + 24*",
+            $x,
+            " + 4*",
+            $n,
+            "]\n",
+            "{{vex}} vpdpbusd {a",
+            $n,
+            "}, {wa}, {",
+            $t,
+            "}\n",
+            "{{vex}} vpdpbusd {b",
+            $n,
+            "}, {wb}, {",
+            $t,
+            "}\n",
+        )
+    };
+}
+macro_rules! shift {
+    ($($n:literal)*) => {
+        concat!($(
+            "vpslld {a", $n, "}, {a", $n, "}, 8\n",
+            "vpslld {b", $n, "}, {b", $n, "}, 8\n",
+        )*)
+    };
+}
+macro_rules! with_sums {
+    ($weights:ident, $x:ident, $sums:ident, $($code:expr,)*) => {{
+        // As what is written over a register must be something.
+        let zero = _mm256_setzero_si256();
+        asm!(
+            $($code,)*
+            weights = in(reg) $weights, x = in(reg) $x,
+            wa = inout(ymm_reg) zero => _, wb = inout(ymm_reg) zero => _,
+            t = inout(ymm_reg) zero => _, u = inout(ymm_reg) zero => _,
+            a0 = inout(ymm_reg) $sums[0][0], b0 = inout(ymm_reg) $sums[0][1],
+            a1 = inout(ymm_reg) $sums[1][0], b1 = inout(ymm_reg) $sums[1][1],
+            a2 = inout(ymm_reg) $sums[2][0], b2 = inout(ymm_reg) $sums[2][1],
+            a3 = inout(ymm_reg) $sums[3][0], b3 = inout(ymm_reg) $sums[3][1],
+            a4 = inout(ymm_reg) $sums[4][0], b4 = inout(ymm_reg) $sums[4][1],
+            a5 = inout(ymm_reg) $sums[5][0], b5 = inout(ymm_reg) $sums[5][1],
+            options(pure, readonly, nostack, preserves_flags),
+        )
+    }};
+}
+/// By words with 128 bytes of operands each: the low words' number, and where the operands lie.
+macro_rules! dot_words {
+    ($weights:ident, $x:ident, $sums:ident, $(($j:literal, $low:literal, $at:literal, $odd:literal))*) => {
+        if VNNI {
+            with_sums!(
+                $weights, $x, $sums,
+                concat!($(add_word!(add_bytes, $at, $j),)*),
+                shift!(0 1 2 3 4 5),
+                concat!($(add_word!(add_bytes, $at, $low),)*),
+            )
+        } else {
+            with_sums!(
+                $weights, $x, $sums,
+                concat!($(add_word!(add_pairs, $at, $j), add_word!(add_pairs, $odd, $low),)*),
+            )
+        }
+    };
+}
+
+/// [`Words::dot_tile`]. Written out, because the compiler would do one position's products after the
+/// other, each waiting for the last, and spill what it loaded too early.
+///
+/// # Safety
+/// As for [`Words::dot_tile`]; if `VNNI`, the CPU has AVX-VNNI.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn dot_tile<const VNNI: bool, const N: usize>(
+    part: Part,
+    weights: &[Operand; WORDS],
+    x: *const i32,
+) -> [Word; N] {
+    let weights = weights.as_ptr();
+    let mut sums = [[_mm256_setzero_si256(); 2]; N];
+    // SAFETY: the caller promises the reads; `weights` is aligned.
+    unsafe {
+        match part {
+            Part::Whole => dot_words!(
+                weights,
+                x,
+                sums,
+                (0, 8, 0, 64)(1, 9, 128, 192)(2, 10, 256, 320)(3, 11, 384, 448)(4, 12, 512, 576)(
+                    5, 13, 640, 704
+                )(6, 14, 768, 832)(7, 15, 896, 960)
+            ),
+            Part::First => dot_words!(
+                weights,
+                x,
+                sums,
+                (0, 8, 0, 64)(1, 9, 128, 192)(2, 10, 256, 320)(3, 11, 384, 448)
+            ),
+            Part::Second => dot_words!(
+                weights,
+                x,
+                sums,
+                (4, 12, 512, 576)(5, 13, 640, 704)(6, 14, 768, 832)(7, 15, 896, 960)
+            ),
+        }
+    }
+    sums
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn apart<const VNNI: bool, T: OfTile<Avx2<VNNI>>>(s: Avx2<VNNI>, of: T) {
+    of.call::<TILE>(s);
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+fn apart_vnni<const VNNI: bool, T: OfTile<Avx2<VNNI>>>(s: Avx2<VNNI>, of: T) {
+    of.call::<TILE>(s);
 }
 
 // SAFETY: a value exists only where `Avx2::new`'s promise was kept.
@@ -39,6 +225,7 @@ unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
     const SIGNED_OFFSET: i32 = if VNNI { MOVED_BY } else { 0 };
 
     type Word = Word;
+    type Operand = Operand;
     type Floats = [__m256; 2];
     type Ints = [__m256i; 2];
 
@@ -67,23 +254,30 @@ unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
         self.shl_bytes::<N>(a)
     }
     #[inline(always)]
-    fn signed(self, a: Self::Word) -> Self::Word {
-        if !VNNI {
-            return a;
-        }
+    fn operands(self, kind: WeightKind, words: [Self::Word; WORDS]) -> [Self::Operand; WORDS] {
         // SAFETY: `self` proves the instructions.
         unsafe {
-            let sign = _mm256_set1_epi8(-128);
-            [_mm256_xor_si256(a[0], sign), _mm256_xor_si256(a[1], sign)]
+            let mut operands = [[_mm256_setzero_si256(); 4]; WORDS];
+            for (operand, [a, b]) in operands.iter_mut().zip(words) {
+                *operand = if !VNNI {
+                    let ([even_a, odd_a], [even_b, odd_b]) = (even_odd(kind, a), even_odd(kind, b));
+                    [even_a, even_b, odd_a, odd_b]
+                } else if kind == WeightKind::Signed {
+                    let sign = _mm256_set1_epi8(-128);
+                    [_mm256_xor_si256(a, sign), _mm256_xor_si256(b, sign), a, b]
+                } else {
+                    [a, b, a, b]
+                };
+            }
+            operands
         }
     }
 
     #[inline(always)]
     unsafe fn dot<const N: usize, const STRIDE: usize>(
         self,
-        kind: WeightKind,
         part: Part,
-        words: &[Self::Word; WORDS],
+        weights: &[Self::Operand; WORDS],
         x: &[*const i32; N],
     ) -> [Self::Ints; N] {
         // SAFETY: `self` proves the instructions; the caller the reads. A block is eight words of
@@ -92,8 +286,9 @@ unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
             let mut sums = [[_mm256_setzero_si256(); 2]; N];
             if VNNI {
                 for j in part.words() {
+                    let w = [weights[j][0], weights[j][1]];
                     for (sum, x) in sums.iter_mut().zip(x) {
-                        self.add_products(sum, words[j], x.add(j * STRIDE));
+                        add_products::<VNNI>(sum, w, x.add(j * STRIDE));
                     }
                 }
                 for [a, b] in &mut sums {
@@ -101,33 +296,57 @@ unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
                     *b = _mm256_slli_epi32::<8>(*b);
                 }
                 for j in part.words() {
+                    let w = [weights[j][0], weights[j][1]];
                     for (sum, x) in sums.iter_mut().zip(x) {
-                        self.add_products(sum, words[j], x.add((WORDS + j) * STRIDE));
+                        add_products::<VNNI>(sum, w, x.add((WORDS + j) * STRIDE));
                     }
                 }
                 return sums;
             }
             for j in part.words() {
-                let [even_a, odd_a] = even_odd(kind, words[j][0]);
-                let [even_b, odd_b] = even_odd(kind, words[j][1]);
+                let [even_a, even_b, odd_a, odd_b] = weights[j];
                 for (sum, x) in sums.iter_mut().zip(x) {
-                    self.add_products(sum, [even_a, even_b], x.add(j * STRIDE));
+                    add_products::<VNNI>(sum, [even_a, even_b], x.add(j * STRIDE));
                 }
                 for (sum, x) in sums.iter_mut().zip(x) {
-                    self.add_products(sum, [odd_a, odd_b], x.add((WORDS + j) * STRIDE));
+                    add_products::<VNNI>(sum, [odd_a, odd_b], x.add((WORDS + j) * STRIDE));
                 }
             }
             sums
         }
     }
     #[inline(always)]
-    fn with_tile<T: OfTile<Self>>(self, of: T) {
-        of.call::<TILE>(self);
+    unsafe fn dot_tile<const N: usize>(
+        self,
+        part: Part,
+        weights: &[Self::Operand; WORDS],
+        x: *const i32,
+    ) -> [Self::Ints; N] {
+        // SAFETY: `self` proves the instructions; the caller the reads.
+        unsafe { dot_tile::<VNNI, N>(part, weights, x) }
     }
     #[inline(always)]
-    fn ints_minus(self, a: Self::Ints, value: i32) -> Self::Ints {
-        let value = self.splat_i32(value);
-        [self.sub_i32(a[0], value), self.sub_i32(a[1], value)]
+    fn with_tile<T: OfTile<Self>>(self, of: T) {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            if VNNI {
+                apart_vnni(self, of);
+            } else {
+                apart(self, of);
+            }
+        }
+    }
+    #[inline(always)]
+    fn offset(self, value: i32) -> Self::Ints {
+        [self.splat_i32(offset_pair(value)); 2]
+    }
+    #[inline(always)]
+    fn ints_minus(self, a: Self::Ints, offset: Self::Ints, sum: &Sum) -> Self::Ints {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let product = _mm256_madd_epi16(offset[0], _mm256_set1_epi32(sum_pair(sum)));
+            [self.add_i32(a[0], product), self.add_i32(a[1], product)]
+        }
     }
 
     #[inline(always)]

@@ -197,7 +197,7 @@ unsafe impl Simd for Avx512 {
         let moved = self.add_i32(first, second);
         match form.kind {
             WeightKind::Unsigned => moved,
-            WeightKind::Signed => self.sub_i32(moved, self.splat_i32(MOVED_BY * sums.whole)),
+            WeightKind::Signed => self.sub_i32(moved, self.splat_i32(MOVED_BY * sums.whole.value)),
         }
     }
     #[inline(always)]
@@ -213,8 +213,8 @@ unsafe impl Simd for Avx512 {
         match form.kind {
             WeightKind::Unsigned => moved,
             WeightKind::Signed => [
-                self.sub_i32(moved[0], self.splat_i32(MOVED_BY * sums.halves[0])),
-                self.sub_i32(moved[1], self.splat_i32(MOVED_BY * sums.halves[1])),
+                self.sub_i32(moved[0], self.splat_i32(MOVED_BY * sums.halves[0].value)),
+                self.sub_i32(moved[1], self.splat_i32(MOVED_BY * sums.halves[1].value)),
             ],
         }
     }

@@ -1,19 +1,98 @@
 //! Packed weights with a whole group in a vector.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::super::{OfTile, Part, WORDS, WeightKind, Words};
+use super::super::{OfTile, Part, Sum, WORDS, WeightKind, Words};
 use super::Avx512;
-use super::avx2::MOVED_BY;
+use super::avx2::{MOVED_BY, offset_pair, sum_pair};
+
+/// Positions of a tile.
+const TILE: usize = 12;
+
+/// Adds to the sums `{s0}` to `{s11}` the products of word `$j` of the weights with word `$x` of
+/// the activations of twelve positions.
+macro_rules! add_word {
+    ($j:literal, $x:literal) => {
+        concat!(
+            "vmovdqa64 {w}, zmmword ptr [{weights} + 64*", $j, "]\n",
+            add_word!($x: 0 1 2 3 4 5 6 7 8 9 10 11)
+        )
+    };
+    ($x:literal: $($n:literal)*) => {
+        concat!($(
+            "vpdpbusd {s", $n, "}, {w}, dword ptr [{x} + 48*", $x, " + 4*", $n, "]{{1to16}}\n",
+        )*)
+    };
+}
+
+/// The dot products of some words: of all high bytes, then of the low ones.
+macro_rules! dot_words {
+    ($weights:ident, $x:ident, $sums:ident, $(($j:literal, $low:literal))*) => {
+        asm!(
+            concat!($(add_word!($j, $j),)*),
+            dot_words!(shift: 0 1 2 3 4 5 6 7 8 9 10 11),
+            concat!($(add_word!($j, $low),)*),
+            weights = in(reg) $weights, x = in(reg) $x, w = inout(zmm_reg) $sums[0] => _,
+            s0 = inout(zmm_reg) $sums[0], s1 = inout(zmm_reg) $sums[1],
+            s2 = inout(zmm_reg) $sums[2], s3 = inout(zmm_reg) $sums[3],
+            s4 = inout(zmm_reg) $sums[4], s5 = inout(zmm_reg) $sums[5],
+            s6 = inout(zmm_reg) $sums[6], s7 = inout(zmm_reg) $sums[7],
+            s8 = inout(zmm_reg) $sums[8], s9 = inout(zmm_reg) $sums[9],
+            s10 = inout(zmm_reg) $sums[10], s11 = inout(zmm_reg) $sums[11],
+            options(pure, readonly, nostack, preserves_flags),
+        )
+    };
+    (shift: $($n:literal)*) => {
+        concat!($("vpslld {s", $n, "}, {s", $n, "}, 8\n",)*)
+    };
+}
+
+/// [`Words::dot_tile`]. Written out, because the compiler would do one position's products after the
+/// other, each waiting for the last, and spill what it loaded too early.
+///
+/// # Safety
+/// As for [`Words::dot_tile`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn dot_tile<const N: usize>(
+    part: Part,
+    weights: &[__m512i; WORDS],
+    x: *const i32,
+) -> [__m512i; N] {
+    let weights = weights.as_ptr();
+    let mut sums = [_mm512_setzero_si512(); N];
+    // SAFETY: the caller promises the reads; `weights` is aligned.
+    unsafe {
+        match part {
+            Part::Whole => dot_words!(
+                weights,
+                x,
+                sums,
+                (0, 8)(1, 9)(2, 10)(3, 11)(4, 12)(5, 13)(6, 14)(7, 15)
+            ),
+            Part::First => dot_words!(weights, x, sums, (0, 8)(1, 9)(2, 10)(3, 11)),
+            Part::Second => dot_words!(weights, x, sums, (4, 12)(5, 13)(6, 14)(7, 15)),
+        }
+    }
+    sums
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+fn apart<T: OfTile<Avx512>>(s: Avx512, of: T) {
+    of.call::<TILE>(s);
+}
 
 // SAFETY: a value exists only where `Avx512::new`'s promise was kept.
 unsafe impl Words for Avx512 {
     const ROWS: usize = 16;
-    const TILE: usize = 12;
+    const TILE: usize = TILE;
     const TOGETHER: usize = 1;
     const SIGNED_OFFSET: i32 = MOVED_BY;
 
     type Word = __m512i;
+    type Operand = __m512i;
     type Floats = __m512;
     type Ints = __m512i;
 
@@ -43,17 +122,21 @@ unsafe impl Words for Avx512 {
         unsafe { _mm512_sll_epi16(a, _mm_cvtsi32_si128(N)) }
     }
     #[inline(always)]
-    fn signed(self, a: Self::Word) -> Self::Word {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm512_xor_si512(a, _mm512_set1_epi8(-128)) }
+    fn operands(self, kind: WeightKind, mut words: [Self::Word; WORDS]) -> [Self::Operand; WORDS] {
+        if kind == WeightKind::Signed {
+            for word in &mut words {
+                // SAFETY: `self` proves the instructions.
+                *word = unsafe { _mm512_xor_si512(*word, _mm512_set1_epi8(-128)) };
+            }
+        }
+        words
     }
 
     #[inline(always)]
     unsafe fn dot<const N: usize, const STRIDE: usize>(
         self,
-        _kind: WeightKind,
         part: Part,
-        words: &[Self::Word; WORDS],
+        weights: &[Self::Operand; WORDS],
         x: &[*const i32; N],
     ) -> [Self::Ints; N] {
         // SAFETY: `self` proves the instructions; the caller the reads. A block is eight words of
@@ -63,7 +146,7 @@ unsafe impl Words for Avx512 {
             let mut sums = [_mm512_setzero_si512(); N];
             for j in part.words() {
                 for n in 0..N {
-                    sums[n] = _mm512_dpbusd_epi32(sums[n], words[j], word(x[n], j));
+                    sums[n] = _mm512_dpbusd_epi32(sums[n], weights[j], word(x[n], j));
                 }
             }
             if N <= 2 {
@@ -71,7 +154,7 @@ unsafe impl Words for Avx512 {
                 let mut low = [_mm512_setzero_si512(); N];
                 for j in part.words() {
                     for n in 0..N {
-                        low[n] = _mm512_dpbusd_epi32(low[n], words[j], word(x[n], WORDS + j));
+                        low[n] = _mm512_dpbusd_epi32(low[n], weights[j], word(x[n], WORDS + j));
                     }
                 }
                 for n in 0..N {
@@ -84,20 +167,36 @@ unsafe impl Words for Avx512 {
             }
             for j in part.words() {
                 for n in 0..N {
-                    sums[n] = _mm512_dpbusd_epi32(sums[n], words[j], word(x[n], WORDS + j));
+                    sums[n] = _mm512_dpbusd_epi32(sums[n], weights[j], word(x[n], WORDS + j));
                 }
             }
             sums
         }
     }
     #[inline(always)]
-    fn with_tile<T: OfTile<Self>>(self, of: T) {
-        of.call::<{ Self::TILE }>(self);
+    unsafe fn dot_tile<const N: usize>(
+        self,
+        part: Part,
+        weights: &[Self::Operand; WORDS],
+        x: *const i32,
+    ) -> [Self::Ints; N] {
+        // SAFETY: `self` proves the instructions; the caller the reads.
+        unsafe { dot_tile(part, weights, x) }
     }
     #[inline(always)]
-    fn ints_minus(self, a: Self::Ints, value: i32) -> Self::Ints {
+    fn with_tile<T: OfTile<Self>>(self, of: T) {
         // SAFETY: `self` proves the instructions.
-        unsafe { _mm512_sub_epi32(a, _mm512_set1_epi32(value)) }
+        unsafe { apart(self, of) }
+    }
+    #[inline(always)]
+    fn offset(self, value: i32) -> Self::Ints {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_set1_epi32(offset_pair(value)) }
+    }
+    #[inline(always)]
+    fn ints_minus(self, a: Self::Ints, offset: Self::Ints, sum: &Sum) -> Self::Ints {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_dpwssd_epi32(a, offset, _mm512_set1_epi32(sum_pair(sum))) }
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::super::{OfTile, Part, Simd, WORDS, WeightKind, Words};
+use super::super::{OfTile, Part, Simd, Sum, WORDS, WeightKind, Words};
 use super::products::{high_and_low, sdot, smmla, widen};
 use super::{Neon, widen_f16};
 
@@ -12,6 +12,10 @@ const TILE: usize = 4;
 /// Words of the first four rows of half a group, and of the others.
 type Word = [uint8x16_t; 2];
 
+/// By dot products: the bytes of both, twice. By matrix products: of a word and the next, two rows a
+/// vector. Else: `i16`, two rows a vector.
+type Operand = [int8x16_t; 4];
+
 /// [`Words::dot`] by matrix products. A block is four times two words of high bytes and the two of low
 /// bytes that belong to them. Unsigned weights are at most 127, so signed products serve both kinds.
 ///
@@ -20,7 +24,7 @@ type Word = [uint8x16_t; 2];
 #[inline(always)]
 unsafe fn matrix_products<const N: usize, const STRIDE: usize>(
     part: Part,
-    words: &[Word; WORDS],
+    weights: &[Operand; WORDS],
     x: &[*const i32; N],
 ) -> [[int32x4_t; 2]; N] {
     // SAFETY: the caller's promises.
@@ -28,16 +32,9 @@ unsafe fn matrix_products<const N: usize, const STRIDE: usize>(
         // Of each position, products of two rows each.
         let mut pairs = [[vdupq_n_s32(0); 4]; N];
         for j in part.words().step_by(2) {
-            let mut rows = [vdupq_n_s8(0); 4];
-            for q in 0..2 {
-                let a = vreinterpretq_s32_u8(words[j][q]);
-                let b = vreinterpretq_s32_u8(words[j + 1][q]);
-                rows[2 * q] = vreinterpretq_s8_s32(vzip1q_s32(a, b));
-                rows[2 * q + 1] = vreinterpretq_s8_s32(vzip2q_s32(a, b));
-            }
             for n in 0..N {
                 let x = vreinterpretq_s8_s32(vld1q_s32(x[n].add(2 * j * STRIDE)));
-                for (pair, rows) in pairs[n].iter_mut().zip(rows) {
+                for (pair, rows) in pairs[n].iter_mut().zip(weights[j]) {
                     *pair = smmla(*pair, rows, x);
                 }
             }
@@ -59,7 +56,7 @@ unsafe fn matrix_products<const N: usize, const STRIDE: usize>(
 #[inline(always)]
 unsafe fn dot_products<const N: usize, const STRIDE: usize>(
     part: Part,
-    words: &[Word; WORDS],
+    weights: &[Operand; WORDS],
     x: &[*const i32; N],
 ) -> [[int32x4_t; 2]; N] {
     // SAFETY: the caller's promises.
@@ -71,9 +68,8 @@ unsafe fn dot_products<const N: usize, const STRIDE: usize>(
                 let high = vreinterpretq_s8_s32(vld1q_dup_s32(x[n].add(j * STRIDE)));
                 let low = vreinterpretq_s8_s32(vld1q_dup_s32(x[n].add((WORDS + j) * STRIDE)));
                 for q in 0..2 {
-                    let w = vreinterpretq_s8_u8(words[j][q]);
-                    sums[n][q] = sdot(sums[n][q], w, high);
-                    low_sums[n][q] = sdot(low_sums[n][q], w, low);
+                    sums[n][q] = sdot(sums[n][q], weights[j][q], high);
+                    low_sums[n][q] = sdot(low_sums[n][q], weights[j][q], low);
                 }
             }
         }
@@ -93,9 +89,8 @@ unsafe fn dot_products<const N: usize, const STRIDE: usize>(
 /// The CPU has NEON; else as for [`Words::dot`].
 #[inline(always)]
 unsafe fn whole_products<const N: usize, const STRIDE: usize>(
-    kind: WeightKind,
     part: Part,
-    words: &[Word; WORDS],
+    weights: &[Operand; WORDS],
     x: &[*const i32; N],
 ) -> [[int32x4_t; 2]; N] {
     // SAFETY: the caller's promises.
@@ -103,13 +98,12 @@ unsafe fn whole_products<const N: usize, const STRIDE: usize>(
         // Of each position, two partial sums of each row, two rows a vector.
         let mut partial = [[vdupq_n_s32(0); 4]; N];
         for j in part.words() {
-            let [a, b] = widen(kind, words[j][0]);
-            let [c, d] = widen(kind, words[j][1]);
             for n in 0..N {
                 let at = x[n].add(2 * j * STRIDE);
                 let (first, second) = (at.read() as u32, at.add(STRIDE).read() as u32);
                 let four = vcreate_s16(u64::from(first) | u64::from(second) << 32);
-                for (partial, rows) in partial[n].iter_mut().zip([a, b, c, d]) {
+                for (partial, rows) in partial[n].iter_mut().zip(weights[j]) {
+                    let rows = vreinterpretq_s16_s8(rows);
                     let products = vpaddq_s32(
                         vmull_s16(vget_low_s16(rows), four),
                         vmull_s16(vget_high_s16(rows), four),
@@ -127,6 +121,31 @@ unsafe fn whole_products<const N: usize, const STRIDE: usize>(
     }
 }
 
+/// The words of two rows each, of `a` and of `b` side by side.
+///
+/// # Safety
+/// The CPU has NEON.
+#[inline(always)]
+unsafe fn zip(a: uint8x16_t, b: uint8x16_t) -> [int8x16_t; 2] {
+    // SAFETY: registers only.
+    unsafe {
+        let (a, b) = (vreinterpretq_s32_u8(a), vreinterpretq_s32_u8(b));
+        [
+            vreinterpretq_s8_s32(vzip1q_s32(a, b)),
+            vreinterpretq_s8_s32(vzip2q_s32(a, b)),
+        ]
+    }
+}
+
+#[inline(never)]
+#[target_feature(enable = "neon")]
+fn apart<const DOT: bool, const MATRIX: bool, T: OfTile<Neon<DOT, MATRIX>>>(
+    s: Neon<DOT, MATRIX>,
+    of: T,
+) {
+    of.call::<TILE>(s);
+}
+
 // SAFETY: a value exists only where `Neon::new`'s promise was kept.
 unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
     const ROWS: usize = 8;
@@ -135,6 +154,7 @@ unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
     const SIGNED_OFFSET: i32 = 0;
 
     type Word = Word;
+    type Operand = Operand;
     type Floats = [float32x4_t; 2];
     type Ints = [int32x4_t; 2];
 
@@ -160,36 +180,65 @@ unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
         self.shl_bytes::<N>(a)
     }
     #[inline(always)]
-    fn signed(self, a: Self::Word) -> Self::Word {
-        a
+    fn operands(self, kind: WeightKind, words: [Self::Word; WORDS]) -> [Self::Operand; WORDS] {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let mut operands = [[vdupq_n_s8(0); 4]; WORDS];
+            for j in 0..WORDS {
+                let [a, b] = words[j];
+                operands[j] = if MATRIX {
+                    let next = words[j | 1];
+                    let ([first, second], [third, fourth]) = (zip(a, next[0]), zip(b, next[1]));
+                    [first, second, third, fourth]
+                } else if DOT {
+                    let (a, b) = (vreinterpretq_s8_u8(a), vreinterpretq_s8_u8(b));
+                    [a, b, a, b]
+                } else {
+                    let ([first, second], [third, fourth]) = (widen(kind, a), widen(kind, b));
+                    [first, second, third, fourth].map(|v| vreinterpretq_s8_s16(v))
+                };
+            }
+            operands
+        }
     }
 
     #[inline(always)]
     unsafe fn dot<const N: usize, const STRIDE: usize>(
         self,
-        kind: WeightKind,
         part: Part,
-        words: &[Self::Word; WORDS],
+        weights: &[Self::Operand; WORDS],
         x: &[*const i32; N],
     ) -> [Self::Ints; N] {
         // SAFETY: `self` proves the instructions; the caller the reads.
         unsafe {
             if MATRIX {
-                matrix_products::<N, STRIDE>(part, words, x)
+                matrix_products::<N, STRIDE>(part, weights, x)
             } else if DOT {
-                dot_products::<N, STRIDE>(part, words, x)
+                dot_products::<N, STRIDE>(part, weights, x)
             } else {
-                whole_products::<N, STRIDE>(kind, part, words, x)
+                whole_products::<N, STRIDE>(part, weights, x)
             }
         }
     }
     #[inline(always)]
     fn with_tile<T: OfTile<Self>>(self, of: T) {
-        of.call::<TILE>(self);
+        // SAFETY: `self` proves the instructions.
+        unsafe { apart(self, of) }
     }
     #[inline(always)]
-    fn ints_minus(self, a: Self::Ints, value: i32) -> Self::Ints {
-        self.sub_i32(a, self.splat_i32(value))
+    fn offset(self, value: i32) -> Self::Ints {
+        self.splat_i32(value)
+    }
+    #[inline(always)]
+    fn ints_minus(self, a: Self::Ints, offset: Self::Ints, sum: &Sum) -> Self::Ints {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let [a, b] = [
+                vmlsq_n_s32(a[0], offset[0], sum.value),
+                vmlsq_n_s32(a[1], offset[1], sum.value),
+            ];
+            [a, b]
+        }
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::super::{OfTile, Part, WORD, WORDS, WeightKind, Words};
+use super::super::{OfTile, Part, Sum, WORD, WORDS, WeightKind, Words};
 use super::{Portable, map, read, weight, zip};
 
 /// Rows of a vector.
@@ -24,6 +24,7 @@ unsafe impl Words for Portable {
     const SIGNED_OFFSET: i32 = 0;
 
     type Word = [[u8; WORD]; ROWS];
+    type Operand = [[i16; WORD]; ROWS];
     type Floats = [f32; ROWS];
     type Ints = [i32; ROWS];
 
@@ -43,15 +44,16 @@ unsafe impl Words for Portable {
     fn word_shl<const N: i32>(self, a: Self::Word) -> Self::Word {
         on_u16(a, |unit| unit << N)
     }
-    fn signed(self, a: Self::Word) -> Self::Word {
-        a
+    fn operands(self, kind: WeightKind, words: [Self::Word; WORDS]) -> [Self::Operand; WORDS] {
+        map(words, |word| {
+            map(word, |word| map(word, |w| weight(kind, w) as i16))
+        })
     }
 
     unsafe fn dot<const N: usize, const STRIDE: usize>(
         self,
-        kind: WeightKind,
         part: Part,
-        words: &[Self::Word; WORDS],
+        weights: &[Self::Operand; WORDS],
         x: &[*const i32; N],
     ) -> [Self::Ints; N] {
         x.map(|x| {
@@ -61,9 +63,9 @@ unsafe impl Words for Portable {
                 // SAFETY: the caller promises sixteen pairs, `STRIDE` apart.
                 let pairs = [0, 1].map(|i| unsafe { x.add((2 * j + i) * STRIDE).read() });
                 let [a, b] = pairs.map(|pair| [i32::from(pair as i16), pair >> 16]);
-                for (sum, word) in sums.iter_mut().zip(words[j]) {
+                for (sum, word) in sums.iter_mut().zip(weights[j]) {
                     let products = word.into_iter().zip([a[0], a[1], b[0], b[1]]);
-                    *sum += products.map(|(w, x)| weight(kind, w) * x).sum::<i32>();
+                    *sum += products.map(|(w, x)| i32::from(w) * x).sum::<i32>();
                 }
             }
             sums
@@ -72,8 +74,11 @@ unsafe impl Words for Portable {
     fn with_tile<T: OfTile<Self>>(self, of: T) {
         of.call::<{ Self::TILE }>(self);
     }
-    fn ints_minus(self, a: Self::Ints, value: i32) -> Self::Ints {
-        map(a, |a| a - value)
+    fn offset(self, value: i32) -> Self::Ints {
+        [value; ROWS]
+    }
+    fn ints_minus(self, a: Self::Ints, offset: Self::Ints, sum: &Sum) -> Self::Ints {
+        zip(a, offset, |a, offset| a - offset * sum.value)
     }
 
     fn floats(self, value: f32) -> Self::Floats {
