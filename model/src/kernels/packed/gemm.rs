@@ -35,6 +35,7 @@ impl<F: Format> Multiply<'_, F> {
                 Layout::Stored => self.pack_to(groups.clone(), &mut scratch),
             };
             panels.clear();
+            panels.reserve(groups.len() * GROUP / S::ROWS * self.x.blocks());
             for group in 0..groups.len() {
                 // SAFETY: there are so many groups.
                 unsafe { self.unpack(s, at.add(group * self.group_bytes()), &mut panels) };
@@ -56,7 +57,6 @@ impl<F: Format> Multiply<'_, F> {
     /// The group has as many blocks as the activations.
     #[inline(always)]
     unsafe fn unpack<S: Simd>(&self, s: S, at: *const u8, panels: &mut Vec<SubBlock<S>>) {
-        panels.reserve(GROUP / S::ROWS * self.x.blocks());
         for first in (0..GROUP).step_by(S::ROWS) {
             for b in 0..self.x.blocks() / F::SUBS {
                 // SAFETY: block `b` of the group.
