@@ -97,7 +97,7 @@ unsafe fn multiply(
     unsafe {
         if w.tensor_type().is_float() {
             float::multiply(isa, w, x, rows, y);
-        } else if w.layout() == Layout::Stored && positions <= quantised::AT_ONCE {
+        } else if w.layout() == Layout::Stored && positions <= GEMV_POSITIONS {
             quantised::multiply(isa, w, quantised, positions, rows, y);
         } else {
             packed::multiply(isa, w, quantised, positions, groups, y);

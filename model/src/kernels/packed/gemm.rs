@@ -1,10 +1,12 @@
 //! The GEMM for many positions: a few groups are made ready for the multiplier once, then pass over
 //! all tiles of positions.
 
+use std::ops::Range;
+
 use super::super::packed_format::{Format, GROUP, SubBlock, Terms};
 use super::super::simd::{ActivationBlock, OfTile, Simd, Words};
 use super::products::{Products, Tile};
-use super::{Multiply, Output};
+use super::{Multiply, Output, pack};
 use crate::kernels::activations::Activations;
 use crate::kernels::rows::Layout;
 
@@ -49,6 +51,21 @@ impl<F: Format> Multiply<'_, F> {
             });
             rest.start = groups.end;
         }
+    }
+
+    /// Packs groups of stored rows to `scratch`, and says where.
+    fn pack_to(&self, groups: Range<usize>, scratch: &mut Vec<u8>) -> *const u8 {
+        scratch.resize(groups.len() * self.group_bytes(), 0);
+        for (group, to) in groups.zip(scratch.chunks_exact_mut(self.group_bytes())) {
+            let rows = group * GROUP..self.w.rows().min((group + 1) * GROUP);
+            pack(F::TYPE, self.w.bytes(rows), self.w.row_bytes(), to);
+        }
+        scratch.as_ptr()
+    }
+
+    /// Bytes of a packed group.
+    fn group_bytes(&self) -> usize {
+        self.x.blocks() / F::SUBS * F::BYTES
     }
 
     /// Adds the panels of the group at `at`.

@@ -7,9 +7,8 @@ use std::ops::Range;
 use super::super::activations::Factors;
 use super::super::packed_format::{Format, GROUP};
 use super::super::simd::{ActivationBlock, Simd, Words};
+use super::Multiply;
 use super::products::{Apart, Products};
-use super::{GEMV_AT_ONCE, Multiply, pack};
-use crate::kernels::rows::Layout;
 
 /// Streams of groups that a thread reads at once: one sequential stream does not keep a processor's
 /// memory busy.
@@ -23,87 +22,52 @@ const CHUNK: usize = 128 * 1024;
 /// vector has only half.
 type Sums<S, const N: usize> = [[<S as Words>::Floats; N]; 2];
 
-/// Some groups of packed weights, one after the other.
-#[derive(Clone, Copy)]
-struct Groups {
-    at: *const u8,
-    first: usize,
-    count: usize,
-}
-
 impl<F: Format> Multiply<'_, F> {
     #[inline(always)]
     pub(super) fn gemv<S: Simd>(&self, s: S) {
-        let most = match self.w.layout() {
-            Layout::Stored => STREAMS,
-            Layout::Packed if self.positions <= GEMV_AT_ONCE => self.groups.len().max(1),
-            Layout::Packed => (CHUNK / self.group_bytes()).max(STREAMS),
+        let most = if self.positions > S::AT_ONCE {
+            (CHUNK / self.w.group_bytes()).max(STREAMS)
+        } else {
+            self.groups.len().max(1)
         };
-        let mut scratch = Vec::new();
         let mut rest = self.groups.clone();
         while !rest.is_empty() {
-            let end = rest.end.min(rest.start + most);
-            let at = match self.w.layout() {
-                Layout::Packed => self.w.bytes_from_group(rest.start).as_ptr(),
-                Layout::Stored => self.pack_to(rest.start..end, &mut scratch),
-            };
-            let groups = Groups {
-                at,
-                first: rest.start,
-                count: end - rest.start,
-            };
-            for first in (0..self.positions).step_by(GEMV_AT_ONCE) {
-                match self.positions - first {
-                    1 => self.pass::<S, 1>(s, groups, first),
-                    2 => self.pass::<S, 2>(s, groups, first),
-                    3 => self.pass::<S, 3>(s, groups, first),
-                    _ => self.pass::<S, GEMV_AT_ONCE>(s, groups, first),
+            let groups = rest.start..rest.end.min(rest.start + most);
+            for first in (0..self.positions).step_by(S::AT_ONCE) {
+                match (self.positions - first).min(S::AT_ONCE) {
+                    1 => self.pass::<S, 1>(s, groups.clone(), first),
+                    2 => self.pass::<S, 2>(s, groups.clone(), first),
+                    3 => self.pass::<S, 3>(s, groups.clone(), first),
+                    _ => self.pass::<S, 4>(s, groups.clone(), first),
                 }
             }
-            rest.start = end;
+            rest.start = groups.end;
         }
-    }
-
-    /// Packs groups of stored rows to `scratch`, and says where.
-    pub(super) fn pack_to(&self, groups: Range<usize>, scratch: &mut Vec<u8>) -> *const u8 {
-        scratch.resize(groups.len() * self.group_bytes(), 0);
-        for (group, to) in groups.zip(scratch.chunks_exact_mut(self.group_bytes())) {
-            let rows = group * GROUP..self.w.rows().min((group + 1) * GROUP);
-            pack(F::TYPE, self.w.bytes(rows), self.w.row_bytes(), to);
-        }
-        scratch.as_ptr()
-    }
-
-    /// Bytes of a packed group.
-    pub(super) fn group_bytes(&self) -> usize {
-        self.x.blocks() / F::SUBS * F::BYTES
     }
 
     /// `N` positions from `position` on times some groups.
     #[inline(always)]
-    fn pass<S: Simd, const N: usize>(&self, s: S, groups: Groups, position: usize) {
+    fn pass<S: Simd, const N: usize>(&self, s: S, groups: Range<usize>, position: usize) {
         let mut x: [(&[ActivationBlock], &[Factors]); N] = [(&[], &[]); N];
         for (n, x) in x.iter_mut().enumerate() {
             *x = self.x.tile(position + n);
         }
-        let each = groups.count / STREAMS;
-        let rest = each * STREAMS;
+        let each = groups.len() / STREAMS;
+        let rest = groups.start + each * STREAMS;
         for step in 0..=each {
             // The last step takes the groups that streams of equal length leave over.
             let (first, apart, count) = if step < each {
-                (step, each, STREAMS)
+                (groups.start + step, each, STREAMS)
             } else {
-                (rest, 1, groups.count - rest)
+                (rest, 1, groups.end - rest)
             };
             let mut sums: [Sums<S, N>; STREAMS] = [[[s.floats(0.0); N]; 2]; STREAMS];
-            // SAFETY: `count` groups, `apart` groups apart.
-            unsafe {
-                let at = groups.at.add(first * self.group_bytes());
-                let stride = apart * self.group_bytes();
-                self.streams(s, at, stride, &x, &mut sums[..count]);
-            }
+            let stride = apart * self.w.group_bytes();
+            let at = self.w.bytes_from_group(first).as_ptr();
+            // SAFETY: `count` groups, `stride` bytes apart.
+            unsafe { self.streams(s, at, stride, &x, &mut sums[..count]) };
             for (stream, sums) in sums[..count].iter().enumerate() {
-                self.put(s, groups.first + first + stream * apart, position, sums);
+                self.put(s, first + stream * apart, position, sums);
             }
         }
     }

@@ -39,9 +39,6 @@ use super::{Isa, SharedSlice};
 use crate::TensorType;
 pub(crate) use pack::pack;
 
-/// Positions that a pass of the GEMV takes.
-const GEMV_AT_ONCE: usize = 4;
-
 /// Computes the outputs of the row groups `groups` (of sixteen rows) of quantised weights for all
 /// positions of `x`: `y[position, row] = Σ w[row, k] · x[position, k]`.
 ///

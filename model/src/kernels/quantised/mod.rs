@@ -1,6 +1,5 @@
-//! The GEMV of quantised weights as the file stores them, for one position or two: blocks are read
-//! where they lie. More positions take the products of [`packed`](super::packed), which pack a few
-//! groups at a time.
+//! The GEMV of quantised weights as the file stores them: blocks are read where they lie. Many
+//! positions take the GEMM of [`packed`](super::packed), which packs a group at a time.
 
 mod gemv;
 
@@ -12,11 +11,11 @@ use super::simd::{LANES, Simd};
 use super::{Isa, SharedSlice};
 use crate::TensorType;
 
-/// Positions that a pass takes. More of them take less time together from a group that was
-/// [packed](super::packed) for them.
-pub(crate) const AT_ONCE: usize = 2;
+/// Positions that a pass takes. Code for more would take long to compile, and weights are soon
+/// [packed](super::packed).
+const AT_ONCE: usize = 2;
 
-/// Computes the outputs of `rows`, from a multiple of eight on, for the positions of `x`:
+/// Computes the outputs of `rows`, from a multiple of eight on, for the few positions of `x`:
 /// `y[position, row] = Σ w[row, k] · x[position, k]`.
 ///
 /// # Safety

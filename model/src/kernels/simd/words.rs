@@ -34,6 +34,8 @@ impl Part {
 pub(crate) unsafe trait Words: Copy + Send + Sync {
     /// Rows of a vector: 16, or 8 where registers are narrow or few. A packed group has 16.
     const ROWS: usize;
+    /// Positions that a pass of the GEMV takes, at most 4.
+    const AT_ONCE: usize = 4;
     /// Positions that a pass of the GEMM takes: as many as the registers hold.
     const TILE: usize;
     /// Words of an activation block that stay side by side when blocks of several positions are

@@ -19,6 +19,8 @@ fn on_u16(word: [[u8; WORD]; ROWS], f: impl Fn(u16) -> u16) -> [[u8; WORD]; ROWS
 // SAFETY: no instructions beyond the target's baseline are used.
 unsafe impl Words for Portable {
     const ROWS: usize = ROWS;
+    /// Code for more would take long to compile, and few processors run it.
+    const AT_ONCE: usize = 2;
     const TILE: usize = 4;
     const TOGETHER: usize = 1;
     const SIGNED_OFFSET: i32 = 0;
