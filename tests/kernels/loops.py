@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Counts instructions and spills in the inner loops of the products with packed weights.
+
+    tests/kernels/loops.py                          # a table, for x86-64 and aarch64
+    tests/kernels/loops.py --only avx512 --only "i8mm Q6K"
+    tests/kernels/loops.py --listing "avx2 Q4_1 gemv 1"
+    tests/kernels/loops.py --check                  # against tests/kernels/ceilings.json
+    tests/kernels/loops.py --write                  # the present figures as ceilings
+    tests/kernels/loops.py --predict                # llvm-mca, a table in Markdown
+
+It builds the kernels alone (tests/kernels/Cargo.toml; a minute for each architecture), and reads
+the program: nothing is run, so that the processor at hand does not matter. What the machine lacks
+(LLVM's tools from 19 on, for aarch64 a Rust target and a linker) comes from Debian packages, as for
+tests/aarch64/run.sh, unpacked under ~/.cache; nothing is installed.
+
+All figures are for a sub-block, 32 weights of each of 16 rows:
+
+    instr    instructions, with those of loops within
+    work     products, as many as there must be
+    apart    products that the compiler has taken apart into a multiplication and an addition
+    loads, stores  accesses to memory
+    spills   of these, accesses to the stack
+    loops    loops that the compiler did not unroll: arrays that should be registers are in memory
+
+The compiler's version changes all of this a little; --check allows 5 % more instructions and no
+more spills, products taken apart or loops. After an upgrade, or a change that is meant, look at what
+has moved and write the ceilings anew.
+
+Exit code: 0, or 1 if a ceiling is passed, 2 if the figures cannot be had here.
+"""
+
+import argparse
+import json
+import sys
+
+import listing
+import predict
+import toolchain
+
+CEILINGS = toolchain.HERE / "ceilings.json"
+# How many times as many instructions as its ceiling a loop may have.
+TOLERANCE = 1.05
+COLUMNS = {"instructions": "instr"}
+# Types that stand for the others in the table of predictions.
+PREDICTED = ("Q4_0", "Q4_1", "Q8_0", "Q4K", "Q6K")
+
+
+def main():
+    options = arguments()
+    isas = {name.split()[0] for name in [*options.only, *filter(None, [options.listing])]}
+    if options.predict:
+        isas |= set(toolchain.ARCHITECTURES["aarch64"])
+    found, compilers = {}, {}
+    for architecture, sets in toolchain.ARCHITECTURES.items():
+        if isas and not isas & set(sets):
+            continue
+        program, compilers[architecture] = toolchain.build(architecture)
+        text = toolchain.disassembly(program)
+        units = listing.by_name(listing.units(text, toolchain.names_at(program)))
+        if missing := set(sets) - {unit.isa for of_name in units.values() for unit in of_name}:
+            raise toolchain.Unavailable(f"no loops found for {', '.join(sorted(missing))}")
+        found |= units
+    wanted = {n: u for n, u in found.items() if not options.only or is_among(n, options.only)}
+    return run(options, wanted, compilers)
+
+
+def run(options, found, compilers):
+    if options.listing:
+        return show(found.get(options.listing))
+    if options.predict:
+        print("\n".join(predict.table(found, PREDICTED)))
+        return 0
+    figures = {name: most(units) for name, units in found.items()}
+    if options.write:
+        write(options.write, figures, compilers)
+    elif options.json:
+        print(json.dumps({"compilers": compilers, "loops": figures}, indent=1))
+    else:
+        print_table(figures)
+    return check(options.check, figures, compilers, options.only) if options.check else 0
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="the beginning of a loop's name")
+    parser.add_argument("--listing", metavar="NAME", help="print this loop's instructions")
+    parser.add_argument("--predict", action="store_true", help="cycles by llvm-mca")
+    parser.add_argument("--json", action="store_true", help="figures as JSON")
+    parser.add_argument("--check", nargs="?", const=CEILINGS, metavar="FILE", help="compare with ceilings")
+    parser.add_argument("--write", nargs="?", const=CEILINGS, metavar="FILE", help="write ceilings")
+    options = parser.parse_args()
+    if options.write and options.only:
+        parser.error("--write takes all loops")
+    return options
+
+
+def is_among(name, beginnings):
+    return any((name + " ").startswith(beginning + " ") for beginning in beginnings)
+
+
+def most(units):
+    """The most of each figure that any loop of a name has."""
+    each = [unit.per_sub_block() for unit in units]
+    return {what: max(figures[what] for figures in each) for what in each[0]}
+
+
+def print_table(figures):
+    if not figures:
+        return
+    columns = list(next(iter(figures.values())))
+    print(f"{'':24}" + "".join(f"{COLUMNS.get(c, c):>8}" for c in columns))
+    for name, counts in figures.items():
+        print(f"{name:24}" + "".join(f"{counts[c]:8g}" for c in columns))
+
+
+def show(units):
+    if not units:
+        raise toolchain.Unavailable("there is no loop of this name: the table has all of them")
+    for unit in units:
+        print(f"# {unit.name}: {unit.sub_blocks:g} sub-blocks a pass")
+        for times, instructions in unit.bodies():
+            print(f"# {len(instructions)} instructions, {times:g} times")
+            for i in instructions:
+                reads, writes, stack = listing.memory(i, unit.frame_pointer)
+                mark = "spill" if stack and reads + writes else ""
+                print(f"{mark:6}{i.address:x}\t{i.mnemonic}\t{i.operands}")
+    return 0
+
+
+def write(path, figures, compilers):
+    """A loop a line, so that a difference is read easily."""
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(of)}" for name, of in figures.items())
+    text = f'{{\n "compilers": {json.dumps(compilers)},\n "loops": {{\n{lines}\n }}\n}}\n'
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def check(path, figures, compilers, only):
+    with open(path, encoding="utf-8") as file:
+        ceilings = json.load(file)
+    problems = compare(ceilings["loops"], figures, only)
+    for architecture, version in compilers.items():
+        if ceilings["compilers"].get(architecture) != version:
+            print(f"note: {architecture}: ceilings are of {ceilings['compilers'].get(architecture)}, this is {version}")
+    print("\n".join(problems) or "no loop passes its ceilings")
+    return 1 if problems else 0
+
+
+def compare(ceilings, figures, only=()):
+    """What passes its ceiling, or is gone or new, in words."""
+    problems = []
+    built = {name.split()[0] for name in figures}
+    for name, ceiling in ceilings.items():
+        if name.split()[0] not in built or (only and not is_among(name, only)):
+            continue
+        now = figures.get(name)
+        if now is None:
+            problems.append(f"{name}: not found any more")
+            continue
+        if now["instructions"] > ceiling["instructions"] * TOLERANCE:
+            problems.append(f"{name}: {now['instructions']:g} instructions, {ceiling['instructions']:g} before")
+        for what in ("spills", "apart", "loops"):
+            if now[what] > ceiling[what]:
+                problems.append(f"{name}: {now[what]:g} {what}, {ceiling[what]:g} before")
+    problems += [f"{name}: new, without a ceiling" for name in figures if name not in ceilings]
+    return problems
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except toolchain.Unavailable as reason:
+        print(reason, file=sys.stderr)
+        sys.exit(2)
