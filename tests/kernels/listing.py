@@ -125,7 +125,8 @@ class Unit:
             for what, count in counts(instructions, self.isa, self.frame_pointer).items():
                 total[what] += times * count
         figures = {what: round(total[what] / self.sub_blocks, 1) for what in FIGURES}
-        return figures | {"loops": len(self.within)}
+        whole = {what: int(figure) for what, figure in figures.items() if figure == int(figure)}
+        return figures | whole | {"loops": len(self.within)}
 
 
 # The figures of `Unit.per_sub_block`, besides the number of loops within.
@@ -187,7 +188,7 @@ def functions(text):
                 yield symbol, body
             symbol, body = head[1], []
         elif found := re.match(r" *([0-9a-f]+): +\t((?:\{\w+\}\s+)?\S+)\t?(.*)$", line):
-            operands = re.sub(r"\s+(#|//).*$", "", found[3]).strip()
+            operands = re.sub(r"\s+(# |//).*$", "", found[3]).strip()
             body.append(Instruction(int(found[1], 16), found[2], operands))
     if body:
         yield symbol, body

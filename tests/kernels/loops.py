@@ -42,7 +42,7 @@ CEILINGS = toolchain.HERE / "ceilings.json"
 TOLERANCE = 1.05
 COLUMNS = {"instructions": "instr"}
 # Types that stand for the others in the table of predictions.
-PREDICTED = ("Q4_0", "Q4_1", "Q8_0", "Q4K", "Q6K")
+PREDICTED = ("Q4_1", "Q8_0", "Q4K", "Q6K")
 
 
 def main():

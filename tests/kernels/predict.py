@@ -1,8 +1,9 @@
 """Predicted cycles of inner loops on processors that are not here, by `llvm-mca`.
 
 It assumes that all data are in the first-level cache and that no branch is mispredicted, and knows a
-processor only as far as LLVM describes it. LLVM describes the Cortex-A78 and X1 as it does the A57,
-which is six years older; the Neoverse cores that share their design stand for them.
+processor only as far as LLVM describes it. LLVM takes the Cortex-A78 for an A57, and before version
+22 the X1, too; so cores of the same design stand for them: the Neoverse V1 is the X1's own, and the
+N2 (a Cortex-A710) has the A78's two vector units and three loads, two designs later.
 """
 
 import json
@@ -19,8 +20,8 @@ ITERATIONS = 200
 @dataclass
 class Processor:
     name: str
-    # LLVM's processor that stands for it, and the micro-operations it starts in a cycle: LLVM's
-    # figure for the Neoverse cores is the number of their pipes.
+    # LLVM's processor that stands for it, and how many micro-operations it starts in a cycle: before
+    # version 22, LLVM's figure was the number of pipes.
     model: str
     width: int | None
     isas: tuple
@@ -31,9 +32,9 @@ class Processor:
 
 PROCESSORS = [
     Processor("Cortex-A55", "cortex-a55", None, ("neon", "dotprod"), 1.8, (3, 6)),
-    Processor("Cortex-A78", "neoverse-n1", 6, ("neon", "dotprod"), 2.4, (21, 23)),
-    Processor("Cortex-X1", "neoverse-v1", 8, ("neon", "dotprod"), 2.9, (27, 27)),
-    Processor("Neoverse-V2", "neoverse-v2", 8, ("dotprod", "i8mm"), 2.8, (37, 37)),
+    Processor("Cortex-A78", "neoverse-n2", 5, ("dotprod",), 2.4, (21, 23)),
+    Processor("Cortex-X1", "neoverse-v1", 8, ("dotprod",), 2.9, (27, 27)),
+    Processor("Neoverse-V2", "neoverse-v2", 6, ("dotprod", "i8mm"), 2.8, (37, 37)),
 ]
 
 
@@ -108,31 +109,36 @@ def prediction(unit, cycles, pressure):
     by = Counter({name: share for (resource, name), share in pressure.items() if resource == bound})
     most = [(name, share / busy) for name, share in by.most_common(3)]
     each = unit.sub_blocks
+    # Without what all names of a processor's begin with, and the number of a twin.
+    bound = re.sub(r"^.*Unit|\W.*$", "", bound)
     return Prediction(cycles / each, bound, busy / each, most)
 
 
 def table(by_name, formats):
-    """A table in Markdown: the GEMV for one and four rows, the GEMM by products."""
-    yield "| processor | instruction set | type | rows | cycles a sub-block | busiest unit | GB/s by that | a core reads |"
+    """Predictions of the GEMV in Markdown: one row of activations, and how much longer four take."""
+    yield (
+        "| processor | instruction set | type | cycles a sub-block | busiest unit | GB/s by that "
+        "| a core reads, GB/s | four rows |"
+    )
     yield "|---|---|---|---|---|---|---|---|"
     for processor in PROCESSORS:
+        names = [(isa, format_) for isa in processor.isas for format_ in formats]
         units = [
-            unit
-            for units in by_name.values()
-            for unit in [worst(units)]
-            if unit.isa in processor.isas and unit.format in formats and unit.product == "gemv"
-            if unit.positions in (1, 4)
+            max(by_name[f"{isa} {format_} gemv {rows}"], key=instructions)
+            for isa, format_ in names
+            for rows in (1, 4)
         ]
-        for unit, told in zip(units, predictions(units, processor)):
-            low, high = processor.reads
-            reads = f"{low} to {high}" if low != high else f"{low}"
-            by = ", ".join(f"{name} {share:.0%}" for name, share in told.by)
+        told = predictions(units, processor)
+        for (isa, format_), one, four in zip(names, told[::2], told[1::2]):
+            reads = " to ".join(map(str, dict.fromkeys(processor.reads)))
+            by = ", ".join(f"{name} {share:.0%}" for name, share in one.by)
             yield (
-                f"| {processor.name} | {unit.isa} | {unit.format} | {unit.positions} "
-                f"| {told.cycles:.0f} | {told.bound} {told.bound_cycles:.0f} ({by}) "
-                f"| {told.rate(processor, unit.format):.1f} | {reads} |"
+                f"| {processor.name} | {isa} | {format_} | {one.cycles:.0f} "
+                f"| {one.bound} {one.bound_cycles:.0f} ({by}) "
+                f"| {one.rate(processor, format_):.1f} | {reads} "
+                f"| {four.cycles / one.cycles:.1f} times |"
             )
 
 
-def worst(units):
-    return max(units, key=lambda unit: unit.per_sub_block()["instructions"])
+def instructions(unit):
+    return unit.per_sub_block()["instructions"]

@@ -27,7 +27,7 @@ def output(command, **options):
     """What a command prints; what it complains of, if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, **options)
     if done.returncode:
-        raise Unavailable(f"{command[0]} failed:\n{done.stderr or done.stdout}")
+        raise Unavailable(f"{command[0]} failed:\n{(done.stderr or done.stdout)[:2000]}")
     return done.stdout
 
 
