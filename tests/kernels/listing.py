@@ -7,8 +7,8 @@ weights. The loops that count are the innermost ones around `add_sub_block`. A l
 function means that the compiler did not unroll it, so that weights and sums go through memory; it is
 counted with the loop around it.
 
-A spill here is an access to the stack inside such a loop: what does not fit the registers, or an
-array that the compiler keeps in memory.
+A spill here is an access to a fixed place on the stack inside such a loop: what does not fit the
+registers. An array on the stack that a register indexes, as the sums of several streams, is none.
 """
 
 import re
@@ -119,7 +119,7 @@ class Unit:
         return known + [(missing / once * around, body) for around, body in unknown]
 
     def per_sub_block(self):
-        """The figures of a sub-block; `spills` is what goes to the stack and comes from there."""
+        """The figures of a sub-block; see the module for what a spill is."""
         total = Counter()
         for times, instructions in self.bodies():
             for what, count in counts(instructions, self.isa, self.frame_pointer).items():
@@ -160,16 +160,17 @@ def is_apart(i, isa):
 
 
 def memory(instruction, frame_pointer):
-    """How many times an instruction reads and writes memory, and whether it is the stack."""
+    """How many times an instruction reads and writes memory, and whether that is a fixed place on
+    the stack."""
     name, operands = instruction.mnemonic, instruction.operands
     if "[" in operands:
-        stack = bool(re.search(r"\[sp\b" + (r"|\[x29\b" if frame_pointer else ""), operands))
+        stack = bool(re.search(r"\[sp(, #|\])" + (r"|\[x29(, #|\])" if frame_pointer else ""), operands))
         if name.startswith("prf"):
             return 0, 0, False
         return int(name.startswith("ld")), int(name.startswith("st")), stack
     if "(" not in operands or re.match(r"lea|nop|prefetch|\{?evex\}? ?nop", name):
         return 0, 0, False
-    stack = bool(re.search(r"\(%rsp\b" + (r"|\(%rbp\b" if frame_pointer else ""), operands))
+    stack = bool(re.search(r"\(%rsp\)" + (r"|\(%rbp\)" if frame_pointer else ""), operands))
     # The last operand is where the result goes.
     last = re.sub(r"\{[^}]*\}", "", operands).rstrip().endswith(")")
     if not last or re.match(r"v?u?comi|cmp|v?p?test|bt[lq]?$", name):

@@ -6,7 +6,8 @@
     tests/kernels/loops.py --listing "avx2 Q4_1 gemv 1"
     tests/kernels/loops.py --check                  # against tests/kernels/ceilings.json
     tests/kernels/loops.py --write                  # the present figures as ceilings
-    tests/kernels/loops.py --predict                # llvm-mca, a table in Markdown
+    tests/kernels/loops.py --markdown               # the tables of model/PERFORMANCE.md: these
+    tests/kernels/loops.py --predict                # figures, and predicted cycles
 
 It builds the kernels alone (tests/kernels/Cargo.toml; a minute for each architecture), and reads
 the program: nothing is run, so that the processor at hand does not matter. What the machine lacks
@@ -19,7 +20,7 @@ All figures are for a sub-block, 32 weights of each of 16 rows:
     work     products, as many as there must be
     apart    products that the compiler has taken apart into a multiplication and an addition
     loads, stores  accesses to memory
-    spills   of these, accesses to the stack
+    spills   of these, accesses to fixed places on the stack
     loops    loops that the compiler did not unroll: arrays that should be registers are in memory
 
 The compiler's version changes all of this a little; --check allows 5 % more instructions and no
@@ -41,8 +42,8 @@ CEILINGS = toolchain.HERE / "ceilings.json"
 # How many times as many instructions as its ceiling a loop may have.
 TOLERANCE = 1.05
 COLUMNS = {"instructions": "instr"}
-# Types that stand for the others in the table of predictions.
-PREDICTED = ("Q4_1", "Q8_0", "Q4K", "Q6K")
+# Types that stand for the others in tables in Markdown.
+SHOWN = ("Q4_1", "Q8_0", "Q4K", "Q6K")
 
 
 def main():
@@ -68,10 +69,12 @@ def run(options, found, compilers):
     if options.listing:
         return show(found.get(options.listing))
     if options.predict:
-        print("\n".join(predict.table(found, PREDICTED)))
+        print("\n".join(predict.table(found, SHOWN)))
         return 0
     figures = {name: most(units) for name, units in found.items()}
-    if options.write:
+    if options.markdown:
+        print("\n".join(markdown(figures)))
+    elif options.write:
         write(options.write, figures, compilers)
     elif options.json:
         print(json.dumps({"compilers": compilers, "loops": figures}, indent=1))
@@ -82,9 +85,11 @@ def run(options, found, compilers):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="the beginning of a loop's name")
+    of_name = "the beginning of a loop's name"
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help=of_name)
     parser.add_argument("--listing", metavar="NAME", help="print this loop's instructions")
     parser.add_argument("--predict", action="store_true", help="cycles by llvm-mca")
+    parser.add_argument("--markdown", action="store_true", help="figures as a table in Markdown")
     parser.add_argument("--json", action="store_true", help="figures as JSON")
     parser.add_argument("--check", nargs="?", const=CEILINGS, metavar="FILE", help="compare with ceilings")
     parser.add_argument("--write", nargs="?", const=CEILINGS, metavar="FILE", help="write ceilings")
@@ -111,6 +116,26 @@ def print_table(figures):
     print(f"{'':24}" + "".join(f"{COLUMNS.get(c, c):>8}" for c in columns))
     for name, counts in figures.items():
         print(f"{name:24}" + "".join(f"{counts[c]:8g}" for c in columns))
+
+
+def markdown(figures):
+    """Instructions, and spills and loops where there are any, of the types shown."""
+    rows = {}
+    for name, counts in figures.items():
+        isa, format_, product, positions = name.split()
+        if format_ in SHOWN:
+            cell = f"{counts['instructions']:g} ({counts['work']:g})"
+            more = [said(counts, what) for what in ("apart", "spills", "loops") if counts[what]]
+            rows.setdefault((isa, format_), []).append(", ".join([cell, *more]))
+    yield "| instruction set | type | GEMV, 1 row | 2 rows | 3 rows | 4 rows | GEMM |"
+    yield "|---|---|---|---|---|---|---|"
+    for (isa, format_), cells in rows.items():
+        yield f"| {isa} | {format_} | {' | '.join(cells)} |"
+
+
+def said(counts, what):
+    count = counts[what]
+    return f"{count:g} {what.removesuffix('s') if count == 1 else what}"
 
 
 def show(units):
@@ -140,8 +165,8 @@ def check(path, figures, compilers, only):
         ceilings = json.load(file)
     problems = compare(ceilings["loops"], figures, only)
     for architecture, version in compilers.items():
-        if ceilings["compilers"].get(architecture) != version:
-            print(f"note: {architecture}: ceilings are of {ceilings['compilers'].get(architecture)}, this is {version}")
+        if (before := ceilings["compilers"].get(architecture)) != version:
+            print(f"note: {architecture}: the ceilings are of {before}, this is {version}")
     print("\n".join(problems) or "no loop passes its ceilings")
     return 1 if problems else 0
 
@@ -158,10 +183,11 @@ def compare(ceilings, figures, only=()):
             problems.append(f"{name}: not found any more")
             continue
         if now["instructions"] > ceiling["instructions"] * TOLERANCE:
-            problems.append(f"{name}: {now['instructions']:g} instructions, {ceiling['instructions']:g} before")
+            before = ceiling["instructions"]
+            problems.append(f"{name}: {said(now, 'instructions')}, {before:g} before")
         for what in ("spills", "apart", "loops"):
             if now[what] > ceiling[what]:
-                problems.append(f"{name}: {now[what]:g} {what}, {ceiling[what]:g} before")
+                problems.append(f"{name}: {said(now, what)}, {ceiling[what]:g} before")
     problems += [f"{name}: new, without a ceiling" for name in figures if name not in ceilings]
     return problems
 

@@ -66,14 +66,15 @@ def major(version):
 
 def fetch(root):
     """Unpacks Debian's newest LLVM tools; nothing is installed."""
-    sourced(
-        'use_apt "$1/apt" && name=$(apt-cache pkgnames llvm- | grep -xE "llvm-[0-9]+" | sort -V | tail -1)'
-        ' && { [ "${name#llvm-}" -ge "$2" ] || skip "Debian offers only ${name:-no llvm}, $2 is needed"; }'
-        ' && unpack "$1/root" "$name" $(missing "$name" | grep -E "^lib" || true) >&2'
-        ' && rm -rf "$1/apt"',
-        root,
-        LLVM,
-    )
+    script = """
+        use_apt "$1/apt"
+        name=$(apt-cache pkgnames llvm- | grep -xE 'llvm-[0-9]+' | sort -V | tail -1)
+        [ "${name#llvm-}" -ge "$2" ] || skip "LLVM $2 is needed, Debian offers ${name:-none}"
+        libraries=$(missing "$name" | grep '^lib' || true)
+        unpack "$1/root" "$name" $libraries
+        rm -rf "$1/apt"
+    """
+    sourced(script, root, LLVM)
 
 
 def build(architecture):
