@@ -5,9 +5,9 @@
     tests/kernels/loops.py --only avx512 --only "i8mm Q6K"
     tests/kernels/loops.py --listing "avx2 Q4_1 gemv 1"
     tests/kernels/loops.py --check                  # against tests/kernels/ceilings.json
-    tests/kernels/loops.py --write                  # the present figures as ceilings
-    tests/kernels/loops.py --markdown               # the tables of model/PERFORMANCE.md: these
-    tests/kernels/loops.py --predict                # figures, and predicted cycles
+    tests/kernels/loops.py --write --document       # the present figures as ceilings, and the
+                                                    # tables of model/PERFORMANCE.md made again
+    tests/kernels/loops.py --predict                # predicted cycles, in Markdown
 
 It builds the kernels alone (tests/kernels/Cargo.toml; a minute for each architecture), and reads
 the program: nothing is run, so that the processor at hand does not matter. What the machine lacks
@@ -39,6 +39,7 @@ import predict
 import toolchain
 
 CEILINGS = toolchain.HERE / "ceilings.json"
+DOCUMENT = toolchain.ROOT / "model/PERFORMANCE.md"
 # How many times as many instructions as its ceiling a loop may have.
 TOLERANCE = 1.05
 COLUMNS = {"instructions": "instr"}
@@ -72,13 +73,13 @@ def run(options, found, compilers):
         print("\n".join(predict.table(found, SHOWN)))
         return 0
     figures = {name: most(units) for name, units in found.items()}
-    if options.markdown:
-        print("\n".join(markdown(figures)))
-    elif options.write:
+    if options.write:
         write(options.write, figures, compilers)
-    elif options.json:
+    if options.document:
+        document(options.document, figures, found)
+    if options.json:
         print(json.dumps({"compilers": compilers, "loops": figures}, indent=1))
-    else:
+    elif not options.write and not options.document:
         print_table(figures)
     return check(options.check, figures, compilers, options.only) if options.check else 0
 
@@ -89,13 +90,15 @@ def arguments():
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help=of_name)
     parser.add_argument("--listing", metavar="NAME", help="print this loop's instructions")
     parser.add_argument("--predict", action="store_true", help="cycles by llvm-mca")
-    parser.add_argument("--markdown", action="store_true", help="figures as a table in Markdown")
     parser.add_argument("--json", action="store_true", help="figures as JSON")
     parser.add_argument("--check", nargs="?", const=CEILINGS, metavar="FILE", help="compare with ceilings")
     parser.add_argument("--write", nargs="?", const=CEILINGS, metavar="FILE", help="write ceilings")
+    parser.add_argument(
+        "--document", nargs="?", const=DOCUMENT, metavar="FILE", help="make the tables of a document again"
+    )
     options = parser.parse_args()
-    if options.write and options.only:
-        parser.error("--write takes all loops")
+    if options.only and (options.predict or options.write or options.document):
+        parser.error("--only goes with the table, --json and --check")
     return options
 
 
@@ -116,6 +119,24 @@ def print_table(figures):
     print(f"{'':24}" + "".join(f"{COLUMNS.get(c, c):>8}" for c in columns))
     for name, counts in figures.items():
         print(f"{name:24}" + "".join(f"{counts[c]:8g}" for c in columns))
+
+
+def document(path, figures, found):
+    """Puts the present tables in place of those that have the same heads."""
+    with open(path, encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    for table in [list(markdown(figures)), list(predict.table(found, SHOWN))]:
+        lines = replaced(lines, table)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def replaced(lines, table):
+    if table[0] not in lines:
+        raise toolchain.Unavailable(f"the document has no table that begins with {table[0]}")
+    start = lines.index(table[0])
+    end = next((n for n in range(start, len(lines)) if not lines[n].startswith("|")), len(lines))
+    return lines[:start] + table + lines[end:]
 
 
 def markdown(figures):

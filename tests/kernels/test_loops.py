@@ -7,6 +7,7 @@ import unittest
 
 import listing
 import loops
+import toolchain
 
 # A function of AVX-512 with a loop of whole sub-blocks in a loop over streams, and a GEMM whose words
 # are in a loop of their own.
@@ -157,6 +158,13 @@ class Ceilings(unittest.TestCase):
     def test_loops_that_are_gone_or_new_are_said(self):
         problems = loops.compare(self.CEILING, {"a 2": {}})
         self.assertEqual(problems, ["a 1: not found any more", "a 2: new, without a ceiling"])
+
+    def test_a_table_is_put_in_place_of_the_one_with_its_head(self):
+        lines = ["a", "| h |", "|---|", "| 1 |", "", "| h2 |", "|---|", "| 2 |"]
+        table = ["| h |", "|---|", "| 3 |", "| 4 |"]
+        self.assertEqual(loops.replaced(lines, table), ["a", *table, *lines[4:]])
+        with self.assertRaises(toolchain.Unavailable):
+            loops.replaced(lines, ["| other |"])
 
     def test_other_instruction_sets_are_not_missed(self):
         self.assertEqual(loops.compare(self.CEILING, {}), [])
