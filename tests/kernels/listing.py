@@ -43,16 +43,28 @@ BYTES = {
     "Q6K": 420,
 }
 
-# The function that enables the instruction set, by itself or inlined.
-FUNCTION = re.compile(
-    r"(?:^|::)(?P<isa>avx2|avx_vnni|avx512|neon|dotprod|i8mm)(?:::)?"
-    r"<[\w:]*packed::Multiply<[\w:]*::(?P<format>\w+)>>"
-)
-# The function that computes a sub-block.
-SUB_BLOCK = "add_sub_block"
+# What the names of functions say: the proof type of the instruction set, the format or, where that
+# does not matter, the terms that formats share, and the kind of product.
+PROOFS = {
+    "avx2": re.compile(r"\bAvx2<false>"),
+    "avxvnni": re.compile(r"\bAvx2<true>"),
+    "avx512": re.compile(r"\bAvx512\b"),
+    "neon": re.compile(r"\bNeon<false, false>"),
+    "dotprod": re.compile(r"\bNeon<true, false>"),
+    "i8mm": re.compile(r"\bNeon<true, true>"),
+}
+FORMAT = re.compile(r"\bpacked_format::(\w+)")
+PRODUCT = re.compile(r"(?:^|::|\s)(gem[vm])(?:::)?<|\b(gemm)::Tiles\b")
+# The function that computes a sub-block, and its dot products with so many positions. Names are as in
+# line tables, `dot<3, 1>`, or with their paths.
+SUB_BLOCK = re.compile(r"(?:^|::)(?:add_sub_block|add)(?:::)?<")
+DOT = re.compile(r"(?:^|::)dot(?:_tile)?(?:::)?<(?:.*?\W)??(\d+)\b")
 # So many instructions of a loop may be said to be of the code around it by mistake.
 STRAY = 3
-DOT = re.compile(r"^dot<(?:(?:true|false), )*(\d+)\b")
+
+
+class Unnamed(Exception):
+    """Functions do not have the names that loops are known by."""
 
 
 @dataclass
@@ -60,6 +72,8 @@ class Instruction:
     address: int
     mnemonic: str
     operands: str
+    # Whether it is one of a dot product's: others may have the same mnemonic.
+    is_product: bool = False
 
     def target(self):
         """Where a direct jump goes."""
@@ -99,19 +113,27 @@ class Unit:
         return f"{self.isa} {self.format} {self.product} {self.positions}"
 
     def share(self, instructions):
-        """How much of a sub-block is computed in one pass over these."""
         return share(instructions, self.isa, self.positions)
 
     @property
     def sub_blocks(self):
-        """Sub-blocks, of sixteen rows, of one pass. With loops within it is one vector's rows of
-        one."""
-        if not self.within:
-            return self.share(self.loop)
-        return 0.5 if self.isa in HALF_GROUPS else 1
+        """Sub-blocks, of sixteen rows, of one pass: by its products, to the next half, as the
+        compiler may have made one of two or added one."""
+        return max(round(2 * self.at_once()) / 2, self.least(), 0.5)
+
+    def least(self):
+        """Loops within together compute one vector's rows of a sub-block."""
+        return 0 if not self.within else 0.5 if self.isa in HALF_GROUPS else 1
+
+    def at_once(self):
+        """Sub-blocks where each loop within runs once."""
+        return self.share(self.loop) + sum(self.share(body) for _, _, body in self.within)
 
     def bodies(self):
         """What one pass runs: `(times, instructions)`."""
+        if self.at_once() >= self.least():
+            # With loops within, these are parts of one that goes one way or the other.
+            return [(1, self.loop), *((1, body) for _, _, body in self.within)]
         known = [(1, self.loop), *((runs, body) for runs, _, body in self.within if runs)]
         unknown = [(around, body) for runs, around, body in self.within if not runs]
         missing = self.sub_blocks - sum(runs * self.share(body) for runs, body in known)
@@ -137,7 +159,7 @@ def counts(instructions, isa, frame_pointer):
     """What is in one pass over some instructions."""
     total = Counter(instructions=len(instructions))
     for i in instructions:
-        total["work"] += is_work(i, isa)
+        total["work"] += i.is_product and not is_apart(i, isa)
         total["apart"] += is_apart(i, isa)
         reads, writes, stack = memory(i, frame_pointer)
         total["loads"] += reads
@@ -147,16 +169,13 @@ def counts(instructions, isa, frame_pointer):
 
 
 def share(instructions, isa, positions):
-    products = sum(is_work(i, isa) or is_apart(i, isa) for i in instructions)
-    return products / (PRODUCTS[isa][1] * positions)
-
-
-def is_work(i, isa):
-    return bool(PRODUCTS[isa][0].match(i.mnemonic))
+    """How much of a sub-block is computed in one pass over these."""
+    return sum(i.is_product for i in instructions) / (PRODUCTS[isa][1] * positions)
 
 
 def is_apart(i, isa):
-    return isa in ("avxvnni", "avx512") and bool(TAKEN_APART.match(i.mnemonic))
+    """Whether a dot product's instruction is a part of what should be one."""
+    return i.is_product and not PRODUCTS[isa][0].match(i.mnemonic)
 
 
 def memory(instruction, frame_pointer):
@@ -286,14 +305,18 @@ def units(text, names_at):
     `names_at` takes addresses and gives for each the names of the functions inlined there, innermost
     first.
     """
-    found = [(body, nest(blocks(body))) for symbol, body in functions(text) if "Multiply" in symbol]
+    found = [(body, nest(blocks(body))) for symbol, body in functions(text) if "6packed" in symbol]
     inside = [i for _, loops in found for loop in loops for i in loop.all_instructions()]
-    dots = [i.address for i in inside if may_be_work(i)]
-    names = {address: name for address, name in zip(dots, map(product_of, names_at(dots))) if name}
-    others = [i.address for i in inside]
-    around = {at for at, chain in zip(others, names_at(others)) if is_around(chain)}
-    if names and not around:
-        raise ValueError(f"no loop is around {SUB_BLOCK}: has its name changed?")
+    dots = [i for i in inside if may_be_work(i)]
+    names = {}
+    for i, chain in zip(dots, names_at([i.address for i in dots])):
+        # Of another instruction set's, it would be for something else.
+        if (name := product_of(chain)) and may_be_work(i, name[0]):
+            names[i.address], i.is_product = name, True
+    chains = names_at([i.address for i in inside])
+    around = {i.address for i, chain in zip(inside, chains) if is_around(chain)}
+    if names and not any(is_sub_block(name) for chain in chains for name in chain):
+        raise Unnamed(f"no function that computes a sub-block is named {SUB_BLOCK.pattern}")
     for body, loops in found:
         pointer = any(
             (i.mnemonic, i.operands) == ("movq", "%rsp, %rbp")
@@ -338,22 +361,31 @@ def units_of(loop, names, around):
 
 def is_around(chain):
     """Whether this is code of a product outside of a sub-block's."""
-    frames = {re.match(r"\w*", name)[0] for name in chain}
-    return bool({"gemv", "gemm"} & frames) and SUB_BLOCK not in frames
+    return bool(PRODUCT.search(" ".join(chain))) and not any(map(is_sub_block, chain))
 
 
-def may_be_work(i):
-    return any(work.match(i.mnemonic) for work, _ in PRODUCTS.values())
+def is_sub_block(name):
+    """Whether a function is the one that computes a sub-block, and not a pointer's `add`."""
+    return bool(SUB_BLOCK.search(name)) and any(proof.search(name) for proof in PROOFS.values())
+
+
+def may_be_work(i, isa=None):
+    """Whether the mnemonic is that of a product, or of a part of one."""
+    sets = [isa] if isa else PRODUCTS
+    whole = any(PRODUCTS[isa][0].match(i.mnemonic) for isa in sets)
+    return whole or any(isa in ("avxvnni", "avx512") for isa in sets) and bool(TAKEN_APART.match(i.mnemonic))
 
 
 def product_of(chain):
     """Instruction set, type, product and positions, if these functions are a product's."""
-    function = next(filter(None, map(FUNCTION.search, chain)), None)
-    positions = [int(m[1]) for name in chain if (m := DOT.match(name))]
-    product = {"gemv", "gemm"} & {re.match(r"\w*", name)[0] for name in chain}
-    isa = function and function["isa"].replace("_", "")
-    if isa in PRODUCTS and positions and product:
-        return isa, function["format"], product.pop(), positions[0]
+    names = " ".join(chain)
+    positions = next(filter(None, map(DOT.search, chain)), None)
+    isa = next((isa for isa, proof in PROOFS.items() if proof.search(names)), None)
+    formats, product = FORMAT.findall(names), PRODUCT.search(names)
+    if positions and isa and formats and product:
+        # The outermost name has nothing but the format or the terms.
+        format_ = next((name for name in formats if name in BYTES), formats[-1])
+        return isa, format_, product[1] or product[2], int(positions[1])
     return None
 
 
@@ -365,7 +397,8 @@ def by_name(found):
 
     def order(item):
         unit = item[1][0]
-        places = list(PRODUCTS).index(unit.isa), list(BYTES).index(unit.format)
-        return *places, unit.product == "gemm", unit.positions
+        # Terms come after formats.
+        place = [*BYTES, unit.format].index(unit.format)
+        return list(PRODUCTS).index(unit.isa), place, unit.product == "gemm", unit.positions
 
     return dict(sorted(grouped.items(), key=order))

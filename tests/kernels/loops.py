@@ -216,6 +216,6 @@ def compare(ceilings, figures, only=()):
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except toolchain.Unavailable as reason:
+    except (toolchain.Unavailable, listing.Unnamed) as reason:
         print(reason, file=sys.stderr)
         sys.exit(2)

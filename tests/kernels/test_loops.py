@@ -12,7 +12,7 @@ import toolchain
 # A function of AVX-512 with a loop of whole sub-blocks in a loop over streams, and a GEMM whose words
 # are in a loop of their own.
 X86 = """
-0000000000001000 <_R8Multiply>:
+0000000000001000 <_R6packed8Multiply>:
     1000:      \tpushq\t%rbp
     1001:      \tmovq\t%rsp, %rbp
     1004:      \tsubq\t$0x40, %rsp            # imm = 0x40
@@ -25,17 +25,17 @@ X86 = """
     106a:      \tprefetcht0\t0x780(%rax)
     106e:      \taddq\t$0x40, %rax
     1072:      \tcmpq\t%rax, (%rcx)
-    1075:      \tjne\t0x1014 <_R8Multiply+0x14>
+    1075:      \tjne\t0x1014 <_R6packed8Multiply+0x14>
     1077:      \tdecq\t%rdx
-    107a:      \tjne\t0x1010 <_R8Multiply+0x10>
+    107a:      \tjne\t0x1010 <_R6packed8Multiply+0x10>
     1080:      \tvmovdqa64\t%zmm1, (%rsp)
     1082:      \tvmovdqa64\t%zmm1, 0x40(%rsp,%r11)
     1084:      \tvpdpbusd\t(%rbx,%rdi,4){{1to16}}, %zmm1, %zmm0
     1088:      \tvpmaddwd\t(%rbx), %zmm1, %zmm2
     108c:      \tincq\t%rdi
-    1090:      \tjne\t0x1084 <_R8Multiply+0x84>
+    1090:      \tjne\t0x1084 <_R6packed8Multiply+0x84>
     1094:      \tdecq\t%rsi
-    1098:      \tjne\t0x1080 <_R8Multiply+0x80>
+    1098:      \tjne\t0x1080 <_R6packed8Multiply+0x80>
     109c:      \tretq
 """.format(
     sixteen="\n".join(
@@ -44,6 +44,7 @@ X86 = """
     )
 )
 KERNEL = "kernels::isa::x86::avx512::<kernels::packed::Multiply<kernels::packed_format::Q4_1>>"
+APART = "words::apart::<packed::gemm::Tiles<simd::Avx512, packed_format::WithMinimum>>"
 
 
 def names_of_x86(addresses):
@@ -51,17 +52,17 @@ def names_of_x86(addresses):
 
     def chain(address):
         if address < 0x1080:
-            inside = ["dot<1, 1>", "add_sub_block<Avx512, Q4_1, 1, 1>"] * (0x1014 <= address < 0x106A)
-            return [*inside, "gemv<Q4_1, Avx512>", KERNEL]
-        inside = ["dot<2, 2>", "add_sub_block<Avx512, Q4_1, 2, 2>"] * (0x1084 <= address < 0x1094)
+            inside = ["dot<1, 1>", "add_sub_block<simd::Avx512, packed_format::Q4_1, 1, 1>"] * (0x1014 <= address < 0x106A)
+            return [*inside, "gemv<packed_format::Q4_1, simd::Avx512>", KERNEL]
+        inside = ["dot<2, 2>", "add<simd::Avx512, packed_format::WithMinimum>"] * (0x1084 <= address < 0x1094)
         # Of the outer loop's own, more than could be a mistake.
-        return [*inside, "gemm<Q4_1, Avx512>", KERNEL]
+        return [*inside, "call<2>", APART]
 
     return [chain(address) for address in addresses]
 
 
 AARCH64 = """
-0000000000002000 <_R8Multiply>:
+0000000000002000 <_R6packed8Multiply>:
     2000:      \tstp\tx29, x30, [sp, #-0x10]!
     2004:      \tmov\tx29, sp
     2008:      \tldp\tq0, q1, [x0], #0x20
@@ -70,8 +71,8 @@ AARCH64 = """
     2014:      \tprfm\tpldl1keep, [x0, #0x780]
     2018:      \tsdot\tv3.4s, v0.16b, v1.16b
     201c:      \tsubs\tx1, x1, #0x1
-    2020:      \tb.ne\t0x2008 <_R8Multiply+0x8>
-    2024:      \tcbz\tx2, 0x2008 <_R8Multiply+0x8>
+    2020:      \tb.ne\t0x2008 <_R6packed8Multiply+0x8>
+    2024:      \tcbz\tx2, 0x2008 <_R6packed8Multiply+0x8>
     2028:      \tret
 """
 
@@ -90,7 +91,7 @@ class Listings(unittest.TestCase):
 
     def test_loops_are_found_and_named_by_what_is_inlined_there(self):
         units = listing.by_name(listing.units(X86, names_of_x86))
-        self.assertEqual(list(units), ["avx512 Q4_1 gemv 1", "avx512 Q4_1 gemm 2"])
+        self.assertEqual(list(units), ["avx512 Q4_1 gemv 1", "avx512 WithMinimum gemm 2"])
 
     def test_figures_are_those_of_a_sub_block(self):
         (unit,) = listing.by_name(listing.units(X86, names_of_x86))["avx512 Q4_1 gemv 1"]
@@ -102,7 +103,7 @@ class Listings(unittest.TestCase):
         )
 
     def test_a_loop_that_does_a_part_of_a_sub_block_is_counted_as_often_as_it_runs(self):
-        (unit,) = listing.by_name(listing.units(X86, names_of_x86))["avx512 Q4_1 gemm 2"]
+        (unit,) = listing.by_name(listing.units(X86, names_of_x86))["avx512 WithMinimum gemm 2"]
         # 32 products for two positions, two in a pass: one of them has been taken apart.
         self.assertEqual([times for times, _ in unit.bodies()], [1, 16])
         self.assertEqual(
@@ -121,13 +122,14 @@ class Listings(unittest.TestCase):
 
     def test_a_function_with_another_name_is_missed_aloud(self):
         def renamed(addresses):
-            return [["dot<1, 1>", "add_sub_block<>", "gemv<>", KERNEL] for _ in addresses]
+            return [["dot<1, 1>", "of_a_block<>", "gemv<simd::Avx512>", KERNEL] for _ in addresses]
 
-        with self.assertRaisesRegex(ValueError, "add_sub_block"):
+        with self.assertRaisesRegex(listing.Unnamed, "sub_block"):
             list(listing.units(X86, renamed))
 
     def test_accesses_to_memory_are_read_off_aarch64(self):
         ((_, body),) = listing.functions(AARCH64)
+        body[6].is_product = True
         counts = listing.counts(body[2:9], "dotprod", frame_pointer=True)
         expected = figures(instructions=7, work=1, loads=2, stores=1, spills=2)
         self.assertEqual(dict(counts) | {"loops": 0}, expected)
