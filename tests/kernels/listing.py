@@ -3,9 +3,10 @@
 A loop is a strongly connected part of a function's flow. What enters it from outside is its head;
 loops within are what stays connected without the jumps to the head. Where a loop belongs is said by
 the names of the functions that were inlined there: `gemv` or `gemm`, `dot<N, …>` and the type of the
-weights. The loops that count are the innermost ones around `add_sub_block`. A loop within that
-function means that the compiler did not unroll it, so that weights and sums go through memory; it is
-counted with the loop around it.
+weights. The loops that count are the innermost ones around the function that adds a sub-block's
+products (`SUB_BLOCK`). A loop within that function means that the compiler did not unroll it, so that
+weights and sums go through memory; it is counted with the loop around it, as often as products are
+missing otherwise.
 
 A spill here is an access to a fixed place on the stack inside such a loop: what does not fit the
 registers. An array on the stack that a register indexes, as the sums of several streams, is none.
@@ -122,8 +123,10 @@ class Unit:
         return max(round(2 * self.at_once()) / 2, self.least(), 0.5)
 
     def least(self):
-        """Loops within together compute one vector's rows of a sub-block."""
-        return 0 if not self.within else 0.5 if self.isa in HALF_GROUPS else 1
+        """Loops within that multiply together compute one vector's rows of a sub-block."""
+        if not any(self.share(body) for _, _, body in self.within):
+            return 0
+        return 0.5 if self.isa in HALF_GROUPS else 1
 
     def at_once(self):
         """Sub-blocks where each loop within runs once."""
@@ -349,8 +352,9 @@ def units_of(loop, names, around):
     for child in loop.within:
         more, part_of = units_of(child, names, around)
         made += more
-        if part_of:
-            name = name or part_of
+        name = name or part_of
+        # One without products may unpack what is multiplied.
+        if not more:
             parts.append(child)
     if name is None:
         return made, None

@@ -120,6 +120,13 @@ class Listings(unittest.TestCase):
             ),
         )
 
+    def test_a_loop_without_products_is_counted_with_the_one_around_it(self):
+        # The jump to itself in place of the prefetch.
+        listing_ = X86.replace("prefetcht0\t0x780(%rax)", "jne\t0x106a <_R6packed8Multiply+0x6a>")
+        (unit,) = listing.by_name(listing.units(listing_, names_of_x86))["avx512 Q4_1 gemv 1"]
+        self.assertEqual(unit.per_sub_block()["instructions"], 23)
+        self.assertEqual(unit.per_sub_block()["loops"], 1)
+
     def test_a_function_with_another_name_is_missed_aloud(self):
         def renamed(addresses):
             return [["dot<1, 1>", "of_a_block<>", "gemv<simd::Avx512>", KERNEL] for _ in addresses]
