@@ -79,7 +79,7 @@ def run(options, found, compilers):
         document(options.document, figures, found)
     if options.json:
         print(json.dumps({"compilers": compilers, "loops": figures}, indent=1))
-    elif not options.write and not options.document:
+    elif not (options.write or options.document or options.check):
         print_table(figures)
     return check(options.check, figures, compilers, options.only) if options.check else 0
 
@@ -140,14 +140,17 @@ def replaced(lines, table):
 
 
 def markdown(figures):
-    """Instructions, and spills and loops where there are any, of the types shown."""
+    """Instructions, and spills and loops where there are any, of the types shown and of what types
+    share."""
+    columns = ["gemv 1", "gemv 2", "gemv 3", "gemv 4", "gemm"]
     rows = {}
     for name, counts in figures.items():
         isa, format_, product, positions = name.split()
-        if format_ in SHOWN:
+        if format_ in SHOWN or format_ not in listing.BYTES:
             cell = f"{counts['instructions']:g} ({counts['work']:g})"
             more = [said(counts, what) for what in ("apart", "spills", "loops") if counts[what]]
-            rows.setdefault((isa, format_), []).append(", ".join([cell, *more]))
+            column = columns.index(product if product == "gemm" else f"{product} {positions}")
+            rows.setdefault((isa, format_), [""] * len(columns))[column] = ", ".join([cell, *more])
     yield "| instruction set | type | GEMV, 1 row | 2 rows | 3 rows | 4 rows | GEMM |"
     yield "|---|---|---|---|---|---|---|"
     for (isa, format_), cells in rows.items():

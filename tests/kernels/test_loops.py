@@ -168,6 +168,14 @@ class Ceilings(unittest.TestCase):
         problems = loops.compare(self.CEILING, {"a 2": {}})
         self.assertEqual(problems, ["a 1: not found any more", "a 2: new, without a ceiling"])
 
+    def test_what_types_share_has_a_row_of_its_own(self):
+        counts = self.CEILING["a 1"] | {"work": 12}
+        names = ["avx512 Q4_1 gemv 2", "avx512 Q5_1 gemv 2", "avx512 Whole gemm 12"]
+        rows = list(loops.markdown(dict.fromkeys(names, counts)))[2:]
+        cell = "100 (12), 2 spills"
+        expected = [f"| avx512 | Q4_1 |  | {cell} |  |  |  |", f"| avx512 | Whole |  |  |  |  | {cell} |"]
+        self.assertEqual(rows, expected)
+
     def test_a_table_is_put_in_place_of_the_one_with_its_head(self):
         lines = ["a", "| h |", "|---|", "| 1 |", "", "| h2 |", "|---|", "| 2 |"]
         table = ["| h |", "|---|", "| 3 |", "| 4 |"]
