@@ -54,6 +54,8 @@ PROOFS = {
     "dotprod": re.compile(r"\bNeon<true, false>"),
     "i8mm": re.compile(r"\bNeon<true, true>"),
 }
+# Symbols of functions that may have loops of products in them.
+CANDIDATE = re.compile(r"6packed|3isa(3x86|3arm|8dispatch)|5apart")
 FORMAT = re.compile(r"\bpacked_format::(\w+)")
 PRODUCT = re.compile(r"(?:^|::|\s)(gem[vm])(?:::)?<|\b(gemm)::Tiles\b")
 # The function that computes a sub-block, and its dot products with so many positions. Names are as in
@@ -308,7 +310,9 @@ def units(text, names_at):
     `names_at` takes addresses and gives for each the names of the functions inlined there, innermost
     first.
     """
-    found = [(body, nest(blocks(body))) for symbol, body in functions(text) if "6packed" in symbol]
+    found = [
+        (body, nest(blocks(body))) for symbol, body in functions(text) if CANDIDATE.search(symbol)
+    ]
     inside = [i for _, loops in found for loop in loops for i in loop.all_instructions()]
     dots = [i for i in inside if may_be_work(i)]
     names = {}

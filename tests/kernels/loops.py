@@ -7,6 +7,7 @@
     tests/kernels/loops.py --check                  # against tests/kernels/ceilings.json
     tests/kernels/loops.py --write --document       # the present figures as ceilings, and the
                                                     # tables of model/PERFORMANCE.md made again
+    tests/kernels/loops.py --program target/release/potluck --check
     tests/kernels/loops.py --predict                # predicted cycles, in Markdown
 
 It builds the kernels alone (tests/kernels/Cargo.toml; a minute for each architecture), and reads
@@ -49,21 +50,33 @@ SHOWN = ("Q4_1", "Q8_0", "Q4K", "Q6K")
 
 def main():
     options = arguments()
-    isas = {name.split()[0] for name in [*options.only, *filter(None, [options.listing])]}
-    if options.predict:
-        isas |= set(toolchain.ARCHITECTURES["aarch64"])
     found, compilers = {}, {}
-    for architecture, sets in toolchain.ARCHITECTURES.items():
-        if isas and not isas & set(sets):
-            continue
-        program, compilers[architecture] = toolchain.build(architecture)
-        text = toolchain.disassembly(program)
-        units = listing.by_name(listing.units(text, toolchain.names_at(program)))
-        if missing := set(sets) - {unit.isa for of_name in units.values() for unit in of_name}:
-            raise toolchain.Unavailable(f"no loops found for {', '.join(sorted(missing))}")
-        found |= units
+    if options.program:
+        found = read(options.program)
+    else:
+        for architecture, sets in toolchain.ARCHITECTURES.items():
+            if needed(options, sets):
+                program, compilers[architecture] = toolchain.build(architecture)
+                units = read(program)
+                if missing := set(sets) - {name.split()[0] for name in units}:
+                    raise toolchain.Unavailable(f"no loops found for {', '.join(sorted(missing))}")
+                found |= units
     wanted = {n: u for n, u in found.items() if not options.only or is_among(n, options.only)}
     return run(options, wanted, compilers)
+
+
+def needed(options, isas):
+    """Whether loops of one of these instruction sets are asked for."""
+    if options.predict:
+        return isas == toolchain.ARCHITECTURES["aarch64"]
+    asked = {name.split()[0] for name in [*options.only, options.listing] if name}
+    return not asked or bool(asked & set(isas))
+
+
+def read(program):
+    """The loops of a program, by name."""
+    text = toolchain.disassembly(program)
+    return listing.by_name(listing.units(text, toolchain.names_at(program)))
 
 
 def run(options, found, compilers):
@@ -88,6 +101,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     of_name = "the beginning of a loop's name"
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help=of_name)
+    parser.add_argument("--program", metavar="FILE", help="read this one; nothing is built")
     parser.add_argument("--listing", metavar="NAME", help="print this loop's instructions")
     parser.add_argument("--predict", action="store_true", help="cycles by llvm-mca")
     parser.add_argument("--json", action="store_true", help="figures as JSON")
@@ -97,8 +111,8 @@ def arguments():
         "--document", nargs="?", const=DOCUMENT, metavar="FILE", help="make the tables of a document again"
     )
     options = parser.parse_args()
-    if options.only and (options.predict or options.write or options.document):
-        parser.error("--only goes with the table, --json and --check")
+    if (options.only or options.program) and (options.predict or options.write or options.document):
+        parser.error("--only and --program go with the table, --listing, --json and --check")
     return options
 
 
