@@ -266,3 +266,16 @@ fn examples_that_scripts_build_are_there() {
     }
     assert!(built > 2, "{built}");
 }
+
+#[test]
+fn what_counts_instructions_of_inner_loops_passes_its_own_tests() {
+    let tests = Command::new("python3")
+        .args(["-B", "-m", "unittest", "discover", "tests/kernels"])
+        .current_dir(workspace())
+        .output();
+    let Ok(tests) = tests else {
+        return eprintln!("skipped: there is no python3 here");
+    };
+    let said = String::from_utf8_lossy(&tests.stderr);
+    assert!(tests.status.success(), "{said}");
+}
