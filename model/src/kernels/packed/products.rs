@@ -68,34 +68,53 @@ impl<S: Words, T: Terms> Products<S, T> {
         factors: &[&Factors; N],
         sums: &mut [S::Floats; N],
     ) {
-        let SubBlock { weights, scales } = sub_block;
-        // SAFETY: the caller's promise is that of `dot`.
+        // SAFETY: the caller's promise.
         unsafe {
             if T::HALVES {
-                for (half, part) in [Part::First, Part::Second].into_iter().enumerate() {
-                    let dots = x.dot(s, part, weights);
-                    for n in 0..N {
-                        let sum = &factors[n].sums.halves[half];
-                        let dot = s.ints_minus(dots[n], self.offset, sum);
-                        let d = s.floats_mul(scales.d[half], s.floats(factors[n].scale));
-                        sums[n] = s.floats_fma(d, s.floats_from(dot), sums[n]);
-                    }
-                }
-                return;
+                self.add_part(s, Part::First, sub_block, &x, factors, sums);
+                self.add_part(s, Part::Second, sub_block, &x, factors, sums);
+            } else {
+                self.add_part(s, Part::Whole, sub_block, &x, factors, sums);
             }
-            let dots = x.dot(s, Part::Whole, weights);
+        }
+        if T::MINIMUM {
             for n in 0..N {
-                let mut dot = dots[n];
-                if !T::MINIMUM {
-                    dot = s.ints_minus(dot, self.offset, &factors[n].sums.whole);
-                }
-                let d = s.floats_mul(scales.d[0], s.floats(factors[n].scale));
-                sums[n] = s.floats_fma(d, s.floats_from(dot), sums[n]);
-                if T::MINIMUM {
-                    let sum = s.floats(factors[n].scaled_sum);
-                    sums[n] = s.floats_fma(scales.m, sum, sums[n]);
-                }
+                let sum = s.floats(factors[n].scaled_sum);
+                sums[n] = s.floats_fma(sub_block.scales.m, sum, sums[n]);
             }
+        }
+    }
+
+    /// Adds `d_w · d_x · (Σ q · x − offset · Σ x)` of a part of a sub-block.
+    ///
+    /// # Safety
+    /// The blocks are readable.
+    #[inline(always)]
+    unsafe fn add_part<const N: usize>(
+        &self,
+        s: S,
+        part: Part,
+        sub_block: &SubBlock<S>,
+        x: &impl Blocks<S, N>,
+        factors: &[&Factors; N],
+        sums: &mut [S::Floats; N],
+    ) {
+        // SAFETY: the caller's promise.
+        let dots = unsafe { x.dot(s, part, &sub_block.weights) };
+        let [first, second] = sub_block.scales.d;
+        for n in 0..N {
+            let of_block = &factors[n].sums;
+            let (scale, sum) = match part {
+                Part::Whole => (first, &of_block.whole),
+                Part::First => (first, &of_block.halves[0]),
+                Part::Second => (second, &of_block.halves[1]),
+            };
+            let mut dot = dots[n];
+            if !T::MINIMUM {
+                dot = s.ints_minus(dot, self.offset, sum);
+            }
+            let d = s.floats_mul(scale, s.floats(factors[n].scale));
+            sums[n] = s.floats_fma(d, s.floats_from(dot), sums[n]);
         }
     }
 }

@@ -147,6 +147,31 @@ pub(super) unsafe fn sdot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> in
     sums
 }
 
+/// `sums + a · b`, four signed byte products a lane, all with four bytes of `b`, the `I`th.
+///
+/// # Safety
+/// The CPU has the dot-product extension.
+#[inline(always)]
+pub(super) unsafe fn sdot_by<const I: usize>(
+    mut sums: int32x4_t,
+    a: int8x16_t,
+    b: int8x16_t,
+) -> int32x4_t {
+    // SAFETY: the caller promises the extension; registers only.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {sums:v}.4s, {a:v}.16b, {b:v}.4b[{i}]",
+            sums = inout(vreg) sums,
+            a = in(vreg) a,
+            b = in(vreg) b,
+            i = const I,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
 /// `sums + a · bᵀ` of matrices of two rows of eight signed bytes, row after row.
 ///
 /// # Safety

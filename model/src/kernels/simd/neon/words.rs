@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::super::{OfTile, Part, Simd, Sum, WORDS, WeightKind, Words};
-use super::products::{high_and_low, sdot, smmla, widen};
+use super::products::{high_and_low, sdot_by, smmla, widen};
 use super::{Neon, widen_f16};
 
 /// Positions of a tile.
@@ -15,6 +15,28 @@ type Word = [uint8x16_t; 2];
 /// By dot products: the bytes of both, twice. By matrix products: of a word and the next, two rows a
 /// vector. Else: `i16`, two rows a vector.
 type Operand = [int8x16_t; 4];
+
+/// Expands `$step!(j)` for each word of a part, in the order in which planes of nibbles give them.
+/// Written out, since the compiler does not know how small an `asm!` is: it keeps a loop of them, and
+/// with it weights and sums in memory.
+macro_rules! each_word {
+    ($part:expr, $step:ident) => {
+        match $part {
+            Part::Whole => {
+                each_word!($step, 0 1 4 5 2 3 6 7);
+            }
+            Part::First => {
+                each_word!($step, 0 1 2 3);
+            }
+            Part::Second => {
+                each_word!($step, 4 5 6 7);
+            }
+        }
+    };
+    ($step:ident, $($j:literal)*) => {
+        $($step!($j);)*
+    };
+}
 
 /// [`Words::dot`] by matrix products. A block is four times two words of high bytes and the two of low
 /// bytes that belong to them. Unsigned weights are at most 127, so signed products serve both kinds.
@@ -31,14 +53,19 @@ unsafe fn matrix_products<const N: usize, const STRIDE: usize>(
     unsafe {
         // Of each position, products of two rows each.
         let mut pairs = [[vdupq_n_s32(0); 4]; N];
-        for j in part.words().step_by(2) {
-            for n in 0..N {
-                let x = vreinterpretq_s8_s32(vld1q_s32(x[n].add(2 * j * STRIDE)));
-                for (pair, rows) in pairs[n].iter_mut().zip(weights[j]) {
-                    *pair = smmla(*pair, rows, x);
+        macro_rules! step {
+            ($j:literal) => {
+                if $j % 2 == 0 {
+                    for n in 0..N {
+                        let x = vreinterpretq_s8_s32(vld1q_s32(x[n].add(2 * $j * STRIDE)));
+                        for (pair, rows) in pairs[n].iter_mut().zip(weights[$j]) {
+                            *pair = smmla(*pair, rows, x);
+                        }
+                    }
                 }
-            }
+            };
         }
+        each_word!(part, step);
         let mut sums = [[vdupq_n_s32(0); 2]; N];
         for (sums, pairs) in sums.iter_mut().zip(pairs) {
             sums[0] = high_and_low(pairs[0], pairs[1]);
@@ -48,13 +75,24 @@ unsafe fn matrix_products<const N: usize, const STRIDE: usize>(
     }
 }
 
-/// [`Words::dot`] by dot products. A block is eight words of the activations' high bytes, then eight
-/// of the low ones. Unsigned weights are at most 127, so signed products serve both kinds.
+/// Four words of activations.
 ///
 /// # Safety
-/// The CPU has NEON and the dot-product extension; else as for [`Words::dot`].
+/// The CPU has NEON; the words are readable.
 #[inline(always)]
-unsafe fn dot_products<const N: usize, const STRIDE: usize>(
+unsafe fn four(x: *const i32) -> int8x16_t {
+    // SAFETY: the caller's promises.
+    unsafe { vreinterpretq_s8_s32(vld1q_s32(x)) }
+}
+
+/// [`Words::dot`] by dot products, of blocks that are not those of a tile. A block is eight words of
+/// the activations' high bytes, then eight of the low ones. Unsigned weights are at most 127, so
+/// signed products serve both kinds.
+///
+/// # Safety
+/// The CPU has the dot-product extension; else as for [`Words::dot`].
+#[inline(always)]
+unsafe fn dot_products<const N: usize>(
     part: Part,
     weights: &[Operand; WORDS],
     x: &[*const i32; N],
@@ -62,24 +100,101 @@ unsafe fn dot_products<const N: usize, const STRIDE: usize>(
     // SAFETY: the caller's promises.
     unsafe {
         let mut sums = [[vdupq_n_s32(0); 2]; N];
-        let mut low_sums = sums;
-        for j in part.words() {
-            for n in 0..N {
-                let high = vreinterpretq_s8_s32(vld1q_dup_s32(x[n].add(j * STRIDE)));
-                let low = vreinterpretq_s8_s32(vld1q_dup_s32(x[n].add((WORDS + j) * STRIDE)));
-                for q in 0..2 {
-                    sums[n][q] = sdot(sums[n][q], weights[j][q], high);
-                    low_sums[n][q] = sdot(low_sums[n][q], weights[j][q], low);
+        macro_rules! add {
+            ($sums:ident, $j:literal, $from:expr) => {
+                for n in 0..N {
+                    let x = four(x[n].add($from + $j / 4 * 4));
+                    for q in 0..2 {
+                        $sums[n][q] = sdot_by::<{ $j % 4 }>($sums[n][q], weights[$j][q], x);
+                    }
                 }
-            }
+            };
         }
-        for n in 0..N {
-            for q in 0..2 {
-                sums[n][q] = vaddq_s32(vshlq_n_s32::<8>(sums[n][q]), low_sums[n][q]);
-            }
+        macro_rules! high {
+            ($j:literal) => {
+                add!(sums, $j, 0)
+            };
         }
+        if N <= 2 {
+            // Chains of their own: there are too few to hide an addition's latency.
+            let mut low_sums = sums;
+            macro_rules! step {
+                ($j:literal) => {
+                    high!($j);
+                    add!(low_sums, $j, WORDS);
+                };
+            }
+            each_word!(part, step);
+            return both(sums, low_sums);
+        }
+        macro_rules! low {
+            ($j:literal) => {
+                add!(sums, $j, WORDS)
+            };
+        }
+        each_word!(part, high);
+        for [a, b] in &mut sums {
+            (*a, *b) = (vshlq_n_s32::<8>(*a), vshlq_n_s32::<8>(*b));
+        }
+        each_word!(part, low);
         sums
     }
+}
+
+/// [`Words::dot_tile`] by dot products: one load has a word of all positions.
+///
+/// # Safety
+/// The CPU has the dot-product extension; else as for [`Words::dot_tile`].
+#[inline(always)]
+unsafe fn tile_products<const N: usize>(
+    part: Part,
+    weights: &[Operand; WORDS],
+    x: *const i32,
+) -> [[int32x4_t; 2]; N] {
+    const { assert!(N == TILE) };
+    // SAFETY: the caller's promises.
+    unsafe {
+        let mut sums = [[vdupq_n_s32(0); 2]; N];
+        let mut low_sums = sums;
+        macro_rules! add {
+            ($sums:ident, $w:ident, $x:ident, $q:ident: $($n:literal)*) => {
+                $($sums[$n][$q] = sdot_by::<$n>($sums[$n][$q], $w, $x);)*
+            };
+        }
+        macro_rules! step {
+            ($j:literal) => {
+                let high = four(x.add($j * TILE));
+                let low = four(x.add((WORDS + $j) * TILE));
+                for q in 0..2 {
+                    let w = weights[$j][q];
+                    add!(sums, w, high, q: 0 1 2 3);
+                    add!(low_sums, w, low, q: 0 1 2 3);
+                }
+            };
+        }
+        each_word!(part, step);
+        both(sums, low_sums)
+    }
+}
+
+/// `256 · high + low`.
+///
+/// # Safety
+/// The CPU has NEON.
+#[inline(always)]
+unsafe fn both<const N: usize>(
+    mut high: [[int32x4_t; 2]; N],
+    low: [[int32x4_t; 2]; N],
+) -> [[int32x4_t; 2]; N] {
+    // SAFETY: registers only.
+    unsafe {
+        for n in 0..N {
+            for q in 0..2 {
+                high[n][q] = vaddq_s32(vshlq_n_s32::<8>(high[n][q]), low[n][q]);
+            }
+        }
+    }
+    high
 }
 
 /// [`Words::dot`] by products of widened weights and whole activations. A block is sixteen pairs of
@@ -173,11 +288,14 @@ unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
     }
     #[inline(always)]
     fn word_shr<const N: i32>(self, a: Self::Word) -> Self::Word {
-        self.shr_bytes::<N>(a)
+        // Bits do not cross bytes here at all, and a mask may be spared.
+        // SAFETY: `self` proves the instructions.
+        unsafe { a.map(|v| vshrq_n_u8::<N>(v)) }
     }
     #[inline(always)]
     fn word_shl<const N: i32>(self, a: Self::Word) -> Self::Word {
-        self.shl_bytes::<N>(a)
+        // SAFETY: `self` proves the instructions.
+        unsafe { a.map(|v| vshlq_n_u8::<N>(v)) }
     }
     #[inline(always)]
     fn operands(self, kind: WeightKind, words: [Self::Word; WORDS]) -> [Self::Operand; WORDS] {
@@ -214,10 +332,29 @@ unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
             if MATRIX {
                 matrix_products::<N, STRIDE>(part, weights, x)
             } else if DOT {
-                dot_products::<N, STRIDE>(part, weights, x)
+                dot_products::<N>(part, weights, x)
             } else {
                 whole_products::<N, STRIDE>(part, weights, x)
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_tile<const N: usize>(
+        self,
+        part: Part,
+        weights: &[Self::Operand; WORDS],
+        x: *const i32,
+    ) -> [Self::Ints; N] {
+        // SAFETY: `self` proves the instructions; the caller the reads.
+        unsafe {
+            if DOT && !MATRIX {
+                return tile_products(part, weights, x);
+            }
+            let mut blocks = [x; N];
+            for n in 0..N {
+                blocks[n] = x.add(n * Self::TOGETHER);
+            }
+            self.dot::<N, N>(part, weights, &blocks)
         }
     }
     #[inline(always)]
