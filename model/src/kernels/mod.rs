@@ -40,6 +40,7 @@ pub(crate) mod math;
 pub(crate) mod norm;
 pub(crate) mod packed;
 pub(crate) mod packed_format;
+mod planes;
 pub(crate) mod quantised;
 pub(crate) mod rope;
 pub(crate) mod rows;

@@ -129,17 +129,17 @@ impl<S: Words, T: Terms> Tiles<'_, S, T> {
                 let values: *const i32 = values.as_ptr().cast();
                 let x = values.add(b * N * BLOCK_WORDS);
                 let mut of_positions = [factors.get_unchecked(b * N); N];
-                for n in 0..N {
-                    of_positions[n] = factors.get_unchecked(b * N + n);
+                for (n, factors_of) in of_positions.iter_mut().enumerate() {
+                    *factors_of = factors.get_unchecked(b * N + n);
                 }
                 self.products
                     .add(s, sub_block, Tile(x), &of_positions, &mut sums);
             }
         }
-        for n in 0..N {
+        for (n, &sum) in sums.iter().enumerate() {
             let position = index * N + n;
             if position < self.output.positions {
-                self.output.store(s, position, row, sums[n]);
+                self.output.store(s, position, row, sum);
             }
         }
     }

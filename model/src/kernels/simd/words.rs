@@ -93,8 +93,8 @@ pub(crate) unsafe trait Words: Copy + Send + Sync {
         // SAFETY: the caller's promise.
         unsafe {
             let mut blocks = [x; N];
-            for n in 0..N {
-                blocks[n] = x.add(n * Self::TOGETHER);
+            for (n, block) in blocks.iter_mut().enumerate() {
+                *block = x.add(n * Self::TOGETHER);
             }
             self.dot::<N, N>(part, weights, &blocks)
         }

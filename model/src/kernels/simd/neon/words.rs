@@ -351,8 +351,8 @@ unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
                 return tile_products(part, weights, x);
             }
             let mut blocks = [x; N];
-            for n in 0..N {
-                blocks[n] = x.add(n * Self::TOGETHER);
+            for (n, block) in blocks.iter_mut().enumerate() {
+                *block = x.add(n * Self::TOGETHER);
             }
             self.dot::<N, N>(part, weights, &blocks)
         }
