@@ -75,7 +75,7 @@ impl<F: Format> Multiply<'_, F> {
     }
 }
 
-/// All positions' tiles of one group.
+/// The tiles of positions of one group.
 struct Tiles<'a, 'b, F> {
     multiply: &'a Multiply<'b, F>,
     group: usize,
@@ -85,7 +85,7 @@ struct Tiles<'a, 'b, F> {
 impl<S: Simd, F: Format> OfTile<S> for Tiles<'_, '_, F> {
     #[inline(always)]
     fn call<const N: usize>(self, s: S) {
-        for index in 0..self.multiply.positions.div_ceil(N) {
+        for index in self.multiply.tiles.clone() {
             self.multiply.tile::<S, N>(s, self.group, self.at, index);
         }
     }

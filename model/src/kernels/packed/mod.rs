@@ -41,16 +41,18 @@ pub(crate) use pack::pack;
 /// Positions that a pass of the GEMV takes.
 const GEMV_AT_ONCE: usize = 4;
 
-/// Computes the outputs of the row groups `groups` (of sixteen rows) of quantised weights for all
-/// positions of `x`: `y[position, row] = Σ w[row, k] · x[position, k]`.
+/// Computes the outputs of the row groups `groups` (of sixteen rows) of quantised weights for the
+/// tiles `tiles` of the positions of `x`, or for all where a tile is one position:
+/// `y[position, row] = Σ w[row, k] · x[position, k]`.
 ///
 /// # Safety
-/// No other thread touches these rows of `y`, `[positions, w.rows()]`.
+/// No other thread touches these rows of `y`, `[positions, w.rows()]`, for these positions.
 pub(crate) unsafe fn multiply(
     isa: Isa,
     w: WeightRows<'_>,
     x: &Activations,
     positions: usize,
+    tiles: Range<usize>,
     groups: Range<usize>,
     y: SharedSlice<'_, f32>,
 ) {
@@ -62,6 +64,7 @@ pub(crate) unsafe fn multiply(
                     w,
                     x,
                     positions,
+                    tiles,
                     groups,
                     y,
                     format: std::marker::PhantomData,
@@ -76,6 +79,8 @@ struct Multiply<'a, F> {
     w: WeightRows<'a>,
     x: &'a Activations,
     positions: usize,
+    /// Of the GEMM.
+    tiles: Range<usize>,
     groups: Range<usize>,
     y: SharedSlice<'a, f32>,
     format: std::marker::PhantomData<F>,
