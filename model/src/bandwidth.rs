@@ -25,8 +25,9 @@ pub fn read_bandwidth(compute: &Compute) -> f64 {
     let mut best = f64::INFINITY;
     for _ in 0..PASSES {
         let start = Instant::now();
-        compute.team().run(words.len(), GRAIN, &|range| {
-            black_box(sum(&words[range]));
+        let bytes = GRAIN * size_of::<u64>();
+        compute.team().run(words.len() / GRAIN, bytes, &|range| {
+            black_box(sum(&words[range.start * GRAIN..range.end * GRAIN]));
         });
         best = best.min(start.elapsed().as_secs_f64());
     }

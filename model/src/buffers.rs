@@ -14,12 +14,16 @@ const KEPT: usize = 8;
 /// Numbers that are kept in all, at most: 64 MiB. One buffer is kept whatever its size.
 const KEPT_NUMBERS: usize = 1 << 24;
 
+/// Activations that are in use at once.
+const KEPT_ACTIVATIONS: usize = 2;
+
 /// Unused buffers.
 #[derive(Default)]
 pub(crate) struct Buffers {
     /// The longest unused first.
     floats: Mutex<VecDeque<Vec<f32>>>,
-    activations: Mutex<Activations>,
+    /// The last used last.
+    activations: Mutex<Vec<Activations>>,
 }
 
 impl Buffers {
@@ -55,12 +59,15 @@ impl Buffers {
 
     /// Activations to be quantised into.
     pub(crate) fn take_activations(&self) -> Activations {
-        std::mem::take(&mut *lock(&self.activations))
+        lock(&self.activations).pop().unwrap_or_default()
     }
 
     /// Keeps their memory for the next.
     pub(crate) fn give_activations(&self, activations: Activations) {
-        *lock(&self.activations) = activations;
+        let mut unused = lock(&self.activations);
+        if unused.len() < KEPT_ACTIVATIONS {
+            unused.push(activations);
+        }
     }
 }
 

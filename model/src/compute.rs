@@ -8,6 +8,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 use crate::buffers::Buffers;
+use crate::cores::Cores;
 use crate::kernels::team::Team;
 use crate::kernels::{Isa, IsaError};
 
@@ -49,8 +50,8 @@ impl Compute {
     /// the team's counters hold them.
     pub const MAX_THREADS: usize = 1024;
 
-    /// `threads`, the caller's included (by default as many as this process may use), with the
-    /// best instruction set of the CPU or the one `POTLUCK_ISA` names.
+    /// `threads`, the caller's included (by default as many as this process has cores that help:
+    /// small ones beside enough fast ones do not), with the best instruction set of the CPU or the one `POTLUCK_ISA` names.
     ///
     /// # Errors
     /// `POTLUCK_ISA` names something unknown or missing here.
@@ -62,15 +63,16 @@ impl Compute {
     /// [`Compute::threads`] tells, where the system gives no more, and never more than
     /// [`Compute::MAX_THREADS`].
     pub fn with_isa(isa: Isa, threads: Option<NonZeroUsize>) -> Self {
+        let cores = Cores::of_this_process();
         let threads = threads
-            .or_else(|| std::thread::available_parallelism().ok())
+            .or_else(|| NonZeroUsize::new(cores.that_help()))
             .unwrap_or(NonZeroUsize::MIN)
             .min(NonZeroUsize::new(Self::MAX_THREADS).unwrap_or(NonZeroUsize::MIN));
         Self(Arc::new(Inner {
             device: Self::kernel_device(),
             arithmetic: Arithmetic::Canonical1,
             isa,
-            team: Team::new(threads),
+            team: Team::new(&cores.of_threads(threads)),
             buffers: Buffers::default(),
         }))
     }
@@ -82,7 +84,7 @@ impl Compute {
             device,
             arithmetic: Arithmetic::Composed,
             isa: Isa::SCALAR,
-            team: Team::new(NonZeroUsize::MIN),
+            team: Team::new(&[]),
             buffers: Buffers::default(),
         }))
     }

@@ -9,6 +9,7 @@ pub mod bandwidth;
 mod buffers;
 mod compute;
 pub mod config;
+mod cores;
 mod drafts;
 mod engine;
 mod error;

@@ -33,7 +33,7 @@ pub const DEFAULT_CONTEXT: usize = 2048;
 /// How to open a model.
 #[derive(Debug, Clone, Default)]
 pub struct OpenOptions {
-    /// Threads to compute with; all usable ones if `None`.
+    /// Threads to compute with; one for each core that helps if `None`.
     pub threads: Option<NonZeroUsize>,
     /// Positions of a session, as [`context_of`] takes them.
     pub context: Option<NonZeroUsize>,

@@ -44,7 +44,7 @@ TARGETS = {
     "gemma3:270m": {"decode": 1.3, "prefill": 1.5},
 }
 # Share of its idle decode rate that Potluck keeps with as many busy processes as processors.
-CONTENDED_TARGET = 1 / 3
+CONTENDED_TARGET = 0.45
 
 
 @dataclass

@@ -5,6 +5,8 @@
 //! `f32` model, 16 bits leave a KL divergence below 0.000002 nats a position where int8 blocks
 //! leave 0.003 to 0.007.
 
+use std::ops::Range;
+
 use super::isa::{Kernel, dispatch};
 use super::simd::{ActivationBlock, BlockSums, Simd, Sum, WORD};
 use super::{Isa, SharedSlice};
@@ -67,9 +69,21 @@ impl Activations {
         self.factors.resize(room, Factors::default());
     }
 
+    /// Makes this a copy.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        (self.tile, self.blocks) = (other.tile, other.blocks);
+        self.values.clone_from(&other.values);
+        self.factors.clone_from(&other.factors);
+    }
+
     /// Positions of a tile; the last of a GEMM has zeros for those that are missing.
     pub(crate) fn tile_positions(&self) -> usize {
         self.tile
+    }
+
+    /// Tiles of so many positions.
+    pub(crate) fn tiles_of(&self, positions: usize) -> usize {
+        positions.div_ceil(self.tile)
     }
 
     pub(crate) fn blocks(&self) -> usize {
@@ -95,6 +109,7 @@ impl Activations {
 }
 
 /// Writes tiles of [`Activations`].
+#[derive(Clone, Copy)]
 pub(crate) struct ActivationTiles<'a> {
     tile: usize,
     blocks: usize,
@@ -132,6 +147,63 @@ impl ActivationTiles<'_> {
                 factors,
             },
         );
+    }
+
+    /// Quantises some blocks of a position, where tiles are of one.
+    ///
+    /// # Panics
+    /// If tiles are larger, or `x` are not so many blocks.
+    ///
+    /// # Safety
+    /// No other thread writes these blocks.
+    pub(crate) unsafe fn quantise_blocks(
+        &self,
+        isa: Isa,
+        position: usize,
+        blocks: Range<usize>,
+        x: &[f32],
+    ) {
+        assert!(self.tile == 1 && blocks.end <= self.blocks && x.len() == blocks.len() * BLOCK);
+        let first = position * self.blocks;
+        let range = first + blocks.start..first + blocks.end;
+        // SAFETY: one writer a block, as the caller promises.
+        let (values, factors) =
+            unsafe { (self.values.part(range.clone()), self.factors.part(range)) };
+        dispatch(
+            isa,
+            Quantise {
+                tile: 1,
+                blocks: blocks.len(),
+                x,
+                values,
+                factors,
+            },
+        );
+    }
+
+    /// Copies all blocks of a position from one with fewer of them: they are `blocks` here.
+    ///
+    /// # Panics
+    /// If tiles are of several positions, or `from` has not so many blocks.
+    ///
+    /// # Safety
+    /// No other thread writes these blocks.
+    pub(crate) unsafe fn copy_blocks(
+        &self,
+        position: usize,
+        blocks: Range<usize>,
+        from: &Activations,
+    ) {
+        assert!(self.tile == 1 && from.tile == 1 && blocks.end <= self.blocks);
+        assert_eq!(from.blocks, blocks.len());
+        let (values, factors) = from.tile(position);
+        let first = position * self.blocks;
+        let range = first + blocks.start..first + blocks.end;
+        // SAFETY: one writer a block, as the caller promises.
+        unsafe {
+            self.values.part(range.clone()).copy_from_slice(values);
+            self.factors.part(range).copy_from_slice(factors);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::attention_split::{Outputs, Scores};
 use super::attention_tile::QUERIES;
 use super::cache::{BLOCK, CacheShape, append};
 use super::rope::{RopePairs, Rotate};
-use super::team::Team;
+use super::team::{MACS_A_BYTE, Team};
 use super::{Isa, SharedSlice};
 
 /// The most positions of a tile in prefill: its queries share one widened copy of each cache block.
@@ -87,6 +87,13 @@ impl AttentionPlan {
         seen / BLOCK..self.start / BLOCK + 1
     }
 
+    /// Bytes that a key and value head reads for a tile of positions, or as many as take as long.
+    fn item_bytes(&self, tile: usize) -> usize {
+        let queries = tile * self.heads / self.cache.kv_heads;
+        let element = self.blocks().len() * BLOCK * self.cache.head_dim;
+        2 * element * size_of::<f16>().max(queries / MACS_A_BYTE)
+    }
+
     /// Where its rows of the queries are.
     fn elements(&self) -> Range<usize> {
         let width = self.heads * self.head_dim;
@@ -129,7 +136,7 @@ impl AttentionStep<'_> {
         let values = SharedSlice::new(self.values);
         let rows = plan.rows.clone();
         let q = &mut self.q[rows.start * q_width..rows.end * q_width];
-        team.rows([q], q_width, 4, &|index, [q]| {
+        team.rows([q], q_width, &|index, [q]| {
             let row = rows.start + index;
             let turn = |heads: &mut [f32]| {
                 Rotate {
@@ -175,7 +182,7 @@ impl AttentionStep<'_> {
         let tiles = positions.div_ceil(TILE).max(least);
         let tile = positions.div_ceil(tiles.max(1));
         let tiles = positions.div_ceil(tile.max(1));
-        team.run(tiles * heads, 1, &|range| {
+        team.run(tiles * heads, plan.item_bytes(tile), &|range| {
             for item in range {
                 let first = item / heads * tile;
                 let group = Group {
@@ -211,7 +218,8 @@ impl AttentionStep<'_> {
         let size = plan.heads / heads * BLOCK;
         let of_head = size * blocks.len();
         let shared = SharedSlice::new(&mut scores[..heads * of_head]);
-        team.run(heads * blocks.len(), 2, &|range| {
+        let block_bytes = BLOCK * plan.cache.head_dim * size_of::<f16>();
+        team.run(heads * blocks.len(), block_bytes, &|range| {
             for (head, part) in by_head(range, blocks.len()) {
                 let group = group(head);
                 let copies = group.copy(|at| &q[at]);
@@ -230,7 +238,10 @@ impl AttentionStep<'_> {
         let q = SharedSlice::new(&mut self.q[plan.elements()]);
         // One part a thread: those of one head weigh its scores once for all coordinates.
         let items = heads * strips;
-        team.run(items, items.div_ceil(team.threads()), &|range| {
+        let each = items.div_ceil(team.threads());
+        let part_bytes = heads * blocks.len() * block_bytes / team.threads();
+        team.run(items.div_ceil(each), part_bytes, &|parts| {
+            let range = parts.start * each..items.min(parts.end * each);
             for (head, part) in by_head(range, strips) {
                 let edge = |strip: usize| match strip == strips {
                     true => width,

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use super::*;
 
 fn team(threads: usize) -> Team {
-    Team::new(NonZeroUsize::new(threads).expect("not zero"))
+    Team::equal(NonZeroUsize::new(threads).expect("not zero"))
 }
 
 fn value(i: usize) -> f32 {

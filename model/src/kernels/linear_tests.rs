@@ -15,7 +15,7 @@ use super::team::Team;
 use crate::TensorType;
 
 /// A small deterministic generator (SplitMix64, Steele et al. 2014).
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -25,13 +25,18 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn unit(&mut self) -> f32 {
+    pub(super) fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 }
 
 /// Random stored rows with sane scales.
-fn random_rows(t: TensorType, rows: usize, columns: usize, random: &mut Random) -> Vec<u8> {
+pub(super) fn random_rows(
+    t: TensorType,
+    rows: usize,
+    columns: usize,
+    random: &mut Random,
+) -> Vec<u8> {
     let mut bytes = vec![0_u8; rows * t.row_bytes(columns).expect("whole blocks")];
     for block in bytes.chunks_exact_mut(t.block_bytes()) {
         for byte in block.iter_mut() {
@@ -72,13 +77,13 @@ fn run(isa: Isa, threads: usize, x: &[f32], weights: &[WeightRows<'_>]) -> Vec<V
         .iter()
         .map(|w| vec![0.0; positions * w.rows()])
         .collect();
-    let team = Team::new(NonZeroUsize::new(threads).expect("not zero"));
+    let team = Team::equal(NonZeroUsize::new(threads).expect("not zero"));
     linear(isa, &team, x, &mut Activations::default(), weights, &mut y);
     y
 }
 
 /// The packed bytes of a matrix.
-fn packed(w: &WeightRows<'_>) -> Vec<u8> {
+pub(super) fn packed(w: &WeightRows<'_>) -> Vec<u8> {
     let mut packed =
         vec![0xAA; w.groups() * group_bytes(w.tensor_type(), w.columns()).expect("packed")];
     let each = packed.len() / w.groups();
@@ -89,7 +94,7 @@ fn packed(w: &WeightRows<'_>) -> Vec<u8> {
     packed
 }
 
-fn bits(y: &[f32]) -> Vec<u32> {
+pub(super) fn bits(y: &[f32]) -> Vec<u32> {
     y.iter().map(|y| y.to_bits()).collect()
 }
 

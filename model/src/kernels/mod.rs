@@ -21,7 +21,6 @@
 //! layout is made for it ([`packed`]); prefill always takes the latter, a group of rows at a time.
 
 pub(crate) mod activations;
-mod ahead;
 pub(crate) mod attention;
 mod attention_split;
 pub(crate) mod attention_step;
@@ -29,6 +28,7 @@ mod attention_tile;
 pub(crate) mod cache;
 pub(crate) mod codec;
 pub(crate) mod dequantise;
+pub(crate) mod feed_forward;
 pub(crate) mod float;
 pub(crate) mod gate;
 pub(crate) mod linear;
@@ -48,6 +48,9 @@ mod shared_slice;
 pub(crate) mod simd;
 pub(crate) mod softcap;
 mod softmax;
+mod task;
+#[cfg(test)]
+mod task_tests;
 pub(crate) mod team;
 
 mod isa;

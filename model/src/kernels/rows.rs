@@ -1,6 +1,7 @@
 //! A matrix of weights where they lie: as the file stores them, or packed.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::packed_format::{self, GROUP};
 use super::simd::LANES;
@@ -34,10 +35,20 @@ impl Layout {
     }
 }
 
+/// Bytes that several may own, and that do not change.
+pub(crate) trait Owned: Sync {
+    fn bytes(&self) -> &[u8];
+
+    /// Another owner of the same bytes.
+    fn share(&self) -> Box<dyn Owned + Send>;
+}
+
 /// `[rows, columns]` of weights.
 #[derive(Clone, Copy)]
 pub(crate) struct WeightRows<'a> {
     bytes: &'a [u8],
+    /// Who owns the bytes, and others around them, if that is known.
+    owner: Option<&'a dyn Owned>,
     layout: Layout,
     tensor_type: TensorType,
     rows: usize,
@@ -67,12 +78,54 @@ impl<'a> WeightRows<'a> {
         };
         Self {
             bytes,
+            owner: None,
             layout,
             tensor_type,
             rows,
             columns,
             row_bytes: row_bytes.expect("loading checked the width"),
             group_bytes: group_bytes.unwrap_or_default(),
+        }
+    }
+
+    /// The same weights, of whose bytes this is an owner.
+    pub(crate) fn owned_by(self, owner: &'a dyn Owned) -> Self {
+        Self {
+            owner: Some(owner),
+            ..self
+        }
+    }
+
+    /// What keeps the bytes where they are, unchanged, as long as it is not dropped.
+    pub(crate) fn keep(&self) -> Option<Box<dyn Owned + Send>> {
+        let kept = self.owner?.share();
+        // A slice borrowed from `kept` may be borrowed for as long as nobody changes or drops that, so
+        // what lies in it stays.
+        let (all, own) = (kept.bytes().as_ptr_range(), self.bytes.as_ptr_range());
+        (all.start <= own.start && own.end <= all.end).then_some(kept)
+    }
+
+    /// The same weights, without their owner.
+    pub(crate) fn unowned(self) -> Self {
+        Self {
+            owner: None,
+            ..self
+        }
+    }
+
+    /// Whether there is an owner.
+    pub(crate) fn can_be_kept(&self) -> bool {
+        self.owner.is_some()
+    }
+
+    /// Some groups of sixteen rows, as a matrix of their own.
+    pub(crate) fn part(&self, groups: Range<usize>) -> Self {
+        let group_bytes = self.group_bytes();
+        let end = (groups.end * group_bytes).min(self.bytes.len());
+        Self {
+            bytes: &self.bytes[groups.start * group_bytes..end],
+            rows: self.rows.min(groups.end * GROUP) - groups.start * GROUP,
+            ..*self
         }
     }
 
@@ -103,7 +156,7 @@ impl<'a> WeightRows<'a> {
 
     /// The bytes of some stored rows.
     #[inline(always)]
-    pub(crate) fn bytes(&self, rows: std::ops::Range<usize>) -> &'a [u8] {
+    pub(crate) fn bytes(&self, rows: Range<usize>) -> &'a [u8] {
         &self.bytes[rows.start * self.row_bytes..rows.end * self.row_bytes]
     }
 

@@ -9,12 +9,11 @@ use super::{AttentionPlan, ModelOps, Storage};
 use crate::compute::Compute;
 use crate::config::Activation;
 use crate::kernels::dequantise::dequantise_row;
-use crate::kernels::rows::WeightRows;
+use crate::kernels::feed_forward::{FeedForward, Scratch};
+use crate::kernels::rows::{Owned, WeightRows};
 use crate::kernels::softcap::softcap;
 use crate::kernels::{attention_step, gate as gate_kernel, linear as linear_kernel, norm};
 
-/// Rows of norms and gates per unit of thread work.
-const ROWS_GRAIN: usize = 8;
 /// Logits per unit of thread work for the soft cap.
 const SOFTCAP_GRAIN: usize = 4096;
 
@@ -66,7 +65,17 @@ fn matrix<'a>(weight: &'a FlexTensor, storage: &Storage) -> WeightRows<'a> {
         layout,
         ..
     } = *storage;
-    WeightRows::new(tensor_type, rows, columns, bytes, layout)
+    WeightRows::new(tensor_type, rows, columns, bytes, layout).owned_by(weight)
+}
+
+impl Owned for FlexTensor {
+    fn bytes(&self) -> &[u8] {
+        self.as_slice::<u8>().unwrap_or_default()
+    }
+
+    fn share(&self) -> Box<dyn Owned + Send> {
+        Box::new(self.clone())
+    }
 }
 
 /// Returns an unshared tensor's memory to the buffer pool.
@@ -103,15 +112,11 @@ fn add_norm(
     let [rows, width] = dims(&x);
     let mut y = compute.buffers().take(rows * width);
     let (add, factors) = (slice(&residual), slice(&gamma));
-    compute.team().rows(
-        [x.storage_mut(), &mut y],
-        width,
-        ROWS_GRAIN,
-        &|row, [sum, y]| {
-            let add = &add[row * width..][..width];
-            norm::add_rms_norm(compute.isa(), sum, add, factors, eps, y);
-        },
-    );
+    let matrices = [x.storage_mut(), &mut y];
+    compute.team().rows(matrices, width, &|row, [sum, y]| {
+        let add = &add[row * width..][..width];
+        norm::add_rms_norm(compute.isa(), sum, add, factors, eps, y);
+    });
     recycle(residual, compute);
     (x, y)
 }
@@ -154,13 +159,37 @@ fn finish(products: &mut [f32], storage: &Storage, compute: &Compute) {
         return;
     };
     let width = bias.len();
-    compute
-        .team()
-        .rows([products], width, ROWS_GRAIN, &|_row, [products]| {
-            for (y, bias) in products.iter_mut().zip(bias) {
-                *y += bias;
-            }
-        });
+    compute.team().rows([products], width, &|_row, [products]| {
+        for (y, bias) in products.iter_mut().zip(bias) {
+            *y += bias;
+        }
+    });
+}
+
+/// The feed-forward part of the norm's output for a few positions: `[positions, d_model]`.
+fn feed_forward_of_few(
+    normed: &[f32],
+    maps: &FeedForward<'_>,
+    positions: usize,
+    compute: &Compute,
+) -> Vec<f32> {
+    let buffers = compute.buffers();
+    let mut outputs = [maps.gate, maps.up].map(|w| buffers.take(positions * w.rows()));
+    let [mut quantised, mut inner] = [(); 2].map(|()| buffers.take_activations());
+    let mut y = buffers.take(positions * maps.down.rows());
+    let scratch = Scratch {
+        quantised: &mut quantised,
+        inner: &mut inner,
+        outputs: outputs.each_mut().map(Vec::as_mut_slice),
+    };
+    maps.run(compute.isa(), compute.team(), normed, scratch, &mut y);
+    for buffer in outputs {
+        buffers.give(buffer);
+    }
+    for activations in [quantised, inner] {
+        buffers.give_activations(activations);
+    }
+    y
 }
 
 impl ModelOps for Flex {
@@ -187,17 +216,15 @@ impl ModelOps for Flex {
         let [rows, width] = dims(&x);
         let mut y = compute.buffers().take(rows * width);
         let (input, factors) = (slice(&x), slice(&gamma));
-        compute
-            .team()
-            .rows([&mut y], width, ROWS_GRAIN, &|row, [y]| {
-                norm::rms_norm(
-                    compute.isa(),
-                    &input[row * width..][..width],
-                    factors,
-                    eps,
-                    y,
-                );
-            });
+        compute.team().rows([&mut y], width, &|row, [y]| {
+            norm::rms_norm(
+                compute.isa(),
+                &input[row * width..][..width],
+                factors,
+                eps,
+                y,
+            );
+        });
         recycle(x, &compute);
         floats(y, rows)
     }
@@ -214,7 +241,7 @@ impl ModelOps for Flex {
         let (pieces, rest) = values.split_at_mut(whole);
         compute
             .team()
-            .rows([pieces], SOFTCAP_GRAIN, 1, &|_piece, [values]| {
+            .rows([pieces], SOFTCAP_GRAIN, &|_piece, [values]| {
                 softcap(compute.isa(), cap, values);
             });
         softcap(compute.isa(), cap, rest);
@@ -276,18 +303,31 @@ impl ModelOps for Flex {
     ) -> (FlexTensor, FlexTensor) {
         let width = storage[0].rows;
         let [positions, _width] = dims(&x);
+        let maps = FeedForward {
+            gate: matrix(&gate, &storage[0]),
+            up: matrix(&up, &storage[1]),
+            down: matrix(&down, &storage[2]),
+            activation,
+        };
+        let plain = |storage: &Storage| storage.scale.is_none() && storage.bias.is_none();
+        if maps.is_whole(positions) && storage[..2].iter().all(plain) {
+            maps.expect(compute.team());
+            let (x, normed) = add_norm(x, residual, gamma, eps, &compute);
+            let mut y = feed_forward_of_few(&normed, &maps, positions, &compute);
+            finish(&mut y, &storage[2], &compute);
+            compute.buffers().give(normed);
+            return (x, floats(y, positions));
+        }
         let weights = [(&gate, &storage[0]), (&up, &storage[1])];
         expect(weights, positions, &compute);
         let (x, normed) = add_norm(x, residual, gamma, eps, &compute);
         let [mut inner, up] = multiply(&normed, weights, positions, &compute);
         expect([(&down, &storage[2])], positions, &compute);
         let rows = [inner.as_mut_slice()];
-        compute
-            .team()
-            .rows(rows, width, ROWS_GRAIN, &|row, [gate]| {
-                let up = &up[row * width..][..width];
-                gate_kernel::gate(compute.isa(), activation, gate, up);
-            });
+        compute.team().rows(rows, width, &|row, [gate]| {
+            let up = &up[row * width..][..width];
+            gate_kernel::gate(compute.isa(), activation, gate, up);
+        });
         let [y] = multiply(&inner, [(&down, &storage[2])], positions, &compute);
         for buffer in [normed, inner, up] {
             compute.buffers().give(buffer);

@@ -37,7 +37,7 @@ pub(super) struct NetworkOptions {
 // So that a number below 0 is refused by the option that it is given to.
 #[command(allow_negative_numbers = true)]
 pub(super) struct EngineArgs {
-    /// Processor threads to compute with [default: all usable]
+    /// Processor threads to compute with [default: the cores that help]
     #[arg(long, short, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
     /// Positions to reserve memory for, prompt and answer together [default: 2048, or the

@@ -51,7 +51,7 @@ pub(super) struct Args {
     /// gpt-4o-mini=smollm2:135m; may be given several times
     #[arg(long, value_name = "NAME=MODEL", value_parser = alias)]
     alias: Vec<(String, String)>,
-    /// Processor threads to compute with [default: all usable]
+    /// Processor threads to compute with [default: the cores that help]
     #[arg(long, short, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
     /// Positions of a request, prompt and answer together [default: 8192, or the model's own limit if

@@ -22,7 +22,7 @@ pub(super) use told::Teller;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Processor threads to compute with [default: all usable]
+    /// Processor threads to compute with [default: the cores that help]
     #[arg(long, short, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
     /// A model file to offer layers of, beside those in the models folder; may be given several times

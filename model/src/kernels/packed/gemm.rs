@@ -1,5 +1,5 @@
 //! The GEMM for many positions: a few groups are made ready for the multiplier once, then pass over
-//! all tiles of positions.
+//! the tiles of positions.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ impl<F: Format> Multiply<'_, F> {
     #[inline(always)]
     pub(super) fn gemm<S: Simd>(&self, s: S) {
         let group_bytes = GROUP / S::ROWS * self.x.blocks() * size_of::<SubBlock<S>>();
-        let at_once = if self.positions <= 2 * S::TILE {
+        let at_once = if self.tiles.len() <= 2 {
             1
         } else {
             (PANELS / group_bytes).clamp(1, GROUPS_AT_ONCE)
@@ -45,6 +45,7 @@ impl<F: Format> Multiply<'_, F> {
             s.with_tile(Tiles {
                 products: Products::of::<F>(s),
                 x: self.x,
+                tiles: self.tiles.clone(),
                 panels: &panels,
                 output: self.output(),
                 row: groups.start * GROUP,
@@ -94,10 +95,11 @@ impl<F: Format> Multiply<'_, F> {
     }
 }
 
-/// All positions' tiles times some groups.
+/// Some tiles of positions times some groups.
 struct Tiles<'a, S: Words, T> {
     products: Products<S, T>,
     x: &'a Activations,
+    tiles: Range<usize>,
     /// The sub-blocks of [`Words::ROWS`] rows, then of the next ones.
     panels: &'a [SubBlock<S>],
     output: Output<'a>,
@@ -108,7 +110,7 @@ struct Tiles<'a, S: Words, T> {
 impl<S: Words, T: Terms> OfTile<S> for Tiles<'_, S, T> {
     #[inline(always)]
     fn call<const N: usize>(self, s: S) {
-        for index in 0..self.output.positions.div_ceil(N) {
+        for index in self.tiles.clone() {
             for (i, panel) in self.panels.chunks_exact(self.x.blocks()).enumerate() {
                 self.multiply::<N>(s, index, panel, self.row + i * S::ROWS);
             }

@@ -39,16 +39,18 @@ use super::{Isa, SharedSlice};
 use crate::TensorType;
 pub(crate) use pack::pack;
 
-/// Computes the outputs of the row groups `groups` (of sixteen rows) of quantised weights for all
-/// positions of `x`: `y[position, row] = Σ w[row, k] · x[position, k]`.
+/// Computes the outputs of the row groups `groups` (of sixteen rows) of quantised weights for the
+/// tiles `tiles` of the positions of `x`, or for all where a tile is one position:
+/// `y[position, row] = Σ w[row, k] · x[position, k]`.
 ///
 /// # Safety
-/// No other thread touches these rows of `y`, `[positions, w.rows()]`.
+/// No other thread touches these rows of `y`, `[positions, w.rows()]`, for these positions.
 pub(crate) unsafe fn multiply(
     isa: Isa,
     w: WeightRows<'_>,
     x: &Activations,
     positions: usize,
+    tiles: Range<usize>,
     groups: Range<usize>,
     y: SharedSlice<'_, f32>,
 ) {
@@ -60,6 +62,7 @@ pub(crate) unsafe fn multiply(
                     w,
                     x,
                     positions,
+                    tiles,
                     groups,
                     y,
                     format: std::marker::PhantomData,
@@ -74,6 +77,8 @@ struct Multiply<'a, F> {
     w: WeightRows<'a>,
     x: &'a Activations,
     positions: usize,
+    /// Of the GEMM.
+    tiles: Range<usize>,
     groups: Range<usize>,
     y: SharedSlice<'a, f32>,
     format: std::marker::PhantomData<F>,
