@@ -4,11 +4,13 @@
 //! A [`ModelConfig`] is consistent once made; nothing downstream checks it again.
 
 use std::fmt;
+use std::ops::Range;
 
 pub use crate::Architecture;
-use crate::kernels::cache::{BLOCK, CacheShape};
+use crate::kernels::cache::CacheShape;
 pub use crate::kernels::gate::Activation;
 pub use crate::kernels::rope::RopePairs;
+use crate::kv_cache::{ROLL_BACK, Ring};
 
 /// The most layers of a model.
 pub(crate) const MOST_LAYERS: usize = 1024;
@@ -144,10 +146,18 @@ impl fmt::Display for UnusedSetting {
 }
 
 impl ModelConfig {
-    /// Bytes of the KV cache of `layers` layers for `context` positions.
-    pub fn kv_bytes(&self, layers: usize, context: usize) -> u64 {
-        let shape = self.cache_shape(context);
-        2 * 2 * shape.elements() as u64 * layers as u64
+    /// Bytes of the KV cache of these layers for `context` positions.
+    pub fn kv_bytes(&self, layers: Range<usize>, context: usize) -> u64 {
+        let positions = layers.map(|layer| self.kv_positions(layer, context) as u64);
+        self.kv_bytes_per_position() * positions.sum::<u64>()
+    }
+
+    /// Positions that the KV cache of a layer has room for, of a sequence of `context` positions: all,
+    /// rounded up, or fewer if the layer has a window.
+    pub fn kv_positions(&self, layer: usize, context: usize) -> usize {
+        let attention = self.attention.get(layer);
+        let window = attention.and_then(|attention| attention.window);
+        Ring::new(window, context, ROLL_BACK).positions()
     }
 
     /// Bytes of a key and a value of all heads of a layer, as the KV cache has them.
@@ -155,11 +165,12 @@ impl ModelConfig {
         2 * 2 * (self.kv_heads * CacheShape::padded(self.head_dim)) as u64
     }
 
-    pub(crate) fn cache_shape(&self, context: usize) -> CacheShape {
+    /// The shape of a layer's cache of no positions.
+    pub(crate) fn cache_shape(&self) -> CacheShape {
         CacheShape {
             kv_heads: self.kv_heads,
             head_dim: CacheShape::padded(self.head_dim),
-            capacity: context.next_multiple_of(BLOCK),
+            capacity: 0,
         }
     }
 }

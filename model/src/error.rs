@@ -95,6 +95,15 @@ pub enum ModelError {
         /// Positions reserved.
         capacity: usize,
     },
+    /// A layer with a sliding window has overwritten positions that the next one sees.
+    #[error(
+        "a layer with a sliding window no longer holds what position {start} sees: compute the text \
+         again from its beginning"
+    )]
+    Overwritten {
+        /// The position to go on from.
+        start: usize,
+    },
     /// The context asked for exceeds what the model was made for.
     #[error("a context of {asked} positions: this model was made for at most {limit}")]
     ContextTooLong {
@@ -152,6 +161,12 @@ pub enum ModelError {
 }
 
 impl ModelError {
+    /// Whether the caches no longer hold what a step sees, so that the text must be computed again
+    /// from its beginning.
+    pub fn is_overwritten(&self) -> bool {
+        matches!(self, Self::Overwritten { .. })
+    }
+
     /// Whether the model's file has changed since it was opened, so that nothing more can come of it.
     pub fn is_file_changed(&self) -> bool {
         matches!(

@@ -1,7 +1,12 @@
 //! The key-value cache: keys and values of one sequence for a range of layers, in f16, or in f32 on
-//! devices without f16.
+//! devices without f16. Layers with a sliding window keep a [ring](Ring) of the last positions.
+
+mod ring;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Element, Tensor, TensorData};
 use half::f16;
@@ -10,35 +15,81 @@ use crate::compute::Compute;
 use crate::kernels::cache::{BLOCK, CacheShape};
 use crate::{ModelConfig, ModelError};
 
+pub use ring::Reach;
+pub(crate) use ring::{ROLL_BACK, Ring};
+
 /// Storage for the keys and values of up to [`capacity`](KvCache::capacity) positions, fully
-/// reserved on creation.
+/// reserved on creation. A layer with a window has room for what it sees and some positions more.
 #[derive(Debug)]
 pub struct KvCache {
     layers: Range<usize>,
-    shape: CacheShape,
-    capacity: usize,
+    sizes: Sizes,
     device: Device,
     of_layers: Vec<LayerCache>,
+}
+
+/// What the sizes of all layers' caches follow from.
+#[derive(Debug, Clone)]
+struct Sizes {
+    capacity: usize,
+    /// The shape of a layer's cache, of no positions.
+    heads: CacheShape,
+    /// The windows of all layers of the model.
+    windows: Arc<[Option<usize>]>,
+    roll_back: usize,
 }
 
 /// The keys and values of one layer. Always present, except while an operation takes them, updates
 /// them in place and puts them back.
 #[derive(Debug)]
-pub(crate) struct LayerCache(Option<[Tensor<1>; 2]>);
+pub(crate) struct LayerCache {
+    keys_and_values: Option<[Tensor<1>; 2]>,
+    heads: CacheShape,
+    ring: Ring,
+}
+
+impl Sizes {
+    /// The empty ring of a layer of the model.
+    fn ring(&self, layer: usize) -> Ring {
+        let window = self.windows.get(layer).copied().flatten();
+        Ring::new(window, self.capacity, self.roll_back)
+    }
+}
 
 impl LayerCache {
-    pub(crate) fn new(keys_and_values: [Tensor<1>; 2]) -> Self {
-        Self(Some(keys_and_values))
+    /// A cache with this ring; `heads` gives the sizes of its heads.
+    pub(crate) fn new(keys_and_values: [Tensor<1>; 2], heads: CacheShape, ring: Ring) -> Self {
+        Self {
+            keys_and_values: Some(keys_and_values),
+            heads,
+            ring,
+        }
+    }
+
+    /// The sizes of its keys, and of its values.
+    pub(crate) fn shape(&self) -> CacheShape {
+        shape(self.heads, &self.ring)
+    }
+
+    /// The most positions to append before they are read.
+    pub(crate) fn at_once(&self) -> usize {
+        self.ring.at_once()
     }
 
     /// # Panics
     /// An operation that had taken them panicked.
     pub(crate) fn take(&mut self) -> [Tensor<1>; 2] {
-        self.0.take().expect("put back by the operation before")
+        let taken = self.keys_and_values.take();
+        taken.expect("put back by the operation before")
     }
 
     pub(crate) fn put(&mut self, keys_and_values: [Tensor<1>; 2]) {
-        self.0 = Some(keys_and_values);
+        self.keys_and_values = Some(keys_and_values);
+    }
+
+    fn get(&self) -> &[Tensor<1>; 2] {
+        let held = self.keys_and_values.as_ref();
+        held.expect("put back by the operation before")
     }
 }
 
@@ -53,10 +104,36 @@ impl KvCache {
         capacity: usize,
         compute: &Compute,
     ) -> Result<Self, ModelError> {
+        let windows = config.attention.iter().map(|attention| attention.window);
+        Self::with_windows(
+            config,
+            windows.collect(),
+            layers,
+            (capacity, ROLL_BACK),
+            compute,
+        )
+    }
+
+    /// Like [`KvCache::new`], but with these windows in place of the model's, for sequences that can
+    /// always be cut back by so many positions.
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub(crate) fn with_windows(
+        config: &ModelConfig,
+        windows: Arc<[Option<usize>]>,
+        layers: Range<usize>,
+        (capacity, roll_back): (usize, usize),
+        compute: &Compute,
+    ) -> Result<Self, ModelError> {
         let without_layers = Self {
             layers: layers.start..layers.start,
-            shape: config.cache_shape(capacity),
-            capacity,
+            sizes: Sizes {
+                capacity,
+                heads: config.cache_shape(),
+                windows,
+                roll_back,
+            },
             device: compute.device().clone(),
             of_layers: Vec::new(),
         };
@@ -71,12 +148,10 @@ impl KvCache {
     pub fn for_layers(self, layers: Range<usize>) -> Result<Self, ModelError> {
         let Self {
             layers: before,
-            shape,
-            capacity,
+            sizes,
             device,
             of_layers,
         } = self;
-        let elements = shape.elements();
         let mut kept: Vec<_> = of_layers.into_iter().map(Some).collect();
         let of_layers = layers.clone().map(|layer| {
             let kept = layer
@@ -84,17 +159,13 @@ impl KvCache {
                 .and_then(|at| kept.get_mut(at));
             match kept.and_then(Option::take) {
                 Some(cache) => Ok(cache),
-                None => {
-                    let reserve = || reserve(elements, &device);
-                    Ok(LayerCache::new([reserve()?, reserve()?]))
-                }
+                None => reserve_layer(&sizes, layer, &device),
             }
         });
         Ok(Self {
             of_layers: of_layers.collect::<Result<_, ModelError>>()?,
             layers,
-            shape,
-            capacity,
+            sizes,
             device,
         })
     }
@@ -105,26 +176,31 @@ impl KvCache {
     /// There is not enough memory.
     ///
     /// # Panics
-    /// Either cache has fewer positions than `len`.
+    /// Either cache has fewer positions than `len`, or this one does not [hold](Self::holds) `len`.
     pub fn copy_prefix(&self, len: usize, capacity: usize) -> Result<Self, ModelError> {
-        assert!(len <= self.capacity && len <= capacity);
-        let shape = CacheShape {
-            capacity: capacity.next_multiple_of(BLOCK),
-            ..self.shape
+        assert!(len <= self.capacity() && len <= capacity);
+        let sizes = Sizes {
+            capacity,
+            ..self.sizes.clone()
         };
-        let copy = |tensor: &Tensor<1>| match dtype(&self.device) {
-            DType::F16 => copy_prefix::<f16>(tensor, [self.shape, shape], len),
-            _ => copy_prefix::<f32>(tensor, [self.shape, shape], len),
-        };
-        let of_layers = self.of_layers.iter().map(|layer| {
-            let [keys, values] = layer.0.as_ref().expect("put back by the operation before");
-            Ok(LayerCache::new([copy(keys)?, copy(values)?]))
+        let is_f16 = dtype(&self.device) == DType::F16;
+        let of_layers = self.layers.clone().zip(&self.of_layers);
+        let of_layers = of_layers.map(|(layer, from)| {
+            let mut ring = sizes.ring(layer);
+            let blocks = ring.take(from.ring.held(len));
+            let [keys, values] = from.get();
+            let shapes = [from.shape(), shape(sizes.heads, &ring)];
+            let copy = |tensor: &Tensor<1>| match is_f16 {
+                true => copy_blocks::<f16>(tensor, shapes, blocks.clone()),
+                false => copy_blocks::<f32>(tensor, shapes, blocks.clone()),
+            };
+            let copies = [copy(keys)?, copy(values)?];
+            Ok(LayerCache::new(copies, sizes.heads, ring))
         });
         Ok(Self {
             of_layers: of_layers.collect::<Result<_, ModelError>>()?,
             layers: self.layers.clone(),
-            shape,
-            capacity,
+            sizes,
             device: self.device.clone(),
         })
     }
@@ -133,25 +209,55 @@ impl KvCache {
     /// copies of those before. What attention reads there takes as long as any keys and values.
     ///
     /// # Panics
-    /// The first block is not full, or `end` is beyond the capacity.
+    /// The first block is not full, `end` is beyond the capacity, or the cache does not
+    /// [hold](Self::holds) `len`.
     pub(crate) fn repeat(&mut self, len: usize, end: usize) {
-        let (first, end) = (len / BLOCK, end.div_ceil(BLOCK));
-        assert!(first > 0 && end * BLOCK <= self.shape.capacity);
-        let block = BLOCK * self.shape.head_dim;
-        let of_head = self.shape.capacity * self.shape.head_dim;
+        assert!(len >= BLOCK && end <= self.capacity());
         let is_f16 = dtype(&self.device) == DType::F16;
         for layer in &mut self.of_layers {
+            let shape = layer.shape();
+            layer.ring.append(len, end);
+            // In a ring every later block lies where one of these did.
+            let blocks = len / BLOCK..end.div_ceil(BLOCK).min(shape.blocks());
+            let sizes = [shape.capacity * shape.head_dim, BLOCK * shape.head_dim];
             let repeated = layer.take().map(|tensor| match is_f16 {
-                true => repeat::<f16>(tensor, [of_head, block], first..end),
-                false => repeat::<f32>(tensor, [of_head, block], first..end),
+                true => repeat::<f16>(tensor, sizes, blocks.clone()),
+                false => repeat::<f32>(tensor, sizes, blocks.clone()),
             });
             layer.put(repeated);
         }
     }
 
+    /// Whether a sequence with `len` positions, of those that were computed, can go on from there: no
+    /// layer with a window has overwritten what the next position sees.
+    pub fn holds(&self, len: usize) -> bool {
+        self.of_layers.iter().all(|layer| layer.ring.holds(len))
+    }
+
+    /// Whether some of the layers can go on from `len` positions; as [`Self::holds`].
+    pub(crate) fn layers_hold(&self, layers: Range<usize>, len: usize) -> bool {
+        let own = &self.of_layers[self.within(layers)];
+        own.iter().all(|layer| layer.ring.holds(len))
+    }
+
+    /// Notes that the positions from `start` up to `end` are computed in some of the layers.
+    ///
+    /// # Panics
+    /// Not all of them [hold](Self::layers_hold) `start`.
+    pub(crate) fn append(&mut self, layers: Range<usize>, start: usize, end: usize) {
+        let own = self.within(layers);
+        for layer in &mut self.of_layers[own] {
+            layer.ring.append(start, end);
+        }
+    }
+
+    fn within(&self, layers: Range<usize>) -> Range<usize> {
+        layers.start - self.layers.start..layers.end - self.layers.start
+    }
+
     /// Number of positions reserved.
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.sizes.capacity
     }
 
     /// The range of layers.
@@ -161,7 +267,8 @@ impl KvCache {
 
     /// Bytes reserved.
     pub fn bytes(&self) -> usize {
-        2 * dtype(&self.device).size() * self.shape.elements() * self.layers.len()
+        let elements = self.of_layers.iter().map(|layer| layer.shape().elements());
+        2 * dtype(&self.device).size() * elements.sum::<usize>()
     }
 
     /// The first layer that contains a non-finite number.
@@ -170,13 +277,9 @@ impl KvCache {
             let data = tensor.to_data();
             data.iter::<f32>().all(f32::is_finite)
         };
-        let overflowed = |cache: &LayerCache| !cache.0.iter().flatten().all(finite);
+        let overflowed = |cache: &LayerCache| !cache.keys_and_values.iter().flatten().all(finite);
         let at = self.of_layers.iter().position(overflowed)?;
         Some(self.layers.start + at)
-    }
-
-    pub(crate) fn shape(&self) -> CacheShape {
-        self.shape
     }
 
     pub(crate) fn layer(&mut self, layer: usize) -> &mut LayerCache {
@@ -191,6 +294,22 @@ fn dtype(device: &Device) -> DType {
     } else {
         DType::F32
     }
+}
+
+/// The sizes of a layer's keys, and of its values.
+fn shape(heads: CacheShape, ring: &Ring) -> CacheShape {
+    CacheShape {
+        capacity: ring.positions(),
+        ..heads
+    }
+}
+
+/// An empty cache of a layer of the model.
+fn reserve_layer(sizes: &Sizes, layer: usize, device: &Device) -> Result<LayerCache, ModelError> {
+    let ring = sizes.ring(layer);
+    let elements = shape(sizes.heads, &ring).elements();
+    let keys_and_values = [reserve(elements, device)?, reserve(elements, device)?];
+    Ok(LayerCache::new(keys_and_values, sizes.heads, ring))
 }
 
 /// Allocates zeros and writes them, because the system may only promise memory. A shortage then
@@ -210,23 +329,42 @@ fn zeros<E: Element + Default>(elements: usize) -> Result<TensorData, ModelError
     Ok(TensorData::new(values, [elements]))
 }
 
-/// Copies the keys or values of a layer's first `len` positions into a tensor of another capacity.
-/// Each head occupies one contiguous block of positions, whatever the capacity.
-fn copy_prefix<E: Element + Default>(
+/// Copies blocks of the keys or values of a layer into a tensor of another capacity. Of both, each
+/// head occupies one contiguous part, in which block `b` is the `b mod blocks`th.
+fn copy_blocks<E: Element + Default>(
     tensor: &Tensor<1>,
     [from, to]: [CacheShape; 2],
-    len: usize,
+    blocks: Range<usize>,
 ) -> Result<Tensor<1>, ModelError> {
-    let heads = from.kv_heads;
-    let of_head = |positions: usize| positions.next_multiple_of(BLOCK) * from.head_dim;
-    let prefix: Tensor<2> = tensor.clone().reshape([heads, of_head(from.capacity)]);
-    let prefix = prefix.narrow(1, 0, of_head(len).max(1)).into_data();
-    let prefix = prefix.as_slice::<E>().expect("the cache's own type");
+    let size = BLOCK * from.head_dim;
+    // Only what is used is read, unless it goes around the ring.
+    let used = match blocks.end <= from.blocks() {
+        true => blocks.clone(),
+        false => 0..from.blocks(),
+    };
+    let data = (!used.is_empty()).then(|| {
+        let all: Tensor<2> = tensor
+            .clone()
+            .reshape([from.kv_heads, from.blocks() * size]);
+        all.narrow(1, used.start * size, used.len() * size)
+            .into_data()
+    });
+    let data = data.as_ref().map(|data| data.as_slice::<E>());
+    let all = data.map_or(&[][..], |data| data.expect("the cache's own type"));
     let mut values = with_room::<E>(to.elements())?;
-    for head in prefix.chunks_exact(prefix.len() / heads) {
-        values.extend_from_slice(&head[..of_head(len)]);
-        let end = values.len() + of_head(to.capacity) - of_head(len);
-        values.resize(end, E::default());
+    for head in 0..from.kv_heads {
+        for place in 0..to.blocks() {
+            // The block among them that lies here, if there is one.
+            let behind = place + to.blocks() - blocks.start % to.blocks();
+            let block = blocks.start + behind % to.blocks();
+            match blocks.contains(&block) {
+                true => {
+                    let place = head * used.len() + block % from.blocks() - used.start;
+                    values.extend_from_slice(&all[place * size..][..size]);
+                }
+                false => values.resize(values.len() + size, E::default()),
+            }
+        }
     }
     let data = TensorData::new(values, [to.elements()]);
     let device = tensor.device();
@@ -258,40 +396,4 @@ fn with_room<E>(elements: usize) -> Result<Vec<E>, ModelError> {
     };
     values.try_reserve_exact(elements).map_err(missing)?;
     Ok(values)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gguf::Gguf;
-    use crate::gguf::synth::SynthSpec;
-
-    #[test]
-    fn blocks_are_repeated_within_each_head() {
-        let spec = SynthSpec::preset("tiny").expect("a preset");
-        let gguf = Gguf::parse(spec.to_bytes().expect("valid")).expect("valid");
-        let config = ModelConfig::from_gguf(&gguf).expect("valid");
-        let compute = Compute::new(None).expect("a usable instruction set");
-        let mut cache = KvCache::new(&config, 0..1, 256, &compute).expect("memory");
-        let [keys, values] = cache.layer(0).take();
-        let device = keys.device();
-        let dtype = dtype(&device);
-        let numbers = |count: usize| (0..count).map(|i| (i % 1021) as f32).collect::<Vec<_>>();
-        let count = keys.dims()[0];
-        let filled = TensorData::new(numbers(count), [count]).convert_dtype(dtype);
-        let filled = Tensor::<1>::from_data(filled, (&device, dtype));
-        cache.layer(0).put([filled, values]);
-        cache.repeat(150, 193);
-        let [keys, _] = cache.layer(0).take();
-        let keys: Vec<f32> = keys.into_data().iter::<f32>().collect();
-        let block = BLOCK * cache.shape().head_dim;
-        let expected = numbers(count);
-        for (head, expected) in keys
-            .chunks_exact(4 * block)
-            .zip(expected.chunks_exact(4 * block))
-        {
-            assert_eq!(head[..2 * block], expected[..2 * block]);
-            assert_eq!(head[2 * block..], expected[..2 * block]);
-        }
-    }
 }

@@ -45,7 +45,7 @@ pub use engine::{
 };
 pub use error::ModelError;
 pub use kernels::{Isa, IsaError};
-pub use kv_cache::KvCache;
+pub use kv_cache::{KvCache, Reach};
 pub use packed_part::PackedPart;
 pub use shard::packed::PackedError;
 pub use shard::{SequenceStep, Shard, ShardRange};

@@ -164,8 +164,8 @@ where
     AnswerError: From<S::Error>,
 {
     prompt::check_length(ids.len(), sequence.capacity(), engine.config().context)?;
-    let reused = shared_prefix(sequence.tokens(), ids);
-    sequence.truncate(reused);
+    // Less than that if the sequence no longer holds what the next token sees.
+    let reused = sequence.truncate(shared_prefix(sequence.tokens(), ids));
     let mut stop_when_cancelled = |event: Event<'_>| {
         on_event(event);
         if cancel.is_cancelled() {

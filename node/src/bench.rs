@@ -242,7 +242,11 @@ impl<'a> Far<'a> {
         session.truncate(0);
         read(self.engine, session, &self.tokens, self.cancel)?;
         for (position, times) in &mut self.times {
-            session.truncate(Session::REPEATABLE);
+            // A layer with a window may have overwritten them.
+            let held = session.truncate(Session::REPEATABLE);
+            if held < Session::REPEATABLE {
+                read(self.engine, session, &self.tokens[held..], self.cancel)?;
+            }
             session.repeat(*position)?;
             let start = Instant::now();
             for token in self.tokens.iter().cycle().take(self.count) {

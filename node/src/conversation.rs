@@ -30,8 +30,9 @@ pub struct Turn {
 /// turns. They stay in [`Conversation::turns`]. A message that does not fit alone is refused.
 ///
 /// Each answer computes only what the sequence does not hold: the tokens that the new prompt shares
-/// with the last one are reused. After turns were left out these are few; [`Conversation::catch_up`]
-/// reads the others again before the next message is there.
+/// with the last one are reused, unless a model with sliding windows no longer holds what the token
+/// after them sees. After turns were left out these are few; [`Conversation::catch_up`] reads the others
+/// again before the next message is there.
 pub struct Conversation<S> {
     system: Option<Private<String>>,
     written: PromptOptions,
@@ -198,7 +199,7 @@ where
         if missing < WORTH_READING || standing.len() >= self.sequence.capacity() || !go_on() {
             return Ok(0);
         }
-        self.sequence.truncate(held);
+        let held = self.sequence.truncate(held);
         let read = self
             .sequence
             .read(&standing[held..], &mut |_| go_on(), |_| ());

@@ -124,7 +124,7 @@ pub struct Memory {
     pub context: usize,
     /// Weights, which stay in the mapped file.
     pub weights_bytes: u64,
-    /// The KV cache of one session.
+    /// The KV cache of one session. Layers with a sliding window keep only the last positions.
     pub kv_bytes: u64,
     /// Both.
     pub total_bytes: u64,
@@ -373,7 +373,7 @@ impl Memory {
                 limit,
             }));
         }
-        let kv_bytes = config.kv_bytes(config.layers, context);
+        let kv_bytes = config.kv_bytes(0..config.layers, context);
         let total_bytes = weights_bytes.saturating_add(kv_bytes);
         Ok(Self {
             context,

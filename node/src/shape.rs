@@ -53,14 +53,16 @@ pub fn model_shape(gguf: &Gguf, config: &ModelConfig) -> Result<ModelShape, Shap
         }
     }
     let kv_bytes_per_position = config.kv_bytes_per_position();
-    let layers = layers.iter().zip(&config.attention);
-    let layers = layers.map(|(tensors, attention)| LayerShape {
+    let bounded = |positions: usize| u32::try_from(positions).unwrap_or(u32::MAX);
+    let layers = layers.iter().zip(&config.attention).enumerate();
+    let layers = layers.map(|(layer, (tensors, attention))| LayerShape {
         weights: tensors.weights(),
         multiply_adds: tensors.multiply_adds,
         kv_bytes_per_position,
-        window: attention
+        window: attention.window.map(bounded),
+        most_kv_positions: attention
             .window
-            .map(|window| u32::try_from(window).unwrap_or(u32::MAX)),
+            .map(|_| bounded(config.kv_positions(layer, u32::MAX as usize))),
     });
     let embedding = gguf.require_tensor("token_embd.weight")?;
     let output = gguf.tensor("output.weight");
@@ -136,8 +138,11 @@ mod tests {
 
                 assert_eq!(shape.bytes_with_context(0), bytes, "{preset} {tied}");
                 assert_eq!(shape.head_is_embedding, tied);
-                let kv = config.kv_bytes(config.layers, 128);
-                assert_eq!(shape.bytes_with_context(128), bytes + kv);
+                for context in [128, 1_024, 32_768] {
+                    let kv = config.kv_bytes(0..config.layers, context);
+                    let placed = shape.bytes_with_context(context as u32);
+                    assert_eq!(placed, bytes + kv, "{preset} {context}");
+                }
             }
         }
     }
@@ -152,6 +157,10 @@ mod tests {
             windows,
             [Some(16), Some(16), Some(16), Some(16), Some(16), None]
         );
+        let kept: Vec<_> = shape.layers.iter().map(|l| l.most_kv_positions).collect();
+        // 15 positions before a position, 512 to be cut back by, and whole blocks.
+        assert_eq!(kept[..5], [Some(640); 5]);
+        assert_eq!(kept[5], None);
         let layer = &shape.layers[0];
         // Queries and output, keys and values, feed-forward.
         let matrices = 2 * 256 * 256 + 2 * 256 * 128 + 3 * 256 * 512;

@@ -134,8 +134,8 @@ impl<S: Sequence> Sequence for TimedSequence<'_, S> {
         self.sequence.capacity()
     }
 
-    fn truncate(&mut self, len: usize) {
-        self.sequence.truncate(len);
+    fn truncate(&mut self, len: usize) -> usize {
+        self.sequence.truncate(len)
     }
 
     /// Layers are timed from one report of progress to the next, the head from the last one on. Steps

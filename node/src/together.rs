@@ -12,17 +12,19 @@
 //! The node may be another process and may end at any time. The sequence then starts its
 //! conversation again at another node, which processes the same tokens again with the same result.
 
+mod reading;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use potluck_model::{Drafter, Drafts};
+use potluck_model::{Drafter, Drafts, Reach};
 use potluck_protocol::session::{DRAFTS_PAUSE, Feed, RollBack, SessionEvent};
 use potluck_protocol::wire::Answer;
 use serde::Serialize;
 
 use crate::Cancel;
-use crate::engine::{ModelError, SamplerSettings, Sequence, TokenId};
+use crate::engine::{ModelError, Sequence, TokenId};
 use crate::local::{ClientError, Names, Pipeline, PlacementView, Reply};
 use crate::stages::Ends;
 use crate::step_times::StepTimes;
@@ -52,6 +54,8 @@ pub struct Together<'a> {
     on_notice: Box<OnNotice<'a>>,
     started: Instant,
     feed: Feed<TokenId>,
+    /// To which lengths the stages can cut their caches.
+    reach: Reach,
     /// Guesses tokens; `None` if speculation is disabled.
     drafter: Option<Drafter>,
     drafts: Drafts,
@@ -131,6 +135,7 @@ impl<'a> Together<'a> {
             on_notice,
             started: Instant::now(),
             feed: Feed::new(capacity),
+            reach: Reach::new(ends.config(), capacity),
             drafter: None,
             drafts: Drafts::default(),
             times: StepTimes::of(Some(Arc::clone(ends.shape()))),
@@ -210,6 +215,7 @@ impl<'a> Together<'a> {
                     self.pipeline = Some(pipeline);
                     // A rollback pending at the lost node will not be confirmed.
                     self.feed.lost();
+                    self.reach.restart();
                 }
                 // Cancelled while looking for a node.
                 Err(_) if self.cancel.is_cancelled() => {}
@@ -307,6 +313,8 @@ impl<'a> Together<'a> {
             guess
         };
         while let Some(step) = self.feed.next_step(most, &mut guess) {
+            self.reach
+                .sent(step.start_position as usize + step.tokens.len());
             let hidden = self.ends.embed(step.tokens)?;
             let last = step.answer == Answer::LastRow;
             let Some(pipeline) = &mut self.pipeline else {
@@ -407,75 +415,5 @@ impl<'a> Together<'a> {
             Some(RollBack(position)) => self.say(|node| node.roll_back(position)),
             None => Ok(()),
         }
-    }
-}
-
-impl Sequence for Together<'_> {
-    type Error = TogetherError;
-
-    fn tokens(&self) -> &[TokenId] {
-        self.feed.tokens()
-    }
-
-    fn capacity(&self) -> usize {
-        self.capacity
-    }
-
-    fn truncate(&mut self, len: usize) {
-        if let Some(drafter) = self
-            .drafter
-            .as_mut()
-            .filter(|_| len < self.feed.tokens().len())
-        {
-            drafter.truncate(len);
-        }
-        let back = self.feed.truncate(len);
-        // If this fails, the next read begins the conversation anew.
-        let _ = self.roll_back(back);
-    }
-
-    fn read<T>(
-        &mut self,
-        tokens: &[TokenId],
-        progress: &mut dyn FnMut(usize) -> bool,
-        read: impl FnOnce(&[f32]) -> T,
-    ) -> Result<Option<T>, TogetherError> {
-        self.check(tokens)?;
-        self.lost = 0;
-        let guessed = self.feed.drafts().len().min(tokens.len());
-        let back = self.feed.read_on(tokens);
-        if back.is_none() {
-            // All guesses were correct.
-            self.drafts.right += guessed as u64;
-        }
-        self.roll_back(back)?;
-        // A prompt keeps the stages busy without guesses.
-        let Some(hidden) = self.pass(tokens.len() == 1, progress)? else {
-            // Do not wait for what is in flight.
-            let back = self.feed.give_up();
-            self.roll_back(back)?;
-            return Ok(None);
-        };
-        let position = self.feed.tokens().len().saturating_sub(1);
-        if let Some(drafter) = self.drafter.as_mut().filter(|drafter| drafter.listens()) {
-            self.ends
-                .normed(&hidden, |state| drafter.hear(position, state))?;
-        }
-        let (times, begin) = (&self.times, Instant::now());
-        let value = self.ends.logits(&hidden, |logits| {
-            times.head(position, begin.elapsed());
-            read(logits)
-        })?;
-        Ok(Some(value))
-    }
-
-    fn chosen_with(&mut self, sampling: &SamplerSettings, from: usize) {
-        if let Some(drafter) = &mut self.drafter {
-            drafter.chosen_with(sampling, from);
-        }
-    }
-
-    fn drafts(&self) -> Drafts {
-        self.drafts
     }
 }

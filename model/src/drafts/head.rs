@@ -10,6 +10,8 @@
 //! The hidden state is in the same space as the model's, so that `y` can take its place: a chain of
 //! guesses feeds on itself. (As EAGLE does: Y. Li and others, 2024, arXiv:2401.15077.)
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 
 use super::head_file::{DraftHeadError, HeadFile};
@@ -134,7 +136,9 @@ impl DraftHead {
 
     /// A cache for so many rows of one text.
     pub(super) fn cache(&self, rows: usize) -> Result<KvCache, ModelError> {
-        KvCache::new(&self.config, 0..1, rows, &self.compute)
+        // All rows, whatever the window.
+        let windows = Arc::new([None]);
+        KvCache::with_windows(&self.config, windows, 0..1, (rows, 0), &self.compute)
     }
 
     /// Computes rows from row `start` of the cache on, and returns the estimated hidden states.
@@ -164,7 +168,6 @@ impl DraftHead {
         let positions: Vec<_> = (start..start + count).collect();
         let angles = self.ropes.angles(&positions, compute.device());
         let attention = self.config.attention[self.config.layers - 1];
-        let cache_shape = cache.shape();
         let step = LayerStep {
             compute,
             angles: &angles[attention.rope],
@@ -175,7 +178,6 @@ impl DraftHead {
                 rows: 0..count,
                 start,
                 cache: cache.layer(0),
-                cache_shape,
             }],
         };
         let sum = self.block.forward(Stream::new(joined), step).sum();

@@ -21,8 +21,10 @@ pub trait Sequence {
     /// Positions reserved.
     fn capacity(&self) -> usize;
 
-    /// Drops the tokens from `len` on. The tokens before stay cached.
-    fn truncate(&mut self, len: usize);
+    /// Drops the tokens from `len` on. The tokens before stay cached, unless a layer with a sliding
+    /// window has overwritten what the next one sees: then they are dropped, too, and have to be read
+    /// again. Returns the number of tokens left.
+    fn truncate(&mut self, len: usize) -> usize;
 
     /// Reads `tokens` and calls `read` with the logits of the last position.
     ///
@@ -70,8 +72,8 @@ impl<S: Sequence> Sequence for &mut S {
         (**self).capacity()
     }
 
-    fn truncate(&mut self, len: usize) {
-        (**self).truncate(len);
+    fn truncate(&mut self, len: usize) -> usize {
+        (**self).truncate(len)
     }
 
     fn read<T>(

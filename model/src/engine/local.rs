@@ -74,9 +74,10 @@ impl<'a, S: BorrowMut<Session>> LocalSequence<'a, S> {
         self
     }
 
-    /// Drops guesses that have not been read.
+    /// Drops guesses that have not been read. They are few, so what was read is always in reach.
     fn drop_guesses(&mut self) {
-        self.session.borrow_mut().truncate(self.read);
+        let left = self.session.borrow_mut().truncate(self.read);
+        debug_assert_eq!(left, self.read);
     }
 
     /// Reads a token that the last step has already computed.
@@ -218,14 +219,15 @@ impl<S: BorrowMut<Session>> Sequence for LocalSequence<'_, S> {
         self.session.borrow().capacity()
     }
 
-    fn truncate(&mut self, len: usize) {
+    fn truncate(&mut self, len: usize) -> usize {
         if len < self.read {
-            self.read = len;
+            self.read = self.session.borrow_mut().truncate(len);
             if let Some(guesses) = &mut self.guesses {
-                guesses.drafter.truncate(len);
+                guesses.drafter.truncate(self.read);
             }
         }
         self.drop_guesses();
+        self.read
     }
 
     fn read<T>(

@@ -6,6 +6,8 @@ mod generator;
 #[cfg(test)]
 mod guess_tests;
 mod local;
+#[cfg(test)]
+mod ring_tests;
 mod score;
 mod session;
 mod step;

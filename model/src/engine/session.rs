@@ -41,18 +41,31 @@ impl Session {
         self.capacity() - self.len()
     }
 
-    /// Drops the tokens from `len` on. The tokens before stay cached.
-    pub fn truncate(&mut self, len: usize) {
-        self.tokens.truncate(len);
+    /// How many of the first `len` tokens need not be read again by a session that goes on after
+    /// them: all that there are of them, or none if a layer with a sliding window has overwritten what
+    /// the next token sees. Of the last 512 tokens that were read, none is out of reach.
+    pub fn reach(&self, len: usize) -> usize {
+        let len = len.min(self.len());
+        if self.cache.holds(len) { len } else { 0 }
+    }
+
+    /// Drops the tokens from `len` on. The tokens before stay cached if they are within
+    /// [`reach`](Self::reach), otherwise they are dropped, too. Returns the number of tokens left.
+    pub fn truncate(&mut self, len: usize) -> usize {
+        if len < self.len() {
+            self.tokens.truncate(self.reach(len));
+        }
+        self.len()
     }
 
     /// Creates a session with room for `capacity` positions that holds the first `len` tokens of
-    /// this one (or all, if it has fewer). Keys and values are copied; nothing is read again.
+    /// this one (or all, if it has fewer), or none if they are out of [`reach`](Self::reach). Keys and
+    /// values are copied; nothing is read again.
     ///
     /// # Errors
     /// There is not enough memory, or `capacity` is less than the number of tokens.
     pub fn copy_prefix(&self, len: usize, capacity: usize) -> Result<Self, ModelError> {
-        let len = len.min(self.len());
+        let len = self.reach(len);
         if len > capacity {
             return Err(ModelError::ContextFull {
                 needed: len,

@@ -4,6 +4,8 @@ use burn::tensor::Tensor;
 
 use super::{Engine, Session};
 use crate::ModelError;
+use crate::drafts::MOST_GUESSES;
+use crate::kv_cache::ROLL_BACK;
 use crate::sampler::SamplerError;
 use crate::shard::SequenceStep;
 use crate::tokenizer::TokenId;
@@ -11,6 +13,9 @@ use crate::tokenizer::TokenId;
 /// Positions per prefill step. More would not be faster, and the memory for intermediate results
 /// grows in proportion.
 pub const PREFILL_CHUNK: usize = 256;
+
+// A prefill step, or a step with guesses, can always be cut back.
+const _: () = assert!(PREFILL_CHUNK <= ROLL_BACK && MOST_GUESSES < ROLL_BACK);
 
 /// Positions per logits batch when all positions are evaluated.
 const LOGITS_ROWS: usize = 16;

@@ -51,9 +51,7 @@ impl Attend<'_> {
         assert!(self.shape.head_dim.is_multiple_of(LANES));
         assert_eq!(self.keys.len(), self.shape.elements());
         assert_eq!(self.values.len(), self.shape.elements());
-        for (position, _) in self.queries {
-            assert!(*position < self.shape.capacity);
-        }
+        assert!(self.blocks().len() <= self.shape.blocks());
     }
 
     /// The first position a query at `position` sees.

@@ -94,6 +94,26 @@ impl AttentionPlan {
         2 * element * size_of::<f16>().max(queries / MACS_A_BYTE)
     }
 
+    /// # Panics
+    /// The cache has no room for the plan's positions and those that they see.
+    pub(crate) fn check_room(&self) {
+        let end = (self.start + self.rows.len()).div_ceil(BLOCK);
+        assert!(
+            end.saturating_sub(self.blocks().start) <= self.cache.blocks(),
+            "the KV cache was reserved for fewer positions"
+        );
+    }
+
+    /// The same in plans of at most so many positions, one after the other.
+    pub(crate) fn in_parts(self, most: usize) -> impl Iterator<Item = Self> {
+        let Range { start, end } = self.rows.clone();
+        (start..end).step_by(most).map(move |first| Self {
+            rows: first..end.min(first.saturating_add(most)),
+            start: self.start + (first - start),
+            ..self.clone()
+        })
+    }
+
     /// Where its rows of the queries are.
     fn elements(&self) -> Range<usize> {
         let width = self.heads * self.head_dim;
@@ -113,11 +133,8 @@ impl AttentionStep<'_> {
     /// `scratch` has as many numbers as [`AttentionPlan::scratch`] says, to be overwritten.
     pub(crate) fn run(&mut self, isa: Isa, team: &Team, scratch: &mut [f32]) {
         let cache = self.plan.cache;
-        let end = self.plan.start + self.plan.rows.len();
-        assert!(
-            end <= cache.capacity,
-            "the KV cache was reserved for fewer positions"
-        );
+        // So no two of its positions, and none that it sees, lie in the same place.
+        self.plan.check_room();
         assert!(self.keys.len() == cache.elements() && self.values.len() == cache.elements());
         self.rotate_and_append(isa, team);
         match self.plan.strips_of_one(team.threads()) {

@@ -1,6 +1,7 @@
 //! The layout of a KV cache in f16, made for reading: keys as `[kv_head, block, dimension, 64
 //! positions]`, so that 64 scores are computed side by side without any horizontal sum, values as
-//! `[kv_head, position, dimension]`.
+//! `[kv_head, position, dimension]`. Blocks of a sequence lie in a ring: those behind the last place
+//! begin again at the first.
 
 use std::ops::Range;
 
@@ -19,7 +20,7 @@ pub(crate) struct CacheShape {
     pub(crate) kv_heads: usize,
     /// Coordinates of a head with those that fill it up: a multiple of 8.
     pub(crate) head_dim: usize,
-    /// Positions there is room for; a multiple of [`BLOCK`].
+    /// Positions there is room for at once; a multiple of [`BLOCK`].
     pub(crate) capacity: usize,
 }
 
@@ -34,16 +35,22 @@ impl CacheShape {
         self.kv_heads * self.capacity * self.head_dim
     }
 
+    /// Blocks there is room for at once.
+    pub(crate) fn blocks(&self) -> usize {
+        self.capacity / BLOCK
+    }
+
     /// Where a block of keys of one head lies: `[head_dim, 64]`.
     pub(super) fn key_block(&self, head: usize, block: usize) -> Range<usize> {
         let size = self.head_dim * BLOCK;
-        let start = (head * (self.capacity / BLOCK) + block) * size;
+        let start = (head * self.blocks() + block % self.blocks()) * size;
         start..start + size
     }
 
-    /// Where the values of one head from `position` on lie: `[count, head_dim]`.
+    /// Where the values of one head from `position` on lie, all of one block: `[count, head_dim]`.
     pub(super) fn value_rows(&self, head: usize, position: usize, count: usize) -> Range<usize> {
-        let start = (head * self.capacity + position) * self.head_dim;
+        let block = head * self.blocks() + position / BLOCK % self.blocks();
+        let start = (block * BLOCK + position % BLOCK) * self.head_dim;
         start..start + count * self.head_dim
     }
 }
@@ -53,10 +60,10 @@ impl CacheShape {
 /// NaN, and so everything that sees it.
 ///
 /// # Panics
-/// If the sizes do not match or the position is beyond the capacity.
+/// If the sizes do not match.
 ///
 /// # Safety
-/// No other thread touches this position of the caches.
+/// No other thread touches the place of this position in the caches.
 pub(crate) unsafe fn append(
     shape: CacheShape,
     position: usize,
@@ -66,10 +73,6 @@ pub(crate) unsafe fn append(
     keys: SharedSlice<'_, f16>,
     values: SharedSlice<'_, f16>,
 ) {
-    assert!(
-        position < shape.capacity,
-        "the KV cache was reserved for fewer positions"
-    );
     assert!(head_dim <= shape.head_dim);
     let heads = key.chunks_exact(head_dim).zip(value.chunks_exact(head_dim));
     assert_eq!(heads.len(), shape.kv_heads);

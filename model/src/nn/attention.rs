@@ -99,7 +99,7 @@ impl Attention {
                 start: sequence.start,
                 heads: self.sizes.heads,
                 head_dim: self.sizes.head_dim,
-                cache: sequence.cache_shape,
+                cache: sequence.cache.shape(),
                 rope_pairs: step.rope_pairs,
                 window: step.window,
                 scale: step.scale,

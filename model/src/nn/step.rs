@@ -6,7 +6,6 @@ use burn::tensor::Tensor;
 
 use crate::compute::Compute;
 use crate::config::RopePairs;
-use crate::kernels::cache::CacheShape;
 use crate::kv_cache::LayerCache;
 
 /// Hidden states between blocks, `[positions, d_model]`. The last addition is deferred to the next
@@ -49,5 +48,4 @@ pub(crate) struct SequenceRows<'c> {
     pub(crate) rows: Range<usize>,
     pub(crate) start: usize,
     pub(crate) cache: &'c mut LayerCache,
-    pub(crate) cache_shape: CacheShape,
 }

@@ -17,7 +17,7 @@ use burn::tensor::read_sync;
 
 use super::{AttentionPlan, Storage};
 use crate::config::{Activation, RopePairs};
-use crate::kernels::cache::BLOCK;
+use crate::kernels::cache::{BLOCK, CacheShape};
 use crate::kernels::dequantise::dequantise_row;
 
 /// Added to the score of a position that must not be seen.
@@ -233,10 +233,7 @@ fn append<B: Backend>(
 ) -> (FloatTensor<B>, FloatTensor<B>) {
     let (cache, head_dim) = (plan.cache, plan.head_dim);
     let (start, end) = (plan.start, plan.start + plan.rows.len());
-    assert!(
-        end <= cache.capacity,
-        "the KV cache was reserved for fewer positions"
-    );
+    plan.check_room();
     let dtype = FloatDType::from(keys.dtype());
     let k = B::float_cast(k, dtype);
     // If the cache's type cannot hold a key, make the value NaN, as the kernels do: infinity times
@@ -245,37 +242,57 @@ fn append<B: Backend>(
     let v = B::float_cast(B::float_add(v, B::float_sum_dim(zeros, 2)), dtype);
 
     let by_head = [cache.kv_heads, cache.capacity, cache.head_dim];
-    let values = B::float_slice_assign(
-        B::float_reshape(values, Shape::from(by_head)),
-        &[Slice::full(), (start..end).into(), (0..head_dim).into()],
-        B::float_permute(v, &[1, 0, 2]),
-    );
-    let blocks = [
-        cache.kv_heads,
-        cache.capacity / BLOCK,
-        cache.head_dim,
-        BLOCK,
-    ];
-    let mut keys = B::float_reshape(keys, Shape::from(blocks));
+    let mut values = B::float_reshape(values, Shape::from(by_head));
+    let v = B::float_permute(v, &[1, 0, 2]);
+    let mut keys = B::float_reshape(keys, Shape::from(by_block(cache)));
     let k = B::float_permute(k, &[1, 2, 0]);
     let mut from = start;
     while from < end {
         let block = from / BLOCK;
         let to = end.min((block + 1) * BLOCK);
+        let place = block % cache.blocks();
+        let within = from - block * BLOCK..to - block * BLOCK;
         let of_block = part::<B, 3>(k.clone(), 2, from - start..to - start);
         let shape = Shape::from([cache.kv_heads, 1, head_dim, to - from]);
-        let within = from - block * BLOCK..to - block * BLOCK;
-        let place = [
+        let own = [
             Slice::full(),
-            (block..block + 1).into(),
+            (place..place + 1).into(),
             (0..head_dim).into(),
-            within.into(),
+            within.clone().into(),
         ];
-        keys = B::float_slice_assign(keys, &place, B::float_reshape(of_block, shape));
+        keys = B::float_slice_assign(keys, &own, B::float_reshape(of_block, shape));
+        let first = place * BLOCK;
+        let own = [
+            Slice::full(),
+            (first + within.start..first + within.end).into(),
+            (0..head_dim).into(),
+        ];
+        let of_block = part::<B, 3>(v.clone(), 1, from - start..to - start);
+        values = B::float_slice_assign(values, &own, of_block);
         from = to;
     }
     let flat = |x| B::float_reshape(x, Shape::from([cache.elements()]));
     (flat(keys), flat(values))
+}
+
+/// The shape of a layer's keys.
+fn by_block(cache: CacheShape) -> [usize; 4] {
+    [cache.kv_heads, cache.blocks(), cache.head_dim, BLOCK]
+}
+
+/// Blocks of a sequence, in order, from the places along axis 1 where they lie in the cache.
+fn in_order<B: Backend, const D: usize>(
+    all: FloatTensor<B>,
+    blocks: Range<usize>,
+    places: usize,
+) -> FloatTensor<B> {
+    let start = blocks.start % places;
+    let end = start + blocks.len();
+    if end <= places {
+        return part::<B, D>(all, 1, start..end);
+    }
+    let behind = part::<B, D>(all.clone(), 1, 0..end - places);
+    B::float_cat(vec![part::<B, D>(all, 1, start..places), behind], 1)
 }
 
 /// The cached keys and values visible to a plan's positions, `[kv_heads, seen, head_dim]` each in
@@ -293,22 +310,19 @@ fn seen<B: Backend>(
     let blocks = oldest / BLOCK..end.div_ceil(BLOCK);
     let first = blocks.start * BLOCK;
 
-    let all = [
-        cache.kv_heads,
-        cache.capacity / BLOCK,
-        cache.head_dim,
-        BLOCK,
-    ];
-    let keys = B::float_reshape(keys, Shape::from(all));
-    let keys = part::<B, 4>(keys, 1, blocks.clone());
+    let keys = B::float_reshape(keys, Shape::from(by_block(cache)));
+    let keys = in_order::<B, 4>(keys, blocks.clone(), cache.blocks());
     let keys = B::float_permute(part::<B, 4>(keys, 2, 0..head_dim), &[0, 1, 3, 2]);
     let rows = Shape::from([cache.kv_heads, blocks.len() * BLOCK, head_dim]);
     // The cache beyond the step is unspecified and may contain NaN.
     let keys = part::<B, 3>(B::float_reshape(keys, rows), 1, 0..end - first);
 
-    let all = [cache.kv_heads, cache.capacity, cache.head_dim];
+    let all = [cache.kv_heads, cache.blocks(), BLOCK * cache.head_dim];
     let values = B::float_reshape(values, Shape::from(all));
-    let values = part::<B, 3>(part::<B, 3>(values, 1, first..end), 2, 0..head_dim);
+    let values = in_order::<B, 3>(values, blocks.clone(), cache.blocks());
+    let all = [cache.kv_heads, blocks.len() * BLOCK, cache.head_dim];
+    let values = B::float_reshape(values, Shape::from(all));
+    let values = part::<B, 3>(part::<B, 3>(values, 1, 0..end - first), 2, 0..head_dim);
     (
         [keys, values].map(|x| B::float_cast(x, FloatDType::F32)),
         first,

@@ -301,7 +301,8 @@ pub(crate) struct Projected {
 
 /// For each sequence of a step: rotates the queries and keys of its rows by `cos` and `sin`,
 /// `[positions, rope_dim / 2]`, appends keys and values to its layer's cache, and replaces the rows
-/// of the queries by the attention's output. Returns them.
+/// of the queries by the attention's output. Returns them. A sequence whose cache takes fewer
+/// positions at once goes through it in parts, which changes no bit.
 pub(crate) fn rotary_attention<'c>(
     projected: Projected,
     sequences: impl ExactSizeIterator<Item = (AttentionPlan, &'c mut LayerCache)>,
@@ -313,23 +314,27 @@ pub(crate) fn rotary_attention<'c>(
     let mut left = sequences.len();
     for (plan, cache) in sequences {
         left -= 1;
-        // Owned tensors are moved through, so that they can be updated in place and reused.
-        let kv = if left == 0 {
-            shared.take()
-        } else {
-            shared.clone()
-        };
-        let [k, v] = kv.expect("taken by the last sequence");
-        let own = q.into_dispatch();
-        let [k, v] = [k, v].map(Tensor::into_dispatch);
-        let [keys, values] = cache.take().map(Tensor::into_dispatch);
-        let [cos, sin] = [cos, sin].map(|angles| angles.clone().into_dispatch());
-        let (output, keys, values) = run!(
-            compute,
-            rotary_attention(own, k, v, keys, values, cos, sin, plan)
-        );
-        q = Tensor::from_dispatch(output);
-        cache.put([Tensor::from_dispatch(keys), Tensor::from_dispatch(values)]);
+        let mut parts = plan.in_parts(cache.at_once()).peekable();
+        while let Some(plan) = parts.next() {
+            // Owned tensors are moved through, so that they can be updated in place and reused.
+            let is_last = left == 0 && parts.peek().is_none();
+            let kv = if is_last {
+                shared.take()
+            } else {
+                shared.clone()
+            };
+            let [k, v] = kv.expect("taken by the last part of the last sequence");
+            let own = q.into_dispatch();
+            let [k, v] = [k, v].map(Tensor::into_dispatch);
+            let [keys, values] = cache.take().map(Tensor::into_dispatch);
+            let [cos, sin] = [cos, sin].map(|angles| angles.clone().into_dispatch());
+            let (output, keys, values) = run!(
+                compute,
+                rotary_attention(own, k, v, keys, values, cos, sin, plan)
+            );
+            q = Tensor::from_dispatch(output);
+            cache.put([Tensor::from_dispatch(keys), Tensor::from_dispatch(values)]);
+        }
     }
     q
 }

@@ -9,7 +9,7 @@ use half::f16;
 use super::{AttentionPlan, Normed, Projected, Storage};
 use crate::config::{Activation, RopePairs};
 use crate::kernels::cache::CacheShape;
-use crate::kv_cache::LayerCache;
+use crate::kv_cache::{LayerCache, Ring};
 use crate::{Compute, TensorType};
 
 fn value(i: usize) -> f32 {
@@ -227,12 +227,14 @@ fn shape(head_dim: usize) -> CacheShape {
 
 fn empty_cache(head_dim: usize, dtype: DType) -> LayerCache {
     let zeros = || Tensor::zeros([shape(head_dim).elements()], (&Device::flex(), dtype));
-    LayerCache::new([zeros(), zeros()])
+    let ring = Ring::new(None, shape(head_dim).capacity, 0);
+    LayerCache::new([zeros(), zeros()], shape(head_dim), ring)
 }
 
 /// A prompt, a decode step, rows of a step shared with another sequence, and a repeated part: each
-/// starts or ends within a block of the cache. Outputs and caches match the definition, which
-/// rounds keys and values only if the cache does.
+/// starts or ends within a block of the cache. With a window, more follow, which go around the ring of
+/// three blocks. Outputs and caches match the definition, which rounds keys and values only if the
+/// cache does.
 #[test]
 fn rotary_attention_equals_the_composed_one_for_both_pairings_and_windows() {
     for (head_dim, angles, rope_pairs, window) in [
@@ -255,7 +257,15 @@ fn rotary_attention_equals_the_composed_one_for_both_pairings_and_windows() {
             (90, 0..1, 1),
             (91, 3..60, 70),
             (100, 0..5, 5),
+            (105, 0..50, 50),
+            (155, 0..58, 58),
+            (213, 0..1, 1),
+            (214, 0..60, 60),
+            (230, 2..30, 40),
         ] {
+            if window.is_none() && start + rows.len() > 192 {
+                continue;
+            }
             let run = |(cache, compute): (&mut LayerCache, &Compute)| {
                 attend(&looks, cache, (start, rows.clone(), all), compute)
             };

@@ -144,8 +144,8 @@ fn will_need(gguf: &Gguf, layer: usize) {
 pub struct SequenceStep<'a> {
     /// The sequence's cache, which covers at least the shard's layers.
     pub cache: &'a mut KvCache,
-    /// Absolute position of the sequence's first row. The cache must hold all positions before it;
-    /// positions from there on are overwritten.
+    /// Absolute position of the sequence's first row. All positions before it must have gone through
+    /// the cache; positions from there on are overwritten.
     pub start: usize,
     /// Number of the sequence's rows, which follow those of the sequences before it.
     pub count: usize,
@@ -245,7 +245,8 @@ impl Shard {
     /// `hidden` and the result are `[Σ count, d_model]`, one sequence after the other.
     ///
     /// # Errors
-    /// A sequence exceeds its cache, or the model's file has changed.
+    /// A sequence exceeds its cache, its cache no longer [holds](KvCache::holds) what its first row
+    /// sees, or the model's file has changed.
     pub fn forward(
         &self,
         hidden: Tensor<2>,
@@ -287,18 +288,7 @@ impl Shard {
             .zip(layers.end.checked_sub(first));
         let blocks = blocks.and_then(|(start, end)| self.blocks.get(start..end));
         let blocks = blocks.ok_or(ModelError::NotHeld("such layers"))?;
-        let mut positions = Vec::new();
-        for sequence in sequences.iter() {
-            let capacity = sequence.cache.capacity();
-            if sequence.start + sequence.count > capacity {
-                return Err(ModelError::ContextFull {
-                    needed: sequence.count,
-                    free: capacity.saturating_sub(sequence.start),
-                    capacity,
-                });
-            }
-            positions.extend(sequence.start..sequence.start + sequence.count);
-        }
+        let positions = begin(&layers, sequences)?;
         let [rows, d_model] = hidden.dims();
         assert!(rows == positions.len() && d_model == self.config.d_model);
         let angles = self.ropes.angles(&positions, self.compute.device());
@@ -317,7 +307,6 @@ impl Shard {
                     SequenceRows {
                         rows,
                         start: s.start,
-                        cache_shape: s.cache.shape(),
                         cache: s.cache.layer(layer),
                     }
                 })
@@ -405,4 +394,35 @@ impl Shard {
     pub fn compute(&self) -> &Compute {
         &self.compute
     }
+}
+
+/// Prepares the caches of these layers for a step; returns the positions of its rows.
+///
+/// # Errors
+/// A sequence exceeds its cache, or its cache no longer holds what its first row sees.
+fn begin(
+    layers: &Range<usize>,
+    sequences: &mut [SequenceStep<'_>],
+) -> Result<Vec<usize>, ModelError> {
+    let mut positions = Vec::new();
+    for sequence in sequences.iter() {
+        let (start, count) = (sequence.start, sequence.count);
+        let capacity = sequence.cache.capacity();
+        if start + count > capacity {
+            return Err(ModelError::ContextFull {
+                needed: count,
+                free: capacity.saturating_sub(start),
+                capacity,
+            });
+        }
+        if !sequence.cache.layers_hold(layers.clone(), start) {
+            return Err(ModelError::Overwritten { start });
+        }
+        positions.extend(start..start + count);
+    }
+    for step in sequences {
+        let end = step.start + step.count;
+        step.cache.append(layers.clone(), step.start, end);
+    }
+    Ok(positions)
 }

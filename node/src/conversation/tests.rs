@@ -11,21 +11,25 @@ use crate::engine::{Compute, Gguf, LocalSequence, SamplerSettings, Session};
 const CONTEXT: usize = 768;
 
 fn engine() -> Engine {
+    engine_of("tiny", 1, CONTEXT)
+}
+
+fn engine_of(preset: &str, layers: u32, context: usize) -> Engine {
     let mut spec = SynthSpec {
-        layers: 1,
+        layers,
         d_model: 32,
         heads: 2,
         kv_heads: 1,
         head_dim: 16,
         d_ff: 64,
-        context: 1024,
+        context: 4096,
         types: TypeMix::uniform(TensorType::F32),
-        ..SynthSpec::preset("tiny").expect("a preset")
+        ..SynthSpec::preset(preset).expect("a preset")
     };
     spec.vocabulary = spec.minimum_vocabulary();
     let gguf = Gguf::parse(spec.to_bytes().expect("a small model")).expect("a model");
     let compute = Compute::new(NonZeroUsize::new(1)).expect("a thread");
-    Engine::from_gguf(&gguf, CONTEXT, compute).expect("it runs")
+    Engine::from_gguf(&gguf, context, compute).expect("it runs")
 }
 
 type Talk<'a> = Conversation<LocalSequence<'a, Session>>;
@@ -128,4 +132,44 @@ fn an_answer_is_tried_again_after_the_same_turns() {
         let prompt = again.prompt_token_ids.into_inner();
         assert_eq!(Some(&prompt), prompts.last(), "{number}");
     }
+}
+
+#[test]
+fn answers_are_those_of_their_prompts_when_early_messages_change_and_windows_are_short() {
+    let engine = engine_of("tiny-gemma3", 6, 3_000);
+    let mut talk = talk(&engine);
+    let long = "A long story. ".repeat(120);
+    let mut reused = Vec::new();
+    let mut check = |reply: Reply| {
+        let answer = reply.answer;
+        let session = engine.new_session().expect("memory");
+        let mut anew = LocalSequence::new(&engine, session);
+        let ids = answer.prompt_token_ids.clone().into_inner();
+        let alone = generate_from(
+            &engine,
+            &mut anew,
+            &ids,
+            &options(1),
+            &Cancel::new(),
+            &mut |_| (),
+        );
+        assert!(alone.expect("it answers").token_ids == answer.token_ids);
+        reused.push((answer.reused_tokens, ids.len()));
+    };
+    check(say(&mut talk, &engine, &long));
+    check(say(&mut talk, &engine, "What came next?"));
+    let again = talk.retry(&engine, &options(1), &Cancel::new(), &mut |_| ());
+    check(again.expect("it answers"));
+    talk.set_system(Some("Always answer in French.".to_owned()));
+    check(say(&mut talk, &engine, "And then?"));
+    let held = talk.catch_up(&engine, &mut || true);
+    assert_eq!(held.expect("it reads"), 0);
+    check(say(&mut talk, &engine, "And in the end?"));
+    let [first, next, retried, changed, last] = reused[..] else {
+        panic!("{reused:?}");
+    };
+    assert!(first.0 == 0 && first.1 > 640);
+    assert!(next.0 > 640 && retried.0 + 1 == retried.1, "{reused:?}");
+    // The changed system message is read with all behind it, once.
+    assert!(changed.0 == 0 && last.0 > 640, "{reused:?}");
 }

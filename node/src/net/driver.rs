@@ -250,7 +250,11 @@ impl Driver {
                 number,
                 hidden,
                 times,
+                overwritten,
             } => {
+                for stage in overwritten {
+                    self.tell(Input::Overwritten { stage });
+                }
                 if let Some(profile) = &mut self.profile {
                     times.into_iter().for_each(|step| profile.computed(step));
                 }

@@ -132,7 +132,7 @@ impl Layers {
             let last = self.step(POSITIONS, 1)?;
             Ok::<_, ModelError>(last.saturating_sub(first))
         })?;
-        let bytes = self.config.kv_bytes(self.config.layers, POSITIONS);
+        let bytes = self.config.kv_bytes(0..self.config.layers, POSITIONS);
         Ok(per_second(bytes, time))
     }
 

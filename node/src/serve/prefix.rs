@@ -45,7 +45,7 @@ pub(super) fn is_little_beyond(len: usize, same: usize) -> bool {
 
 /// Bytes of a session's KV cache for this many positions.
 pub(super) fn kv_bytes(config: &ModelConfig, positions: usize) -> u64 {
-    config.kv_bytes(config.layers, positions)
+    config.kv_bytes(0..config.layers, positions)
 }
 
 impl Kept {
@@ -92,10 +92,13 @@ impl Prefixes {
         self.kept.iter().map(|kept| kept.memory.bytes()).sum()
     }
 
-    /// The caller's session with the longest prefix in common with `wanted`: its index and the
-    /// length of the prefix. `None` if the prefix is too short to be useful.
+    /// The caller's session with the longest prefix in common with `wanted` that it can go on from:
+    /// its index and the length of the prefix. `None` if the prefix is too short to be useful.
     pub(super) fn find(&self, of: CallerId, wanted: &[TokenId]) -> Option<(usize, usize)> {
-        let same = |(at, kept): (usize, &Kept)| (at, common(kept.session.tokens(), wanted));
+        let same = |(at, kept): (usize, &Kept)| {
+            let common = common(kept.session.tokens(), wanted);
+            (at, kept.session.reach(common))
+        };
         let own = (self.kept.iter().enumerate()).filter(|(_at, kept)| kept.of == of);
         let found = own.map(same);
         // Of equal ones the most recently used, as others are less likely to need it.
@@ -119,21 +122,23 @@ impl Prefixes {
     }
 
     /// Adds a session as the most recent one. It replaces the caller's sessions that are prefixes
-    /// of it.
+    /// of it, unless it can no longer go on from them.
     pub(super) fn keep(&mut self, mut new: Kept, config: &ModelConfig) {
-        let tokens = new.session.tokens();
-        if tokens.len() < WORTH {
+        if new.session.len() < WORTH {
             return;
         }
-        let within = |a: &[TokenId], b: &[TokenId]| common(a, b) == a.len();
         let of = new.of;
-        let holds = |kept: &Kept| kept.of == of && within(tokens, kept.session.tokens());
+        let replaces = |long: &Session, short: &Session| {
+            let len = short.len();
+            common(long.tokens(), short.tokens()) == len && long.reach(len) == len
+        };
+        let holds = |kept: &Kept| kept.of == of && replaces(&kept.session, &new.session);
         if let Some(at) = self.kept.iter().position(holds) {
             let longer = self.kept.remove(at);
             self.kept.push(longer);
             return;
         }
-        (self.kept).retain(|kept| kept.of != of || !within(kept.session.tokens(), tokens));
+        (self.kept).retain(|kept| kept.of != of || !replaces(&new.session, &kept.session));
         new.settle(config);
         self.kept.push(new);
         while self.bytes() > self.limit && self.free_some(config) {}

@@ -203,11 +203,14 @@ impl<'e> Running<'e> {
         Ok(())
     }
 
-    /// Continues from the first `same` tokens of another session.
+    /// Continues from the first `same` tokens of another session, if that can go on from them.
     ///
     /// # Errors
     /// The system has no memory.
     pub(super) fn take_up(&mut self, source: &Session, same: usize) -> Result<(), ModelError> {
+        if source.reach(same) <= self.session().len() {
+            return Ok(());
+        }
         let capacity = Self::first_capacity(self.tokens.len(), self.most);
         self.kept.session = source.copy_prefix(same, capacity)?;
         Ok(())

@@ -11,7 +11,7 @@ use potluck_model::Compute;
 use potluck_protocol::StageId;
 use potluck_protocol::stage::{Load, Step};
 
-use super::holdings::Holdings;
+use super::holdings::{Computed, Holdings};
 use super::{Done, MemoryBudget, ModelFiles};
 
 /// The thread that owns the stages of this node; see the module page. Dropping it waits for the
@@ -150,11 +150,16 @@ fn follow(holdings: &mut Holdings, unwanted: &Unwanted, order: Order) -> Option<
         }),
         Order::Compute(step) => {
             let unwanted = |stage| unwanted.lock().contains(&stage);
-            let (hidden, times) = holdings.compute(&step, &unwanted);
+            let Computed {
+                hidden,
+                times,
+                overwritten,
+            } = holdings.compute(&step, &unwanted);
             Some(Done::Computed {
                 number: step.number,
                 hidden,
                 times,
+                overwritten,
             })
         }
         Order::Free(stage) => {

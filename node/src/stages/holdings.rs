@@ -49,6 +49,17 @@ enum Refusal {
     Model(#[from] ModelError),
 }
 
+/// The results of a step.
+#[derive(Debug, Default)]
+pub(super) struct Computed {
+    /// The hidden states of each part after its layers.
+    pub(super) hidden: Vec<Vec<u8>>,
+    /// Times of the parts that were computed alone.
+    pub(super) times: Vec<TimedRows>,
+    /// Stages whose caches no longer hold what their part sees. They hold nothing now.
+    pub(super) overwritten: Vec<StageId>,
+}
+
 impl Holdings {
     pub(super) fn new(compute: Compute, files: Box<dyn ModelFiles>, memory: MemoryBudget) -> Self {
         Self {
@@ -64,10 +75,11 @@ impl Holdings {
     /// their rows are sent again. On error the session has no stage any more.
     pub(super) fn load(&mut self, load: &Load) -> Result<u64, LoadError> {
         // Never continue with a file that has changed, and never share it.
-        if let Some(held) = self.sessions.get(&load.stage)
+        if let Some(held) = self.sessions.get_mut(&load.stage)
             && held.is_of(load)
             && held.shard.is_as_it_was()
         {
+            held.reopened();
             return Ok(held.memory_bytes());
         }
         // Remove it first: the new stage may need its memory.
@@ -88,15 +100,13 @@ impl Holdings {
         self.sessions.remove(&stage);
     }
 
-    /// The hidden states of each part after its layers, and the times of parts that were computed
-    /// alone. A part is empty if it cannot be computed, or if its step was aborted because its
-    /// sessions are `unwanted`.
-    pub(super) fn compute(
-        &mut self,
-        step: &Step,
-        unwanted: &dyn Fn(StageId) -> bool,
-    ) -> (Vec<Vec<u8>>, Vec<TimedRows>) {
-        let mut results = vec![Vec::new(); step.parts.len()];
+    /// Computes the parts of a step. A part has no hidden states if it cannot be computed, or if its
+    /// step was aborted because its sessions are `unwanted`.
+    pub(super) fn compute(&mut self, step: &Step, unwanted: &dyn Fn(StageId) -> bool) -> Computed {
+        let mut computed = Computed {
+            hidden: vec![Vec::new(); step.parts.len()],
+            ..Computed::default()
+        };
         let sessions = self.sessions.iter_mut();
         let mut sessions: BTreeMap<_, _> = sessions.map(|(&id, held)| (id, held)).collect();
         // Shards in the order in which the step names them.
@@ -107,11 +117,18 @@ impl Holdings {
             let Some(sequence) = sequence.filter(|sequence| sequence.takes(part)) else {
                 continue;
             };
+            sequence.starts(part.start_position);
             // `takes` has already validated the part.
             match sequence.recalled(part) {
-                Ok(None) => {}
-                recalled => {
-                    results[index] = recalled.ok().flatten().unwrap_or_default();
+                Ok(None) if sequence.reaches(part.start_position) => {}
+                Ok(Some(hidden)) => {
+                    computed.hidden[index] = hidden;
+                    continue;
+                }
+                Err(error) if !error.is_overwritten() => continue,
+                Ok(None) | Err(_) => {
+                    sequence.start_over();
+                    computed.overwritten.push(part.stage);
                     continue;
                 }
             }
@@ -130,19 +147,18 @@ impl Holdings {
                 }),
             }
         }
-        let mut times = Vec::new();
         for mut group in groups {
             let begin = Instant::now();
             let hidden = group.forward(unwanted).unwrap_or_default();
             let took = begin.elapsed();
             if !hidden.is_empty() {
-                times.extend(group.timed(took));
+                computed.times.extend(group.timed(took));
             }
             for (rows, hidden) in group.parts.iter().zip(hidden) {
-                results[rows.index] = hidden;
+                computed.hidden[rows.index] = hidden;
             }
         }
-        (results, times)
+        computed
     }
 
     fn open(&mut self, load: &Load, mut kept: Option<Kept>) -> Result<Sequence, Refusal> {
@@ -264,7 +280,7 @@ fn check(load: &Load, config: &ModelConfig) -> Result<u64, Refusal> {
     if asked > limit {
         return Err(ModelError::ContextTooLong { asked, limit }.into());
     }
-    Ok(config.kv_bytes(end - first, asked))
+    Ok(config.kv_bytes(first..end, asked))
 }
 
 impl Refusal {

@@ -14,6 +14,10 @@
 //!   mapping is shared.
 //! - Rows that are sent again, as after the failure of another stage, are not computed again:
 //!   outputs are kept where there is spare memory, and reused when the inputs are the same.
+//! - A layer with a sliding window keeps only the last positions. Rows that start so far back that it
+//!   has overwritten what they see are not computed: the stage says so, holds nothing any more, and its
+//!   requester sends all rows again. A requester knows before how far back it can go
+//!   ([`Reach`](potluck_model::Reach)).
 //! - Reservations never exceed the budget. The whole KV cache is reserved when a stage is loaded.
 
 mod ends;
@@ -89,6 +93,10 @@ pub enum Done {
         hidden: Vec<Vec<u8>>,
         /// Times of the parts that went through their layers alone.
         times: Vec<TimedRows>,
+        /// Stages whose part was not computed because a layer with a sliding window no longer holds
+        /// what it sees. They hold nothing now; for
+        /// [`Stages::overwritten`](potluck_protocol::stage::Stages::overwritten), before the results.
+        overwritten: Vec<StageId>,
     },
     /// The thread ended because of a bug in this program. Orders since its last report are not
     /// done, later orders will not be, and all its stages are lost.

@@ -28,6 +28,9 @@ pub(super) struct Sequence {
     cache_memory: Reservation,
     /// The number of positions in the cache.
     filled: u32,
+    /// Whether the requester has opened it again and sent nothing since: rows that it sends again are
+    /// those that are known, and it goes on behind them.
+    is_reopened: bool,
     /// Known outputs of all layers of the stage.
     recall: Option<Recall>,
     /// Known outputs of the layers that the stage had before its layers changed.
@@ -95,6 +98,7 @@ impl Sequence {
             cache,
             cache_memory,
             filled: 0,
+            is_reopened: true,
             recall,
             kept,
         })
@@ -118,6 +122,35 @@ impl Sequence {
 
     fn has_context_of(&self, load: &Load) -> bool {
         load.context as usize == self.cache.capacity()
+    }
+
+    /// The requester has opened it again.
+    pub(super) fn reopened(&mut self) {
+        self.is_reopened = true;
+    }
+
+    /// Notes that rows from this position on are next. If the requester itself begins anew, what is
+    /// known of the old rows is forgotten where caches have overwritten some of them: the new rows may
+    /// be the same up to a position that the caches cannot go on from.
+    pub(super) fn starts(&mut self, start_position: u32) {
+        let is_replay = std::mem::take(&mut self.is_reopened);
+        if start_position == 0 && !is_replay && !self.cache.holds(1) {
+            self.start_over();
+        }
+    }
+
+    /// Whether the caches hold what a row at this position sees.
+    pub(super) fn reaches(&self, start_position: u32) -> bool {
+        self.cache.holds(start_position as usize)
+    }
+
+    /// Holds nothing any more: all rows have to be sent again, and are computed.
+    pub(super) fn start_over(&mut self) {
+        self.filled = 0;
+        self.kept = None;
+        if let Some(known) = &mut self.recall {
+            known.forget(0);
+        }
     }
 
     /// Whether the part continues what the cache holds, fits into it, and is complete.

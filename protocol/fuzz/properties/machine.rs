@@ -67,6 +67,7 @@ fn request() -> Request {
         multiply_adds: 1_000,
         kv_bytes_per_position: 8,
         window: None,
+        most_kv_positions: None,
     };
     Request {
         id: SESSION,

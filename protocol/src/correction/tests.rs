@@ -23,6 +23,7 @@ fn model() -> Arc<ModelShape> {
         multiply_adds: 8_000_000,
         kv_bytes_per_position: 1_000,
         window: None,
+        most_kv_positions: None,
     };
     Arc::new(ModelShape {
         layers: vec![layer; LAYERS as usize],

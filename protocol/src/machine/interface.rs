@@ -81,6 +81,13 @@ pub enum Input {
         /// For each part, the hidden states after the layers, `[rows, d_model]`.
         hidden: Vec<Vec<u8>>,
     },
+    /// A stage cannot compute its rows of the step that is being computed, because its caches have
+    /// overwritten positions that these see. It holds nothing any more. The [`Input::Computed`] of the
+    /// step follows, with no hidden states for them.
+    Overwritten {
+        /// Whose caches.
+        stage: StageId,
+    },
     /// Whether the send queue of a peer is so long that no more should be computed for the peer.
     /// Initially false for each connection.
     Congested {

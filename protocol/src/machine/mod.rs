@@ -300,6 +300,7 @@ impl Machine {
                 self.stages.set_congested(now, peer, congested);
             }
             Input::Computed { number, hidden } => self.stages.computed(now, number, hidden),
+            Input::Overwritten { stage } => self.stages.overwritten(stage),
             Input::Stored(StoreAnswer::Has { to, offer }) if to == self.me => {
                 self.holders.told(to, &offer);
             }

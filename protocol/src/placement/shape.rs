@@ -33,9 +33,10 @@ pub struct LayerShape {
     pub multiply_adds: u64,
     /// Bytes that a position takes in its KV cache.
     pub kv_bytes_per_position: u64,
-    /// Positions that attention looks back at; `None` if at all. The cache has room for all the
-    /// same.
+    /// Positions that attention looks back at; `None` if at all.
     pub window: Option<u32>,
+    /// The most positions that its KV cache has room for; `None` if for the whole context.
+    pub most_kv_positions: Option<u32>,
 }
 
 /// Weights of one format.
@@ -68,9 +69,12 @@ impl ModelShape {
 impl LayerShape {
     /// Bytes of its weights and of KV cache for `context` positions.
     pub fn memory_bytes(&self, context: u32) -> u64 {
+        let positions = self
+            .most_kv_positions
+            .map_or(context, |most| most.min(context));
         let kv = self
             .kv_bytes_per_position
-            .saturating_mul(u64::from(context));
+            .saturating_mul(u64::from(positions));
         bytes_of(&self.weights).saturating_add(kv)
     }
 
@@ -103,8 +107,10 @@ mod tests {
             multiply_adds: 200,
             kv_bytes_per_position: 4,
             window: Some(512),
+            most_kv_positions: Some(1_100),
         };
         assert_eq!(layer.memory_bytes(1_000), 4_120);
+        assert_eq!(layer.memory_bytes(2_000), 4_520);
         assert_eq!(layer.kv_bytes_read(100), 400);
         assert_eq!(layer.kv_bytes_read(1_000), 2_048);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{KEEP_ALIVE, Load, StageLimits, StepPart};
 use crate::wire::{Answer, Control, Frame, FrameHeader, KeepAlive, Kind, OpenStage, SessionState};
-use crate::{Branch, PeerId, StageId};
+use crate::{Branch, PeerId, PlanEpoch, StageId};
 
 /// A stage that a requester opened, with the frames that wait for it.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) struct Held {
     computing: Option<FrameHeader>,
     /// Whether its rows were rolled back meanwhile: nobody waits for them.
     rejected: bool,
+    /// Whether its caches have overwritten what its rows in the step see.
+    pub(super) overwritten: bool,
     /// When the requester was last heard.
     pub(super) heard_at: Duration,
     /// When it is freed, if the requester's connection ended and the stage was not opened since.
@@ -63,6 +65,7 @@ impl Held {
             queue: VecDeque::new(),
             computing: None,
             rejected: false,
+            overwritten: false,
             heard_at: now,
             orphaned_until: None,
             is_back: false,
@@ -94,6 +97,7 @@ impl Held {
         self.branch = Branch::default();
         self.queue.clear();
         self.computing = None;
+        self.overwritten = false;
         self.keep_alive_at = Some(now + KEEP_ALIVE);
     }
 
@@ -234,6 +238,24 @@ impl Held {
             Answer::AllRows | Answer::LastRow | Answer::Done => hidden,
         };
         Frame::new(header, payload).ok()
+    }
+
+    /// Its caches hold nothing any more, as a step of this epoch found.
+    pub(super) fn was_overwritten(&mut self, epoch: PlanEpoch) {
+        self.computed_end = 0;
+        // A later epoch asks for its rows again anyway.
+        self.overwritten = self.open.epoch == epoch;
+    }
+
+    /// Its caches hold nothing any more, so the rows that wait cannot be computed either: what its
+    /// requester is told, who sends all again.
+    pub(super) fn start_over(&mut self) -> SessionState {
+        self.overwritten = false;
+        self.computing = None;
+        self.computed_end = 0;
+        self.queue.clear();
+        self.keep_alive_at = None;
+        self.state()
     }
 
     /// When its requester has been silent for too long.

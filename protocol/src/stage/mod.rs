@@ -11,7 +11,9 @@
 //! - **The requester is the only writer.** Frames are accepted from the predecessor that the requester
 //!   named, in the epoch in force. A frame that starts below queued rows replaces them, and rows that were
 //!   rolled back during their computation are dropped. A frame that starts beyond the rows that are here
-//!   cannot be computed: the requester is told what the stage holds, and sends the rest again.
+//!   cannot be computed: the requester is told what the stage holds, and sends the rest again. So is one
+//!   that starts so far back that caches [have overwritten](Stages::overwritten) what it sees: the stage
+//!   then holds nothing.
 //! - **Shared.** When rows of several sessions wait for each other, or for the owner, all requesters but
 //!   the owner are told, at most every [`SHARED_EVERY`], and pause their drafts.
 //! - **Identity.** A stage is identified by requester and session, as two requesters may choose the same

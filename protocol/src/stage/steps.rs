@@ -63,6 +63,18 @@ impl Stages {
             .push_back(StageOutput::Compute(Step { number, parts }));
     }
 
+    /// The caches of a stage have overwritten positions that its rows in the step under way see, and
+    /// hold nothing any more. [`computed`](Self::computed) of the step follows, with nothing for it: its
+    /// requester is then told, and sends all rows again.
+    pub fn overwritten(&mut self, stage: StageId) {
+        let step = self.step.as_ref();
+        let part = step.and_then(|step| step.parts.iter().find(|part| part.id == stage));
+        let held = self.stages.get_mut(&stage);
+        if let Some((part, held)) = part.zip(held) {
+            held.was_overwritten(part.epoch);
+        }
+    }
+
     /// A step was computed: the hidden states behind the layers, part by part. A part that has not as
     /// many bytes as went in could not be computed: its session ends here, and its requester is told.
     pub fn computed(&mut self, now: Duration, number: u64, hidden: Vec<Vec<u8>>) {
@@ -78,6 +90,13 @@ impl Stages {
             let Some(held) = held.filter(|held| held.open.epoch == epoch) else {
                 continue;
             };
+            if held.overwritten {
+                let state = held.start_over();
+                let requester = held.requester;
+                self.outputs
+                    .push_back(StageOutput::Send(requester, state.into()));
+                continue;
+            }
             if !held.is_computed(&hidden) {
                 failed.push((id, epoch));
                 continue;

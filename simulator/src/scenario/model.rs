@@ -242,13 +242,17 @@ impl ModelSpec {
             quantisation: format.number(),
             bytes: format.bytes(elements),
         };
-        let layer = |number: u32| LayerShape {
-            weights: vec![norms, matrices(numbers.quantisation, multiply_adds)],
-            multiply_adds,
-            kv_bytes_per_position: 4 * wide(numbers.kv_heads) * wide(numbers.head_dim),
-            window: numbers.window.and_then(|(window, every)| {
+        let layer = |number: u32| {
+            let window = numbers.window.and_then(|(window, every)| {
                 (!(number + 1).is_multiple_of(every)).then_some(window)
-            }),
+            });
+            LayerShape {
+                weights: vec![norms, matrices(numbers.quantisation, multiply_adds)],
+                multiply_adds,
+                kv_bytes_per_position: 4 * wide(numbers.kv_heads) * wide(numbers.head_dim),
+                window,
+                most_kv_positions: window.map(ring_positions),
+            }
         };
         let elements = width * wide(numbers.vocabulary);
         let embedding = numbers.embedding.bytes(elements);
@@ -267,4 +271,10 @@ impl ModelSpec {
             head_is_embedding: numbers.tied,
         })
     }
+}
+
+/// Positions that `potluck` keeps in a layer with a window: what a position sees, 512 by which a
+/// sequence can be cut back, and what whole blocks of 64 take more.
+fn ring_positions(window: u32) -> u32 {
+    ((window.saturating_sub(1) + 512).div_ceil(64) + 1) * 64
 }

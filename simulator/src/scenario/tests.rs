@@ -104,4 +104,6 @@ fn the_shape_of_a_known_model_is_that_of_its_files() {
         .filter(|l| l.window.is_none())
         .collect();
     assert_eq!(whole.len(), 3);
+    assert_eq!(windows.layers[0].most_kv_positions, Some(1_088));
+    assert_eq!(whole[0].most_kv_positions, None);
 }

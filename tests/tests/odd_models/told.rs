@@ -61,6 +61,6 @@ fn what_a_layer_needs_is_in_its_bytes() {
     let shape = model_shape(&gguf, &config).expect("it can be placed");
     let bytes: u64 = gguf.tensors().iter().map(|t| t.bytes as u64).sum();
     assert_eq!(shape.bytes_with_context(0), bytes);
-    let kv = config.kv_bytes(config.layers, 128);
+    let kv = config.kv_bytes(0..config.layers, 128);
     assert_eq!(shape.bytes_with_context(128), bytes + kv);
 }

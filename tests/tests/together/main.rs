@@ -27,6 +27,7 @@ mod named;
 mod nodes;
 mod places;
 mod restarts;
+mod rings;
 mod same_tokens;
 #[cfg(target_os = "linux")]
 mod shared;
@@ -62,6 +63,13 @@ impl Model {
         let shape = "--d-model 512 --heads 8 --kv-heads 2 --head-dim 64 --d-ff 1536";
         let shape: Vec<_> = shape.split(' ').collect();
         MODEL.get_or_init(|| Self::write("steady", 16, &shape))
+    }
+
+    /// One of which ten layers of twelve see 16 positions, and keep 640.
+    pub fn windowed() -> &'static Self {
+        static MODEL: OnceLock<Model> = OnceLock::new();
+        let shape = ["--preset", "tiny-gemma3"];
+        MODEL.get_or_init(|| Self::write("windowed", 12, &shape))
     }
 
     fn write(name: &str, layers: u32, shape: &[&str]) -> Self {

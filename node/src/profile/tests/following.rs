@@ -28,6 +28,7 @@ fn model() -> Arc<ModelShape> {
         multiply_adds: 18_000_000,
         kv_bytes_per_position: 2_048,
         window: None,
+        most_kv_positions: None,
     };
     Arc::new(ModelShape {
         layers: vec![layer; LAYERS as usize],

@@ -127,7 +127,7 @@ impl Scheduler<'_> {
         let capacity = Running::first_capacity(wanted.len() + 1, most);
         let ahead = ahead.and_then(|Follows { id, same }| {
             let at = self.running.iter().position(|running| running.id == id)?;
-            Some((at, same.min(self.running[at].session().len())))
+            Some((at, self.running[at].session().reach(same)))
         });
         let found = self.prefixes.find(of, wanted);
         if let Some((at, same)) = ahead
@@ -172,7 +172,8 @@ impl Scheduler<'_> {
                 return Err(short);
             }
         }
-        kept.session.truncate(same);
+        let left = kept.session.truncate(same);
+        debug_assert_eq!(left, same, "only what is in reach is found");
         Ok(kept)
     }
 

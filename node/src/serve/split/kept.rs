@@ -63,7 +63,10 @@ impl<'e> Kept<'e> {
         self.look_after();
         let suits = |one: &One<'_>| {
             let len = one.session.tokens().len();
-            let same = common(one.session.tokens(), wanted);
+            let same = one
+                .session
+                .sequence
+                .reach(common(one.session.tokens(), wanted));
             let fits = one.session.sequence.capacity() >= most;
             (one.of == of && same >= WORTH && fits && is_little_beyond(len, same)).then_some(same)
         };

@@ -60,8 +60,8 @@ pub(super) enum Lack {
 pub(super) struct Sizes {
     /// Bytes of the weights of each layer.
     weights: Arc<[u64]>,
-    /// Bytes of the KV cache of one layer.
-    kv: u64,
+    /// Bytes of the KV cache of each layer.
+    kv: Arc<[u64]>,
 }
 
 /// The memory that a session uses on this device.
@@ -76,13 +76,15 @@ impl Sizes {
         let layers = ends.shape().layers.iter();
         Self {
             weights: layers.map(|layer| layer.memory_bytes(0)).collect(),
-            kv: config.kv_bytes(1, capacity),
+            kv: (0..config.layers)
+                .map(|layer| config.kv_bytes(layer..layer + 1, capacity))
+                .collect(),
         }
     }
 
     /// Bytes of the KV caches of all layers, on all devices.
     pub(super) fn kv_bytes(&self) -> u64 {
-        self.kv.saturating_mul(self.weights.len() as u64)
+        self.kv.iter().sum()
     }
 }
 
@@ -168,10 +170,13 @@ impl News {
     /// The session's memory on this device.
     pub(super) fn here(&self) -> Here {
         let known = self.lock();
-        let weights = known.sizes.weights.get(known.layers.clone());
+        let of_layers = |bytes: &[u64]| {
+            let here = bytes.get(known.layers.clone());
+            here.into_iter().flatten().sum()
+        };
         Here {
-            weight_bytes: weights.into_iter().flatten().sum(),
-            kv_bytes: known.sizes.kv.saturating_mul(known.layers.len() as u64),
+            weight_bytes: of_layers(&known.sizes.weights),
+            kv_bytes: of_layers(&known.sizes.kv),
         }
     }
 
@@ -284,7 +289,7 @@ mod tests {
     fn fresh(cancel: &Cancel) -> News {
         let sizes = Sizes {
             weights: [10, 20, 30].into(),
-            kv: 7,
+            kv: [7, 7, 3].into(),
         };
         News::new(cancel, sizes)
     }
@@ -399,9 +404,9 @@ mod tests {
     #[test]
     fn a_session_takes_of_this_device_the_layers_that_are_here() {
         let news = fresh(&Cancel::new());
-        assert_eq!(news.kv_bytes(), 21);
+        assert_eq!(news.kv_bytes(), 17);
         news.lock().layers = 1..3;
         let here = news.here();
-        assert_eq!((here.weight_bytes, here.kv_bytes), (50, 14));
+        assert_eq!((here.weight_bytes, here.kv_bytes), (50, 10));
     }
 }

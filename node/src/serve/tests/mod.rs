@@ -62,11 +62,28 @@ impl Kitchen {
     }
 
     fn with_context(context: usize) -> Self {
+        Self::with(&spec(1), context)
+    }
+
+    /// With a model of which five layers see 16 positions, and hold 640.
+    fn with_windows(context: usize) -> Self {
+        let windows = SynthSpec::preset("tiny-gemma3").expect("a preset");
+        let mut spec = SynthSpec {
+            architecture: windows.architecture,
+            layers: windows.layers,
+            sliding_window: windows.sliding_window,
+            ..spec(1)
+        };
+        spec.vocabulary = spec.minimum_vocabulary();
+        Self::with(&spec, context)
+    }
+
+    fn with(spec: &SynthSpec, context: usize) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let models = ModelsFolder::of(&Home::at(folder.path()));
         std::fs::create_dir_all(models.folder()).expect("writable");
         let path = models.folder().join("small.gguf");
-        std::fs::write(&path, spec(1).to_bytes().expect("a small model")).expect("written");
+        std::fs::write(&path, spec.to_bytes().expect("a small model")).expect("written");
         let engine = open(&path, &open_options(context)).expect("it runs").engine;
         Self {
             _folder: folder,

@@ -120,3 +120,61 @@ fn one_who_waited_for_another_to_read_goes_on_when_that_one_goes_away() {
     drop(first);
     assert_eq!(hear(second).ids, kitchen.alone(&prompt, 2, 12));
 }
+
+#[test]
+fn a_prefix_is_used_again_only_while_layers_with_windows_hold_what_follows_it_sees() {
+    let kitchen = Kitchen::with_windows(4_096);
+    let service = kitchen.serve(|_| ());
+    let mut prompt = tokens(1, 1_500);
+    let first = ask(&service, kitchen.request(&prompt, 1, 20));
+    assert_eq!(first.ids, kitchen.alone(&prompt, 1, 20));
+    // The next turn, and another one in its place.
+    prompt.extend(&first.ids);
+    let held = prompt.len() - 1;
+    for (seed, cached) in [(2, held), (3, held + 1)] {
+        let turn = [&prompt[..], &tokens(seed, 200)].concat();
+        let heard = ask(&service, kitchen.request(&turn, seed.into(), 30));
+        assert_eq!(heard.cached, cached);
+        assert_eq!(heard.ids, kitchen.alone(&turn, seed.into(), 30));
+    }
+    // An early message is changed, and then an earlier one.
+    for len in [900, 200] {
+        let changed = [&prompt[..len], &tokens(4, 100)].concat();
+        let heard = ask(&service, kitchen.request(&changed, 4, 10));
+        assert_eq!(heard.cached, 0);
+        assert_eq!(heard.ids, kitchen.alone(&changed, 4, 10));
+    }
+}
+
+#[test]
+fn of_two_sessions_with_one_beginning_the_one_that_can_go_on_from_it_is_used() {
+    let kitchen = Kitchen::with_windows(4_096);
+    let service = kitchen.serve(|_| ());
+    let system = tokens(1, 300);
+    let cached = |end: &[TokenId]| {
+        let prompt = [&system[..], end].concat();
+        let heard = ask(&service, kitchen.request(&prompt, 1, 8));
+        assert_eq!(heard.ids, kitchen.alone(&prompt, 1, 8));
+        heard.cached
+    };
+    assert_eq!(cached(&tokens(2, 250)), 0);
+    // A copy of its beginning goes on.
+    assert!((300..304).contains(&cached(&tokens(3, 1_200))));
+    until(|| service.numbers().kept_prefixes == 2);
+    assert!((300..304).contains(&cached(&tokens(4, 20))));
+}
+
+#[test]
+fn answers_to_one_long_prompt_read_it_once_with_windows_too() {
+    let kitchen = Kitchen::with_windows(4_096);
+    let service = kitchen.serve(|settings| settings.drafts = true);
+    let prompt = tokens(1, 1_700);
+    let answering: Vec<_> = (0..3)
+        .map(|seed| service.submit(kitchen.request(&prompt, seed, 60)))
+        .collect();
+    for (answering, seed) in answering.into_iter().zip(0..) {
+        let heard = hear(answering.expect("it is taken"));
+        assert_eq!(heard.cached, if seed == 0 { 0 } else { 1_699 });
+        assert_eq!(heard.ids, kitchen.alone(&prompt, seed, 60));
+    }
+}

@@ -78,7 +78,7 @@ fn what_is_remembered_of_a_stage_does_not_keep_a_larger_one_out() {
     let shape = model_shape(&world.gguf, &world.config).expect("small");
     let weights: u64 = shape.layers.iter().map(|l| l.memory_bytes(0)).sum();
     let layers = world.config.layers;
-    let needed = weights + world.config.kv_bytes(layers, CONTEXT as usize);
+    let needed = weights + world.config.kv_bytes(0..layers, CONTEXT as usize);
     let mut world = World::new("tiny", 1, Some(needed));
     let mut load = world.order(1, 0..1);
     world.load(0, load.clone()).expect("it is here");

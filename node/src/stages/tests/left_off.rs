@@ -39,27 +39,28 @@ fn a_long_step_ends_between_two_layers_when_nobody_wants_it() {
     }
     let asked = Cell::new(0);
     let long = step(&world, &[1], CONTEXT / 2);
-    let (whole, _) = holdings.compute(&long, &|_| {
+    let whole = holdings.compute(&long, &|_| {
         asked.set(asked.get() + 1);
         false
     });
+    let whole = whole.hidden;
     assert_eq!(asked.replace(0), layers, "before each layer");
     assert!(!whole[0].is_empty());
 
     // Load it anew: rows with known outputs would not be computed at all.
     holdings.free(stage(1));
     assert!(holdings.load(&world.order(1, 0..layers as u32)).is_ok());
-    let (left_off, _) = holdings.compute(&long, &|_| {
+    let left_off = holdings.compute(&long, &|_| {
         asked.set(asked.get() + 1);
         asked.get() == 2
     });
     assert_eq!(asked.replace(0), 2, "not one layer more");
-    assert_eq!(left_off, [Vec::<u8>::new()]);
+    assert_eq!(left_off.hidden, [Vec::<u8>::new()]);
 
     // One of the two is still wanted. Both are computed, as their rows share the layers.
     let shared = step(&world, &[1, 2], CONTEXT / 2);
-    let (computed, _) = holdings.compute(&shared, &|of| of == stage(1));
-    assert!(computed.iter().all(|hidden| *hidden == whole[0]));
+    let computed = holdings.compute(&shared, &|of| of == stage(1));
+    assert!(computed.hidden.iter().all(|hidden| *hidden == whole[0]));
 }
 
 #[test]
@@ -72,6 +73,6 @@ fn a_short_step_is_computed_to_its_end() {
             .load(&world.order(1, 0..world.config.layers as u32))
             .is_ok()
     );
-    let (computed, _) = holdings.compute(&step(&world, &[1], 1), &|_| true);
-    assert!(!computed[0].is_empty());
+    let computed = holdings.compute(&step(&world, &[1], 1), &|_| true);
+    assert!(!computed.hidden[0].is_empty());
 }

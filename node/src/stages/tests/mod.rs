@@ -2,6 +2,7 @@
 
 mod again;
 mod left_off;
+mod rings;
 mod times;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ struct World {
     ends: Ends,
     executors: Vec<(StageExecutor, Receiver<Done>)>,
     steps: u64,
+    /// Whether the last step's caches had overwritten what rows see.
+    overwritten: bool,
 }
 
 const MANIFEST: ContentHash = ContentHash([7; 32]);
@@ -89,6 +92,7 @@ impl World {
             gguf,
             config,
             steps: 0,
+            overwritten: false,
         }
     }
 
@@ -137,7 +141,15 @@ impl World {
         let (executor, done) = &self.executors[at];
         executor.compute(step).expect("it runs");
         match done.recv().expect("an answer") {
-            Done::Computed { number, hidden, .. } if number == self.steps => hidden,
+            Done::Computed {
+                number,
+                hidden,
+                overwritten,
+                ..
+            } if number == self.steps => {
+                self.overwritten = !overwritten.is_empty();
+                hidden
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -346,7 +358,7 @@ fn memory_is_counted_once_for_what_is_shared_and_comes_back() {
     let world = World::new("tiny", 0, None);
     let shape = model_shape(&world.gguf, &world.config).expect("small");
     let weights: Vec<_> = shape.layers.iter().map(|l| l.memory_bytes(0)).collect();
-    let kv = |layers| world.config.kv_bytes(layers, CONTEXT as usize);
+    let kv = |layers| world.config.kv_bytes(0..layers, CONTEXT as usize);
     // Room for layers 0 and 1 with two caches, and for layer 2 with a cache of layers 1 and 2.
     let budget = weights.iter().sum::<u64>() + 2 * kv(2) + kv(2);
 

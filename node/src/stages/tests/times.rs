@@ -8,7 +8,7 @@ use potluck_protocol::wire::{Dtype, HiddenShape};
 use super::{Files, MANIFEST, World, compute, model, stage};
 use crate::shape::model_shape;
 use crate::stages::MemoryBudget;
-use crate::stages::holdings::Holdings;
+use crate::stages::holdings::{Computed, Holdings};
 
 /// A step with two rows of each session, from a position on.
 fn rows(world: &World, sessions: &[u64], start_position: u32) -> Step {
@@ -36,7 +36,9 @@ fn the_step_of_one_session_says_how_long_what_took() {
     }
     let shape = model_shape(&world.gguf, &world.config).expect("a small model");
     for (start, first) in [(0, true), (2, false)] {
-        let (_, times) = holdings.compute(&rows(&world, &[1], start), &|_| false);
+        let times = holdings
+            .compute(&rows(&world, &[1], start), &|_| false)
+            .times;
         let [timed] = &times[..] else {
             panic!("{times:?}");
         };
@@ -51,11 +53,15 @@ fn the_step_of_one_session_says_how_long_what_took() {
         assert!(!timed.took.is_zero());
     }
     // Reused rows are not computed and have no time.
-    let (hidden, times) = holdings.compute(&rows(&world, &[1], 0), &|_| false);
+    let Computed { hidden, times, .. } = holdings.compute(&rows(&world, &[1], 0), &|_| false);
     assert!(!hidden[0].is_empty() && times.is_empty(), "{times:?}");
     // Predictions do not cover shared steps.
-    let (_, both) = holdings.compute(&rows(&world, &[1, 2], 0), &|_| false);
+    let both = holdings
+        .compute(&rows(&world, &[1, 2], 0), &|_| false)
+        .times;
     assert!(both.len() <= 1, "{both:?}");
-    let (_, both) = holdings.compute(&rows(&world, &[1, 2], 4), &|_| false);
+    let both = holdings
+        .compute(&rows(&world, &[1, 2], 4), &|_| false)
+        .times;
     assert!(both.len() <= 1, "{both:?}");
 }

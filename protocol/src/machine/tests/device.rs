@@ -106,6 +106,7 @@ pub(super) fn model() -> ModelShape {
         multiply_adds: 8 * MIB,
         kv_bytes_per_position: 1_024,
         window: None,
+        most_kv_positions: None,
     };
     ModelShape {
         layers: vec![layer; LAYERS as usize],

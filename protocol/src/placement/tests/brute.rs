@@ -220,7 +220,8 @@ fn stage(instance: &Random, peer: PeerId, first: usize, end: usize) -> Option<(u
     let mut energy = 0;
     for layer in &model.layers[first..end] {
         let (matrices, bytes) = matrices(instance, peer, &layer.weights, layer.multiply_adds)?;
-        memory += bytes + layer.kv_bytes_per_position * u64::from(options.context);
+        let kept = layer.most_kv_positions.unwrap_or(u32::MAX);
+        memory += bytes + layer.kv_bytes_per_position * u64::from(options.context.min(kept));
         let seen = u64::from(options.positions.min(layer.window.unwrap_or(u32::MAX)));
         let kv = layer.kv_bytes_per_position * seen * rows;
         let reads = rows.div_ceil(u64::from(ROWS_PER_CACHE_READ));

@@ -39,6 +39,7 @@ fn model(layers: usize) -> ModelShape {
         multiply_adds: 8 * MIB,
         kv_bytes_per_position: 1_024,
         window: None,
+        most_kv_positions: None,
     };
     ModelShape {
         layers: vec![layer; layers],

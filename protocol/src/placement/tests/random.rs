@@ -106,11 +106,15 @@ fn random_model(numbers: &mut Numbers, layers: u64) -> ModelShape {
 }
 
 fn random_layer(numbers: &mut Numbers) -> LayerShape {
+    let (weights, multiply_adds) = (random_weights(numbers, 2), numbers.within(0, 4_000));
+    let kv_bytes_per_position = numbers.within(0, 10);
+    let window = numbers.once_in(3).then_some(16);
     LayerShape {
-        weights: random_weights(numbers, 2),
-        multiply_adds: numbers.within(0, 4_000),
-        kv_bytes_per_position: numbers.within(0, 10),
-        window: numbers.once_in(3).then_some(16),
+        weights,
+        multiply_adds,
+        kv_bytes_per_position,
+        window,
+        most_kv_positions: window.map(|window| 2 * window),
     }
 }
 

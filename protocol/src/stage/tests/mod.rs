@@ -2,6 +2,7 @@
 
 mod fair;
 mod gone;
+mod overwritten;
 mod owner;
 mod ready;
 mod room;
