@@ -10,7 +10,7 @@ pub use crate::Architecture;
 use crate::kernels::cache::CacheShape;
 pub use crate::kernels::gate::Activation;
 pub use crate::kernels::rope::RopePairs;
-use crate::kv_cache::{ROLL_BACK, Ring};
+use crate::kv_ring::{ROLL_BACK, Ring};
 
 /// The most layers of a model.
 pub(crate) const MOST_LAYERS: usize = 1024;

@@ -1,7 +1,7 @@
 //! The key-value cache: keys and values of one sequence for a range of layers, in f16, or in f32 on
 //! devices without f16. Layers with a sliding window keep a [ring](Ring) of the last positions.
 
-mod ring;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +15,8 @@ use crate::compute::Compute;
 use crate::kernels::cache::{BLOCK, CacheShape};
 use crate::{ModelConfig, ModelError};
 
-pub use ring::Reach;
-pub(crate) use ring::{ROLL_BACK, Ring};
+use crate::kv_ring::{ROLL_BACK, Ring};
+pub use reach::Reach;
 
 /// Storage for the keys and values of up to [`capacity`](KvCache::capacity) positions, fully
 /// reserved on creation. A layer with a window has room for what it sees and some positions more.

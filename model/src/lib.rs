@@ -20,6 +20,7 @@ mod hidden;
 #[allow(unsafe_code)]
 mod kernels;
 mod kv_cache;
+mod kv_ring;
 mod nn;
 pub mod ops;
 mod packed_part;

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::{Engine, Session};
 use crate::ModelError;
 use crate::drafts::MOST_GUESSES;
-use crate::kv_cache::ROLL_BACK;
+use crate::kv_ring::ROLL_BACK;
 use crate::sampler::SamplerError;
 use crate::shard::SequenceStep;
 use crate::tokenizer::TokenId;

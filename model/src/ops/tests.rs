@@ -9,7 +9,8 @@ use half::f16;
 use super::{AttentionPlan, Normed, Projected, Storage};
 use crate::config::{Activation, RopePairs};
 use crate::kernels::cache::CacheShape;
-use crate::kv_cache::{LayerCache, Ring};
+use crate::kv_cache::LayerCache;
+use crate::kv_ring::Ring;
 use crate::{Compute, TensorType};
 
 fn value(i: usize) -> f32 {

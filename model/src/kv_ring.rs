@@ -1,6 +1,5 @@
 //! Which positions of a sequence one layer's cache holds.
 
-use crate::ModelConfig;
 use crate::kernels::cache::BLOCK;
 
 /// Positions by which a sequence can always be cut back, in layers with a window too: guesses that
@@ -67,9 +66,9 @@ impl Ring {
     pub(crate) fn append(&mut self, start: usize, end: usize) {
         assert!(self.holds(start), "what is seen was overwritten");
         if start == 0 {
-            self.first = 0;
+            self.restart();
         }
-        self.first = self.first.max(self.first_with(end));
+        self.appended(end);
     }
 
     /// The blocks of the first `len` positions that are here.
@@ -88,52 +87,19 @@ impl Ring {
         self.first..held.end
     }
 
+    /// Positions before `end` were appended, from wherever.
+    pub(crate) fn appended(&mut self, end: usize) {
+        self.first = self.first.max(self.first_with(end));
+    }
+
+    /// Nothing is left, or nothing before is read again.
+    pub(crate) fn restart(&mut self) {
+        self.first = 0;
+    }
+
     /// The first block that is here when `end` positions were appended.
     fn first_with(&self, end: usize) -> usize {
         end.div_ceil(BLOCK).saturating_sub(self.blocks)
-    }
-}
-
-/// To which lengths a sequence can be cut whose caches are on other devices. It knows only what was
-/// sent to them, so it may say less than they hold, but not more.
-#[derive(Debug, Clone)]
-pub struct Reach {
-    /// Of each kind of layer.
-    rings: Vec<Ring>,
-}
-
-impl Reach {
-    /// An empty sequence with room for `capacity` positions.
-    pub fn new(config: &ModelConfig, capacity: usize) -> Self {
-        let mut rings: Vec<Ring> = Vec::new();
-        for attention in &config.attention {
-            let ring = Ring::new(attention.window, capacity, ROLL_BACK);
-            if !rings.contains(&ring) {
-                rings.push(ring);
-            }
-        }
-        Self { rings }
-    }
-
-    /// The positions before `end` were sent.
-    pub fn sent(&mut self, end: usize) {
-        for ring in &mut self.rings {
-            ring.first = ring.first.max(ring.first_with(end));
-        }
-    }
-
-    /// All caches are empty, or nothing before is read again.
-    pub fn restart(&mut self) {
-        self.rings.iter_mut().for_each(|ring| ring.first = 0);
-    }
-
-    /// How many of the first `len` positions need not be computed again: `len`, or none if some layer
-    /// may have overwritten what the next position sees.
-    pub fn of(&self, len: usize) -> usize {
-        match self.rings.iter().all(|ring| ring.holds(len)) {
-            true => len,
-            false => 0,
-        }
     }
 }
 
