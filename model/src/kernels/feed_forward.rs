@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::activations::{Activations, BLOCK, GEMV_POSITIONS};
 use super::gate::{Activation, gate};
-use super::linear::{Input, is_apart, multiply, products, quantised_input};
+use super::linear::{is_apart, products, quantised_input};
+use super::multiply::{Input, multiply};
 use super::rows::WeightRows;
 use super::task::{GROUPS_OF_BLOCK, Kind, Task};
 use super::team::Team;

@@ -5,12 +5,12 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::activations::{Activations, GEMV_POSITIONS};
-use super::packed;
+use super::multiply::{Input, multiply};
 use super::packed_format::GROUP;
 use super::rows::{Layout, WeightRows};
 use super::task::{Kind, Task};
 use super::team::{MACS_A_BYTE, Team};
-use super::{Isa, SharedSlice, float, quantised};
+use super::{Isa, SharedSlice};
 
 /// Multiply-adds of an item in prefill, about: on a slow core of a phone some hundred microseconds.
 const ITEM_MACS: usize = 1 << 20;
@@ -35,16 +35,6 @@ pub(crate) fn expect(team: &Team, weights: &[WeightRows<'_>], positions: usize) 
         }
         &[]
     });
-}
-
-/// The input of linear maps, `[positions, columns]`.
-#[derive(Clone, Copy)]
-pub(super) struct Input<'a> {
-    pub(super) positions: usize,
-    /// Read by float weights.
-    pub(super) x: &'a [f32],
-    /// Read by all others.
-    pub(super) quantised: &'a Activations,
 }
 
 /// Computes `y_i = x · w_iᵀ` for each matrix: `x` is `[positions, columns]`, `w_i` is
@@ -174,33 +164,6 @@ fn tiles_of_item(input: Input<'_>, weights: &[WeightRows<'_>]) -> usize {
     let chunk = (ITEM_MACS / (GROUP * columns).max(1)).max(least);
     // Chunks of about the same size.
     all.div_ceil(positions.div_ceil(chunk.max(tile)))
-}
-
-/// Computes the outputs of some groups of sixteen rows for some tiles of positions: for all, where
-/// the weights are floats or positions are few.
-///
-/// # Safety
-/// No other thread touches these rows of `y` for these positions.
-pub(super) unsafe fn multiply(
-    isa: Isa,
-    w: WeightRows<'_>,
-    input: Input<'_>,
-    groups: Range<usize>,
-    tiles: Range<usize>,
-    y: SharedSlice<'_, f32>,
-) {
-    let rows = groups.start * GROUP..(groups.end * GROUP).min(w.rows());
-    let (x, positions) = (input.quantised, input.positions);
-    // SAFETY: the caller's promise is that of each.
-    unsafe {
-        if w.tensor_type().is_float() {
-            float::multiply(isa, w, input.x, rows, y);
-        } else if w.layout() == Layout::Stored && positions <= GEMV_POSITIONS {
-            quantised::multiply(isa, w, x, positions, rows, y);
-        } else {
-            packed::multiply(isa, w, x, positions, tiles, groups, y);
-        }
-    }
 }
 
 /// Bytes of a group of sixteen rows, the largest.

@@ -37,6 +37,7 @@ mod linear_tests;
 mod lost;
 pub(crate) mod mapping;
 pub(crate) mod math;
+mod multiply;
 pub(crate) mod norm;
 pub(crate) mod packed;
 pub(crate) mod packed_format;

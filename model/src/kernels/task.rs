@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::activations::{ActivationTiles, Activations, BLOCK};
 use super::gate::{Activation, gate};
-use super::linear::{Input, multiply};
+use super::multiply::{Input, multiply};
 use super::packed_format::GROUP;
 use super::rows::{Owned, WeightRows};
 use super::{Isa, SharedSlice};
