@@ -51,7 +51,8 @@ impl Compute {
     pub const MAX_THREADS: usize = 1024;
 
     /// `threads`, the caller's included (by default as many as this process has cores that help:
-    /// small ones beside enough fast ones do not), with the best instruction set of the CPU or the one `POTLUCK_ISA` names.
+    /// small ones beside enough fast ones do not), with the best instruction set of the CPU or the one
+    /// `POTLUCK_ISA` names.
     ///
     /// # Errors
     /// `POTLUCK_ISA` names something unknown or missing here.

@@ -14,6 +14,8 @@ pub(crate) mod neon;
 pub(crate) mod portable;
 mod words;
 
+#[cfg(target_arch = "aarch64")]
+use words::dot_blocks_of_tile;
 pub(crate) use words::{Part, WORD, WORDS, Words};
 
 /// Rows a GEMV works on at a time, and lanes of [`Simd::F32`] and [`Simd::I32`].

@@ -91,13 +91,7 @@ pub(crate) unsafe trait Words: Copy + Send + Sync {
         x: *const i32,
     ) -> [Self::Ints; N] {
         // SAFETY: the caller's promise.
-        unsafe {
-            let mut blocks = [x; N];
-            for (n, block) in blocks.iter_mut().enumerate() {
-                *block = x.add(n * Self::TOGETHER);
-            }
-            self.dot::<N, N>(part, weights, &blocks)
-        }
+        unsafe { dot_blocks_of_tile(self, part, weights, x) }
     }
     /// Calls `of` with [`Self::TILE`], compiled once for all callers of its type.
     fn with_tile<T: OfTile<Self>>(self, of: T);
@@ -130,4 +124,25 @@ pub(crate) unsafe trait Words: Copy + Send + Sync {
     fn floats_mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a · b + c`, rounded once.
     fn floats_fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+}
+
+/// [`Words::dot_tile`] by [`Words::dot`].
+///
+/// # Safety
+/// As for [`Words::dot_tile`].
+#[inline(always)]
+pub(super) unsafe fn dot_blocks_of_tile<S: Words, const N: usize>(
+    s: S,
+    part: Part,
+    weights: &[S::Operand; WORDS],
+    x: *const i32,
+) -> [S::Ints; N] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut blocks = [x; N];
+        for (n, block) in blocks.iter_mut().enumerate() {
+            *block = x.add(n * S::TOGETHER);
+        }
+        s.dot::<N, N>(part, weights, &blocks)
+    }
 }

@@ -3,17 +3,16 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const BITS: u32 = 20;
-const MASK: u64 = (1 << BITS) - 1;
+use super::share::{RANGE_BITS, packed, unpacked};
 
 /// The thread has no part that it could be relieved of.
 const NOTHING: u64 = 0;
 /// It puts outputs where they belong, which is short.
-const PUTTING: u64 = 1 << (2 * BITS);
+const PUTTING: u64 = 1 << RANGE_BITS;
 /// The caller computes the part in its place.
-const RELIEVED: u64 = 2 << (2 * BITS);
+const RELIEVED: u64 = 2 << RANGE_BITS;
 /// It computes the units below.
-const COMPUTING: u64 = 3 << (2 * BITS);
+const COMPUTING: u64 = 3 << RANGE_BITS;
 
 /// What a helper does with a part that it computes apart from its caller's memory.
 ///
@@ -31,14 +30,14 @@ impl Doing {
 
     /// The helper begins to compute units. From now on it may be relieved of them.
     pub(super) fn begin(&self, units: &Range<usize>) {
-        let word = COMPUTING | (units.start as u64) << BITS | units.end as u64;
+        let word = COMPUTING | packed(units);
         // Release: what the helper read of its caller's memory before.
         self.0.store(word, Ordering::Release);
     }
 
     /// Whether the helper that computed units is to put their outputs where they belong.
     pub(super) fn put(&self, units: &Range<usize>) -> bool {
-        let word = COMPUTING | (units.start as u64) << BITS | units.end as u64;
+        let word = COMPUTING | packed(units);
         let (set, get) = (Ordering::AcqRel, Ordering::Relaxed);
         self.0.compare_exchange(word, PUTTING, set, get).is_ok()
     }
@@ -58,7 +57,7 @@ impl Doing {
         let (set, get) = (Ordering::AcqRel, Ordering::Relaxed);
         let computing = |word: u64| (word >= COMPUTING).then_some(RELIEVED);
         let word = self.0.fetch_update(set, get, computing).ok()?;
-        Some((word >> BITS & MASK) as usize..(word & MASK) as usize)
+        Some(unpacked(word))
     }
 
     /// Whether the helper was relieved of units and may still read what they are computed from.

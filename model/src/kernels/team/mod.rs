@@ -102,8 +102,9 @@ struct Finish {
 
 // SAFETY: a seat's `plan` is written only by the thread that has `turn`, while no loop is open, and
 // read only by a thread that has claimed units which it has not yet reported as done, and of which it
-// cannot be relieved (`Doing`). A loop is open until all its units are, or are relieved; claims (acquire) come after the plan was written (release, in
-// `Share::open`), and the next plan is written after all reports were seen (`Finish::done`).
+// cannot be relieved (`Doing`). A loop is open until all its units are, or are relieved; claims
+// (acquire) come after the plan was written (release, in `Share::open`), and the next plan is written
+// after all reports were seen (`Finish::done`).
 unsafe impl Sync for Shared {}
 // SAFETY: as above; `body` points at a `Sync` closure that outlives the loop, see `Closer`.
 unsafe impl Send for Shared {}

@@ -3,15 +3,17 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bits of either end of the range; what is above them counts loops.
-const BITS: u32 = 20;
-const MASK: u64 = (1 << BITS) - 1;
+/// Bits of either end of a range.
+const END_BITS: u32 = 20;
+const MASK: u64 = (1 << END_BITS) - 1;
+/// Bits of a range in a word, the lowest.
+pub(super) const RANGE_BITS: u32 = 2 * END_BITS;
 
 /// The most units of a loop.
 pub(super) const MOST_UNITS: usize = MASK as usize;
 
-/// A range of a loop's units. Its owner takes parts from the front, in the order of memory; threads
-/// that have nothing left take from the back.
+/// A range of a loop's units, and above it the number of loops so far. Its owner takes parts from the
+/// front, in the order of memory; threads that have nothing left take from the back.
 ///
 /// A part is claimed by exchanging the whole word. So whoever claims one has a part of the loop that
 /// is open then, even if it was looking at an earlier one, and a loop whose ranges are all empty
@@ -26,14 +28,14 @@ impl Share {
     /// The number of the loop, of which some bits are kept.
     pub(super) fn epoch(&self) -> u64 {
         // Acquire: what the caller wrote before it opened the loop.
-        self.0.load(Ordering::Acquire) >> (2 * BITS)
+        self.0.load(Ordering::Acquire) >> RANGE_BITS
     }
 
     /// Opens the loop after the last for this thread.
     pub(super) fn open(&self, units: Range<usize>) {
         debug_assert!(units.start <= units.end && units.end <= MOST_UNITS);
-        let epoch = self.0.load(Ordering::Relaxed) >> (2 * BITS);
-        let word = word(epoch.wrapping_add(1), units.start as u64, units.end as u64);
+        let epoch = self.0.load(Ordering::Relaxed) >> RANGE_BITS;
+        let word = word(epoch.wrapping_add(1), &units);
         // Release: the plan, and what the loop reads.
         self.0.store(word, Ordering::Release);
     }
@@ -55,31 +57,41 @@ impl Share {
     fn take(
         &self,
         most: usize,
-        divide: impl Fn(u64, u64, u64) -> (Range<u64>, Range<u64>),
+        divide: impl Fn(usize, usize, usize) -> (Range<usize>, Range<usize>),
     ) -> Option<Range<usize>> {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
-            let (start, end) = (now >> BITS & MASK, now & MASK);
+            let Range { start, end } = unpacked(now);
             if start >= end {
                 return None;
             }
-            let units = part((end - start) as usize, most) as u64;
+            let units = part(end - start, most);
             let (taken, left) = divide(start, end, units);
-            let next = word(now >> (2 * BITS), left.start, left.end);
+            let next = word(now >> RANGE_BITS, &left);
             // Acquire: as `epoch`. Nobody waits for a word, so nothing is released.
             match self
                 .0
                 .compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire)
             {
-                Ok(_) => return Some(taken.start as usize..taken.end as usize),
+                Ok(_) => return Some(taken),
                 Err(other) => now = other,
             }
         }
     }
 }
 
-fn word(epoch: u64, start: u64, end: u64) -> u64 {
-    epoch << (2 * BITS) | start << BITS | end
+fn word(epoch: u64, units: &Range<usize>) -> u64 {
+    epoch << RANGE_BITS | packed(units)
+}
+
+/// A range of units as the lowest bits of a word.
+pub(super) fn packed(units: &Range<usize>) -> u64 {
+    (units.start as u64) << END_BITS | units.end as u64
+}
+
+/// The range in a word.
+pub(super) fn unpacked(word: u64) -> Range<usize> {
+    (word >> END_BITS & MASK) as usize..(word & MASK) as usize
 }
 
 /// How many of `left` units are taken at once.

@@ -37,84 +37,48 @@ unsafe fn add_products<const VNNI: bool>(sum: &mut Word, w: [__m256i; 2], x: *co
 }
 
 /// Adds to the sums `{a0}` to `{a5}` of the first eight rows and `{b0}` to `{b5}` of the others the
-/// products of the operands `$w` bytes from the weights on with word `$x` of the activations of six
-/// positions.
+/// products of the operands of word `$j`, from byte `$from` of them on, with word `$j` behind `$behind`
+/// of the activations of six positions.
 macro_rules! add_word {
-    ($add:ident, $w:literal, $x:literal) => {
+    ($add:ident, $j:literal, $from:literal, $behind:literal) => {
         concat!(
-            "vmovdqa {wa}, ymmword ptr [{weights} + ",
-            $w,
-            "]\n",
-            "vmovdqa {wb}, ymmword ptr [{weights} + ",
-            $w,
-            " + 32]\n",
-            $add!($x, 0, "t", "u"),
-            $add!($x, 1, "u", "t"),
-            $add!($x, 2, "t", "u"),
-            $add!($x, 3, "u", "t"),
-            $add!($x, 4, "t", "u"),
-            $add!($x, 5, "u", "t"),
+            add_word!(operand "wa", $j, $from, 0),
+            add_word!(operand "wb", $j, $from, 32),
+            add_word!(positions $add, $j, $behind, (0 "t" "u") (1 "u" "t") (2 "t" "u") (3 "u" "t") (4 "t" "u") (5 "u" "t"))
         )
+    };
+    (operand $w:literal, $j:literal, $from:literal, $rows:literal) => {
+        concat!("vmovdqa {", $w, "}, ymmword ptr [{weights} + 128*", $j, " + ", $from, " + ", $rows, "]\n")
+    };
+    (positions $add:ident, $j:literal, $behind:literal, $(($n:literal $t:literal $u:literal))*) => {
+        concat!($(
+            "vpbroadcastd {", $t, "}, dword ptr [{x} + 24*", $j, " + 24*", $behind, " + 4*", $n, "]\n",
+            $add!($n $t $u),
+        )*)
     };
 }
 macro_rules! add_pairs {
-    ($x:literal, $n:literal, $t:literal, $u:literal) => {
+    ($n:literal $t:literal $u:literal) => {
         concat!(
-            "vpbroadcastd {",
-            $t,
-            "}, dword ptr [{x} + 24*",
-            $x,
-            " + 4*",
-            $n,
-            "]\n",
-            "vpmaddwd {",
-            $u,
-            "}, {wa}, {",
-            $t,
-            "}\n",
-            "vpmaddwd {",
-            $t,
-            "}, {wb}, {",
-            $t,
-            "}\n",
-            "vpaddd {a",
-            $n,
-            "}, {a",
-            $n,
-            "}, {",
-            $u,
-            "}\n",
-            "vpaddd {b",
-            $n,
-            "}, {b",
-            $n,
-            "}, {",
-            $t,
-            "}\n",
+            add_pairs!(multiply "wa" $t => $u),
+            add_pairs!(multiply "wb" $t => $t),
+            add_pairs!(add "a" $n $u),
+            add_pairs!(add "b" $n $t),
         )
+    };
+    (multiply $w:literal $x:literal => $to:literal) => {
+        concat!("vpmaddwd {", $to, "}, {", $w, "}, {", $x, "}\n")
+    };
+    (add $sum:literal $n:literal $products:literal) => {
+        concat!("vpaddd {", $sum, $n, "}, {", $sum, $n, "}, {", $products, "}\n")
     };
 }
 macro_rules! add_bytes {
-    ($x:literal, $n:literal, $t:literal, $u:literal) => {
-        concat!(
-            "vpbroadcastd {",
-            $t,
-            "}, dword ptr [{x} + 24*",
-            $x,
-            " + 4*",
-            $n,
-            "]\n",
-            "{{vex}} vpdpbusd {a",
-            $n,
-            "}, {wa}, {",
-            $t,
-            "}\n",
-            "{{vex}} vpdpbusd {b",
-            $n,
-            "}, {wb}, {",
-            $t,
-            "}\n",
-        )
+    ($n:literal $t:literal $_u:literal) => {
+        concat!(add_bytes!("a" $n "wa" $t), add_bytes!("b" $n "wb" $t))
+    };
+    ($sum:literal $n:literal $w:literal $x:literal) => {
+        concat!("{{vex}} vpdpbusd {", $sum, $n, "}, {", $w, "}, {", $x, "}\n")
     };
 }
 macro_rules! shift {
@@ -144,20 +108,20 @@ macro_rules! with_sums {
         )
     }};
 }
-/// By words with 128 bytes of operands each: the low words' number, and where the operands lie.
+/// The dot products of some words.
 macro_rules! dot_words {
-    ($weights:ident, $x:ident, $sums:ident, $(($j:literal, $low:literal, $at:literal, $odd:literal))*) => {
+    ($weights:ident, $x:ident, $sums:ident: $($j:literal)*) => {
         if VNNI {
             with_sums!(
                 $weights, $x, $sums,
-                concat!($(add_word!(add_bytes, $at, $j),)*),
+                concat!($(add_word!(add_bytes, $j, 0, 0),)*),
                 shift!(0 1 2 3 4 5),
-                concat!($(add_word!(add_bytes, $at, $low),)*),
+                concat!($(add_word!(add_bytes, $j, 0, 8),)*),
             )
         } else {
             with_sums!(
                 $weights, $x, $sums,
-                concat!($(add_word!(add_pairs, $at, $j), add_word!(add_pairs, $odd, $low),)*),
+                concat!($(add_word!(add_pairs, $j, 0, 0), add_word!(add_pairs, $j, 64, 8),)*),
             )
         }
     };
@@ -180,26 +144,9 @@ unsafe fn dot_tile<const VNNI: bool, const N: usize>(
     // SAFETY: the caller promises the reads; `weights` is aligned.
     unsafe {
         match part {
-            Part::Whole => dot_words!(
-                weights,
-                x,
-                sums,
-                (0, 8, 0, 64)(1, 9, 128, 192)(2, 10, 256, 320)(3, 11, 384, 448)(4, 12, 512, 576)(
-                    5, 13, 640, 704
-                )(6, 14, 768, 832)(7, 15, 896, 960)
-            ),
-            Part::First => dot_words!(
-                weights,
-                x,
-                sums,
-                (0, 8, 0, 64)(1, 9, 128, 192)(2, 10, 256, 320)(3, 11, 384, 448)
-            ),
-            Part::Second => dot_words!(
-                weights,
-                x,
-                sums,
-                (4, 12, 512, 576)(5, 13, 640, 704)(6, 14, 768, 832)(7, 15, 896, 960)
-            ),
+            Part::Whole => dot_words!(weights, x, sums: 0 1 2 3 4 5 6 7),
+            Part::First => dot_words!(weights, x, sums: 0 1 2 3),
+            Part::Second => dot_words!(weights, x, sums: 4 5 6 7),
         }
     }
     sums

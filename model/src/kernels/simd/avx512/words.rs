@@ -10,29 +10,29 @@ use super::avx2::{MOVED_BY, offset_pair, sum_pair};
 /// Positions of a tile.
 const TILE: usize = 12;
 
-/// Adds to the sums `{s0}` to `{s11}` the products of word `$j` of the weights with word `$x` of
-/// the activations of twelve positions.
+/// Adds to the sums `{s0}` to `{s11}` the products of word `$j` of the weights with word `$j` behind
+/// `$behind` of the activations of twelve positions.
 macro_rules! add_word {
-    ($j:literal, $x:literal) => {
+    ($j:literal, $behind:literal) => {
         concat!(
             "vmovdqa64 {w}, zmmword ptr [{weights} + 64*", $j, "]\n",
-            add_word!($x: 0 1 2 3 4 5 6 7 8 9 10 11)
+            add_word!($j, $behind: 0 1 2 3 4 5 6 7 8 9 10 11)
         )
     };
-    ($x:literal: $($n:literal)*) => {
+    ($j:literal, $behind:literal: $($n:literal)*) => {
         concat!($(
-            "vpdpbusd {s", $n, "}, {w}, dword ptr [{x} + 48*", $x, " + 4*", $n, "]{{1to16}}\n",
+            "vpdpbusd {s", $n, "}, {w}, dword ptr [{x} + 48*", $j, " + 48*", $behind, " + 4*", $n, "]{{1to16}}\n",
         )*)
     };
 }
 
 /// The dot products of some words: of all high bytes, then of the low ones.
 macro_rules! dot_words {
-    ($weights:ident, $x:ident, $sums:ident, $(($j:literal, $low:literal))*) => {
+    ($weights:ident, $x:ident, $sums:ident: $($j:literal)*) => {
         asm!(
-            concat!($(add_word!($j, $j),)*),
+            concat!($(add_word!($j, 0),)*),
             dot_words!(shift: 0 1 2 3 4 5 6 7 8 9 10 11),
-            concat!($(add_word!($j, $low),)*),
+            concat!($(add_word!($j, 8),)*),
             weights = in(reg) $weights, x = in(reg) $x, w = inout(zmm_reg) $sums[0] => _,
             s0 = inout(zmm_reg) $sums[0], s1 = inout(zmm_reg) $sums[1],
             s2 = inout(zmm_reg) $sums[2], s3 = inout(zmm_reg) $sums[3],
@@ -65,14 +65,9 @@ unsafe fn dot_tile<const N: usize>(
     // SAFETY: the caller promises the reads; `weights` is aligned.
     unsafe {
         match part {
-            Part::Whole => dot_words!(
-                weights,
-                x,
-                sums,
-                (0, 8)(1, 9)(2, 10)(3, 11)(4, 12)(5, 13)(6, 14)(7, 15)
-            ),
-            Part::First => dot_words!(weights, x, sums, (0, 8)(1, 9)(2, 10)(3, 11)),
-            Part::Second => dot_words!(weights, x, sums, (4, 12)(5, 13)(6, 14)(7, 15)),
+            Part::Whole => dot_words!(weights, x, sums: 0 1 2 3 4 5 6 7),
+            Part::First => dot_words!(weights, x, sums: 0 1 2 3),
+            Part::Second => dot_words!(weights, x, sums: 4 5 6 7),
         }
     }
     sums

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::super::{OfTile, Part, Simd, Sum, WORDS, WeightKind, Words};
+use super::super::{OfTile, Part, Simd, Sum, WORDS, WeightKind, Words, dot_blocks_of_tile};
 use super::products::{high_and_low, sdot_by, smmla, widen};
 use super::{Neon, widen_f16};
 
@@ -348,13 +348,10 @@ unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
         // SAFETY: `self` proves the instructions; the caller the reads.
         unsafe {
             if DOT && !MATRIX {
-                return tile_products(part, weights, x);
+                tile_products(part, weights, x)
+            } else {
+                dot_blocks_of_tile(self, part, weights, x)
             }
-            let mut blocks = [x; N];
-            for (n, block) in blocks.iter_mut().enumerate() {
-                *block = x.add(n * Self::TOGETHER);
-            }
-            self.dot::<N, N>(part, weights, &blocks)
         }
     }
     #[inline(always)]
