@@ -2,6 +2,16 @@
 
 use super::*;
 
+/// Its layers are there: the requester hears of a stage that holds nothing.
+fn opens_again_holding_nothing(stages: &mut Stages) {
+    stages.loaded(Duration::ZERO, stage(1), PlanEpoch(2), Ok(()));
+    let told = messages(drain(stages));
+    assert!(
+        matches!(&told[..], [(_, Control::StageOpened(opened))] if opened.held_positions == 0),
+        "{told:?}"
+    );
+}
+
 #[test]
 fn a_stage_that_has_overwritten_what_rows_see_says_that_it_holds_nothing_and_takes_all_again() {
     let mut stages = Stages::new(peer(OWNER), limits());
@@ -25,12 +35,7 @@ fn a_stage_that_has_overwritten_what_rows_see_says_that_it_holds_nothing_and_tak
     assert_eq!(stages.poll_output(), None);
     stages.open(Duration::ZERO, peer(REQUESTER), open(1, 2));
     drain(&mut stages);
-    stages.loaded(Duration::ZERO, stage(1), PlanEpoch(2), Ok(()));
-    let told = messages(drain(&mut stages));
-    assert!(
-        matches!(&told[..], [(_, Control::StageOpened(opened))] if opened.held_positions == 0),
-        "{told:?}"
-    );
+    opens_again_holding_nothing(&mut stages);
     take(&mut stages, frame(1, 2, 0, 0, 2));
     let outputs = drain(&mut stages);
     assert!(
@@ -51,12 +56,7 @@ fn a_stage_that_was_opened_again_while_it_found_that_holds_nothing_in_the_new_pl
     stages.overwritten(stage(1));
     stages.computed(Duration::ZERO, 2, vec![Vec::new()]);
     drain(&mut stages);
-    stages.loaded(Duration::ZERO, stage(1), PlanEpoch(2), Ok(()));
-    let told = messages(drain(&mut stages));
-    assert!(
-        matches!(&told[..], [(_, Control::StageOpened(opened))] if opened.held_positions == 0),
-        "{told:?}"
-    );
+    opens_again_holding_nothing(&mut stages);
     take(&mut stages, frame(1, 2, 0, 0, 2));
     drain(&mut stages);
     stages.computed(Duration::ZERO, 3, vec![vec![0; 8]]);
