@@ -60,8 +60,7 @@ impl Model {
     /// One that takes some seconds to answer with [`STEADY_TOKENS`]. A layer has 1.9 MB of weights.
     pub fn steady() -> &'static Self {
         static MODEL: OnceLock<Model> = OnceLock::new();
-        let shape = "--d-model 512 --heads 8 --kv-heads 2 --head-dim 64 --d-ff 1536";
-        let shape: Vec<_> = shape.split(' ').collect();
+        let shape: Vec<_> = STEADY_SHAPE.split(' ').collect();
         MODEL.get_or_init(|| Self::write("steady", 16, &shape))
     }
 
@@ -70,6 +69,14 @@ impl Model {
         static MODEL: OnceLock<Model> = OnceLock::new();
         let shape = ["--preset", "tiny-gemma3"];
         MODEL.get_or_init(|| Self::write("windowed", 12, &shape))
+    }
+
+    /// The same, which takes as long to answer as [`Model::steady`].
+    pub fn steady_and_windowed() -> &'static Self {
+        static MODEL: OnceLock<Model> = OnceLock::new();
+        let shape = format!("--preset tiny-gemma3 {STEADY_SHAPE}");
+        let shape: Vec<_> = shape.split(' ').collect();
+        MODEL.get_or_init(|| Self::write("steady-windowed", 12, &shape))
     }
 
     fn write(name: &str, layers: u32, shape: &[&str]) -> Self {
@@ -87,6 +94,7 @@ impl Model {
     }
 }
 
+const STEADY_SHAPE: &str = "--d-model 512 --heads 8 --kv-heads 2 --head-dim 64 --d-ff 1536";
 /// How many tokens of [`Model::steady`] give a failure time to come.
 pub const STEADY_TOKENS: u32 = 500;
 /// Always the most likely token.
