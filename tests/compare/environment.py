@@ -8,7 +8,9 @@ kept in the user's cache folder or in $POTLUCK_COMPARE_CACHE.
 import importlib.util
 import os
 import pathlib
+import platform
 import re
+import shlex
 import subprocess
 import sys
 
@@ -21,7 +23,16 @@ REQUIREMENTS = {
     "numpy": "numpy==2.4.6",
 }
 # PyPI has llama.cpp as source only: it is built here, for this very processor, in minutes.
-BUILD_ENVIRONMENT = {"CMAKE_ARGS": "-DGGML_NATIVE=ON", "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1)}
+LLAMA_FLAGS = ["-DGGML_NATIVE=ON"]
+if platform.machine() == "x86_64":
+    # The tile instructions of some servers: its kernels with them crash where a system does not let programs have them,
+    # and no phone or laptop has them.
+    WITHOUT_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+    LLAMA_FLAGS += [f"-DCMAKE_C_FLAGS={WITHOUT_AMX}", f"-DCMAKE_CXX_FLAGS={WITHOUT_AMX}"]
+BUILD_ENVIRONMENT = {
+    "CMAKE_ARGS": shlex.join(LLAMA_FLAGS),
+    "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1),
+}
 ENTERED = "POTLUCK_COMPARE_ENTERED"
 FIND_MISSING = "import importlib.util, sys; print(*(m for m in sys.argv[1:] if not importlib.util.find_spec(m)))"
 

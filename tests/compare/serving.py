@@ -25,7 +25,6 @@ import http.client
 import json
 import os
 import pathlib
-import platform
 import socket
 import statistics
 import subprocess
@@ -158,12 +157,8 @@ def build_llama_server():
         sources.extractall(folder, filter="data")
     sources = folder / archive.name.removesuffix(".tar.gz") / "vendor" / "llama.cpp"
     tools = pathlib.Path(python).parent
-    flags = ["-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF", "-DBUILD_SHARED_LIBS=OFF"]
+    flags = [*environment.LLAMA_FLAGS, "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF", "-DBUILD_SHARED_LIBS=OFF"]
     flags += ["-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DCMAKE_BUILD_TYPE=Release"]
-    if platform.machine() == "x86_64":
-        # Its tile instructions end the program where a system does not let programs have them.
-        without = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
-        flags += [f"-DCMAKE_C_FLAGS={without}", f"-DCMAKE_CXX_FLAGS={without}"]
     # Its web page would be fetched.
     flags += ["-DLLAMA_BUILD_UI=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_BUILD_APP=OFF"]
     variables = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}

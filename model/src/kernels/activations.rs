@@ -14,8 +14,9 @@ use super::{Isa, SharedSlice};
 /// Elements of an activation block.
 pub(crate) const BLOCK: usize = 32;
 
-/// Positions up to which activations are for the GEMV, which multiplies a few at a time.
-pub(crate) const GEMV_POSITIONS: usize = 8;
+/// Positions up to which activations are for the GEMV, which multiplies a few at a time. For more of
+/// them it pays to make weights ready once.
+pub(crate) const GEMV_POSITIONS: usize = 16;
 
 /// Largest magnitude of a quantised activation.
 const LIMIT: f32 = 32639.0;

@@ -1,4 +1,4 @@
-//! One sequence's attention in a step, on all threads: rotate, append to the cache, attend.
+//! The attention of a step's sequences, on all threads: rotate, append to the caches, attend.
 
 #[cfg(test)]
 #[path = "attention_step_tests.rs"]
@@ -46,18 +46,27 @@ pub struct AttentionPlan {
     pub(crate) scale: f32,
 }
 
-/// The matrices of a step, `[positions, …]`, and one layer's cache.
+/// What each of a step's sequences has; there is one, but where answers are computed together.
+pub(crate) type PerSequence<T> = SmallVec<[T; 1]>;
+
+/// The matrices of a step, `[positions, …]`, and what its sequences attend to.
 pub(crate) struct AttentionStep<'a> {
-    pub(crate) plan: &'a AttentionPlan,
-    /// Queries; the plan's rows are replaced by the output.
+    /// Queries; the sequences' rows are replaced by the output.
     pub(crate) q: &'a mut [f32],
     pub(crate) k: &'a [f32],
     pub(crate) v: &'a [f32],
-    pub(crate) keys: &'a mut [f16],
-    pub(crate) values: &'a mut [f16],
     /// `[positions, rope_dim / 2]`.
     pub(crate) cos: &'a [f32],
     pub(crate) sin: &'a [f32],
+    /// Of one layer, and of different rows.
+    pub(crate) sequences: PerSequence<Sequence<'a>>,
+}
+
+/// One sequence's rows in a step, and its cache of the layer.
+pub(crate) struct Sequence<'a> {
+    pub(crate) plan: &'a AttentionPlan,
+    pub(crate) keys: &'a mut [f16],
+    pub(crate) values: &'a mut [f16],
 }
 
 impl AttentionPlan {
@@ -120,8 +129,8 @@ impl AttentionPlan {
         self.rows.start * width..self.rows.end * width
     }
 
-    /// How many numbers a team of `threads` needs to compute this.
-    pub(crate) fn scratch(&self, threads: usize) -> usize {
+    /// How many numbers a team of `threads` needs to compute a step of this sequence alone.
+    fn scratch(&self, threads: usize) -> usize {
         match self.strips_of_one(threads) {
             Some(_) => self.heads * self.blocks().len() * BLOCK,
             None => 0,
@@ -129,102 +138,139 @@ impl AttentionPlan {
     }
 }
 
+/// How many numbers a team of `threads` needs to compute a step of these sequences.
+pub(crate) fn scratch(plans: &[AttentionPlan], threads: usize) -> usize {
+    match plans {
+        [plan] => plan.scratch(threads),
+        _ => 0,
+    }
+}
+
 impl AttentionStep<'_> {
-    /// `scratch` has as many numbers as [`AttentionPlan::scratch`] says, to be overwritten.
-    pub(crate) fn run(&mut self, isa: Isa, team: &Team, scratch: &mut [f32]) {
-        let cache = self.plan.cache;
-        // So no two of its positions, and none that it sees, lie in the same place.
-        self.plan.check_room();
-        assert!(self.keys.len() == cache.elements() && self.values.len() == cache.elements());
+    /// `numbers` are as many as [`scratch`] says, to be overwritten.
+    ///
+    /// # Panics
+    /// If sizes do not match, or the sequences' rows do not ascend.
+    pub(crate) fn run(mut self, isa: Isa, team: &Team, numbers: &mut [f32]) {
+        for Sequence { plan, keys, values } in self.sequences.iter() {
+            // So no two of its positions, and none that it sees, lie in the same place.
+            plan.check_room();
+            let elements = plan.cache.elements();
+            assert!(keys.len() == elements && values.len() == elements);
+        }
         self.rotate_and_append(isa, team);
-        match self.plan.strips_of_one(team.threads()) {
-            Some(strips) => self.attend_in_strips(strips, isa, team, scratch),
+        // Several sequences keep all threads busy as they are.
+        let strips = match &self.sequences[..] {
+            [one] => one.plan.strips_of_one(team.threads()),
+            _ => None,
+        };
+        match strips {
+            Some(strips) => self.attend_in_strips(strips, isa, team, numbers),
             None => self.attend(isa, team),
         }
     }
 
     fn rotate_and_append(&mut self, isa: Isa, team: &Team) {
-        let plan = self.plan;
+        let Some(Sequence { plan, .. }) = self.sequences.first() else {
+            return;
+        };
         let head_dim = plan.head_dim;
         let (q_width, kv_width) = (plan.heads * head_dim, plan.cache.kv_heads * head_dim);
         let angles = self.cos.len() / (self.k.len() / kv_width);
         let (k, v, cos, sin) = (self.k, self.v, self.cos, self.sin);
-        let keys = SharedSlice::new(self.keys);
-        let values = SharedSlice::new(self.values);
-        let rows = plan.rows.clone();
-        let q = &mut self.q[rows.start * q_width..rows.end * q_width];
-        team.rows([q], q_width, &|index, [q]| {
-            let row = rows.start + index;
-            let turn = |heads: &mut [f32]| {
-                Rotate {
-                    pairs: plan.rope_pairs,
-                    heads,
-                    head_dim,
-                    cos: &cos[row * angles..][..angles],
-                    sin: &sin[row * angles..][..angles],
-                }
-                .run(isa);
-            };
-            turn(q);
-            let at = row * kv_width..(row + 1) * kv_width;
-            let mut key = k[at.clone()].to_vec();
-            turn(&mut key);
-            // SAFETY: the loop gives each position to one thread.
-            unsafe {
-                append(
-                    plan.cache,
-                    plan.start + index,
-                    head_dim,
-                    &key,
-                    &v[at],
-                    keys,
-                    values,
-                )
-            };
+        let mut starts = Starts::new();
+        let mut items = 0;
+        let own = rows(self.q, &mut self.sequences);
+        let own: PerSequence<_> = own
+            .map(|(q, sequence)| {
+                starts.push(items);
+                items += sequence.plan.rows.len();
+                let [keys, values] = [&mut *sequence.keys, sequence.values].map(SharedSlice::new);
+                (SharedSlice::new(q), sequence.plan, keys, values)
+            })
+            .collect();
+        team.run(items, q_width * size_of::<f32>(), &|range| {
+            for item in range {
+                let (at, index) = place(&starts, item);
+                let (q, plan, keys, values) = &own[at];
+                let row = plan.rows.start + index;
+                let turn = |heads: &mut [f32]| {
+                    Rotate {
+                        pairs: plan.rope_pairs,
+                        heads,
+                        head_dim,
+                        cos: &cos[row * angles..][..angles],
+                        sin: &sin[row * angles..][..angles],
+                    }
+                    .run(isa);
+                };
+                // SAFETY: the loop gives each row to one thread.
+                turn(unsafe { q.part(index * q_width..(index + 1) * q_width) });
+                let of_row = row * kv_width..(row + 1) * kv_width;
+                let mut key = SmallVec::<[f32; SMALL]>::from_slice(&k[of_row.clone()]);
+                turn(&mut key);
+                let (position, value) = (plan.start + index, &v[of_row]);
+                // SAFETY: as above, and a row is a position of its sequence.
+                unsafe { append(plan.cache, position, head_dim, &key, value, *keys, *values) };
+            }
         });
     }
 
     /// All heads of a key and value head are an item, of one position or of a tile of them.
     fn attend(&mut self, isa: Isa, team: &Team) {
-        let plan = self.plan;
-        let positions = plan.rows.len();
-        let heads = plan.cache.kv_heads;
-        let cache = Cache {
-            keys: self.keys,
-            values: self.values,
-        };
-        let q = SharedSlice::new(&mut self.q[plan.elements()]);
-        // Tiles of about the same size, and enough of them, so that threads finish together.
-        let least = plan.strips(team.threads()).min(positions);
-        let tiles = positions.div_ceil(TILE).max(least);
-        let tile = positions.div_ceil(tiles.max(1));
-        let tiles = positions.div_ceil(tile.max(1));
-        team.run(tiles * heads, plan.item_bytes(tile), &|range| {
+        let mut starts = Starts::new();
+        let (mut items, mut item_bytes) = (0, 0);
+        let is_one = self.sequences.len() == 1;
+        let own = rows(self.q, &mut self.sequences);
+        let own: PerSequence<_> = own
+            .map(|(q, sequence)| {
+                let plan = sequence.plan;
+                let positions = plan.rows.len();
+                // Tiles of about the same size, and enough of them, so that threads finish together.
+                let least = match is_one {
+                    true => plan.strips(team.threads()).min(positions),
+                    false => 1,
+                };
+                let tiles = positions.div_ceil(TILE).max(least);
+                let tile = positions.div_ceil(tiles.max(1)).max(1);
+                starts.push(items);
+                items += positions.div_ceil(tile) * plan.cache.kv_heads;
+                item_bytes = plan.item_bytes(tile).max(item_bytes);
+                let cache = Cache {
+                    keys: sequence.keys,
+                    values: sequence.values,
+                };
+                (SharedSlice::new(q), plan, cache, tile)
+            })
+            .collect();
+        team.run(items, item_bytes, &|range| {
             for item in range {
-                let first = item / heads * tile;
+                let (at, index) = place(&starts, item);
+                let (q, plan, cache, tile) = &own[at];
+                let heads = plan.cache.kv_heads;
+                let first = index / heads * tile;
                 let group = Group {
                     plan,
-                    positions: first..(first + tile).min(positions),
-                    kv_head: item % heads,
+                    positions: first..(first + tile).min(plan.rows.len()),
+                    kv_head: index % heads,
                 };
                 // SAFETY: each head of each position belongs to one item.
                 let copies = group.copy(|at| unsafe { q.part(at) });
                 let queries = group.queries(&copies);
                 let mut out = SmallVec::<[f32; SMALL]>::from_elem(0.0, copies.len());
                 cache.attend(&group, &queries).run(isa, &mut out);
-                group.replace(&q, 0..plan.cache.head_dim, &out);
+                group.replace(q, 0..plan.cache.head_dim, &out);
             }
         });
     }
 
     /// As [`Self::attend`] for one position, with `strips` items a key and value head.
     fn attend_in_strips(&mut self, strips: usize, isa: Isa, team: &Team, scores: &mut [f32]) {
-        let plan = self.plan;
-        let heads = plan.cache.kv_heads;
-        let cache = Cache {
-            keys: self.keys,
-            values: self.values,
+        let [Sequence { plan, keys, values }] = &self.sequences[..] else {
+            unreachable!("for one sequence");
         };
+        let heads = plan.cache.kv_heads;
+        let cache = Cache { keys, values };
         let q = &self.q[plan.elements()];
         let group = |kv_head| Group {
             plan,
@@ -280,6 +326,32 @@ impl AttentionStep<'_> {
             }
         });
     }
+}
+
+/// The first item of each sequence, ascending.
+type Starts = PerSequence<usize>;
+
+/// Whose an item is, and its number there.
+fn place(starts: &[usize], item: usize) -> (usize, usize) {
+    let at = starts.partition_point(|&start| start <= item) - 1;
+    (at, item - starts[at])
+}
+
+/// The sequences, each with its rows of the queries.
+fn rows<'a, 'b>(
+    mut q: &'a mut [f32],
+    sequences: &'a mut [Sequence<'b>],
+) -> impl Iterator<Item = (&'a mut [f32], &'a mut Sequence<'b>)> {
+    let mut taken = 0;
+    sequences.iter_mut().map(move |sequence| {
+        let own = sequence.plan.elements();
+        let before = own.start.checked_sub(taken);
+        taken = own.end;
+        let own = before
+            .and_then(|before| q.split_off_mut(..before))
+            .and_then(|_| q.split_off_mut(..own.len()));
+        (own.expect("rows of the step that ascend"), sequence)
+    })
 }
 
 /// A range of items as ranges within heads of `each` items.

@@ -39,34 +39,72 @@ fn plan(
     }
 }
 
-/// The bits of the queries after a step whose matrices have a row before and one behind the plan's.
-fn bits(plan: &AttentionPlan, isa: Isa, team: &Team) -> Vec<u32> {
-    let rows = plan.rows.end + 1;
+/// The bits of the queries after a step of some of `plans`, whose matrices have a row behind theirs.
+fn bits_of(plans: &[AttentionPlan], some: Range<usize>, isa: Isa, team: &Team) -> Vec<u32> {
+    let plan = &plans[0];
+    let rows = plans.last().map_or(0, |last| last.rows.end) + 1;
     let kv_width = plan.cache.kv_heads * plan.head_dim;
     let angles = plan.head_dim / 2;
     let mut q = values(rows * plan.heads * plan.head_dim, 5);
     let [k, v] = [70_001, 90_001].map(|salt| values(rows * kv_width, salt));
     let [cos, sin] = [300_001, 400_001].map(|salt| values(rows * angles, salt));
-    let [mut keys, mut cached] = [11, 500_009].map(|salt| -> Vec<f16> {
-        let positions = plan.cache.elements();
-        values(positions, salt)
-            .into_iter()
-            .map(f16::from_f32)
-            .collect()
-    });
-    let mut scratch = vec![f32::NAN; plan.scratch(team.threads())];
+    let mut caches: Vec<_> = (0..plans.len())
+        .map(|at| {
+            [11, 500_009].map(|salt| -> Vec<f16> {
+                let numbers = values(plans[at].cache.elements(), salt + 7919 * at);
+                numbers.into_iter().map(f16::from_f32).collect()
+            })
+        })
+        .collect();
+    let mut numbers = vec![f32::NAN; scratch(&plans[some.clone()], team.threads())];
+    let sequences = plans[some.clone()].iter().zip(&mut caches[some]);
     AttentionStep {
-        plan,
         q: &mut q,
         k: &k,
         v: &v,
-        keys: &mut keys,
-        values: &mut cached,
         cos: &cos,
         sin: &sin,
+        sequences: sequences
+            .map(|(plan, [keys, values])| Sequence { plan, keys, values })
+            .collect(),
     }
-    .run(isa, team, &mut scratch);
+    .run(isa, team, &mut numbers);
     q.into_iter().map(f32::to_bits).collect()
+}
+
+/// As [`bits_of`], of a step of one.
+fn bits(plan: &AttentionPlan, isa: Isa, team: &Team) -> Vec<u32> {
+    bits_of(std::slice::from_ref(plan), 0..1, isa, team)
+}
+
+#[test]
+fn sequences_have_the_same_bits_together_and_alone() {
+    let shape = [9, 3, 64];
+    let mut plans: Vec<_> = [(700, 1), (0, 37), (63, 1), (500, 3), (0, 1), (129, 2)]
+        .map(|(start, rows)| plan(shape, start, rows, None))
+        .into();
+    // Between two of them lies a row of nobody.
+    let mut first = 1;
+    for plan in &mut plans {
+        let rows = plan.rows.len();
+        plan.rows = first..first + rows;
+        first += rows + usize::from(plan.start == 63);
+    }
+    let alone = Team::equal(NonZeroUsize::MIN);
+    let width = shape[0] * shape[2];
+    let mut expected = bits_of(&plans, 0..0, Isa::SCALAR, &alone);
+    for (at, plan) in plans.iter().enumerate() {
+        let own = plan.rows.start * width..plan.rows.end * width;
+        let bits = bits_of(&plans, at..at + 1, Isa::SCALAR, &alone);
+        expected[own.clone()].copy_from_slice(&bits[own]);
+    }
+    for isa in Isa::available() {
+        for threads in 1..5 {
+            let team = team(threads);
+            let got = bits_of(&plans, 0..plans.len(), isa, &team);
+            assert!(got == expected, "{isa}, {threads} threads");
+        }
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{Isa, SharedSlice};
 /// Multiply-adds of an item in prefill, about: on a slow core of a phone some hundred microseconds.
 const ITEM_MACS: usize = 1 << 20;
 /// Positions that an item has at least, so that weights are not read from memory too often.
-const LEAST_POSITIONS: usize = 128;
+const LEAST_POSITIONS: usize = 256;
 /// As above for weights that are not packed: each item packs its group.
 const LEAST_POSITIONS_STORED: usize = 512;
 

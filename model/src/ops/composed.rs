@@ -15,6 +15,7 @@ use burn::backend::{
 };
 use burn::tensor::read_sync;
 
+use super::caches::Caches;
 use super::{AttentionPlan, Storage};
 use crate::config::{Activation, RopePairs};
 use crate::kernels::cache::{BLOCK, CacheShape};
@@ -133,30 +134,37 @@ pub fn add_norm_feed_forward<B: Backend>(
 
 /// Implements [`ModelOps::rotary_attention`](super::ModelOps::rotary_attention).
 pub fn rotary_attention<B: Backend>(
-    q: FloatTensor<B>,
+    mut q: FloatTensor<B>,
     k: FloatTensor<B>,
     v: FloatTensor<B>,
-    keys: FloatTensor<B>,
-    values: FloatTensor<B>,
+    mut caches: Caches<B>,
     cos: FloatTensor<B>,
     sin: FloatTensor<B>,
-    plan: AttentionPlan,
-) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
-    let (rows, kv_heads) = (plan.rows.clone(), plan.cache.kv_heads);
-    let heads_of = |x: FloatTensor<B>, heads: usize| {
-        let shape = Shape::from([rows.len(), heads, plan.head_dim]);
-        B::float_reshape(part::<B, 2>(x, 0, rows.clone()), shape)
-    };
-    let [cos, sin] = [cos, sin].map(|angles| part::<B, 2>(angles, 0, rows.clone()));
-    let turn = |x| rotate::<B>(x, cos.clone(), sin.clone(), plan.rope_pairs);
-    let own = turn(heads_of(q.clone(), plan.heads));
-    let k = turn(heads_of(k, kv_heads));
-    let v = heads_of(v, kv_heads);
-    let (keys, values) = append::<B>(keys, values, k, v, &plan);
-    let (seen, first) = seen::<B>(keys.clone(), values.clone(), &plan);
-    let output = attend::<B>(own, seen, first, &plan);
-    let all = [Slice::from(rows), Slice::full()];
-    (B::float_slice_assign(q, &all, output), keys, values)
+    plans: Vec<AttentionPlan>,
+) -> (FloatTensor<B>, Caches<B>) {
+    for (plan, cache) in plans.iter().zip(&mut caches.0) {
+        let rows = || plan.rows.clone();
+        let heads_of = |x: FloatTensor<B>, heads: usize| {
+            let shape = Shape::from([plan.rows.len(), heads, plan.head_dim]);
+            B::float_reshape(part::<B, 2>(x, 0, rows()), shape)
+        };
+        let angles = [&cos, &sin].map(|angles| part::<B, 2>(angles.clone(), 0, rows()));
+        let turn = |x| {
+            let [cos, sin] = angles.clone();
+            rotate::<B>(x, cos, sin, plan.rope_pairs)
+        };
+        let own = turn(heads_of(q.clone(), plan.heads));
+        let k = turn(heads_of(k.clone(), plan.cache.kv_heads));
+        let v = heads_of(v.clone(), plan.cache.kv_heads);
+        let [keys, values] = cache.clone();
+        let (keys, values) = append::<B>(keys, values, k, v, plan);
+        *cache = [keys.clone(), values.clone()];
+        let (seen, first) = seen::<B>(keys, values, plan);
+        let output = attend::<B>(own, seen, first, plan);
+        let all = [Slice::from(rows()), Slice::full()];
+        q = B::float_slice_assign(q, &all, output);
+    }
+    (q, caches)
 }
 
 /// Decodes stored rows to `f32`: table `[rows, row_bytes]` to `[rows, columns]`.

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{Bytes, DType, Flex, Shape};
 
+use super::caches::Caches;
 use super::{AttentionPlan, ModelOps, Storage};
 use crate::compute::Compute;
 use crate::config::Activation;
+use crate::kernels::attention_step::{self, AttentionStep, Sequence};
 use crate::kernels::dequantise::dequantise_row;
 use crate::kernels::feed_forward::{FeedForward, Scratch};
 use crate::kernels::rows::{Owned, WeightRows};
 use crate::kernels::softcap::softcap;
-use crate::kernels::{attention_step, gate as gate_kernel, linear as linear_kernel, norm};
+use crate::kernels::{gate as gate_kernel, linear as linear_kernel, norm};
 
 /// Logits per unit of thread work for the soft cap.
 const SOFTCAP_GRAIN: usize = 4096;
@@ -339,31 +341,34 @@ impl ModelOps for Flex {
         q: FlexTensor,
         k: FlexTensor,
         v: FlexTensor,
-        mut keys: FlexTensor,
-        mut values: FlexTensor,
+        mut caches: Caches<Self>,
         cos: FlexTensor,
         sin: FlexTensor,
-        plan: AttentionPlan,
+        plans: Vec<AttentionPlan>,
         compute: Compute,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+    ) -> (FlexTensor, Caches<Self>) {
         let (k, v) = (contiguous(k), contiguous(v));
         let (cos, sin) = (contiguous(cos), contiguous(sin));
         debug_assert!(
-            keys.is_unique() && values.is_unique(),
+            caches.0.iter().flatten().all(FlexTensor::is_unique),
             "a cache is never shared"
         );
         let mut q = whole(q);
-        let mut step = attention_step::AttentionStep {
-            plan: &plan,
+        let sequences = plans.iter().zip(&mut caches.0);
+        let sequences = sequences.map(|(plan, [keys, values])| Sequence {
+            plan,
+            keys: keys.storage_mut(),
+            values: values.storage_mut(),
+        });
+        let step = AttentionStep {
             q: q.storage_mut(),
             k: slice(&k),
             v: slice(&v),
-            keys: keys.storage_mut(),
-            values: values.storage_mut(),
             cos: slice(&cos),
             sin: slice(&sin),
+            sequences: sequences.collect(),
         };
-        let scratch = plan.scratch(compute.team().threads());
+        let scratch = attention_step::scratch(&plans, compute.team().threads());
         let mut scratch = compute.buffers().take(scratch);
         step.run(compute.isa(), compute.team(), &mut scratch);
         if !scratch.is_empty() {
@@ -371,6 +376,6 @@ impl ModelOps for Flex {
         }
         recycle(k, &compute);
         recycle(v, &compute);
-        (q, keys, values)
+        (q, caches)
     }
 }

@@ -7,6 +7,7 @@
 // The extension macro writes full paths.
 #![allow(unused_qualifications, missing_docs)]
 
+mod caches;
 pub mod composed;
 mod flex;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::config::Activation;
 pub use crate::kernels::attention_step::AttentionPlan;
 pub use crate::kernels::rows::Layout;
 use crate::kv_cache::LayerCache;
+use caches::Caches;
 
 /// The storage of a weight matrix, and its scale and bias: `y = (x · wᵀ) · scale + bias`.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,14 +161,13 @@ pub trait ModelOps: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        keys: FloatTensor<Self>,
-        values: FloatTensor<Self>,
+        #[extension_type] caches: Caches<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
-        plan: AttentionPlan,
+        plans: Vec<AttentionPlan>,
         _compute: Compute,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        composed::rotary_attention::<Self>(q, k, v, keys, values, cos, sin, plan)
+    ) -> (FloatTensor<Self>, Caches<Self>) {
+        composed::rotary_attention::<Self>(q, k, v, caches, cos, sin, plans)
     }
 }
 
@@ -299,42 +300,53 @@ pub(crate) struct Projected {
     pub(crate) v: Tensor<2>,
 }
 
-/// For each sequence of a step: rotates the queries and keys of its rows by `cos` and `sin`,
-/// `[positions, rope_dim / 2]`, appends keys and values to its layer's cache, and replaces the rows
-/// of the queries by the attention's output. Returns them. A sequence whose cache takes fewer
+/// For each sequence of a step, in the order of their rows: rotates its queries and keys by `cos` and
+/// `sin`, `[positions, rope_dim / 2]`, appends keys and values to its layer's cache, and replaces its
+/// rows of the queries by the attention's output. Returns them. A sequence whose cache takes fewer
 /// positions at once goes through it in parts, which changes no bit.
 pub(crate) fn rotary_attention<'c>(
     projected: Projected,
-    sequences: impl ExactSizeIterator<Item = (AttentionPlan, &'c mut LayerCache)>,
+    sequences: impl Iterator<Item = (AttentionPlan, &'c mut LayerCache)>,
     [cos, sin]: &[Tensor<2>; 2],
     compute: &Compute,
 ) -> Tensor<2> {
     let Projected { mut q, k, v } = projected;
+    let mut sequences: Vec<_> = sequences
+        .map(|(plan, cache)| (plan.in_parts(cache.at_once()).peekable(), cache))
+        .collect();
     let mut shared = Some([k, v]);
-    let mut left = sequences.len();
-    for (plan, cache) in sequences {
-        left -= 1;
-        let mut parts = plan.in_parts(cache.at_once()).peekable();
-        while let Some(plan) = parts.next() {
-            // Owned tensors are moved through, so that they can be updated in place and reused.
-            let is_last = left == 0 && parts.peek().is_none();
-            let kv = if is_last {
-                shared.take()
-            } else {
-                shared.clone()
-            };
-            let [k, v] = kv.expect("taken by the last part of the last sequence");
-            let own = q.into_dispatch();
-            let [k, v] = [k, v].map(Tensor::into_dispatch);
-            let [keys, values] = cache.take().map(Tensor::into_dispatch);
-            let [cos, sin] = [cos, sin].map(|angles| angles.clone().into_dispatch());
-            let (output, keys, values) = run!(
-                compute,
-                rotary_attention(own, k, v, keys, values, cos, sin, plan)
-            );
-            q = Tensor::from_dispatch(output);
-            cache.put([Tensor::from_dispatch(keys), Tensor::from_dispatch(values)]);
+    loop {
+        sequences.retain_mut(|(parts, _)| parts.peek().is_some());
+        if sequences.is_empty() {
+            return q;
+        }
+        let mut plans = Vec::with_capacity(sequences.len());
+        let mut caches = Vec::with_capacity(sequences.len());
+        for (parts, cache) in &mut sequences {
+            plans.extend(parts.next());
+            caches.push(cache.take().map(Tensor::into_dispatch));
+        }
+        // Owned tensors are moved through, so that they can be updated in place and reused.
+        let are_last = sequences
+            .iter_mut()
+            .all(|(parts, _)| parts.peek().is_none());
+        let kv = if are_last {
+            shared.take()
+        } else {
+            shared.clone()
+        };
+        let kv = kv.expect("taken by the last parts");
+        let own = q.into_dispatch();
+        let [k, v] = kv.map(Tensor::into_dispatch);
+        let [cos, sin] = [cos, sin].map(|angles| angles.clone().into_dispatch());
+        let caches = Caches(caches);
+        let (output, caches) = run!(
+            compute,
+            rotary_attention(own, k, v, caches, cos, sin, plans)
+        );
+        q = Tensor::from_dispatch(output);
+        for ((_, cache), tensors) in sequences.iter_mut().zip(caches.0) {
+            cache.put(tensors.map(Tensor::from_dispatch));
         }
     }
-    q
 }

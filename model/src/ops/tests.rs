@@ -189,33 +189,46 @@ struct Looks {
 const HEADS: usize = 6;
 const KV_HEADS: usize = 2;
 
-/// One step of a sequence, rows `rows` of `all` from position `start` on, with its cache
-/// afterwards.
+/// One step of `all` rows, of sequences that have the rows `rows`, from position `start` on, with
+/// their caches afterwards.
+fn attend_all<'c>(
+    looks: &Looks,
+    all: usize,
+    sequences: impl IntoIterator<Item = (usize, Range<usize>, &'c mut LayerCache)>,
+    compute: &Compute,
+) -> Tensor<2> {
+    let head_dim = looks.head_dim;
+    let projected = Projected {
+        q: random([all, HEADS * head_dim], 11 + all),
+        k: random([all, KV_HEADS * head_dim], 5000 + all),
+        v: random([all, KV_HEADS * head_dim], 9000 + all),
+    };
+    let angle = random([all, looks.angles], 3);
+    let plan = |(start, rows, cache)| {
+        let plan = AttentionPlan {
+            rows,
+            start,
+            heads: HEADS,
+            head_dim,
+            cache: shape(head_dim),
+            rope_pairs: looks.rope_pairs,
+            window: looks.window,
+            scale: 0.2,
+        };
+        (plan, cache)
+    };
+    let angles = [angle.clone().cos(), angle.sin()];
+    super::rotary_attention(projected, sequences.into_iter().map(plan), &angles, compute)
+}
+
+/// As [`attend_all`], of one sequence.
 fn attend(
     looks: &Looks,
     cache: &mut LayerCache,
     (start, rows, all): (usize, Range<usize>, usize),
     compute: &Compute,
 ) -> Tensor<2> {
-    let head_dim = looks.head_dim;
-    let projected = Projected {
-        q: random([all, HEADS * head_dim], 11 + start),
-        k: random([all, KV_HEADS * head_dim], 5000 + start),
-        v: random([all, KV_HEADS * head_dim], 9000 + start),
-    };
-    let angle = random([all, looks.angles], 3);
-    let plan = AttentionPlan {
-        rows,
-        start,
-        heads: HEADS,
-        head_dim,
-        cache: shape(head_dim),
-        rope_pairs: looks.rope_pairs,
-        window: looks.window,
-        scale: 0.2,
-    };
-    let angles = [angle.clone().cos(), angle.sin()];
-    super::rotary_attention(projected, [(plan, cache)].into_iter(), &angles, compute)
+    attend_all(looks, all, [(start, rows, cache)], compute)
 }
 
 fn shape(head_dim: usize) -> CacheShape {
@@ -227,8 +240,16 @@ fn shape(head_dim: usize) -> CacheShape {
 }
 
 fn empty_cache(head_dim: usize, dtype: DType) -> LayerCache {
+    cache(
+        head_dim,
+        dtype,
+        Ring::new(None, shape(head_dim).capacity, 0),
+    )
+}
+
+fn cache(head_dim: usize, dtype: DType, ring: Ring) -> LayerCache {
+    assert_eq!(ring.positions(), shape(head_dim).capacity);
     let zeros = || Tensor::zeros([shape(head_dim).elements()], (&Device::flex(), dtype));
-    let ring = Ring::new(None, shape(head_dim).capacity, 0);
     LayerCache::new([zeros(), zeros()], shape(head_dim), ring)
 }
 
@@ -280,6 +301,35 @@ fn rotary_attention_equals_the_composed_one_for_both_pairings_and_windows() {
             for (got, want) in caches[0].iter().zip(other) {
                 assert_close(got.clone(), want.clone(), 1e-3);
             }
+        }
+    }
+}
+
+/// The first goes through its ring of three blocks in parts, the others are done before it.
+#[test]
+fn sequences_of_a_step_have_the_output_that_each_has_alone() {
+    let looks = Looks {
+        head_dim: 32,
+        angles: 16,
+        rope_pairs: RopePairs::Halves,
+        window: Some(70),
+    };
+    let (all, places) = (310, [(0, 0..300), (5, 300..301), (0, 302..310)]);
+    let bits = |output: Tensor<2>, rows: Range<usize>| -> Vec<u32> {
+        let own = output.slice([rows]).into_data();
+        own.iter().map(f32::to_bits).collect()
+    };
+    for compute in [compute(), composed()] {
+        let ring = || Ring::new(looks.window, 400, 58);
+        let caches = || [(); 3].map(|()| cache(32, DType::F16, ring()));
+        let (mut together, mut alone) = (caches(), caches());
+        let sequences = places.clone().into_iter().zip(&mut together);
+        let sequences = sequences.map(|((start, rows), cache)| (start, rows, cache));
+        let output = attend_all(&looks, all, sequences, &compute);
+        for ((start, rows), cache) in places.clone().into_iter().zip(&mut alone) {
+            let own = attend(&looks, cache, (start, rows.clone(), all), &compute);
+            let (got, want) = (bits(output.clone(), rows.clone()), bits(own, rows.clone()));
+            assert!(got == want, "{rows:?}, {compute:?}");
         }
     }
 }
