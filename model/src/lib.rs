@@ -40,9 +40,9 @@ pub use drafts::{
     StepCosts,
 };
 pub use engine::{
-    Chosen, ChosenToken, Engine, EngineOptions, Event, GenerateOptions, Generation, Generator,
-    LocalSequence, MeanPool, PREFILL_CHUNK, Part, ReadLogits, ReadPart, Score, Sequence, Session,
-    StopReason, TokenLogprobs, Wants, generate,
+    Chosen, ChosenToken, DraftModel, Engine, EngineOptions, Event, GenerateOptions, Generation,
+    Generator, LocalSequence, MeanPool, PREFILL_CHUNK, Part, ReadLogits, ReadPart, Score, Sequence,
+    Session, StopReason, TokenLogprobs, Wants, generate,
 };
 pub use error::ModelError;
 pub use kernels::{Isa, IsaError};

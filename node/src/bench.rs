@@ -1,5 +1,7 @@
 //! How fast a model runs on this device.
 
+mod guessing;
+
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,8 @@ use crate::Cancel;
 use crate::engine::{Engine, ModelError, Session, TokenId};
 use crate::packed_store::PackingState;
 use crate::prompt::{self, PromptError};
+use guessing::Guessing;
+pub use guessing::GuessingReport;
 
 /// Positions from which on decoding is measured, as far as a session may have them.
 pub const POSITIONS: [usize; 3] = [0, 1000, 4000];
@@ -52,6 +56,8 @@ pub struct BenchReport {
     pub read_bandwidth_bytes_per_s: f64,
     /// The share of that bandwidth that decoding used for weights.
     pub bandwidth_share: f64,
+    /// What the drafter's guesses give; `null` without a drafter.
+    pub drafter: Option<GuessingReport>,
     /// The most memory this process had resident so far, mapped weights included; `null` where
     /// the system does not say.
     pub peak_rss_bytes: Option<u64>,
@@ -129,11 +135,13 @@ pub fn bench(
     let peak_rss_bytes = peak_rss_bytes();
     let context = context.min(engine.config().context);
     let mut far = Far::new(engine, context, decode.min(FAR_TOKENS), cancel)?;
+    let mut guessing = Guessing::begin(engine, decode, cancel)?;
     for round in 0..repetitions {
         on_round(round);
         prefills.push(rounds.prefill(prefill)?);
         decodes.push(rounds.decode(decode)?);
         far.round()?;
+        guessing.round(round)?;
     }
     on_round(repetitions);
     let compute = Compute::with_isa(engine.isa(), NonZeroUsize::new(engine.threads()));
@@ -157,6 +165,7 @@ pub fn bench(
         bytes_per_token,
         read_bandwidth_bytes_per_s: read_bandwidth,
         bandwidth_share: decode_rate * bytes_per_token as f64 / read_bandwidth,
+        drafter: guessing.report(),
         peak_rss_bytes,
         packed: None,
         threads: engine.threads(),

@@ -18,9 +18,6 @@ const BUILT_IN: [&[u8]; 1] = [include_bytes!(
     "../../model/heads/smollm2-135m-instruct.safetensors"
 )];
 
-/// The longest file that is read.
-const LONGEST: u64 = 1 << 28;
-
 /// Why a model's draft head cannot be used. Answers come without it, only slower.
 #[derive(Debug, thiserror::Error)]
 pub enum HeadError {
@@ -56,14 +53,12 @@ pub fn of_model(path: &Path, cancel: &Cancel) -> Result<Option<HeadFile>, HeadEr
     let beside = path.with_extension("draft.safetensors");
     if beside.is_file() {
         let length = fs::metadata(&beside).map_err(|error| read(&beside, error))?;
-        let bytes = match length.len() {
-            0..=LONGEST => fs::read(&beside).map_err(|error| read(&beside, error))?,
-            _ => Vec::new(),
-        };
         let failed = |error| HeadError::Head {
             path: beside.clone(),
             error,
         };
+        HeadFile::check_length(length.len()).map_err(failed)?;
+        let bytes = fs::read(&beside).map_err(|error| read(&beside, error))?;
         let head = HeadFile::parse(bytes).map_err(failed)?;
         let sha256 = sha256_of(path, cancel).map_err(|error| read(path, error))?;
         let Some(sha256) = sha256 else {
@@ -128,6 +123,11 @@ mod tests {
         fs::write(&beside, b"no head").expect("written");
         let error = of_model(&model, &Cancel::new()).expect_err("no head");
         assert!(error.to_string().contains("no safetensors file"), "{error}");
+        let sparse = fs::File::create(&beside).expect("created");
+        sparse.set_len(HeadFile::LONGEST + 1).expect("sparse");
+        let error = of_model(&model, &Cancel::new()).expect_err("too long");
+        let words = error.to_string();
+        assert!(words.contains("268435457 bytes"), "{words}");
     }
 
     #[test]

@@ -13,7 +13,9 @@ use potluck_protocol::placement::ModelShape;
 
 use crate::Cancel;
 use crate::draft_heads::{self, HeadError};
+use crate::drafter::{DrafterError, OpenedDrafter};
 use crate::manifest::MappedFile;
+use crate::packed_store::{PackedStore, Packing};
 use crate::shape::{ShapeError, model_shape};
 
 pub use potluck_model::Compute;
@@ -39,8 +41,10 @@ pub struct OpenOptions {
     pub context: Option<NonZeroUsize>,
     /// The chat template; the file's own if `None`.
     pub template: Option<GivenTemplate>,
-    /// Whether to look for the model's draft head.
+    /// Whether to look for the model's draft head, which is not used with a drafter.
     pub drafts: bool,
+    /// The file of a smaller model that guesses this one's tokens.
+    pub drafter: Option<PathBuf>,
 }
 
 /// A chat template that a person gives instead of the model file's own.
@@ -84,6 +88,9 @@ pub enum OpenError {
         /// Why not.
         error: TemplateError,
     },
+    /// The drafter that was given.
+    #[error(transparent)]
+    Drafter(#[from] DrafterError),
 }
 
 /// Positions of a session with a model: those asked for, or [`DEFAULT_CONTEXT`], or what the model was
@@ -114,8 +121,21 @@ pub struct Opened {
     /// Why the draft head beside the model's file is not used, if there is one. Answers are the same
     /// without it.
     pub head_problem: Option<HeadError>,
-    /// The file, for [`PackedStore::pack_file`](crate::packed_store::PackedStore::pack_file).
+    /// The drafter, if one was given. The engine uses it.
+    pub drafter: Option<OpenedDrafter>,
+    /// The file that is mapped.
     pub file: MappedFile,
+}
+
+impl Opened {
+    /// Packs the weights of the model and its drafter, if there is a store for that. Keep the result as
+    /// long as they are used.
+    pub fn pack(&self, packed: Option<&PackedStore>) -> Vec<Packing> {
+        let pack = |packed: &PackedStore| packed.pack_file(self.engine.shard(), self.file.clone());
+        let drafter = self.drafter.as_ref();
+        let drafter = drafter.and_then(|drafter| drafter.pack(packed));
+        packed.map(pack).into_iter().chain(drafter).collect()
+    }
 }
 
 /// Opens the model in the file at `path`. Weights are mapped, and read as they are first used.
@@ -123,7 +143,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// The file is not a model this build runs, the context asked for exceeds what the model was
-/// made for, or the chat template that was given cannot be used.
+/// made for, or the chat template or the drafter that was given cannot be used.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
     let compute = Compute::new(options.threads).map_err(ModelError::from)?;
     let (gguf, file) = MappedFile::open(path).map_err(ModelError::from)?;
@@ -137,7 +157,14 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
     if let Some(today) = today() {
         engine = engine.with_date(today);
     }
-    let head_problem = match options.drafts {
+    let compute = engine.shard().compute().clone();
+    let drafter = options.drafter.as_deref();
+    let drafter = drafter.map(|path| OpenedDrafter::open(path, &engine, compute));
+    let drafter = drafter.transpose()?;
+    if let Some(drafter) = &drafter {
+        engine.use_draft_model(drafter.model().clone());
+    }
+    let head_problem = match options.drafts && drafter.is_none() {
         true => {
             let (with_head, problem) = with_head(engine, path);
             engine = with_head;
@@ -148,6 +175,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
     Ok(Opened {
         engine,
         head_problem,
+        drafter,
         shape: model_shape(&gguf, &config).map(Arc::new),
         file,
     })

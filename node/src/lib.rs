@@ -38,6 +38,7 @@ pub mod conversation;
 pub mod device;
 pub mod disk;
 pub mod draft_heads;
+pub mod drafter;
 pub mod engine;
 pub mod guests;
 pub mod home;

@@ -13,6 +13,7 @@
 //! conversation again at another node, which processes the same tokens again with the same result.
 
 mod reading;
+mod trips;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -26,8 +27,9 @@ use serde::Serialize;
 use crate::Cancel;
 use crate::engine::{ModelError, Sequence, TokenId};
 use crate::local::{ClientError, Names, Pipeline, PlacementView, Reply};
-use crate::stages::Ends;
+use crate::stages::{Ends, Reservation};
 use crate::step_times::StepTimes;
+use trips::Trips;
 
 /// How often a wait checks for cancellation.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -58,7 +60,11 @@ pub struct Together<'a> {
     reach: Reach,
     /// Guesses tokens; `None` if speculation is disabled.
     drafter: Option<Drafter>,
+    /// Held for the drafter.
+    _drafters_memory: Option<Reservation>,
     drafts: Drafts,
+    /// Rows under way.
+    trips: Trips,
     /// Times of the head.
     times: StepTimes,
     /// Do not speculate before this time, because others need the stages.
@@ -137,7 +143,9 @@ impl<'a> Together<'a> {
             feed: Feed::new(capacity),
             reach: Reach::new(ends.config(), capacity),
             drafter: None,
+            _drafters_memory: None,
             drafts: Drafts::default(),
+            trips: Trips::default(),
             times: StepTimes::of(Some(Arc::clone(ends.shape()))),
             no_drafts_until: None,
             placement: None,
@@ -152,7 +160,9 @@ impl<'a> Together<'a> {
     /// Enables speculative tokens where stages would otherwise be idle. They do not change the
     /// output.
     pub fn with_drafts(mut self) -> Self {
-        self.drafter = Some(self.ends.drafter());
+        let (drafter, memory) = self.ends.drafter(self.capacity);
+        self.drafter = Some(drafter);
+        self._drafters_memory = memory;
         self
     }
 
@@ -179,7 +189,7 @@ impl<'a> Together<'a> {
     pub fn traffic(&mut self) -> Result<(u64, u64), TogetherError> {
         self.say(Pipeline::ask_traffic)?;
         while self.pipeline.is_some() {
-            match self.next()? {
+            match self.next(PATIENCE)? {
                 Some(Reply::Traffic {
                     bytes_sent,
                     bytes_received,
@@ -236,9 +246,9 @@ impl<'a> Together<'a> {
         }
     }
 
-    /// The next message from the node, if one arrives soon.
-    fn next(&mut self) -> Result<Option<Reply>, TogetherError> {
-        let next = self.pipeline.as_mut().map(|node| node.next(PATIENCE));
+    /// The next message from the node, if one arrives in this time.
+    fn next(&mut self, patience: Duration) -> Result<Option<Reply>, TogetherError> {
+        let next = self.pipeline.as_mut().map(|node| node.next(patience));
         match next.transpose() {
             Ok(next) => Ok(next.flatten()),
             Err(error) => self.failed(error).map(|()| None),
@@ -250,6 +260,7 @@ impl<'a> Together<'a> {
         self.pipeline = None;
         self.is_held = false;
         self.feed.lost();
+        self.trips.drop_from(0);
         self.lost += 1;
         if !error.is_lost() || self.lost > MOST_LOST {
             return Err(error.into());
@@ -271,7 +282,7 @@ impl<'a> Together<'a> {
         loop {
             self.connect()?;
             // Keep the stages busy while the head computes.
-            self.submit(drafts)?;
+            let guessed = self.submit(drafts)?;
             if let Some(hidden) = self.feed.take_hidden() {
                 self.is_held = true;
                 return Ok(Some(hidden));
@@ -280,9 +291,11 @@ impl<'a> Together<'a> {
             if self.cancel.is_cancelled() {
                 return Ok(None);
             }
-            let Some(reply) = self.next()? else {
+            // Another guess can be made at once, unless an answer is there.
+            let patience = if guessed { Duration::ZERO } else { PATIENCE };
+            let Some(reply) = self.next(patience)? else {
                 // Nothing may arrive for a long time, for example while waiting for a device.
-                if !progress(read.saturating_sub(before)) {
+                if !guessed && !progress(read.saturating_sub(before)) {
                     return Ok(None);
                 }
                 continue;
@@ -297,8 +310,8 @@ impl<'a> Together<'a> {
         }
     }
 
-    /// Submits as many steps as may be in flight.
-    fn submit(&mut self, drafts: bool) -> Result<(), TogetherError> {
+    /// Submits as many steps as may be in flight, at most one of them a guess. Returns whether one was.
+    fn submit(&mut self, drafts: bool) -> Result<bool, TogetherError> {
         let paused = self
             .no_drafts_until
             .is_some_and(|until| Instant::now() < until);
@@ -312,20 +325,27 @@ impl<'a> Together<'a> {
             made.sent += u64::from(guess.is_some());
             guess
         };
+        let wanted = self.feed.tokens().len();
         while let Some(step) = self.feed.next_step(most, &mut guess) {
-            self.reach
-                .sent(step.start_position as usize + step.tokens.len());
+            let (start, rows) = (step.start_position, step.rows());
+            self.reach.sent(start as usize + step.tokens.len());
             let hidden = self.ends.embed(step.tokens)?;
             let last = step.answer == Answer::LastRow;
             let Some(pipeline) = &mut self.pipeline else {
                 break;
             };
-            let sent = pipeline.submit(step.start_position, step.rows(), last, hidden);
-            if let Err(error) = sent {
-                return self.failed(error);
+            if let Err(error) = pipeline.submit(start, rows, last, hidden) {
+                self.failed(error)?;
+                return Ok(false);
+            }
+            if rows == 1 {
+                self.trips.sent(start, Instant::now());
+            }
+            if start as usize >= wanted {
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Handles a message about the conversation.
@@ -339,6 +359,7 @@ impl<'a> Together<'a> {
             SessionEvent::Placed(prediction) => {
                 self.is_held = false;
                 self.feed.interrupted();
+                self.trips.drop_from(0);
                 self.placement = Some(PlacementView::new(&prediction, names));
             }
             SessionEvent::Ready { from, prefill_rows } => {
@@ -353,6 +374,10 @@ impl<'a> Together<'a> {
                 if self.feed.answered(start_position, hidden) && wanted {
                     self.lost = 0;
                     self.recovered();
+                    let trip = self.trips.came(start_position, Instant::now());
+                    if let (Some(trip), Some(drafter)) = (trip, &mut self.drafter) {
+                        drafter.trip_took(trip);
+                    }
                 }
             }
             SessionEvent::RolledBack => self.feed.rolled_back(),
@@ -362,6 +387,7 @@ impl<'a> Together<'a> {
             SessionEvent::Broken { peer, cause } => {
                 self.is_held = false;
                 self.feed.interrupted();
+                self.trips.drop_from(0);
                 let name = names.of(peer);
                 let recovery = Recovery {
                     time_s: self.started.elapsed().as_secs_f64(),
@@ -412,7 +438,10 @@ impl<'a> Together<'a> {
     /// Tells the pipeline to drop positions that are no longer wanted.
     fn roll_back(&mut self, back: Option<RollBack>) -> Result<(), TogetherError> {
         match back {
-            Some(RollBack(position)) => self.say(|node| node.roll_back(position)),
+            Some(RollBack(position)) => {
+                self.trips.drop_from(position);
+                self.say(|node| node.roll_back(position))
+            }
             None => Ok(()),
         }
     }

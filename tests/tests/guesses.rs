@@ -2,9 +2,14 @@
 //! against the arithmetic it was trained with.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use potluck::Cancel;
+use potluck::engine::{OpenOptions, open};
+use potluck::home::Home;
+use potluck::packed_store::{PackedStore, Packing};
 use potluck_model::sampler::SamplerSettings;
 use potluck_model::{
     Chosen, Drafter, Engine, EngineOptions, GenerateOptions, Generator, HeadFile, HeadOutput,
@@ -25,6 +30,23 @@ fn engine() -> Engine {
         Engine::open(&model_path(MODEL), &EngineOptions::default()).expect("the model opens");
     engine.use_draft_head(&head()).expect("of this model");
     engine
+}
+
+/// The engine with packed weights, as answers have it after a short while: for measuring.
+fn packed_engine() -> (Engine, Packing) {
+    let path = model_path(MODEL);
+    let options = OpenOptions {
+        drafts: true,
+        context: NonZeroUsize::new(2048),
+        ..OpenOptions::default()
+    };
+    let opened = open(&path, &options).expect("the model opens");
+    let home = Home::at(path.ancestors().nth(2).expect("models/NAME"));
+    let store = PackedStore::of(&home, None, |problem| println!("{problem}"));
+    let packing = store.pack_file(opened.engine.shard(), opened.file);
+    let packed = packing.wait(&Cancel::new());
+    assert_eq!((packed.ready, packed.problem), (packed.parts, None));
+    (opened.engine, packing)
 }
 
 /// The answers to some prompts, with guesses and without.
@@ -208,7 +230,7 @@ fn the_head_guesses_most_tokens_of_an_answer_right() {
         for hears_prompt in [true, false] {
             let (mut right, mut made) = (0, 0);
             for prompt in prompts {
-                let mut drafter = engine.drafter();
+                let mut drafter = engine.drafter(2048);
                 let counts = first_guesses(&engine, &mut drafter, prompt, &sampling, hears_prompt);
                 (right, made) = (right + counts.0, made + counts.1);
             }
@@ -228,7 +250,7 @@ fn the_head_guesses_most_tokens_of_an_answer_right() {
 #[test]
 #[ignore = "for measuring"]
 fn acceptance_over_nine_prompts() {
-    let engine = engine();
+    let (engine, _packing) = packed_engine();
     for temperature in [0.0, 0.7] {
         let sampling = SamplerSettings {
             temperature,
@@ -243,7 +265,7 @@ fn acceptance_over_nine_prompts() {
             let (mut right, mut made) = (0, 0);
             for prompt in PROMPTS {
                 let mut drafter = match with_head {
-                    true => engine.drafter(),
+                    true => engine.drafter(2048),
                     false => Drafter::default(),
                 };
                 let counts = first_guesses(&engine, &mut drafter, prompt, &sampling, hears);
@@ -260,8 +282,8 @@ fn acceptance_over_nine_prompts() {
 #[test]
 #[ignore = "for measuring"]
 fn costs_of_steps_and_of_guesses() {
-    let engine = engine();
-    let mut drafter = engine.drafter();
+    let (engine, _packing) = packed_engine();
+    let mut drafter = engine.drafter(2048);
     let mut session = engine.new_session().expect("memory");
     let text: Vec<u32> = (0..200).map(|at| 1000 + at * 7919 % 40_000).collect();
     let mut states = Vec::new();
@@ -363,7 +385,7 @@ impl<'e> Side<'e> {
 #[test]
 #[ignore = "for measuring"]
 fn rates_over_nine_prompts() {
-    let engine = engine();
+    let (engine, _packing) = packed_engine();
     let special = potluck_model::tokenizer::SpecialTokens::Parse;
     let measure = |name: &str, text: &str, sampling: &SamplerSettings| {
         let ids = engine.tokenizer().encode(text, special);

@@ -265,3 +265,22 @@ fn helpers_pack_the_layers_they_compute() {
     assert_eq!(layers("laptop"), 0);
     assert!(!packed_folder(&circle.node("phone").home()).exists());
 }
+
+#[test]
+fn a_text_is_scored_from_packed_weights_with_the_same_numbers() {
+    let device = Device::with_model(MODEL);
+    let text = "The capital of France is Paris. ".repeat(40);
+    let score = |more: &[&str]| {
+        let arguments = ["score", "--json", &text];
+        device
+            .potluck(arguments.iter().chain(more))
+            .success()
+            .json()
+    };
+    let plain = score(&["--no-pack"]);
+    assert!(packed_files(&home(&device)).is_empty());
+    assert_eq!(score(&[]), plain);
+    assert!(!packed_files(&home(&device)).is_empty());
+    let _ = pack(&device, &[]);
+    assert_eq!(score(&[]), plain);
+}

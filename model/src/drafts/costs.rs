@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use super::average::{Average, FIRST};
+
 /// The most rows of a step whose time is recorded.
 const MOST_ROWS: usize = 64;
 /// Time that an unmeasured row is assumed to add, as a share of a step with one row. It is low, so
@@ -14,15 +16,9 @@ const MOST_ROWS: usize = 64;
 const ASSUMED: f64 = 0.2;
 /// Guesses must promise to make the step at least this many times as good.
 const WORTH: f64 = 1.02;
-/// Weight of a measurement in a moving average.
-const NEW: f64 = 0.125;
 /// What is assumed counts as so many measurements at first, and as none after `TRUSTED` of them.
 const DOUBT: f64 = 3.0;
 const TRUSTED: u32 = 16;
-/// Of the first few measurements the least counts: others include page faults.
-const FIRST: u32 = 4;
-/// A measurement counts as at most this many times the average: a busy system is not the norm.
-const OUTLIER: f64 = 2.0;
 /// How much of a change of one step's time is assumed of the steps with other numbers of rows:
 /// times grow with the context and with heat.
 const DRIFT: f64 = 1.0 / 16.0;
@@ -36,8 +32,8 @@ const RARELY: u32 = 1024;
 pub struct StepCosts {
     /// Entry `n` is of `n + 1` rows.
     steps: Vec<Average>,
-    /// Seconds of a guess by a draft head.
-    head: Average,
+    /// Seconds of a computed guess.
+    guess: Average,
     /// Steps in a row with guesses.
     guessed: u32,
     /// Steps in a row with promising guesses that were not worth their measured cost, and the number
@@ -46,28 +42,11 @@ pub struct StepCosts {
     patience: u32,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Average {
-    mean: f64,
-    count: u32,
-}
-
-impl Average {
-    fn add(&mut self, seconds: f64) {
-        self.mean = match self.count {
-            0 => seconds,
-            1..FIRST => self.mean.min(seconds),
-            _ => self.mean + NEW * (seconds.min(OUTLIER * self.mean) - self.mean),
-        };
-        self.count = self.count.saturating_add(1);
-    }
-}
-
 impl Default for StepCosts {
     fn default() -> Self {
         Self {
             steps: vec![Average::default(); MOST_ROWS],
-            head: Average::default(),
+            guess: Average::default(),
             guessed: 0,
             refused: 0,
             patience: AGAIN,
@@ -102,7 +81,7 @@ impl StepCosts {
             return;
         };
         let before = self.steps[at];
-        self.steps[at].add(seconds);
+        self.steps[at].add(time);
         if before.count >= FIRST && before.mean > 0.0 {
             let change = (seconds / before.mean).clamp(0.8, 1.25) - 1.0;
             for (other, step) in self.steps.iter_mut().enumerate() {
@@ -113,11 +92,9 @@ impl StepCosts {
         }
     }
 
-    /// Records the time of guesses by a draft head.
-    pub(super) fn guessed(&mut self, guesses: usize, time: Duration) {
-        if guesses > 0 {
-            self.head.add(time.as_secs_f64() / guesses as f64);
-        }
+    /// Records the time of a computed guess.
+    pub(super) fn guessed(&mut self, time: Duration) {
+        self.guess.add(time);
     }
 
     /// Seconds of a step with so many rows; estimated from steps with fewer or more rows if none was
@@ -145,11 +122,19 @@ impl StepCosts {
         (count * mean + doubt * one.mean * assumed(at)) / (count + doubt)
     }
 
-    /// Seconds of a guess by a draft head: a tenth of a step if none was measured.
-    pub(super) fn head_seconds(&self) -> f64 {
-        match self.head.count {
-            0 => 0.1 * self.seconds(1),
-            _ => self.head.mean,
+    /// Forgets the time of computed guesses: it is measured again.
+    pub(super) fn forget_guesses(&mut self) {
+        self.guess = Average::default();
+    }
+
+    /// Seconds of a computed guess. As long as there are few measurements, which may include page
+    /// faults, it is at most what is assumed: this share of a step with one row.
+    fn guess_seconds(&self, share: f64) -> f64 {
+        let assumed = share * self.seconds(1);
+        match self.guess.count {
+            0 => assumed,
+            1..FIRST => self.guess.mean.min(assumed),
+            _ => self.guess.mean,
         }
     }
 
@@ -183,11 +168,12 @@ impl StepCosts {
         0
     }
 
-    /// Whether a chain of guesses could be worth asking a draft head for one more, if each is right
-    /// with this chance. `chances` are those of the chain so far.
-    pub(super) fn may_pay(&self, planned: Planned, chances: &[f64], each: f64) -> bool {
-        let head = self.head_seconds();
-        let time = |rows: usize, asked: usize| self.seconds(rows) + asked as f64 * head;
+    /// Whether a chain of guesses could be worth computing one more, if each is right with this
+    /// chance. `chances` are those of the chain so far; `share` is what one is assumed to cost, as a
+    /// share of a step with one row.
+    pub(super) fn may_pay(&self, planned: Planned, chances: &[f64], each: f64, share: f64) -> bool {
+        let guess = self.guess_seconds(share);
+        let time = |rows: usize, asked: usize| self.seconds(rows) + asked as f64 * guess;
         let mut tokens = planned.tokens;
         let mut most = tokens / time(planned.rows, 0);
         for (at, chance) in chances.iter().enumerate() {
@@ -231,7 +217,7 @@ mod tests {
         let mut costs = StepCosts::default();
         for &(rows, millis) in times {
             for _ in 0..TRUSTED {
-                costs.steps[rows - 1].add(millis as f64 / 1e3);
+                costs.steps[rows - 1].add(Duration::from_millis(millis));
             }
         }
         costs
@@ -312,12 +298,14 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_asked_if_its_guesses_can_pay_for_its_time() {
+    fn a_source_is_asked_if_its_guesses_can_pay_for_their_time() {
         let mut costs = measured(&[(1, 100), (2, 110), (3, 120), (4, 130)]);
-        costs.guessed(1, Duration::from_millis(10));
-        assert!(costs.may_pay(Planned::of(1), &[], 0.6));
-        assert!(!costs.may_pay(Planned::of(1), &[], 0.1));
+        for _ in 0..FIRST {
+            costs.guessed(Duration::from_millis(10));
+        }
+        assert!(costs.may_pay(Planned::of(1), &[], 0.6, 0.1));
+        assert!(!costs.may_pay(Planned::of(1), &[], 0.1, 0.1));
         // After a chain that is unlikely to be right, another one is not asked for.
-        assert!(!costs.may_pay(Planned::of(1), &[0.1], 0.6));
+        assert!(!costs.may_pay(Planned::of(1), &[0.1], 0.6, 0.1));
     }
 }

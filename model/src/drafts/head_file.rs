@@ -26,8 +26,6 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use crate::{ModelConfig, TensorType};
 
-/// The longest file that is read.
-pub(super) const LONGEST_FILE: usize = 1 << 28;
 /// The most positions of a head's window.
 const MOST_WINDOW: usize = 4096;
 
@@ -42,10 +40,10 @@ pub enum DraftHeadError {
     #[error("the draft head is no safetensors file: {0}")]
     Safetensors(String),
     /// The file is too long.
-    #[error("the draft head has {bytes} bytes, more than the {LONGEST_FILE} that are read")]
+    #[error("the draft head has {bytes} bytes, more than the {longest} that are read", longest = HeadFile::LONGEST)]
     TooLong {
         /// Its length.
-        bytes: usize,
+        bytes: u64,
     },
     /// A metadata entry is missing or wrong.
     #[error("the draft head's {key} is {value:?}: {problem}")]
@@ -141,15 +139,27 @@ impl fmt::Debug for HeadFile {
 }
 
 impl HeadFile {
+    /// The longest file that is read, in bytes.
+    pub const LONGEST: u64 = 1 << 28;
+
+    /// Checks the length of a file before it is read.
+    ///
+    /// # Errors
+    /// [`DraftHeadError::TooLong`].
+    pub fn check_length(bytes: u64) -> Result<(), DraftHeadError> {
+        match bytes <= Self::LONGEST {
+            true => Ok(()),
+            false => Err(DraftHeadError::TooLong { bytes }),
+        }
+    }
+
     /// Checks the file's header, and that all tensors have the shapes that its metadata declares.
     ///
     /// # Errors
     /// [`DraftHeadError`].
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, DraftHeadError> {
         let bytes = bytes.into();
-        if bytes.len() > LONGEST_FILE {
-            return Err(DraftHeadError::TooLong { bytes: bytes.len() });
-        }
+        Self::check_length(bytes.len() as u64)?;
         let (header, metadata) = SafeTensors::read_metadata(&bytes)
             .map_err(|error| DraftHeadError::Safetensors(error.to_string()))?;
         let text = |key: &'static str| {

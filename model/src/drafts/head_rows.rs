@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::guesser::{Choice, Guesser};
 use super::head::DraftHead;
 use crate::kv_cache::KvCache;
-use crate::sampler::{Counts, History, SamplerSettings, logprob_of, sample};
+use crate::sampler::{SamplerSettings, logprob_of};
 use crate::tokenizer::TokenId;
 
 /// Rows that are kept. Behind them it begins again with the last `CARRIED` hidden states: a head has
@@ -13,6 +14,8 @@ const KEPT: usize = 512;
 const CARRIED: usize = 128;
 /// The most rows computed at once.
 const AT_ONCE: usize = 128;
+/// The assumed time of a guess, as a share of the model's step with one row.
+const SHARE: f64 = 0.1;
 
 /// The hidden states of a text, and the head's rows after them.
 ///
@@ -32,9 +35,7 @@ pub(super) struct HeadRows {
     chain: Vec<TokenId>,
     /// The head's state after the last row.
     state: Vec<f32>,
-    sampling: SamplerSettings,
-    /// The first position that was or will be chosen, not given.
-    chosen_from: usize,
+    choice: Choice,
     /// Buffer for logits of the whole vocabulary.
     logits: Vec<f32>,
 }
@@ -49,52 +50,14 @@ impl HeadRows {
             computed: 0,
             chain: Vec::new(),
             state: Vec::new(),
-            sampling: SamplerSettings::greedy(),
-            chosen_from: 0,
+            choice: Choice::default(),
             logits: Vec::new(),
         }
-    }
-
-    pub(super) fn chosen_with(&mut self, sampling: &SamplerSettings, from: usize) {
-        self.sampling = sampling.clone();
-        self.chosen_from = from;
     }
 
     /// The position after the last hidden state.
     fn end(&self) -> usize {
         self.first + self.states.len() / self.head.d_model()
-    }
-
-    pub(super) fn hear(&mut self, position: usize, state: &[f32]) {
-        if state.len() != self.head.d_model() {
-            return;
-        }
-        if position < self.end() {
-            self.truncate(position);
-        }
-        if position != self.end() {
-            self.restart(position);
-        }
-        self.states.extend_from_slice(state);
-        if self.end() - self.first >= KEPT - super::MOST_GUESSES {
-            let states = self
-                .states
-                .split_off(self.states.len() - CARRIED * state.len());
-            self.restart(position + 1 - CARRIED);
-            self.states = states;
-        }
-    }
-
-    /// Drops the hidden states from position `len` on, and the rows with tokens from there on.
-    pub(super) fn truncate(&mut self, len: usize) {
-        self.chain.clear();
-        if len <= self.first {
-            return self.restart(len);
-        }
-        let kept = (len - self.first) * self.head.d_model();
-        self.states.truncate(kept);
-        // A row has the token after its position.
-        self.computed = self.computed.min(len - self.first - 1);
     }
 
     fn restart(&mut self, first: usize) {
@@ -104,12 +67,8 @@ impl HeadRows {
         self.chain.clear();
     }
 
-    /// The token after `tokens`, of which those from `known` on are guesses, and the probability
-    /// that the head gives it. `None` if the hidden state before the last known token is missing.
-    pub(super) fn guess(&mut self, tokens: &[TokenId], known: usize) -> Option<(TokenId, f32)> {
-        if known == 0 || self.end() + 1 != known || self.states.is_empty() {
-            return None;
-        }
+    /// Computes the rows of known tokens that are not computed yet.
+    fn compute_known(&mut self, tokens: &[TokenId]) -> Option<()> {
         if self.cache.is_none() {
             self.cache = self.head.cache(KEPT).ok();
         }
@@ -129,6 +88,98 @@ impl HeadRows {
             self.state = out[out.len() - d_model..].to_vec();
             self.computed += count;
         }
+        Some(())
+    }
+
+    /// The token that the head's logits give at the position after `tokens`.
+    fn choose(&mut self, tokens: &[TokenId]) -> Option<(TokenId, f32)> {
+        let Self {
+            head,
+            state,
+            choice,
+            logits: all,
+            ..
+        } = self;
+        all.clear();
+        all.resize(head.vocabulary(), f32::NEG_INFINITY);
+        head.logits(state, |logits| {
+            for (&token, &logit) in head.tokens().iter().zip(logits) {
+                all[token as usize] = logit;
+            }
+            let token = choice.token(tokens, all).ok()?;
+            let at = head.tokens().binary_search(&token).ok()?;
+            let probability = logprob_of(logits, at as TokenId).ok()?.exp();
+            Some((token, probability))
+        })
+    }
+
+    /// Whether the hidden state before the last of `known` tokens is there.
+    fn hears(&self, known: usize) -> bool {
+        known > 0 && self.end() + 1 == known && !self.states.is_empty()
+    }
+}
+
+impl Guesser for HeadRows {
+    fn share(&self) -> f64 {
+        SHARE
+    }
+
+    fn chosen_with(&mut self, sampling: &SamplerSettings, from: usize) {
+        self.choice = Choice::new(sampling, from);
+    }
+
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn hear(&mut self, position: usize, state: &[f32]) {
+        if state.len() != self.head.d_model() {
+            return;
+        }
+        if position < self.end() {
+            self.truncate(position);
+        }
+        if position != self.end() {
+            self.restart(position);
+        }
+        self.states.extend_from_slice(state);
+        if self.end() - self.first >= KEPT - super::MOST_GUESSES {
+            let states = self
+                .states
+                .split_off(self.states.len() - CARRIED * state.len());
+            self.restart(position + 1 - CARRIED);
+            self.states = states;
+        }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.chain.clear();
+        if len <= self.first {
+            return self.restart(len);
+        }
+        let kept = (len - self.first) * self.head.d_model();
+        self.states.truncate(kept);
+        // A row has the token after its position.
+        self.computed = self.computed.min(len - self.first - 1);
+    }
+
+    fn catch_up(&mut self, known: &[TokenId]) -> bool {
+        if !self.hears(known.len()) {
+            return false;
+        }
+        let all = self.states.len() / self.head.d_model();
+        // A few rows are computed with the guess.
+        all - self.computed <= super::MOST_GUESSES + 1 || self.compute_known(known).is_some()
+    }
+
+    fn guess(&mut self, tokens: &[TokenId], known: usize) -> Option<(TokenId, f32)> {
+        if !self.hears(known) {
+            return None;
+        }
+        self.compute_known(tokens)?;
+        let cache = self.cache.as_mut()?;
+        let d_model = self.head.d_model();
+        let all = self.states.len() / d_model;
         let guesses = &tokens[known..];
         if !guesses.starts_with(&self.chain) {
             // The state before them is gone: compute the last known row again.
@@ -147,36 +198,5 @@ impl HeadRows {
             self.chain.push(guess);
         }
         self.choose(tokens)
-    }
-
-    /// The token that the head's logits give at the position after `tokens`.
-    fn choose(&mut self, tokens: &[TokenId]) -> Option<(TokenId, f32)> {
-        let Self {
-            head,
-            state,
-            sampling,
-            logits: all,
-            ..
-        } = self;
-        let generated = &tokens[self.chosen_from.min(tokens.len())..];
-        let mut counts = Counts::default();
-        if sampling.presence_penalty != 0.0 || sampling.frequency_penalty != 0.0 {
-            generated.iter().for_each(|&token| counts.add(token));
-        }
-        all.clear();
-        all.resize(head.vocabulary(), f32::NEG_INFINITY);
-        head.logits(state, |logits| {
-            for (&token, &logit) in head.tokens().iter().zip(logits) {
-                all[token as usize] = logit;
-            }
-            let history = History {
-                tokens,
-                generated: counts.as_slice(),
-            };
-            let token = sample(sampling, tokens.len() as u64, history, all).ok()?;
-            let at = head.tokens().binary_search(&token).ok()?;
-            let probability = logprob_of(logits, at as TokenId).ok()?.exp();
-            Some((token, probability))
-        })
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 /// Guesses behind a text until none is worth sending.
@@ -88,4 +90,103 @@ fn a_step_gets_as_many_guesses_as_pay_and_as_there_is_room_for() {
             .propose(&text, 9, &mut planned, &mut costs)
             .is_empty()
     );
+}
+
+/// Guesses a token of its own after each text, and counts how often it is asked.
+#[derive(Debug, Default, Clone)]
+struct Says(Arc<AtomicUsize>);
+
+impl Says {
+    fn after(text: &[TokenId]) -> TokenId {
+        1_000_000 + text.len() as TokenId
+    }
+
+    fn asked(&self) -> usize {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Guesser for Says {
+    fn share(&self) -> f64 {
+        0.1
+    }
+
+    fn chosen_with(&mut self, _: &SamplerSettings, _: usize) {}
+
+    fn listens(&self) -> bool {
+        false
+    }
+
+    fn hear(&mut self, _: usize, _: &[f32]) {}
+
+    fn truncate(&mut self, _: usize) {}
+
+    fn catch_up(&mut self, _: &[TokenId]) -> bool {
+        true
+    }
+
+    fn guess(&mut self, text: &[TokenId], _: usize) -> Option<(TokenId, f32)> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Some((Self::after(text), 0.9))
+    }
+}
+
+#[test]
+fn a_guess_that_is_not_worth_sending_is_not_computed_again() {
+    let says = Says::default();
+    let mut drafter = Drafter::by(Box::new(says.clone()));
+    // At last so many guesses of a chain are unlikely to be all right.
+    let first = chain(&mut drafter, &[1, 2, 3], 100);
+    assert!((1..100).contains(&first.len()));
+    let _ = says.asked();
+    let all = [&[1, 2, 3], &first[..]].concat();
+    for _ in 0..5 {
+        assert_eq!(drafter.guess(&all, 3), None);
+    }
+    assert_eq!(says.asked(), 0);
+    assert!(drafter.guess(&all, 5).is_some());
+}
+
+/// Guesses one token behind each of `count` more, of which nothing can be looked up.
+fn go_on(
+    drafter: &mut Drafter,
+    text: &mut Vec<TokenId>,
+    count: usize,
+    right: bool,
+    trip: Duration,
+) {
+    for _ in 0..count {
+        let _ = drafter.guess(text, text.len());
+        drafter.trip_took(trip);
+        text.push(match right {
+            true => Says::after(text),
+            false => text.len() as TokenId,
+        });
+    }
+}
+
+#[test]
+fn a_source_that_is_not_right_is_asked_less_and_less_until_it_is() {
+    let says = Says::default();
+    let mut drafter = Drafter::by(Box::new(says.clone()));
+    let (mut text, hour) = (vec![1], Duration::from_secs(3600));
+    go_on(&mut drafter, &mut text, 1000, false, hour);
+    let asked = says.asked();
+    assert!((10..300).contains(&asked), "{asked}");
+    go_on(&mut drafter, &mut text, 2000, false, hour);
+    let asked = says.asked();
+    assert!((1..100).contains(&asked), "{asked}");
+    go_on(&mut drafter, &mut text, 1100, true, hour);
+    assert!(says.asked() > 0);
+    assert_eq!(drafter.guess(&text, text.len()), Some(Says::after(&text)));
+}
+
+#[test]
+fn guesses_that_take_longer_than_a_trip_are_hardly_asked_for() {
+    let says = Says::default();
+    let mut drafter = Drafter::by(Box::new(says.clone()));
+    let mut text = vec![1];
+    go_on(&mut drafter, &mut text, 2000, true, Duration::from_nanos(1));
+    let asked = says.asked();
+    assert!((2..50).contains(&asked), "{asked}");
 }

@@ -209,8 +209,110 @@ proptest! {
             let session = engine.session(case.capacity).expect("memory");
             let drafted = LocalSequence::new(&engine, session).with_drafts();
             prop_assert_eq!(&tell(&engine, drafted, &case, &stop), &expected);
+            let other = drafting(|spec| spec.layers = 1);
+            let drafted = LocalSequence::new(&other, other.session(case.capacity).expect("memory")).with_drafts();
+            prop_assert_eq!(&tell(&other, drafted, &case, &stop), &expected);
         }
     }
+}
+
+/// The tiny model with a drafter: itself after this change.
+fn drafting(change: impl FnOnce(&mut SynthSpec)) -> Engine {
+    let mut engine = engine("tiny");
+    let mut spec = SynthSpec::preset("tiny").expect("a preset");
+    change(&mut spec);
+    let gguf = Gguf::parse(spec.to_bytes().expect("a small model")).expect("a model");
+    let compute = engine.shard().compute().clone();
+    let drafter = Engine::from_gguf(&gguf, 256, compute).expect("it runs");
+    let model = DraftModel::new(drafter, &engine).expect("its tokens");
+    engine.use_draft_model(model);
+    engine
+}
+
+#[test]
+fn a_model_guesses_all_of_its_own_tokens() {
+    let engine = drafting(|_| ());
+    let greedy = SamplerSettings::greedy();
+    let sampled = SamplerSettings {
+        temperature: 1.2,
+        presence_penalty: 0.5,
+        seed: 9,
+        ..SamplerSettings::default()
+    };
+    for sampling in [greedy, sampled] {
+        let options = GenerateOptions {
+            sampling: sampling.clone(),
+            max_tokens: 500,
+            ..GenerateOptions::default()
+        };
+        // More than a drafter's first room.
+        let capacity = 700;
+        let prompt: Vec<TokenId> = (0..300).map(|at| 70 + at * 13 % 400).collect();
+        let session = engine.session(capacity).expect("memory");
+        let mut sequence = LocalSequence::new(&engine, session);
+        let mut generator = Generator::new(engine.tokenizer(), options, prompt.clone());
+        let model = engine.draft_model().expect("it has one");
+        let mut source = model.source(capacity);
+        source.chosen_with(&sampling, prompt.len());
+        let mut next = prompt.clone();
+        while generator.tokens().len() < capacity {
+            let known = generator.tokens().to_vec();
+            // A prompt is read in parts.
+            while !source.catch_up(&known) {}
+            let mut guess = |tokens: &[TokenId]| {
+                let guess = source.guess(tokens, known.len());
+                guess.map(|(token, _)| token)
+            };
+            let guessed = guess(&known);
+            // Chains that are not used must not matter.
+            let chain = [&known[..], &guessed.map_or(vec![], |token| vec![token])].concat();
+            let _ = guess(&chain);
+            let _ = guess(&[&known[..], &[5, 6]].concat());
+            let choose = |logits: &[f32]| generator.choose(logits);
+            let chosen = sequence.read(&next, &mut |_| true, choose);
+            match chosen
+                .expect("it reads")
+                .expect("to the end")
+                .expect("numbers")
+            {
+                Chosen::Token(token) => {
+                    assert_eq!(guessed, Some(token.id), "at {}", known.len());
+                    next = vec![token.id];
+                }
+                Chosen::End(_) => break,
+            }
+            if generator.ended().is_some() {
+                break;
+            }
+        }
+        assert!(generator.generated().len() > 10, "{:?}", generator.ended());
+    }
+}
+
+#[test]
+fn a_drafter_with_other_tokens_or_too_short_a_context_guesses_nothing() {
+    let engine = engine("tiny");
+    let spec = SynthSpec {
+        vocabulary: 400,
+        ..SynthSpec::preset("tiny").expect("a preset")
+    };
+    let gguf = Gguf::parse(spec.to_bytes().expect("a small model")).expect("a model");
+    let compute = engine.shard().compute().clone();
+    let other = Engine::from_gguf(&gguf, 64, compute).expect("it runs");
+    let error = DraftModel::new(other, &engine).expect_err("other tokens");
+    let words = error.to_string();
+    assert!(
+        words.contains("its token") || words.contains("400 tokens"),
+        "{words}"
+    );
+    let engine = drafting(|spec| spec.context = 256);
+    let model = engine.draft_model().expect("it has one");
+    assert!((model.share() - 1.0).abs() < 1e-9);
+    let mut drafter = model.drafter(10_000);
+    let text: Vec<TokenId> = (0..257).map(|at| 70 + at % 400).collect();
+    assert!(drafter.guess(&text[..30], 30).is_some());
+    assert_eq!(drafter.guess(&text, 257), None);
+    assert!(model.kv_bytes(10_000) == model.kv_bytes(256) && model.kv_bytes(10) > 0);
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl<'a, S: BorrowMut<Session>> LocalSequence<'a, S> {
     #[must_use]
     pub fn with_drafts(mut self) -> Self {
         self.guesses = Some(Guesses {
-            drafter: self.engine.drafter(),
+            drafter: self.engine.drafter(self.session.borrow().capacity()),
             ..Guesses::default()
         });
         self

@@ -1,5 +1,6 @@
 //! A complete model on one device: sessions, generation, scoring.
 
+mod draft_model;
 mod embedding;
 mod generate;
 mod generator;
@@ -19,6 +20,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+pub use self::draft_model::DraftModel;
 pub use self::embedding::MeanPool;
 pub use self::generate::{Event, Generation, Sequence, generate};
 pub use self::generator::{
@@ -65,6 +67,7 @@ pub struct Engine {
     template: Result<Option<ChatTemplate>, TemplateError>,
     grammars: OnceLock<Result<Grammars, GrammarError>>,
     draft_head: Option<Arc<DraftHead>>,
+    draft_model: Option<DraftModel>,
     context: usize,
 }
 
@@ -101,6 +104,7 @@ impl Engine {
             template: ChatTemplate::from_metadata(gguf.metadata(), &tokenizer),
             grammars: OnceLock::new(),
             draft_head: None,
+            draft_model: None,
             tokenizer,
             config,
             context,
@@ -164,9 +168,23 @@ impl Engine {
         self.draft_head.as_deref()
     }
 
-    /// A drafter for one text, with the model's draft head if there is one.
-    pub fn drafter(&self) -> Drafter {
-        Drafter::new(self.draft_head.clone())
+    /// Uses this smaller model for the guesses of [`Self::drafter`], in place of a draft head.
+    pub fn use_draft_model(&mut self, model: DraftModel) {
+        self.draft_model = Some(model);
+    }
+
+    /// The smaller model that guesses, if there is one.
+    pub fn draft_model(&self) -> Option<&DraftModel> {
+        self.draft_model.as_ref()
+    }
+
+    /// A drafter for one text of at most `capacity` positions: with a smaller model or the model's
+    /// draft head, if there is one.
+    pub fn drafter(&self, capacity: usize) -> Drafter {
+        match &self.draft_model {
+            Some(model) => model.drafter(capacity),
+            None => Drafter::new(self.draft_head.clone()),
+        }
     }
 
     /// Returns the grammar compiler for this model's vocabulary. The first call takes as long as

@@ -21,6 +21,7 @@ mod fields;
 mod merge;
 mod partition;
 mod pre;
+mod same;
 mod sentence_piece;
 mod special;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use fields::VocabularyFields;
 use partition::{Fragment, SpecialIndex};
 pub use partition::{Said, SpecialTokens};
 use pre::PreTokenizer;
+pub use same::OtherVocabulary;
 use sentence_piece::SentencePieces;
 use special::GivenIds;
 pub use texts::Texts;

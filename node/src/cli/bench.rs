@@ -4,10 +4,12 @@ mod profile;
 
 use std::num::NonZeroUsize;
 
-use potluck::bench::{BenchError, BenchOptions, BenchReport, bench};
-use potluck::engine::Opened;
+use potluck::ModelRef;
+use potluck::bench::{BenchError, BenchOptions, BenchReport, GuessingReport, bench};
+use potluck::engine::OpenOptions;
 use potluck::home::Home;
 
+use super::obtain::Paths;
 use super::options::{EngineArgs, ModelOptions, PackArgs, at_least_one};
 use super::{Outcome, format, interrupt, obtain, output};
 
@@ -16,7 +18,7 @@ use super::{Outcome, format, interrupt, obtain, output};
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Measure this device instead, as it tells its peers: rates by format, memory, battery, heat
-    #[arg(long, conflicts_with_all = ["prefill", "decode", "repetitions", "model", "context", "no_pack", "packed"])]
+    #[arg(long, conflicts_with_all = ["prefill", "decode", "repetitions", "model", "context", "no_pack", "packed", "drafter"])]
     profile: bool,
     /// Tokens of the prompt
     #[arg(long, value_name = "N", default_value = "512", value_parser = at_least_one)]
@@ -31,6 +33,10 @@ pub(super) struct Args {
     model: ModelOptions,
     #[command(flatten)]
     engine: EngineArgs,
+    /// Measure also what guesses of this smaller model of the same family give, in answers to a few
+    /// questions: a name from `potluck models`, or a GGUF file
+    #[arg(long, value_name = "MODEL")]
+    drafter: Option<ModelRef>,
     #[command(flatten)]
     pack: PackArgs,
     /// Print one JSON object
@@ -46,6 +52,7 @@ Examples:
   potluck bench
   potluck bench --threads 1 --repetitions 9 --json
   POTLUCK_ISA=avx2 potluck bench --model gemma3:270m
+  potluck bench --model big.gguf --drafter small.gguf
   potluck bench --profile";
 
 pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
@@ -53,15 +60,21 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.profile {
         return profile::run(&args, &cancel);
     }
-    let opening = args.engine.options();
-    let opened = obtain::open(&args.model, &opening, &cancel, args.quiet)?;
-    let Some(Opened { engine, file, .. }) = opened else {
+    let paths = obtain::paths(&args.model, args.drafter.as_ref(), &cancel, args.quiet)?;
+    let Some(Paths { model, drafter }) = paths else {
         return Ok(Outcome::Interrupted);
     };
+    let opening = OpenOptions {
+        drafter,
+        ..args.engine.options()
+    };
+    let opened = obtain::open_file(&model, &opening, args.quiet)?;
     let packed = args.pack.store(&Home::from_environment()?, args.quiet);
-    let packing = packed.map(|packed| packed.pack_file(engine.shard(), file));
+    let packings = opened.pack(packed.as_ref());
     // Rates are to be those of the weights that longer answers are computed from.
-    let packed = packing.as_ref().map(|packing| packing.wait(&cancel));
+    let packed = packings.iter().map(|packing| packing.wait(&cancel));
+    // The first is the model's.
+    let packed = packed.collect::<Vec<_>>().into_iter().next();
     let Args {
         prefill,
         decode,
@@ -75,7 +88,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
         context: opening.context.map_or(usize::MAX, NonZeroUsize::get),
     };
     let bar = output::count_bar(options.repetitions as u64, !args.quiet).with_message("measuring");
-    let outcome = bench(&engine, options, &cancel, &mut |done| {
+    let outcome = bench(&opened.engine, options, &cancel, &mut |done| {
         bar.set_position(done as u64)
     });
     bar.finish_and_clear();
@@ -130,6 +143,12 @@ fn print(model: &ModelOptions, report: &BenchReport) -> anyhow::Result<()> {
         ),
     ];
     lines.extend(further);
+    lines.extend(
+        report
+            .drafter
+            .as_ref()
+            .map(|drafter| ("with drafter", guessing(drafter))),
+    );
     lines.extend([
         ("packed weights", packed(report)),
         (
@@ -151,6 +170,21 @@ fn print(model: &ModelOptions, report: &BenchReport) -> anyhow::Result<()> {
         output::line(&format!("{name:<16}{value}"))?;
     }
     Ok(())
+}
+
+fn guessing(report: &GuessingReport) -> String {
+    let rate = format::rate(report.tokens_per_s);
+    let plain = format::rate(report.plain_tokens_per_s);
+    let tokens = format::count(report.tokens, "token");
+    let GuessingReport {
+        gain,
+        guesses,
+        right,
+        ..
+    } = report;
+    format!(
+        "{rate}, {gain:.2} times {plain} without ({tokens}; {right} of {guesses} guesses right)"
+    )
 }
 
 fn packed(report: &BenchReport) -> String {

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use potluck::Cancel;
 use potluck::answer::{Answer, AnswerError};
 use potluck::conversation::{Conversation, ConversationError, Reply};
-use potluck::engine::{Engine, GenerateOptions, OpenOptions, Opened, Sequence};
+use potluck::engine::{Engine, GenerateOptions, OpenOptions, Sequence};
 use potluck::home::Home;
 use potluck::prompt;
 use potluck::step_times::{StepTimes, TimedSequence};
@@ -26,7 +26,7 @@ use super::options::{
 };
 use super::run::Printer;
 use super::together::{self, Requester, TogetherArgs};
-use super::{Outcome, format, input, interrupt, nodes, obtain, output};
+use super::{Outcome, format, input, interrupt, nodes, obtain, output, room};
 use command::{ChatLine, HELP};
 
 /// Chat with a model in the terminal
@@ -67,6 +67,7 @@ const EXAMPLES: &str = "\
 Examples:
   potluck chat
   potluck chat --with-peers --model big.gguf
+  potluck chat --model big.gguf --drafter small.gguf
   potluck chat --system \"You are a patient teacher.\" --context 8192
   printf 'Hello!\\nWhat did I just say?\\n' | potluck chat
   echo '{\"user\": \"Hello!\"}' | potluck chat --json
@@ -81,44 +82,38 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     args.together.check_effects()?;
     args.sampling.check_effects()?;
     let cancel = interrupt::on_ctrl_c()?;
-    let fetch = obtain::fetch_options(&args.model.network);
-    let Some(path) = obtain::path(&args.model.model, &fetch, &cancel, args.quiet)? else {
+    let drafter = args.together.who.drafter();
+    let Some(paths) = obtain::paths(&args.model, drafter, &cancel, args.quiet)? else {
         return Ok(Outcome::Interrupted);
     };
     let options = OpenOptions {
         template: args.written.template(),
         drafts: args.together.who.drafts() && !args.together.wants_peers(),
+        drafter: paths.drafter,
         ..args.engine.options()
     };
-    let opened = obtain::open_file(&path, &options, args.quiet)?;
-    let Opened {
-        engine,
-        shape,
-        file,
-        ..
-    } = opened;
+    let opened = obtain::open_file(&paths.model, &options, args.quiet)?;
+    let engine = &opened.engine;
     let home = Home::from_environment()?;
     args.together.node.packed = args.pack.store(&home, args.quiet);
     let requester = if args.together.wants_peers() {
-        let (context, threads) = (engine.context(), options.threads);
-        Requester::open(&home, &args.together, &path, context, threads, &cancel)?
+        Requester::open(&home, &args.together, &opened, &options, &cancel)?
     } else {
         None
     };
     if let Some(requester) = requester {
         let (outcome, _devices) = requester.converse(&cancel, args.quiet, |sequence| {
-            hold(&args, &engine, sequence, &cancel, None)
+            hold(&args, engine, sequence, &cancel, None)
         })?;
         return Ok(outcome);
     }
-    together::check_room(&shape, engine.context(), args.together.memory())?;
+    room::check(&opened, args.together.memory())?;
     together::tell_alone(&home, args.quiet);
-    let packed = args.together.node.packed.as_ref();
-    let _packing = packed.map(|packed| packed.pack_file(engine.shard(), file));
-    let times = StepTimes::of(shape.ok());
-    let sequence = args.together.alone(&engine)?;
+    let _packing = opened.pack(args.together.node.packed.as_ref());
+    let times = StepTimes::of(opened.shape.as_ref().ok().cloned());
+    let sequence = args.together.alone(engine)?;
     let mut sequence = TimedSequence::new(sequence, &times);
-    let outcome = hold(&args, &engine, &mut sequence, &cancel, Some(&home))?;
+    let outcome = hold(&args, engine, &mut sequence, &cancel, Some(&home))?;
     times.keep(&home, engine.threads(), engine.isa());
     Ok(outcome)
 }

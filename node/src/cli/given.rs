@@ -10,23 +10,27 @@ use std::sync::OnceLock;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
-/// Arguments of this process that kept their default. Global, like the process's arguments.
-static NOT_GIVEN: OnceLock<BTreeSet<String>> = OnceLock::new();
+/// Arguments that this process was given. Global, like the process's arguments.
+static GIVEN: OnceLock<BTreeSet<String>> = OnceLock::new();
 
 /// Remembers which arguments the command was given.
 pub(super) fn remember(called: &ArgMatches) {
-    let _ = NOT_GIVEN.set(not_given(called));
+    let _ = GIVEN.set(given(called));
 }
 
-/// Whether the argument with this id was given, as a flag or by its environment variable.
+/// Whether the argument with this id was given, as a flag or by its environment variable. False for
+/// arguments that the command does not have.
 pub(super) fn has(id: &str) -> bool {
-    NOT_GIVEN.get().is_none_or(|not| !not.contains(id))
+    GIVEN.get().is_none_or(|given| given.contains(id))
 }
 
-fn not_given(called: &ArgMatches) -> BTreeSet<String> {
+fn given(called: &ArgMatches) -> BTreeSet<String> {
     let ids = called.ids().map(clap::Id::as_str);
-    let is_default = |id: &&str| called.value_source(id) == Some(ValueSource::DefaultValue);
-    ids.filter(is_default).map(str::to_owned).collect()
+    let is_given = |id: &&str| {
+        let source = called.value_source(id);
+        source.is_some_and(|source| source != ValueSource::DefaultValue)
+    };
+    ids.filter(is_given).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -40,11 +44,12 @@ mod tests {
     fn defaults_are_not_given_and_flags_are() {
         let command = ["potluck", "run", "--seed", "7", "Hi"];
         let matches = Cli::command().try_get_matches_from(command).expect("right");
-        let not = not_given(matches.subcommand().expect("run").1);
+        let given = given(matches.subcommand().expect("run").1);
         assert!(
-            not.contains("max_tokens") && not.contains("greedy"),
-            "{not:?}"
+            given.contains("seed") && given.contains("prompt"),
+            "{given:?}"
         );
-        assert!(!not.contains("seed") && !not.contains("prompt"), "{not:?}");
+        let others = ["max_tokens", "greedy", "no_pack", "not_of_this_command"];
+        assert!(!others.iter().any(|id| given.contains(*id)), "{given:?}");
     }
 }

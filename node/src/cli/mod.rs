@@ -28,6 +28,7 @@ mod peers;
 mod person;
 mod plan;
 mod pull;
+mod room;
 mod run;
 mod score;
 mod serve;

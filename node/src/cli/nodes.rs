@@ -73,6 +73,8 @@ impl NodeArgs {
             announces: Announces::always(self.mdns),
             peers: words(&self.peer),
             memory: self.memory,
+            no_pack: self.packed.is_none(),
+            packed: self.packed.as_ref().and_then(PackedStore::quota),
         }
     }
 
@@ -99,6 +101,16 @@ impl NodeArgs {
                 "--threads",
                 "threads",
                 ours.threads.is_none() || ours.threads == running.threads,
+            ),
+            ("--no-pack", "no_pack", !ours.no_pack || running.no_pack),
+            (
+                "--packed",
+                "packed",
+                match ours.no_pack {
+                    // `--packed 0` packs nothing.
+                    true => running.no_pack,
+                    false => ours.packed.is_none() || ours.packed == running.packed,
+                },
             ),
         ]
         .into_iter()

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use potluck::catalogue::{Entry, FetchError, FetchEvent, FetchOptions, ModelsFolder};
 use potluck::draft_heads::HeadError;
+use potluck::drafter::OpenedDrafter;
 use potluck::engine::{self, ModelConfig, OpenError, OpenOptions, Opened};
 use potluck::home::Home;
 use potluck::{Cancel, ModelRef, words};
@@ -56,6 +57,9 @@ pub(super) fn open_file(path: &Path, options: &OpenOptions, quiet: bool) -> anyh
     if !quiet {
         tell_unused(opened.engine.config());
         tell_head(opened.head_problem.as_ref());
+        if let Some(words) = opened.drafter.as_ref().and_then(OpenedDrafter::warning) {
+            output::note(&format!("warning: {words}"));
+        }
     }
     Ok(opened)
 }
@@ -117,6 +121,31 @@ pub(super) fn path(
         }
         outcome => Ok(Some(outcome?)),
     }
+}
+
+/// The files of a model and of its drafter.
+pub(super) struct Paths {
+    pub(super) model: PathBuf,
+    pub(super) drafter: Option<PathBuf>,
+}
+
+/// The files of a model and its drafter, as [`path`] gives them.
+pub(super) fn paths(
+    model: &ModelOptions,
+    drafter: Option<&ModelRef>,
+    cancel: &Cancel,
+    quiet: bool,
+) -> anyhow::Result<Option<Paths>> {
+    let options = fetch_options(&model.network);
+    let obtain = |model| path(model, &options, cancel, quiet);
+    let Some(model) = obtain(&model.model)? else {
+        return Ok(None);
+    };
+    let drafter = match drafter.map(obtain).transpose()? {
+        Some(None) => return Ok(None),
+        given => given.flatten(),
+    };
+    Ok(Some(Paths { model, drafter }))
 }
 
 /// Shows a download on stderr: a bar on a terminal, the important lines everywhere.

@@ -53,6 +53,7 @@ impl EngineArgs {
             context: self.context,
             template: None,
             drafts: false,
+            drafter: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use potluck::Cancel;
 use potluck::answer::{Answer, AnswerError, Question, answer};
-use potluck::engine::{Engine, Event, GenerateOptions, OpenOptions, Opened, Sequence};
+use potluck::engine::{Engine, Event, GenerateOptions, OpenOptions, Sequence};
 use potluck::home::Home;
 use potluck::prompt;
 use potluck::step_times::{StepTimes, TimedSequence};
@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::options::{EngineArgs, ModelOptions, PackArgs, PromptArgs, SamplingArgs, at_least_one};
 use super::together::{self, Devices, Requester, TogetherArgs};
-use super::{Outcome, format, input, interrupt, nodes, obtain, output};
+use super::{Outcome, format, input, interrupt, nodes, obtain, output, room};
 
 /// Answer one prompt and end
 #[derive(Debug, clap::Args)]
@@ -64,6 +64,7 @@ Examples:
   potluck run --model base.gguf --chat-template chatml \"Why is the sky blue?\"
   potluck run --json --seed 7 \"Name three colours.\"
   potluck run --with-peers --model big.gguf \"Why is the sky blue?\"
+  potluck run --model big.gguf --drafter small.gguf \"Why is the sky blue?\"
 
 Other devices compute only with --with-peers or --placement, or if POTLUCK_WITH_PEERS=1 is set;
 --alone overrides that. If there are paired devices, the first line says which of them compute.
@@ -73,36 +74,25 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     args.together.node.quiet = args.quiet;
     args.together.check_effects()?;
     args.sampling.check_effects()?;
-    let piped = args.prompt.as_deref().is_none_or(|prompt| prompt == "-");
-    let mut prompt = input::text(args.prompt.take(), "prompt")?;
-    if !args.raw {
-        prompt = input::plain(&prompt);
-    }
-    if piped {
-        prompt = input::without_final_newline(prompt);
-    }
+    let prompt = read_prompt(args.prompt.take(), args.raw)?;
     // Checked before a model is downloaded.
     prompt::check_not_empty(&prompt)?;
     let cancel = interrupt::on_ctrl_c()?;
-    let fetch = obtain::fetch_options(&args.model.network);
-    let Some(path) = obtain::path(&args.model.model, &fetch, &cancel, args.quiet)? else {
+    let drafter = args.together.who.drafter();
+    let Some(paths) = obtain::paths(&args.model, drafter, &cancel, args.quiet)? else {
         return Ok(Outcome::Interrupted);
     };
     let options = OpenOptions {
         template: args.written.template(),
         drafts: args.together.who.drafts() && !args.together.wants_peers(),
+        drafter: paths.drafter,
         ..args.engine.options()
     };
-    let opened = obtain::open_file(&path, &options, args.quiet)?;
-    let Opened {
-        engine,
-        shape,
-        file,
-        ..
-    } = opened;
+    let opened = obtain::open_file(&paths.model, &options, args.quiet)?;
+    let engine = &opened.engine;
     let remark = match args.raw || args.quiet {
         true => None,
-        false => prompt::remark(&engine, args.system.is_some())?,
+        false => prompt::remark(engine, args.system.is_some())?,
     };
     remark.into_iter().for_each(output::note);
     let question = question(&args, prompt);
@@ -113,29 +103,40 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     let home = Home::from_environment()?;
     args.together.node.packed = args.pack.store(&home, args.quiet);
     let requester = if args.together.wants_peers() {
-        let (context, threads) = (engine.context(), options.threads);
-        Requester::open(&home, &args.together, &path, context, threads, &cancel)?
+        Requester::open(&home, &args.together, &opened, &options, &cancel)?
     } else {
         None
     };
     let (answer, devices) = if let Some(requester) = requester {
         requester.converse(&cancel, args.quiet, |sequence| {
-            answer_to(&engine, sequence, &question, &cancel, show)
+            answer_to(engine, sequence, &question, &cancel, show)
         })?
     } else {
-        together::check_room(&shape, engine.context(), args.together.memory())?;
+        room::check(&opened, args.together.memory())?;
         together::tell_alone(&home, args.quiet || args.json);
         let _goes_first = nodes::compute_here(&home);
-        let packed = args.together.node.packed.as_ref();
-        let _packing = packed.map(|packed| packed.pack_file(engine.shard(), file));
-        let times = StepTimes::of(shape.ok());
-        let sequence = args.together.alone(&engine)?;
+        let _packing = opened.pack(args.together.node.packed.as_ref());
+        let times = StepTimes::of(opened.shape.as_ref().ok().cloned());
+        let sequence = args.together.alone(engine)?;
         let mut sequence = TimedSequence::new(sequence, &times);
-        let answer = answer_to(&engine, &mut sequence, &question, &cancel, show)?;
+        let answer = answer_to(engine, &mut sequence, &question, &cancel, show)?;
         times.keep(&home, engine.threads(), engine.isa());
         (answer, Devices::only_this(&home, engine.config().layers))
     };
     tell(&answer, &devices, show, args.stats)
+}
+
+/// The prompt that is given, or read from stdin.
+fn read_prompt(given: Option<String>, raw: bool) -> anyhow::Result<String> {
+    let piped = given.as_deref().is_none_or(|prompt| prompt == "-");
+    let mut prompt = input::text(given, "prompt")?;
+    if !raw {
+        prompt = input::plain(&prompt);
+    }
+    Ok(match piped {
+        true => input::without_final_newline(prompt),
+        false => prompt,
+    })
 }
 
 /// What is asked, and how the answer is to be.

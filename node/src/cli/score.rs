@@ -1,11 +1,12 @@
 //! `potluck score`.
 
 use indicatif::ProgressBar;
-use potluck::engine::{Engine, Opened, TokenId};
+use potluck::engine::{Engine, TokenId};
+use potluck::home::Home;
 use potluck::prompt;
 use potluck::score::{ScoreInput, ScoreReport, score};
 
-use super::options::{EngineArgs, ModelOptions};
+use super::options::{EngineArgs, ModelOptions, PackArgs};
 use super::{Outcome, input, interrupt, obtain, output};
 
 /// Print how likely the model finds each token of a text
@@ -30,6 +31,8 @@ pub(super) struct Args {
     model: ModelOptions,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    pack: PackArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -60,12 +63,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     }
     let cancel = interrupt::on_ctrl_c()?;
     let opened = obtain::open(&args.model, &args.engine.options(), &cancel, args.quiet)?;
-    let Some(Opened { engine, .. }) = opened else {
+    let Some(opened) = opened else {
         return Ok(Outcome::Interrupted);
     };
+    let packed = args.pack.store(&Home::from_environment()?, args.quiet);
+    let _packing = opened.pack(packed.as_ref());
     interrupt::leave_at_once();
     let mut bar = ProgressBar::hidden();
-    let outcome = score(&engine, input, args.top, &mut |done, total| {
+    let outcome = score(&opened.engine, input, args.top, &mut |done, total| {
         if bar.length().is_none() {
             bar = output::count_bar(total as u64, !args.quiet).with_message("scoring");
         }
@@ -76,7 +81,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.json {
         output::json(&report)?
     } else {
-        print(&engine, &report)?
+        print(&opened.engine, &report)?
     }
     Ok(Outcome::Done)
 }

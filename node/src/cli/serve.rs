@@ -5,6 +5,7 @@ mod share;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use potluck::catalogue::ModelsFolder;
@@ -18,6 +19,7 @@ use serde_json::json;
 
 use super::failure::{self, Code};
 use super::nodes::{NodeArgs, OwnNode};
+use super::obtain::Paths;
 use super::options::{ModelOptions, PackArgs, at_least_one, threads};
 use super::together::WhoArgs;
 use super::up::{self, HelpingArgs, PATIENCE, Teller};
@@ -86,6 +88,7 @@ Examples:
   potluck serve --open --origin http://localhost:3000
   potluck serve --share
   potluck serve --with-peers --model big.gguf
+  potluck serve --model big.gguf --drafter small.gguf
   potluck serve --http 127.0.0.1:0 --json
 
 OpenAI clients: set base_url to http://127.0.0.1:11435/v1 and the API key to the text of the file
@@ -94,8 +97,9 @@ Ollama clients: set the host to http://127.0.0.1:11435. Use --open for those tha
 GET /openapi.json describes the API, GET /metrics has numbers for Prometheus.
 
 A request can name a catalogue model that is on this device, a file in the models folder, or an alias.
-Without a name it gets --model. Models load at first use and unload when idle. Requests are computed
-together; the same request with the same seed always gets the same answer.
+Without a name it gets --model, whose tokens alone --drafter guesses. Models load at first use and
+unload when idle. Requests are computed together; the same request with the same seed always gets the
+same answer.
 
 --share lets guests in by HTTPS, each with a token and limits of their own: `potluck guests` has more.
 Requests of the owner, those at --http and those with the owner's token, go before those of guests.
@@ -121,8 +125,8 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     let listening = Listening::on(args.http)?;
     let (shared, mut sharing) = Sharing::open(&args.share, &home, &args.host, args.json)?.unzip();
     let token = (!args.open).then(|| Token::of(&home)).transpose()?;
-    let fetch = obtain::fetch_options(&args.model.network);
-    let Some(path) = obtain::path(&args.model.model, &fetch, &cancel, args.json)? else {
+    let paths = obtain::paths(&args.model, args.who.drafter(), &cancel, args.json)?;
+    let Some(Paths { model, drafter }) = paths else {
         return Ok(Outcome::Interrupted);
     };
     let Some(own) = up::start(&home, &args.node, args.threads, &args.helping, &cancel)? else {
@@ -130,8 +134,8 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<Outcome> {
     };
     (sharing.iter()).for_each(|sharing| sharing.at.share().begin());
     let mut events = own.local.node.events()?;
-    up::add_models(&home, &[path], &own, &cancel)?;
-    let settings = settings(&home, &args, &own)?;
+    up::add_models(&home, &[model], &own, &cancel)?;
+    let settings = settings(&home, &args, &own, drafter)?;
     let grace = settings.grace;
     let service = Service::start(settings)?;
     let address = listening.address();
@@ -205,7 +209,12 @@ fn check(args: &Args) -> anyhow::Result<()> {
     args.who.check_effects(&[])
 }
 
-fn settings(home: &Home, args: &Args, own: &OwnNode) -> anyhow::Result<Settings> {
+fn settings(
+    home: &Home,
+    args: &Args,
+    own: &OwnNode,
+    drafter: Option<PathBuf>,
+) -> anyhow::Result<Settings> {
     let mut settings = Settings::new(ModelsFolder::of(home));
     settings.model = args.model.model.clone();
     settings.fetch = obtain::fetch_options(&args.model.network);
@@ -227,6 +236,7 @@ fn settings(home: &Home, args: &Args, own: &OwnNode) -> anyhow::Result<Settings>
         context: args.context,
         template: None,
         drafts: args.who.drafts(),
+        drafter,
     };
     Ok(settings)
 }

@@ -3,25 +3,22 @@
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use potluck::Cancel;
 use potluck::device::Device;
-use potluck::engine::{Compute, Engine, LocalSequence, Session};
+use potluck::engine::{Compute, Engine, LocalSequence, OpenOptions, Opened, Session};
 use potluck::home::Home;
 use potluck::local::{
     ALONE, Client, Pipeline, PlacementChoice, PlacementView, Reply, Request, SessionRequest,
     StageView,
 };
 use potluck::serve::Circle;
-use potluck::shape::ShapeError;
 use potluck::stages::{Ends, MemoryBudget};
 use potluck::together::{Notice, Recovery, Together};
-use potluck_protocol::placement::ModelShape;
+use potluck::{Cancel, ModelRef};
 use potluck_protocol::session::SessionEvent;
 use serde::Serialize;
 
@@ -57,6 +54,10 @@ pub(super) struct WhoArgs {
     /// Do not guess tokens ahead: devices compute less, but answers may take longer
     #[arg(long)]
     no_drafts: bool,
+    /// A smaller model of the same family that guesses ahead on this device, where that saves time: a
+    /// name from `potluck models`, or a GGUF file. Refused if its tokens are not the model's
+    #[arg(long, value_name = "MODEL", conflicts_with = "no_drafts")]
+    drafter: Option<ModelRef>,
     #[command(flatten)]
     placement: PlacementArgs,
 }
@@ -146,29 +147,6 @@ pub(super) fn request(
     })
 }
 
-/// Refuses a model that needs more memory than `--memory` allows.
-pub(super) fn check_room(
-    shape: &Result<Arc<ModelShape>, ShapeError>,
-    context: usize,
-    memory: Option<u64>,
-) -> anyhow::Result<()> {
-    let Some(allowed) = memory else {
-        return Ok(());
-    };
-    let shape = shape.as_ref().map_err(|why| anyhow!("{why}"))?;
-    let needed = shape.bytes_with_context(u32::try_from(context)?);
-    if needed > allowed {
-        let words = format!(
-            "the model needs {} with a context of {context}, and this device may use {}: allow more \
-             memory, lower --context, or let paired devices help with --with-peers",
-            format::bytes(needed),
-            format::bytes(allowed)
-        );
-        return Err(failure::refusal(Code::Model, words));
-    }
-    Ok(())
-}
-
 impl TogetherArgs {
     /// Whether other devices may compute.
     pub(super) fn wants_peers(&self) -> bool {
@@ -212,6 +190,11 @@ impl WhoArgs {
     pub(super) fn placement(&self) -> Option<&str> {
         let placement = self.placement.placement.as_deref();
         placement.filter(|_| self.wants_peers())
+    }
+
+    /// The smaller model that guesses, if one is given.
+    pub(super) fn drafter(&self) -> Option<&ModelRef> {
+        self.drafter.as_ref()
     }
 
     /// Whether tokens may be guessed ahead.
@@ -331,15 +314,16 @@ impl NodeInUse {
 
 impl Requester {
     /// Connects to this home's node, or starts one. `None` if that node places no layers and the
-    /// placement names no devices: this device then computes alone.
+    /// placement names no devices: this device then computes alone. `model` was opened with `options`.
     pub(super) fn open(
         home: &Home,
         args: &TogetherArgs,
-        path: &Path,
-        context: usize,
-        threads: Option<NonZeroUsize>,
+        model: &Opened,
+        options: &OpenOptions,
         cancel: &Cancel,
     ) -> anyhow::Result<Option<Self>> {
+        let (engine, path) = (&model.engine, model.file.path());
+        let (context, threads) = (engine.context(), options.threads);
         let request = request(path, context, &args.who.placement)?;
         let connected = nodes::connect(home, &args.node, Purpose::Computing, threads, cancel)?;
         let mut node = NodeInUse {
@@ -375,7 +359,10 @@ impl Requester {
             None => (Compute::new(threads)?, MemoryBudget::new(args.memory())),
         };
         let mut ends = Ends::open(path, compute, &memory, args.node.packed.as_ref())?;
-        if args.who.drafts() {
+        if let Some(drafter) = &options.drafter {
+            let packed = args.node.packed.as_ref();
+            ends.use_drafter(drafter, engine, &memory, packed)?;
+        } else if args.who.drafts() {
             let problem = ends.find_draft_head(path, cancel).err();
             obtain::tell_head(problem.as_ref().filter(|_| !args.node.quiet));
         }

@@ -146,6 +146,13 @@ impl Fault {
         fault
     }
 
+    /// The request cannot be answered now, but perhaps after this time.
+    fn unavailable(code: &'static str, message: String, retry_after: Duration) -> Self {
+        let mut fault = Self::new(StatusCode::SERVICE_UNAVAILABLE, Some(code), message);
+        fault.retry_after = Some(retry_after.as_secs());
+        fault
+    }
+
     /// A web origin or a host name that is not allowed.
     pub(super) fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, Some(code), message)
@@ -249,26 +256,25 @@ impl From<RequestError> for Fault {
                 fault
             }
             RequestError::NoMemory { .. } => {
-                let code = Some("insufficient_memory");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+                Self::unavailable("insufficient_memory", message, MEMORY_RETURNS)
             }
             RequestError::NoDevices { .. } => {
-                let code = Some("devices_unavailable");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+                Self::unavailable("devices_unavailable", message, DEVICES_RETURN)
             }
             RequestError::Failed { .. } => {
                 let code = Some("failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, message)
             }
-            RequestError::Stopping => {
-                let mut fault =
-                    Self::new(StatusCode::SERVICE_UNAVAILABLE, Some("stopping"), message);
-                fault.retry_after = Some(5);
-                fault
-            }
+            RequestError::Stopping => Self::unavailable("stopping", message, RESTARTED),
         }
     }
 }
+
+/// When to try again after a 503: devices that come back are connected by then, other models may have
+/// freed memory, and a node that stops may have been started again.
+const DEVICES_RETURN: Duration = Duration::from_secs(10);
+const MEMORY_RETURNS: Duration = Duration::from_secs(60);
+const RESTARTED: Duration = Duration::from_secs(5);
 
 /// Clients do not retry on this code.
 const OUT_OF_TOKENS: &str = "insufficient_quota";

@@ -127,6 +127,12 @@ pub struct NodeSettings {
     pub peers: Vec<String>,
     /// The owner's memory limit in bytes, if set.
     pub memory: Option<u64>,
+    /// Whether the node computes from model files as they are, without packed weights.
+    #[serde(default)]
+    pub no_pack: bool,
+    /// Bytes of disk space for packed weights, if set.
+    #[serde(default)]
+    pub packed: Option<u64>,
 }
 
 /// A model, and constraints on its placement.

@@ -140,6 +140,11 @@ impl PackedStore {
         }))
     }
 
+    /// The quota that was given, in bytes.
+    pub fn quota(&self) -> Option<u64> {
+        self.0.quota
+    }
+
     /// Packs a shard of the model in `file` on a thread of its own, or puts to use what is there, as
     /// long as the result lives. Keep it as long as the shard.
     pub fn pack_file(&self, shard: &Arc<Shard>, file: MappedFile) -> Packing {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use potluck_protocol::circle::Member;
 use potluck_protocol::machine::PeerStatus;
+use potluck_protocol::placement::{Forced, ForcedError};
 
 use crate::Cancel;
 use crate::engine::Compute;
@@ -76,6 +77,21 @@ impl Circle {
     /// Whether speculative tokens are enabled.
     pub(super) fn drafts(&self) -> bool {
         matches!(self.who, Who::Peers { drafts: true, .. })
+    }
+
+    /// Checks that the fixed placement, if there is one, is one of a model with so many layers. Its
+    /// devices need not be known yet.
+    ///
+    /// # Errors
+    /// [`ForcedError`].
+    pub(super) fn check_placement(&self, layers: u32) -> Result<(), ForcedError> {
+        match &self.who {
+            Who::Peers {
+                placement: PlacementChoice::Forced(text),
+                ..
+            } => Forced::check(text, layers),
+            Who::Peers { .. } | Who::OnlyThisDevice => Ok(()),
+        }
     }
 
     /// The number of connected devices of the circle, without this one.

@@ -1,6 +1,7 @@
 //! The compute thread of a model.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,9 +14,9 @@ use super::shared::Shared;
 use super::split::Split;
 use super::{Circle, RequestError, Settings};
 use crate::catalogue::{self, FetchEvent, FetchOptions};
-use crate::engine::{Engine, Gguf, ModelConfig, OpenOptions, open};
-use crate::manifest::MappedFile;
-use crate::stages::{Ends, EndsError, NoRoom, Reservation};
+use crate::drafter::{OpenedDrafter, bytes_of};
+use crate::engine::{Engine, Gguf, ModelConfig, OpenOptions, Opened, open};
+use crate::stages::{Ends, EndsError, NoRoom, Reservation, UseDrafterError};
 
 /// How often a model that lacks memory checks again whether others have freed some.
 const MOMENT: Duration = Duration::from_millis(20);
@@ -48,12 +49,12 @@ fn serve(shared: &Shared, lane: &Lane) -> Result<(), RequestError> {
     };
     match circle.filter(|circle| circle.has_peers()) {
         None => {
-            let (engine, file, memory) = load(shared, lane)?;
-            loaded(&engine);
-            let packed = shared.settings.packed.as_ref();
-            let _packing = packed.map(|packed| packed.pack_file(engine.shard(), file));
-            let scheduler = Scheduler::new(&engine, lane, shared, memory.bytes());
-            while_prepared(&engine, lane, || scheduler.run())?;
+            let (opened, memory) = load(shared, lane)?;
+            let engine = &opened.engine;
+            loaded(engine);
+            let _packing = opened.pack(shared.settings.packed.as_ref());
+            let scheduler = Scheduler::new(engine, lane, shared, memory.bytes());
+            while_prepared(engine, lane, || scheduler.run())?;
         }
         Some(circle) => {
             let (engine, ends) = load_ends(shared, lane, circle)?;
@@ -114,14 +115,19 @@ fn fetch(shared: &Shared, lane: &Lane) -> Result<(), RequestError> {
     Ok(())
 }
 
-fn load(shared: &Shared, lane: &Lane) -> Result<(Engine, MappedFile, Reservation), RequestError> {
-    let files = potluck_model::gguf::files_at(&lane.model.path);
-    let lengths = files.iter().filter_map(|file| file.metadata().ok());
-    let bytes = lengths.map(|file| file.len()).sum();
+/// Loads a model and its drafter, and reserves memory for their weights.
+fn load(shared: &Shared, lane: &Lane) -> Result<(Opened, Reservation), RequestError> {
+    let drafter = drafter_of(shared, lane).map_or(0, bytes_of);
+    let bytes = bytes_of(&lane.model.path) + drafter;
     let memory = with_room(shared, lane, || Ok(shared.settings.memory.reserve(bytes)))?;
     lane.loading(bytes);
-    let (engine, file) = open_engine(shared, lane)?;
-    Ok((engine, file, memory))
+    Ok((open_model(shared, lane)?, memory))
+}
+
+/// The drafter of the lane's model: it is given for the default model.
+fn drafter_of<'a>(shared: &'a Shared, lane: &Lane) -> Option<&'a Path> {
+    let drafter = shared.settings.open.drafter.as_deref();
+    drafter.filter(|_| lane.model.is_default && shared.settings.drafts)
 }
 
 /// Loads the parts of a model that stay on this device while the circle's devices compute its
@@ -132,15 +138,25 @@ fn load_ends(
     lane: &Lane,
     circle: &Circle,
 ) -> Result<(Engine, Ends), RequestError> {
-    let (engine, _) = open_engine(shared, lane)?;
+    let engine = open_model(shared, lane)?.engine;
     let Settings { memory, packed, .. } = &*shared.settings;
-    let ends = with_room(shared, lane, || {
-        match circle.ends(&lane.model.path, memory, packed.as_ref()) {
+    let packed = packed.as_ref();
+    let mut ends = with_room(shared, lane, || {
+        match circle.ends(&lane.model.path, memory, packed) {
             Ok(ends) => Ok(Ok(ends)),
             Err(EndsError::Memory(no_room)) => Ok(Err(no_room)),
             Err(error) => Err(failed(&error)),
         }
     })?;
+    if let Some(path) = drafter_of(shared, lane).filter(|_| circle.drafts()) {
+        with_room(shared, lane, || {
+            match ends.use_drafter(path, &engine, memory, packed) {
+                Ok(()) => Ok(Ok(())),
+                Err(UseDrafterError::Memory { error, .. }) => Ok(Err(error)),
+                Err(error) => Err(failed(&error)),
+            }
+        })?;
+    }
     lane.loading(ends.memory_bytes());
     Ok((engine, ends))
 }
@@ -157,15 +173,19 @@ fn with_room<T>(
             Err(no_room) => no_room,
         };
         if no_room.needed > no_room.limit || !shared.ask_for_room(lane) {
+            let advice = match drafter_of(shared, lane) {
+                Some(_) => "choose a smaller model, or go without a drafter",
+                None => "choose a smaller model",
+            };
             return Err(RequestError::NoMemory {
-                message: format!("{no_room}: choose a smaller model"),
+                message: format!("{no_room}: {advice}"),
             });
         }
         lane.pause(MOMENT);
     }
 }
 
-fn open_engine(shared: &Shared, lane: &Lane) -> Result<(Engine, MappedFile), RequestError> {
+fn open_model(shared: &Shared, lane: &Lane) -> Result<Opened, RequestError> {
     let Found {
         path, is_default, ..
     } = &lane.model;
@@ -179,14 +199,21 @@ fn open_engine(shared: &Shared, lane: &Lane) -> Result<(Engine, MappedFile), Req
         threads: usual.threads,
         context: context.try_into().ok(),
         template: usual.template.clone().filter(|_| *is_default),
-        // With other devices, the head is at the model's ends.
+        // With other devices, the head or the drafter is at the model's ends.
         drafts: shared.settings.drafts && !has_peers,
+        drafter: drafter_of(shared, lane)
+            .filter(|_| !has_peers)
+            .map(Path::to_owned),
     };
     let opened = open(path, &options).map_err(|error| failed(&error))?;
-    if let Some(error) = opened.head_problem {
-        tracing::warn!(model = lane.model.name, %error, "guesses are made without a draft head");
+    let model = &lane.model.name;
+    if let Some(error) = &opened.head_problem {
+        tracing::warn!(model, %error, "guesses are made without a draft head");
     }
-    Ok((opened.engine, opened.file))
+    if let Some(words) = opened.drafter.as_ref().and_then(OpenedDrafter::warning) {
+        tracing::warn!(model, "{words}");
+    }
+    Ok(opened)
 }
 
 /// Closes the lane on drop, so that the preparing thread ends as well.

@@ -11,6 +11,7 @@ use potluck_model::gguf;
 use super::{RequestError, Settings};
 use crate::ModelRef;
 use crate::catalogue::{self, CacheState, Entry};
+use crate::drafter::{self, DrafterError};
 use crate::engine::{self, ModelError};
 use crate::inspect::{self, Inspection};
 
@@ -175,15 +176,15 @@ impl Models {
         found
     }
 
-    /// Checks that the default model can run, if it is on this device.
+    /// Checks that the default model can run, if it is on this device. Returns its layers.
     ///
     /// # Errors
     /// The file is not a model that this build runs, or its context is shorter than the settings
     /// ask for.
-    pub(super) fn check_default(&self) -> Result<(), ModelError> {
+    pub(super) fn check_default(&self) -> Result<Option<usize>, ModelError> {
         let default = self.default_model();
         if default.entry.is_some_and(|entry| !self.is_here(entry)) {
-            return Ok(());
+            return Ok(None);
         }
         let config = engine::check(&default.path)?;
         let context = self.settings.context(config.context, true);
@@ -193,7 +194,20 @@ impl Models {
                 limit: config.context,
             });
         }
-        Ok(())
+        Ok(Some(config.layers))
+    }
+
+    /// Checks that the drafter has the default model's tokens, if there is a drafter and the model is
+    /// on this device.
+    ///
+    /// # Errors
+    /// [`DrafterError`].
+    pub(super) fn check_drafter(&self) -> Result<(), DrafterError> {
+        let drafter = self.settings.open.drafter.as_deref();
+        match drafter.filter(|_| self.settings.drafts) {
+            Some(drafter) => drafter::check(&self.default_model().path, drafter),
+            None => Ok(()),
+        }
     }
 
     /// All models under all names, the default one first. Reads the headers of new files.

@@ -6,6 +6,7 @@ use super::prefix::Kept;
 use super::talk::{Heard, Talk};
 use crate::answer::Drafts;
 use crate::engine::{Drafter, ModelError, Part, Planned, Session, StepCosts, TokenId, Wants};
+use crate::stages::{Reservation, WithMemory};
 
 /// Spare positions of a new session before it has to grow. Memory for all positions of a request is
 /// reserved at the start but only touched when needed.
@@ -26,6 +27,8 @@ pub(super) struct Running<'e> {
     right: usize,
     /// `None` if guesses are disabled.
     drafter: Option<Drafter>,
+    /// Held for the drafter.
+    _drafters_memory: Option<Reservation>,
     /// The hidden states that the step gave to the drafter, and the position of the first.
     states: Vec<f32>,
     start: usize,
@@ -87,6 +90,7 @@ impl<'e> Running<'e> {
             guessed: 0,
             right: 0,
             drafter: None,
+            _drafters_memory: None,
             states: Vec::new(),
             start: 0,
             follows: None,
@@ -121,8 +125,9 @@ impl<'e> Running<'e> {
         self.tokens.push(token);
     }
 
-    /// Guesses its tokens with this drafter.
-    pub(super) fn guess_with(&mut self, mut drafter: Drafter) {
+    /// Guesses its tokens with this drafter, for which this memory is reserved.
+    pub(super) fn guess_with(&mut self, (mut drafter, memory): WithMemory) {
+        self._drafters_memory = memory;
         drafter.chosen_with(self.talk.sampling(), self.tokens.len());
         self.drafter = Some(drafter);
     }

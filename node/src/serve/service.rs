@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use potluck_protocol::placement::ForcedError;
+
 use super::caller::Caller;
 use super::client::{Answering, Client, Embedding, outcome_of};
 use super::engine_thread::live;
@@ -11,6 +13,7 @@ use super::numbers::Numbers;
 use super::shared::Shared;
 use super::work::{Raw, RawWork};
 use super::{Circle, Input, Request, RequestError, Settings};
+use crate::drafter::DrafterError;
 use crate::engine::ModelError;
 use crate::packed_store::PackedStore;
 
@@ -41,6 +44,12 @@ pub enum StartError {
         #[source]
         source: ModelError,
     },
+    /// The drafter cannot be used with the default model.
+    #[error(transparent)]
+    Drafter(#[from] DrafterError),
+    /// The fixed placement is none of the default model.
+    #[error("cannot use the placement")]
+    Placement(#[from] ForcedError),
     /// The settings allow no stream.
     #[error("a service that answers no request at once is none: give at least 1 stream")]
     NoStreams,
@@ -89,10 +98,15 @@ impl Service {
         }
         let shared = Shared::new(settings);
         let checked = shared.models.check_default();
-        checked.map_err(|source| StartError::Model {
+        let layers = checked.map_err(|source| StartError::Model {
             model: shared.settings.model.to_string(),
             source,
         })?;
+        let layers = layers.and_then(|layers| u32::try_from(layers).ok());
+        if let (Some(circle), Some(layers)) = (&shared.settings.circle, layers) {
+            circle.check_placement(layers)?;
+        }
+        shared.models.check_drafter()?;
         for (alias, model) in &shared.settings.aliases {
             if shared.models.find(alias).is_err() {
                 return Err(StartError::Alias {

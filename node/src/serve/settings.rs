@@ -20,7 +20,7 @@ pub struct Settings {
     pub model: ModelRef,
     /// Aliases: from the alias to the model name.
     pub aliases: BTreeMap<String, String>,
-    /// How models are opened. The chat template applies to the default model only. A context longer
+    /// How models are opened. The chat template and the drafter apply to the default model only. A context longer
     /// than the model supports is shortened, except for the default model, where it is an error.
     pub open: OpenOptions,
     /// Default context length of a request if [`Self::open`] sets none, capped by the model's own

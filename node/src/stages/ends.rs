@@ -4,13 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use potluck_model::gguf::Gguf;
-use potluck_model::{Compute, DraftHead, Drafter, ModelConfig, ModelError, Shard, ShardRange};
+use potluck_model::{
+    Compute, DraftHead, Drafter, Engine, ModelConfig, ModelError, Shard, ShardRange,
+};
 use potluck_protocol::placement::ModelShape;
 
+use super::drafter::{CountedDrafter, UseDrafterError, WithMemory};
 use super::heads::Heads;
 use super::{MemoryBudget, NoRoom, Reservation};
 use crate::Cancel;
 use crate::draft_heads::{self, HeadError};
+use crate::drafter::OpenedDrafter;
 use crate::manifest::MappedFile;
 use crate::packed_store::{PackedStore, Packing};
 use crate::shape::{ShapeError, model_shape};
@@ -27,6 +31,7 @@ pub struct Ends {
     memory: Reservation,
     heads: Heads,
     draft_head: Option<Arc<DraftHead>>,
+    drafter: Option<CountedDrafter>,
     /// Held while the shard is used.
     _packing: Option<Packing>,
     /// Held so that all users of the file share one mapping.
@@ -90,6 +95,7 @@ impl Ends {
             memory,
             heads: Heads::default(),
             draft_head: None,
+            drafter: None,
             _packing: None,
             _file: gguf,
         })
@@ -112,9 +118,30 @@ impl Ends {
         Ok(())
     }
 
-    /// A drafter for one text, with the model's draft head if there is one.
-    pub fn drafter(&self) -> Drafter {
-        Drafter::new(self.draft_head.clone())
+    /// Uses the smaller model in the file at `path` to guess the tokens of `model`, which these ends
+    /// are of, in place of a draft head. Its weights are counted in `memory`.
+    ///
+    /// # Errors
+    /// [`UseDrafterError`].
+    pub fn use_drafter(
+        &mut self,
+        path: &Path,
+        model: &Engine,
+        memory: &MemoryBudget,
+        packed: Option<&PackedStore>,
+    ) -> Result<(), UseDrafterError> {
+        let drafter = OpenedDrafter::open(path, model, self.compute().clone())?;
+        self.drafter = Some(CountedDrafter::new(&drafter, memory, packed)?);
+        Ok(())
+    }
+
+    /// A drafter for one text of at most `capacity` positions, and the memory reserved for it: with a
+    /// smaller model or the model's draft head, if there is one.
+    pub fn drafter(&self, capacity: usize) -> WithMemory {
+        match &self.drafter {
+            Some(drafter) => drafter.of_text(capacity),
+            None => (Drafter::new(self.draft_head.clone()), None),
+        }
     }
 
     /// The model's configuration.
@@ -134,7 +161,8 @@ impl Ends {
 
     /// Bytes reserved for the weights.
     pub fn memory_bytes(&self) -> u64 {
-        self.memory.bytes()
+        let drafter = self.drafter.as_ref();
+        self.memory.bytes() + drafter.map_or(0, CountedDrafter::weight_bytes)
     }
 
     /// Hidden states before the first layer: `[ids, d_model]`.

@@ -20,6 +20,7 @@
 //!   ([`Reach`](potluck_model::Reach)).
 //! - Reservations never exceed the budget. The whole KV cache is reserved when a stage is loaded.
 
+mod drafter;
 mod ends;
 mod executor;
 mod heads;
@@ -40,6 +41,7 @@ use potluck_protocol::{LayerRange, PlanEpoch, StageId};
 
 use crate::manifest::KnownFiles;
 use crate::packed_store::Packing;
+pub use drafter::{UseDrafterError, WithMemory, drafter_of_text};
 pub use ends::{Ends, EndsError};
 pub use executor::{StageExecutor, Stopped};
 pub use memory::{MemoryBudget, NoRoom, Reservation};

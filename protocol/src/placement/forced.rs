@@ -4,6 +4,8 @@
 //! devices that it names and the requester, which has embedding and head in any case. `,*` at its end lets
 //! other devices help then.
 
+use std::cell::RefCell;
+
 use super::candidate::without_headroom;
 use super::cost;
 use super::devices::Devices;
@@ -212,6 +214,27 @@ impl Forced {
             Some(missing) if !missing.is_empty() => Err(ForcedError::Gap { missing, layers }),
             Some(_) | None => Ok(Self { stages, others }),
         }
+    }
+
+    /// Checks that a text is a placement of `layers` layers, whatever devices its names are of.
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse) but [`ForcedError::UnknownName`].
+    pub fn check(text: &str, layers: u32) -> Result<(), ForcedError> {
+        // Each name stands for a device of its own.
+        let names = RefCell::new(Vec::new());
+        let numbered = |name: &str| {
+            let mut names = names.borrow_mut();
+            let known = names.iter().position(|other| other == name);
+            let number = known.unwrap_or_else(|| {
+                names.push(name.to_owned());
+                names.len() - 1
+            });
+            let mut key = [0; 32];
+            key[..size_of::<usize>()].copy_from_slice(&number.to_le_bytes());
+            Some(PeerId::from_public_key(key))
+        };
+        Self::parse(text, layers, numbered).map(|_| ())
     }
 
     /// The placement of these stages, named by their devices' ids.

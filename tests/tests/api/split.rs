@@ -313,6 +313,7 @@ fn without_devices_a_request_fails_in_words_and_with_them_it_works() {
         let question = said("Hi", json!({"max_tokens": 4, "stream": stream}));
         let refused = circle.post(CHAT, &question);
         assert_eq!(refused.status, 503);
+        assert_eq!(refused.header("retry-after"), Some("10"));
         let error = refused.json()["error"].clone();
         assert_eq!(error["code"], "devices_unavailable");
         let words = error["message"].as_str().expect("words");

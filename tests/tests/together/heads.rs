@@ -24,3 +24,26 @@ fn guesses_of_a_draft_head_change_no_token() {
     // Far more than lookup finds in a text that hardly repeats itself.
     assert!(right > 10 || !waits, "{right}");
 }
+
+#[test]
+fn a_model_that_is_its_own_drafter_guesses_all_its_tokens() {
+    let path = model_path("smollm2:135m");
+    let circle = circle(&["laptop", "kitchen", "tablet"], &path);
+    let file = path.display().to_string();
+    let who = [
+        "--placement",
+        "kitchen:0..15,tablet:15..30",
+        "--drafter",
+        &file,
+    ];
+    for how in [&GREEDY[..], &SAMPLED] {
+        let question = question_of("Why is the sky blue?", &path, 24, how);
+        let answer = circle.node("laptop").answer(&asked(&question, &who));
+        assert_eq!(answer.tokens, alone(&question).tokens);
+        let drafts = &answer.json["drafts"];
+        let count = |key: &str| drafts[key].as_u64().expect("a number");
+        println!("{how:?}: {drafts}");
+        // Those beyond the end are not known to be right.
+        assert!(count("sent") <= count("right") + 8, "{drafts}");
+    }
+}

@@ -14,6 +14,13 @@ fn what_a_running_node_was_not_told_is_found() {
         quiet: false,
         packed: None,
     };
+    let stored = |quota| {
+        let home = Home::at("nowhere");
+        NodeArgs {
+            packed: Some(PackedStore::of(&home, quota, |_| ())),
+            ..args.clone()
+        }
+    };
     let same = args.settings(Some(2));
     assert_eq!(args.unknown_to(Some(2), &same), None);
     assert_eq!(args.unknown_to(None, &same), None);
@@ -28,4 +35,10 @@ fn what_a_running_node_was_not_told_is_found() {
     assert_eq!(other(|node| node.peers.clear()), Some("--peer"));
     assert_eq!(other(|node| node.memory = None), Some("--memory"));
     assert_eq!(other(|node| node.threads = None), Some("--threads"));
+    // Weights that the other command's node packs.
+    assert_eq!(other(|node| node.no_pack = false), Some("--no-pack"));
+    let small = stored(Some(7));
+    assert_eq!(small.unknown_to(Some(2), &small.settings(Some(2))), None);
+    assert_eq!(small.unknown_to(Some(2), &same), Some("--packed"));
+    assert_eq!(stored(None).unknown_to(Some(2), &same), None);
 }

@@ -113,6 +113,12 @@ fn a_request_that_is_refused_has_a_status_whether_it_is_streamed_or_not() {
             503,
         ),
         (
+            RequestError::NoMemory {
+                message: "another model has it".to_owned(),
+            },
+            503,
+        ),
+        (
             RequestError::Failed {
                 message: "it broke".to_owned(),
             },
@@ -134,6 +140,9 @@ fn a_request_that_is_refused_has_a_status_whether_it_is_streamed_or_not() {
                 });
                 let answered = post(failed, path, &body);
                 assert_eq!(answered.status, status, "{path} {stream}");
+                let may_later = [429, 503].contains(&status);
+                let fault = super::fault::Fault::from(error.clone());
+                assert_eq!(fault.retry_after.is_some(), may_later, "{path} {stream}");
                 assert!(answered.json()["error"].is_string() == path.starts_with("/api"));
             }
         }

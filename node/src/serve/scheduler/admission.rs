@@ -10,7 +10,7 @@ use crate::serve::prefix::{Kept, WORTH, common, kv_bytes};
 use crate::serve::running::{Follows, Running};
 use crate::serve::talk::Talk;
 use crate::serve::work::{Answer, Ready, Work};
-use crate::stages::Reservation;
+use crate::stages::{Reservation, drafter_of_text};
 
 /// There is no memory for a request.
 pub(super) enum Short {
@@ -90,7 +90,11 @@ impl Scheduler<'_> {
         let talk = Talk::new(self.engine, client, *answer);
         let mut running = Running::new(self.next_id, talk, kept, prompt, most);
         if self.shared.settings.drafts {
-            running.guess_with(self.engine.drafter());
+            let memory = &self.shared.settings.memory;
+            running.guess_with(match self.engine.draft_model() {
+                Some(model) => drafter_of_text(model, most, memory),
+                None => (self.engine.drafter(most), None),
+            });
         }
         running.follows = follows;
         if running.follows.is_none() {

@@ -174,6 +174,7 @@ fn open_options(context: usize) -> OpenOptions {
         threads: NonZeroUsize::new(1),
         context: NonZeroUsize::new(context),
         template: None,
+        drafter: None,
     }
 }
 

@@ -56,6 +56,23 @@ fn others_may_help_only_where_that_is_written() {
 }
 
 #[test]
+fn a_text_is_checked_without_knowing_its_devices() {
+    for right in ["self:0..6,garage:6..12", "a:b:0..12,*", "x:0..1,y:1..12"] {
+        assert!(Forced::check(right, 12).is_ok(), "{right}");
+    }
+    for wrong in [
+        "self",
+        "self:0..6",
+        "self:0..13",
+        "x:0..6,x:6..12",
+        "x:0..6,y:7..12",
+        "*",
+    ] {
+        assert!(Forced::check(wrong, 12).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn what_is_no_placement_is_refused_in_words() {
     assert!(refused("self:0..5,kitchen:6..12").contains("no device gets layers 5..6"));
     assert!(refused("kitchen:1..12").contains("no device gets layers 0..1"));
