@@ -21,10 +21,12 @@ pub(crate) fn dequantise_row(tensor_type: TensorType, bytes: &[u8], out: &mut [f
         TensorType::F32 => |b, y| y[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
         TensorType::F16 => |b, y| y[0] = half(b),
         TensorType::BF16 => |b, y| y[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32(),
-        TensorType::Q4_0 => |b, y| nibbles(half(b), -8, 0.0, &b[2..], None, y),
-        TensorType::Q4_1 => |b, y| nibbles(half(b), 0, half(&b[2..]), &b[4..], None, y),
-        TensorType::Q5_0 => |b, y| nibbles(half(b), -16, 0.0, &b[6..], Some(&b[2..6]), y),
-        TensorType::Q5_1 => |b, y| nibbles(half(b), 0, half(&b[2..]), &b[8..], Some(&b[4..8]), y),
+        TensorType::Q4_0 => |b, y| nibbles(half(b), -8, None, &b[2..], None, y),
+        TensorType::Q4_1 => |b, y| nibbles(half(b), 0, Some(half(&b[2..])), &b[4..], None, y),
+        TensorType::Q5_0 => |b, y| nibbles(half(b), -16, None, &b[6..], Some(&b[2..6]), y),
+        TensorType::Q5_1 => {
+            |b, y| nibbles(half(b), 0, Some(half(&b[2..])), &b[8..], Some(&b[4..8]), y)
+        }
         TensorType::Q8_0 => |b, y| {
             let d = half(b);
             for (y, &q) in y.iter_mut().zip(&b[2..]) {
@@ -57,11 +59,20 @@ fn half(bytes: &[u8]) -> f32 {
 }
 
 /// 32 elements: the low nibbles of 16 bytes, then the high ones, with a fifth bit each from `high`.
-fn nibbles(d: f32, offset: i32, minimum: f32, q: &[u8], high: Option<&[u8]>, y: &mut [f32]) {
+fn nibbles(
+    d: f32,
+    offset: i32,
+    minimum: Option<f32>,
+    q: &[u8],
+    high: Option<&[u8]>,
+    y: &mut [f32],
+) {
     for (i, y) in y.iter_mut().enumerate() {
         let low = i32::from((q[i % 16] >> (4 * (i / 16))) & 15);
         let fifth = high.map_or(0, |h| i32::from((h[i / 8] >> (i % 8)) & 1) << 4);
-        *y = d * (low + fifth + offset) as f32 + minimum;
+        let product = d * (low + fifth + offset) as f32;
+        // Adding 0 would make a zero of −0.
+        *y = minimum.map_or(product, |minimum| product + minimum);
     }
 }
 
