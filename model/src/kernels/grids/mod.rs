@@ -143,7 +143,7 @@ grid! {
             };
             let power = [1_u8, 3, 9, 27, 81][digit];
             let bytes = word(block, at).to_le_bytes();
-            u32::from_le_bytes(bytes.map(|b| (u16::from(b.wrapping_mul(power)) * 3 >> 8) as u8))
+            u32::from_le_bytes(bytes.map(|b| ((u16::from(b.wrapping_mul(power)) * 3) >> 8) as u8))
         });
         SubBlock { codes, scales: [1; 2] }
     }
