@@ -144,16 +144,7 @@ fn fill_block(tensor_type: TensorType, block: &mut [u8], stream: &mut Stream, sp
         }
         TensorType::Q4_K => six_bits(block, stream, deviation, [4.61, 7.5]),
         TensorType::Q5_K => six_bits(block, stream, deviation, [9.233, 15.5]),
-        // w = d · scale · q − dmin · minimum, with 4-bit scales and minimums that are the same.
-        TensorType::Q2_K => {
-            stream.fill(&mut block[..80]);
-            for both in &mut block[..16] {
-                *both = *both & 15 | *both << 4;
-            }
-            let d = scale(stream, 1.118 * SCALE_4_BITS);
-            put_f16(block, 80, d);
-            put_f16(block, 82, 1.5 * d);
-        }
+        TensorType::Q2_K => four_bits(block, stream, deviation),
         // w = d · scale · (q − 32), q of 6 bits, scales of 8 bits and sign for 16 sub-blocks.
         TensorType::Q6_K => {
             stream.fill(&mut block[..208]);
@@ -188,6 +179,18 @@ fn six_bits(block: &mut [u8], stream: &mut Stream, deviation: f32, [of_quants, m
     put_f16(block, 2, middle * d);
     let packed = pack_scales(stream);
     block[4..16].copy_from_slice(&packed);
+}
+
+/// Fills a Q2_K block: w = d · scale · q − dmin · minimum, with 4-bit scales of 16 sub-blocks, and
+/// minimums that are the same.
+fn four_bits(block: &mut [u8], stream: &mut Stream, deviation: f32) {
+    stream.fill(&mut block[..80]);
+    for both in &mut block[..16] {
+        *both = *both & 15 | *both << 4;
+    }
+    let d = deviation / (1.118 * SCALE_4_BITS) * stream.jitter();
+    put_f16(block, 80, d);
+    put_f16(block, 82, 1.5 * d);
 }
 
 /// Fills a block with random bits but for its scale, an f16 at `at`, about `scale`; with a sign at
