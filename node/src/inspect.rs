@@ -82,6 +82,9 @@ pub struct TypeShare {
     pub tensor_type: String,
     /// Whether this build computes with it.
     pub supported: bool,
+    /// Whether it has no kernels of its own: weights are rearranged each time that they are used, which
+    /// is slow, until they are packed.
+    pub slow_until_packed: bool,
     /// Elements and bytes of a block; `null` if they are not known.
     pub block: Option<[u64; 2]>,
     /// How many tensors have it.
@@ -284,6 +287,7 @@ fn type_shares(gguf: &Gguf) -> Vec<TypeShare> {
         let share = shares.entry(of).or_insert_with(|| TypeShare {
             tensor_type: of.name().to_owned(),
             supported: true,
+            slow_until_packed: !of.has_own_products(),
             block: Some([of.block_elements() as u64, of.block_bytes() as u64]),
             tensors: 0,
             parameters: 0,
@@ -297,6 +301,7 @@ fn type_shares(gguf: &Gguf) -> Vec<TypeShare> {
         let share = others.entry(of).or_insert_with(|| TypeShare {
             tensor_type: of.to_string(),
             supported: false,
+            slow_until_packed: false,
             block: of.block().map(|(elements, bytes)| [elements, bytes]),
             tensors: 0,
             parameters: 0,

@@ -42,6 +42,12 @@ BYTES = {
     "Q4K": 296,
     "Q5K": 360,
     "Q6K": 420,
+    "Q2K": 168,
+    "Q3K": 228,
+    "Iq4Nl": 288,
+    "Iq4Xs": 276,
+    "Mxfp4": 272,
+    "Coded": 296,
 }
 
 # What the names of functions say: the proof type of the instruction set, the format or, where that
@@ -56,7 +62,7 @@ PROOFS = {
 }
 # Symbols of functions that may have loops of products in them.
 CANDIDATE = re.compile(r"6packed|3isa(3x86|3arm|8dispatch)|5apart")
-FORMAT = re.compile(r"\bpacked_format::(\w+)")
+FORMAT = re.compile(r"\bpacked_format::(?:[a-z_]+::)*(\w+)")
 PRODUCT = re.compile(r"(?:^|::|\s)(gem[vm])(?:::)?<|\b(gemm)::Tiles\b")
 # The function that computes a sub-block, and its dot products with so many positions. Names are as in
 # line tables, `dot<3, 1>`, or with their paths.

@@ -286,7 +286,7 @@ pub enum TensorProblem {
     },
 }
 
-/// "120 tensors are stored as IQ4_NL and 1 as type number 99".
+/// "120 tensors are stored as IQ1_S and 1 as type number 99".
 fn stored_as(types: &[(OtherType, usize)]) -> String {
     let mut text = String::new();
     for (index, (other, count)) in types.iter().enumerate() {

@@ -16,21 +16,12 @@ type Row = (u32, &'static str, u64, u64);
 
 /// What is known of types that are not in [`TensorType`](crate::TensorType). A block of 0 elements
 /// is one whose layout is not known any more.
-const KNOWN: [Row; 32] = [
+const KNOWN: [Row; 20] = [
     (4, "Q4_2", 0, 0),
     (5, "Q4_3", 0, 0),
     (9, "Q8_1", 32, 36),
-    (10, "Q2_K", 256, 84),
-    (11, "Q3_K", 256, 110),
     (15, "Q8_K", 256, 292),
-    (16, "IQ2_XXS", 256, 66),
-    (17, "IQ2_XS", 256, 74),
-    (18, "IQ3_XXS", 256, 98),
     (19, "IQ1_S", 256, 50),
-    (20, "IQ4_NL", 32, 18),
-    (21, "IQ3_S", 256, 110),
-    (22, "IQ2_S", 256, 82),
-    (23, "IQ4_XS", 256, 136),
     (24, "I8", 1, 1),
     (25, "I16", 1, 2),
     (26, "I32", 1, 4),
@@ -40,12 +31,9 @@ const KNOWN: [Row; 32] = [
     (31, "Q4_0_4_4", 32, 18),
     (32, "Q4_0_4_8", 32, 18),
     (33, "Q4_0_8_8", 32, 18),
-    (34, "TQ1_0", 256, 54),
-    (35, "TQ2_0", 256, 66),
     (36, "IQ4_NL_4_4", 32, 18),
     (37, "IQ4_NL_4_8", 32, 18),
     (38, "IQ4_NL_8_8", 32, 18),
-    (39, "MXFP4", 32, 17),
     (40, "NVFP4", 64, 36),
     (41, "Q1_0", 128, 18),
     (42, "Q2_0", 64, 18),
@@ -91,7 +79,7 @@ impl OtherType {
 }
 
 impl fmt::Display for OtherType {
-    /// `IQ4_NL`, or `type number 99`.
+    /// `IQ1_S`, or `type number 99`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => f.write_str(name),

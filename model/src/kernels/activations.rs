@@ -44,6 +44,18 @@ pub(crate) struct Factors {
     pub(crate) sums: BlockSums,
 }
 
+impl Factors {
+    /// `d` times the sum of the first and of the second 16 values: not kept, as one type needs it.
+    #[inline(always)]
+    pub(crate) fn scaled_sums_of_halves(&self) -> [f32; 2] {
+        let [first, second] = &self.sums.halves;
+        [
+            self.scale * first.value as f32,
+            self.scale * second.value as f32,
+        ]
+    }
+}
+
 impl Default for Activations {
     fn default() -> Self {
         Self {

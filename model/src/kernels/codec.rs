@@ -3,6 +3,12 @@
 //! Layouts are those of ggml's `ggml-common.h`. A storage block holds 32 elements, or 256 as eight
 //! sub-blocks of 32.
 
+mod few_bits;
+mod tables;
+
+pub(crate) use few_bits::{Q2K, Q3K};
+pub(crate) use tables::{Iq4Nl, Iq4Xs, Mxfp4};
+
 use super::simd::{Arrangement, Simd, WeightForm, WeightKind};
 use crate::TensorType;
 
@@ -20,7 +26,7 @@ pub(crate) trait Codec: Copy + Send + Sync {
     const OFFSET: i32 = 0;
     /// Whether a block adds a minimum, `m_w`.
     const HAS_MINIMUM: bool = false;
-    /// Whether each 16 elements have their own scale.
+    /// Whether each 16 elements have their own scale, and minimum if there is one.
     const HALVES: bool = false;
 
     /// The scales of one storage block of eight rows.
@@ -32,10 +38,11 @@ pub(crate) trait Codec: Copy + Send + Sync {
     /// `d_w` of sub-block `SUB`, for its first and its second 16 elements (the first only, unless
     /// [`Self::HALVES`]).
     fn scale<S: Simd, const SUB: usize>(s: S, scales: &Self::Scales<S>) -> [S::F32; 2];
-    /// `m_w` of sub-block `SUB`.
-    fn minimum<S: Simd, const SUB: usize>(s: S, scales: &Self::Scales<S>) -> S::F32 {
+    /// `m_w` of sub-block `SUB`, as [`Self::scale`].
+    #[inline(always)]
+    fn minimum<S: Simd, const SUB: usize>(s: S, scales: &Self::Scales<S>) -> [S::F32; 2] {
         let _ = scales;
-        s.splat(0.0)
+        [s.splat(0.0); 2]
     }
     /// The 32 weights of sub-block `SUB` of the row whose storage block is at `block` (and of the
     /// row `pair_stride` further, where a vector holds two).
@@ -87,8 +94,8 @@ macro_rules! simple_codec {
                 [scales[0], scales[0]]
             }
             #[inline(always)]
-            fn minimum<S: Simd, const SUB: usize>(_s: S, scales: &[S::F32; 2]) -> S::F32 {
-                scales[1]
+            fn minimum<S: Simd, const SUB: usize>(_s: S, scales: &[S::F32; 2]) -> [S::F32; 2] {
+                [scales[1], scales[1]]
             }
             #[inline(always)]
             unsafe fn weights<S: Simd, const SUB: usize>(
@@ -219,8 +226,8 @@ macro_rules! six_bit_scales {
             [SixBitScales::times(s, &scales.scales, SUB, scales.d); 2]
         }
         #[inline(always)]
-        fn minimum<S: Simd, const SUB: usize>(s: S, scales: &SixBitScales<S>) -> S::F32 {
-            SixBitScales::times(s, &scales.minimums, SUB, scales.negative_dmin)
+        fn minimum<S: Simd, const SUB: usize>(s: S, scales: &SixBitScales<S>) -> [S::F32; 2] {
+            [SixBitScales::times(s, &scales.minimums, SUB, scales.negative_dmin); 2]
         }
     };
 }

@@ -65,7 +65,22 @@ pub(super) fn random_rows(
                 half_at(0, 0.01);
                 half_at(2, 0.01);
             }
+            TensorType::Q2_K => {
+                half_at(80, 0.01);
+                half_at(82, 0.01);
+            }
+            TensorType::Q3_K => half_at(108, 0.01),
             TensorType::Q6_K => half_at(208, 0.01),
+            TensorType::IQ4_NL
+            | TensorType::IQ4_XS
+            | TensorType::IQ3_S
+            | TensorType::IQ3_XXS
+            | TensorType::IQ2_S
+            | TensorType::IQ2_XS
+            | TensorType::IQ2_XXS => half_at(0, 0.01),
+            TensorType::TQ2_0 => half_at(64, 0.1),
+            TensorType::TQ1_0 => half_at(52, 0.1),
+            TensorType::MXFP4 => block[0] = 120 + block[0] % 8,
         }
     }
     bytes
@@ -205,6 +220,10 @@ fn extreme_integers_do_not_overflow() {
         TensorType::Q6_K,
         TensorType::Q5_1,
         TensorType::Q4_0,
+        TensorType::Q2_K,
+        TensorType::Q3_K,
+        TensorType::IQ4_NL,
+        TensorType::IQ4_XS,
     ] {
         let columns = 256;
         for fill in [0x00, 0x7F, 0x80, 0xFF] {
@@ -213,6 +232,11 @@ fn extreme_integers_do_not_overflow() {
                 let one = f16::ONE.to_le_bytes();
                 match t {
                     TensorType::Q6_K => block[208..].copy_from_slice(&one),
+                    TensorType::Q3_K => block[108..].copy_from_slice(&one),
+                    TensorType::Q2_K => {
+                        block[80..82].copy_from_slice(&one);
+                        block[82..].copy_from_slice(&one);
+                    }
                     TensorType::Q5_1 => {
                         block[..2].copy_from_slice(&one);
                         block[2..4].copy_from_slice(&one);

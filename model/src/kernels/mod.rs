@@ -7,7 +7,8 @@
 //!   ([`activations`]). The dot product of a block is an exact integer. An output element is one
 //!   `f32` accumulator: for ascending blocks `acc = fma(d_w · d_x, float(block_sum), acc)`, then,
 //!   for types with a minimum, `acc = fma(m_w, s_x, acc)` with `s_x = d_x · Σx`. Types that scale
-//!   each 16 elements (Q6_K) take the first step twice a block.
+//!   each 16 elements (Q6_K, Q3_K, Q2_K, IQ3 and IQ2) take the first step twice a block, and then the
+//!   second, if they have a minimum, too.
 //! - **Float weights** fold into 16 lanes, `lane[i mod 16] = fma(w_i, x_i, lane)`, then by one
 //!   tree: lanes `l` and `l + 8`, `l + 4`, `l + 2`, `l + 1` ([`float`]).
 //! - **Norms** fold squares in the same lanes and tree ([`norm`]).
@@ -31,6 +32,7 @@ pub(crate) mod dequantise;
 pub(crate) mod feed_forward;
 pub(crate) mod float;
 pub(crate) mod gate;
+pub(crate) mod grids;
 pub(crate) mod linear;
 #[cfg(test)]
 mod linear_tests;
@@ -53,6 +55,7 @@ mod task;
 #[cfg(test)]
 mod task_tests;
 pub(crate) mod team;
+mod values;
 
 mod isa;
 

@@ -36,7 +36,10 @@ pub(super) unsafe fn multiply(
     unsafe {
         if w.tensor_type().is_float() {
             float::multiply(isa, w, input.x, rows, y);
-        } else if w.layout() == Layout::Stored && positions <= GEMV_POSITIONS {
+        } else if w.layout() == Layout::Stored
+            && positions <= GEMV_POSITIONS
+            && w.tensor_type().has_own_products()
+        {
             quantised::multiply(isa, w, x, positions, rows, y);
         } else {
             packed::multiply(isa, w, x, positions, tiles, groups, y);

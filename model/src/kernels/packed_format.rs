@@ -1,5 +1,12 @@
 //! The packed formats: where a block's planes and scales lie, and how they are read.
 
+mod few_bits;
+mod tables;
+
+pub(crate) use few_bits::{Q2K, Q3K};
+pub(crate) use tables::{Coded, Iq4Nl, Iq4Xs, Mxfp4};
+
+use super::grids;
 pub(crate) use super::planes::GROUP;
 use super::planes::Planes;
 use super::simd::{WORD, WORDS, WeightKind, Words};
@@ -33,11 +40,38 @@ impl Terms for WithMinimum {
     const MINIMUM: bool = true;
 }
 
-/// The factors of a sub-block: `d_w`, of both halves if [`Terms::HALVES`], and `m_w`.
+/// [`WithMinimum`] by halves: both products, then both minimums.
+#[derive(Clone, Copy)]
+pub(crate) struct HalvesWithMinimum;
+impl Terms for HalvesWithMinimum {
+    const HALVES: bool = true;
+    const MINIMUM: bool = true;
+}
+
+/// The factors of a sub-block: `d_w` and `m_w`, of both halves if [`Terms::HALVES`].
 #[derive(Clone, Copy)]
 pub(crate) struct Scales<S: Words> {
     pub(crate) d: [S::Floats; 2],
-    pub(crate) m: S::Floats,
+    pub(crate) m: [S::Floats; 2],
+}
+
+impl<S: Words> Scales<S> {
+    /// `d` times signed bytes, for each half.
+    ///
+    /// # Safety
+    /// `sub` points at sixteen signed bytes for each half; `first` is as for [`Planes::read`].
+    #[inline(always)]
+    unsafe fn of_signed_halves(s: S, d: S::Floats, sub: *const u8, first: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let a = s.floats_mul(d, s.floats_from_i8(sub.add(first)));
+            let b = s.floats_mul(d, s.floats_from_i8(sub.add(GROUP + first)));
+            Self {
+                d: [a, b],
+                m: [a, b],
+            }
+        }
+    }
 }
 
 /// A sub-block as products take it.
@@ -54,6 +88,8 @@ pub(crate) trait Format: Copy + Send + Sync {
     const KIND: WeightKind = WeightKind::Unsigned;
     /// Subtracted from every weight.
     const OFFSET: i32 = 0;
+    /// Positions that a pass of the GEMV takes at most, 2 or 4: code for more takes long to compile.
+    const AT_ONCE: usize = 4;
     /// Bytes of a storage block's head, and of a sub-block's scales.
     const HEAD: usize;
     const SCALES: usize;
@@ -72,7 +108,7 @@ pub(crate) trait Format: Copy + Send + Sync {
     fn offset<S: Words>() -> i32 {
         match Self::KIND {
             WeightKind::Unsigned => Self::OFFSET,
-            WeightKind::Signed => Self::OFFSET + S::SIGNED_OFFSET,
+            WeightKind::Signed | WeightKind::LookedUp => Self::OFFSET + S::SIGNED_OFFSET,
         }
     }
 
@@ -92,6 +128,7 @@ pub(crate) trait Format: Copy + Send + Sync {
         unsafe {
             let at = block.add(Self::HEAD + sub * Self::SUB_BYTES);
             let words = Self::PLANES.read(s, at.add(Self::SCALES), first);
+            let words = Self::looked_up(s, head, words);
             SubBlock {
                 weights: s.operands(Self::KIND, words),
                 scales: Self::scales(s, head, at, first),
@@ -99,6 +136,15 @@ pub(crate) trait Format: Copy + Send + Sync {
         }
     }
 
+    /// The weights that words of the planes stand for.
+    #[inline(always)]
+    fn looked_up<S: Words>(
+        _s: S,
+        _head: &Self::Head<S>,
+        words: [S::Word; WORDS],
+    ) -> [S::Word; WORDS] {
+        words
+    }
     /// # Safety
     /// `block` points at a packed storage block; `first` is as for [`Planes::read`].
     unsafe fn head<S: Words>(s: S, block: *const u8, first: usize) -> Self::Head<S>;
@@ -179,7 +225,10 @@ macro_rules! simple_format {
                     } else {
                         d
                     };
-                    Scales { d: [d, d], m }
+                    Scales {
+                        d: [d, d],
+                        m: [m, m],
+                    }
                 }
             }
 
@@ -225,11 +274,27 @@ simple_format! {
     |stored| std::array::from_fn(|v| word(stored, 2 + WORD * v))
 }
 
-/// `d` and `−dmin` of a Q4_K or Q5_K block.
+/// `d` and `−dmin` of a Q4_K, Q5_K or Q2_K block.
 #[derive(Clone, Copy)]
-pub(crate) struct SixBitHead<S: Words> {
+pub(crate) struct MinimumHead<S: Words> {
     d: S::Floats,
     negative_dmin: S::Floats,
+}
+
+impl<S: Words> MinimumHead<S> {
+    /// # Safety
+    /// `block` points at sixteen `f16` of `d`, then of `dmin`; `first` is as for [`Planes::read`].
+    #[inline(always)]
+    unsafe fn read(s: S, block: *const u8, first: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let dmin = s.floats_from_f16(block.add(2 * (GROUP + first)));
+            Self {
+                d: s.floats_from_f16(block.add(2 * first)),
+                negative_dmin: s.floats_mul(dmin, s.floats(-1.0)),
+            }
+        }
+    }
 }
 
 /// The 6-bit scale and minimum of sub-block `sub`, of the 12 bytes from `stored[4]` on.
@@ -257,23 +322,17 @@ macro_rules! six_bit_format {
             const SCALES: usize = 2 * GROUP;
 
             type Terms = WithMinimum;
-            type Head<S: Words> = SixBitHead<S>;
+            type Head<S: Words> = MinimumHead<S>;
 
             #[inline(always)]
-            unsafe fn head<S: Words>(s: S, block: *const u8, first: usize) -> SixBitHead<S> {
+            unsafe fn head<S: Words>(s: S, block: *const u8, first: usize) -> MinimumHead<S> {
                 // SAFETY: sixteen `f16` each.
-                unsafe {
-                    let dmin = s.floats_from_f16(block.add(2 * (GROUP + first)));
-                    SixBitHead {
-                        d: s.floats_from_f16(block.add(2 * first)),
-                        negative_dmin: s.floats_mul(dmin, s.floats(-1.0)),
-                    }
-                }
+                unsafe { MinimumHead::read(s, block, first) }
             }
             #[inline(always)]
             unsafe fn scales<S: Words>(
                 s: S,
-                head: &SixBitHead<S>,
+                head: &MinimumHead<S>,
                 sub: *const u8,
                 first: usize,
             ) -> Scales<S> {
@@ -282,7 +341,10 @@ macro_rules! six_bit_format {
                     let d = s.floats_mul(head.d, s.floats_from_u8(sub.add(first)));
                     let m = s.floats_from_u8(sub.add(GROUP + first));
                     let m = s.floats_mul(head.negative_dmin, m);
-                    Scales { d: [d, d], m }
+                    Scales {
+                        d: [d, d],
+                        m: [m, m],
+                    }
                 }
             }
 
@@ -337,11 +399,7 @@ impl Format for Q6K {
     #[inline(always)]
     unsafe fn scales<S: Words>(s: S, head: &S::Floats, sub: *const u8, first: usize) -> Scales<S> {
         // SAFETY: sixteen signed bytes for each half.
-        unsafe {
-            let a = s.floats_mul(*head, s.floats_from_i8(sub.add(first)));
-            let b = s.floats_mul(*head, s.floats_from_i8(sub.add(GROUP + first)));
-            Scales { d: [a, b], m: a }
-        }
+        unsafe { Scales::of_signed_halves(s, *head, sub, first) }
     }
 
     fn pack_head(stored: &[u8], row: usize, to: &mut [u8]) {
@@ -363,15 +421,33 @@ impl Format for Q6K {
 /// Calls `$with!(Format)` with the format of a type.
 macro_rules! of_type {
     ($tensor_type:expr, $with:ident) => {
+        $crate::kernels::packed_format::of_type!(
+            @ $tensor_type, $with,
+            TensorType::IQ3_S => $with!(Coded<grids::Iq3S>),
+            TensorType::IQ3_XXS => $with!(Coded<grids::Iq3Xxs>),
+            TensorType::IQ2_S => $with!(Coded<grids::Iq2S>),
+            TensorType::IQ2_XS => $with!(Coded<grids::Iq2Xs>),
+            TensorType::IQ2_XXS => $with!(Coded<grids::Iq2Xxs>),
+            TensorType::TQ2_0 => $with!(Coded<grids::Tq2>),
+            TensorType::TQ1_0 => $with!(Coded<grids::Tq1>),
+        )
+    };
+    (@ $tensor_type:expr, $with:ident, $($coded:tt)*) => {
         match $tensor_type {
             TensorType::Q4_0 => $with!(Q4_0),
             TensorType::Q4_1 => $with!(Q4_1),
             TensorType::Q5_0 => $with!(Q5_0),
             TensorType::Q5_1 => $with!(Q5_1),
             TensorType::Q8_0 => $with!(Q8_0),
+            TensorType::Q2_K => $with!(Q2K),
+            TensorType::Q3_K => $with!(Q3K),
             TensorType::Q4_K => $with!(Q4K),
             TensorType::Q5_K => $with!(Q5K),
             TensorType::Q6_K => $with!(Q6K),
+            TensorType::IQ4_NL => $with!(Iq4Nl),
+            TensorType::IQ4_XS => $with!(Iq4Xs),
+            TensorType::MXFP4 => $with!(Mxfp4),
+            $($coded)*
             TensorType::F32 | TensorType::F16 | TensorType::BF16 => {
                 unreachable!("float weights are not packed")
             }
@@ -380,17 +456,35 @@ macro_rules! of_type {
 }
 pub(crate) use of_type;
 
+/// As [`of_type`], with one format for all types that are packed as codes: once packed, they differ
+/// in nothing that products are compiled for.
+macro_rules! of_packed_type {
+    ($tensor_type:expr, $with:ident) => {
+        $crate::kernels::packed_format::of_type!(
+            @ $tensor_type, $with,
+            TensorType::IQ3_S
+            | TensorType::IQ3_XXS
+            | TensorType::IQ2_S
+            | TensorType::IQ2_XS
+            | TensorType::IQ2_XXS
+            | TensorType::TQ2_0
+            | TensorType::TQ1_0 => $with!(Coded<grids::Iq3S>),
+        )
+    };
+}
+pub(crate) use of_packed_type;
+
 /// Bytes of a packed group of rows of `columns` weights; `None` for types that are not packed, and
 /// for lengths that are no whole blocks.
 pub(crate) fn group_bytes(tensor_type: TensorType, columns: usize) -> Option<usize> {
     macro_rules! with {
-        ($format:ident) => {
-            $format::BYTES
+        ($format:ty) => {
+            <$format as Format>::BYTES
         };
     }
     if tensor_type.is_float() || !columns.is_multiple_of(tensor_type.block_elements()) {
         return None;
     }
-    let bytes = of_type!(tensor_type, with);
+    let bytes = of_packed_type!(tensor_type, with);
     (columns / tensor_type.block_elements()).checked_mul(bytes)
 }

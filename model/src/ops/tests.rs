@@ -58,9 +58,24 @@ fn stored(tensor_type: TensorType, rows: usize) -> (Tensor<2, Int>, Storage) {
                 block.copy_from_slice(&half::bf16::from_f32(value(i)).to_le_bytes());
             }
             TensorType::Q6_K => block[208..].copy_from_slice(&scale),
-            TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 => {
-                block[..2].copy_from_slice(&scale);
+            TensorType::Q3_K => block[108..].copy_from_slice(&scale),
+            TensorType::TQ2_0 => block[64..].copy_from_slice(&scale),
+            TensorType::TQ1_0 => block[52..].copy_from_slice(&scale),
+            TensorType::Q2_K => {
+                block[80..82].copy_from_slice(&scale);
+                block[82..].copy_from_slice(&scale);
             }
+            TensorType::MXFP4 => block[0] = 120,
+            TensorType::Q4_0
+            | TensorType::Q5_0
+            | TensorType::Q8_0
+            | TensorType::IQ4_NL
+            | TensorType::IQ4_XS
+            | TensorType::IQ3_S
+            | TensorType::IQ3_XXS
+            | TensorType::IQ2_S
+            | TensorType::IQ2_XS
+            | TensorType::IQ2_XXS => block[..2].copy_from_slice(&scale),
             TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => {
                 block[..2].copy_from_slice(&scale);
                 block[2..4].copy_from_slice(&scale);

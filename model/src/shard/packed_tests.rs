@@ -8,14 +8,17 @@ use burn::tensor::Tensor;
 use super::packed::PackedError;
 use super::{SequenceStep, Shard, ShardRange};
 use crate::gguf::Gguf;
-use crate::gguf::synth::SynthSpec;
+use crate::gguf::synth::{SynthSpec, TypeMix};
 use crate::packed_part::PackedPart;
-use crate::{Compute, KvCache, ModelConfig, ModelError};
+use crate::{Compute, KvCache, ModelConfig, ModelError, TensorType};
 
 const KEY: [u8; 32] = [7; 32];
 
 fn shard() -> (Shard, ModelConfig) {
-    let spec = SynthSpec::preset("tiny").expect("a preset");
+    shard_of(&SynthSpec::preset("tiny").expect("a preset"))
+}
+
+fn shard_of(spec: &SynthSpec) -> (Shard, ModelConfig) {
     let gguf = Gguf::parse(spec.to_bytes().expect("valid")).expect("valid");
     let config = ModelConfig::from_gguf(&gguf).expect("valid");
     let compute = Compute::new(None).expect("an instruction set");
@@ -62,6 +65,27 @@ fn tempfile() -> File {
     let file = file.expect("a temporary file");
     std::fs::remove_file(&path).expect("just made");
     file
+}
+
+#[test]
+fn every_quantised_type_has_the_same_bits_when_it_is_packed() {
+    for tensor_type in TensorType::ALL.into_iter().filter(|t| !t.is_float()) {
+        let mut spec = SynthSpec::preset("tiny").expect("a preset");
+        spec.types = TypeMix::uniform(tensor_type);
+        spec.layers = 1;
+        let (shard, config) = shard_of(&spec);
+        let inputs: [&[u32]; 3] = [&[5], &[1, 2, 3], &[9; 12]];
+        let stored = inputs.map(|ids| logits(&shard, &config, ids));
+        for (part, len) in shard.packed_parts() {
+            let bytes = packed(&shard, part);
+            assert_eq!(bytes.len() as u64, len, "{tensor_type}");
+            let used = shard.use_packed(part, &KEY, &file(&bytes));
+            used.expect("what was written");
+        }
+        let packed = inputs.map(|ids| logits(&shard, &config, ids));
+        assert!(stored == packed, "{tensor_type}");
+        assert!(stored[0].iter().any(|bits| *bits != stored[0][0]));
+    }
 }
 
 #[test]

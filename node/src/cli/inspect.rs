@@ -155,7 +155,10 @@ fn shape_lines(shape: &Shape) -> Vec<Line> {
 fn type_line(share: &TypeShare) -> Line {
     let tensors = format::count(share.tensors, "tensor");
     let bytes = known_bytes(share.bytes);
-    let unsupported = match (share.supported, share.block) {
+    let remark = match (share.supported, share.block) {
+        (true, _) if share.slow_until_packed => {
+            ", slow until packed (then 4.6 bits a weight in memory)".to_owned()
+        }
         (true, _) => String::new(),
         (false, Some([elements, bytes])) => {
             let each = format::count(elements as usize, "element");
@@ -165,10 +168,7 @@ fn type_line(share: &TypeShare) -> Line {
     };
     (
         "type",
-        format!(
-            "{:<5} {bytes:>9} in {tensors}{unsupported}",
-            share.tensor_type
-        ),
+        format!("{:<7} {bytes:>9} in {tensors}{remark}", share.tensor_type),
     )
 }
 

@@ -15,8 +15,20 @@ use super::overhead::stage_overhead;
 use super::{Corrections, MeasureError, MeasuredWith, Measurements};
 use crate::Cancel;
 
-/// KV cache, prefill and overhead, beside one measurement for each format.
+/// KV cache, prefill and overhead, beside one measurement for each format that has products of its own.
 const OTHERS: usize = 3;
+
+/// How many steps [`measure`] tells of.
+pub(super) fn steps() -> usize {
+    measured_types().count() + OTHERS
+}
+
+/// Types of which others are computed like one.
+fn measured_types() -> impl Iterator<Item = TensorType> {
+    TensorType::ALL
+        .into_iter()
+        .filter(|t| t.packed_like() == *t)
+}
 
 /// Measures all rates; `None` when cancelled. `on_progress` is told what is done of what.
 pub(super) fn measure(
@@ -25,16 +37,24 @@ pub(super) fn measure(
     cancel: &Cancel,
     on_progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Option<Measurements>, MeasureError> {
-    let total = TensorType::ALL.len() + OTHERS;
+    let total = steps();
     let mut decode_bytes_per_s = BTreeMap::new();
-    for (done, tensor_type) in TensorType::ALL.into_iter().enumerate() {
+    for (done, tensor_type) in measured_types().enumerate() {
         on_progress(done, total);
         if cancel.is_cancelled() {
             return Ok(None);
         }
         let mut layers = Layers::new(compute, tensor_type, 1)?.packed()?;
         let rate = layers.decode_bytes_per_s()?;
-        decode_bytes_per_s.insert(tensor_type.name().to_owned(), rate);
+        for like in TensorType::ALL
+            .into_iter()
+            .filter(|t| t.packed_like() == tensor_type)
+        {
+            // As many weights a second, in the bytes that the file has of them.
+            let share = u128::from(rate) * like.block_bytes() as u128;
+            let rate = share / tensor_type.block_bytes() as u128;
+            decode_bytes_per_s.insert(like.name().to_owned(), rate.max(1) as u64);
+        }
     }
     on_progress(total - OTHERS, total);
     let mut layers = Layers::new(compute, TensorType::Q4_0, POSITIONS + 1)?;

@@ -47,7 +47,7 @@ fn unknown_types_are_counted_and_named() {
         &tiny(),
         |_, _| None,
         |tensor| match &*tensor.name {
-            "blk.0.ffn_up.weight" | "blk.1.ffn_up.weight" => 20,
+            "blk.0.ffn_up.weight" | "blk.1.ffn_up.weight" => 19,
             "blk.2.ffn_up.weight" => 77,
             _ => tensor.tensor_type as u32,
         },
@@ -55,7 +55,7 @@ fn unknown_types_are_counted_and_named() {
     let (json, run) = inspected(&bytes);
     assert_eq!(json["runs"], false);
     assert_eq!(json["memory"], Json::Null);
-    let expected = "2 tensors are stored as IQ4_NL and 1 as type number 77";
+    let expected = "2 tensors are stored as IQ1_S and 1 as type number 77";
     assert!(reasons(&json)[0].contains(expected), "{json}");
     assert!(run.contains(expected), "{run}");
     let types = json["types"].as_array().expect("a list");
@@ -65,14 +65,40 @@ fn unknown_types_are_counted_and_named() {
             .find(|share| share["type"] == name)
             .expect("it is listed")
     };
-    assert_eq!(of("IQ4_NL")["tensors"], 2);
-    assert_eq!(of("IQ4_NL")["supported"], false);
-    assert_eq!(of("IQ4_NL")["block"], serde_json::json!([32, 18]));
+    assert_eq!(of("IQ1_S")["tensors"], 2);
+    assert_eq!(of("IQ1_S")["supported"], false);
+    assert_eq!(of("IQ1_S")["block"], serde_json::json!([256, 50]));
     assert_eq!(of("type number 77")["bytes"], Json::Null);
     assert_eq!(of("F32")["supported"], true);
     // All else is told: the sizes and every tensor.
     assert_eq!(json["shape"]["layers"], 3);
     assert_eq!(json["tensor_count"], tiny().tensors().len());
+}
+
+#[test]
+fn types_without_kernels_of_their_own_run_and_are_told() {
+    let device = Device::new();
+    let types = "Q3_K,embedding=IQ4_XS,ffn_up=IQ2_XXS,ffn_down=MXFP4";
+    let _ = device
+        .potluck(["synth", "rare.gguf", "--types", types])
+        .success();
+    let text = device.potluck(["inspect", "rare.gguf"]).success().stdout;
+    let lines: Vec<_> = text.lines().filter(|l| l.contains("slow until")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("IQ2_XXS"), "{text}");
+    let json = device
+        .potluck(["inspect", "rare.gguf", "--json"])
+        .success()
+        .json();
+    assert_eq!(json["runs"], true);
+    let types = json["types"].as_array().expect("a list");
+    let slow = types
+        .iter()
+        .filter(|share| share["slow_until_packed"] == true);
+    let slow: Vec<_> = slow.map(|share| &share["type"]).collect();
+    assert_eq!(slow, ["IQ2_XXS"]);
+    let _ = device
+        .potluck(["run", "--raw", "-m", "rare.gguf", "-n", "4", "Hi"])
+        .success();
 }
 
 #[test]
@@ -85,12 +111,12 @@ fn all_reasons_are_told_and_what_the_file_says_of_itself() {
         _ => None,
     };
     let bytes = rewritten(&gguf, value_of, |tensor| match tensor.tensor_type {
-        TensorType::Q4_1 => 39,
+        TensorType::Q4_1 => 40,
         other => other as u32,
     });
     let (json, run) = inspected(&bytes);
     let reasons = reasons(&json);
-    for words in ["MXFP4", "\"newarch\"", "`unheard-of`"] {
+    for words in ["NVFP4", "\"newarch\"", "`unheard-of`"] {
         assert!(
             reasons.iter().any(|reason| reason.contains(words)),
             "{json}"
@@ -100,7 +126,7 @@ fn all_reasons_are_told_and_what_the_file_says_of_itself() {
     assert_eq!(json["pre_tokenizer"], "unheard-of");
     let warnings = json["warnings"].to_string();
     assert!(warnings.contains("chat template cannot be used"), "{json}");
-    assert!(run.contains("MXFP4"), "{run}");
+    assert!(run.contains("NVFP4"), "{run}");
 
     let device = Device::new();
     write(&device.folder().join("odd.gguf"), &bytes);
@@ -108,8 +134,8 @@ fn all_reasons_are_told_and_what_the_file_says_of_itself() {
     for words in [
         "runs",
         "cannot be run",
-        "MXFP4",
-        "blocks of 32 elements in 17 bytes",
+        "NVFP4",
+        "blocks of 64 elements in 36 bytes",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }

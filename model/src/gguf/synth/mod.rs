@@ -22,6 +22,7 @@ pub use self::presets::PRESETS;
 pub use self::spec::{Architecture, Matrix, RopeScaling, SynthSpec, TypeMix};
 use self::weights::Stream;
 use super::{GgufWriter, TensorProblem, Value};
+use crate::TensorType;
 
 /// Why a synthetic model could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +48,8 @@ pub enum SynthError {
     },
     /// A type that does not exist or is not supported.
     #[error(
-        "tensor type \"{name}\" is not known: choose F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K"
+        "tensor type \"{name}\" is not known: choose one of {}",
+        TensorType::ALL.map(TensorType::name).join(", ")
     )]
     UnknownType {
         /// The name given.

@@ -5,12 +5,12 @@
 
 use std::collections::HashSet;
 
-use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::super::Gguf;
 use super::*;
 use crate::TensorType;
+use crate::kernels::dequantise::dequantise_row;
 
 fn parsed(spec: &SynthSpec) -> Gguf {
     Gguf::parse(spec.to_bytes().unwrap()).unwrap()
@@ -404,64 +404,9 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     decode(TensorType::F32, bytes)
 }
 
-/// Every number of a tensor, straight from the definitions in `ggml-common.h`.
 fn decode(tensor_type: TensorType, bytes: &[u8]) -> Vec<f32> {
-    let mut numbers = Vec::new();
-    for block in bytes.chunks_exact(tensor_type.block_bytes()) {
-        let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
-        let nibble = |at: usize, i: usize| u32::from(block[at + i % 16] >> (i / 16 * 4) & 15);
-        let fifth = |at: usize, i: usize| u32::from(block[at + i / 8] >> (i % 8) & 1) << 4;
-        match tensor_type {
-            TensorType::F32 => numbers.push(f32::from_le_bytes(block.try_into().unwrap())),
-            TensorType::F16 => numbers.push(half(0)),
-            TensorType::BF16 => {
-                numbers.push(bf16::from_le_bytes(block.try_into().unwrap()).to_f32());
-            }
-            TensorType::Q8_0 => {
-                numbers.extend((0..32).map(|i| half(0) * f32::from(block[2 + i] as i8)));
-            }
-            TensorType::Q4_0 => {
-                numbers.extend((0..32).map(|i| half(0) * (nibble(2, i) as f32 - 8.0)));
-            }
-            TensorType::Q4_1 => {
-                numbers.extend((0..32).map(|i| half(0) * nibble(4, i) as f32 + half(2)));
-            }
-            TensorType::Q5_0 => numbers
-                .extend((0..32).map(|i| half(0) * ((nibble(6, i) | fifth(2, i)) as f32 - 16.0))),
-            TensorType::Q5_1 => numbers
-                .extend((0..32).map(|i| half(0) * (nibble(8, i) | fifth(4, i)) as f32 + half(2))),
-            TensorType::Q4_K | TensorType::Q5_K => {
-                let (high, low) = match tensor_type {
-                    TensorType::Q5_K => (Some(16), 48),
-                    _ => (None, 16),
-                };
-                numbers.extend((0..256).map(|i| {
-                    let (sub, lane) = (i / 32, i % 32);
-                    let nibble = block[low + sub / 2 * 32 + lane] >> (sub % 2 * 4) & 15;
-                    let fifth = high.map_or(0, |at: usize| block[at + lane] >> sub & 1) << 4;
-                    let (scale, minimum) = six_bit_scale(&block[4..16], sub);
-                    half(0) * scale * f32::from(nibble | fifth) - half(2) * minimum
-                }));
-            }
-            TensorType::Q6_K => numbers.extend((0..256).map(|i| {
-                let (part, quarter, lane) = (i / 128, i % 128 / 32, i % 32);
-                let low = block[part * 64 + quarter % 2 * 32 + lane] >> (quarter / 2 * 4) & 15;
-                let high = block[128 + part * 32 + lane] >> (quarter * 2) & 3;
-                let scale = block[192 + i / 16] as i8;
-                half(208) * f32::from(scale) * (f32::from(low | high << 4) - 32.0)
-            })),
-        }
-    }
+    let blocks = bytes.len() / tensor_type.block_bytes();
+    let mut numbers = vec![0.0; blocks * tensor_type.block_elements()];
+    dequantise_row(tensor_type, bytes, &mut numbers);
     numbers
-}
-
-/// Scale and minimum of a sub-block, from the 12 packed bytes.
-fn six_bit_scale(packed: &[u8], sub: usize) -> (f32, f32) {
-    let (scale, minimum) = if sub < 4 {
-        (packed[sub] & 63, packed[sub + 4] & 63)
-    } else {
-        let (low, high) = (packed[sub + 4], [packed[sub - 4], packed[sub]]);
-        (low & 15 | high[0] >> 6 << 4, low >> 4 | high[1] >> 6 << 4)
-    };
-    (f32::from(scale), f32::from(minimum))
 }

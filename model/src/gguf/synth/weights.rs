@@ -100,6 +100,8 @@ fn mix(state: u64) -> u64 {
 
 /// The root mean square of the 64 values a 6-bit scale can have.
 const SCALE_6_BITS: f32 = 36.66;
+/// The same of 4 bits.
+const SCALE_4_BITS: f32 = 8.803;
 
 /// Fills one block. Layouts are those of `ggml-common.h`.
 fn fill_block(tensor_type: TensorType, block: &mut [u8], stream: &mut Stream, spread: Spread) {
@@ -140,27 +142,72 @@ fn fill_block(tensor_type: TensorType, block: &mut [u8], stream: &mut Stream, sp
             put_f16(block, 0, d);
             put_f16(block, 2, -middle * d);
         }
-        // w = d · scale · q − dmin · minimum, with 6-bit scales and minimums of 8 sub-blocks:
-        // minimums near their scale and dmin = d · middle put the middle of the quants at zero.
-        TensorType::Q4_K | TensorType::Q5_K => {
-            stream.fill(&mut block[16..]);
-            let (of_quants, middle) = match tensor_type {
-                TensorType::Q4_K => (4.61, 7.5),
-                _ => (9.233, 15.5),
-            };
-            let d = scale(stream, of_quants * SCALE_6_BITS);
-            put_f16(block, 0, d);
-            put_f16(block, 2, middle * d);
-            let packed = pack_scales(stream);
-            block[4..16].copy_from_slice(&packed);
-        }
+        TensorType::Q4_K => six_bits(block, stream, deviation, [4.61, 7.5]),
+        TensorType::Q5_K => six_bits(block, stream, deviation, [9.233, 15.5]),
+        TensorType::Q2_K => four_bits(block, stream, deviation),
         // w = d · scale · (q − 32), q of 6 bits, scales of 8 bits and sign for 16 sub-blocks.
         TensorType::Q6_K => {
             stream.fill(&mut block[..208]);
             let d = scale(stream, 18.47 * 73.9);
             put_f16(block, 208, d);
         }
+        // w = d · scale · q: q of a few bits, or of a table or grid, whose middle is not quite at zero.
+        TensorType::Q3_K => one_scale(block, 108, stream, deviation / 43.35),
+        TensorType::IQ4_NL => one_scale(block, 0, stream, deviation / 67.44),
+        TensorType::IQ4_XS => one_scale(block, 0, stream, deviation / 1246.0),
+        TensorType::IQ3_S => one_scale(block, 0, stream, deviation / 139.9),
+        TensorType::IQ3_XXS => one_scale(block, 0, stream, deviation / 142.3),
+        TensorType::IQ2_S => one_scale(block, 0, stream, deviation / 56.3),
+        TensorType::IQ2_XS => one_scale(block, 0, stream, deviation / 55.9),
+        TensorType::IQ2_XXS => one_scale(block, 0, stream, deviation / 53.1),
+        TensorType::TQ2_0 => one_scale(block, 64, stream, deviation / 1.2247),
+        TensorType::TQ1_0 => one_scale(block, 52, stream, deviation / 0.8165),
+        TensorType::MXFP4 => {
+            stream.fill(&mut block[1..]);
+            let d = scale(stream, 5.852);
+            block[0] = power_of_2(stream, d);
+        }
     }
+}
+
+/// Fills a Q4_K or Q5_K block: w = d · scale · q − dmin · minimum, with 6-bit scales and minimums of 8
+/// sub-blocks. Minimums near their scale and dmin = d · middle put the middle of the quants at zero.
+fn six_bits(block: &mut [u8], stream: &mut Stream, deviation: f32, [of_quants, middle]: [f32; 2]) {
+    stream.fill(&mut block[16..]);
+    let d = deviation / (of_quants * SCALE_6_BITS) * stream.jitter();
+    put_f16(block, 0, d);
+    put_f16(block, 2, middle * d);
+    let packed = pack_scales(stream);
+    block[4..16].copy_from_slice(&packed);
+}
+
+/// Fills a Q2_K block: w = d · scale · q − dmin · minimum, with 4-bit scales of 16 sub-blocks, and
+/// minimums that are the same.
+fn four_bits(block: &mut [u8], stream: &mut Stream, deviation: f32) {
+    stream.fill(&mut block[..80]);
+    for both in &mut block[..16] {
+        *both = *both & 15 | *both << 4;
+    }
+    let d = deviation / (1.118 * SCALE_4_BITS) * stream.jitter();
+    put_f16(block, 80, d);
+    put_f16(block, 82, 1.5 * d);
+}
+
+/// Fills a block with random bits but for its scale, an f16 at `at`, about `scale`; with a sign at
+/// random, since the middle of such types' quants is not zero.
+fn one_scale(block: &mut [u8], at: usize, stream: &mut Stream, scale: f32) {
+    stream.fill(block);
+    let d = scale * stream.jitter() * stream.sign();
+    put_f16(block, at, d);
+}
+
+/// The exponent, 128 more than it is, of a power of two near `scale`: the one below or above, by chances
+/// that make the mean of their squares that of `scale`.
+fn power_of_2(stream: &mut Stream, scale: f32) -> u8 {
+    let below = scale.log2().floor();
+    let share = ((scale / below.exp2()).powi(2) - 1.0) / 3.0;
+    let is_above = (stream.next() >> 40) as f32 / (1 << 24) as f32 <= share;
+    (below + 128.0 + f32::from(u8::from(is_above))) as u8
 }
 
 /// Eight random 6-bit scales, and minimums that differ from them by at most 3, in the 12 bytes of

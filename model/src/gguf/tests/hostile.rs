@@ -309,15 +309,21 @@ fn sizes_that_overflow_are_refused() {
 
 #[test]
 fn rows_are_whole_blocks() {
-    let problem = refused_tensor(RawTensor {
-        dimensions: vec![100, 32],
-        type_number: TensorType::Q4_K as u32,
-        ..fine()
-    });
-    assert_eq!(
-        problem.to_string(),
-        "rows of 100 elements are not a whole number of Q4_K blocks of 256"
-    );
+    let quantised = TensorType::ALL.into_iter().filter(|t| !t.is_float());
+    for tensor_type in quantised {
+        let problem = refused_tensor(RawTensor {
+            dimensions: vec![100, 32],
+            type_number: tensor_type as u32,
+            ..fine()
+        });
+        assert_eq!(
+            problem.to_string(),
+            format!(
+                "rows of 100 elements are not a whole number of {tensor_type} blocks of {}",
+                tensor_type.block_elements()
+            )
+        );
+    }
 }
 
 /// A file of these tensors' entries, and room for their data.
@@ -333,7 +339,7 @@ fn file_of(tensors: Vec<RawTensor>) -> bytes::Bytes {
 
 #[test]
 fn unsupported_types_are_refused_all_by_name_or_number() {
-    let tensors = [(0, 20), (1, 20), (2, 4096), (3, 39)].map(|(index, type_number)| RawTensor {
+    let tensors = [(0, 19), (1, 19), (2, 4096), (3, 40)].map(|(index, type_number)| RawTensor {
         name: format!("t{index}").into(),
         dimensions: vec![32, 2],
         type_number,
@@ -342,8 +348,9 @@ fn unsupported_types_are_refused_all_by_name_or_number() {
     let error = Gguf::parse(file_of(tensors.to_vec())).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "2 tensors are stored as IQ4_NL, 1 as MXFP4 and 1 as type number 4096, which this build does \
-         not run: choose a file with F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K"
+        "2 tensors are stored as IQ1_S, 1 as NVFP4 and 1 as type number 4096, which this build does \
+         not run: choose a file with F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, \
+         Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4, IQ3_S, IQ3_XXS, IQ2_S, IQ2_XS, IQ2_XXS, TQ2_0, TQ1_0"
     );
 }
 

@@ -59,17 +59,22 @@ impl<F: Format> Multiply<'_, F> {
     }
 
     /// Packs groups of stored rows to `scratch`, and says where.
-    fn pack_to(&self, groups: Range<usize>, scratch: &mut Vec<u8>) -> *const u8 {
+    pub(super) fn pack_to(&self, groups: Range<usize>, scratch: &mut Vec<u8>) -> *const u8 {
         scratch.resize(groups.len() * self.group_bytes(), 0);
         for (group, to) in groups.zip(scratch.chunks_exact_mut(self.group_bytes())) {
             let rows = group * GROUP..self.w.rows().min((group + 1) * GROUP);
-            pack(F::TYPE, self.w.bytes(rows), self.w.row_bytes(), to);
+            pack(
+                self.w.tensor_type(),
+                self.w.bytes(rows),
+                self.w.row_bytes(),
+                to,
+            );
         }
         scratch.as_ptr()
     }
 
     /// Bytes of a packed group.
-    fn group_bytes(&self) -> usize {
+    pub(super) fn group_bytes(&self) -> usize {
         self.x.blocks() / F::SUBS * F::BYTES
     }
 

@@ -9,6 +9,7 @@ use super::super::packed_format::{Format, GROUP};
 use super::super::simd::{ActivationBlock, Simd, Words};
 use super::Multiply;
 use super::products::{Apart, Products};
+use crate::kernels::rows::Layout;
 
 /// Streams of groups that a thread reads at once: one sequential stream does not keep a processor's
 /// memory busy.
@@ -25,29 +26,42 @@ type Sums<S, const N: usize> = [[<S as Words>::Floats; N]; 2];
 impl<F: Format> Multiply<'_, F> {
     #[inline(always)]
     pub(super) fn gemv<S: Simd>(&self, s: S) {
-        let most = if self.positions > S::AT_ONCE {
-            (CHUNK / self.w.group_bytes()).max(STREAMS)
+        let at_once = const { least(S::AT_ONCE, F::AT_ONCE) };
+        let is_stored = self.w.layout() == Layout::Stored;
+        let most = if self.positions > at_once || is_stored {
+            (CHUNK / self.group_bytes()).max(STREAMS)
         } else {
             self.groups.len().max(1)
         };
+        let mut scratch = Vec::new();
         let mut rest = self.groups.clone();
         while !rest.is_empty() {
             let groups = rest.start..rest.end.min(rest.start + most);
-            for first in (0..self.positions).step_by(S::AT_ONCE) {
-                match (self.positions - first).min(S::AT_ONCE) {
-                    1 => self.pass::<S, 1>(s, groups.clone(), first),
-                    2 => self.pass::<S, 2>(s, groups.clone(), first),
-                    3 => self.pass::<S, 3>(s, groups.clone(), first),
-                    _ => self.pass::<S, 4>(s, groups.clone(), first),
+            let at = match self.w.layout() {
+                Layout::Packed => self.w.bytes_from_group(groups.start).as_ptr(),
+                Layout::Stored => self.pack_to(groups.clone(), &mut scratch),
+            };
+            for first in (0..self.positions).step_by(at_once) {
+                match (self.positions - first).min(at_once) {
+                    1 => self.pass::<S, 1>(s, at, groups.clone(), first),
+                    n if n == 2 || at_once == 2 => self.pass::<S, 2>(s, at, groups.clone(), first),
+                    3 => self.pass::<S, 3>(s, at, groups.clone(), first),
+                    _ => self.pass::<S, 4>(s, at, groups.clone(), first),
                 }
             }
             rest.start = groups.end;
         }
     }
 
-    /// `N` positions from `position` on times some groups.
+    /// `N` positions from `position` on times some groups, which lie packed at `at`.
     #[inline(always)]
-    fn pass<S: Simd, const N: usize>(&self, s: S, groups: Range<usize>, position: usize) {
+    fn pass<S: Simd, const N: usize>(
+        &self,
+        s: S,
+        at: *const u8,
+        groups: Range<usize>,
+        position: usize,
+    ) {
         let mut x: [(&[ActivationBlock], &[Factors]); N] = [(&[], &[]); N];
         for (n, x) in x.iter_mut().enumerate() {
             *x = self.x.tile(position + n);
@@ -62,8 +76,8 @@ impl<F: Format> Multiply<'_, F> {
                 (rest, 1, groups.end - rest)
             };
             let mut sums: [Sums<S, N>; STREAMS] = [[[s.floats(0.0); N]; 2]; STREAMS];
-            let stride = apart * self.w.group_bytes();
-            let at = self.w.bytes_from_group(first).as_ptr();
+            let stride = apart * self.group_bytes();
+            let at = at.wrapping_add((first - groups.start) * self.group_bytes());
             // SAFETY: `count` groups, `stride` bytes apart.
             unsafe { self.streams(s, at, stride, &x, &mut sums[..count]) };
             for (stream, sums) in sums[..count].iter().enumerate() {
@@ -127,6 +141,10 @@ impl<F: Format> Multiply<'_, F> {
             }
         }
     }
+}
+
+const fn least(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
 }
 
 /// The same address, of which the compiler knows nothing: it would load and spread the activations

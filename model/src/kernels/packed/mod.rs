@@ -13,12 +13,21 @@
 //! | plane of nibbles, 4 · 64 bytes | byte `4 · row + i` of vector `v`: weight `4 v + i`, and `4 v + i + 16` in the high half |
 //! | plane of fifth bits, 64 bytes | bit `v` of byte `4 · row + i`: the fifth bit of weight `4 v + i` |
 //! | plane of fifth and sixth bits, 2 · 64 bytes | the same with bits `2 v` and `2 v + 1`, for `v` below 4, then from 4 on |
+//! | plane of twos, 2 · 64 bytes | bits `2 v` and `2 v + 1` of byte `4 · row + i`: weight `4 v + i`, for `v` below 4, then from 4 on |
+//! | plane of third bits, 64 bytes | as that of fifth bits |
 //! | plane of bytes, 8 · 64 bytes | byte `4 · row + i` of vector `v`: weight `4 v + i` |
 //!
 //! Scales are those of the file: sixteen `f16` are the rows' `d`, then, for types with a minimum,
 //! their `m`. Types with 256 weights a block have these in the head, and a byte each in the
-//! sub-block: scales, then minimums (Q4_K, Q5_K), or the scales of the two halves (Q6_K). Rows
-//! that fill up the last group are zeros.
+//! sub-block: scales, then minimums (Q4_K, Q5_K), or the scales of the two halves (Q6_K, Q3_K, and in
+//! Q2_K a nibble of scale and one of minimum). MXFP4's scale is a byte of exponent. Rows that fill up
+//! the last group are zeros.
+//!
+//! Weights of IQ4_NL, IQ4_XS and MXFP4 are numbers of a table of sixteen values, in a plane of
+//! nibbles. So are, when packed, those of the IQ3, IQ2 and TQ types: their weights have at most sixteen
+//! values, which the head of a storage block tells after `d`, with the unit of scales as an `f32`.
+//! Products are the same for all of these. They have no kernels that read the file's layout: stored,
+//! each group is packed before it is multiplied.
 //!
 //! Products follow the canonical arithmetic (see [`kernels`](super)), and so have the bits of those
 //! that read the file's layout.
@@ -31,8 +40,12 @@ mod products;
 use std::ops::Range;
 
 use super::activations::Activations;
+use super::grids;
 use super::isa::{Kernel, dispatch};
-use super::packed_format::{Format, GROUP, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, of_type};
+use super::packed_format::{
+    Coded, Format, GROUP, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K,
+    Q8_0, of_packed_type,
+};
 use super::rows::WeightRows;
 use super::simd::{Simd, Words};
 use super::{Isa, SharedSlice};
@@ -55,7 +68,7 @@ pub(crate) unsafe fn multiply(
     y: SharedSlice<'_, f32>,
 ) {
     macro_rules! with {
-        ($format:ident) => {
+        ($format:ty) => {
             dispatch(
                 isa,
                 Multiply::<$format> {
@@ -70,7 +83,7 @@ pub(crate) unsafe fn multiply(
             )
         };
     }
-    of_type!(w.tensor_type(), with)
+    of_packed_type!(w.tensor_type(), with)
 }
 
 struct Multiply<'a, F> {

@@ -1,7 +1,9 @@
 //! Packs stored rows.
 
+use super::super::grids;
 use super::super::packed_format::{
-    Format, GROUP, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, of_type,
+    Coded, Format, GROUP, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K,
+    Q8_0, of_type,
 };
 use crate::TensorType;
 
@@ -12,7 +14,7 @@ use crate::TensorType;
 /// If the type is not packed, or a size does not fit.
 pub(crate) fn pack(tensor_type: TensorType, rows: &[u8], row_bytes: usize, to: &mut [u8]) {
     macro_rules! with {
-        ($format:ident) => {
+        ($format:ty) => {
             pack_group::<$format>(rows, row_bytes, to)
         };
     }

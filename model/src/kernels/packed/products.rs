@@ -78,9 +78,15 @@ impl<S: Words, T: Terms> Products<S, T> {
             }
         }
         if T::MINIMUM {
+            let [first, second] = sub_block.scales.m;
             for n in 0..N {
-                let sum = s.floats(factors[n].scaled_sum);
-                sums[n] = s.floats_fma(sub_block.scales.m, sum, sums[n]);
+                if T::HALVES {
+                    let [of_first, of_second] = factors[n].scaled_sums_of_halves();
+                    sums[n] = s.floats_fma(first, s.floats(of_first), sums[n]);
+                    sums[n] = s.floats_fma(second, s.floats(of_second), sums[n]);
+                } else {
+                    sums[n] = s.floats_fma(first, s.floats(factors[n].scaled_sum), sums[n]);
+                }
             }
         }
     }

@@ -126,8 +126,12 @@ unsafe fn eight_rows<S: Simd, C: Codec, const N: usize>(
                         let values = x[n].0.get_unchecked(at);
                         let factors = x[n].1.get_unchecked(at);
                         sums[n] = add_block::<S, C>(s, &weights, scale, values, factors, sums[n]);
-                        if C::HAS_MINIMUM {
-                            sums[n] = s.fma(minimum, s.splat(factors.scaled_sum), sums[n]);
+                        if C::HAS_MINIMUM && C::HALVES {
+                            let [first, second] = factors.scaled_sums_of_halves();
+                            sums[n] = s.fma(minimum[0], s.splat(first), sums[n]);
+                            sums[n] = s.fma(minimum[1], s.splat(second), sums[n]);
+                        } else if C::HAS_MINIMUM {
+                            sums[n] = s.fma(minimum[0], s.splat(factors.scaled_sum), sums[n]);
                         }
                     }
                 };

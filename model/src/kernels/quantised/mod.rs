@@ -1,10 +1,13 @@
 //! The GEMV of quantised weights as the file stores them: blocks are read where they lie. Many
-//! positions take the GEMM of [`packed`](super::packed), which packs a group at a time.
+//! positions take the GEMM of [`packed`](super::packed), which packs a group at a time; so do rare
+//! types ([`TensorType::has_own_products`]) for few positions.
 
 mod gemv;
 
 use super::activations::Activations;
-use super::codec::{Codec, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use super::codec::{
+    Codec, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0,
+};
 use super::isa::{Kernel, dispatch};
 use super::rows::WeightRows;
 use super::simd::{LANES, Simd};
@@ -49,12 +52,24 @@ pub(crate) unsafe fn multiply(
         TensorType::Q5_0 => with!(Q5_0),
         TensorType::Q5_1 => with!(Q5_1),
         TensorType::Q8_0 => with!(Q8_0),
+        TensorType::Q2_K => with!(Q2K),
+        TensorType::Q3_K => with!(Q3K),
         TensorType::Q4_K => with!(Q4K),
         TensorType::Q5_K => with!(Q5K),
         TensorType::Q6_K => with!(Q6K),
+        TensorType::IQ4_NL => with!(Iq4Nl),
+        TensorType::IQ4_XS => with!(Iq4Xs),
+        TensorType::MXFP4 => with!(Mxfp4),
         TensorType::F32 | TensorType::F16 | TensorType::BF16 => {
             unreachable!("float weights are multiplied by `float`")
         }
+        TensorType::IQ3_S
+        | TensorType::IQ3_XXS
+        | TensorType::IQ2_S
+        | TensorType::IQ2_XS
+        | TensorType::IQ2_XXS
+        | TensorType::TQ2_0
+        | TensorType::TQ1_0 => unreachable!("these are packed first"),
     }
 }
 

@@ -66,6 +66,8 @@ pub(crate) enum WeightKind {
     Unsigned,
     /// Signed bytes.
     Signed,
+    /// Signed bytes of a [`Words::table`], as products want them.
+    LookedUp,
 }
 
 /// Which load made a [`Simd::Bytes`] of two rows: some instruction sets arrange them differently.
@@ -187,6 +189,8 @@ pub(crate) unsafe trait Simd: Words {
     unsafe fn load_bits_as_16(self, from: *const u8, pair_stride: usize) -> Self::Bytes;
     fn and_bytes(self, a: Self::Bytes, mask: u8) -> Self::Bytes;
     fn or_bytes(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// The values of a table that bytes below 16 number.
+    fn lookup_bytes(self, a: Self::Bytes, values: &[i8; 16]) -> Self::Bytes;
     /// Shifts 16-bit units right; the caller masks away what crosses bytes.
     fn shr_bytes<const N: i32>(self, a: Self::Bytes) -> Self::Bytes;
     /// Shifts 16-bit units left; the caller masks away what crosses bytes.
@@ -283,6 +287,16 @@ pub(crate) unsafe trait Simd: Words {
 
     /// Hints that the cache line at `at` will be read.
     fn prefetch(self, at: *const u8);
+}
+
+/// [`half_of_power`](super::values::half_of_power) of eight exponents.
+#[inline(always)]
+pub(crate) fn half_of_powers<S: Simd>(s: S, exponents: S::I32) -> S::F32 {
+    let one = s.splat_i32(1);
+    let normal = s.shl_i32::<23>(s.sub_i32(exponents, one));
+    // Larger for the exponents 0 and 1 only.
+    let subnormal = s.shl_i32::<21>(s.add_i32(exponents, one));
+    s.f32_from_bits(s.max_i32(normal, subnormal))
 }
 
 /// A computation generic over the number of positions of a tile, [`Words::TILE`].

@@ -34,18 +34,20 @@ impl Part {
 pub(crate) unsafe trait Words: Copy + Send + Sync {
     /// Rows of a vector: 16, or 8 where registers are narrow or few. A packed group has 16.
     const ROWS: usize;
-    /// Positions that a pass of the GEMV takes, at most 4.
+    /// Positions that a pass of the GEMV takes at most, 2 or 4.
     const AT_ONCE: usize = 4;
     /// Positions that a pass of the GEMM takes: as many as the registers hold.
     const TILE: usize;
     /// Words of an activation block that stay side by side when blocks of several positions are
     /// interleaved.
     const TOGETHER: usize;
-    /// What [`Self::operands`] adds to each signed weight.
+    /// What [`Self::operands`], or [`Self::table`], adds to each signed weight.
     const SIGNED_OFFSET: i32;
 
     /// A word of each row.
     type Word: Copy;
+    /// Sixteen weights to choose from.
+    type Table: Copy;
     /// A word of each row as products want it, or with the next word's what they want of both.
     type Operand: Copy;
     /// An `f32` for each row.
@@ -62,6 +64,13 @@ pub(crate) unsafe trait Words: Copy + Send + Sync {
     fn word_shr<const N: i32>(self, a: Self::Word) -> Self::Word;
     /// Shifts 16-bit units left; the caller masks away what crosses bytes.
     fn word_shl<const N: i32>(self, a: Self::Word) -> Self::Word;
+    /// Sixteen signed weights, [`Self::SIGNED_OFFSET`] more than they are.
+    ///
+    /// # Safety
+    /// `values` is valid for reading sixteen bytes.
+    unsafe fn table(self, values: *const u8) -> Self::Table;
+    /// The weights of a table that bytes below 16 number.
+    fn word_lookup(self, a: Self::Word, table: Self::Table) -> Self::Word;
     /// A sub-block's words as [`Self::dot`] wants them; signed weights are [`Self::SIGNED_OFFSET`]
     /// more than they are.
     fn operands(self, kind: WeightKind, words: [Self::Word; WORDS]) -> [Self::Operand; WORDS];
@@ -119,6 +128,17 @@ pub(crate) unsafe trait Words: Copy + Send + Sync {
     /// # Safety
     /// `from` is valid for reading a byte for each row.
     unsafe fn floats_from_i8(self, from: *const u8) -> Self::Floats;
+    /// The low, and the high half of a byte for each row.
+    ///
+    /// # Safety
+    /// `from` is valid for reading a byte for each row.
+    unsafe fn floats_from_nibbles(self, from: *const u8) -> [Self::Floats; 2];
+    /// Half of the power of two whose exponent, 127 more than it is, is the byte of a row: see
+    /// [`half_of_power`](crate::kernels::values::half_of_power).
+    ///
+    /// # Safety
+    /// `from` is valid for reading a byte for each row.
+    unsafe fn floats_from_exponents(self, from: *const u8) -> Self::Floats;
     /// Rounded to the nearest `f32`, ties to even.
     fn floats_from(self, a: Self::Ints) -> Self::Floats;
     fn floats_mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;

@@ -272,6 +272,17 @@ unsafe impl<const VNNI: bool> Simd for Avx2<VNNI> {
         unsafe { [_mm256_or_si256(a[0], b[0]), _mm256_or_si256(a[1], b[1])] }
     }
     #[inline(always)]
+    fn lookup_bytes(self, a: Self::Bytes, values: &[i8; 16]) -> Self::Bytes {
+        // SAFETY: `self` proves the instructions; sixteen bytes are read.
+        unsafe {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(values.as_ptr().cast()));
+            [
+                _mm256_shuffle_epi8(table, a[0]),
+                _mm256_shuffle_epi8(table, a[1]),
+            ]
+        }
+    }
+    #[inline(always)]
     fn shr_bytes<const N: i32>(self, a: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves the instructions.
         unsafe { [_mm256_srli_epi16::<N>(a[0]), _mm256_srli_epi16::<N>(a[1])] }

@@ -14,7 +14,7 @@ pub(super) fn even_odd(kind: WeightKind, q: __m256i) -> [__m256i; 2] {
                 _mm256_and_si256(q, _mm256_set1_epi16(0x00FF)),
                 _mm256_srli_epi16::<8>(q),
             ],
-            WeightKind::Signed => [
+            WeightKind::Signed | WeightKind::LookedUp => [
                 _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(q)),
                 _mm256_srai_epi16::<8>(q),
             ],
@@ -47,7 +47,9 @@ fn products<const VNNI: bool>(kind: WeightKind, bytes: __m256i, x: [__m256i; 2])
         if VNNI {
             let bytes = match kind {
                 WeightKind::Unsigned => bytes,
-                WeightKind::Signed => _mm256_xor_si256(bytes, _mm256_set1_epi8(-128)),
+                WeightKind::Signed | WeightKind::LookedUp => {
+                    _mm256_xor_si256(bytes, _mm256_set1_epi8(-128))
+                }
             };
             let high = _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), bytes, x[0]);
             return _mm256_dpbusd_avx_epi32(_mm256_slli_epi32::<8>(high), bytes, x[1]);

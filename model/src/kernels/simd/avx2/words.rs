@@ -3,7 +3,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::super::{LANES, OfTile, Part, Simd, Sum, WORDS, WeightKind, Words};
+use super::super::{LANES, OfTile, Part, Simd, Sum, WORDS, WeightKind, Words, half_of_powers};
 use super::Avx2;
 use super::products::{MOVED_BY, even_odd, offset_pair, sum_pair};
 
@@ -172,6 +172,7 @@ unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
     const SIGNED_OFFSET: i32 = if VNNI { MOVED_BY } else { 0 };
 
     type Word = Word;
+    type Table = __m256i;
     type Operand = Operand;
     type Floats = [__m256; 2];
     type Ints = [__m256i; 2];
@@ -199,6 +200,24 @@ unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
     #[inline(always)]
     fn word_shl<const N: i32>(self, a: Self::Word) -> Self::Word {
         self.shl_bytes::<N>(a)
+    }
+    #[inline(always)]
+    unsafe fn table(self, values: *const u8) -> Self::Table {
+        // SAFETY: `self` proves the instructions; the caller the read.
+        unsafe {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(values.cast()));
+            _mm256_xor_si256(table, _mm256_set1_epi8(Self::SIGNED_OFFSET as i8))
+        }
+    }
+    #[inline(always)]
+    fn word_lookup(self, a: Self::Word, table: Self::Table) -> Self::Word {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            [
+                _mm256_shuffle_epi8(table, a[0]),
+                _mm256_shuffle_epi8(table, a[1]),
+            ]
+        }
     }
     #[inline(always)]
     fn operands(self, kind: WeightKind, words: [Self::Word; WORDS]) -> [Self::Operand; WORDS] {
@@ -334,6 +353,30 @@ unsafe impl<const VNNI: bool> Words for Avx2<VNNI> {
             let wide = |at| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(at));
             let bytes = _mm_loadu_si128(from.cast());
             [wide(bytes), wide(_mm_srli_si128::<8>(bytes))]
+        }
+    }
+    #[inline(always)]
+    unsafe fn floats_from_nibbles(self, from: *const u8) -> [Self::Floats; 2] {
+        // SAFETY: `self` proves the instructions; the caller the read.
+        unsafe {
+            let wide = |at| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(at));
+            let bytes = _mm_loadu_si128(from.cast());
+            let low = _mm_and_si128(bytes, _mm_set1_epi8(15));
+            let high = _mm_and_si128(_mm_srli_epi16::<4>(bytes), _mm_set1_epi8(15));
+            [
+                [wide(low), wide(_mm_srli_si128::<8>(low))],
+                [wide(high), wide(_mm_srli_si128::<8>(high))],
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn floats_from_exponents(self, from: *const u8) -> Self::Floats {
+        // SAFETY: `self` proves the instructions; the caller the read.
+        unsafe {
+            let bytes = _mm_loadu_si128(from.cast());
+            let first = _mm256_cvtepu8_epi32(bytes);
+            let second = _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(bytes));
+            [half_of_powers(self, first), half_of_powers(self, second)]
         }
     }
     #[inline(always)]

@@ -66,7 +66,9 @@ unsafe fn products(kind: WeightKind, rows: &[__m512i; LANES], x: &ActivationBloc
         for i in 0..4 {
             let w = match kind {
                 WeightKind::Unsigned => rows[i],
-                WeightKind::Signed => _mm512_xor_si512(rows[i], _mm512_set1_epi8(-128)),
+                WeightKind::Signed | WeightKind::LookedUp => {
+                    _mm512_xor_si512(rows[i], _mm512_set1_epi8(-128))
+                }
             };
             let h = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, high);
             v[i] = _mm512_dpbusd_epi32(_mm512_slli_epi32::<8>(h), w, low);
@@ -169,6 +171,14 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_or_si512(a, b) }
     }
     #[inline(always)]
+    fn lookup_bytes(self, a: Self::Bytes, values: &[i8; 16]) -> Self::Bytes {
+        // SAFETY: `self` proves the instructions; sixteen bytes are read.
+        unsafe {
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(values.as_ptr().cast()));
+            _mm512_shuffle_epi8(table, a)
+        }
+    }
+    #[inline(always)]
     fn shr_bytes<const N: i32>(self, a: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves the instructions.
         unsafe { _mm512_srl_epi16(a, _mm_cvtsi32_si128(N)) }
@@ -197,7 +207,9 @@ unsafe impl Simd for Avx512 {
         let moved = self.add_i32(first, second);
         match form.kind {
             WeightKind::Unsigned => moved,
-            WeightKind::Signed => self.sub_i32(moved, self.splat_i32(MOVED_BY * sums.whole.value)),
+            WeightKind::Signed | WeightKind::LookedUp => {
+                self.sub_i32(moved, self.splat_i32(MOVED_BY * sums.whole.value))
+            }
         }
     }
     #[inline(always)]
@@ -212,7 +224,7 @@ unsafe impl Simd for Avx512 {
         let moved = unsafe { products(form.kind, rows, x) };
         match form.kind {
             WeightKind::Unsigned => moved,
-            WeightKind::Signed => [
+            WeightKind::Signed | WeightKind::LookedUp => [
                 self.sub_i32(moved[0], self.splat_i32(MOVED_BY * sums.halves[0].value)),
                 self.sub_i32(moved[1], self.splat_i32(MOVED_BY * sums.halves[1].value)),
             ],

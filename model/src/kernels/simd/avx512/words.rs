@@ -87,6 +87,7 @@ unsafe impl Words for Avx512 {
     const SIGNED_OFFSET: i32 = MOVED_BY;
 
     type Word = __m512i;
+    type Table = __m512i;
     type Operand = __m512i;
     type Floats = __m512;
     type Ints = __m512i;
@@ -115,6 +116,19 @@ unsafe impl Words for Avx512 {
     fn word_shl<const N: i32>(self, a: Self::Word) -> Self::Word {
         // SAFETY: `self` proves the instructions.
         unsafe { _mm512_sll_epi16(a, _mm_cvtsi32_si128(N)) }
+    }
+    #[inline(always)]
+    unsafe fn table(self, values: *const u8) -> Self::Table {
+        // SAFETY: `self` proves the instructions; the caller the read.
+        unsafe {
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(values.cast()));
+            _mm512_xor_si512(table, _mm512_set1_epi8(MOVED_BY as i8))
+        }
+    }
+    #[inline(always)]
+    fn word_lookup(self, a: Self::Word, table: Self::Table) -> Self::Word {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_shuffle_epi8(table, a) }
     }
     #[inline(always)]
     fn operands(self, kind: WeightKind, mut words: [Self::Word; WORDS]) -> [Self::Operand; WORDS] {
@@ -218,6 +232,28 @@ unsafe impl Words for Avx512 {
     unsafe fn floats_from_i8(self, from: *const u8) -> Self::Floats {
         // SAFETY: `self` proves the instructions; the caller the read.
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn floats_from_nibbles(self, from: *const u8) -> [Self::Floats; 2] {
+        // SAFETY: `self` proves the instructions; the caller the read.
+        unsafe {
+            let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
+            let low = _mm512_and_si512(bytes, _mm512_set1_epi32(15));
+            let high = _mm512_srli_epi32::<4>(bytes);
+            [_mm512_cvtepi32_ps(low), _mm512_cvtepi32_ps(high)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn floats_from_exponents(self, from: *const u8) -> Self::Floats {
+        // SAFETY: `self` proves the instructions; the caller the read.
+        unsafe {
+            let exponents = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
+            let power = _mm512_slli_epi32::<23>(exponents);
+            let normal = _mm512_sub_epi32(power, _mm512_set1_epi32(1 << 23));
+            let subnormal = _mm512_add_epi32(exponents, _mm512_set1_epi32(1));
+            let subnormal = _mm512_slli_epi32::<21>(subnormal);
+            _mm512_castsi512_ps(_mm512_max_epi32(normal, subnormal))
+        }
     }
     #[inline(always)]
     fn floats_from(self, a: Self::Ints) -> Self::Floats {

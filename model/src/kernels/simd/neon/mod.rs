@@ -290,6 +290,14 @@ unsafe impl<const DOT: bool, const MATRIX: bool> Simd for Neon<DOT, MATRIX> {
         unsafe { both!(vorrq_u8, a, b) }
     }
     #[inline(always)]
+    fn lookup_bytes(self, a: Self::Bytes, values: &[i8; 16]) -> Self::Bytes {
+        // SAFETY: `self` proves the instructions; sixteen bytes are read.
+        unsafe {
+            let table = vld1q_u8(values.as_ptr().cast());
+            [vqtbl1q_u8(table, a[0]), vqtbl1q_u8(table, a[1])]
+        }
+    }
+    #[inline(always)]
     fn shr_bytes<const N: i32>(self, a: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves the instructions. A negative count shifts right.
         unsafe {

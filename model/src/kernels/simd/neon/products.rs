@@ -205,7 +205,7 @@ pub(super) unsafe fn widen(kind: WeightKind, bytes: uint8x16_t) -> [int16x8_t; 2
                 vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(bytes))),
                 vreinterpretq_s16_u16(vmovl_high_u8(bytes)),
             ],
-            WeightKind::Signed => {
+            WeightKind::Signed | WeightKind::LookedUp => {
                 let bytes = vreinterpretq_s8_u8(bytes);
                 [vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes)]
             }

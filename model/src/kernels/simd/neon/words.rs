@@ -2,7 +2,9 @@
 
 use std::arch::aarch64::*;
 
-use super::super::{OfTile, Part, Simd, Sum, WORDS, WeightKind, Words, dot_blocks_of_tile};
+use super::super::{
+    OfTile, Part, Simd, Sum, WORDS, WeightKind, Words, dot_blocks_of_tile, half_of_powers,
+};
 use super::products::{high_and_low, sdot_by, smmla, widen};
 use super::{Neon, widen_f16};
 
@@ -252,6 +254,22 @@ unsafe fn zip(a: uint8x16_t, b: uint8x16_t) -> [int8x16_t; 2] {
     }
 }
 
+/// Eight bytes.
+///
+/// # Safety
+/// The CPU has NEON.
+#[inline(always)]
+unsafe fn widen_u8(bytes: uint8x8_t) -> [float32x4_t; 2] {
+    // SAFETY: registers only.
+    unsafe {
+        let wide = vmovl_u8(bytes);
+        [
+            vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide))),
+            vcvtq_f32_u32(vmovl_high_u16(wide)),
+        ]
+    }
+}
+
 #[inline(never)]
 #[target_feature(enable = "neon")]
 fn apart<const DOT: bool, const MATRIX: bool, T: OfTile<Neon<DOT, MATRIX>>>(
@@ -269,6 +287,7 @@ unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
     const SIGNED_OFFSET: i32 = 0;
 
     type Word = Word;
+    type Table = uint8x16_t;
     type Operand = Operand;
     type Floats = [float32x4_t; 2];
     type Ints = [int32x4_t; 2];
@@ -296,6 +315,16 @@ unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
     fn word_shl<const N: i32>(self, a: Self::Word) -> Self::Word {
         // SAFETY: `self` proves the instructions.
         unsafe { a.map(|v| vshlq_n_u8::<N>(v)) }
+    }
+    #[inline(always)]
+    unsafe fn table(self, values: *const u8) -> Self::Table {
+        // SAFETY: the caller promises sixteen readable bytes.
+        unsafe { vld1q_u8(values) }
+    }
+    #[inline(always)]
+    fn word_lookup(self, a: Self::Word, table: Self::Table) -> Self::Word {
+        // SAFETY: `self` proves the instructions.
+        unsafe { [vqtbl1q_u8(table, a[0]), vqtbl1q_u8(table, a[1])] }
     }
     #[inline(always)]
     fn operands(self, kind: WeightKind, words: [Self::Word; WORDS]) -> [Self::Operand; WORDS] {
@@ -398,13 +427,7 @@ unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
     #[inline(always)]
     unsafe fn floats_from_u8(self, from: *const u8) -> Self::Floats {
         // SAFETY: the caller promises eight readable bytes.
-        unsafe {
-            let wide = vmovl_u8(vld1_u8(from));
-            [
-                vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide))),
-                vcvtq_f32_u32(vmovl_high_u16(wide)),
-            ]
-        }
+        unsafe { widen_u8(vld1_u8(from)) }
     }
     #[inline(always)]
     unsafe fn floats_from_i8(self, from: *const u8) -> Self::Floats {
@@ -415,6 +438,26 @@ unsafe impl<const DOT: bool, const MATRIX: bool> Words for Neon<DOT, MATRIX> {
                 vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide))),
                 vcvtq_f32_s32(vmovl_high_s16(wide)),
             ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn floats_from_nibbles(self, from: *const u8) -> [Self::Floats; 2] {
+        // SAFETY: the caller promises eight readable bytes.
+        unsafe {
+            let bytes = vld1_u8(from);
+            [
+                widen_u8(vand_u8(bytes, vdup_n_u8(15))),
+                widen_u8(vshr_n_u8::<4>(bytes)),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn floats_from_exponents(self, from: *const u8) -> Self::Floats {
+        // SAFETY: the caller promises eight readable bytes.
+        unsafe {
+            let wide = vreinterpretq_s16_u16(vmovl_u8(vld1_u8(from)));
+            let exponents = [vmovl_s16(vget_low_s16(wide)), vmovl_high_s16(wide)];
+            half_of_powers(self, exponents)
         }
     }
     #[inline(always)]

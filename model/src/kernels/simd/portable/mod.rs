@@ -156,6 +156,9 @@ unsafe impl Simd for Portable {
     fn or_bytes(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
         zip(a, b, |a, b| a | b)
     }
+    fn lookup_bytes(self, a: Self::Bytes, values: &[i8; 16]) -> Self::Bytes {
+        map(a, |a| values[usize::from(a)] as u8)
+    }
     fn shr_bytes<const N: i32>(self, a: Self::Bytes) -> Self::Bytes {
         on_u16(a, |v| v >> N)
     }
@@ -228,7 +231,7 @@ unsafe impl Simd for Portable {
 fn weight(kind: WeightKind, byte: u8) -> i32 {
     match kind {
         WeightKind::Unsigned => i32::from(byte),
-        WeightKind::Signed => i32::from(byte as i8),
+        WeightKind::Signed | WeightKind::LookedUp => i32::from(byte as i8),
     }
 }
 

@@ -4,6 +4,7 @@ use half::f16;
 
 use super::super::{OfTile, Part, Sum, WORD, WORDS, WeightKind, Words};
 use super::{Portable, map, read, weight, zip};
+use crate::kernels::values::half_of_power;
 
 /// Rows of a vector.
 const ROWS: usize = 16;
@@ -26,6 +27,7 @@ unsafe impl Words for Portable {
     const SIGNED_OFFSET: i32 = 0;
 
     type Word = [[u8; WORD]; ROWS];
+    type Table = [u8; 16];
     type Operand = [[i16; WORD]; ROWS];
     type Floats = [f32; ROWS];
     type Ints = [i32; ROWS];
@@ -45,6 +47,13 @@ unsafe impl Words for Portable {
     }
     fn word_shl<const N: i32>(self, a: Self::Word) -> Self::Word {
         on_u16(a, |unit| unit << N)
+    }
+    unsafe fn table(self, values: *const u8) -> Self::Table {
+        // SAFETY: the caller's promise is this function's.
+        unsafe { read(values) }
+    }
+    fn word_lookup(self, a: Self::Word, table: Self::Table) -> Self::Word {
+        map(a, |word| map(word, |byte| table[usize::from(byte)]))
     }
     fn operands(self, kind: WeightKind, words: [Self::Word; WORDS]) -> [Self::Operand; WORDS] {
         map(words, |word| {
@@ -104,6 +113,19 @@ unsafe impl Words for Portable {
         // SAFETY: the caller's promise is this function's.
         let bytes: [i8; ROWS] = unsafe { read(from.cast()) };
         map(bytes, f32::from)
+    }
+    unsafe fn floats_from_nibbles(self, from: *const u8) -> [Self::Floats; 2] {
+        // SAFETY: the caller's promise is this function's.
+        let bytes: [u8; ROWS] = unsafe { read(from) };
+        [
+            map(bytes, |b| f32::from(b & 15)),
+            map(bytes, |b| f32::from(b >> 4)),
+        ]
+    }
+    unsafe fn floats_from_exponents(self, from: *const u8) -> Self::Floats {
+        // SAFETY: the caller's promise is this function's.
+        let bytes: [u8; ROWS] = unsafe { read(from) };
+        map(bytes, half_of_power)
     }
     fn floats_from(self, a: Self::Ints) -> Self::Floats {
         map(a, |a| a as f32)
