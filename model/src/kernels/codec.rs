@@ -112,6 +112,7 @@ macro_rules! simple_codec {
     (@const OFFSET = $value:expr) => { const OFFSET: i32 = $value; };
     (@const HAS_MINIMUM = $value:expr) => { const HAS_MINIMUM: bool = $value; };
 }
+use simple_codec;
 
 simple_codec! {
     /// `f16 d, u8 nibbles[16]`; `w = d · (q − 8)`.
@@ -154,6 +155,29 @@ simple_codec! {
     |s, block, stride| s.load_bytes(block.add(2), stride)
 }
 
+/// Byte `byte` of each lane.
+#[inline(always)]
+fn byte_of<S: Simd>(s: S, word: S::I32, byte: u32) -> S::I32 {
+    s.and_i32(s.shr_i32_by(word, 8 * byte), s.splat_i32(0xFF))
+}
+
+/// Four words of each of eight rows.
+///
+/// # Safety
+/// Those reads from `at` on, `row_bytes` apart, are valid.
+#[inline(always)]
+unsafe fn four_words<S: Simd>(s: S, at: *const u8, row_bytes: usize) -> [S::I32; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        [
+            s.gather_u32(at, row_bytes),
+            s.gather_u32(at.add(4), row_bytes),
+            s.gather_u32(at.add(8), row_bytes),
+            s.gather_u32(at.add(12), row_bytes),
+        ]
+    }
+}
+
 /// Scales of a Q4_K or Q5_K block: `f16 d, f16 dmin`, then eight 6-bit scales and eight 6-bit
 /// minimums in 12 bytes. Lanes are rows; each `i32` holds four sub-blocks' bytes.
 #[derive(Clone, Copy)]
@@ -170,14 +194,7 @@ impl<S: Simd> SixBitScales<S> {
     #[inline(always)]
     unsafe fn read(s: S, block: *const u8, row_bytes: usize) -> Self {
         // SAFETY: the header of these blocks is 16 bytes.
-        let [head, a, b, c] = unsafe {
-            [
-                s.gather_u32(block, row_bytes),
-                s.gather_u32(block.add(4), row_bytes),
-                s.gather_u32(block.add(8), row_bytes),
-                s.gather_u32(block.add(12), row_bytes),
-            ]
-        };
+        let [head, a, b, c] = unsafe { four_words(s, block, row_bytes) };
         let low6 = s.splat_i32(0x3F3F_3F3F);
         let low4 = s.splat_i32(0x0F0F_0F0F);
         let high2 = s.splat_i32(0x3030_3030);
@@ -202,10 +219,7 @@ impl<S: Simd> SixBitScales<S> {
     /// Byte `sub % 4` of each lane of `words[sub / 4]`, times `unit`; exact (11 + 6 bits).
     #[inline(always)]
     fn times(s: S, words: &[S::I32; 2], sub: usize, unit: S::F32) -> S::F32 {
-        let byte = s.and_i32(
-            s.shr_i32_by(words[sub / 4], 8 * (sub as u32 % 4)),
-            s.splat_i32(0xFF),
-        );
+        let byte = byte_of(s, words[sub / 4], sub as u32 % 4);
         s.mul(unit, s.to_f32(byte))
     }
 }
@@ -317,13 +331,7 @@ impl Codec for Q6K {
         // SAFETY: the offsets are those of a 210-byte block.
         unsafe {
             let [_, d] = s.f16_pairs_to_f32(s.gather_u32(block.add(206), row_bytes));
-            let words = [
-                s.gather_u32(block.add(192), row_bytes),
-                s.gather_u32(block.add(196), row_bytes),
-                s.gather_u32(block.add(200), row_bytes),
-                s.gather_u32(block.add(204), row_bytes),
-            ];
-            (d, words)
+            (d, four_words(s, block.add(192), row_bytes))
         }
     }
     #[inline(always)]

@@ -1,9 +1,9 @@
 //! The packed formats: where a block's planes and scales lie, and how they are read.
 
-mod few_bits;
+mod halves;
 mod tables;
 
-pub(crate) use few_bits::{Q2K, Q3K};
+pub(crate) use halves::{Q2K, Q3K, Q6K};
 pub(crate) use tables::{Coded, Iq4Nl, Iq4Xs, Mxfp4};
 
 use super::grids;
@@ -297,6 +297,26 @@ impl<S: Words> MinimumHead<S> {
     }
 }
 
+/// The head of formats whose blocks have `f16 d` at `$d`, then `f16 dmin`.
+macro_rules! minimum_head {
+    (d at $d:literal) => {
+        const HEAD: usize = 4 * GROUP;
+
+        type Head<S: Words> = MinimumHead<S>;
+
+        #[inline(always)]
+        unsafe fn head<S: Words>(s: S, block: *const u8, first: usize) -> MinimumHead<S> {
+            // SAFETY: sixteen `f16` each.
+            unsafe { MinimumHead::read(s, block, first) }
+        }
+        fn pack_head(stored: &[u8], row: usize, to: &mut [u8]) {
+            put_half(stored, $d, row, to);
+            put_half(stored, $d + 2, row, &mut to[2 * GROUP..]);
+        }
+    };
+}
+use minimum_head;
+
 /// The 6-bit scale and minimum of sub-block `sub`, of the 12 bytes from `stored[4]` on.
 fn six_bits(stored: &[u8], sub: usize) -> [u8; 2] {
     let packed = &stored[4..16];
@@ -318,17 +338,11 @@ macro_rules! six_bit_format {
         impl Format for $name {
             const TYPE: TensorType = TensorType::$type;
             const PLANES: Planes = Planes::$planes;
-            const HEAD: usize = 4 * GROUP;
             const SCALES: usize = 2 * GROUP;
 
             type Terms = WithMinimum;
-            type Head<S: Words> = MinimumHead<S>;
+            minimum_head!(d at 0);
 
-            #[inline(always)]
-            unsafe fn head<S: Words>(s: S, block: *const u8, first: usize) -> MinimumHead<S> {
-                // SAFETY: sixteen `f16` each.
-                unsafe { MinimumHead::read(s, block, first) }
-            }
             #[inline(always)]
             unsafe fn scales<S: Words>(
                 s: S,
@@ -348,10 +362,6 @@ macro_rules! six_bit_format {
                 }
             }
 
-            fn pack_head(stored: &[u8], row: usize, to: &mut [u8]) {
-                put_half(stored, 0, row, to);
-                put_half(stored, 2, row, &mut to[2 * GROUP..]);
-            }
             fn pack_scales(stored: &[u8], sub: usize, row: usize, to: &mut [u8]) {
                 [to[row], to[GROUP + row]] = six_bits(stored, sub);
             }
@@ -376,47 +386,6 @@ six_bit_format!(Q5K: Q5_K, NibblesAndFifths, |stored, sub| {
     }
     codes
 });
-
-#[derive(Clone, Copy)]
-pub(crate) struct Q6K;
-
-impl Format for Q6K {
-    const TYPE: TensorType = TensorType::Q6_K;
-    const PLANES: Planes = Planes::NibblesAndSixths;
-    const OFFSET: i32 = 32;
-    const HEAD: usize = 2 * GROUP;
-    const SCALES: usize = 2 * GROUP;
-
-    type Terms = Halves;
-    /// `d`.
-    type Head<S: Words> = S::Floats;
-
-    #[inline(always)]
-    unsafe fn head<S: Words>(s: S, block: *const u8, first: usize) -> S::Floats {
-        // SAFETY: sixteen `f16`.
-        unsafe { s.floats_from_f16(block.add(2 * first)) }
-    }
-    #[inline(always)]
-    unsafe fn scales<S: Words>(s: S, head: &S::Floats, sub: *const u8, first: usize) -> Scales<S> {
-        // SAFETY: sixteen signed bytes for each half.
-        unsafe { Scales::of_signed_halves(s, *head, sub, first) }
-    }
-
-    fn pack_head(stored: &[u8], row: usize, to: &mut [u8]) {
-        put_half(stored, 208, row, to);
-    }
-    fn pack_scales(stored: &[u8], sub: usize, row: usize, to: &mut [u8]) {
-        [to[row], to[GROUP + row]] = [stored[192 + 2 * sub], stored[193 + 2 * sub]];
-    }
-    fn codes(stored: &[u8], sub: usize) -> [u32; WORDS] {
-        let (n, quarter) = (sub / 4, sub % 4);
-        std::array::from_fn(|v| {
-            let low = word(stored, 64 * n + 32 * (quarter % 2) + WORD * v) >> (4 * (quarter / 2));
-            let high = word(stored, 128 + 32 * n + WORD * v) >> (2 * quarter);
-            low & 0x0F0F_0F0F | (high & 0x0303_0303) << 4
-        })
-    }
-}
 
 /// Calls `$with!(Format)` with the format of a type.
 macro_rules! of_type {

@@ -1,31 +1,8 @@
 //! Q2_K and Q3_K where they lie.
 
 use super::super::simd::Simd;
-use super::Codec;
+use super::{Codec, byte_of, four_words};
 use crate::TensorType;
-
-/// Byte `byte` of each lane.
-#[inline(always)]
-fn byte_of<S: Simd>(s: S, word: S::I32, byte: u32) -> S::I32 {
-    s.and_i32(s.shr_i32_by(word, 8 * byte), s.splat_i32(0xFF))
-}
-
-/// Four words of each of eight rows.
-///
-/// # Safety
-/// Those reads from `at` on, `row_bytes` apart, are valid.
-#[inline(always)]
-unsafe fn four_words<S: Simd>(s: S, at: *const u8, row_bytes: usize) -> [S::I32; 4] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        [
-            s.gather_u32(at, row_bytes),
-            s.gather_u32(at.add(4), row_bytes),
-            s.gather_u32(at.add(8), row_bytes),
-            s.gather_u32(at.add(12), row_bytes),
-        ]
-    }
-}
 
 /// Two bits of each weight of a sub-block: 32 bytes have those of four.
 ///

@@ -2,7 +2,7 @@
 
 use super::super::simd::{Arrangement, Simd, WeightForm, WeightKind, half_of_powers};
 use super::super::values;
-use super::Codec;
+use super::{Codec, simple_codec};
 use crate::TensorType;
 
 /// Signed bytes that nibbles number.
@@ -11,36 +11,11 @@ const LOOKED_UP: WeightForm = WeightForm {
     arrangement: Arrangement::Halves,
 };
 
-/// `f16 d, u8 nibbles[16]`; `w = d · value`.
-#[derive(Clone, Copy)]
-pub(crate) struct Iq4Nl;
-
-impl Codec for Iq4Nl {
-    const TYPE: TensorType = TensorType::IQ4_NL;
-    const FORM: WeightForm = LOOKED_UP;
-
-    /// `d`.
-    type Scales<S: Simd> = S::F32;
-
-    #[inline(always)]
-    unsafe fn scales<S: Simd>(s: S, block: *const u8, row_bytes: usize) -> S::F32 {
-        // SAFETY: a block is more than four bytes.
-        unsafe { s.f16_pairs_to_f32(s.gather_u32(block, row_bytes))[0] }
-    }
-    #[inline(always)]
-    fn scale<S: Simd, const SUB: usize>(_s: S, scales: &S::F32) -> [S::F32; 2] {
-        [*scales, *scales]
-    }
-    #[inline(always)]
-    unsafe fn weights<S: Simd, const SUB: usize>(
-        s: S,
-        block: *const u8,
-        pair_stride: usize,
-    ) -> S::Bytes {
-        // SAFETY: the offset is that of an 18-byte block.
-        let nibbles = unsafe { s.load_nibbles(block.add(2), pair_stride) };
-        s.lookup_bytes(nibbles, &values::IQ4)
-    }
+simple_codec! {
+    /// `f16 d, u8 nibbles[16]`; `w = d · value`.
+    Iq4Nl: IQ4_NL,
+    const FORM = LOOKED_UP,
+    |s, block, stride| s.lookup_bytes(s.load_nibbles(block.add(2), stride), &values::IQ4)
 }
 
 /// `u8 exponent, u8 nibbles[16]`; `w = 2^(exponent − 128) · value`.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::super::packed_format::{Format, GROUP, SubBlock, Terms};
 use super::super::simd::{ActivationBlock, OfTile, Simd, Words};
 use super::products::{Products, Tile};
-use super::{Multiply, Output, pack};
+use super::{Multiply, Output, pack, prefetch};
 use crate::kernels::activations::Activations;
 use crate::kernels::rows::Layout;
 
@@ -17,10 +17,6 @@ const PANELS: usize = 128 * 1024;
 /// So many groups use a tile of activations while it is in the first-level cache, and write their
 /// sums to the same pages.
 const GROUPS_AT_ONCE: usize = 4;
-/// Bytes of packed weights between what is read and what is fetched from memory.
-const AHEAD: usize = 2048;
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 impl<F: Format> Multiply<'_, F> {
     #[inline(always)]
@@ -89,9 +85,7 @@ impl<F: Format> Multiply<'_, F> {
                 // SAFETY: block `b` of the group.
                 unsafe {
                     let block = at.add(b * F::BYTES);
-                    for line in (0..F::BYTES).step_by(LINE) {
-                        s.prefetch(block.wrapping_add(AHEAD + line));
-                    }
+                    prefetch(s, block, F::BYTES);
                     let head = F::head(s, block, first);
                     for sub in 0..F::SUBS {
                         let index = panels.len();

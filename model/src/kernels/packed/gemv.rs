@@ -7,15 +7,13 @@ use std::ops::Range;
 use super::super::activations::Factors;
 use super::super::packed_format::{Format, GROUP};
 use super::super::simd::{ActivationBlock, Simd, Words};
-use super::Multiply;
 use super::products::{Apart, Products};
+use super::{Multiply, prefetch};
 use crate::kernels::rows::Layout;
 
 /// Streams of groups that a thread reads at once: one sequential stream does not keep a processor's
 /// memory busy.
 const STREAMS: usize = 4;
-/// How far ahead a stream is prefetched, in bytes.
-const PREFETCH_AHEAD: usize = 1920;
 /// Bytes of weights that stay in a second-level cache until the next pass over them.
 const CHUNK: usize = 128 * 1024;
 
@@ -112,7 +110,8 @@ impl<F: Format> Multiply<'_, F> {
                         let head = F::head(s, block, first);
                         for sub in 0..subs {
                             if half == 0 {
-                                prefetch::<S, F>(s, block.add(F::HEAD + sub * F::SUB_BYTES));
+                                let sub_block = block.add(F::HEAD + sub * F::SUB_BYTES);
+                                prefetch(s, sub_block, F::SUB_BYTES);
                             }
                             let index = b * F::SUBS + sub;
                             let mut blocks = [std::ptr::null(); N];
@@ -161,12 +160,4 @@ fn opaque(mut at: *const i32) -> *const i32 {
         std::arch::asm!("/* {at} */", at = inout(reg) at, options(nomem, nostack, preserves_flags));
     }
     at
-}
-
-/// Prefetches what lies [`PREFETCH_AHEAD`] of a sub-block.
-#[inline(always)]
-fn prefetch<S: Simd, F: Format>(s: S, from: *const u8) {
-    for line in 0..F::SUB_BYTES.div_ceil(64) {
-        s.prefetch(from.wrapping_add(PREFETCH_AHEAD + 64 * line));
-    }
 }

@@ -52,6 +52,19 @@ use super::{Isa, SharedSlice};
 use crate::TensorType;
 pub(crate) use pack::pack;
 
+/// How far ahead packed weights are fetched from memory, in bytes.
+const PREFETCH_AHEAD: usize = 1920;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Fetches what lies [`PREFETCH_AHEAD`] of the `bytes` from `from` on.
+#[inline(always)]
+fn prefetch<S: Simd>(s: S, from: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(LINE) {
+        s.prefetch(from.wrapping_add(PREFETCH_AHEAD + line));
+    }
+}
+
 /// Computes the outputs of the row groups `groups` (of sixteen rows) of quantised weights for the
 /// tiles `tiles` of the positions of `x`, or for all where a tile is one position:
 /// `y[position, row] = Σ w[row, k] · x[position, k]`.
